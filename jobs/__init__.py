@@ -1,0 +1,1 @@
+"""What one chunk means to one API. May import `runner`; never the reverse."""

@@ -1,0 +1,252 @@
+"""The entries of the checkpoint log and the line they travel in. Owns the format; knows no file.
+
+A line is one commit: `{"seq":1,"entries":[…],"crc":"1a2b3c4d"}` and a newline. The CRC-32 is over every byte before
+`,"crc":`. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from runner.core.outcomes import COUNTED, KINDS, SKIPS, Kind
+from runner.core.ranges import Ranges
+from runner.core.rows import Skip
+
+FORMAT = 1
+"""Grows when an older version could misread the log."""
+
+LINE_START = b'{"seq":'
+CRC_MEMBER = b',"crc":"'
+TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
+
+
+class Damaged(Exception):
+    """A line is not what a commit wrote: torn, flipped, or of another sequence."""
+
+
+class Unreadable(Exception):
+    """A sound line that this version must not interpret: an unknown entry, a newer format, a contradiction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First entry of a log. What it pins must be the same on a resume; none of it is a secret.
+
+    pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
+    export_path: a hint for the reader's eyes, not compared.
+    excluded: SHA-256 of every exclude file. May only grow.
+    counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
+    sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
+    confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
+    """
+
+    tool: str
+    run_id: str
+    at: str
+    pinned: Mapping[str, Any]
+    export_path: str
+    excluded: tuple[str, ...]
+    counts: Mapping[str, int]
+    sample: Mapping[str, Any] | None
+    confirmed: Mapping[str, Any]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Rows that are never sent, and why."""
+
+    reason: Skip
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """These rows may be sent from now on. Durable before the first byte of the request."""
+
+    at: str
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """These rows are settled.
+
+    exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
+    """
+
+    at: str
+    attempts: int
+    kind: Kind
+    ranges: Ranges
+    request_id: str | None = None
+    reason: str | None = None
+    exceptions: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An intent taken back: the server provably did not touch these rows."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A run starts or stops.
+
+    log_sha256: of every byte of the log before the line that holds this entry.
+    facts: start: version, user, machine, pid, options, what was confirmed anew; stop: why, status, exit code, figures.
+    """
+
+    event: Literal["start", "stop"]
+    at: str
+    log_sha256: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Entry = Header | Skipped | Intent | Outcome | Released | Session
+
+
+def _pairs(ranges: Ranges) -> list[list[int]]:
+    return [[start, stop] for start, stop in ranges]
+
+
+def _ranges(value: Any) -> Ranges:
+    found = tuple((start, stop) for start, stop in value)
+    last = -1
+    for start, stop in found:
+        if not (type(start) is int and type(stop) is int and last < start < stop):
+            raise ValueError(f"ranges must ascend: {value!r}")
+        last = stop - 1
+    return found
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """The entry as it stands in a line; `type` says which it is."""
+    match entry:
+        case Intent(at, ranges):
+            return {"type": "intent", "at": at, "ranges": _pairs(ranges)}
+        case Outcome():
+            data: dict[str, Any] = {
+                "type": "outcome",
+                "at": entry.at,
+                "attempts": entry.attempts,
+                "kind": entry.kind,
+                "ranges": _pairs(entry.ranges),
+            }
+            if entry.request_id is not None:
+                data["requestId"] = entry.request_id
+            if entry.reason is not None:
+                data["reason"] = entry.reason
+            if entry.exceptions:
+                data["exceptions"] = [dict(exception) for exception in entry.exceptions]
+            return data
+        case Skipped(reason, ranges):
+            return {"type": "skipped", "reason": reason, "ranges": _pairs(ranges)}
+        case Released(ranges):
+            return {"type": "released", "ranges": _pairs(ranges)}
+        case Session(event, at, log_sha256, facts):
+            return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
+        case Header():
+            return {
+                "type": "header",
+                "format": entry.format,
+                "tool": entry.tool,
+                "run_id": entry.run_id,
+                "at": entry.at,
+                "pinned": dict(entry.pinned),
+                "export_path": entry.export_path,
+                "excluded": list(entry.excluded),
+                "counts": dict(entry.counts),
+                "sample": None if entry.sample is None else dict(entry.sample),
+                "confirmed": dict(entry.confirmed),
+            }
+
+
+def _header(data: Mapping[str, Any]) -> Header:
+    if data["format"] != FORMAT:
+        raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
+    return Header(
+        tool=data["tool"],
+        run_id=data["run_id"],
+        at=data["at"],
+        pinned=data["pinned"],
+        export_path=data["export_path"],
+        excluded=tuple(data["excluded"]),
+        counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
+        sample=data["sample"],
+        confirmed=data["confirmed"],
+    )
+
+
+def _outcome(data: Mapping[str, Any]) -> Outcome:
+    if data["kind"] not in KINDS:
+        raise Unreadable(f"unknown outcome {data['kind']!r}: written by a newer bulkdel?")
+    return Outcome(
+        data["at"],
+        data["attempts"],
+        data["kind"],
+        _ranges(data["ranges"]),
+        data.get("requestId"),
+        data.get("reason"),
+        tuple(data.get("exceptions", ())),
+    )
+
+
+def _skipped(data: Mapping[str, Any]) -> Skipped:
+    if data["reason"] not in SKIPS:
+        raise Unreadable(f"unknown reason {data['reason']!r}: written by a newer bulkdel?")
+    return Skipped(data["reason"], _ranges(data["ranges"]))
+
+
+def _session(data: Mapping[str, Any]) -> Session:
+    facts = {name: value for name, value in data.items() if name not in {"type", "event", "at", "log_sha256"}}
+    return Session(data["event"], data["at"], data["log_sha256"], facts)
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
+    "header": _header,
+    "skipped": _skipped,
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"])),
+    "outcome": _outcome,
+    "released": lambda data: Released(_ranges(data["ranges"])),
+    "session": _session,
+}
+
+
+def from_json(data: Any) -> Entry:
+    """Inverse of `to_json`. Raises Unreadable for anything that this version does not know whole."""
+    reader = _READERS.get(str(data.get("type"))) if isinstance(data, dict) else None
+    if reader is None:
+        raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?")
+    try:
+        return reader(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
+
+
+def encode_line(seq: int, entries: Sequence[Entry]) -> bytes:
+    """One commit as bytes, newline included."""
+    body = orjson.dumps({"seq": seq, "entries": [to_json(entry) for entry in entries]})[:-1]
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def decode_line(line: bytes, seq: int) -> list[Entry]:
+    """The entries of one line (newline included) that must be number `seq`. Raises Damaged or Unreadable."""
+    body, tail = line[: -TAIL - 1], line[-TAIL - 1 :]
+    # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
+    if tail != b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(body)):
+        raise Damaged("checksum does not match" if line.endswith(b"\n") else "the line has no end")
+    data = orjson.loads(body + b"}")
+    if data.get("seq") != seq:
+        raise Damaged(f"commit {data.get('seq')} where {seq} was due")
+    return [from_json(entry) for entry in data["entries"]]
+
+
+__all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]

@@ -1,0 +1,49 @@
+"""What an id of one type looks like. Owns the shape check; knows no type by name (a job lists its own)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
+"""A decimal number in scientific notation: `7.3928E+23`, `73928e05`. Excel and its kin write long digit strings so."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdType:
+    """One kind of id that an API accepts.
+
+    name: as the API spells it.
+    shape: what a whole id must match; None for free text.
+    shape_text: the shape in words, for messages: "24 lower-case hex digits".
+    reusable: whether another account may carry the same id later (an email, a phone, a username).
+    key: folds an id to what the API compares (emails: lower case). Two ids with one key are one account.
+    """
+
+    name: str
+    shape: re.Pattern[str] | None = None
+    shape_text: str = "free text"
+    reusable: bool = False
+    key: Callable[[str], str] = field(default=str)
+
+
+def rewritten_by_spreadsheet(id_: str) -> bool:
+    """Whether `id_` is a number in scientific notation, which no id system hands out."""
+    return SPREADSHEET.fullmatch(id_) is not None
+
+
+def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> str | None:
+    """Say why `id_` cannot be of `id_type`, or None when it can.
+
+    `others`: every type the job knows, to say which one the id looks like.
+    """
+    if id_type.shape is None or id_type.shape.fullmatch(id_):
+        return None
+    reason = f"not a {id_type.name} ({id_type.shape_text})"
+    if rewritten_by_spreadsheet(id_):
+        return f"{reason}; looks like a spreadsheet rewrote it"
+    alike = [
+        other.name for other in others.values() if other is not id_type and other.shape and other.shape.fullmatch(id_)
+    ]
+    return f"{reason}; looks like {' or '.join(alike)}" if alike else reason

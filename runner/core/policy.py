@@ -1,0 +1,44 @@
+"""The numbers of the failure policy and the small decisions around them. Clock and chance come in as arguments."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+ATTEMPTS_MAX = 4
+"""Lost replies per piece of a chunk before its ids are looked up (design)."""
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 20.0
+"""Full jitter: a random share of `first * 2**n`, capped (AWS: "Exponential backoff and jitter")."""
+
+SAMPLE_SIZE = 200
+SAMPLE_SHARE_MIN = 0.5
+"""Ids looked up before the first deletion, and the share of them that has to exist (design)."""
+
+ALL_REFUSED_MIN = 10
+"""A chunk of this many ids, each refused with one code, says it is not the ids (design)."""
+
+
+def backoff_s(attempt: int, chance: float) -> float:
+    """How long to wait before attempt number `attempt` + 1, seconds. `chance` is uniform in [0, 1)."""
+    return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """Read a Retry-After header in either form (RFC 9110: seconds, or a date). `now` is the epoch in seconds."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now)
+
+
+def sample_suffices(asked: int, found: int) -> bool:
+    """Whether enough of the sampled ids exist: fewer than half says wrong pool, id type or column."""
+    return found >= asked * SAMPLE_SHARE_MIN

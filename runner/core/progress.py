@@ -1,0 +1,111 @@
+"""Folding the log into progress: what is settled, what is in doubt, the counts. Knows no file and no clock.
+
+The running engine folds the very entries it has made durable, and a resume folds the same entries read back: there is
+one arithmetic, so a count can never be ahead of the disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, Unreadable
+from runner.core.outcomes import COUNTED
+from runner.core.ranges import Ranges, RangeSet
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state that a log describes. Memory is that of its gaps, not of its length.
+
+    settled: positions with an outcome or skipped. in_doubt: positions with an intent and nothing after it.
+    intents: for what is in doubt, when it was first intended, by range.
+    start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
+    sessions: how many have started.
+    """
+
+    header: Header
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    settled: RangeSet = field(default_factory=RangeSet)
+    in_doubt: RangeSet = field(default_factory=RangeSet)
+    intents: list[tuple[str, int, int]] = field(default_factory=list)
+    start: Session | None = None
+    stop: Session | None = None
+    sessions: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the export."""
+        return self.header.counts["rows"]
+
+    @property
+    def remaining(self) -> int:
+        """Rows without an outcome. With the seven counts it adds up to `rows`."""
+        return self.rows - self.settled.size
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has its outcome."""
+        return self.remaining == 0
+
+    def apply(self, entry: Entry) -> None:
+        """Fold in one entry. Raises Unreadable when it contradicts what came before."""
+        match entry:
+            case Intent(at, ranges):
+                for start, stop in ranges:
+                    self._intend(at, start, stop)
+            case Outcome():
+                for start, stop in entry.ranges:
+                    self._settle(start, stop, entry.kind)
+                    self._forget(start, stop)
+            case Skipped(reason, ranges):
+                for start, stop in ranges:
+                    self._settle(start, stop, reason)
+            case Released(ranges):
+                for start, stop in ranges:
+                    self._forget(start, stop)
+            case Session(event="start"):
+                self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+            case Session():
+                self.stop = entry
+            case Header():
+                raise Unreadable("a second header")
+
+    def doubts(self) -> list[tuple[str, Ranges]]:
+        """What is in doubt, per time of first intent, ascending by position."""
+        return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
+
+    def _intend(self, at: str, start: int, stop: int) -> None:
+        if self.settled.overlap(start, stop):
+            raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
+        if stop > self.rows:
+            raise Unreadable(f"row {stop - 1} is sent, but the export has {self.rows} rows")
+        # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
+        for begin, end in self.in_doubt.missing(start, stop):
+            self.intents.append((at, begin, end))
+        self.in_doubt.add(start, stop)
+
+    def _settle(self, start: int, stop: int, kind: str) -> None:
+        if stop > self.rows or self.settled.add(start, stop) != stop - start:
+            raise Unreadable(f"rows {start}-{stop - 1} are settled twice, or are not in the export")
+        self.counts[kind] += stop - start
+
+    def _forget(self, start: int, stop: int) -> None:
+        self.in_doubt.remove(start, stop)
+        # The list is as long as there are chunks in flight, so walking it costs nothing.
+        kept: list[tuple[str, int, int]] = []
+        for at, begin, end in self.intents:
+            if begin < min(start, end):
+                kept.append((at, begin, min(start, end)))
+            if end > max(stop, begin):
+                kept.append((at, max(stop, begin), end))
+        self.intents = kept
+
+
+def fold(entries: list[Entry]) -> Progress:
+    """Start from the first entry, which must be the header."""
+    if not entries or not isinstance(entries[0], Header):
+        raise Unreadable("the log does not begin with a header")
+    progress = Progress(entries[0])
+    for entry in entries[1:]:
+        progress.apply(entry)
+    return progress

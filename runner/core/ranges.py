@@ -1,0 +1,129 @@
+"""Sets of positions as sorted, disjoint, half-open ranges. Owns the arithmetic; knows nothing of what a position means.
+
+Ranges and not chunk numbers, because chunk size, rate and concurrency may change between two runs over one log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open `(start, stop)` pairs, ascending, neither empty nor touching."""
+
+
+def ranges_of(positions: Iterable[int]) -> Ranges:
+    """Cover ascending `positions` with as few ranges as possible."""
+    found: list[tuple[int, int]] = []
+    start = stop = -1
+    for position in positions:
+        if position == stop:
+            stop += 1
+            continue
+        if position < stop:
+            raise ValueError(f"positions must ascend: {position} after {stop - 1}")
+        if stop > start:
+            found.append((start, stop))
+        start, stop = position, position + 1
+    if stop > start:
+        found.append((start, stop))
+    return tuple(found)
+
+
+def size_of(ranges: Ranges) -> int:
+    """How many positions `ranges` cover."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def positions_in(ranges: Ranges) -> Iterator[int]:
+    """Every position of `ranges`, ascending."""
+    for start, stop in ranges:
+        yield from range(start, stop)
+
+
+class RangeSet:
+    """A growing set of positions. Memory is that of its gaps, not of its members: a run that advances is one range."""
+
+    __slots__ = ("_starts", "_stops", "size")
+
+    def __init__(self, ranges: Ranges = ()) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self.size = 0
+        for start, stop in ranges:
+            self.add(start, stop)
+
+    def add(self, start: int, stop: int) -> int:
+        """Add `[start, stop)`; return how many of its positions were new."""
+        if start >= stop or start < 0:
+            raise ValueError(f"not a range: [{start}, {stop})")
+        left = bisect_left(self._stops, start)  # first range that ends at or after start: it touches or follows
+        right = bisect_right(self._starts, stop)  # first range that begins after stop
+        if left == right:
+            self._starts.insert(left, start)
+            self._stops.insert(left, stop)
+            self.size += stop - start
+            return stop - start
+        merged_start = min(start, self._starts[left])
+        merged_stop = max(stop, self._stops[right - 1])
+        before = sum(self._stops[i] - self._starts[i] for i in range(left, right))
+        self._starts[left:right] = [merged_start]
+        self._stops[left:right] = [merged_stop]
+        new = merged_stop - merged_start - before
+        self.size += new
+        return new
+
+    def remove(self, start: int, stop: int) -> int:
+        """Take `[start, stop)` out; return how many of its positions were in."""
+        if start >= stop or start < 0:
+            raise ValueError(f"not a range: [{start}, {stop})")
+        left = bisect_right(self._stops, start)  # first range that ends after start
+        right = bisect_left(self._starts, stop)  # first range that begins at or after stop
+        if left >= right:
+            return 0
+        kept: list[tuple[int, int]] = []
+        if self._starts[left] < start:
+            kept.append((self._starts[left], start))
+        if self._stops[right - 1] > stop:
+            kept.append((stop, self._stops[right - 1]))
+        before = sum(self._stops[i] - self._starts[i] for i in range(left, right))
+        self._starts[left:right] = [a for a, _ in kept]
+        self._stops[left:right] = [b for _, b in kept]
+        gone = before - sum(b - a for a, b in kept)
+        self.size -= gone
+        return gone
+
+    def __contains__(self, position: object) -> bool:
+        if not isinstance(position, int):
+            return False
+        i = bisect_right(self._starts, position) - 1
+        return i >= 0 and position < self._stops[i]
+
+    def overlap(self, start: int, stop: int) -> Ranges:
+        """The part of `[start, stop)` that is in the set."""
+        i = bisect_right(self._stops, start)
+        found = []
+        while i < len(self._starts) and self._starts[i] < stop:
+            found.append((max(start, self._starts[i]), min(stop, self._stops[i])))
+            i += 1
+        return tuple(found)
+
+    def missing(self, start: int, stop: int) -> Ranges:
+        """The part of `[start, stop)` that is not in the set."""
+        found, at = [], start
+        for begin, end in self.overlap(start, stop):
+            if begin > at:
+                found.append((at, begin))
+            at = end
+        if at < stop:
+            found.append((at, stop))
+        return tuple(found)
+
+    @property
+    def ranges(self) -> Ranges:
+        """The whole set."""
+        return tuple(zip(self._starts, self._stops, strict=True))
+
+    def __len__(self) -> int:
+        """How many positions the set holds."""
+        return self.size

@@ -1,0 +1,240 @@
+"""One chunk from its first request to its outcomes, as a state machine. Owns what follows from a verdict or a look-up.
+
+It holds a stack of pieces; the top one says what to do next. The engine asks `next_step`, does it, and reports back
+with `replied` or `looked_up`, until no step is left. Nothing here waits or sends, so every path is a value in a test.
+
+    Send ── settled ─────────────────────────────→ deleted
+      ├─ retry ── attempts left ─────────────────→ Send again (tainted, if the request may have had effect)
+      │           none left ─────────────────────→ LookUp: gone → deleted · there → left for a later pass
+      ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
+      ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split
+      └─ split ──────────────────────────────────→ two halves; a single id → refused
+    LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from runner.core.outcomes import Detail, Kind, Settled
+from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX
+from runner.core.presence import Presence
+from runner.core.ranges import Ranges
+from runner.core.records import Chunk, Record, halves, positions_of
+from runner.core.verdicts import Act, Verdict
+
+
+class Why(enum.Enum):
+    """Why ids are looked up: it decides what finding them means."""
+
+    UNKNOWN_ID = "an id is unknown"
+    UNSURE = "success is not true"
+    EXHAUSTED = "attempts ran out"
+    IN_DOUBT = "sent by a run that did not see the answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Records that share a history.
+
+    tainted: a request for them may have had effect unseen; an id found gone was then deleted by us.
+    touched: a request reached the server and was not provably without effect; it cannot be released any more.
+    attempts: requests whose reply was lost, in a row.
+    known: a look-up has just said that every one of them exists.
+    """
+
+    records: Sequence[Record]
+    tainted: bool = False
+    touched: bool = False
+    attempts: int = 0
+    known: bool = False
+    detail: Detail = field(default_factory=Detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these records. attempt: 1 for the first request; higher ones wait for their backoff first."""
+
+    records: Sequence[Record]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Ask which of these exist."""
+
+    records: Sequence[Record]
+    why: Why
+
+
+Step = Send | LookUp
+
+NOTHING_SAID = Detail()
+
+Found = Mapping[str, Presence]
+"""Answer to a look-up: the asked ids that exist."""
+
+
+@dataclass(slots=True)
+class Settling:
+    """The state machine of one chunk. See the module's picture.
+
+    in_doubt: an earlier session sent these without seeing the answer: look first, send later.
+    resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
+    settled: outcomes so far. left: pieces that get none in this pass. halt: why the run must stop.
+    """
+
+    chunk: Chunk
+    in_doubt: bool = False
+    resend_unproven: bool = False
+    attempts_max: int = ATTEMPTS_MAX
+    requests: int = 0
+    settled: list[Settled] = field(default_factory=list)
+    left: list[Piece] = field(default_factory=list)
+    halt: str | None = None
+    _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        start = Piece(self.chunk.records, tainted=self.in_doubt, touched=self.in_doubt)
+        self._stack.append((start, Why.IN_DOUBT if self.in_doubt else None))
+
+    def next_step(self) -> Step | None:
+        """What to do now; None when every record is settled or left, or when the run must halt."""
+        if self.halt is not None or not self._stack:
+            return None
+        piece, why = self._stack[-1]
+        return Send(piece.records, piece.attempts + 1) if why is None else LookUp(piece.records, why)
+
+    def replied(self, verdict: Verdict) -> None:
+        """Take in the verdict on the `Send` that was due."""
+        piece, _ = self._stack.pop()
+        self.requests += 1
+        piece = replace(
+            piece,
+            tainted=piece.tainted or verdict.tainting,
+            touched=piece.touched or not verdict.untouched,
+            known=piece.known and not verdict.tainting,
+            detail=verdict.detail,
+        )
+        match verdict.act:
+            case Act.SETTLED:
+                self._settle("deleted", piece, piece.records, detail=verdict.detail)
+            case Act.RETRY:
+                self._retry(replace(piece, attempts=piece.attempts + 1))
+            case Act.LOOK_UP if verdict.tainting:
+                self._stack.append((piece, Why.UNSURE))
+            case Act.LOOK_UP if not piece.known:
+                self._stack.append((piece, Why.UNKNOWN_ID))
+            case Act.LOOK_UP | Act.SPLIT:
+                self._split(piece)
+            case _:
+                # Only HALT gets here: whoever sends deals with the rest. If one did, stopping is the safe reading.
+                self._stack.append((piece, None))
+                self.halt = verdict.reason or verdict.act.value
+        self._halt_if_all_refused()
+
+    def looked_up(self, found: Found | None, *, proven: bool) -> None:
+        """Take in the answer to the `LookUp` that was due.
+
+        found: the ids that exist; None when the look-up failed.
+        proven: whether this session's look-ups have ever found an existing account; if not, "gone" is no proof.
+        """
+        piece, why = self._stack.pop()
+        if found is None:
+            self.left.append(piece)
+            return
+        there = [record for record in piece.records if record.id in found]
+        gone = [record for record in piece.records if record.id not in found]
+        if not there and not proven:
+            self._unproven(piece, why)
+            return
+        rest = replace(piece, records=there, attempts=0, known=True)
+        if why is Why.UNKNOWN_ID:
+            # None found: the API may have deleted the known ones and refused the rest, so `absent` claims too much.
+            self._settle("deleted" if piece.tainted else "absent", piece, gone, reason=None if there else "unproven")
+            self._stack.append((rest, None))
+        else:
+            self._settle("deleted", piece, gone)
+            if why is Why.UNSURE:
+                self._split(rest)
+            elif why is Why.EXHAUSTED:
+                self.left.append(rest)
+            else:
+                self._resend(rest, found)
+        self._drop_empty()
+        self._halt_if_all_refused()
+
+    def leave(self) -> tuple[Ranges, Ranges]:
+        """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt)."""
+        pieces = [*self.left, *(piece for piece, _ in self._stack)]
+        self.left, self._stack = [], []
+        untouched = [record for piece in pieces if not piece.touched for record in piece.records]
+        doubtful = [record for piece in pieces if piece.touched for record in piece.records]
+        return positions_of(sorted(untouched)), positions_of(sorted(doubtful))
+
+    def _settle(
+        self,
+        kind: Kind,
+        piece: Piece,
+        records: Sequence[Record],
+        *,
+        detail: Detail = NOTHING_SAID,
+        reason: str | None = None,
+    ) -> None:
+        if records:
+            attempts = max(1, piece.attempts + 1)
+            self.settled.append(Settled(kind, records, detail, reason, attempts))
+
+    def _retry(self, piece: Piece) -> None:
+        if piece.attempts < self.attempts_max:
+            self._stack.append((piece, None))
+        elif piece.touched:
+            self._stack.append((piece, Why.EXHAUSTED))
+        else:
+            self.left.append(piece)
+
+    def _split(self, piece: Piece) -> None:
+        if len(piece.records) == 1:
+            self._settle("refused", piece, piece.records, detail=piece.detail)
+        elif piece.records:
+            first, second = halves(piece.records)
+            # The first half ends up on top, so that outcomes come in the order of the export.
+            self._stack.append((replace(piece, records=second, attempts=0, known=False), None))
+            self._stack.append((replace(piece, records=first, attempts=0, known=False), None))
+
+    def _unproven(self, piece: Piece, why: Why | None) -> None:
+        """Nothing was found, and nothing has shown that this session's look-ups can find anyone."""
+        if why is Why.UNKNOWN_ID and len(piece.records) > 1:
+            self._split(piece)
+        elif why is Why.UNKNOWN_ID:
+            # The API itself said of this one id that it is unknown: a second witness.
+            self._settle("deleted" if piece.tainted else "absent", piece, piece.records, reason="unproven")
+        elif why is Why.IN_DOUBT and self.resend_unproven:
+            self._stack.append((piece, None))
+        else:
+            self.left.append(piece)
+
+    def _resend(self, piece: Piece, found: Found) -> None:
+        """In doubt and present: is it the account that was meant?"""
+        by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
+        for record in piece.records:
+            by_presence[found[record.id]].append(record)
+        self._settle("deleted", piece, by_presence[Presence.NEW], reason="re-created")
+        self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
+        self._stack.append((replace(piece, records=by_presence[Presence.OLD]), None))
+
+    def _drop_empty(self) -> None:
+        if self._stack and not self._stack[-1][0].records:
+            self._stack.pop()
+
+    def _halt_if_all_refused(self) -> None:
+        """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""
+        if self._stack or self.left or len(self.chunk) < ALL_REFUSED_MIN:
+            return
+        codes = {settled.detail.code if settled.kind == "refused" else None for settled in self.settled}
+        if len(codes) == 1 and None not in codes:
+            self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
+            self.settled = []
+            self.left = [Piece(self.chunk.records, tainted=True, touched=True)]

@@ -1,0 +1,80 @@
+"""A request, what came back, and what that means. Owns the vocabulary between a job and the engine.
+
+A job turns records into a `Call` and a `Reply` into a `Verdict`; the engine knows no status code, only verdicts.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.core.outcomes import Detail
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request, without host and credentials.
+
+    path: begins with `/`. query: pairs, a key may repeat. body: encoded JSON, or None.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. body: decompressed, capped. retry_after: the header as it stood."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No whole answer. sent: False only when the request provably never left (no connection was made)."""
+
+    reason: str
+    sent: bool
+
+
+class Act(enum.Enum):
+    """What a verdict asks for."""
+
+    SETTLED = "settled"
+    RETRY = "retry"  # as if the reply had been lost: again, later
+    LOOK_UP = "look up"  # ask which of the ids exist
+    SPLIT = "split"  # something in this chunk is refused: isolate it
+    FORBIDDEN = "forbidden"  # halt if nothing has succeeded yet, else isolate
+    HALT = "halt"  # going on can only do harm
+    THROTTLED = "throttled"  # everyone pauses; no failure, no attempt
+    SIGN_IN = "sign in"  # the token was not accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The meaning of one reply.
+
+    tainting: the request may have had effect although it was not confirmed.
+    untouched: the request provably had none (429, 401, never sent).
+    after_s: the server's own wish for a pause, seconds; None when it said nothing.
+    reason: why, in words for the user, for RETRY and HALT.
+    data: what a reading call returned, for SETTLED.
+    """
+
+    act: Act
+    detail: Detail = field(default_factory=Detail)
+    tainting: bool = False
+    untouched: bool = False
+    after_s: float | None = None
+    reason: str = ""
+    data: Any = None
+
+
+def lost(reply: Lost) -> Verdict:
+    """A lost reply: again. Tainting unless the request never left."""
+    return Verdict(Act.RETRY, tainting=reply.sent, untouched=not reply.sent, reason=reply.reason)

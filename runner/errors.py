@@ -1,0 +1,36 @@
+"""The reasons to stop, each with its exit code. An expected failure of one chunk is a value; an exception means stop.
+
+Every message says what, where (file and line) and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BulkdelError(Exception):
+    """Stops the program with `exit_code`; its text is for the user."""
+
+    exit_code = 4
+
+
+class UsageError(BulkdelError):
+    """Wrong flags or settings, or the run was not confirmed."""
+
+    exit_code = 2
+
+
+class NotAcceptable(BulkdelError):
+    """The export, the checkpoint or the pool is not what it has to be; nothing was sent."""
+
+    exit_code = 3
+
+
+class Halted(BulkdelError):
+    """A guard rail, an outage, a missing permission, a failed sign-in: the run stops and can be resumed."""
+
+    exit_code = 4
+
+
+class FileFailed(BulkdelError):
+    """A file of the run could not be written. The first failure latches: no more requests."""
+
+    exit_code = 5
