@@ -22,6 +22,7 @@ FORMAT = 1
 
 LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
+SESSION_MEMBERS = frozenset({"type", "event", "at", "log_sha256"})
 TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
 
 
@@ -109,6 +110,10 @@ class Session:
     log_sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if taken := SESSION_MEMBERS & self.facts.keys():
+            raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
+
 
 Entry = Header | Skipped | Intent | Outcome | Released | Session
 
@@ -118,7 +123,11 @@ def _pairs(ranges: Ranges) -> list[list[int]]:
 
 
 def _ranges(value: Any) -> Ranges:
-    found = tuple((start, stop) for start, stop in value)
+    if len(value) == 1:  # nearly every entry of a long log
+        ((start, stop),) = value
+        if type(start) is int and type(stop) is int and 0 <= start < stop:
+            return ((start, stop),)
+    found: Ranges = tuple(map(tuple, value))
     last = -1
     for start, stop in found:
         if not (type(start) is int and type(stop) is int and last < start < stop):
@@ -206,7 +215,7 @@ def _skipped(data: Mapping[str, Any]) -> Skipped:
 
 
 def _session(data: Mapping[str, Any]) -> Session:
-    facts = {name: value for name, value in data.items() if name not in {"type", "event", "at", "log_sha256"}}
+    facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 
@@ -222,31 +231,50 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
 
 def from_json(data: Any) -> Entry:
     """Inverse of `to_json`. Raises Unreadable for anything that this version does not know whole."""
-    reader = _READERS.get(str(data.get("type"))) if isinstance(data, dict) else None
-    if reader is None:
-        raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?")
+    try:
+        reader = _READERS[data["type"]]
+    except (KeyError, TypeError) as error:
+        raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?") from error
     try:
         return reader(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
 
 
+def encode_entry(entry: Entry) -> bytes:
+    """One entry as it stands in a line."""
+    return orjson.dumps(to_json(entry))
+
+
+def frame(seq: int, parts: Sequence[bytes]) -> bytes:
+    """Encoded entries as one commit, newline included."""
+    body = b'%s%d,"entries":[%s]' % (LINE_START, seq, b",".join(parts))
+    return b'%s%s%08x"}\n' % (body, CRC_MEMBER, zlib.crc32(body))
+
+
 def encode_line(seq: int, entries: Sequence[Entry]) -> bytes:
     """One commit as bytes, newline included."""
-    body = orjson.dumps({"seq": seq, "entries": [to_json(entry) for entry in entries]})[:-1]
-    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+    return frame(seq, [encode_entry(entry) for entry in entries])
+
+
+def sound(line: bytes) -> bool:
+    """Whether `line` (newline included) is whole and unharmed, whatever it says."""
+    # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
+    return line[-TAIL - 1 :] == b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(line[: -TAIL - 1]))
 
 
 def decode_line(line: bytes, seq: int) -> list[Entry]:
     """The entries of one line (newline included) that must be number `seq`. Raises Damaged or Unreadable."""
-    body, tail = line[: -TAIL - 1], line[-TAIL - 1 :]
-    # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
-    if tail != b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(body)):
-        raise Damaged("checksum does not match" if line.endswith(b"\n") else "the line has no end")
-    data = orjson.loads(body + b"}")
-    if data.get("seq") != seq:
-        raise Damaged(f"commit {data.get('seq')} where {seq} was due")
-    return [from_json(entry) for entry in data["entries"]]
+    if not sound(line):
+        raise Damaged("its checksum does not match" if line.endswith(b"\n") else "it has no end")
+    try:
+        data = orjson.loads(line)
+        found, entries = data["seq"], data["entries"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"no commit of bulkdel, although the checksum matches: {error!r}") from error
+    if found != seq:
+        raise Damaged(f"it is commit {found} where {seq} was due")
+    return [from_json(entry) for entry in entries]
 
 
 __all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]

@@ -50,18 +50,17 @@ class Progress:
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts what came before."""
         match entry:
-            case Intent(at, ranges):
-                for start, stop in ranges:
-                    self._intend(at, start, stop)
+            case Intent():
+                for start, stop in entry.ranges:
+                    self._intend(entry.at, start, stop)
             case Outcome():
                 for start, stop in entry.ranges:
                     self._settle(start, stop, entry.kind)
-                    self._forget(start, stop)
-            case Skipped(reason, ranges):
-                for start, stop in ranges:
-                    self._settle(start, stop, reason)
-            case Released(ranges):
-                for start, stop in ranges:
+            case Skipped():
+                for start, stop in entry.ranges:
+                    self._settle(start, stop, entry.reason)
+            case Released():
+                for start, stop in entry.ranges:
                     self._forget(start, stop)
             case Session(event="start"):
                 self.start, self.stop, self.sessions = entry, None, self.sessions + 1
@@ -75,7 +74,7 @@ class Progress:
         return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
 
     def _intend(self, at: str, start: int, stop: int) -> None:
-        if self.settled.overlap(start, stop):
+        if self.settled.meets(start, stop):
             raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
         if stop > self.rows:
             raise Unreadable(f"row {stop - 1} is sent, but the export has {self.rows} rows")
@@ -85,13 +84,19 @@ class Progress:
         self.in_doubt.add(start, stop)
 
     def _settle(self, start: int, stop: int, kind: str) -> None:
-        if stop > self.rows or self.settled.add(start, stop) != stop - start:
+        if stop > self.header.counts["rows"] or self.settled.add(start, stop) != stop - start:
             raise Unreadable(f"rows {start}-{stop - 1} are settled twice, or are not in the export")
         self.counts[kind] += stop - start
+        self._forget(start, stop)
 
     def _forget(self, start: int, stop: int) -> None:
-        self.in_doubt.remove(start, stop)
-        # The list is as long as there are chunks in flight, so walking it costs nothing.
+        if not self.in_doubt.remove(start, stop):
+            return
+        # The list is as long as there are chunks in flight. A chunk mostly ends whole, and the oldest one first.
+        for i, (_, begin, end) in enumerate(self.intents):
+            if begin == start and end == stop:
+                del self.intents[i]
+                return
         kept: list[tuple[str, int, int]] = []
         for at, begin, end in self.intents:
             if begin < min(start, end):

@@ -57,6 +57,14 @@ class RangeSet:
         """Add `[start, stop)`; return how many of its positions were new."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
+        if self._stops and start >= self._stops[-1]:  # the way of nearly every call: at or behind the end
+            if start == self._stops[-1]:
+                self._stops[-1] = stop
+            else:
+                self._starts.append(start)
+                self._stops.append(stop)
+            self.size += stop - start
+            return stop - start
         left = bisect_left(self._stops, start)  # first range that ends at or after start: it touches or follows
         right = bisect_right(self._starts, stop)  # first range that begins after stop
         if left == right:
@@ -66,7 +74,7 @@ class RangeSet:
             return stop - start
         merged_start = min(start, self._starts[left])
         merged_stop = max(stop, self._stops[right - 1])
-        before = sum(self._stops[i] - self._starts[i] for i in range(left, right))
+        before = sum(self._stops[left:right]) - sum(self._starts[left:right])
         self._starts[left:right] = [merged_start]
         self._stops[left:right] = [merged_stop]
         new = merged_stop - merged_start - before
@@ -81,15 +89,18 @@ class RangeSet:
         right = bisect_left(self._starts, stop)  # first range that begins at or after stop
         if left >= right:
             return 0
-        kept: list[tuple[int, int]] = []
-        if self._starts[left] < start:
-            kept.append((self._starts[left], start))
-        if self._stops[right - 1] > stop:
-            kept.append((stop, self._stops[right - 1]))
-        before = sum(self._stops[i] - self._starts[i] for i in range(left, right))
-        self._starts[left:right] = [a for a, _ in kept]
-        self._stops[left:right] = [b for _, b in kept]
-        gone = before - sum(b - a for a, b in kept)
+        first, last = self._starts[left], self._stops[right - 1]
+        gone = sum(self._stops[left:right]) - sum(self._starts[left:right])
+        starts, stops = [], []
+        if first < start:
+            starts, stops = [first], [start]
+            gone -= start - first
+        if last > stop:
+            starts.append(stop)
+            stops.append(last)
+            gone -= last - stop
+        self._starts[left:right] = starts
+        self._stops[left:right] = stops
         self.size -= gone
         return gone
 
@@ -98,6 +109,11 @@ class RangeSet:
             return False
         i = bisect_right(self._starts, position) - 1
         return i >= 0 and position < self._stops[i]
+
+    def meets(self, start: int, stop: int) -> bool:
+        """Whether any position of `[start, stop)` is in the set."""
+        i = bisect_right(self._stops, start)
+        return i < len(self._starts) and self._starts[i] < stop
 
     def overlap(self, start: int, stop: int) -> Ranges:
         """The part of `[start, stop)` that is in the set."""
@@ -110,6 +126,8 @@ class RangeSet:
 
     def missing(self, start: int, stop: int) -> Ranges:
         """The part of `[start, stop)` that is not in the set."""
+        if not self.meets(start, stop):
+            return ((start, stop),)
         found, at = [], start
         for begin, end in self.overlap(start, stop):
             if begin > at:

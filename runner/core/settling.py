@@ -84,6 +84,7 @@ class Settling:
     in_doubt: an earlier session sent these without seeing the answer: look first, send later.
     resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
     settled: outcomes so far. left: pieces that get none in this pass. halt: why the run must stop.
+    after_s: how long the server wished to be left alone before the next attempt, seconds.
     """
 
     chunk: Chunk
@@ -94,6 +95,7 @@ class Settling:
     settled: list[Settled] = field(default_factory=list)
     left: list[Piece] = field(default_factory=list)
     halt: str | None = None
+    after_s: float = 0.0
     _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class Settling:
         """Take in the verdict on the `Send` that was due."""
         piece, _ = self._stack.pop()
         self.requests += 1
+        self.after_s = verdict.after_s or 0.0
         piece = replace(
             piece,
             tainted=piece.tainted or verdict.tainting,
@@ -165,6 +168,12 @@ class Settling:
                 self._resend(rest, found)
         self._drop_empty()
         self._halt_if_all_refused()
+
+    def touch(self) -> None:
+        """A request for the step that was due is on the wire, and nobody will wait for its answer."""
+        if self._stack:
+            piece, why = self._stack.pop()
+            self._stack.append((replace(piece, tainted=True, touched=True), why))
 
     def leave(self) -> tuple[Ranges, Ranges]:
         """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt)."""

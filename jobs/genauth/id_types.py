@@ -1,0 +1,33 @@
+"""GenAuth's seven documented id types and their shapes. Source: the seed document, and the SDKs for `phone`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from runner.core.idtypes import IdType
+
+_HEX24 = r"[0-9a-f]{24}"
+
+ID_TYPES: Mapping[str, IdType] = {
+    id_type.name: id_type
+    for id_type in (
+        IdType("user_id", re.compile(_HEX24), "24 lower-case hex digits"),
+        IdType("phone", re.compile(r"\+?[0-9]{4,20}"), "digits, an optional + before them", reusable=True),
+        IdType(
+            "email",
+            re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+"),
+            "an address like name@example.com",
+            reusable=True,
+            key=str.lower,
+        ),
+        IdType("username", reusable=True),
+        IdType("external_id", reusable=True),
+        IdType("identity", re.compile(rf"{_HEX24}:\S.*"), "<extIdpId>:<userIdInIdp>", reusable=True),
+        IdType("sync_relation", re.compile(r"[A-Za-z][\w-]*:\S.*"), "<provider>:<userIdInIdp>", reusable=True),
+    )
+}
+"""By the API's name. `custom_field`, the eighth in the Node SDK, has no documented shape and is left out.
+
+An external id is the customer's own: nothing says that it is never given out again, so it counts as reusable.
+"""

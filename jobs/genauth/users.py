@@ -1,0 +1,176 @@
+"""GenAuth's calls about users: delete a batch, read a batch, list. Pure: records to calls, answers to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from jobs.genauth.envelope import read_envelope, read_list, read_success
+from runner.core.idtypes import IdType
+from runner.core.records import Record
+from runner.core.verdicts import Act, Call, Reply, Verdict
+from runner.job import Account
+
+IDS_MAX = 50
+"""Ids per call, for deleting and for reading (seed document: "Array length limit: 50")."""
+
+URL_MAX = 6_000
+"""Bytes of a look-up's query (design: gateways cut off URLs somewhere above 8 KB)."""
+
+DELETE_PATH = "/api/v3/delete-users-batch"
+READ_PATH = "/api/v3/get-user-batch"
+LIST_PATH = "/api/v3/list-users"
+
+
+def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
+    """Build `delete-users-batch`. Raises ValueError unless there are 1 to 50 ids, all different, none empty."""
+    if not 1 <= len(user_ids) <= IDS_MAX:
+        raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
+    if not all(isinstance(user_id, str) and user_id for user_id in user_ids):
+        raise ValueError("every user id is a non-empty string")
+    if len(set(user_ids)) != len(user_ids):
+        raise ValueError("the same id twice in one call: the API may refuse the whole call")
+    return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": user_ids, "options": {"userIdType": id_type}}))
+
+
+class DeleteUsersBatch:
+    """The deleting side: `runner.job.Action` for delete-users-batch."""
+
+    def __init__(self, id_type: IdType) -> None:
+        self._id_type = id_type.name
+
+    def call(self, records: Sequence[Record]) -> Call:
+        """Build the request that deletes `records`."""
+        return delete_call([record.id for record in records], self._id_type)
+
+    def read(self, reply: Reply) -> Verdict:
+        """Success is statusCode 200 and data.success true; everything else is in the table of the envelope."""
+        return read_success(reply)
+
+
+class UserLookUps:
+    """The reading side: `runner.job.LookUps` for get-user-batch and list-users."""
+
+    def __init__(self, id_type: IdType) -> None:
+        self._id_type = id_type
+        self._ids_of = _IDS_OF[id_type.name]
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
+        """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
+        fixed = [("userIdType", self._id_type.name)]
+        if self._id_type.name in {"identity", "sync_relation"}:
+            fixed.append(("withIdentities", "true"))  # what they are matched by
+        return [
+            (group, Call("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
+            for group in _grouped(ids, URL_MAX - 100)
+        ]
+
+    def read(self, reply: Reply) -> Verdict:
+        """Read the list of users that exist."""
+        return read_list(reply)
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        """Match users to ids: emails without case, phones with or without country code, everything else exactly."""
+        asked: dict[str, list[str]] = {}
+        for id_ in ids:
+            asked.setdefault(self._fold(id_), []).append(id_)
+        accounts: dict[str, Account] = {}
+        strays = 0
+        for user in found:
+            matching = [id_ for own in self._ids_of(user) for id_ in asked.get(self._fold(own), ())]
+            strays += not matching
+            accounts.update((id_, account_of(user)) for id_ in matching)
+        if strays and len(ids) == 1:
+            # Asked for alone, so whoever came back is meant, by a rule of the server's that we do not know.
+            return {ids[0]: account_of(found[0])}, 0
+        return accounts, strays
+
+    def control(self) -> Call:
+        """List one page of users, to have somebody who must be found."""
+        return Call("POST", LIST_PATH, body=orjson.dumps({"options": {"pagination": {"page": 1, "limit": 10}}}))
+
+    def read_control(self, reply: Reply) -> Verdict:
+        """Read the ids (of this id type) of the users on the page."""
+        verdict = read_envelope(reply)
+        if verdict.act is not Act.SETTLED:
+            return verdict
+        users = verdict.data.get("list") if isinstance(verdict.data, dict) else None
+        ids = [own for user in users or () if isinstance(user, dict) for own in self._ids_of(user)]
+        return replace(verdict, data=ids)
+
+    def _fold(self, id_: str) -> str:
+        return id_.lstrip("+") if self._id_type.name == "phone" else self._id_type.key(id_)
+
+
+def account_of(user: Mapping[str, Any]) -> Account:
+    """What the engine wants to know of a user record."""
+    status = user.get("status")
+    return Account(
+        created_at=_epoch(user.get("createdAt")),
+        last_seen_at=_epoch(user.get("lastLogin")),
+        status=status if isinstance(status, str) else None,
+        raw=user,
+    )
+
+
+def _epoch(value: Any) -> float | None:
+    """Epoch seconds of an ISO 8601 time (UTC unless it says otherwise); None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _grouped(ids: Sequence[str], query_max: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    length = 0
+    for id_ in ids:
+        cost = len("&userIds=") + len(quote(id_, safe=""))
+        if group and (len(group) == IDS_MAX or length + cost > query_max):
+            yield group
+            group, length = [], 0
+        group.append(id_)
+        length += cost
+    if group:
+        yield group
+
+
+def _strings(*values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _phones(user: Mapping[str, Any]) -> list[str]:
+    phone, code = user.get("phone"), user.get("phoneCountryCode")
+    numbers = _strings(phone)
+    return numbers + [f"{prefix}{number}" for prefix in _strings(code) for number in numbers]
+
+
+def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
+    identities = user.get("identities")
+    return [
+        f"{provider}:{own}"
+        for identity in (identities if isinstance(identities, list) else ())
+        if isinstance(identity, dict)
+        for provider in _strings(*(identity.get(name) for name in providers))
+        for own in _strings(identity.get("userIdInIdp"))
+    ]
+
+
+_IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "user_id": lambda user: _strings(user.get("userId")),
+    "phone": _phones,
+    "email": lambda user: _strings(user.get("email")),
+    "username": lambda user: _strings(user.get("username")),
+    "external_id": lambda user: _strings(user.get("externalId")),
+    "identity": lambda user: _identities(user, "extIdpId"),
+    "sync_relation": lambda user: _identities(user, "provider", "type"),
+}
+"""The ids of one type that a user record carries."""

@@ -1,0 +1,5 @@
+"""The command line: `bulkdel`."""
+
+from runner.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,161 @@
+"""Commands, options and exit codes. Owns what is typed; every command's work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict, Env
+from rich.console import Console
+
+from runner.cli.looking import jobs_text, status
+from runner.errors import BulkdelError, UsageError
+from runner.job import job_names, load_job
+from runner.settings import ENV_PREFIX, Settings
+from runner.telling import Quiet, hush, result, say
+
+HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
+
+Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes nothing.
+`bulkdel run JOB EXPORT` does it; the same command again goes on where it stopped.
+`bulkdel demo` shows all of it on a sandbox in a minute.
+"""
+
+EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, not confirmed;
+3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file could not be
+written; 129, 130, 143 interrupted, run again.
+"""
+
+
+def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
+    """Build the commands. config: what the config file says; argv: the words typed, to be printed back."""
+    app = App(
+        name="bulkdel",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        version=f"bulkdel {version('bulkdel')}",
+        config=[Env(ENV_PREFIX, command=False, show=False)],
+        console=Console(file=Quiet(sys.stdout)),  # type: ignore[arg-type]  # a text stream is what it writes to
+        error_console=Console(file=Quiet(sys.stderr)),  # type: ignore[arg-type]
+        result_action="return_value",
+    )
+    settings_config = [
+        Env(ENV_PREFIX, command=False, show=False),
+        Dict(config.get("run", {}), source=_config_path(argv)),
+    ]
+
+    def request(job: str, export: str, settings: Settings | None) -> Any:
+        from runner.preparing import Request  # noqa: PLC0415 - `--help` need not load the network stack
+
+        return Request(job, export, settings or Settings(), config, os.environ, argv)
+
+    @app.command(config=settings_config)
+    def run(job: str, export: str, /, *, settings: Settings | None = None) -> int:
+        """Delete every id of an export, or go on where an earlier run of the same command stopped.
+
+        Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
+        then deletes. Everything that happens to an id is written to the checkpoint first.
+
+        Parameters
+        ----------
+        job: str
+            What to do with the ids; `bulkdel jobs` lists what there is.
+        export: str
+            The ids: JSON Lines or CSV, plain, gzip or zstd. `-` is standard input, and needs --checkpoint.
+        """
+        from runner import run as running  # noqa: PLC0415
+
+        return running.run(request(job, export, settings))
+
+    @app.command(config=settings_config)
+    def plan(job: str, export: str, /, *, settings: Settings | None = None) -> int:
+        """Read and check an export, say what `run` would do, and delete nothing. Works without credentials too.
+
+        Parameters
+        ----------
+        job: str
+            What would be done with the ids.
+        export: str
+            The ids: JSON Lines or CSV, plain, gzip or zstd.
+        """
+        from runner import run as running  # noqa: PLC0415
+
+        return running.plan(request(job, export, settings))
+
+    @app.command(name="status")
+    def status_command(checkpoint: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+        """Say how far a run is, from its checkpoint; also while it is under way.
+
+        Parameters
+        ----------
+        checkpoint: Path
+            The log that `run` keeps, EXPORT.checkpoint.jsonl by default.
+        json: bool
+            Print one JSON object.
+        """
+        return status(checkpoint, json=json)
+
+    @app.command
+    def jobs() -> int:
+        """List the installed jobs and the id types they know."""
+        result(jobs_text([load_job(name) for name in job_names()]))
+        return 0
+
+    _add_job_commands(app)
+    return app
+
+
+def _add_job_commands(app: App) -> None:
+    """`sandbox` and `demo` come with the jobs: the engine has never heard of what they imitate."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    for point in entry_points(group="bulkdel.commands"):
+        app.command(point.value, name=point.name)
+
+
+def _config_path(argv: Sequence[str]) -> str | None:
+    """Find --config before anything is parsed: it says what the defaults of everything else are."""
+    for i, word in enumerate(argv):
+        if word == "--":
+            break
+        if word == "--config":
+            if i + 1 == len(argv):
+                raise UsageError("--config needs a path")
+            return argv[i + 1]
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return os.environ.get(f"{ENV_PREFIX}CONFIG")
+
+
+def read_config(path: str | None) -> dict[str, Any]:
+    """Read the config file: a table `[run]` of options, and a table for each job. Raises UsageError."""
+    if path is None:
+        return {}
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: not TOML: {error}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        app = make_app(read_config(_config_path(words)), words)
+        code = app(words, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        code = UsageError.exit_code
+    except BulkdelError as error:
+        say(f"bulkdel: {error}")
+        code = error.exit_code
+    hush()
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,74 @@
+"""Commands that only look: `status` and `jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.checkpoint import holder, read_log
+from runner.core.outcomes import COUNTED
+from runner.core.progress import Progress
+from runner.core.summary import Ending, counts_of, status_of
+from runner.job import Job
+from runner.telling import result
+
+FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
+
+
+def status(path: Path, *, json: bool) -> int:
+    """Print progress and counts of the run that keeps `path`."""
+    log = read_log(path)
+    pid = holder(path)
+    progress = log.progress
+    state = "running" if pid is not None else _state(progress)
+    if json:
+        stop = progress.stop.facts if progress.stop else {}
+        found: dict[str, Any] = {
+            **counts_of(progress),
+            "rows": progress.rows,
+            **{name: stop.get(name) for name in FIGURES},
+            "checkpoint": str(path),
+            "log_sha256": log.sha256,
+            "status": state,
+            "in_doubt": progress.in_doubt.size,
+            "sessions": progress.sessions,
+            "pid": pid,
+        }
+        result(orjson.dumps(found).decode())
+        return 0
+    pinned = progress.header.pinned
+    result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
+    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
+    result(f"  export     {progress.header.export_path}, {progress.rows:,} rows, begun {progress.header.at}")
+    for name, count in counts_of(progress).items():
+        if count or name not in COUNTED[1:]:
+            result(f"  {name:<10} {count:>13,}")
+    if progress.in_doubt.size and pid is None:
+        result(f"  {progress.in_doubt.size:,} of the remaining were sent without an answer: the next run looks them up")
+    if log.damaged_tail and pid is None:
+        result(f"  the log ends in {log.damaged_tail} torn bytes: the next run cuts them off")
+    if not progress.complete and pid is None:
+        result("To go on, run the command of this run again.")
+    return 0
+
+
+def _state(progress: Progress) -> str:
+    if progress.complete:
+        return "complete"
+    if progress.stop is None:
+        return "stopped without a word"
+    return status_of(progress, Ending())
+
+
+def jobs_text(jobs: Sequence[Job]) -> str:
+    """Word the list of jobs."""
+    lines: list[str] = []
+    for job in jobs:
+        lines.append(f"{job.name}  {job.summary}")
+        for id_type in job.id_types.values():
+            default = ", the default" if id_type.name == job.id_type_default else ""
+            lines.append(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""From batches of rows to the work of one pass: which records go together, what is skipped, what is in doubt.
+
+A pass walks the export once, in order. What is settled is passed over; what was in doubt when the pass began comes as
+chunks of its own, never mixed with fresh ids; the rest is cut into fresh chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from runner.core.entries import Skipped
+from runner.core.outcomes import SKIPS
+from runner.core.progress import Progress
+from runner.core.ranges import RangeSet, ranges_of
+from runner.core.records import Chunk, Record
+from runner.core.rows import Batch, Sieve, Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One chunk to settle. in_doubt_since: when an intent without outcome was written for it; None for fresh ids."""
+
+    chunk: Chunk
+    in_doubt_since: str | None = None
+
+
+def work_of(
+    batches: Iterable[Batch], sieve: Sieve, progress: Progress, chunk_size: int, limit: int | None = None
+) -> Iterator[Work | Skipped]:
+    """Walk one pass. limit: how many records to hand out at most; None for all.
+
+    `progress` is looked at once, at the beginning: it moves on while the pass is under way.
+    """
+    settled = RangeSet(progress.settled.ranges)
+    doubts = _Doubts(progress)
+    fresh: list[Record] = []
+    doubtful: list[Record] = []
+    since: str | None = None
+    left = limit if limit is not None else progress.rows
+    for batch in batches:
+        stop = batch.start + len(batch.rows)
+        sifted = sieve.sift(batch)
+        if settled.missing(batch.start, stop):
+            yield from _skipped(sifted.skipped, settled)
+        for record in sifted.records:
+            if left == 0:
+                break
+            if record.position in settled:
+                continue
+            left -= 1
+            if (at := doubts.since(record.position)) is None:
+                fresh.append(record)
+                if len(fresh) == chunk_size:
+                    yield Work(Chunk(tuple(fresh)))
+                    fresh = []
+                continue
+            if doubtful and (at != since or len(doubtful) == chunk_size):
+                yield Work(Chunk(tuple(doubtful)), since)
+                doubtful = []
+            since = at
+            doubtful.append(record)
+        if left == 0:
+            break
+    if doubtful:
+        yield Work(Chunk(tuple(doubtful)), since)
+    if fresh:
+        yield Work(Chunk(tuple(fresh)))
+
+
+class _Doubts:
+    """What was in doubt at the beginning of the pass, asked for ascending positions."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._ahead = [(start, stop, at) for at, ((start, stop),) in reversed(progress.doubts())]
+
+    def since(self, position: int) -> str | None:
+        while self._ahead and self._ahead[-1][1] <= position:
+            self._ahead.pop()
+        return self._ahead[-1][2] if self._ahead and self._ahead[-1][0] <= position else None
+
+
+def _skipped(skipped: dict[Skip, list[int]], settled: RangeSet) -> Iterator[Skipped]:
+    for reason in SKIPS:
+        if ranges := ranges_of(position for position in skipped[reason] if position not in settled):
+            yield Skipped(reason, ranges)

@@ -1,0 +1,76 @@
+"""What a run says at its end: status, counts, exit code. Pure: the same log and figures give the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.core.outcomes import COUNTED
+from runner.core.progress import Progress
+
+Status = Literal["complete", "incomplete", "halted", "interrupted"]
+
+EXIT_COMPLETE = 0
+EXIT_REFUSED = 1
+EXIT_REMAINING = 4
+EXIT_FILE = 5
+EXIT_SIGNAL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a session ended, as far as the log's counts do not say it.
+
+    why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
+    outage, a permission. limit_reached: --limit was.
+    """
+
+    why: str = ""
+    signal: int | None = None
+    file_failed: bool = False
+    halted: bool = False
+    limit_reached: bool = False
+
+
+def status_of(progress: Progress, ending: Ending) -> Status:
+    """One word for the state of the whole export."""
+    if progress.complete:
+        return "complete"
+    if ending.signal is not None:
+        return "interrupted"
+    return "halted" if ending.halted or ending.file_failed else "incomplete"
+
+
+def exit_code(progress: Progress, ending: Ending) -> int:
+    """Where several apply: 5 before a signal before 4 before 1."""
+    if ending.file_failed:
+        return EXIT_FILE
+    if ending.signal is not None and not progress.complete:
+        return EXIT_SIGNAL + ending.signal
+    if ending.halted or not (progress.complete or ending.limit_reached):
+        return EXIT_REMAINING
+    return EXIT_REFUSED if progress.complete and (progress.counts["refused"] or progress.counts["unknown"]) else 0
+
+
+def counts_of(progress: Progress) -> dict[str, int]:
+    """The eight counts; they add up to the rows."""
+    return {**{name: progress.counts[name] for name in COUNTED}, "remaining": progress.remaining}
+
+
+def summary_of(
+    progress: Progress, status: Status, figures: Mapping[str, Any], *, checkpoint: str, log_sha256: str
+) -> dict[str, Any]:
+    """The summary, in the order that scripts and people read it. figures: requests, retries, throttled, …"""
+    return {
+        **counts_of(progress),
+        "rows": progress.rows,
+        "requests": figures["requests"],
+        "retries": figures["retries"],
+        "throttled": figures["throttled"],
+        "resumed": figures["resumed"],
+        "duration_s": figures["duration_s"],
+        "checkpoint": checkpoint,
+        "log_sha256": log_sha256,
+        "status": status,
+    }

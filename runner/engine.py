@@ -1,0 +1,267 @@
+"""The engine: a fixed set of workers that take chunks and settle them, and the ways to stop them.
+
+Owns the order of effects around one chunk (intent durable → request → outcome appended) and the draining. What follows
+from an answer is decided in `core.settling`; what may be sent when, in `api`; what is durable, in `checkpoint`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+
+from runner.api import Api, Flight
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
+from runner.core.feed import Work
+from runner.core.idtypes import IdType
+from runner.core.outcomes import COUNTED, Settled
+from runner.core.policy import backoff_s
+from runner.core.presence import presence
+from runner.core.records import Record
+from runner.core.settling import Found, LookUp, Send, Settling
+from runner.core.verdicts import Act, Verdict
+from runner.errors import BulkdelError, FileFailed, Halted
+from runner.job import Action
+from runner.seeking import Seeker
+
+AHEAD = 64
+"""Chunks read ahead at a time: enough that a read in another thread costs nothing, few enough to stay flat."""
+
+
+def stamp(epoch: float) -> str:
+    """UTC, ISO 8601, milliseconds: how the log writes a time."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to send. in_doubt_resend: --in-doubt resend."""
+
+    concurrency: int
+    drain_s: float
+    in_doubt_resend: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run stops before its end. signal: the number, when a signal did it. error: when something went wrong."""
+
+    why: str
+    signal: int | None = None
+    error: BulkdelError | None = None
+
+
+@dataclass(slots=True)
+class _Worker:
+    flight: Flight = field(default_factory=Flight)
+    task: asyncio.Task[None] | None = None
+
+
+class Engine:
+    """Settles everything that a feed hands out. One instance per session.
+
+    stopped: why it stops early; None while all is well.
+    unrecorded: what replies said that could not be made durable, for the final report only.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        seeker: Seeker,
+        action: Action,
+        checkpoint: Checkpoint,
+        id_type: IdType,
+        options: Options,
+        chance: Callable[[], float],
+        on_settled: Callable[[Settling], None] = lambda _: None,
+    ) -> None:
+        self._api = api
+        self._seeker = seeker
+        self._action = action
+        self._checkpoint = checkpoint
+        self._id_type = id_type
+        self._options = options
+        self._chance = chance
+        self._on_settled = on_settled
+        self._ready: deque[Work] = deque()
+        self._refill = asyncio.Lock()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._feed: Iterator[Work | Skipped] = iter(())
+        self._workers: list[_Worker] = []
+        self._stopping = asyncio.Event()
+        self._succeeded = False
+        self.stopped: Stop | None = None
+        self.unrecorded = dict.fromkeys(COUNTED, 0)
+
+    async def run(self, passes: Callable[[], Iterator[Work | Skipped] | None]) -> None:
+        """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
+        try:
+            while self.stopped is None and (feed := passes()) is not None:
+                await self._pass(feed)
+                await self._flush()
+        finally:
+            # A read that was cancelled goes on in its thread; the export must not be closed under it.
+            await asyncio.to_thread(self._reader.shutdown)
+
+    def stop(self, stop: Stop) -> None:
+        """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
+        if self.stopped is not None:
+            return
+        self.stopped = stop
+        self._api.closing = True
+        self._stopping.set()
+        for worker in self._workers:
+            # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
+            if worker.task is not None and not worker.flight.on_wire:
+                worker.task.cancel()
+
+    async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
+        self._feed = feed
+        self._workers = [_Worker() for _ in range(self._options.concurrency)]
+        for worker in self._workers:
+            worker.task = asyncio.create_task(self._work(worker.flight))
+        tasks = [worker.task for worker in self._workers if worker.task is not None]
+        stopping = asyncio.create_task(self._stopping.wait())
+        everyone = asyncio.create_task(asyncio.wait(tasks))
+        await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self.stopped else None)
+        for task in late:
+            task.cancel()
+        await everyone
+        for task in tasks:
+            task.result()  # an unexpected failure is raised here, after the others have drained
+
+    async def _work(self, flight: Flight) -> None:
+        """One worker: take a chunk, settle it, until there is none or the run stops."""
+        try:
+            while self.stopped is None and (work := await self._take()) is not None:
+                await self._settle(work, flight)
+        except asyncio.CancelledError:
+            if self.stopped is None:
+                raise
+        except BulkdelError as error:
+            self.stop(Stop(str(error), error=error))
+        except BaseException as error:
+            self.stop(Stop(f"unexpected: {error!r}"))  # the others drain, then it is raised
+            raise
+
+    async def _take(self) -> Work | None:
+        async with self._refill:
+            while not self._ready:
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD)))
+                if not found:
+                    return None
+                skipped = [item for item in found if isinstance(item, Skipped)]
+                if skipped:
+                    self._checkpoint.append(*skipped)
+                self._ready.extend(item for item in found if isinstance(item, Work))
+            return self._ready.popleft()
+
+    async def _settle(self, work: Work, flight: Flight) -> None:
+        settling = Settling(
+            work.chunk,
+            in_doubt=work.in_doubt_since is not None,
+            resend_unproven=self._options.in_doubt_resend or not self._id_type.reusable,
+        )
+        try:
+            if work.in_doubt_since is None:
+                # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
+                await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))
+            while self.stopped is None and (step := settling.next_step()) is not None:
+                await self._do(step, settling, work, flight)
+        finally:
+            if flight.on_wire:
+                settling.touch()
+                flight.on_wire = False
+            self._record(settling)
+        if settling.halt is not None:
+            raise Halted(settling.halt)
+
+    async def _do(self, step: Send | LookUp, settling: Settling, work: Work, flight: Flight) -> None:
+        if isinstance(step, LookUp):
+            found = await self._look_up(step.records, work.in_doubt_since, flight)
+            if self.stopped is None or found is not None:
+                settling.looked_up(found, proven=self._seeker.proven)
+            return
+        if step.attempt > 1:
+            self._api.figures.retries += 1
+            await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
+        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)
+        if verdict is not None:
+            settling.replied(self._judged(verdict))
+
+    async def _look_up(self, records: Sequence[Record], since: str | None, flight: Flight) -> Found | None:
+        accounts = await self._seeker.find([record.id for record in records], flight)
+        if accounts is None:
+            return None
+        if not accounts:
+            await self._seeker.prove(flight)
+        now = time.time()
+        intent_at = datetime.fromisoformat(since).timestamp() if since else now
+        return {
+            id_: presence(
+                account.created_at,
+                intent_at,
+                now,
+                reusable=self._id_type.reusable,
+                resend=self._options.in_doubt_resend,
+            )
+            for id_, account in accounts.items()
+        }
+
+    def _judged(self, verdict: Verdict) -> Verdict:
+        """Decide what only the session knows: a 403 before any success is the permission, after it, it is the ids."""
+        if verdict.act is Act.SETTLED:
+            self._succeeded = True
+        if verdict.act is Act.FORBIDDEN:
+            return replace(verdict, act=Act.SPLIT if self._succeeded else Act.HALT)
+        return verdict
+
+    def _record(self, settling: Settling) -> None:
+        """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
+        untouched, _ = settling.leave()
+        entries: list[Entry] = [_outcome(settled) for settled in settling.settled]
+        if untouched:
+            entries.append(Released(untouched))
+        if entries:
+            self._checkpoint.append(*entries).add_done_callback(lambda done: self._recorded(done, settling.settled))
+        self._on_settled(settling)
+
+    def _recorded(self, done: asyncio.Future[None], settled: Sequence[Settled]) -> None:
+        if done.cancelled() or done.exception() is None:
+            return
+        for part in settled:
+            self.unrecorded[part.kind] += len(part.records)
+        error = self._checkpoint.failure or FileFailed(str(done.exception()))
+        self.stop(Stop(str(error), error=error))
+
+    async def _flush(self) -> None:
+        try:
+            await self._checkpoint.flush()
+        except FileFailed as error:
+            self.stop(Stop(str(error), error=error))
+
+
+def _outcome(settled: Settled) -> Outcome:
+    named = settled.kind in {"refused", "unknown"}
+    return Outcome(
+        at=stamp(time.time()),
+        attempts=settled.attempts,
+        kind=settled.kind,
+        ranges=settled.ranges,
+        request_id=settled.detail.request_id,
+        reason=settled.reason,
+        exceptions=tuple(
+            {"position": record.position, "id": record.id, **settled.detail.to_json()}
+            for record in (settled.records if named else ())
+        ),
+    )

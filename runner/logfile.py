@@ -1,0 +1,175 @@
+"""The bytes of the checkpoint log on their way to the disk. Owns creation, recovery, appending and syncing of one file.
+
+Everything here blocks and raises OSError; `runner.checkpoint` decides where it runs and what a failure means. Knows
+nothing of entries beyond their encoded form, and nothing of the event loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from runner.core.entries import frame
+from runner.core.progress import Progress
+from runner.errors import NotAcceptable
+from runner.lockfile import lock
+from runner.logreader import Reader, Unborn, open_log
+
+MODE = 0o600
+"""Refused and unknown ids are in the log: personal data, for its owner's eyes."""
+
+APPEND = os.O_RDWR | os.O_APPEND
+NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class LogFile:
+    """A log that this process may append to: open, locked, every byte in it durable.
+
+    seq, size: of the last durable line, and up to its end.
+    recovered: where a torn tail was saved before it was cut off; None when there was none.
+    """
+
+    __slots__ = ("_fd", "_sha", "path", "recovered", "seq", "size")
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self._sha = hashlib.sha256()
+        self.path = path
+        self.seq = 0
+        self.size = 0
+        self.recovered: Path | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hex, over every durable byte."""
+        return self._sha.hexdigest()
+
+    @classmethod
+    def create(cls, path: Path, header: bytes) -> LogFile:
+        """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError."""
+        try:
+            fd = os.open(path, APPEND | NEW, MODE)
+        except FileExistsError:
+            fd = open_log(path, APPEND)
+        file = cls(fd, path)
+        try:
+            lock(fd, path)
+            # Only under the lock is it certain what is there: another run may have been faster.
+            file._clear_remains()
+            file.commit([header])
+            _sync_directory(path)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[LogFile, Progress]:
+        """Lock a log, read it, repair its tail. Raises NotAcceptable (nothing was changed then) and OSError."""
+        fd = open_log(path, APPEND)
+        file = cls(fd, path)
+        try:
+            lock(fd, path)
+            reader = Reader(fd, path)
+            progress = reader.replay()
+            file.seq, file.size, file._sha = reader.seq, reader.size, reader.sha
+            if reader.damaged_tail:
+                file._cut_tail(reader.damaged_tail)
+            file._harden(reader.last)
+        except BaseException:
+            file.close()
+            raise
+        return file, progress
+
+    def commit(self, parts: Sequence[bytes]) -> None:
+        """Append encoded entries as one line; durable on return. After an OSError no more may be written."""
+        line = frame(self.seq + 1, parts)
+        _write(self._fd, line)
+        _sync(self._fd)
+        self.seq += 1
+        self.size += len(line)
+        self._sha.update(line)
+
+    def close(self) -> None:
+        """Let go of the file and with it of the lock. What is durable does not depend on it, so errors say nothing."""
+        with suppress(OSError):
+            os.close(self._fd)
+
+    def _clear_remains(self) -> None:
+        """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""
+        try:
+            for _ in Reader(self._fd, self.path).commits():
+                raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
+        except Unborn:
+            if size := os.fstat(self._fd).st_size:
+                self._cut_tail(size)
+
+    def _cut_tail(self, length: int) -> None:
+        """Save the `length` bytes behind the last sound line beside the log, then cut them off."""
+        self.recovered = _save_beside(self.path, self.seq + 1, os.pread(self._fd, length, self.size))
+        os.ftruncate(self._fd, self.size)
+        os.fsync(self._fd)
+
+    def _harden(self, last: bytes) -> None:
+        """Make what was read durable, which it need not be: the run before may have died between write and sync.
+
+        Or its sync failed: then the system may have marked the last line clean and only holds it in memory, and no
+        later sync would write it. So that line, the only one it can be, is written once more over itself.
+        """
+        fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # O_APPEND would not write in place
+        try:
+            os.pwrite(fd, last, self.size - len(last))
+            _sync(fd)
+        finally:
+            os.close(fd)
+        _sync_directory(self.path)
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _sync(fd: int) -> None:
+    """Wait until the disk, not just its driver or its cache, has the file's bytes."""
+    if sys.platform == "darwin":  # pragma: no cover — fsync alone does not flush the drive's cache there
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in {errno.ENOTSUP, errno.EINVAL}:
+                raise
+            os.fsync(fd)  # a file system without F_FULLFSYNC (network shares): the most there is
+    else:
+        os.fdatasync(fd)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _save_beside(path: Path, seq: int, data: bytes) -> Path:
+    """Write `data` durably to `<path>.torn-<seq>`, or with a further number where that is taken."""
+    for number in count(1):
+        target = Path(f"{path}.torn-{seq}" if number == 1 else f"{path}.torn-{seq}-{number}")
+        with suppress(FileExistsError):
+            fd = os.open(target, os.O_WRONLY | NEW, MODE)
+            break
+    try:
+        _write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _sync_directory(path)
+    return target

@@ -1,0 +1,64 @@
+"""The event loop of one phase, and how a signal gets into it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from runner.shutdown import Interrupted, Signals
+
+T = TypeVar("T")
+OnSignal = Callable[[Callable[[int], object]], None]
+"""Call it with what the first signal shall do."""
+
+
+def run_loop(main: Coroutine[Any, Any, T], signals: Signals) -> T:
+    """Run a coroutine that may be dropped at any moment: the first signal cancels it and is raised as Interrupted."""
+
+    async def cancelled_by_signal(on_signal: OnSignal) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        on_signal(lambda _: task.cancel())
+        return await main
+
+    try:
+        return run_loop_draining(cancelled_by_signal, signals)
+    except asyncio.CancelledError:
+        if signals.received is None:
+            raise
+        raise Interrupted(signals.received) from None
+
+
+def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signals: Signals) -> T:
+    """Run a coroutine on the fastest loop there is. It is told how to say what the first signal does, inside the loop.
+
+    A signal that comes before it has said so is kept for it.
+    """
+    before = signals.on_first
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        loop = runner.get_loop()
+        early: list[int] = []
+
+        def on_signal(react: Callable[[int], object]) -> None:
+            def react_soon(signum: int) -> None:
+                loop.call_soon_threadsafe(react, signum)
+
+            signals.on_first = react_soon
+            for signum in early:
+                loop.call_soon(react, signum)
+
+        signals.on_first = early.append
+        try:
+            return runner.run(main(on_signal))
+        finally:
+            signals.on_first = before
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Choose uvloop where it is installed, which is everywhere but on exotic platforms."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional, and asked for only when a loop is needed
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

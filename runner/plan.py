@@ -1,0 +1,127 @@
+"""The plan in words, and what has to be confirmed. Pure but for the shape of a command line: nothing is sent here."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from runner.core.policy import sample_suffices
+from runner.core.presence import REUSE_AFTER_S
+from runner.core.progress import Progress
+from runner.core.summary import counts_of
+from runner.preparing import Prepared
+from runner.telling import span
+
+CONFIRMING = ("--confirm", "--pool")
+
+
+def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[str] = ()) -> str:
+    """Word the command line again. without: options (with their value) to leave out; plus: words to add."""
+    dropped = set(without)
+    words: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word in dropped:
+            skip = True
+        elif word.split("=", 1)[0] not in dropped:
+            words.append(word)
+    return shlex.join(["bulkdel", *words, *plus])
+
+
+def confirming_command(prepared: Prepared) -> str:
+    """Word the command that runs this plan without a question."""
+    argv = ["run", *prepared.request.argv[1:]]
+    pool = prepared.survey.pool or "POOL"
+    return command(argv, without=CONFIRMING, plus=["--confirm", str(prepared.ids), "--pool", pool])
+
+
+def plan_lines(prepared: Prepared) -> list[str]:
+    """Say what will be done, line by line."""
+    reading, settings, survey = prepared.reading, prepared.request.settings, prepared.survey
+    counts, dialect = reading.counts, reading.dialect
+    requests = -(-prepared.ids // prepared.chunk_size)
+    how = [dialect.format.upper(), dialect.compression if dialect.compression != "none" else ""]
+    where = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
+    if dialect.guessed:
+        where += " (found by its name; --id-field names another)"
+    left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
+    pace = f"at {settings.rate:g} requests/s" if settings.rate else "as fast as the server answers"
+    lasts = f", about {span(requests / settings.rate)}" if settings.rate else ""
+    lines = [
+        ("job", f"{prepared.job.name}: {prepared.job.summary}"),
+        ("host", prepared.target.pinned_host),
+        ("pool", survey.pool or "not signed in"),
+        ("key", prepared.target.key or "none"),
+        ("export", f"{reading.export.path} ({' '.join(part for part in how if part)}, {where})"),
+        (
+            "id type",
+            f"{prepared.id_type.name}, such as {', '.join(reading.examples)}"
+            if reading.examples
+            else prepared.id_type.name,
+        ),
+        ("rows", f"{counts['rows']:,}" + (f" ({left_out})" if left_out else "")),
+        ("to delete", f"{prepared.ids:,} ids in {requests:,} requests {pace}{lasts}"),
+        ("checkpoint", str(prepared.checkpoint_path)),
+    ]
+    if reading.export.spooled:
+        lines.append(("copy", f"{reading.export.spooled} holds what came through the pipe; delete it when all is done"))
+    if survey.asked:
+        lines.append(("sample", _sample_text(prepared)))
+    lines += [("note", note) for note in reading.notes]
+    if counts["duplicate"]:
+        lines.append(("note", "the same id more than 100,000 rows apart is sent again, and counted twice"))
+    width = max(len(name) for name, _ in lines)
+    return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def _sample_text(prepared: Prepared) -> str:
+    survey = prepared.survey
+    statuses = Counter(account.status for account in survey.found.values() if account.status)
+    text = f"{len(survey.found)} of {survey.asked} looked up exist"
+    if statuses:
+        text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
+    seen = [account.last_seen_at for account in survey.found.values() if account.last_seen_at]
+    if seen:
+        text += f"; the latest sign-in was {datetime.fromtimestamp(max(seen), UTC):%Y-%m-%d}"
+    return text
+
+
+def sample_trouble(prepared: Prepared) -> str | None:
+    """Say why the sample forbids to go on; None when it does not."""
+    survey = prepared.survey
+    if sample_suffices(survey.asked, len(survey.found)):
+        return None
+    return (
+        f"{len(survey.found)} of {survey.asked} sampled ids exist as {prepared.id_type.name} in pool {survey.pool}. "
+        "Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
+        f"go on with:\n  {command(prepared.request.argv, plus=['--allow-absent'])}"
+    )
+
+
+def confirmation_due(prepared: Prepared, now: float) -> str | None:
+    """Say why the run has to be confirmed (again); None when it was."""
+    if prepared.checkpoint is None:
+        return "this cannot be undone"
+    start = prepared.checkpoint.progress.start
+    if start is None:
+        return "this cannot be undone"
+    if start.facts.get("limit") is not None and prepared.request.settings.limit is None:
+        return "the run goes on without --limit"
+    age_s = now - datetime.fromisoformat(start.at).timestamp()
+    if prepared.id_type.reusable and age_s > REUSE_AFTER_S:
+        return (
+            f"the run is {span(age_s)} old, and a {prepared.id_type.name} may belong to somebody else by now: "
+            "make sure that the export still holds"
+        )
+    return None
+
+
+def progress_lines(progress: Progress) -> list[str]:
+    """The eight counts, one a line, those that are zero left out but for the first and the last."""
+    counts = counts_of(progress)
+    shown = [(name, count) for name, count in counts.items() if count or name in {"deleted", "remaining"}]
+    return [f"  {name:<10} {count:>13,}" for name, count in shown]

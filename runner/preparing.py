@@ -1,0 +1,204 @@
+"""From a command line to everything that a run needs to know, without sending anything that changes a thing.
+
+Owns the order: settings → checkpoint (if there is one, locked) → export read → target → pool → sample. Holds no object
+that could delete; `plan` ends here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.checkpoint import Checkpoint, is_fresh
+from runner.core.idtypes import IdType
+from runner.core.records import Record
+from runner.core.rows import Batch, Sieve
+from runner.core.window import DuplicateWindow
+from runner.errors import NotAcceptable, UsageError
+from runner.job import Job, Target, TargetOptions, load_job
+from runner.settings import Settings
+from runner.source import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export, preflight, read_rows
+from runner.source.recognise import recognise
+from runner.surveying import Survey
+from runner.telling import say
+
+SPOOLED = ".input"
+"""What is appended to the checkpoint's name for the copy of a piped export."""
+
+INVALID = ".invalid"
+"""What is appended to the export's name for the rows that --on-invalid skip leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command line. argv: what was typed, without the program's name, to print the command that goes on."""
+
+    job: str
+    export: str
+    settings: Settings
+    config: Mapping[str, Any]
+    environ: Mapping[str, str]
+    argv: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The export, read or recognised. counts: rows, ids, excluded, duplicate, invalid, as in the header."""
+
+    export: Export
+    options: ReadOptions
+    dialect: Dialect
+    fingerprint: Fingerprint
+    counts: Mapping[str, int]
+    sample: tuple[Record, ...] = ()
+    examples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def sieve(self) -> Sieve:
+        """A fresh sieve for one pass. Without duplicates in the preflight there is nothing to look for."""
+        window = DuplicateWindow() if self.counts["duplicate"] else None
+        return Sieve(self.options.id_type.key, window)
+
+    def batches(self) -> Iterator[Batch]:
+        """One pass over the rows, every block checked against its hash."""
+        return read_rows(self.export, self.dialect, self.options, self.fingerprint)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Everything known before the confirmation. checkpoint: open and locked when the run is a resume."""
+
+    request: Request
+    job: Job
+    id_type: IdType
+    reading: Reading
+    target: Target
+    checkpoint_path: Path
+    checkpoint: Checkpoint | None
+    chunk_size: int
+    survey: Survey = field(default_factory=Survey)
+
+    @property
+    def ids(self) -> int:
+        """How many ids the whole export asks to delete: what is confirmed."""
+        return self.reading.counts["ids"]
+
+    def pinned(self) -> dict[str, Any]:
+        """What a resume must find unchanged."""
+        options = self.reading.options
+        return {
+            "job": self.job.name,
+            "host": self.target.pinned_host,
+            "pool": self.survey.pool,
+            "id_type": self.id_type.name,
+            "source": {
+                **self.reading.dialect.to_json(),
+                "trim": options.trim,
+                "on_invalid": options.on_invalid,
+                "id_pattern": options.id_pattern,
+            },
+            "sha256": self.reading.fingerprint.sha256,
+            "bytes": self.reading.fingerprint.size,
+        }
+
+
+def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
+    """Go as far as possible without a word to the server. `stack` closes what was opened.
+
+    resume: open the checkpoint, if there is one, for writing. `plan` does not: it must not disturb a run.
+    """
+    settings = request.settings
+    job = load_job(request.job)
+    settings.check(job.chunk_max)
+    id_type = _id_type(job, settings)
+    path = settings.checkpoint_for(request.export)
+    target: Target | None = None
+    if not settings.sandbox:
+        target = job.target(TargetOptions(settings.host, request.config.get(job.config_table, {}), request.environ))
+        if resume and target.key is None:
+            raise UsageError(
+                f"no credentials for {target.pinned_host}: set GENAUTH_ACCESS_KEY_ID and GENAUTH_ACCESS_KEY_SECRET, "
+                "or practise with --sandbox"
+            )
+    checkpoint = None
+    if resume and not is_fresh(path):
+        checkpoint = Checkpoint.resume(path)
+        stack.callback(checkpoint.close)
+        if checkpoint.recovered:
+            say(f"The log ended in a torn line; it is cut off and kept in {checkpoint.recovered}.")
+    options = _options(job, id_type, settings)
+    reading = _read(request, stack, options, path, checkpoint)
+    if target is None:
+        sieve = reading.sieve()
+        ids = (record.id for batch in reading.batches() for record in sieve.sift(batch).records)
+        target = stack.enter_context(job.sandbox(ids, id_type))
+    chunk_size = settings.chunk_size or job.chunk_max
+    prepared = Prepared(request, job, id_type, reading, target, path, checkpoint, chunk_size)
+    if checkpoint is not None:
+        refuse_differences(checkpoint.progress.header.pinned, prepared.pinned(), path, leave_out={"pool"})
+    return prepared
+
+
+def refuse_differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
+) -> None:
+    """Compare what the header pins with this run, member by member. Raises NotAcceptable naming each difference."""
+    different = [
+        f"  {name}: the checkpoint has {before.get(name)!r}, this run {now.get(name)!r}"
+        for name in now
+        if name not in leave_out and before.get(name) != now.get(name)
+    ]
+    if different:
+        raise NotAcceptable(
+            f"{path}: belongs to another run, nothing was sent.\n"
+            + "\n".join(different)
+            + "\nGive the export and the options of that run, or another --checkpoint for a new one."
+        )
+
+
+def _id_type(job: Job, settings: Settings) -> IdType:
+    name = settings.id_type or job.id_type_default
+    if name not in job.id_types:
+        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
+    return job.id_types[name]
+
+
+def _options(job: Job, id_type: IdType, settings: Settings) -> ReadOptions:
+    return ReadOptions(
+        id_type=id_type,
+        id_types=job.id_types,
+        format=settings.format,
+        id_field=settings.id_field,
+        trim=settings.trim,
+        on_invalid=settings.on_invalid,
+        id_pattern=settings.id_pattern,
+    )
+
+
+def _read(
+    request: Request, stack: ExitStack, options: ReadOptions, path: Path, checkpoint: Checkpoint | None
+) -> Reading:
+    """Read the whole export, or on a resume only its bytes: what is in them, the header says."""
+    export = stack.enter_context(open_export(request.export, spool_to=Path(f"{path}{SPOOLED}")))
+    if checkpoint is not None:
+        counts = checkpoint.progress.header.counts
+        return Reading(export, options, recognise(export, options), fingerprint(export), counts)
+    name = str(path) if request.export == "-" else request.export
+    seen = preflight(
+        export,
+        options,
+        rng=random.Random(),  # noqa: S311 - a sample, not a secret
+        invalid_to=Path(f"{name}{INVALID}") if options.on_invalid == "skip" else None,
+    )
+    counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
+    notes = []
+    if seen.spreadsheet:
+        shown = ", ".join(seen.spreadsheet_examples)
+        notes.append(f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}")
+    if seen.invalid:
+        notes.append(f"{seen.invalid:,} bad rows are left out and written to {seen.invalid_path}")
+    return Reading(export, options, seen.dialect, seen.fingerprint, counts, seen.sample, seen.examples, tuple(notes))

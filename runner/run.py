@@ -1,0 +1,286 @@
+"""`bulkdel run`, from the plan to the summary. Owns the order of the steps after `preparing`, and how a run ends.
+
+prepare → survey (pool, sample) → confirm → create the checkpoint → send → summary
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Header, Session, Skipped
+from runner.core.feed import Work, work_of
+from runner.core.outcomes import KINDS
+from runner.core.settling import Settling
+from runner.core.summary import Ending, exit_code, status_of, summary_of
+from runner.engine import Engine, Options, Stop, stamp
+from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
+from runner.loops import OnSignal, run_loop, run_loop_draining
+from runner.plan import (
+    command,
+    confirmation_due,
+    confirming_command,
+    plan_lines,
+    progress_lines,
+    sample_trouble,
+)
+from runner.preparing import Prepared, Request, prepare
+from runner.seeking import Seeker
+from runner.settings import seconds_of
+from runner.shutdown import Signals
+from runner.surveying import reach, survey
+from runner.telling import Moment, Teller, result, say, span
+
+PASSES = 2
+"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
+
+
+def run(request: Request) -> int:
+    """Run or resume. Returns the exit code; raises BulkdelError for what ends it before the sending."""
+    with ExitStack() as stack, Signals() as signals:
+        prepared = prepare(request, stack, resume=True)
+        progress = prepared.checkpoint.progress if prepared.checkpoint else None
+        if prepared.checkpoint and progress and progress.complete and progress.stop:
+            say("This run is complete already; nothing was sent.")
+            return _tell_end(prepared, prepared.checkpoint, progress.stop.facts, Ending())
+        if prepared.ids == 0:
+            say("\n".join(plan_lines(prepared)))
+            say("There is nothing to delete.")
+        elif not (progress and progress.complete):
+            _survey(prepared, signals)
+            say("\n".join(plan_lines(prepared)))
+            if (trouble := sample_trouble(prepared)) and not request.settings.allow_absent:
+                raise Halted(trouble)
+        confirmed = _confirmed(prepared)
+        checkpoint = prepared.checkpoint or _create(prepared, confirmed, stack)
+        return _send(prepared, checkpoint, confirmed, signals)
+
+
+def plan(request: Request) -> int:
+    """Preflight and plan only. Nothing that could delete is made on this path."""
+    with ExitStack() as stack, Signals() as signals:
+        prepared = prepare(request, stack, resume=False)
+        if prepared.target.key is not None and prepared.ids:
+            _survey(prepared, signals)
+        for line in plan_lines(prepared):
+            result(line)
+        if prepared.ids == 0:
+            result("There is nothing to delete.")
+        elif prepared.survey.pool is None:
+            result("Not signed in: without credentials neither the pool nor the ids could be checked.")
+        elif trouble := sample_trouble(prepared):
+            result(f"This plan will be refused: {trouble}")
+        if prepared.ids and not request.settings.sandbox:
+            result(f"Nothing was deleted. To run this plan:\n  {confirming_command(prepared)}")
+        return 0
+
+
+def _survey(prepared: Prepared, signals: Signals) -> None:
+    """Learn the pool and look the sample up. A resume has no sample: it was looked up before the first deletion."""
+    sample = [record.id for record in prepared.reading.sample]
+    settings, group = prepared.request.settings, prepared.job.chunk_max
+    prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
+    if prepared.checkpoint is not None:
+        pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
+        if now != pool:
+            raise NotAcceptable(
+                f"{prepared.checkpoint_path}: was written for pool {pool}, but this key signs in to pool {now}. Nothing "
+                "was deleted. Use the key of that pool, or another --checkpoint for a new run."
+            )
+
+
+def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
+    """Ask, or compare the options; None when nothing had to be confirmed. Raises UsageError."""
+    settings, ids, pool = prepared.request.settings, prepared.ids, prepared.survey.pool
+    if settings.sandbox:
+        return {"ids": ids, "pool": pool, "how": "sandbox"}
+    if ids == 0:
+        return {"ids": 0, "pool": pool, "how": "nothing to delete"}
+    due = confirmation_due(prepared, time.time())
+    if settings.confirm is None and settings.pool is None:
+        if due is None:
+            return None
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {confirming_command(prepared)}"
+            )
+        say(f"\n{ids:,} ids will be deleted from pool {pool}: {due}.")
+        say(f"Type the number of ids ({ids}) to go on, anything else to stop:")
+        typed = sys.stdin.readline().strip().replace(",", "")
+        if typed != str(ids):
+            raise UsageError(f"not confirmed: {typed!r} is not {ids}. Nothing was deleted.")
+        return {"ids": ids, "pool": pool, "how": "typed"}
+    if settings.confirm != ids or settings.pool != pool:
+        raise UsageError(
+            f"not confirmed: --confirm {settings.confirm} --pool {settings.pool} is not {ids} ids in pool {pool}. "
+            f"Nothing was deleted. If that is what you want:\n  {confirming_command(prepared)}"
+        )
+    return {"ids": ids, "pool": pool, "how": "options"}
+
+
+def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: ExitStack) -> Checkpoint:
+    header = Header(
+        tool=f"bulkdel {version('bulkdel')}",
+        run_id=str(uuid.uuid4()),
+        at=stamp(time.time()),
+        pinned=prepared.pinned(),
+        export_path=str(Path(prepared.reading.export.path).absolute()),
+        excluded=(),
+        counts=prepared.reading.counts,
+        sample=prepared.survey.to_json() if prepared.survey.asked else None,
+        confirmed=confirmed or {},
+    )
+    checkpoint = Checkpoint.create(prepared.checkpoint_path, header)
+    stack.callback(checkpoint.close)
+    return checkpoint
+
+
+def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None, signals: Signals) -> int:
+    """One session: start entry, passes, stop entry, summary."""
+    before: dict[str, int] = {name: checkpoint.progress.counts[name] for name in KINDS}
+    figures, engine_stop, unrecorded = run_loop_draining(
+        lambda on_signal: _session(prepared, checkpoint, confirmed, before, on_signal), signals
+    )
+    ending = Ending(
+        why=engine_stop.why if engine_stop else "",
+        signal=engine_stop.signal if engine_stop else None,
+        file_failed=checkpoint.failure is not None or isinstance(engine_stop and engine_stop.error, FileFailed),
+        halted=engine_stop is not None and engine_stop.signal is None,
+        limit_reached=_left(prepared, checkpoint, before) == 0,
+    )
+    if any(unrecorded.values()):
+        told = ", ".join(f"{count} {name}" for name, count in unrecorded.items() if count)
+        say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
+    return _tell_end(prepared, checkpoint, figures, ending)
+
+
+def _left(prepared: Prepared, checkpoint: Checkpoint, before: Mapping[str, int]) -> int | None:
+    """How many more ids this session may settle; None without --limit."""
+    limit = prepared.request.settings.limit
+    return None if limit is None else max(0, limit - sum(checkpoint.progress.counts[k] - before[k] for k in KINDS))
+
+
+async def _session(
+    prepared: Prepared,
+    checkpoint: Checkpoint,
+    confirmed: Mapping[str, Any] | None,
+    before: Mapping[str, int],
+    on_signal: OnSignal,
+) -> tuple[dict[str, Any], Stop | None, dict[str, int]]:
+    settings, progress = prepared.request.settings, checkpoint.progress
+    began = time.monotonic()
+    resumed = progress.sessions > 0
+    checkpoint.append(Session("start", stamp(time.time()), "", _start_facts(prepared, confirmed)))
+    async with reach(prepared.target, settings, pool=progress.header.pinned["pool"]) as (api, auth):
+        seeker = Seeker(api, prepared.target.look_ups(prepared.id_type), random.random)
+        seeker.proven = bool(prepared.survey.found)
+
+        def look() -> Moment:
+            counts: dict[str, int] = {name: progress.counts[name] for name in KINDS}
+            waiting = api.throttle.waiting or auth.waiting
+            return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, settings.rate, waiting)
+
+        teller = Teller(look, level=settings.log_level)
+        engine = Engine(
+            api=api,
+            seeker=seeker,
+            action=prepared.target.action(prepared.id_type),
+            checkpoint=checkpoint,
+            id_type=prepared.id_type,
+            options=Options(settings.concurrency, seconds_of(settings.drain_s), settings.in_doubt == "resend"),
+            chance=random.random,
+            on_settled=lambda settling: _tell_chunk(teller, settling),
+        )
+        on_signal(lambda signum: _drain(engine, teller, signum))
+        done = 0
+
+        def passes() -> Iterator[Work | Skipped] | None:
+            nonlocal done
+            left = _left(prepared, checkpoint, before)
+            if done == PASSES or progress.complete or left == 0:
+                return None
+            done += 1
+            return work_of(prepared.reading.batches(), prepared.reading.sieve(), progress, prepared.chunk_size, left)
+
+        with teller.telling():
+            await engine.run(passes)
+        figures: dict[str, Any] = {
+            "requests": prepared.survey.requests + api.wire.requests,
+            "retries": api.figures.retries,
+            "throttled": api.figures.throttled,
+            "resumed": resumed,
+            "duration_s": round(time.monotonic() - began, 3),
+        }
+        why = engine.stopped.why if engine.stopped else "done"
+        checkpoint.append(Session("stop", stamp(time.time()), "", {"why": why, **figures}))
+    await checkpoint.aclose()
+    return figures, engine.stopped, engine.unrecorded
+
+
+def _drain(engine: Engine, teller: Teller, signum: int) -> None:
+    teller.event(
+        "warning", "run.draining", signal=signum, why="requests on the wire may finish; a second signal ends it"
+    )
+    engine.stop(Stop(f"signal {signum}", signal=signum))
+
+
+def _tell_chunk(teller: Teller, settling: Settling) -> None:
+    counts = {part.kind: len(part.records) for part in settling.settled}
+    teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)
+
+
+def _start_facts(prepared: Prepared, confirmed: Mapping[str, Any] | None) -> dict[str, Any]:
+    settings = asdict(prepared.request.settings)
+    if settings["proxy"] is not None:
+        settings["proxy"] = "given"  # its URL may carry a password
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {
+        "tool": f"bulkdel {version('bulkdel')}",
+        "user": user,
+        "machine": os.uname().nodename,
+        "pid": os.getpid(),
+        "limit": settings["limit"],
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+        "confirmed": dict(confirmed) if confirmed else None,
+    }
+
+
+def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, Any], ending: Ending) -> int:
+    progress, settings = checkpoint.progress, prepared.request.settings
+    status = status_of(progress, ending)
+    summary = summary_of(
+        progress, status, figures, checkpoint=str(prepared.checkpoint_path), log_sha256=checkpoint.sha256
+    )
+    if settings.json:
+        result(orjson.dumps(summary).decode())
+    else:
+        result(f"{status}: {progress.rows:,} rows")
+        for line in progress_lines(progress):
+            result(line)
+        result(
+            f"{summary['requests']:,} requests in {span(summary['duration_s'])}, {summary['retries']:,} retries, "
+            f"{summary['throttled']:,} answered 429"
+        )
+        result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
+    if ending.why:
+        say(f"Stopped: {ending.why}")
+    if not progress.complete:
+        argv = prepared.request.argv
+        say(f"To go on:\n  {command(argv, without=('--limit',) if ending.limit_reached else ())}")
+    return exit_code(progress, ending)

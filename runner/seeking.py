@@ -1,0 +1,78 @@
+"""Asking which ids exist, in a way that an empty answer can be trusted. Holds nothing that could delete.
+
+"Gone" counts only in a session whose look-ups have found at least one existing account: a key that may not read, or an
+id type that matches nobody, answers with an empty list too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runner.api import Api, Flight
+from runner.core.policy import ATTEMPTS_MAX, backoff_s
+from runner.core.verdicts import Act, Call, Reply, Verdict
+from runner.job import Account, LookUps
+
+
+class Seeker:
+    """Look-ups with their retries, matching, and the control.
+
+    proven: whether any look-up of this session has found an existing account.
+    failed: what the last failure was, in words.
+    """
+
+    def __init__(self, api: Api, look_ups: LookUps, chance: Callable[[], float]) -> None:
+        self._api = api
+        self._look_ups = look_ups
+        self._chance = chance
+        self._control = asyncio.Lock()
+        self._control_tried = False
+        self.proven = False
+        self.failed = ""
+
+    async def find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+        """Return the accounts that exist among `ids`, by id as asked; None when the look-up failed or must stop."""
+        accounts: dict[str, Account] = {}
+        for group, call in self._look_ups.calls(ids):
+            found = await self._read(call, self._look_ups.read, flight)
+            if found is None:
+                return None
+            matched, strays = self._look_ups.match(group, found)
+            accounts.update(matched)
+            if strays and len(group) > 1:
+                # Somebody came back whom no id explains: ask for the unexplained ids one by one.
+                for id_ in (id_ for id_ in group if id_ not in matched):
+                    alone = await self.find([id_], flight)
+                    if alone is None:
+                        return None
+                    accounts.update(alone)
+        self.proven = self.proven or bool(accounts)
+        return accounts
+
+    async def prove(self, flight: Flight) -> bool:
+        """Make sure that look-ups can find anyone at all: look up somebody whom another call listed. Asked once."""
+        async with self._control:
+            if not self.proven and not self._control_tried:
+                self._control_tried = True
+                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+                if listed:
+                    await self.find(listed[:1], flight)
+        return self.proven
+
+    async def _read(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> list[Any] | None:
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            verdict = await self._api.ask(call, read, flight)
+            if verdict is None:
+                return None
+            if verdict.act is Act.SETTLED:
+                data: list[Any] = verdict.data
+                return data
+            self.failed = verdict.reason or str(verdict.detail)
+            if verdict.act is not Act.RETRY:
+                return None
+            if attempt < ATTEMPTS_MAX:
+                self._api.figures.retries += 1
+                await asyncio.sleep(max(verdict.after_s or 0.0, backoff_s(attempt, self._chance())))
+        return None

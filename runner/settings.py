@@ -1,0 +1,145 @@
+"""Every option of `run` and `plan`, once: name, default, bounds, help. Command line over environment over TOML.
+
+Owns what may be set and to what; knows nothing of what it does. Secrets are no settings: they come from the environment
+or a 0600 file, and a job reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from runner.errors import UsageError
+
+ENV_PREFIX = "BULKDEL_"
+
+READING = Group("How the export is read", sort_key=1)
+SENDING = Group("How it is sent", sort_key=2)
+SAFETY = Group("Before anything is deleted", sort_key=3)
+REACHING = Group("Where it is sent", sort_key=4)
+TELLING = Group("What it tells", sort_key=5)
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
+_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration: `30`, `30s`, `15m`, `15min`, `2h`. Raises UsageError."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"not a duration: {text!r}. Write 30, 30s, 15m or 2h")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user may say about a run. Frozen once read; `check` refuses what cannot work."""
+
+    config: Annotated[Path | None, Parameter(group=TELLING)] = None
+    """TOML file with defaults for these options, in a table [run]; config.example.toml explains each."""
+
+    checkpoint: Annotated[Path | None, Parameter(group=TELLING)] = None
+    """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
+
+    host: Annotated[str | None, Parameter(group=REACHING)] = None
+    """Base URL of the API; for a private deployment. Default: the job's own."""
+
+    ca_file: Annotated[Path | None, Parameter(group=REACHING)] = None
+    """PEM file with a certificate authority to trust beside the system's."""
+
+    proxy: Annotated[str | None, Parameter(group=REACHING)] = None
+    """Proxy URL. Proxies named in the environment are not used."""
+
+    sandbox: Annotated[bool, Parameter(group=REACHING, negative="")] = False
+    """Practise on a look-alike of the API inside this program, filled from the export. Needs no credentials."""
+
+    rate: Annotated[float, Parameter(group=SENDING)] = 50.0
+    """Requests a second, look-ups and retries included; 0 is unlimited."""
+
+    concurrency: Annotated[int, Parameter(group=SENDING)] = 16
+    """Requests under way at the same time, at most."""
+
+    chunk_size: Annotated[int | None, Parameter(group=SENDING)] = None
+    """Ids in one request. Default: as many as the API takes (50)."""
+
+    limit: Annotated[int | None, Parameter(group=SENDING)] = None
+    """Settle this many ids in this session, then stop: a first careful step."""
+
+    drain_s: Annotated[str, Parameter(name="--drain-s", group=SENDING)] = "30"
+    """How long requests on the wire may finish after a first Ctrl-C, seconds."""
+
+    patience: Annotated[str, Parameter(group=SENDING)] = "15m"
+    """Stop when the server has given no useful answer for this long (30s, 15m, 2h)."""
+
+    timeout_s: Annotated[float, Parameter(name="--timeout-s", group=SENDING)] = 60.0
+    """How long one request may take as a whole, seconds."""
+
+    id_type: Annotated[str | None, Parameter(group=READING)] = None
+    """What kind of id the export holds. `bulkdel jobs` lists the types. Default: the job's own (user_id)."""
+
+    id_field: Annotated[str | None, Parameter(group=READING)] = None
+    """JSON member (dots reach deeper), CSV column by name, or by number from 1. Default: id, userId or user_id."""
+
+    id_pattern: Annotated[str | None, Parameter(group=READING)] = None
+    """Regular expression that a whole id must match, instead of the type's own shape."""
+
+    format: Annotated[Literal["auto", "jsonl", "csv"], Parameter(group=READING)] = "auto"
+    """Format of the export. gzip and zstd are recognised by themselves."""
+
+    trim: Annotated[bool, Parameter(group=READING, negative="")] = False
+    """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
+
+    on_invalid: Annotated[Literal["stop", "skip"], Parameter(group=READING)] = "stop"
+    """What a bad row does: stop before anything is sent, or be written to EXPORT.invalid and skipped."""
+
+    confirm: Annotated[int | None, Parameter(group=SAFETY)] = None
+    """Confirm the number of ids that will be deleted, as `plan` shows it. Together with --pool."""
+
+    pool: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Confirm the user pool that they are deleted from. Together with --confirm."""
+
+    allow_absent: Annotated[bool, Parameter(group=SAFETY, negative="")] = False
+    """Go on although fewer than half of the sampled ids exist."""
+
+    in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
+    """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay doubtful."""
+
+    json: Annotated[bool, Parameter(group=TELLING, negative="")] = False
+    """Print the summary as one JSON object, the last line of stdout."""
+
+    log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=TELLING)] = "info"
+    """debug: one event per chunk."""
+
+    def check(self, chunk_max: int) -> None:
+        """Refuse numbers that cannot work. Raises UsageError naming the option."""
+        bounds: list[tuple[str, Any, float, float]] = [
+            ("--rate", self.rate, 0, 100_000),
+            ("--concurrency", self.concurrency, 1, 4_096),
+            ("--chunk-size", self.chunk_size, 1, chunk_max),
+            ("--limit", self.limit, 1, 2**53),
+            ("--timeout-s", self.timeout_s, 1, 3_600),
+            ("--confirm", self.confirm, 0, 2**53),
+            ("--drain-s", seconds_of(self.drain_s), 0, 3_600),
+            ("--patience", seconds_of(self.patience), 1, 30 * 86_400),
+        ]
+        for option, value, low, high in bounds:
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{option} {value:g}: must be from {low:g} to {high:g}")
+        if self.id_pattern is not None:
+            try:
+                re.compile(self.id_pattern)
+            except re.error as error:
+                raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
+
+    def checkpoint_for(self, export: str) -> Path:
+        """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
+        if self.checkpoint is not None:
+            return self.checkpoint
+        if export == "-":
+            raise UsageError("reading standard input needs --checkpoint PATH: there is no file name to derive it from")
+        return Path(f"{export}.sandbox.checkpoint.jsonl" if self.sandbox else f"{export}.checkpoint.jsonl")

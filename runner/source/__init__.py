@@ -1,0 +1,23 @@
+"""Reading the export: bytes to rows, twice, the same both times. Knows nothing of requests, pace or outcomes."""
+
+from runner.source.dialect import CANDIDATES
+from runner.source.export import BLOCK, Export, Fingerprint, fingerprint, open_export
+from runner.source.options import Dialect, ReadOptions
+from runner.source.preflight import Preflight, preflight
+from runner.source.reading import read_rows
+from runner.source.recognise import recognise
+
+__all__ = [
+    "BLOCK",
+    "CANDIDATES",
+    "Dialect",
+    "Export",
+    "Fingerprint",
+    "Preflight",
+    "ReadOptions",
+    "fingerprint",
+    "open_export",
+    "preflight",
+    "read_rows",
+    "recognise",
+]

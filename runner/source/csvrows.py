@@ -1,0 +1,168 @@
+"""CSV to rows. Owns quoting, columns and the lines a row spans; what an id is, the core knows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from operator import itemgetter
+
+from runner.core.parsing import FED_BACK, IdCheck, Unusable, shortened
+from runner.core.rows import BadRow, Batch
+from runner.errors import NotAcceptable
+from runner.source.jsonl import ROWS_MAX, Parsed, result_refusal
+from runner.source.lines import LINE_MAX, Lines
+from runner.source.options import Dialect
+from runner.source.refusals import refusal
+
+_UNFINISHED = "unexpected end of data"
+"""What CPython's and PyPy's csv say when the lines end inside quotes."""
+
+
+def csv_rows(blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str) -> Iterator[Parsed]:
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+    # The limit is csv's own, for the whole process; its default of 128 kB would refuse fields that are allowed.
+    csv.field_size_limit(LINE_MAX)
+    reader = CsvRows(dialect, check, path)
+    for block in blocks:
+        yield from reader.read(block)
+    reader.finish()
+
+
+class CsvRows:
+    """Reads block after block.
+
+    A row may go on in the next block (a quoted line feed). Its lines then wait for that block and are read again with
+    it, which costs little: they are less than LINE_MAX.
+    """
+
+    def __init__(self, dialect: Dialect, check: IdCheck, path: str) -> None:
+        assert dialect.id_column is not None
+        assert dialect.delimiter is not None
+        self._column = dialect.id_column
+        self._cell = itemgetter(dialect.id_column)
+        self._delimiter = dialect.delimiter
+        self._header_left = dialect.header
+        self._check = check
+        self._path = path
+        self._width = 0
+        self._outcome: int | None = None
+        self._position = 0
+        self._pending: list[str] = []
+        self._pending_line = 1
+
+    def read(self, block: Lines) -> Iterator[Parsed]:
+        """Yield the rows that end in this block, ROWS_MAX at a time."""
+        pending, self._pending = self._pending, []
+        line = self._pending_line if pending else block.line
+        lines = [*pending, *io.StringIO(self._decoded(block), newline="\n")]
+        at = 0
+        if not self._width:
+            at = self._first_row(lines, line)
+        reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
+        start = at
+        while at < len(lines) and not self._pending:
+            parsed = self._quick(reader)
+            if parsed is not None:
+                at += len(parsed.batch.rows)
+            else:
+                parsed, at = self._slow(lines, at, line)
+                if start + reader.line_num != at:  # the quick one stumbled: nothing more to expect from it
+                    reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
+                    start = at
+            self._position += len(parsed.batch.rows)
+            if parsed.batch.rows:
+                yield parsed
+
+    def finish(self) -> None:
+        """Say that no block follows. Raises NotAcceptable when a row is not complete."""
+        if self._pending:
+            raise self._damaged("a quote that is never closed", self._pending_line, self._pending)
+
+    def _decoded(self, block: Lines) -> str:
+        try:
+            return block.data.decode()
+        except UnicodeDecodeError as error:
+            before = block.data.count(b"\n", 0, error.start)
+            text = block.data.split(b"\n")[before]
+            reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
+            raise refusal(self._path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
+
+    def _first_row(self, lines: list[str], line: int) -> int:
+        """Learn the columns; return how many lines the header took."""
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        try:
+            row = next(reader)
+        except csv.Error as error:
+            if str(error) != _UNFINISHED:
+                raise self._damaged(str(error), line, lines[:1]) from error
+            self._wait(lines, line)
+            return len(lines)
+        self._width = len(row)
+        if not self._header_left:
+            return 0
+        self._header_left = False
+        if "outcome" in row:
+            self._outcome = row.index("outcome")
+        return reader.line_num
+
+    def _quick(self, reader: Iterator[list[str]]) -> Parsed | None:
+        """Read a batch in which every row is one line and has a good id, or return None."""
+        before = reader.line_num  # type: ignore[attr-defined]
+        try:
+            rows = list(islice(reader, ROWS_MAX))
+        except csv.Error:
+            return None
+        if reader.line_num - before != len(rows) or self._outcome is not None:  # type: ignore[attr-defined]
+            return None
+        if set(map(len, rows)) != {self._width}:
+            return None
+        ids = list(map(self._cell, rows))
+        return Parsed(Batch(self._position, [*ids])) if self._check.all_usable(ids) else None
+
+    def _slow(self, lines: list[str], at: int, line: int) -> tuple[Parsed, int]:
+        """Read a batch row by row from `lines[at]` on; return it and where the next one starts."""
+        parsed = Parsed(Batch(self._position, []))
+        reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
+        start = at
+        for _ in range(ROWS_MAX):
+            try:
+                cells = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                if str(error) != _UNFINISHED:
+                    raise self._damaged(str(error), line + start, lines[start : start + 1]) from error
+                self._wait(lines[start:], line + start)
+                return parsed, len(lines)
+            stop = at + reader.line_num
+            raw = lines[start:stop]
+            if len(raw) > 1 and sum(map(len, raw)) > LINE_MAX:
+                raise self._damaged("a row over 1 MiB", line + start, raw)
+            row = self._row(cells, line + start, raw)
+            if isinstance(row, BadRow):
+                parsed.raw.append("".join(raw).encode())
+            parsed.batch.rows.append(row)
+            start = stop
+        return parsed, start
+
+    def _row(self, cells: list[str], line: int, raw: list[str]) -> str | BadRow:
+        if len(cells) != self._width:
+            reason = f"{len(cells)} columns, where the first row has {self._width}"
+            if not cells:
+                reason = "an empty id" if self._width == 1 else "an empty line"
+            return BadRow(line, shortened("".join(raw)), reason)
+        if self._outcome is not None and cells[self._outcome] not in FED_BACK:
+            raise result_refusal(self._path, line, "".join(raw), cells[self._outcome])
+        found = self._check.check(cells[self._column])
+        return BadRow(line, shortened("".join(raw)), found.reason) if isinstance(found, Unusable) else found
+
+    def _wait(self, lines: list[str], line: int) -> None:
+        if sum(map(len, lines)) > LINE_MAX:
+            raise self._damaged("a row over 1 MiB: a quote is not closed", line, lines)
+        self._pending, self._pending_line = lines, line
+
+    def _damaged(self, reason: str, line: int, raw: list[str]) -> NotAcceptable:
+        todo = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
+        return refusal(self._path, reason, todo, line=line, text="".join(raw[:2]))

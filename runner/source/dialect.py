@@ -1,0 +1,248 @@
+"""What an export is, told from its beginning: format, delimiter, where the id stands. Reads no file.
+
+Everything doubtful is refused with what was seen: a wrong guess deletes the wrong accounts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+import orjson
+
+from runner.core.parsing import Member, id_of_value
+from runner.errors import NotAcceptable
+from runner.source.compression import MAGIC, detect
+from runner.source.options import Dialect, ReadOptions
+from runner.source.refusals import refusal
+
+CANDIDATES = ("id", "userId", "user_id")
+"""Names that are taken for the id without being asked for, if exactly one of them is there."""
+
+DELIMITERS = (",", ";", "\t")
+
+_FOREIGN = (
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\xfe\xff", "UTF-16 (big-endian)"),
+    (b"\xff\xfe", "UTF-16 (little-endian)"),
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"PAR1", "Parquet"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+)
+"""What other things begin with. Text in UTF-8 begins with none of the byte-order marks, ids with none of the rest."""
+
+_CHECKPOINT = re.compile(rb'\s*\{\s*"seq"\s*:')
+
+_COLUMN_NAMES = re.compile(
+    r"(?:user|account|external|custom(?:er)?|ext|login|e)?[ _.-]?"
+    r"(?:ids?|user|name|login|mail|account|key|phone|mobile|identity|identifier|relation|number|uuid|uid|guid|sub)",
+    re.IGNORECASE,
+)
+"""What the head of an id column says in most exports; as an account's own free-text id it would be a strange one."""
+
+_TITLE = re.compile(r"[^\W\d_][\w .:()/-]{0,63}")
+"""A heading begins with a letter and is short. Some misshapen ids look like that too, see `_is_heading`."""
+
+
+def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
+    """Tell what an export is from its first whole lines (plain bytes, without BOM). Raises NotAcceptable."""
+    _refuse_foreign(head, path)
+    lines = [line for line in head.split(b"\n") if line.strip()]
+    if not lines:
+        raise refusal(path, "no ids", "Is this the right file?")
+    if _CHECKPOINT.match(lines[0]):
+        raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
+    if options.format == "jsonl" or (options.format == "auto" and _is_jsonl(lines[0], options, path)):
+        return _resolve_jsonl(lines, options, path, compression)
+    return _Csv(head, options, path, compression).resolve()
+
+
+def _refuse_foreign(head: bytes, path: str) -> None:
+    for magic, name in _FOREIGN:
+        if head.startswith(magic):
+            raise refusal(path, f"{name}, not UTF-8 text", "Export it as UTF-8 CSV or JSON Lines.", byte=0)
+    if detect(head[:MAGIC]) != "none":
+        raise refusal(path, "compressed twice", "Decompress it once.", byte=0)
+    start = head[:4096]
+    if b"\0" in start:
+        # Text that is mostly ASCII has a NUL in every other byte; which one tells the byte order.
+        name = "binary data"
+        for first, order in ((0, "big"), (1, "little")):
+            half = start[first::2]
+            if half.count(0) > len(half) // 2 and start[1 - first :: 2].count(0) <= len(half) // 8:
+                name = f"UTF-16 ({order}-endian, without a byte-order mark)"
+        if name != "binary data" or start.count(0) > len(start) // 8:
+            raise refusal(path, f"{name}, not UTF-8 text", "Export it as UTF-8.", byte=start.index(0))
+
+
+def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
+    """Whether the first row is JSON. A name decides only where the text leaves it open."""
+    text = line.strip()
+    if text.startswith(b"["):
+        todo = "Write one object a line (jq -c '.[]'), or say what it is with --format."
+        raise refusal(path, "a JSON array, not JSON Lines", todo, line=1, text=text)
+    if text.startswith(b"{"):
+        return True
+    if options.id_field is not None or re.search(r"\.(?:csv|tsv)(?:\.\w+)?$", path, re.IGNORECASE):
+        return False  # only CSV has fields without braces
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(value, str) and _COLUMN_NAMES.fullmatch(value):
+        todo = "Say which with --format jsonl or --format csv."
+        raise refusal(path, "either the heading of a CSV column or an id", todo, line=1, text=text)
+    return True
+
+
+def _resolve_jsonl(lines: list[bytes], options: ReadOptions, path: str, compression: str) -> Dialect:
+    for line in lines:
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue  # a bad row, whose place and reason are told when it is read
+        if isinstance(row, dict):
+            field, guessed = _member(row, options.id_field, path)
+            return Dialect("jsonl", compression, None, header=False, id_field=field, id_column=None, guessed=guessed)
+        if isinstance(id_of_value(row), str):
+            break
+    if options.id_field is not None and len(lines) > 0:
+        todo = "Leave --id-field out, or export objects."
+        raise refusal(path, "bare values have no fields", todo, line=1, text=lines[0])
+    return Dialect("jsonl", compression, None, header=False, id_field=None, id_column=None, guessed=False)
+
+
+def _member(row: dict[str, object], wanted: str | None, path: str) -> tuple[str, bool]:
+    if wanted is not None:
+        try:
+            Member.of(wanted).find(row)
+        except KeyError:
+            raise _no_column(path, f"no member {wanted} in the first object", list(row)) from None
+        return wanted, False
+    return _guess(path, list(row)), True
+
+
+def _guess(path: str, names: list[str]) -> str:
+    found = [name for name in names if name in CANDIDATES]
+    if len(found) == 1:
+        return found[0]
+    seen = f"more than one candidate for the id ({', '.join(found)})" if found else "no column or member for the id"
+    raise _no_column(path, seen, names)
+
+
+def _no_column(path: str, reason: str, names: list[str], todo: str = "") -> NotAcceptable:
+    shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
+    return refusal(path, f"{reason}; there are: {shown}", f"Name one with --id-field.{todo}", line=1)
+
+
+class _Csv:
+    """Resolves a CSV file. Its first row is looked at with each delimiter."""
+
+    def __init__(self, head: bytes, options: ReadOptions, path: str, compression: str) -> None:
+        try:
+            self._text = head.decode()
+        except UnicodeDecodeError as error:
+            line = head.count(b"\n", 0, error.start)
+            text = head.split(b"\n")[line]
+            raise refusal(path, "not UTF-8", "Export it as UTF-8.", line=line + 1, text=text) from error
+        self._options = options
+        self._path = path
+        self._compression = compression
+
+    def resolve(self) -> Dialect:
+        rows = {delimiter: row for delimiter in DELIMITERS if (row := self._first_row(delimiter)) is not None}
+        if not rows:
+            todo = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
+            line = self._text.split("\n", 1)[0]
+            raise refusal(self._path, "no CSV row: a quote is misplaced or not closed", todo, line=1, text=line)
+        delimiter = self._delimiter(rows)
+        row = rows[delimiter]
+        wanted = self._options.id_field
+        if wanted is not None and wanted.isdecimal():
+            column = int(wanted) - 1
+            if not 0 <= column < len(row):
+                raise _no_column(self._path, f"no column {wanted}", row)
+            header = self._is_heading(row[column])
+            return Dialect(
+                "csv", self._compression, delimiter, header, row[column] if header else None, column, guessed=False
+            )
+        if wanted is None:
+            name = self._guess(row)
+        elif wanted in row:
+            name = wanted
+        else:
+            raise _no_column(self._path, f"no column {wanted}", row)
+        twice = sorted({each for each in row if row.count(each) > 1})
+        if twice:
+            todo = " With a column number the names do not matter."
+            raise _no_column(self._path, f"the same header twice ({', '.join(twice)})", row, todo)
+        return Dialect(
+            "csv",
+            self._compression,
+            delimiter,
+            header=True,
+            id_field=name,
+            id_column=row.index(name),
+            guessed=wanted is None,
+        )
+
+    def _guess(self, row: list[str]) -> str:
+        names = list(dict.fromkeys(row))
+        if len([name for name in names if name in CANDIDATES]) == 1:
+            return _guess(self._path, names)
+        todo = " If the first line is no header, give the column's number: --id-field 1."
+        found = ", ".join(name for name in names if name in CANDIDATES)
+        reason = f"more than one candidate for the id ({found})" if found else "no column for the id"
+        raise _no_column(self._path, reason, row, todo)
+
+    def _first_row(self, delimiter: str) -> list[str] | None:
+        return next(self._rows(delimiter), None)
+
+    def _rows(self, delimiter: str) -> Iterator[list[str]]:
+        """Yield the rows of the head; ends at the first damage."""
+        try:
+            yield from csv.reader(io.StringIO(self._text, newline="\n"), delimiter=delimiter, strict=True)
+        except csv.Error:
+            return
+
+    def _delimiter(self, rows: dict[str, list[str]]) -> str:
+        """Return the delimiter that the first row leaves no doubt about."""
+        wanted = self._options.id_field
+        names = CANDIDATES if wanted is None else (wanted,)
+        named = [delimiter for delimiter, row in rows.items() if any(name in row for name in names)]
+        if named and not (wanted and wanted.isdecimal()):
+            return named[0]  # only a lone column has the same name with every delimiter
+        several = [delimiter for delimiter, row in rows.items() if len(row) > 1]
+        if len(several) > 1:
+            steady = [delimiter for delimiter in several if self._steady(delimiter)]
+            several = steady if len(steady) == 1 else several
+        if len(several) <= 1:
+            return several[0] if several else next(iter(rows))
+        seen = "; ".join(f"with {delimiter!r}: {rows[delimiter]}" for delimiter in several)
+        raise refusal(self._path, f"the delimiter is not clear: {seen}", "Name the id column with --id-field.", line=1)
+
+    def _steady(self, delimiter: str) -> bool:
+        """Whether the first rows all have as many columns."""
+        widths = {len(row) for row, _ in zip(self._rows(delimiter), range(100), strict=False)}
+        return len(widths) == 1
+
+    def _is_heading(self, cell: str) -> bool:
+        """Whether the first cell of a column that was given by number is its heading.
+
+        The two mistakes are not alike. To take a heading for an id sends one id that hardly exists; to take an id for a
+        heading leaves one account undeleted, and shows it as the column's name in the plan. So an id in its shape is
+        data, and anything else under a shaped type is a heading if it reads like a title and like no type of this
+        job; free text is data unless it is one of the usual names.
+        """
+        check = self._options.id_check()
+        if _COLUMN_NAMES.fullmatch(cell) or cell == self._options.id_type.name:
+            return check.id_type.shape is None or not check.id_type.shape.fullmatch(cell)
+        if check.id_type.shape is None or isinstance(check.check(cell), str):
+            return False
+        shapes = [each.shape for each in self._options.id_types.values() if each.shape]
+        return _TITLE.fullmatch(cell) is not None and not any(shape.fullmatch(cell) for shape in shapes)

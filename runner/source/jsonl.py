@@ -1,0 +1,99 @@
+"""JSON Lines to rows. Owns the way from a block of lines to ids; what an id is, the core knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from runner.core.parsing import (
+    IdCheck,
+    Member,
+    Unusable,
+    id_of_row,
+    ids_of_rows,
+    refused_as_result,
+    shortened,
+)
+from runner.core.rows import BadRow, Batch
+from runner.source.lines import Lines
+from runner.source.refusals import refusal
+
+ROWS_MAX = 4096
+"""Rows of a batch: enough that the price of a batch does not matter, few enough to stay in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A batch, and the bad rows in it as they stand in the file, line ends included."""
+
+    batch: Batch
+    raw: list[bytes] = field(default_factory=list)
+
+
+def jsonl_rows(blocks: Iterable[Lines], member: Member | None, check: IdCheck, path: str) -> Iterator[Parsed]:
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+    position = 0
+    for block in blocks:
+        lines = block.data.split(b"\n")
+        if not block.torn:
+            lines.pop()
+        for first in range(0, len(lines), ROWS_MAX):
+            some = lines[first : first + ROWS_MAX]
+            text = block.data if len(some) == len(lines) else b"\n".join(some)
+            ids = None if member and b'"outcome"' in text else ids_of_rows(some, text, member)
+            if ids is not None and check.all_usable(ids):
+                yield Parsed(Batch(position, [*ids]))
+            else:
+                torn = block.torn and first + len(some) == len(lines)
+                yield _Slow(some, block.line + first, member, check, path).read(position, torn=torn)
+            position += len(some)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """Reads lines one by one, to say what is wrong with which."""
+
+    lines: list[bytes]
+    line: int
+    member: Member | None
+    check: IdCheck
+    path: str
+
+    def read(self, position: int, *, torn: bool) -> Parsed:
+        parsed = Parsed(Batch(position, []))
+        for number, line in enumerate(self.lines, self.line):
+            if self.member and b'"outcome"' in line:
+                self._refuse_result(number, line)
+            found = id_of_row(line, self.member)
+            row = self.check.check(found) if isinstance(found, str) else found
+            last = torn and number == self.line + len(self.lines) - 1
+            if isinstance(row, Unusable):
+                if row.structural or (last and row.reason.startswith("not JSON")):
+                    raise self._damaged(number, line, row, last=last)
+                parsed.raw.append(line if last else line + b"\n")
+                parsed.batch.rows.append(BadRow(number, shortened(line), row.reason))
+            else:
+                parsed.batch.rows.append(row)
+        return parsed
+
+    def _damaged(self, number: int, line: bytes, why: Unusable, *, last: bool) -> Exception:
+        reason = f"{why.reason}; the file ends in the middle of this row" if last and not why.structural else why.reason
+        todo = "Get the export again." if last else "Export it as UTF-8."
+        return refusal(self.path, reason, todo, line=number, text=line)
+
+    def _refuse_result(self, number: int, line: bytes) -> None:
+        try:
+            outcome = refused_as_result(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            return
+        if outcome is not None:
+            raise result_refusal(self.path, number, line, outcome)
+
+
+def result_refusal(path: str, line: int, text: bytes | str, outcome: str) -> Exception:
+    """Make the error for a row of results that must not be sent again."""
+    reason = f"a row of an earlier run's results, with outcome {outcome!r}"
+    todo = "Only what was refused or is unknown goes again: bulkdel results CHECKPOINT --only refused,unknown."
+    return refusal(path, reason, todo, line=line, text=text)

@@ -1,0 +1,77 @@
+"""Pieces of any size to blocks of whole lines. Owns line numbers, the BOM and the cap on a line's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from runner.source.refusals import refusal
+
+LINE_MAX = 1 << 20
+"""Bytes of a line, a field or a row. No id needs them; an unclosed quote must not swallow a file."""
+
+BOM = b"\xef\xbb\xbf"
+
+HEAD = 1 << 16
+"""Bytes from which the dialect is told: any header, and enough rows to see through a delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines in one piece.
+
+    data: ends with a line feed, unless `torn`. line: 1-based number of its first line.
+    torn: the file ends here without a final line feed.
+    """
+
+    data: bytes
+    line: int
+    torn: bool = False
+
+
+def whole_lines(pieces: Iterable[bytes], path: str) -> Iterator[Lines]:
+    """Cut at line feeds, without a BOM and without the empty lines at the end of the file.
+
+    Empty lines at the end are no rows: editors and `echo` leave them. An empty line before another row is one, because
+    an id may be missing there; so empty lines wait for what comes after them.
+
+    Raises NotAcceptable for a line (or a run of empty ones) over LINE_MAX.
+    """
+    kept, line, begun = b"", 1, False
+    for piece in pieces:
+        data = kept + piece
+        if not begun:
+            if len(data) < len(BOM):
+                kept = data
+                continue
+            data, begun = data.removeprefix(BOM), True
+        text = len(data.rstrip(b"\r\n"))
+        end = data.find(b"\n", text) + 1 or data.rfind(b"\n", 0, text) + 1
+        done, kept = (data[:end], data[end:]) if text else (b"", data)
+        if len(kept) > LINE_MAX or data.find(b"\n", 0, end) > LINE_MAX:
+            raise _too_long(path, line + done.count(b"\n") if len(kept) > LINE_MAX else line, kept or data)
+        if done:
+            yield Lines(done, line)
+            line += done.count(b"\n")
+    rest = (kept if begun else kept.removeprefix(BOM)).rstrip(b"\r\n")
+    if rest:
+        yield Lines(rest, line, torn=True)
+
+
+def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
+    """Return the first HEAD bytes or more, in whole lines, and the lines as if nobody had looked."""
+    taken: list[Lines] = []
+    size = 0
+    for some in lines:
+        taken.append(some)
+        size += len(some.data)
+        if size >= HEAD:
+            break
+    return b"".join(some.data for some in taken), chain(taken, lines)
+
+
+def _too_long(path: str, line: int, text: bytes) -> Exception:
+    return refusal(
+        path, "over 1 MiB without a line end", "Is it JSON Lines or CSV? Check it there.", line=line, text=text
+    )

@@ -1,0 +1,186 @@
+"""The preflight: the whole export read once, before anything is sent. Owns what is counted and sampled on the way."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.core.idtypes import SPREADSHEET
+from runner.core.records import Record
+from runner.core.rows import BadRow, Batch, Sieve
+from runner.source.compression import MAGIC, decompressed, detect
+from runner.source.dialect import resolve
+from runner.source.export import Export, Fingerprint, Hashing, Progress
+from runner.source.invalidfile import InvalidFile
+from runner.source.lines import peek, whole_lines
+from runner.source.options import Dialect, ReadOptions
+from runner.source.reading import parse
+from runner.source.refusals import refusal
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the export turned out to be.
+
+    rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
+    excluded, duplicate, invalid: the others, by why they are not sent.
+    sample: records drawn evenly from all that would be sent, ascending by position.
+    examples: the first few ids that would be sent.
+    spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
+    invalid_path: the file that holds the bad rows, if there were any; first_bad: the first of them.
+    """
+
+    dialect: Dialect
+    fingerprint: Fingerprint
+    rows: int
+    ids: int
+    excluded: int
+    duplicate: int
+    invalid: int
+    sample: tuple[Record, ...]
+    examples: tuple[str, ...]
+    spreadsheet: int
+    spreadsheet_examples: tuple[str, ...]
+    invalid_path: Path | None
+    first_bad: BadRow | None
+
+
+def preflight(
+    export: Export,
+    options: ReadOptions,
+    *,
+    protected: frozenset[str] = frozenset(),
+    rng: random.Random,
+    sample_size: int = 200,
+    invalid_to: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Preflight:
+    """Read, hash, parse and check the whole export.
+
+    protected: keys (`IdType.key`) that must never be sent. rng: draws the sample.
+    invalid_to: where skipped rows go; nothing is written without any.
+
+    Raises NotAcceptable for everything in the export that is not acceptable, FileFailed when `invalid_to` cannot be
+    written.
+    """
+    hashing = Hashing(export, on_progress)
+    compression = detect(hashing.head(MAGIC))
+    lines = whole_lines(decompressed(hashing, compression, export.path, export.block_size), export.path)
+    head, lines = peek(lines)
+    dialect = resolve(head, options, export.path, compression)
+    free_text = options.id_check().id_type.shape is None
+    sieve = Sieve(options.id_type.key, protected=protected)
+    tally = _Tally(sieve, _Reservoir(sample_size, rng), free_text=free_text)
+    with InvalidFile(invalid_to, export, _header(head, dialect)) as bad_rows:
+        for parsed in parse(lines, dialect, options, export.path):
+            tally.add(parsed.batch)
+            bad_rows.write(parsed.raw)
+        invalid_path = bad_rows.keep()
+    if not tally.rows:
+        raise refusal(export.path, "no ids", "Is this the right file?")
+    return Preflight(
+        dialect=dialect,
+        fingerprint=hashing.fingerprint(),
+        rows=tally.rows,
+        ids=tally.ids,
+        excluded=tally.excluded,
+        duplicate=tally.duplicate,
+        invalid=tally.invalid,
+        sample=tally.reservoir.sample(),
+        examples=tuple(tally.examples),
+        spreadsheet=tally.spreadsheet,
+        spreadsheet_examples=tuple(tally.spreadsheet_examples),
+        invalid_path=invalid_path,
+        first_bad=tally.first_bad,
+    )
+
+
+def _header(head: bytes, dialect: Dialect) -> bytes:
+    """Return the CSV header as it stands there, so that the file of bad rows can be fed back."""
+    if not dialect.header:
+        return b""
+    lines = head.splitlines(keepends=True)
+    reader = csv.reader((line.decode() for line in lines), delimiter=dialect.delimiter or ",", strict=True)
+    next(reader)
+    return b"".join(lines[: reader.line_num])
+
+
+class _Reservoir:
+    """Draws `size` of a stream of unknown length, each member as likely as any other.
+
+    Li's algorithm L: it decides how many members to pass over, so that a hundred million ids cost a few thousand draws.
+    """
+
+    def __init__(self, size: int, rng: random.Random) -> None:
+        self._size = size
+        self._rng = rng
+        self._kept: list[Record] = []
+        self._seen = 0
+        self._next = 0 if size else math.inf
+        self._weight = 1.0
+
+    def add(self, batch: Batch, positions: Sequence[int]) -> None:
+        """Offer the rows of `batch` at `positions`."""
+        while self._next < self._seen + len(positions):
+            position = positions[int(self._next) - self._seen]
+            record = Record(position, str(batch.rows[position - batch.start]))
+            if len(self._kept) < self._size:
+                self._kept.append(record)
+            else:
+                self._kept[self._rng.randrange(self._size)] = record
+            self._next += 1 if len(self._kept) < self._size else 1 + self._pass_over()
+        self._seen += len(positions)
+
+    def _pass_over(self) -> int:
+        # 1 - random() is never 0, and the product stays below 1, so neither logarithm fails.
+        self._weight *= math.exp(math.log(1.0 - self._rng.random()) / self._size)
+        weight = min(self._weight, 1.0 - 2**-53)
+        return math.floor(math.log(1.0 - self._rng.random()) / math.log1p(-weight))
+
+    def sample(self) -> tuple[Record, ...]:
+        return tuple(sorted(self._kept))
+
+
+class _Tally:
+    """Counts rows by what will become of them."""
+
+    def __init__(self, sieve: Sieve, reservoir: _Reservoir, *, free_text: bool) -> None:
+        self._sieve = sieve
+        self._free_text = free_text
+        self.reservoir = reservoir
+        self.rows = self.ids = self.excluded = self.duplicate = self.invalid = self.spreadsheet = 0
+        self.examples: list[str] = []
+        self.spreadsheet_examples: list[str] = []
+        self.first_bad: BadRow | None = None
+
+    def add(self, batch: Batch) -> None:
+        skipped = self._sieve.skipped(batch)
+        positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
+        never = {position for some in skipped.values() for position in some}
+        if never:
+            positions = [position for position in positions if position not in never]
+        self.reservoir.add(batch, positions)
+        for position in positions[: EXAMPLES - len(self.examples)]:
+            self.examples.append(str(batch.rows[position - batch.start]))
+        self.rows += len(batch.rows)
+        self.ids += len(positions)
+        self.excluded += len(skipped["excluded"])
+        self.duplicate += len(skipped["duplicate"])
+        self.invalid += len(skipped["invalid"])
+        if self.first_bad is None and skipped["invalid"]:
+            self.first_bad = next(row for row in batch.rows if isinstance(row, BadRow))
+        if self._free_text:
+            self._look_for_spreadsheets(batch)
+
+    def _look_for_spreadsheets(self, batch: Batch) -> None:
+        ids = [row for row in batch.rows if isinstance(row, str)]
+        if any(map(SPREADSHEET.fullmatch, ids)):
+            found = [id_ for id_ in ids if SPREADSHEET.fullmatch(id_)]
+            self.spreadsheet += len(found)
+            self.spreadsheet_examples += found[: EXAMPLES - len(self.spreadsheet_examples)]

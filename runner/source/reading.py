@@ -1,0 +1,41 @@
+"""From an open export to rows: joins bytes, compression, lines and format. Both passes go through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from runner.core.parsing import Member
+from runner.core.rows import BadRow, Batch
+from runner.source.compression import decompressed
+from runner.source.csvrows import csv_rows
+from runner.source.export import Export, Fingerprint, checked_blocks
+from runner.source.jsonl import Parsed, jsonl_rows
+from runner.source.lines import Lines, whole_lines
+from runner.source.options import Dialect, ReadOptions
+from runner.source.refusals import bad_row
+
+
+def read_rows(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint) -> Iterator[Batch]:
+    """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order.
+
+    `dialect` and `fingerprint` are what the preflight found. Raises Halted, before anything of it is parsed, when a
+    block's bytes are no longer what they were then.
+    """
+    blocks = checked_blocks(export, fingerprint)
+    plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
+    for parsed in parse(whole_lines(plain, export.path), dialect, options, export.path):
+        yield parsed.batch
+
+
+def parse(lines: Iterable[Lines], dialect: Dialect, options: ReadOptions, path: str) -> Iterator[Parsed]:
+    """Yield parsed rows. Raises NotAcceptable for damage, and for the first bad row unless they may be skipped."""
+    check = options.id_check()
+    if dialect.format == "csv":
+        found = csv_rows(lines, dialect, check, path)
+    else:
+        member = Member.of(dialect.id_field) if dialect.id_field is not None else None
+        found = jsonl_rows(lines, member, check, path)
+    for parsed in found:
+        if parsed.raw and options.on_invalid == "stop":
+            raise bad_row(path, next(row for row in parsed.batch.rows if isinstance(row, BadRow)))
+        yield parsed

@@ -1,0 +1,17 @@
+"""What a file is, from its head: for a resume, which does not parse the export again before it is sent."""
+
+from __future__ import annotations
+
+from runner.source.compression import MAGIC, decompressed, detect
+from runner.source.dialect import resolve
+from runner.source.export import Export, Hashing
+from runner.source.lines import peek, whole_lines
+from runner.source.options import Dialect, ReadOptions
+
+
+def recognise(export: Export, options: ReadOptions) -> Dialect:
+    """Tell the dialect as the preflight does. Raises NotAcceptable when it cannot be told."""
+    blocks = Hashing(export)
+    compression = detect(blocks.head(MAGIC))
+    head, _ = peek(whole_lines(decompressed(blocks, compression, export.path, export.block_size), export.path))
+    return resolve(head, options, export.path, compression)

@@ -1,0 +1,36 @@
+"""How a refused export is worded: the file, the place, the text, the reason, what to do. Knows no reason by itself."""
+
+from __future__ import annotations
+
+from runner.core.parsing import shortened
+from runner.core.rows import BadRow
+from runner.errors import NotAcceptable
+
+
+def refusal(
+    path: str,
+    reason: str,
+    todo: str,
+    *,
+    line: int | None = None,
+    byte: int | None = None,
+    text: str | bytes | None = None,
+) -> NotAcceptable:
+    """Make the error that refuses an export.
+
+    line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: what stands there.
+    """
+    where = path
+    if line is not None:
+        where += f", line {line}"
+    if byte is not None:
+        where += f", byte {byte}"
+    shown = "" if text is None else f"{shortened(text)!r}: "
+    return NotAcceptable(f"{where}: {shown}{reason}. {todo}")
+
+
+def bad_row(path: str, bad: BadRow) -> NotAcceptable:
+    """Make the error for a row without a usable id."""
+    return refusal(
+        path, bad.reason, "Correct the row, or leave bad rows out with --on-invalid skip.", line=bad.line, text=bad.text
+    )

@@ -1,0 +1,59 @@
+"""The server's side of the preparation: sign in, learn the pool, look a sample up. Holds nothing that could delete."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runner.api import Api, Flight
+from runner.auth import Auth
+from runner.core.idtypes import IdType
+from runner.errors import Halted
+from runner.job import Account, Target
+from runner.seeking import Seeker
+from runner.settings import Settings, seconds_of
+from runner.throttle import Throttle
+from runner.transport import Wire, WireOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the server told before anything was deleted. pool: from the token; None when not signed in."""
+
+    pool: str | None = None
+    asked: int = 0
+    found: Mapping[str, Account] = field(default_factory=dict)
+    requests: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """As it stands in the header."""
+        return {"asked": self.asked, "found": len(self.found)}
+
+
+async def survey(target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int) -> Survey:
+    """Sign in and look up `sample`, `group` ids at a time. Raises Halted when either fails."""
+    async with reach(target, settings, pool=None) as (api, auth):
+        await auth.ensure()
+        found: dict[str, Account] = {}
+        seeker = Seeker(api, target.look_ups(id_type), random.random)
+        for start in range(0, len(sample), group):
+            accounts = await seeker.find(sample[start : start + group], Flight())
+            if accounts is None:
+                raise Halted(
+                    f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({seeker.failed}). "
+                    "Does the key have the permission to read users? Nothing was deleted."
+                )
+            found.update(accounts)
+        return Survey(auth.pool, len(sample), found, api.wire.requests)
+
+
+@contextlib.asynccontextmanager
+async def reach(target: Target, settings: Settings, *, pool: str | None) -> AsyncIterator[tuple[Api, Auth]]:
+    """Open the way to the server. pool: the one that every token must carry, where it is known."""
+    options = WireOptions(host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s)
+    async with Wire(options) as wire:
+        throttle = Throttle(settings.rate)
+        auth = target.auth(wire, throttle, pool=pool)
+        yield Api(wire, throttle, auth, target.pause_s, seconds_of(settings.patience)), auth

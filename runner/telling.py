@@ -1,0 +1,242 @@
+"""What the user sees while a run is under way: a progress bar on a terminal, JSON lines elsewhere.
+
+A thread of its own does all the writing, so that a terminal that hangs or a pipe that nobody reads never holds up the
+engine. What cannot be written is dropped: telling never breaks a run. No id and no token ever gets here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import structlog
+
+from runner.core.outcomes import KINDS
+
+INTERVAL_S = 5.0
+"""Between two JSON progress lines."""
+
+FRAME_S = 0.2
+"""Between two frames of the bar."""
+
+QUEUE_MAX = 10_000
+"""Events that wait for a slow stderr; later ones are dropped, and their number is told."""
+
+FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
+"""What an event may carry. Anything else is a mistake that a test finds; ids and tokens are not in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What there is to tell at one moment. waiting: why nothing goes out, in words; None while it does."""
+
+    settled: int
+    rows: int
+    counts: dict[str, int]
+    requests: int
+    rate: float
+    waiting: str | None
+
+
+class Quiet(io.TextIOBase):
+    """A text stream that swallows what cannot be written: a closed terminal must not end a run."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`, or not."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)  # type: ignore[union-attr]  # None is what AttributeError is suppressed for
+            self._stream.flush()  # type: ignore[union-attr]
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether a person is looking."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return self._stream.isatty()  # type: ignore[union-attr]
+        return False
+
+    def fileno(self) -> int:
+        """File number, where there is one."""
+        if self._stream is None:
+            raise OSError("no stream")
+        return self._stream.fileno()
+
+
+def say(text: str = "") -> None:
+    """Write a line for a person to stderr."""
+    Quiet(sys.stderr).write(text + "\n")
+
+
+def result(text: str) -> None:
+    """Write a line of the result to stdout."""
+    Quiet(sys.stdout).write(text + "\n")
+
+
+def hush() -> None:
+    """Keep the interpreter's own last flush from failing on a stream that is gone (it would change the exit code)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Teller:
+    """Events and progress, written by one thread while it is entered."""
+
+    def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
+        self._look = look
+        self._debug = level == "debug"
+        self._info = level != "warning"
+        self._interval_s = interval_s
+        self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
+        self._dropped = 0
+        self._done = threading.Event()
+        self._out = Quiet(sys.stderr)
+        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        self._log = structlog.wrap_logger(
+            structlog.PrintLogger(self._out),  # type: ignore[arg-type]  # it asks for no more than a text stream
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+        self._speed = Speed()
+
+    def event(self, level: str, name: str, **fields: Any) -> None:
+        """Tell that something happened; `noun.verb`, fields from the list."""
+        if (level == "debug" and not self._debug) or (level == "info" and not self._info):
+            return
+        unknown = fields.keys() - FIELDS
+        if unknown:
+            raise ValueError(f"not in the list of fields: {sorted(unknown)}")
+        try:
+            self._events.put_nowait((level, name, fields))
+        except queue.Full:
+            self._dropped += 1
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[Teller]:
+        """Tell until the block ends; then say what is left, for at most a second."""
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._done.set()
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
+            if self._out.isatty() and not self._debug:
+                self._bar()
+            else:
+                self._lines()
+
+    def _lines(self) -> None:
+        due = time.monotonic() + self._interval_s
+        while not self._done.wait(FRAME_S):
+            self._drain()
+            if time.monotonic() >= due:
+                due += self._interval_s
+                self._progress()
+        self._drain()
+        self._progress()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                level, name, fields = self._events.get_nowait()
+            except queue.Empty:
+                break
+            getattr(self._log, level)(name, **fields)
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._log.warning("events.dropped", dropped=dropped)
+
+    def _progress(self) -> None:
+        moment = self._look()
+        if moment is None or not self._info:
+            return
+        per_s, left_s = self._speed.take(moment.settled, moment.rows)
+        self._log.info(
+            "progress",
+            settled=moment.settled,
+            rows=moment.rows,
+            **{name: count for name, count in moment.counts.items() if count},
+            requests=moment.requests,
+            per_s=round(per_s),
+            left_s=None if left_s is None else round(left_s),
+            waiting=moment.waiting,
+        )
+
+    def _bar(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        console = Console(file=self._out, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
+        columns = (BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+            task = progress.add_task("starting", total=None)
+            while not self._done.wait(FRAME_S):
+                for line in self._spoken():
+                    console.print(line, markup=False, highlight=False)
+                if (moment := self._look()) is not None:
+                    per_s, left_s = self._speed.take(moment.settled, moment.rows)
+                    text = bar_text(moment, per_s, left_s)
+                    progress.update(task, total=moment.rows, completed=moment.settled, description=text)
+                progress.refresh()
+        for line in self._spoken():
+            console.print(line, markup=False, highlight=False)
+
+    def _spoken(self) -> Iterator[str]:
+        """Events as a person reads them beside the bar."""
+        while not self._events.empty():
+            _, name, fields = self._events.get_nowait()
+            yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
+
+
+def bar_text(moment: Moment, per_s: float, left_s: float | None) -> str:
+    """Word the bar: counts, speed, time left; and when waiting, why."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
+    if moment.waiting:
+        return f"{counts} · waiting: {moment.waiting}"
+    left = f" · {span(left_s)} left" if left_s is not None else ""
+    return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}"
+
+
+def span(seconds: float) -> str:
+    """Word a duration for people: 42 s, 3 min, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 100:  # noqa: PLR2004 - below that seconds are what people count in
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+
+
+class Speed:
+    """Ids a second over the last half minute or so, from looks at irregular times."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: list[tuple[float, int]] = []
+
+    def take(self, settled: int, rows: int) -> tuple[float, float | None]:
+        """Take a look: (ids a second, seconds left; None when nothing moves)."""
+        now = self._clock()
+        self._looks = [(at, n) for at, n in self._looks if now - at <= 30] + [(now, settled)]  # noqa: PLR2004
+        first_at, first = self._looks[0]
+        per_s = (settled - first) / (now - first_at) if now > first_at else 0.0
+        return per_s, (rows - settled) / per_s if per_s > 0 else None

@@ -1,0 +1,76 @@
+"""What the tests of the source share: id types like those of an API, and reading a file in both passes at once."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from runner.core.idtypes import IdType
+from runner.core.rows import BadRow
+from runner.source import BLOCK, Preflight, ReadOptions, open_export, preflight, read_rows
+
+TYPES = {
+    each.name: each
+    for each in (
+        IdType("user_id", re.compile(r"[0-9a-f]{24}"), "24 lower-case hex digits"),
+        IdType("phone", re.compile(r"\+?[0-9]+"), "digits", reusable=True),
+        IdType("email", re.compile(r"[^@\s]+@[^@\s]+"), "an address", reusable=True, key=str.lower),
+        IdType("identity", re.compile(r"[0-9a-f]{24}:\S+"), "<extIdpId>:<userIdInIdp>"),
+        IdType("external_id"),
+        IdType("username", reusable=True),
+    )
+}
+UID = "6319a1504f3aaaaaf214dd5b"
+
+
+def uid(number: int) -> str:
+    """A user id."""
+    return f"{number:024x}"
+
+
+def options(id_type: str = "external_id", **others: Any) -> ReadOptions:
+    """Options with every type of the job known."""
+    return ReadOptions(TYPES[id_type], TYPES, **others)
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def pack(data: bytes, compression: str) -> bytes:
+    if compression == "gzip":
+        return gzip.compress(data, 1)
+    return zstandard.ZstdCompressor(level=1).compress(data) if compression == "zstd" else data
+
+
+def look(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK, **others: Any) -> Preflight:
+    """The preflight of a file."""
+    with open_export(str(path), block_size=block_size) as export:
+        return preflight(export, opts or options(), rng=random.Random(1), **others)
+
+
+def both(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK) -> tuple[Preflight, list[str | BadRow]]:
+    """Preflight and sending pass of a file; the rows in order, their positions checked."""
+    opts = opts or options()
+    with open_export(str(path), block_size=block_size) as export:
+        seen = preflight(export, opts, rng=random.Random(1))
+        rows: list[str | BadRow] = []
+        for batch in read_rows(export, seen.dialect, opts, seen.fingerprint):
+            assert batch.start == len(rows)
+            assert 0 < len(batch.rows) <= 4096
+            rows += batch.rows
+    assert seen.rows == len(rows)
+    return seen, rows
+
+
+def ids(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK) -> list[str]:
+    """The ids of a file without a bad row."""
+    _, rows = both(path, opts, block_size=block_size)
+    assert all(isinstance(row, str) for row in rows)
+    return [str(row) for row in rows]

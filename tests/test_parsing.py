@@ -1,0 +1,281 @@
+"""One line or one value to an id or a reason; and the quick ways never say yes where the slow ones say no."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.idtypes import IdType
+from runner.core.parsing import (
+    TEXT_MAX,
+    IdCheck,
+    Member,
+    Unusable,
+    id_of_row,
+    id_of_value,
+    ids_of_rows,
+    refused_as_result,
+    shortened,
+    with_pattern,
+)
+from tests.sourcefiles import TYPES, UID
+
+ANY = st.text(alphabet=st.sampled_from("ab1 \t\n\r\0\x7f\u0085\u00a0\u2028\ufeff\ud800é"), max_size=5)
+
+
+def check(id_type: str = "external_id", *, trim: bool = False) -> IdCheck:
+    return IdCheck(TYPES[id_type], TYPES, trim=trim)
+
+
+def reason(found: str | Unusable) -> str:
+    assert isinstance(found, Unusable), found
+    return found.reason
+
+
+@pytest.mark.parametrize(
+    ("id_type", "id_", "why"),
+    [
+        ("external_id", "", "an empty id"),
+        ("external_id", "a\nb", "a newline in the id"),
+        ("external_id", "a\r", "a newline in the id"),
+        ("external_id", "a\0b", "the control character U+0000 in the id"),
+        ("external_id", "a\tb", "the control character U+0009 in the id"),
+        ("external_id", "a\x7f", "the control character U+007F in the id"),
+        ("external_id", "a\x85b", "the control character U+0085 in the id"),
+        ("external_id", "a\u2028b", "the control character U+2028 in the id"),
+        ("external_id", "\ufeffab", "the control character U+FEFF in the id"),
+        ("external_id", "a\ud800", "the control character U+D800 in the id"),
+        ("external_id", " a", "spaces around the id (--trim takes them off)"),
+        ("external_id", "a ", "spaces around the id (--trim takes them off)"),
+        ("external_id", "a\u00a0", "spaces around the id (--trim takes them off)"),
+        ("external_id", "   ", "spaces around the id (--trim takes them off)"),
+        ("user_id", "6319A1504F3AAAAAF214DD5B", "not a user_id (24 lower-case hex digits)"),
+        ("user_id", "7.3928E+23", "not a user_id (24 lower-case hex digits); looks like a spreadsheet rewrote it"),
+        ("user_id", "a@b.c", "not a user_id (24 lower-case hex digits); looks like email"),
+        ("user_id", "4912345", "not a user_id (24 lower-case hex digits); looks like phone"),
+        ("phone", "73928e05", "not a phone (digits); looks like a spreadsheet rewrote it"),
+        ("identity", UID, "not a identity (<extIdpId>:<userIdInIdp>); looks like user_id"),
+    ],
+)
+def test_an_id_that_is_none(id_type: str, id_: str, why: str) -> None:
+    assert reason(check(id_type).check(id_)) == why
+
+
+@pytest.mark.parametrize(
+    ("id_type", "id_"),
+    [
+        ("user_id", UID),
+        ("external_id", "0012"),
+        ("external_id", "7.3928E+23"),
+        ("username", "Jörg Müller"),
+        ("username", "می‌خواهم"),  # noqa: RUF001 - a zero-width non-joiner is part of how Persian is written
+        ("username", "a\u00a0b"),
+        ("email", "A@b.c"),
+    ],
+)
+def test_an_id_that_is_one_comes_back_unchanged(id_type: str, id_: str) -> None:
+    assert check(id_type).check(id_) == id_
+
+
+@pytest.mark.parametrize(
+    ("id_", "found"),
+    [(" a ", "a"), ("\ta\u00a0", "a"), ("a", "a"), ("", "an empty id"), ("  ", "an empty id"), ("a\n", "a newline in the id")],
+)
+def test_trim_takes_spaces_off_and_nothing_else(id_: str, found: str) -> None:
+    got = check(trim=True).check(id_)
+    assert (got.reason if isinstance(got, Unusable) else got) == found
+
+
+@given(st.lists(ANY, min_size=1, max_size=6), st.booleans(), st.sampled_from(["external_id", "phone"]))
+@settings(max_examples=400)
+def test_the_quick_check_never_passes_what_the_slow_one_refuses(ids: list[str], trim: bool, id_type: str) -> None:
+    careful = check(id_type, trim=trim)
+    if careful.all_usable(ids):
+        assert [careful.check(id_) for id_ in ids] == ids
+
+
+@given(st.lists(st.text("abcdef0123456789", min_size=1), min_size=1))
+def test_the_quick_check_passes_plain_ids(ids: list[str]) -> None:
+    assert check().all_usable(ids)
+    assert not check().all_usable([*ids, ""])
+    assert not check().all_usable([" x", *ids])
+    assert not check().all_usable([*ids, "x "])
+    assert not check("user_id").all_usable([*ids, "x"])
+
+
+def test_a_pattern_replaces_the_shape_and_names_itself() -> None:
+    ours = with_pattern(TYPES["user_id"], "u-[0-9]+")
+    assert IdCheck(ours, TYPES).check("u-1") == "u-1"
+    assert reason(IdCheck(ours, TYPES).check("u-1x")) == "not a user_id (--id-pattern u-[0-9]+)"
+    assert with_pattern(ours, None) is ours
+    with pytest.raises(re.error):
+        with_pattern(ours, "(")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("x", "x"),
+        (12, "12"),
+        (-7, "-7"),
+        (2**64 - 1, "18446744073709551615"),
+        (1.5, Unusable("a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string")),
+        (True, Unusable("a boolean is no id")),
+        (None, Unusable("null is no id")),
+        ({}, Unusable("an object is no id")),
+        ([], Unusable("a list is no id")),
+    ],
+)
+def test_a_json_value(value: Any, found: str | Unusable) -> None:
+    assert id_of_value(value) == found
+
+
+NUMBER = "a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"
+
+
+@pytest.mark.parametrize(
+    ("line", "member", "found"),
+    [
+        (b'"a"', None, "a"),
+        (b' "a"\r', None, "a"),
+        (b"17", None, "17"),
+        (b"-9223372036854775808", None, "-9223372036854775808"),
+        (b'{"id":"a"}', "id", "a"),
+        (b'{"id": 5, "x": {"id": "b"}}', "id", "5"),
+        (b'{"x": {"id": "b"}}', "x.id", "b"),
+        (b'{"id": 0, "x": -0}', "id", "0"),
+        (b'{"\\u0069d": "a"}', "id", "a"),
+        ('{"größe": "a"}'.encode(), "größe", "a"),
+        (b'{"gr\\u00F6\\u00dfe": "a"}', "größe", "a"),
+        (b'{"\\ud83d\\ude00": "a"}', "😀", "a"),
+        (b'{"a\\"b": "x"}', 'a"b', "x"),
+        (b'{"a\\u0022b": "x"}', 'a"b', "x"),
+    ],
+)
+def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
+    where = Member.of(member) if member else None
+    assert id_of_row(line, where) == found
+    assert ids_of_rows([line], line, where) in ([found], None)
+
+
+@pytest.mark.parametrize(
+    ("line", "member", "why"),
+    [
+        (b"", None, "an empty line"),
+        (b"  \r", "id", "an empty line"),
+        (b"abc", None, "not JSON: unexpected character, column 1"),
+        (b'"a","b"', None, "not JSON: unexpected content after document, column 4"),
+        (b'{"id":"a"', "id", "not JSON: unexpected end of data, column 10"),
+        (b'\xef\xbb\xbf"a"', None, "not JSON: unexpected character, column 1"),
+        (b'"\\ud800"', None, "not JSON: no low surrogate in string, column 2"),
+        (b'"a\0b"', None, None),
+        (b'"\xff"', None, "not UTF-8: byte 0xff, 2 bytes into the line"),
+        (b"18446744073709551616", None, NUMBER),
+        (b"-9223372036854775809", None, NUMBER),
+        (b"1.0", None, NUMBER),
+        (b"7.3928E+23", None, NUMBER),
+        (b"-0", None, "the number -0 is no id"),
+        (b"007", None, None),
+        (b"true", None, "a boolean is no id"),
+        (b"null", None, "null is no id"),
+        (b'{"id":"a"}', None, "an object, where the first row is a bare id"),
+        (b'["a"]', None, "a list is no id"),
+        (b'"a"', "id", "no member id"),
+        (b'{"ID":"a"}', "id", "no member id"),
+        (b'{"x":"a"}', "x.id", "no member x.id"),
+        (b'{"id":{}}', "id", "an object is no id"),
+        (b'{"id":null}', "id", "null is no id"),
+        (b'{"id":-0}', "id", "the number -0 is no id"),
+        (b'{"id":false}', "id", "a boolean is no id"),
+        (b'{"id":"a","id":"b"}', "id", "the member id stands there twice"),
+        (b'{"id":"a","\\u0069d":"b"}', "id", "the member id stands there twice"),
+        (b'{"x":{"id":1},"x":{"id":2}}', "x.id", "the member x stands there twice"),
+        (b'{"x":{"id":1,"id":1}}', "x.id", "the member id stands there twice"),
+    ],
+)
+def test_a_line_without_an_id(line: bytes, member: str | None, why: str | None) -> None:
+    where = Member.of(member) if member else None
+    found = id_of_row(line, where)
+    assert isinstance(found, Unusable)
+    if why is not None:
+        assert found.reason == why
+    assert found.structural == found.reason.startswith("not UTF-8")
+    assert ids_of_rows([line], line, where) is None
+
+
+def test_a_repeated_member_below_a_depth_that_python_does_not_read_is_refused() -> None:
+    deep = 1020
+    line = b'{"id":"a","id":"b","x":' + b"[" * deep + b"]" * deep + b"}"
+    assert reason(id_of_row(line, Member.of("id"))) in ("nested too deep", "the member id stands there twice")
+
+
+LINE = st.sampled_from(
+    [
+        b'"a"', b'"b"', b'"a","b"', b'"', b'","x"', b"1", b"1],[2", b"[1", b"2]", b"0", b"-0", b"1.5", b"", b" ", b"true",
+        b'{"id":"a"}', b'{"id":"b"}', b'{"id":1}', b'{"id":"a"},{"id":"b"}', b'{"id":"a","x":[{"id":1}', b'{"id":"c"}]}',
+        b'{"id":"a","id":"b"}', b'{"\\u0069d":"a"}', b'{"id":"a","x":"id"}', b'{"x":1}', b'{"id":"x', b'y"}', b'{"id":-0}',
+        b'{"id":{"id":"z"}}', b'{"id":"\\u0041"}', b'"\xff"', b'{"id":true}',
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(LINE, min_size=1, max_size=5), st.sampled_from([None, "id", "id.id"]))
+@settings(max_examples=1500)
+def test_many_lines_give_what_each_line_gives_or_nothing(lines: list[bytes], name: str | None) -> None:
+    member = Member.of(name) if name else None
+    together = ids_of_rows(lines, b"\n".join(lines), member)
+    if together is not None:
+        assert together == [id_of_row(line, member) for line in lines]
+
+
+@given(st.lists(st.text(min_size=1) | st.integers(-(2**63), 2**64 - 1), min_size=1), st.sampled_from([None, "id", "a.id"]))
+def test_json_written_by_python_reads_back(values: list[str | int], name: str | None) -> None:
+    member = Member.of(name) if name else None
+    rows: list[Any] = list(values)
+    for part in reversed(name.split(".") if name else []):
+        rows = [{part: row} for row in rows]
+    lines = [json.dumps(row).encode() for row in rows]
+    if all(not isinstance(value, str) or value.isascii() for value in values):
+        assert [id_of_row(line, member) for line in lines] == [str(value) for value in values]
+        together = ids_of_rows(lines, b"\n".join(lines), member)
+        if member is not None and together is not None:
+            assert together == [str(value) for value in values]
+
+
+def test_plain_batches_take_the_quick_way() -> None:
+    lines = [b'{"id":"a","n":"J\\u00f6rg"}', b'{"id":2}']
+    assert ids_of_rows(lines, b"\n".join(lines), Member.of("id")) == ["a", "2"]
+    assert ids_of_rows([b'"a"', b'"b"'], b'"a"\n"b"', None) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [
+        ({"id": "a"}, None),
+        ({"outcome": "refused"}, None),
+        ({"outcome": "unknown"}, None),
+        ({"outcome": "deleted"}, "deleted"),
+        ({"outcome": None}, "None"),
+        ({"outcome": []}, "[]"),
+        ("outcome", None),
+    ],
+)
+def test_results_of_an_earlier_run(row: Any, outcome: str | None) -> None:
+    assert refused_as_result(row) == outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\r\n", "a"), (b"a\xff\n", "a�"), ("x" * 121, "x" * TEXT_MAX + "…"), ("é".encode() * 999, "é" * TEXT_MAX + "…")],
+)
+def test_a_row_is_shortened_for_the_eye(text: str | bytes, shown: str) -> None:
+    assert shortened(text) == shown
+
+
+def test_free_text_has_no_shape() -> None:
+    assert IdCheck(IdType("any"), {}).check("whatever it is") == "whatever it is"

@@ -1,0 +1,1225 @@
+"""The sandbox over real HTTP: validation, ids, every switch, the rate limit, the ledger, the control endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from jobs.sandbox import (
+    CREATE_PATH,
+    DELETE_PATH,
+    LIST_PATH,
+    LOOKUP_PATH,
+    SANDBOX_KEY_ID,
+    SANDBOX_KEY_SECRET,
+    SANDBOX_POOL_ID,
+    TOKEN_PATH,
+    Pool,
+    Sandbox,
+    Switches,
+    run_server,
+    serve,
+    serve_in_thread,
+)
+from jobs.sandbox.faults import Faults, RateLimit, is_fault
+from jobs.sandbox.ids import ID_TYPES, fold, split_phone
+from jobs.sandbox.ledger import SENT_MAX, Ledger
+from jobs.sandbox.signature import sign, string_to_sign
+
+IDS = [f"{n:024x}" for n in range(1, 61)]
+ARCHIVED_PATH = "/api/v3/list-archived-users"
+
+
+class Client:
+    """A bare client: what it sends is what the test says."""
+
+    def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+        self.sandbox = sandbox
+        self.http = http
+        self.headers: dict[str, str] = {}
+
+    async def sign_in(self, prefix: str = "x-genauth-") -> dict[str, Any]:
+        key = {"accessKeyId": SANDBOX_KEY_ID, "accessKeySecret": SANDBOX_KEY_SECRET}
+        answer: dict[str, Any] = await self.post(TOKEN_PATH, key)
+        if answer["statusCode"] == 200:
+            token = answer["data"]["access_token"]
+            self.headers = {"authorization": f"Bearer {token}", f"{prefix}userpool-id": pool_in(token)}
+        return answer
+
+    async def call(self, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
+        headers = more.pop("headers", self.headers)
+        async with self.http.request(
+            method, self.sandbox.url + path, headers=headers, allow_redirects=False, **more
+        ) as response:
+            raw = await response.read()
+            is_json = response.content_type == "application/json"
+            return response.status, orjson.loads(raw) if is_json else raw, response.headers
+
+    async def post(self, path: str, body: Any, **more: Any) -> Any:
+        status, answer, _ = await self.call("POST", path, data=orjson.dumps(body), **more)
+        assert status == 200
+        return answer
+
+    async def get(self, path: str, query: Any, **more: Any) -> Any:
+        status, answer, _ = await self.call("GET", path, params=query, **more)
+        assert status == 200
+        return answer
+
+    async def delete(self, ids: Any, id_type: str | None = None) -> Any:
+        options = {} if id_type is None else {"options": {"userIdType": id_type}}
+        return await self.post(DELETE_PATH, {"userIds": ids, **options})
+
+    async def look_up(self, ids: list[str], id_type: str = "user_id") -> list[dict[str, Any]]:
+        answer = await self.get(LOOKUP_PATH, [*(("userIds", id_) for id_ in ids), ("userIdType", id_type)])
+        assert answer["statusCode"] == 200
+        found: list[dict[str, Any]] = answer["data"]
+        return found
+
+    async def existing(self, ids: list[str]) -> set[str]:
+        return {user["userId"] for user in await self.look_up(ids)}
+
+
+def pool_in(token: str) -> str:
+    payload = token.split(".")[1]
+    pool: str = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["scoped_userpool_id"]
+    return pool
+
+
+def play(
+    scenario: Callable[[Client], Awaitable[None]], pool: Pool, switches: Switches | None = None, *, seed: int = 0
+) -> None:
+    """Run `scenario` with a signed-in client."""
+
+    async def go() -> None:
+        async with serve(pool, switches, seed=seed) as sandbox, aiohttp.ClientSession() as http:
+            client = Client(sandbox, http)
+            await client.sign_in()
+            await scenario(client)
+
+    asyncio.run(go())
+
+
+def users(count: int = 10) -> Pool:
+    return Pool.from_ids(IDS[:count])
+
+
+# --- signing in --------------------------------------------------------------------------------------------------
+
+
+def test_token_carries_the_pool_and_its_life() -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.sign_in()
+        assert answer["data"]["expires_in"] == 7200
+        assert pool_in(answer["data"]["access_token"]) == SANDBOX_POOL_ID
+        assert answer["requestId"]
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"accessKeyId": SANDBOX_KEY_ID, "accessKeySecret": "wrong"}, 401),
+        ({"accessKeyId": "nobody", "accessKeySecret": SANDBOX_KEY_SECRET}, 401),
+        ({"accessKeyId": SANDBOX_KEY_ID}, 400),
+        ({"accessKeyId": 1, "accessKeySecret": "x"}, 400),
+        ([], 400),
+    ],
+)
+def test_wrong_key_gets_no_token(body: Any, status: int) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(TOKEN_PATH, body)
+        assert answer["statusCode"] == status
+        assert "data" not in answer
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer nonsense"}, 401),
+        ({"authorization": "Basic abc"}, 401),
+        ({"authorization": "GenAuth x"}, 401),
+    ],
+)
+def test_nobody_deletes_without_signing_in(headers: dict[str, str], status: int) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(DELETE_PATH, {"userIds": IDS[:1]}, headers=headers)
+        assert answer["statusCode"] == status
+        assert client.sandbox.pool.deleted == 0
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize("prefix", ["x-genauth-", "x-authing-"])
+def test_pool_header_of_either_brand_must_match_the_token(prefix: str) -> None:
+    async def scenario(client: Client) -> None:
+        await client.sign_in(prefix)
+        assert (await client.delete(IDS[:1]))["data"] == {"success": True}
+        client.headers[f"{prefix}userpool-id"] = "0" * 24
+        answer = await client.delete(IDS[1:2])
+        assert (answer["apiCode"], answer["message"]) == (2224, "用户池不存在")
+        del client.headers[f"{prefix}userpool-id"]
+        assert (await client.delete(IDS[1:2]))["apiCode"] == 2224
+        assert client.sandbox.pool.deleted == 1
+
+    play(scenario, users())
+
+
+def test_tokens_expire_and_are_revoked() -> None:
+    async def scenario(client: Client) -> None:
+        assert len(await client.look_up(IDS[:1])) == 1
+        client.sandbox.switches = Switches(token_lifetime_s=0, token_announced_s=7)
+        answer = await client.delete(IDS[:1])
+        assert (answer["statusCode"], answer["apiCode"]) == (401, 2020)
+        assert (await client.sign_in())["data"]["expires_in"] == 7
+        client.sandbox.switches = Switches(token_lifetime_s=0.5)
+        assert (await client.sign_in())["data"]["expires_in"] == 1
+        client.sandbox.switches = Switches()
+        assert len(await client.look_up(IDS[:1])) == 1
+        client.sandbox.revoke_tokens()
+        assert (await client.delete(IDS[:1]))["statusCode"] == 401
+
+    play(scenario, users())
+
+
+def test_a_later_token_can_be_of_another_pool() -> None:
+    async def scenario(client: Client) -> None:
+        assert pool_in((await client.sign_in())["data"]["access_token"]) == "f" * 24
+        assert (await client.delete(IDS[:1]))["data"] == {"success": True}
+
+    play(scenario, users(), Switches(pool_id="f" * 24))
+
+
+# --- the signature -----------------------------------------------------------------------------------------------
+
+SIGNED_POST = {
+    "date": "Tue, 01 Jul 2025 00:00:00 GMT",
+    "x-genauth-lang": "zh-CN",
+    "x-genauth-signature-method": "HMAC-SHA1",
+    "x-genauth-signature-nonce": "0123abcd",
+    "x-genauth-signature-version": "1.0",
+}
+SIGNED_GET = {"x-authing-signature-method": "HMAC-SHA1", "x-authing-signature-nonce": "n"}
+
+
+def test_signature_equals_what_openssl_makes_of_the_documented_string() -> None:
+    """The two values were made with `openssl dgst -sha1 -hmac secret1 -binary | base64`."""
+    body = {"userIds": ["a@x.example", "ä@x.example"], "options": {"userIdType": "email"}}
+    unsigned = {"user-agent": "x", "x-authing-lang": "other brand"}
+    headers = dict(reversed((SIGNED_POST | unsigned).items()))
+    text = string_to_sign("POST", DELETE_PATH, headers, body)
+    assert sign("secret1", text) == "vIz9M+ZYtrtFzaOYOh0UrBj2cs8="
+    query = {"userIds": ["a@x.example"], "withCustomData": "true", "userIdType": "email"}
+    text = string_to_sign("GET", LOOKUP_PATH, SIGNED_GET, query, brand="authing")
+    assert sign("secret1", text) == "1YklRM6PGzY7ny0u9F0Jb6I2DCQ="
+
+
+@pytest.mark.parametrize(
+    ("brand", "key", "passed", "statuses"),
+    [
+        ("GenAuth", SANDBOX_KEY_ID, None, {200}),
+        ("genauth", SANDBOX_KEY_ID, None, {200}),
+        ("Authing", SANDBOX_KEY_ID, None, {200}),
+        ("Elsewhere", SANDBOX_KEY_ID, None, {401}),
+        ("GenAuth", "nobody", None, {401}),
+        ("GenAuth", SANDBOX_KEY_ID, {"userIds": IDS[:2]}, {401}),
+    ],
+)
+def test_signed_deletion(brand: str, key: str, passed: Any, statuses: set[int]) -> None:
+    """`passed`: what the signature was made for, where it is not what is sent."""
+
+    async def scenario(client: Client) -> None:
+        body = {"userIds": IDS[:1], "options": {"userIdType": "user_id"}}
+        prefix = "authing" if brand == "Authing" else "genauth"
+        headers = {name.replace("genauth", prefix): value for name, value in SIGNED_POST.items()}
+        text = string_to_sign("POST", DELETE_PATH, headers, passed or body, brand=prefix)
+        headers["authorization"] = f"{brand} {key}:{sign(SANDBOX_KEY_SECRET, text)}"
+        answer = await client.post(DELETE_PATH, body, headers=headers)
+        assert {answer["statusCode"]} == statuses
+        assert client.sandbox.pool.deleted == (200 in statuses)
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        ([("userIds[]", IDS[0])], {"userIds": IDS[:1]}),
+        ([("userIds", IDS[0])], {"userIds": IDS[:1]}),
+        ([("userIds", IDS[0])], {"userIds": IDS[0]}),
+        ([("userIds", IDS[0]), ("userIds", IDS[1]), ("withCustomData", "true")],
+         {"userIds": IDS[:2], "withCustomData": "true"}),
+    ],
+)  # fmt: skip
+def test_signed_look_up_in_every_reading(sent: Any, passed: Any) -> None:
+    async def scenario(client: Client) -> None:
+        text = string_to_sign("GET", LOOKUP_PATH, SIGNED_GET, passed, brand="authing")
+        headers = {**SIGNED_GET, "authorization": f"authing {SANDBOX_KEY_ID}:{sign(SANDBOX_KEY_SECRET, text)}"}
+        answer = await client.get(LOOKUP_PATH, sent, headers=headers)
+        assert answer["statusCode"] == 200
+        assert len(answer["data"]) == len([name for name, _ in sent if name.startswith("userIds")])
+        del headers["x-authing-signature-nonce"]
+        assert (await client.get(LOOKUP_PATH, sent, headers=headers))["statusCode"] == 401
+
+    play(scenario, users())
+
+
+# --- validation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"userIds": []}, "userIds"),
+        ({"userIds": IDS[:51]}, "userIds"),
+        ({"userIds": [IDS[0], 7]}, "userIds"),
+        ({"userIds": [IDS[0], ""]}, "userIds"),
+        ({"userIds": [IDS[0], None]}, "userIds"),
+        ({"userIds": IDS[0]}, "userIds"),
+        ({"userIds": [IDS[0].upper() + "F"]}, "userIds"),
+        ({}, "userIds"),
+        ([], "userIds"),
+        ({"userIds": IDS[:1], "options": []}, "options"),
+        ({"userIds": IDS[:1], "options": {"userIdType": "custom_field"}}, "userIdType"),
+        ({"userIds": IDS[:1], "options": {"userIdType": ["email"]}}, "userIdType"),
+    ],
+)
+def test_malformed_deletion(body: Any, name: str) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(DELETE_PATH, body)
+        assert (answer["statusCode"], answer["message"]) == (400, f"参数 {name} 格式错误")
+        assert answer["requestId"]
+        assert client.sandbox.pool.deleted == 0
+        assert not client.sandbox.ledger.chunk_sizes
+
+    play(scenario, users(60))
+
+
+def test_a_body_that_is_no_json_is_malformed() -> None:
+    async def scenario(client: Client) -> None:
+        status, answer, _ = await client.call("POST", DELETE_PATH, data=b"{")
+        assert (status, answer["statusCode"]) == (200, 400)
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({}, "参数 userIds 格式错误"),
+        ({"x-genauth-lang": "zh-CN"}, "参数 userIds 格式错误"),
+        ({"x-genauth-lang": "en-US"}, "Parameter userIds is malformed"),
+        ({"x-authing-lang": "en-US"}, "Parameter userIds is malformed"),
+    ],
+)
+def test_messages_follow_the_lang_header(headers: dict[str, str], message: str) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(DELETE_PATH, {"userIds": []}, headers=client.headers | headers)
+        assert answer["message"] == message
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize("size", [1, 50])
+@pytest.mark.parametrize("options", [{}, {"options": None}, {"options": {"userIdType": None}}])
+def test_user_id_is_the_default_type(size: int, options: Any) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(DELETE_PATH, {"userIds": IDS[:size], **options})
+        assert (answer["statusCode"], answer["data"]) == (200, {"success": True})
+        assert answer["requestId"]
+        assert client.sandbox.ledger.chunk_sizes == {size: 1}
+        assert client.sandbox.ledger.id_types == {"user_id": 1}
+        assert client.sandbox.pool.deleted == size
+
+    play(scenario, users(60))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        [],
+        [("userIds", "")],
+        [("userIds", id_) for id_ in IDS[:51]],
+        [("userIds", ",".join(IDS[:51]))],
+        [("userIds", "short")],
+    ],
+)
+def test_malformed_look_up(query: Any) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.get(LOOKUP_PATH, query)
+        assert (answer["statusCode"], answer["message"]) == (400, "参数 userIds 格式错误")
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        [("userIds", IDS[0]), ("userIds", IDS[1])],
+        [("userIds[]", IDS[0]), ("userIds[]", IDS[1])],
+        [("userIds[0]", IDS[0]), ("userIds[1]", IDS[1])],
+        [("userIds", f"{IDS[0]},{IDS[1]}")],
+        [("userIds", IDS[0]), ("userIds", IDS[1]), ("userIds", IDS[59])],
+    ],
+)
+def test_look_up_in_every_spelling(query: Any) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.get(LOOKUP_PATH, query)
+        assert {user["userId"] for user in answer["data"]} == set(IDS[:2])
+
+    play(scenario, users())
+
+
+def test_bulky_parts_come_only_when_asked_for() -> None:
+    async def scenario(client: Client) -> None:
+        parts = {"customData", "identities", "departmentIds"}
+        (bare,) = await client.look_up(IDS[:1])
+        assert not parts & bare.keys()
+        assert datetime.fromisoformat(bare["createdAt"]) < datetime(2022, 1, 1, tzinfo=UTC)
+        query = [
+            ("userIds", IDS[0]),
+            ("withCustomData", "true"),
+            ("withIdentities", "True"),
+            ("withDepartmentIds", "1"),
+        ]
+        (full,) = (await client.get(LOOKUP_PATH, query))["data"]
+        assert full.keys() - bare.keys() == parts
+        body = {"options": {"withCustomData": True, "withIdentities": True, "withDepartmentIds": True}}
+        assert (await client.post(LIST_PATH, body))["data"]["list"][0] == full
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "count"),
+    [
+        ({}, 200, 10),
+        (None, 200, 10),
+        ({"options": {"pagination": {"page": 1, "limit": 50}}}, 200, 50),
+        ({"options": {"pagination": {"page": 2, "limit": 50}}}, 200, 5),
+        ({"options": {"pagination": {"page": 3, "limit": 50}}}, 200, 0),
+        ({"options": {"pagination": {"limit": 51}}}, 400, 0),
+        ({"options": {"pagination": {"limit": 0}}}, 400, 0),
+        ({"options": {"pagination": {"page": 0}}}, 400, 0),
+        ({"options": {"pagination": {"page": "x"}}}, 400, 0),
+        ({"options": {"pagination": [1]}}, 400, 0),
+        ({"options": [1]}, 400, 0),
+        ({"keywords": "a"}, 501, 0),
+    ],
+)
+def test_list_users(body: Any, status: int, count: int) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(LIST_PATH, body)
+        assert answer["statusCode"] == status
+        if status == 200:
+            assert answer["data"]["totalCount"] == 55
+            assert len({user["userId"] for user in answer["data"]["list"]}) == count
+
+    play(scenario, users(55))
+
+
+def test_list_leaves_the_deleted_out() -> None:
+    async def scenario(client: Client) -> None:
+        await client.delete(IDS[:8])
+        answer = await client.post(LIST_PATH, {})
+        assert [user["userId"] for user in answer["data"]["list"]] == IDS[8:10]
+        assert answer["data"]["totalCount"] == 2
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/v3/nowhere"), ("GET", DELETE_PATH), ("POST", LOOKUP_PATH)])
+def test_unknown_paths_and_methods_are_bare_404(method: str, path: str) -> None:
+    async def scenario(client: Client) -> None:
+        status, body, headers = await client.call(method, path)
+        assert (status, headers["content-type"].split(";")[0]) == (404, "text/html")
+        assert b"404" in body
+
+    play(scenario, users())
+
+
+# --- creating ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"list": []}, "参数 list 格式错误"),
+        ({"list": [{"email": f"{n}@x.example"} for n in range(51)]}, "参数 list 格式错误"),
+        ({"list": ["a"]}, "参数 list 格式错误"),
+        ({"list": [{"externalId": "1"}]}, "参数 list 格式错误"),
+        ({"list": [{"email": 1}]}, "参数 email 格式错误"),
+        ({"list": [{"email": ""}]}, "参数 list 格式错误"),
+        ({"list": [{"email": "a@x.example", "identities": {}}]}, "参数 identities 格式错误"),
+        ([], "参数 list 格式错误"),
+    ],
+)
+def test_malformed_creation(body: Any, message: str) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.post(CREATE_PATH, body)
+        assert (answer["statusCode"], answer["message"]) == (400, message)
+        assert len(client.sandbox.pool) == 10
+
+    play(scenario, users())
+
+
+def test_created_user_has_an_id_of_the_servers_choice_and_no_password() -> None:
+    async def scenario(client: Client) -> None:
+        before = datetime.now(UTC)
+        wanted = {
+            "userId": IDS[0],
+            "email": "New@X.example",
+            "phone": "+15550100000",
+            "externalId": "77",
+            "password": "p",
+            "name": "New",
+            "customData": {"a": 1},
+            "departmentIds": ["d"],
+            "identities": [{"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}, {"provider": "x"}, "x"],
+            "unheardOf": 1,
+        }
+        (user,) = (await client.post(CREATE_PATH, {"list": [wanted]}))["data"]
+        assert user["userId"] not in IDS
+        assert (user["email"], user["phone"], user["phoneCountryCode"]) == ("new@x.example", "5550100000", "+1")
+        assert (user["name"], user["customData"], user["departmentIds"]) == ("New", {"a": 1}, ["d"])
+        assert [one["userIdInIdp"] for one in user["identities"]] == ["ou"]
+        assert not {"password", "unheardOf", "username"} & user.keys()
+        assert (before - datetime.fromisoformat(user["createdAt"])).total_seconds() < 1
+        for id_type, id_ in [
+            ("user_id", user["userId"]), ("email", "NEW@x.example"), ("external_id", "77"), ("phone", "5550100000"),
+            ("phone", "+15550100000"), ("identity", "idp:ou"), ("sync_relation", "lark:ou"),
+        ]:  # fmt: skip
+            assert [found["userId"] for found in await client.look_up([id_], id_type)] == [user["userId"]], id_type
+        assert await client.look_up(["user10"], "username") == []
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("second", "field"),
+    [
+        ({"email": "A@x.example"}, "email"),
+        ({"username": "n", "phone": "13800000000"}, "phone"),
+        ({"username": "a"}, "username"),
+        ({"username": "n", "externalId": "e"}, "externalId"),
+        ({"email": "user3@sandbox.example"}, "email"),
+    ],
+)
+def test_what_is_unique_cannot_be_created_twice(second: Any, field: str) -> None:
+    async def scenario(client: Client) -> None:
+        first = {"email": "a@x.example", "phone": "13800000000", "username": "a", "externalId": "e"}
+        assert (await client.post(CREATE_PATH, {"list": [first]}))["statusCode"] == 200
+        answer = await client.post(CREATE_PATH, {"list": [{"username": "fresh"}, second]})
+        assert (answer["statusCode"], answer["message"]) == (409, f"{field} 已存在")
+        assert len(client.sandbox.pool) == 11
+        twice = await client.post(CREATE_PATH, {"list": [{"username": "same"}, {"username": "same"}]},
+                                  headers={**client.headers, "x-genauth-lang": "en-US"})  # fmt: skip
+        assert (twice["statusCode"], twice["message"]) == (409, "username already exists")
+        assert len(client.sandbox.pool) == 11
+
+    play(scenario, users())
+
+
+def test_empty_fields_are_no_ids() -> None:
+    async def scenario(client: Client) -> None:
+        wanted = [{"username": f"n{n}", "email": "", "phone": "", "externalId": None} for n in range(2)]
+        made = (await client.post(CREATE_PATH, {"list": wanted}))["data"]
+        assert len(made) == 2
+        assert not {"email", "phone", "phoneCountryCode", "externalId"} & made[0].keys()
+
+    play(scenario, users())
+
+
+def test_archived_users_are_listed_apart() -> None:
+    async def scenario(client: Client) -> None:
+        wanted = [{"username": f"a{n}", "status": "Archived"} for n in range(3)] + [{"username": "b"}]
+        made = (await client.post(CREATE_PATH, {"list": wanted}))["data"]
+        answer = await client.get(ARCHIVED_PATH, {"page": "1", "limit": "2"})
+        assert answer["data"]["totalCount"] == 3
+        assert [user["userId"] for user in answer["data"]["list"]] == [user["userId"] for user in made[:2]]
+        await client.delete([made[0]["userId"]])
+        assert (await client.get(ARCHIVED_PATH, {}))["data"]["totalCount"] == 2
+        assert (await client.get(ARCHIVED_PATH, {"startAt": str(int(time.time()) + 60)}))["data"]["totalCount"] == 0
+        for query in ({"limit": "51"}, {"page": "0"}, {"startAt": "x"}):
+            assert (await client.get(ARCHIVED_PATH, query))["statusCode"] == 400
+
+    play(scenario, users())
+
+
+# --- id types ----------------------------------------------------------------------------------------------------
+
+SAMPLES = {
+    "user_id": IDS[0],
+    "phone": "+4915112345678",
+    "email": "Alice@Example.com",
+    "username": "alice",
+    "external_id": "0042",
+    "identity": "62f20932716fbcc10d966ee6:ou_8b",
+    "sync_relation": "wechatwork:ou_9c",
+}
+
+
+@pytest.mark.parametrize("id_type", ID_TYPES)
+def test_a_user_is_found_and_deleted_under_any_of_its_ids(id_type: str) -> None:
+    async def scenario(client: Client) -> None:
+        query = [("userIds", SAMPLES[id_type]), ("userIdType", id_type), ("withIdentities", "true")]
+        (user,) = (await client.get(LOOKUP_PATH, query))["data"]
+        (tie,) = user["identities"]
+        under = {
+            "user_id": user["userId"],
+            "phone": user["phone"],
+            "email": user["email"],
+            "username": user["username"],
+            "external_id": user["externalId"],
+            "identity": f"{tie['extIdpId']}:{tie['userIdInIdp']}",
+            "sync_relation": f"{tie['provider']}:{tie['userIdInIdp']}",
+        }
+        assert len(user["userId"]) == 24
+        assert int(user["userId"], 16) >= 0
+        assert fold(id_type, under[id_type]) == fold(id_type, SAMPLES[id_type])
+        for other, id_ in under.items():
+            if other == "phone" and user["phoneCountryCode"] != "+86":
+                assert [one["userId"] for one in await client.look_up([f"{user['phoneCountryCode']}{id_}"], other)]
+            assert [one["userId"] for one in await client.look_up([id_], other)] == [user["userId"]], other
+        assert (await client.delete([SAMPLES[id_type]], id_type))["data"] == {"success": True}
+        for other, id_ in under.items():
+            assert await client.look_up([id_], other) == [], other
+            assert client.sandbox.ledger.effects(id_, other) == 1
+            assert client.sandbox.ledger.sent(id_, other) == 1
+        assert list(client.sandbox.pool.deleted_ids()) == [(SAMPLES[id_type], 1)]
+        assert list(client.sandbox.pool.deleted_ids("user_id")) == [(user["userId"], 1)]
+
+    play(scenario, Pool.from_ids([SAMPLES[id_type]], id_type))
+
+
+@pytest.mark.parametrize(
+    ("phone", "asked", "found"),
+    [
+        ("13800000000", "13800000000", True),
+        ("13800000000", "+8613800000000", True),
+        ("13800000000", "8613800000000", True),
+        ("8613800000000", "13800000000", True),
+        ("+8613800000000", "13800000000", True),
+        ("+14155550100", "4155550100", True),
+        ("+14155550100", "14155550100", True),
+        ("+14155550100", "+14155550100", True),
+        ("+358401234567", "+358401234567", True),
+        ("+14155550100", "+444155550100", False),
+        ("13800000000", "+13800000000", False),
+        ("13800000000", "13800000001", False),
+        ("+", "+", False),
+    ],
+)
+def test_phones_match_with_or_without_country_code(phone: str, asked: str, found: bool) -> None:
+    pool = Pool.from_ids([phone], "phone")
+    assert (pool.find_alive("phone", asked) is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("phone", "parts"),
+    [("+14155550100", ("1", "4155550100")), ("+4915112345678", ("49", "15112345678")), ("+35812", ("358", "12")),
+     ("13800000000", ("86", "13800000000")), ("8613800000000", ("86", "13800000000")), ("+x", ("86", "x"))],
+)  # fmt: skip
+def test_split_phone(phone: str, parts: tuple[str, str]) -> None:
+    assert split_phone(phone) == parts
+
+
+def test_emails_ignore_case_and_usernames_do_not() -> None:
+    pool = Pool.from_ids(["Bob@X.example"], "email")
+    pool.add_ids(["Bob"], "username")
+    assert pool.find("email", "bOB@x.EXAMPLE") == 0
+    assert pool.user(0).record()["email"] == "bob@x.example"
+    assert pool.find("username", "Bob") == 1
+    assert pool.find("username", "bob") is None
+
+
+def test_one_user_named_twice_dies_once() -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.delete(["a@x.example", "A@x.example"], "email")
+        assert answer["data"] == {"success": True}
+        assert client.sandbox.ledger.effects("a@x.example", "email") == 1
+        assert client.sandbox.ledger.sent("a@x.example", "email") == 2
+
+    play(scenario, Pool.from_ids(["a@x.example"], "email"))
+
+
+# --- the pool ----------------------------------------------------------------------------------------------------
+
+
+def test_generated_users_are_told_apart_by_every_type() -> None:
+    pool = Pool.generated(300)
+    assert len(set(pool.user_ids())) == len(pool) == 300
+    for ordinal in (0, 7, 299):
+        for id_type in ID_TYPES:
+            (key,) = pool.user(ordinal).keys(id_type)
+            assert pool.find(id_type, key) == ordinal
+    assert pool.find("username", "user300") is None
+    assert pool.find("username", "user007") is None
+    assert pool.find("user_id", "0" * 24) is None
+
+
+def test_a_pool_made_twice_is_the_same() -> None:
+    one, other = (Pool.from_ids(["a", "b"], "external_id") for _ in range(2))
+    assert [one.user(n) for n in range(2)] == [other.user(n) for n in range(2)]
+
+
+def test_an_id_given_twice_is_one_user() -> None:
+    pool = Pool.from_ids(["a@x.example", "A@x.example", "b@x.example"], "email")
+    assert len(pool) == 2
+    assert pool.add_ids(["B@x.example"], "email") == 0
+    assert pool.add_ids([], "email") == 0
+
+
+def test_a_user_cannot_die_twice() -> None:
+    pool = users(1)
+    pool.delete(0)
+    with pytest.raises(ValueError, match="before"):
+        pool.delete(0)
+
+
+def test_unknown_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="custom_field"):
+        Pool.from_ids(["a"], "custom_field")
+
+
+def test_an_account_created_again_is_another_user_and_counted_on() -> None:
+    async def scenario(client: Client) -> None:
+        pool, email = client.sandbox.pool, "a@x.example"
+        (first,) = await client.look_up([email], "email")
+        await client.delete([email], "email")
+        (second,) = (await client.post(CREATE_PATH, {"list": [{"email": email}]}))["data"]
+        assert second["userId"] != first["userId"]
+        assert second["createdAt"] > first["createdAt"]
+        assert pool.effects(email, "email") == 1
+        assert client.sandbox.ledger.sent(email, "email") == 0
+        await client.delete([email], "email")
+        assert pool.effects(email, "email") == 2
+        assert pool.effects(first["userId"]) == pool.effects(second["userId"]) == 1
+        assert list(pool.deleted_ids("email")) == [(email, 2)]
+        assert pool.add_ids([email], "email") == 1
+        assert await client.look_up([email], "email") != []
+        assert pool.effects(email, "email") == 2
+
+    play(scenario, Pool.from_ids(["a@x.example", "b@x.example"], "email"))
+
+
+def test_a_tie_used_again_leads_to_the_new_user() -> None:
+    pool = Pool.from_ids(["idp:ou"], "identity")
+    pool.delete(0)
+    assert pool.add_ids(["idp:ou"], "identity") == 1
+    assert pool.find_alive("identity", "idp:ou") == pool.find_alive("sync_relation", "lark:ou") == 1
+    assert pool.effects("idp:ou", "identity") == 1
+
+
+def test_deleted_created_users_go_by_the_type_asked_for_or_their_user_id() -> None:
+    pool = Pool()
+    user = pool.create([{"username": "a"}])[0]
+    pool.delete(0)
+    assert list(pool.deleted_ids()) == [(user.user_id, 1)]
+    assert list(pool.deleted_ids("username")) == [("a", 1)]
+    assert list(pool.deleted_ids("email")) == [(user.user_id, 1)]
+
+
+def test_a_million_generated_users_take_a_byte_each() -> None:
+    pool = Pool.generated(1_000_000)
+    ordinal = pool.find("user_id", pool.user(999_999).user_id)
+    assert ordinal == 999_999
+    pool.delete(ordinal)
+    assert len(pool) == 999_999
+
+
+# --- open points -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unknown_ids", "status", "api_code", "left"),
+    [("accept", 200, None, set()), ("refuse", 404, 2004, set(IDS[:3])), ("partial", 404, 2004, set())],
+)
+def test_unknown_ids(unknown_ids: Any, status: int, api_code: int | None, left: set[str]) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.delete([*IDS[:3], IDS[59]])
+        assert (answer["statusCode"], answer.get("apiCode")) == (status, api_code)
+        assert await client.existing(IDS[:3]) == left
+        assert client.sandbox.ledger.accepted == (4 if status == 200 else 0)
+        known = await client.delete(IDS[4:7])
+        assert known["statusCode"] == 200
+        again = await client.delete(IDS[4:7])
+        assert again["statusCode"] == status
+        assert client.sandbox.ledger.effects(IDS[4]) == 1
+
+    play(scenario, users(), Switches(unknown_ids=unknown_ids))
+
+
+@pytest.mark.parametrize(("duplicates", "status"), [("accept", 200), ("refuse", 400)])
+def test_duplicates_in_chunk(duplicates: Any, status: int) -> None:
+    async def scenario(client: Client) -> None:
+        answer = await client.delete([IDS[0], IDS[1], IDS[0]])
+        assert answer["statusCode"] == status
+        assert client.sandbox.pool.deleted == (2 if status == 200 else 0)
+        assert (await client.delete(IDS[2:4]))["statusCode"] == 200
+
+    play(scenario, users(), Switches(duplicates_in_chunk=duplicates))
+
+
+@pytest.mark.parametrize(("any_shape", "status"), [(False, 400), (True, 200)])
+def test_any_id_shape(any_shape: bool, status: int) -> None:
+    async def scenario(client: Client) -> None:
+        assert (await client.delete(["u-1"]))["statusCode"] == status
+
+    play(scenario, Pool.from_ids(["u-1"]), Switches(any_id_shape=any_shape))
+
+
+@pytest.mark.parametrize("retry_after", [None, "seconds", "date"])
+@pytest.mark.parametrize("style", ["envelope", "http"])
+def test_retry_after(retry_after: Any, style: Any) -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.script("429", "503")
+        sent_at = time.time()
+        status, answer, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
+        assert (status, answer["statusCode"]) == (200 if style == "envelope" else 429, 429)
+        said = headers.get("retry-after")
+        if retry_after == "date":
+            assert sent_at + 2 <= parsedate_to_datetime(said).timestamp() <= sent_at + 5
+        else:
+            assert said == ("2" if retry_after else None)
+        _, _, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
+        assert "retry-after" not in headers
+
+    play(scenario, users(), Switches(retry_after=retry_after, retry_after_s=1.5, fault_style=style))
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("style", ["envelope", "http"])
+def test_share_of_a_status_code(status: int, style: Any) -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = client.sandbox.switches.changed({f"share_{status}": 1})
+        http, body, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
+        if style == "http" and status in {502, 503}:
+            assert headers["content-type"].startswith("text/html")
+            assert str(status).encode() in body
+        else:
+            assert body["statusCode"] == status
+        assert http == (status if style == "http" else 200)
+        assert client.sandbox.pool.deleted == 0
+        assert client.sandbox.ledger.answers[str(status)] == 1
+
+    play(scenario, users(), Switches(fault_style=style))
+
+
+def test_html_answer() -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches(share_html=1)
+        http, body, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
+        assert (http, headers["content-type"].split(";")[0]) == (200, "text/html")
+        assert body.startswith(b"<html>")
+        assert client.sandbox.ledger.answers["html"] == 1
+        assert client.sandbox.pool.deleted == 0
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("fault", "deleted"), [("drop_before", 0), ("drop_after", 2), ("truncated_after", 2)]
+)  # fmt: skip
+def test_lost_answers(fault: str, deleted: int) -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches().changed({f"share_{fault}": 1})
+        with pytest.raises(aiohttp.ClientError):
+            await client.delete(IDS[:2])
+        assert client.sandbox.pool.deleted == deleted
+        assert client.sandbox.ledger.answers[fault] == 1
+        assert client.sandbox.ledger.accepted == 0
+        client.sandbox.switches = Switches()
+        assert (await client.delete(IDS[2:3]))["statusCode"] == 200
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(("fault", "status"), [("500_after", 500), ("malformed_after", "ok")])
+def test_spoilt_answers(fault: str, status: Any) -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches().changed({f"share_{fault}": 1})
+        assert (await client.delete(IDS[:2]))["statusCode"] == status
+        assert client.sandbox.pool.deleted == 2
+        assert client.sandbox.ledger.answers[fault] == 1
+        assert client.sandbox.ledger.accepted == 0
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(("effect", "deleted"), [("none", 0), ("half", 2), ("all", 4)])
+def test_unsuccessful(effect: Any, deleted: int) -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches(share_unsuccessful=1, unsuccessful_effect=effect)
+        answer = await client.delete(IDS[:4])
+        assert (answer["statusCode"], answer["data"]) == (200, {"success": False})
+        assert client.sandbox.pool.deleted == deleted
+        assert client.sandbox.ledger.accepted == 0
+        assert len(await client.look_up(IDS[:10])) == 10 - deleted
+
+    play(scenario, users())
+
+
+def test_shares_are_drawn_from_the_seed() -> None:
+    switches = Switches(share_500=0.3, share_drop_after=0.2)
+
+    def drawn(seed: int) -> list[str | None]:
+        with serve_in_thread(Pool(), switches, seed=seed) as sandbox:
+            faults: Faults = sandbox.faults
+            return [faults.draw(DELETE_PATH, switches) for _ in range(2000)]
+
+    one = drawn(1)
+    assert one == drawn(1)
+    assert one != drawn(2)
+    assert 500 < one.count("500") < 700
+    assert 320 < one.count("drop_after") < 480
+    assert one.count(None) == 2000 - one.count("500") - one.count("drop_after")
+
+
+def test_faults_can_be_kept_to_some_paths() -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches(share_500=1, fault_paths=frozenset({DELETE_PATH}))
+        assert (await client.delete(IDS[:1]))["statusCode"] == 500
+        assert len(await client.look_up(IDS[:1])) == 1
+
+    play(scenario, users())
+
+
+def test_script_hits_exactly_the_next_requests_of_its_path() -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.script("413", None, "http:302", "http:413")
+        assert len(await client.look_up(IDS[:1])) == 1
+        assert (await client.delete(IDS[:1]))["statusCode"] == 413
+        assert (await client.delete(IDS[:1]))["statusCode"] == 200
+        status, body, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[1:2]})
+        assert (status, body, headers["location"]) == (302, b"", f"{client.sandbox.url}/elsewhere")
+        status, _, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[1:2]})
+        assert (status, "location" in headers) == (413, False)
+        assert (await client.delete(IDS[1:2]))["statusCode"] == 200
+        client.sandbox.script("401", path=TOKEN_PATH)
+        assert (await client.sign_in())["statusCode"] == 401
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("500", True), ("http:302", True), ("drop_before", True), ("unsuccessful", True), ("12", False), ("199", False),
+     ("boom", False), ("http:drop_after", False)],
+)  # fmt: skip
+def test_is_fault(name: str, known: bool) -> None:
+    assert is_fault(name) is known
+    with serve_in_thread(Pool()) as sandbox:
+        if known:
+            sandbox.script(name)
+        else:
+            with pytest.raises(ValueError, match="no such fault"):
+                sandbox.script(name)
+
+
+def test_latency_before_and_after_the_effect() -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches(latency_s=0.02, jitter_s=0.01, latency_after_s=0.02)
+        began = time.monotonic()
+        await client.delete(IDS[:1])
+        assert time.monotonic() - began >= 0.04
+        client.sandbox.switches = Switches(latency_s=30)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.delete(IDS[1:2]), 0.05)
+        client.sandbox.switches = Switches(latency_after_s=30)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.delete(IDS[2:3]), 0.05)
+        client.sandbox.switches = Switches()
+        assert await client.existing(IDS[:3]) == {IDS[1]}
+
+    play(scenario, users())
+
+
+def test_poisonous_ids_refuse_their_whole_chunk() -> None:
+    async def scenario(client: Client) -> None:
+        for ids, status, api_code in [
+            (IDS[:4], 409, 1234), (IDS[3:6], 422, None), (IDS[6:8], 200, None),
+        ]:  # fmt: skip
+            answer = await client.delete(ids)
+            assert (answer["statusCode"], answer.get("apiCode")) == (status, api_code)
+            assert ("data" in answer) is (status == 200)
+        assert client.sandbox.pool.deleted == 2
+
+    play(scenario, users(), Switches(poisonous={IDS[2]: (409, 1234), IDS[5]: (422, None)}))
+
+
+def test_forbidden() -> None:
+    async def scenario(client: Client) -> None:
+        assert (await client.delete(IDS[:1]))["statusCode"] == 403
+        assert await client.existing(IDS[:1]) == {IDS[0]}
+
+    play(scenario, users(), Switches(forbidden=True))
+
+
+def test_liars_are_reported_deleted_and_stay() -> None:
+    async def scenario(client: Client) -> None:
+        assert (await client.delete(IDS[:3]))["data"] == {"success": True}
+        assert await client.existing(IDS[:3]) == {IDS[1]}
+        assert client.sandbox.ledger.accepted == 3
+        assert client.sandbox.ledger.deleted == 2
+        assert client.sandbox.ledger.effects(IDS[1]) == 0
+
+    play(scenario, users(), Switches(liars=frozenset({IDS[1]}), unknown_ids="refuse"))
+
+
+# --- the rate limit ----------------------------------------------------------------------------------------------
+
+
+def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
+    async def scenario(client: Client) -> None:
+        client.sandbox.switches = Switches(rate_per_s=5, lockout_s=0.2, retry_after="seconds")
+        assert [(await client.delete([id_]))["statusCode"] for id_ in IDS[:7]] == [200] * 5 + [429] * 2
+        _, answer, headers = await client.call("POST", TOKEN_PATH, json={})
+        assert (answer["statusCode"], headers["retry-after"]) == (429, "1")
+        assert client.sandbox.pool.deleted == 5
+        assert client.sandbox.ledger.sent(IDS[6]) == 1
+        await asyncio.sleep(0.25)
+        assert (await client.delete(IDS[7:8]))["statusCode"] == 200
+        ledger = client.sandbox.ledger
+        assert ledger.answers["429"] == 3
+        assert ledger.busiest() == ledger.requests == 10
+        async with client.http.get(f"{client.sandbox.url}/sandbox/ledger") as response:
+            assert (await response.json())["requests"] == 10
+
+    play(scenario, users())
+
+
+def test_rate_limit_over_time() -> None:
+    limit, switches = RateLimit(), Switches(rate_per_s=2, lockout_s=3)
+    told = [limit.locked_s(now, switches) for now in (0.0, 0.5, 1.0, 1.5, 1.75, 4.0, 4.75, 4.875, 5.5, 5.75)]
+    assert told == [0, 0, 0, 0, 3.0, 0.75, 0, 0, 3.0, 2.75]
+    assert limit.locked_s(5.8, Switches()) == 0
+
+
+# --- ledger and control ------------------------------------------------------------------------------------------
+
+
+def test_ledger_counts() -> None:
+    async def scenario(client: Client) -> None:
+        began = time.monotonic()
+        await client.delete(IDS[:4])
+        await client.delete(IDS[2:5])
+        await client.delete([IDS[59]], "external_id")
+        await client.look_up(IDS[:6])
+        await client.call("GET", "/nowhere")
+        ledger = client.sandbox.ledger
+        counts = ledger.as_json(arrivals=True)
+        arrivals = counts.pop("arrivals")
+        assert arrivals == sorted(arrivals)
+        assert all(began - 1 < at <= time.monotonic() for at in arrivals)
+        assert counts == {
+            "requests": 6,
+            "by_path": {TOKEN_PATH: 1, DELETE_PATH: 3, LOOKUP_PATH: 1, "/nowhere": 1},
+            "answers": {"200": 5, "404": 1},
+            "chunk_sizes": {"1": 1, "3": 1, "4": 1},
+            "lookup_sizes": {"6": 1},
+            "id_types": {"user_id": 2, "external_id": 1},
+            "accepted": 8,
+            "deleted": 5,
+            "users": 5,
+            "sent_times": {"1": 4, "2": 2},
+            "busiest_second": 6,
+        }
+        assert [ledger.sent(id_) for id_ in (IDS[0], IDS[2], IDS[9])] == [1, 2, 0]
+        assert ledger.sent(IDS[59], "external_id") == 1
+        assert [ledger.effects(id_) for id_ in (IDS[2], IDS[9], IDS[59])] == [1, 0, 0]
+
+    play(scenario, users())
+
+
+def test_count_of_sent_ids_can_be_switched_off_and_ends_at_a_byte() -> None:
+    pool = users(2)
+    silent, ledger = Ledger(pool, count_sent=False), Ledger(pool)
+    for _ in range(SENT_MAX + 5):
+        silent.asked_to_delete("user_id", IDS[:1])
+        ledger.asked_to_delete("user_id", IDS[:1])
+    assert silent.sent_times() == {}
+    assert silent.chunk_sizes == {1: SENT_MAX + 5}
+    assert ledger.sent(IDS[0]) == SENT_MAX
+    assert ledger.sent(IDS[1]) == 0
+    pool.add_ids(IDS[2:3])
+    assert ledger.sent(IDS[2]) == 0
+
+
+def test_busiest_window_slides() -> None:
+    ledger = Ledger(Pool())
+    assert ledger.busiest() == 0
+    for at in (0.0, 0.9, 1.0, 1.1, 1.85, 5.0):
+        ledger.arrived("/", at)
+    assert ledger.busiest() == 4
+    assert ledger.busiest(0.15) == 2
+
+
+def test_deleted_ids_are_streamed_as_json_lines() -> None:
+    async def scenario(client: Client) -> None:
+        pool = client.sandbox.pool
+        for ordinal in range(10_005):
+            pool.delete(ordinal)
+        pool.create([{"email": "e3@x.example"}])
+        pool.delete(10_010)
+        for query in ("", "?userIdType=email"):
+            _, raw, _ = await client.call("GET", f"/sandbox/deleted{query}")
+            lines = [orjson.loads(line) for line in raw.splitlines()]
+            assert len(lines) == 10_005 if query else 10_006
+            counts = {line["id"]: line["count"] for line in lines}
+            assert counts["e10004@x.example"] == 1
+            assert counts["e3@x.example"] == 2
+            assert "e10005@x.example" not in counts
+        status, _, _ = await client.call("GET", "/sandbox/deleted?userIdType=nonsense")
+        assert status == 400
+
+    play(scenario, Pool.from_ids((f"e{n}@x.example" for n in range(10_010)), "email"))
+
+
+def test_control_over_http() -> None:
+    async def scenario(client: Client) -> None:
+        client.headers, headers = {}, client.headers
+        changes = {
+            "unknown_ids": "refuse",
+            "poisonous": {IDS[0]: [409, None]},
+            "liars": [IDS[1]],
+            "fault_paths": [DELETE_PATH],
+            "rate_per_s": 100,
+        }
+        answer = await client.post("/sandbox/switches", changes)
+        assert answer == await client.get("/sandbox/switches", {})
+        assert {name: answer[name] for name in changes} == changes
+        assert client.sandbox.switches == Switches(
+            unknown_ids="refuse", poisonous={IDS[0]: (409, None)}, liars=frozenset({IDS[1]}),
+            fault_paths=frozenset({DELETE_PATH}), rate_per_s=100,
+        )  # fmt: skip
+        new = {"ids": ["n@x.example"], "userIdType": "email", "createdAt": "2030-01-01T00:00:00.000Z"}
+        assert await client.post("/sandbox/users", new) == {"added": 1}
+        assert await client.post("/sandbox/users", {"ids": [IDS[50], IDS[0]]}) == {"added": 1}
+        assert await client.post("/sandbox/users", {"count": 3}) == {"added": 3}
+        assert len(client.sandbox.pool) == 15
+        assert await client.post("/sandbox/script", {"faults": ["500", None]}) == {"scripted": 2}
+        assert await client.post("/sandbox/script", {"faults": ["503"], "path": LOOKUP_PATH}) == {"scripted": 1}
+        assert client.sandbox.ledger.requests == 1
+        client.headers = headers
+        assert [(await client.delete([IDS[2]]))["statusCode"] for _ in range(2)] == [500, 200]
+        assert (await client.get(LOOKUP_PATH, {"userIds": IDS[2]}))["statusCode"] == 503
+        (user,) = await client.look_up(["n@x.example"], "email")
+        assert user["createdAt"] == "2030-01-01T00:00:00.000Z"
+        assert await client.get("/sandbox/ledger", {"arrivals": "true"}) == client.sandbox.ledger.as_json(arrivals=True)
+
+    play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sandbox/switches", b'{"no_such": 1}'),
+        ("/sandbox/switches", b'{"unknown_ids": "maybe"}'),
+        ("/sandbox/switches", b'{"share_500": 0.6, "share_503": 0.6}'),
+        ("/sandbox/switches", b'{"share_500": -0.1}'),
+        ("/sandbox/switches", b'{"latency_s": "long"}'),
+        ("/sandbox/switches", b'{"latency_s": true}'),
+        ("/sandbox/switches", b'{"forbidden": 1}'),
+        ("/sandbox/switches", b'{"rate_per_s": -1}'),
+        ("/sandbox/switches", b'{"poisonous": {"a": []}}'),
+        ("/sandbox/switches", b"{"),
+        ("/sandbox/switches", b"[]"),
+        ("/sandbox/users", b'{"ids": ["a"], "userIdType": "nonsense"}'),
+        ("/sandbox/users", b"{}"),
+        ("/sandbox/users", b"[]"),
+        ("/sandbox/users", b'{"ids": ["a", 1]}'),
+        ("/sandbox/users", b'{"ids": ["a", ""]}'),
+        ("/sandbox/users", b'{"ids": "a"}'),
+        ("/sandbox/users", b'{"count": -1}'),
+        ("/sandbox/script", b'{"faults": ["boom"]}'),
+    ],
+)
+def test_control_explains_what_makes_no_sense(path: str, body: bytes) -> None:
+    async def scenario(client: Client) -> None:
+        before, size = client.sandbox.switches, len(client.sandbox.pool)
+        status, text, _ = await client.call("POST", path, data=body)
+        assert status == 400
+        assert b"Error" in text
+        assert (client.sandbox.switches, len(client.sandbox.pool)) == (before, size)
+
+    play(scenario, users())
+
+
+# --- serving -----------------------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_an_error_in_every_way_of_serving() -> None:
+    with serve_in_thread(users()) as sandbox:
+        port = int(sandbox.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"), serve_in_thread(users(), port=port):
+            pytest.fail("served on a taken port")  # pragma: no cover
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(run_server(users(), port=port, ready=print))
+
+
+def test_an_error_inside_the_context_still_stops_the_server() -> None:
+    with pytest.raises(KeyError), serve_in_thread(users()) as sandbox:
+        raise KeyError
+    port = int(sandbox.url.rpartition(":")[2])
+    with serve_in_thread(users(), port=port) as again:
+        assert again.url == sandbox.url
+
+
+def test_own_keys() -> None:
+    async def go() -> None:
+        async with serve(users(), keys={"mine": "secret"}) as sandbox, aiohttp.ClientSession() as http:
+            client = Client(sandbox, http)
+            assert (await client.sign_in())["statusCode"] == 401
+            answer = await client.post(TOKEN_PATH, {"accessKeyId": "mine", "accessKeySecret": "secret"})
+            assert answer["statusCode"] == 200
+
+    asyncio.run(go())
+
+
+def test_run_server_serves_until_cancelled() -> None:
+    async def go() -> None:
+        ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run_server(users(), Switches(forbidden=True), ready=ready.set_result))
+        sandbox = await ready
+        async with aiohttp.ClientSession() as http:
+            client = Client(sandbox, http)
+            await client.sign_in()
+            assert (await client.delete(IDS[:1]))["statusCode"] == 403
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await client.delete(IDS[:1])
+
+    asyncio.run(go())
+
+
+def test_requests_under_way_do_not_hold_up_the_end() -> None:
+    async def go() -> float:
+        async with aiohttp.ClientSession() as http:
+            async with serve(users(), Switches(latency_s=60)) as sandbox:
+                hanging = asyncio.create_task(Client(sandbox, http).delete(IDS[:1]))
+                while not sandbox.ledger.requests:  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.001)
+                began = time.monotonic()
+            with pytest.raises(aiohttp.ClientError):
+                await hanging
+            return time.monotonic() - began
+
+    assert asyncio.run(go()) < 5
