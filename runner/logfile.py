@@ -99,8 +99,9 @@ class LogFile:
 
     def close(self) -> None:
         """Let go of the file and with it of the lock. What is durable does not depend on it, so errors say nothing."""
+        fd, self._fd = self._fd, -1  # the number is somebody else's as soon as it is closed
         with suppress(OSError):
-            os.close(self._fd)
+            os.close(fd)
 
     def _clear_remains(self) -> None:
         """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""
@@ -123,12 +124,11 @@ class LogFile:
         Or its sync failed: then the system may have marked the last line clean and only holds it in memory, and no
         later sync would write it. So that line, the only one it can be, is written once more over itself.
         """
-        fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # O_APPEND would not write in place
-        try:
-            os.pwrite(fd, last, self.size - len(last))
-            _sync(fd)
-        finally:
-            os.close(fd)
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # Linux would append, wherever it is told to write
+        _write_at(self._fd, last, self.size - len(last))
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
+        _sync(self._fd)
         _sync_directory(self.path)
 
 
@@ -136,6 +136,13 @@ def _write(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _write_at(fd: int, data: bytes, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 def _sync(fd: int) -> None:

@@ -6,6 +6,7 @@ corruption (something that was durable is gone, so nothing here may be believed)
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -57,10 +58,8 @@ def open_log(path: Path, flags: int = os.O_RDONLY) -> int:
         # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        if path.is_symlink():
-            reason = "is a symbolic link; name the file itself"
-        else:
-            reason = f"cannot be opened: {error.strerror}"
+        symbolic = error.errno == errno.ELOOP
+        reason = "is a symbolic link; name the file itself" if symbolic else f"cannot be opened: {error.strerror}"
         raise NotAcceptable(f"{path}: {reason} (--checkpoint)") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -156,7 +155,7 @@ class Reader:
     def _judge_first(self, tail: bytes) -> None:
         if not tail.startswith(HEADER_START[: len(tail)]):
             raise NotAcceptable(f"{self._path}: is not a checkpoint of bulkdel. Name another file (--checkpoint).")
-        if len(tail) <= LINE_MAX and tail.count(LINE_START) == 1:
+        if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
             raise Unborn(
                 f"{self._path}: a run was killed while it created this checkpoint; nothing was sent under it. "
                 "Run the same command again."
@@ -186,7 +185,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 def is_fresh(path: Path) -> bool:
     """Whether a run begins here: nothing is there, or the remains of a run that was killed while it created the log."""
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return True
     fd = open_log(path)
     try:

@@ -15,6 +15,9 @@ from runner.core.policy import ATTEMPTS_MAX, backoff_s
 from runner.core.verdicts import Act, Call, Reply, Verdict
 from runner.job import Account, LookUps
 
+CONTROLS_MAX = 10
+"""Accounts that are looked up as a control, all in one request; one that is found suffices."""
+
 
 class Seeker:
     """Look-ups with their retries, matching, and the control.
@@ -58,7 +61,8 @@ class Seeker:
                 self._control_tried = True
                 listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
                 if listed:
-                    await self.find(listed[:1], flight)
+                    # Several: the first one listed may be the very next one that this run deletes.
+                    await self.find(listed[:CONTROLS_MAX], flight)
         return self.proven
 
     async def _read(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> list[Any] | None:

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
@@ -143,6 +144,23 @@ class _Once:
         return await handler(request)
 
 
+class _Unasked(aiohttp.ClientError):
+    """An answer lay in the connection before its request was on the way."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """Never takes what came unasked (a 408 for an idle connection, an answer sent twice) for the answer to a request.
+
+    aiohttp 3.14.5 gives it to the next request on that connection: a chunk would be settled by the answer to another.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        # Nothing has been read since the request was written: sending it does not give the loop a turn.
+        if connection.protocol is not None and connection.protocol.should_close:
+            raise _Unasked
+        return await super().start(connection)
+
+
 class Wire:
     """Sends calls to one host. Use as an async context manager, in the loop that will send."""
 
@@ -163,6 +181,7 @@ class Wire:
             timeout=aiohttp.ClientTimeout(total=options.total_s, connect=options.connect_s, sock_read=options.read_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=SESSION_HEADERS,
+            response_class=_Response,
             proxy=self._proxy,
             trust_env=False,
             # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
@@ -251,6 +270,7 @@ FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], bool, str], .
     (aiohttp.SocketTimeoutError, True, "no data for {options.read_s:g} s"),
     (TimeoutError, True, "no whole answer within {options.total_s:g} s"),
     ((aiohttp.ServerDisconnectedError, _SentTwice), True, "connection closed before an answer"),
+    (_Unasked, True, "the connection held an answer to something else"),
     (aiohttp.ClientPayloadError, True, GARBLED.reason),
     ((aiohttp.ClientResponseError, HttpProcessingError), True, "answer is not HTTP"),
     (Exception, True, "connection lost: {fault}"),

@@ -1,4 +1,4 @@
-"""A server of raw bytes, so that the wire can be broken at any of them. Knows HTTP only as far as it must to read it."""
+"""A server of raw bytes, so that the wire can be broken at any of them. Knows just enough HTTP to read a request."""
 
 from __future__ import annotations
 

@@ -55,7 +55,9 @@ def look(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK
         return preflight(export, opts or options(), rng=random.Random(1), **others)
 
 
-def both(path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK) -> tuple[Preflight, list[str | BadRow]]:
+def both(
+    path: Path, opts: ReadOptions | None = None, *, block_size: int = BLOCK
+) -> tuple[Preflight, list[str | BadRow]]:
     """Preflight and sending pass of a file; the rows in order, their positions checked."""
     opts = opts or options()
     with open_export(str(path), block_size=block_size) as export:

@@ -73,7 +73,7 @@ def test_an_id_that_is_none(id_type: str, id_: str, why: str) -> None:
         ("external_id", "0012"),
         ("external_id", "7.3928E+23"),
         ("username", "Jörg Müller"),
-        ("username", "می‌خواهم"),  # noqa: RUF001 - a zero-width non-joiner is part of how Persian is written
+        ("username", "می‌خواهم"),  # with a zero-width non-joiner, as Persian is written
         ("username", "a\u00a0b"),
         ("email", "A@b.c"),
     ],
@@ -84,7 +84,14 @@ def test_an_id_that_is_one_comes_back_unchanged(id_type: str, id_: str) -> None:
 
 @pytest.mark.parametrize(
     ("id_", "found"),
-    [(" a ", "a"), ("\ta\u00a0", "a"), ("a", "a"), ("", "an empty id"), ("  ", "an empty id"), ("a\n", "a newline in the id")],
+    [
+        (" a ", "a"),
+        ("\ta\u00a0", "a"),
+        ("a", "a"),
+        ("", "an empty id"),
+        ("  ", "an empty id"),
+        ("a\n", "a newline in the id"),
+    ],
 )
 def test_trim_takes_spaces_off_and_nothing_else(id_: str, found: str) -> None:
     got = check(trim=True).check(id_)
@@ -124,7 +131,10 @@ def test_a_pattern_replaces_the_shape_and_names_itself() -> None:
         (12, "12"),
         (-7, "-7"),
         (2**64 - 1, "18446744073709551615"),
-        (1.5, Unusable("a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string")),
+        (
+            1.5,
+            Unusable("a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"),
+        ),
         (True, Unusable("a boolean is no id")),
         (None, Unusable("null is no id")),
         ({}, Unusable("an object is no id")),
@@ -147,6 +157,7 @@ NUMBER = "a number with a fraction, an exponent or more than 64 bits is no exact
         (b"-9223372036854775808", None, "-9223372036854775808"),
         (b'{"id":"a"}', "id", "a"),
         (b'{"id": 5, "x": {"id": "b"}}', "id", "5"),
+        (b'{"id": 5, "x": "id", "y": "\\"id\\"", "z": "\\u0022id"}', "id", "5"),
         (b'{"x": {"id": "b"}}', "x.id", "b"),
         (b'{"id": 0, "x": -0}', "id", "0"),
         (b'{"\\u0069d": "a"}', "id", "a"),
@@ -168,19 +179,19 @@ def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
     [
         (b"", None, "an empty line"),
         (b"  \r", "id", "an empty line"),
-        (b"abc", None, "not JSON: unexpected character, column 1"),
-        (b'"a","b"', None, "not JSON: unexpected content after document, column 4"),
-        (b'{"id":"a"', "id", "not JSON: unexpected end of data, column 10"),
-        (b'\xef\xbb\xbf"a"', None, "not JSON: unexpected character, column 1"),
-        (b'"\\ud800"', None, "not JSON: no low surrogate in string, column 2"),
-        (b'"a\0b"', None, None),
+        (b"abc", None, "not JSON: "),
+        (b'"a","b"', None, "not JSON: "),
+        (b'{"id":"a"', "id", "not JSON: "),
+        (b'\xef\xbb\xbf"a"', None, "not JSON: "),
+        (b'"\\ud800"', None, "not JSON: "),
+        (b'"a\0b"', None, "not JSON: "),
         (b'"\xff"', None, "not UTF-8: byte 0xff, 2 bytes into the line"),
         (b"18446744073709551616", None, NUMBER),
         (b"-9223372036854775809", None, NUMBER),
         (b"1.0", None, NUMBER),
         (b"7.3928E+23", None, NUMBER),
         (b"-0", None, "the number -0 is no id"),
-        (b"007", None, None),
+        (b"007", None, "not JSON: "),
         (b"true", None, "a boolean is no id"),
         (b"null", None, "null is no id"),
         (b'{"id":"a"}', None, "an object, where the first row is a bare id"),
@@ -198,30 +209,33 @@ def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
         (b'{"x":{"id":1,"id":1}}', "x.id", "the member id stands there twice"),
     ],
 )
-def test_a_line_without_an_id(line: bytes, member: str | None, why: str | None) -> None:
+def test_a_line_without_an_id(line: bytes, member: str | None, why: str) -> None:
     where = Member.of(member) if member else None
     found = id_of_row(line, where)
     assert isinstance(found, Unusable)
-    if why is not None:
-        assert found.reason == why
+    # After the colon the words are orjson's.
+    assert found.reason.startswith(why) if why == "not JSON: " else found.reason == why
     assert found.structural == found.reason.startswith("not UTF-8")
     assert ids_of_rows([line], line, where) is None
 
 
 def test_a_repeated_member_below_a_depth_that_python_does_not_read_is_refused() -> None:
-    deep = 1020
-    line = b'{"id":"a","id":"b","x":' + b"[" * deep + b"]" * deep + b"}"
-    assert reason(id_of_row(line, Member.of("id"))) in ("nested too deep", "the member id stands there twice")
+    for deep in (100, 500, 1020):
+        line = b'{"id":"a","id":"b","x":' + b"[" * deep + b"]" * deep + b"}"
+        assert reason(id_of_row(line, Member.of("id"))) in ("nested too deep", "the member id stands there twice")
+        assert ids_of_rows([line], line, Member.of("id")) is None
 
 
 LINE = st.sampled_from(
-    [
-        b'"a"', b'"b"', b'"a","b"', b'"', b'","x"', b"1", b"1],[2", b"[1", b"2]", b"0", b"-0", b"1.5", b"", b" ", b"true",
-        b'{"id":"a"}', b'{"id":"b"}', b'{"id":1}', b'{"id":"a"},{"id":"b"}', b'{"id":"a","x":[{"id":1}', b'{"id":"c"}]}',
-        b'{"id":"a","id":"b"}', b'{"\\u0069d":"a"}', b'{"id":"a","x":"id"}', b'{"x":1}', b'{"id":"x', b'y"}', b'{"id":-0}',
-        b'{"id":{"id":"z"}}', b'{"id":"\\u0041"}', b'"\xff"', b'{"id":true}',
-    ]
-)  # fmt: skip
+    rb"""
+"a"|"b"|"a","b"|"|","x"|1|1],[2|[1|2]|0|-0|1.5|| |true|{"id":"a"}|{"id":"b"}|{"id":1}|{"id":"a"},{"id":"b"}
+{"id":"a","x":[{"id":1}|{"id":"c"}]}|{"id":"a","id":"b"}|{"\u0069d":"a"}|{"id":"a","x":"id"}|{"x":1}|{"id":"x|y"}
+{"id":"a","x":{"id":1,"id":2}}|{"id":"a","x":1,"x":"id"}|{"id":-0}|{"id":{"id":"z"}}|{"id":"\u0041"}|{"id":true}|{"id":"a","x":[1|3]}|""".strip(
+        b"\n"
+    )
+    .replace(b"\n", b"|")
+    .split(b"|")
+) | st.just(b'"\xff"')
 
 
 @given(st.lists(LINE, min_size=1, max_size=5), st.sampled_from([None, "id", "id.id"]))
@@ -233,7 +247,9 @@ def test_many_lines_give_what_each_line_gives_or_nothing(lines: list[bytes], nam
         assert together == [id_of_row(line, member) for line in lines]
 
 
-@given(st.lists(st.text(min_size=1) | st.integers(-(2**63), 2**64 - 1), min_size=1), st.sampled_from([None, "id", "a.id"]))
+@given(
+    st.lists(st.text(min_size=1) | st.integers(-(2**63), 2**64 - 1), min_size=1), st.sampled_from([None, "id", "a.id"])
+)
 def test_json_written_by_python_reads_back(values: list[str | int], name: str | None) -> None:
     member = Member.of(name) if name else None
     rows: list[Any] = list(values)
@@ -251,6 +267,8 @@ def test_plain_batches_take_the_quick_way() -> None:
     lines = [b'{"id":"a","n":"J\\u00f6rg"}', b'{"id":2}']
     assert ids_of_rows(lines, b"\n".join(lines), Member.of("id")) == ["a", "2"]
     assert ids_of_rows([b'"a"', b'"b"'], b'"a"\n"b"', None) == ["a", "b"]
+    lines = [b'{"id":"a","n":{"id":1}}', b'{"id":"b","n":"id"}']
+    assert ids_of_rows(lines, b"\n".join(lines), Member.of("id")) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,15 @@ LIST_PATH = "/api/v3/list-users"
 
 def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
     """Build `delete-users-batch`. Raises ValueError unless there are 1 to 50 ids, all different, none empty."""
+    if isinstance(user_ids, str | bytes):
+        raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
     if not 1 <= len(user_ids) <= IDS_MAX:
         raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
     if not all(isinstance(user_id, str) and user_id for user_id in user_ids):
         raise ValueError("every user id is a non-empty string")
     if len(set(user_ids)) != len(user_ids):
         raise ValueError("the same id twice in one call: the API may refuse the whole call")
-    return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": user_ids, "options": {"userIdType": id_type}}))
+    return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}}))
 
 
 class DeleteUsersBatch:
@@ -59,12 +61,13 @@ class UserLookUps:
     def __init__(self, id_type: IdType) -> None:
         self._id_type = id_type
         self._ids_of = _IDS_OF[id_type.name]
+        self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
         """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
         fixed = [("userIdType", self._id_type.name)]
-        if self._id_type.name in {"identity", "sync_relation"}:
-            fixed.append(("withIdentities", "true"))  # what they are matched by
+        if self._with_identities:
+            fixed.append(("withIdentities", "true"))
         return [
             (group, Call("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
             for group in _grouped(ids, URL_MAX - 100)
@@ -87,12 +90,15 @@ class UserLookUps:
             accounts.update((id_, account_of(user)) for id_ in matching)
         if strays and len(ids) == 1:
             # Asked for alone, so whoever came back is meant, by a rule of the server's that we do not know.
-            return {ids[0]: account_of(found[0])}, 0
+            return accounts or {ids[0]: account_of(found[0])}, 0
         return accounts, strays
 
     def control(self) -> Call:
         """List one page of users, to have somebody who must be found."""
-        return Call("POST", LIST_PATH, body=orjson.dumps({"options": {"pagination": {"page": 1, "limit": 10}}}))
+        options: dict[str, Any] = {"pagination": {"page": 1, "limit": 10}}
+        if self._with_identities:
+            options["withIdentities"] = True
+        return Call("POST", LIST_PATH, body=orjson.dumps({"options": options}))
 
     def read_control(self, reply: Reply) -> Verdict:
         """Read the ids (of this id type) of the users on the page."""
@@ -100,8 +106,8 @@ class UserLookUps:
         if verdict.act is not Act.SETTLED:
             return verdict
         users = verdict.data.get("list") if isinstance(verdict.data, dict) else None
-        ids = [own for user in users or () if isinstance(user, dict) for own in self._ids_of(user)]
-        return replace(verdict, data=ids)
+        listed = users if isinstance(users, list) else ()
+        return replace(verdict, data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
     def _fold(self, id_: str) -> str:
         return id_.lstrip("+") if self._id_type.name == "phone" else self._id_type.key(id_)

@@ -112,11 +112,17 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
 
 
 def _add_job_commands(app: App) -> None:
-    """`sandbox` and `demo` come with the jobs: the engine has never heard of what they imitate."""
+    """`sandbox` and `demo` come with the jobs: the engine has never heard of what they imitate.
+
+    They are named, not loaded: what a command needs is imported when it is called, or when `--help` lists it.
+    """
     from importlib.metadata import entry_points  # noqa: PLC0415
 
-    for point in entry_points(group="bulkdel.commands"):
-        app.command(point.value, name=point.name)
+    taken = set(app)
+    for point in sorted(entry_points(group="bulkdel.commands"), key=lambda point: point.name):
+        if point.name not in taken:  # nobody's package may put itself in the place of `run`
+            app.command(f"{point.module}:{point.attr}", name=point.name)
+            taken.add(point.name)
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

@@ -162,7 +162,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
             return {"type": "released", "ranges": _pairs(ranges)}
         case Session(event, at, log_sha256, facts):
             return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
-        case Header():
+        case _:  # the header
             return {
                 "type": "header",
                 "format": entry.format,
@@ -215,6 +215,8 @@ def _skipped(data: Mapping[str, Any]) -> Skipped:
 
 
 def _session(data: Mapping[str, Any]) -> Session:
+    if data["event"] not in {"start", "stop"}:
+        raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
     facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 

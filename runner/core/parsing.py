@@ -141,15 +141,23 @@ class Member:
         escaped = rb"\\(?:u(?i:" + b"|".join(code.encode() for code in codes) + rb")" + special + rb")"
         return cls(path, tuple(json.dumps(name, ensure_ascii=False).encode() for name in path), re.compile(escaped))
 
-    def may_repeat(self, text: bytes, rows: int) -> bool:
-        """Whether a name might stand twice in one of the `rows` objects of `text`, each of which has it at least once.
+    def may_repeat(self, text: bytes, rows: Sequence[Any]) -> bool:
+        """Whether a name might stand twice in one of the objects `rows`, parsed from `text`, each of which has it.
 
-        With no name spelled in escapes, each object holds each quoted name at least once; as many of them as there are
-        objects means exactly once in each.
+        Without escapes each object holds each quoted name at least once, so as many of them as there are objects means
+        once in each. When there are more (`{"id": 1, "group": {"id": 2}}`), writing the objects again tells: of a
+        repeated member only one comes back, and nothing that is written again adds a quoted name.
         """
-        return any(text.count(name) != rows for name in self.quoted) or (
-            b"\\" in text and self.escaped.search(text) is not None
-        )
+        if b"\\" in text and self.escaped.search(text):
+            return True
+        counts = [text.count(name) for name in self.quoted]
+        if all(count == len(rows) for count in counts):
+            return False
+        try:
+            again = orjson.dumps(rows)
+        except orjson.JSONEncodeError:  # nested deeper than orjson writes
+            return True
+        return [again.count(name) for name in self.quoted] != counts
 
     def find(self, row: Any) -> Any:
         """Return the value in a parsed row. Raises KeyError when there is none."""
@@ -187,7 +195,7 @@ def id_of_row(line: bytes, member: Member | None) -> str | Unusable:
         value = member.find(row)
     except KeyError:
         return Unusable(f"no member {'.'.join(member.path)}")
-    if member.may_repeat(line, 1) or value == 0:
+    if member.may_repeat(line, [row]) or value == 0:
         reason = member.exact(line)
         if reason is not None:
             return Unusable(reason)
@@ -212,13 +220,14 @@ def ids_of_rows(lines: Sequence[bytes], text: bytes, member: Member | None) -> l
     text: the same lines in one piece.
     """
     try:
-        values: list[Any] = list(map(orjson.loads, lines))
+        rows: list[Any] = list(map(orjson.loads, lines))
+        values = rows
         for name in member.path if member else ():
             # Everything that is no object raises: a string is not indexed by a string, nor is a list or a number.
             values = list(map(itemgetter(name), values))
     except (ValueError, KeyError, TypeError):
         return None
-    if member is not None and member.may_repeat(text, len(lines)):
+    if member is not None and member.may_repeat(text, rows):
         return None
     types = set(map(type, values))
     if types <= {str}:

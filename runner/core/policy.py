@@ -12,6 +12,9 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
 """Full jitter: a random share of `first * 2**n`, capped (AWS: "Exponential backoff and jitter")."""
 
+RETRY_AFTER_MAX_S = 1e9
+"""30 years: longer than any patience, and still a date that can be said to the user."""
+
 SAMPLE_SIZE = 200
 SAMPLE_SHARE_MIN = 0.5
 """Ids looked up before the first deletion, and the share of them that has to exist (design)."""
@@ -31,12 +34,12 @@ def retry_after_s(header: str | None, now: float) -> float | None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), RETRY_AFTER_MAX_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for numbers that no date has
         return None
-    return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now)
+    return min(max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now), RETRY_AFTER_MAX_S)
 
 
 def sample_suffices(asked: int, found: int) -> bool:

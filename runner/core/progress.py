@@ -66,7 +66,7 @@ class Progress:
                 self.start, self.stop, self.sessions = entry, None, self.sessions + 1
             case Session():
                 self.stop = entry
-            case Header():
+            case _:  # a header, which is read before there is a Progress
                 raise Unreadable("a second header")
 
     def doubts(self) -> list[tuple[str, Ranges]]:

@@ -5,7 +5,7 @@ with `replied` or `looked_up`, until no step is left. Nothing here waits or send
 
     Send ── settled ─────────────────────────────→ deleted
       ├─ retry ── attempts left ─────────────────→ Send again (tainted, if the request may have had effect)
-      │           none left ─────────────────────→ LookUp: gone → deleted · there → left for a later pass
+      │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split
       └─ split ──────────────────────────────────→ two halves; a single id → refused
@@ -153,20 +153,9 @@ class Settling:
         if not there and not proven:
             self._unproven(piece, why)
             return
-        rest = replace(piece, records=there, attempts=0, known=True)
-        if why is Why.UNKNOWN_ID:
-            # None found: the API may have deleted the known ones and refused the rest, so `absent` claims too much.
-            self._settle("deleted" if piece.tainted else "absent", piece, gone, reason=None if there else "unproven")
-            self._stack.append((rest, None))
-        else:
-            self._settle("deleted", piece, gone)
-            if why is Why.UNSURE:
-                self._split(rest)
-            elif why is Why.EXHAUSTED:
-                self.left.append(rest)
-            else:
-                self._resend(rest, found)
-        self._drop_empty()
+        self._gone(piece, why, gone, all_gone=not there)
+        if there:
+            self._there(replace(piece, records=there, attempts=0, known=True), why, found)
         self._halt_if_all_refused()
 
     def touch(self) -> None:
@@ -207,11 +196,30 @@ class Settling:
     def _split(self, piece: Piece) -> None:
         if len(piece.records) == 1:
             self._settle("refused", piece, piece.records, detail=piece.detail)
-        elif piece.records:
+        else:
             first, second = halves(piece.records)
             # The first half ends up on top, so that outcomes come in the order of the export.
             self._stack.append((replace(piece, records=second, attempts=0, known=False), None))
             self._stack.append((replace(piece, records=first, attempts=0, known=False), None))
+
+    def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+        if piece.tainted:
+            self._settle("deleted", piece, gone)
+        else:
+            # None left of a refused chunk: the API may have deleted the known ones first, so `absent` claims too much.
+            unproven = why is Why.UNKNOWN_ID and all_gone
+            self._settle("absent", piece, gone, reason="unproven" if unproven else None)
+
+    def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
+        match why:
+            case Why.UNSURE:
+                self._split(rest)
+            case Why.EXHAUSTED:
+                self.left.append(rest)
+            case Why.IN_DOUBT:
+                self._resend(rest, found)
+            case _:
+                self._stack.append((rest, None))
 
     def _unproven(self, piece: Piece, why: Why | None) -> None:
         """Nothing was found, and nothing has shown that this session's look-ups can find anyone."""
@@ -232,11 +240,8 @@ class Settling:
             by_presence[found[record.id]].append(record)
         self._settle("deleted", piece, by_presence[Presence.NEW], reason="re-created")
         self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
-        self._stack.append((replace(piece, records=by_presence[Presence.OLD]), None))
-
-    def _drop_empty(self) -> None:
-        if self._stack and not self._stack[-1][0].records:
-            self._stack.pop()
+        if meant := by_presence[Presence.OLD]:
+            self._stack.append((replace(piece, records=meant), None))
 
     def _halt_if_all_refused(self) -> None:
         """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""

@@ -118,9 +118,7 @@ def _gunzip(blocks: Iterable[bytes], path: str, piece: int) -> Iterator[bytes]:
             left = member.unused_data if member.eof else member.unconsumed_tail
             gauge.add(len(rest) - len(left), len(made))
             rest = left
-    while made := _inflate(member, b"", piece, gauge):  # what a full piece left behind inside zlib
-        yield made
-    if not member.eof:
+    if not member.eof:  # it is only after all of its text has come out: the CRC of that text is the last thing in it
         raise gauge.truncated()
 
 

@@ -16,8 +16,10 @@ from runner.source.lines import LINE_MAX, Lines
 from runner.source.options import Dialect
 from runner.source.refusals import refusal
 
+CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
+
 _UNFINISHED = "unexpected end of data"
-"""What CPython's and PyPy's csv say when the lines end inside quotes."""
+"""What csv says when the lines end inside quotes."""
 
 
 def csv_rows(blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str) -> Iterator[Parsed]:
@@ -61,16 +63,14 @@ class CsvRows:
         if not self._width:
             at = self._first_row(lines, line)
         reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
-        start = at
-        while at < len(lines) and not self._pending:
+        while at < len(lines):
             parsed = self._quick(reader)
             if parsed is not None:
                 at += len(parsed.batch.rows)
             else:
+                # It reads the same rows again. If the quick reader stumbled, this one does at the same place, and then the
+                # rest of the block waits for the next one, or everything stops.
                 parsed, at = self._slow(lines, at, line)
-                if start + reader.line_num != at:  # the quick one stumbled: nothing more to expect from it
-                    reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
-                    start = at
             self._position += len(parsed.batch.rows)
             if parsed.batch.rows:
                 yield parsed
@@ -95,9 +95,7 @@ class CsvRows:
         try:
             row = next(reader)
         except csv.Error as error:
-            if str(error) != _UNFINISHED:
-                raise self._damaged(str(error), line, lines[:1]) from error
-            self._wait(lines, line)
+            self._wait(error, lines, line)
             return len(lines)
         self._width = len(row)
         if not self._header_left:
@@ -132,9 +130,7 @@ class CsvRows:
             except StopIteration:
                 break
             except csv.Error as error:
-                if str(error) != _UNFINISHED:
-                    raise self._damaged(str(error), line + start, lines[start : start + 1]) from error
-                self._wait(lines[start:], line + start)
+                self._wait(error, lines[start:], line + start)
                 return parsed, len(lines)
             stop = at + reader.line_num
             raw = lines[start:stop]
@@ -158,11 +154,15 @@ class CsvRows:
         found = self._check.check(cells[self._column])
         return BadRow(line, shortened("".join(raw)), found.reason) if isinstance(found, Unusable) else found
 
-    def _wait(self, lines: list[str], line: int) -> None:
+    def _wait(self, error: csv.Error, lines: list[str], line: int) -> None:
+        """Keep `lines` until the next block comes, if all that is wrong with them is that they end inside quotes."""
+        if str(error) != _UNFINISHED:
+            raise self._damaged(str(error), line, lines[:1]) from error
         if sum(map(len, lines)) > LINE_MAX:
             raise self._damaged("a row over 1 MiB: a quote is not closed", line, lines)
         self._pending, self._pending_line = lines, line
 
     def _damaged(self, reason: str, line: int, raw: list[str]) -> NotAcceptable:
-        todo = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
-        return refusal(self._path, reason, todo, line=line, text="".join(raw[:2]))
+        if "new-line" in reason:
+            reason = "a carriage return outside quotes that is no line end"
+        return refusal(self._path, reason, CORRECT_QUOTES, line=line, text="".join(raw[:2]))

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import orjson
 
-from runner.core.parsing import Member, id_of_value
+from runner.core.parsing import Member, Unusable, id_of_row, id_of_value
 from runner.errors import NotAcceptable
 from runner.source.compression import MAGIC, detect
+from runner.source.csvrows import CORRECT_QUOTES
 from runner.source.options import Dialect, ReadOptions
 from runner.source.refusals import refusal
 
@@ -58,7 +59,7 @@ def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> D
     if _CHECKPOINT.match(lines[0]):
         raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
     if options.format == "jsonl" or (options.format == "auto" and _is_jsonl(lines[0], options, path)):
-        return _resolve_jsonl(lines, options, path, compression)
+        return _resolve_jsonl(head, options, path, compression)
     return _Csv(head, options, path, compression).resolve()
 
 
@@ -100,44 +101,49 @@ def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
     return True
 
 
-def _resolve_jsonl(lines: list[bytes], options: ReadOptions, path: str, compression: str) -> Dialect:
-    for line in lines:
+def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
+    """Let the first row that is an object or an id decide. The bad ones before it are told when they are read."""
+    lines = [(number, line) for number, line in enumerate(head.split(b"\n"), 1) if line.strip()]
+    for number, line in lines:
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
-            continue  # a bad row, whose place and reason are told when it is read
+            continue
         if isinstance(row, dict):
-            field, guessed = _member(row, options.id_field, path)
+            field, guessed = _member(row, options.id_field, path, number)
             return Dialect("jsonl", compression, None, header=False, id_field=field, id_column=None, guessed=guessed)
         if isinstance(id_of_value(row), str):
-            break
-    if options.id_field is not None and len(lines) > 0:
-        todo = "Leave --id-field out, or export objects."
-        raise refusal(path, "bare values have no fields", todo, line=1, text=lines[0])
-    return Dialect("jsonl", compression, None, header=False, id_field=None, id_column=None, guessed=False)
+            if options.id_field is not None:
+                todo = "Leave --id-field out, or export objects."
+                raise refusal(path, "a bare value has no fields", todo, line=number, text=line)
+            return Dialect("jsonl", compression, None, header=False, id_field=None, id_column=None, guessed=False)
+    number, line = lines[0]
+    why = id_of_row(line, None)
+    assert isinstance(why, Unusable)
+    raise refusal(path, why.reason, "Write one id or one object a line.", line=number, text=line)
 
 
-def _member(row: dict[str, object], wanted: str | None, path: str) -> tuple[str, bool]:
+def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> tuple[str, bool]:
     if wanted is not None:
         try:
             Member.of(wanted).find(row)
         except KeyError:
-            raise _no_column(path, f"no member {wanted} in the first object", list(row)) from None
+            raise _no_column(path, f"no member {wanted} in the first object", list(row), line=line) from None
         return wanted, False
-    return _guess(path, list(row)), True
+    return _guess(path, list(row), line), True
 
 
-def _guess(path: str, names: list[str]) -> str:
+def _guess(path: str, names: list[str], line: int = 1) -> str:
     found = [name for name in names if name in CANDIDATES]
     if len(found) == 1:
         return found[0]
     seen = f"more than one candidate for the id ({', '.join(found)})" if found else "no column or member for the id"
-    raise _no_column(path, seen, names)
+    raise _no_column(path, seen, names, line=line)
 
 
-def _no_column(path: str, reason: str, names: list[str], todo: str = "") -> NotAcceptable:
+def _no_column(path: str, reason: str, names: list[str], todo: str = "", line: int = 1) -> NotAcceptable:
     shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
-    return refusal(path, f"{reason}; there are: {shown}", f"Name one with --id-field.{todo}", line=1)
+    return refusal(path, f"{reason}; there are: {shown}", f"Name one with --id-field.{todo}", line=line)
 
 
 class _Csv:
@@ -156,10 +162,6 @@ class _Csv:
 
     def resolve(self) -> Dialect:
         rows = {delimiter: row for delimiter in DELIMITERS if (row := self._first_row(delimiter)) is not None}
-        if not rows:
-            todo = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
-            line = self._text.split("\n", 1)[0]
-            raise refusal(self._path, "no CSV row: a quote is misplaced or not closed", todo, line=1, text=line)
         delimiter = self._delimiter(rows)
         row = rows[delimiter]
         wanted = self._options.id_field
@@ -218,6 +220,9 @@ class _Csv:
         if named and not (wanted and wanted.isdecimal()):
             return named[0]  # only a lone column has the same name with every delimiter
         several = [delimiter for delimiter, row in rows.items() if len(row) > 1]
+        if not several and len(rows) < len(DELIMITERS):  # where the quotes are read as such, they are wrong
+            line = self._text.split("\n", 1)[0]
+            raise refusal(self._path, "a quote is misplaced or not closed", CORRECT_QUOTES, line=1, text=line)
         if len(several) > 1:
             steady = [delimiter for delimiter in several if self._steady(delimiter)]
             several = steady if len(steady) == 1 else several

@@ -72,6 +72,5 @@ def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
 
 
 def _too_long(path: str, line: int, text: bytes) -> Exception:
-    return refusal(
-        path, "over 1 MiB without a line end", "Is it JSON Lines or CSV? Check it there.", line=line, text=text
-    )
+    reason = f"over 1 MiB without {'a line end' if text.strip() else 'anything but empty lines'}"
+    return refusal(path, reason, "Is it JSON Lines or CSV? Check it there.", line=line, text=text)

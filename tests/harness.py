@@ -1,0 +1,161 @@
+"""What the end-to-end tests share: the real command as a process, exports on disk, the sandbox's count as the oracle."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Pool, Sandbox, Switches, serve_in_thread
+
+COMMAND = [sys.executable, "-m", "runner.cli"]
+KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
+COUNTS = ("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary of `--json`: the last line of stdout."""
+        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """The eight counts that are not zero; they must add up to the rows."""
+        summary = self.summary
+        assert sum(summary[name] for name in COUNTS) == summary["rows"], summary
+        return {name: summary[name] for name in COUNTS if summary[name]}
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The test's environment with nothing of the user's settings, and `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
+    return {**kept, **(KEYS if extra is None else extra)}
+
+
+def bulkdel(
+    *args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120, **popen: Any
+) -> Ran:
+    """Run the real command to its end. env: credentials; the sandbox's by default, {} for none."""
+    popen.setdefault("stdin", subprocess.DEVNULL if "input" not in popen else None)
+    if popen["stdin"] is None:
+        del popen["stdin"]
+    done = subprocess.run(
+        [*COMMAND, *map(str, args)],
+        env=environment(env),
+        cwd=cwd,
+        timeout=timeout,
+        capture_output=True,
+        check=False,
+        **popen,
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:
+    """Start the real command; the caller waits, signals, kills."""
+    popen.setdefault("stdin", subprocess.DEVNULL)
+    popen.setdefault("stdout", subprocess.PIPE)
+    popen.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen([*COMMAND, *map(str, args)], env=environment(env), **popen)
+
+
+def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Ran:
+    """Wait for a started command."""
+    out, err = process.communicate(timeout=timeout)
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def kill(process: subprocess.Popen[bytes]) -> Ran:
+    """SIGKILL, and wait."""
+    process.send_signal(signal.SIGKILL)
+    return finish(process)
+
+
+def user_ids(count: int, seed: int = 0) -> list[str]:
+    """Distinct well-formed user ids."""
+    rng = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[f"{rng.getrandbits(96):024x}"] = None
+    return list(found)
+
+
+def write_objects(path: Path, ids: Sequence[str], field_name: str = "id") -> Path:
+    """Write JSON Lines of objects."""
+    path.write_text("".join(json.dumps({field_name: id_}) + "\n" for id_ in ids))
+    return path
+
+
+@contextmanager
+def sandbox(ids: Sequence[str], id_type: str = "user_id", **switches: Any) -> Iterator[Sandbox]:
+    """Run the sandbox with a user for each of `ids`."""
+    with serve_in_thread(Pool.from_ids(ids, id_type), Switches(**switches)) as served:
+        yield served
+
+
+@dataclass
+class Case:
+    """One export against one sandbox, and the command line that deletes it."""
+
+    export: Path
+    served: Sandbox
+    ids: int
+    options: list[object] = field(default_factory=lambda: ["--rate", 0])
+
+    @property
+    def args(self) -> list[object]:
+        """What `run` needs: confirmed, JSON summary."""
+        return [
+            *("run", "delete-users", self.export, "--host", self.served.url, "--json"),
+            *("--confirm", self.ids, "--pool", SANDBOX_POOL_ID, *self.options),
+        ]
+
+    @property
+    def log(self) -> Path:
+        """The checkpoint."""
+        return Path(f"{self.export}.checkpoint.jsonl")
+
+    def run(self, *more: object, **kwargs: Any) -> Ran:
+        """Run it to its end."""
+        return bulkdel(*self.args, *more, **kwargs)
+
+    def start(self, *more: object, **kwargs: Any) -> subprocess.Popen[bytes]:
+        """Start it."""
+        return start(*self.args, *more, **kwargs)
+
+
+@contextmanager
+def case(
+    folder: Path,
+    ids: Sequence[str],
+    *,
+    users: Sequence[str] | None = None,
+    id_type: str = "user_id",
+    options: Sequence[object] = ("--rate", 0),
+    **switches: Any,
+) -> Iterator[Case]:
+    """An export of `ids` and a sandbox that holds `users` (the same by default)."""
+    export = write_objects(folder / "export.jsonl", ids)
+    with sandbox(ids if users is None else users, id_type, **switches) as served:
+        yield Case(export, served, len(set(ids)), list(options))
+
+
+def entries(log: Path) -> list[dict[str, Any]]:
+    """Every entry of a log, as jq would see them."""
+    return [entry for line in log.read_bytes().splitlines() for entry in json.loads(line)["entries"]]

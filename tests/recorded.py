@@ -1,0 +1,62 @@
+"""Checkpoint logs for tests: a header, and a log of 44 commits with every kind of entry in it, as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_line
+from runner.core.progress import Progress, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+AT = "2026-03-01T12:00:00.000Z"
+
+
+def header(rows: int = 1000) -> Header:
+    counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
+    return Header("0.1.0", "r1", AT, {"pool": "p"}, "ids.jsonl", (), counts, None, {"ids": rows})
+
+
+def deleted(start: int, stop: int) -> Outcome:
+    return Outcome(AT, 1, "deleted", ((start, stop),))
+
+
+def lines_of(commits: Iterable[list[Entry]]) -> list[bytes]:
+    """What a writer would write, the sessions' hashes included."""
+    lines: list[bytes] = []
+    sha = hashlib.sha256()
+    for seq, commit in enumerate(commits, 1):
+        sealed = [replace(e, log_sha256=sha.hexdigest()) if isinstance(e, Session) else e for e in commit]
+        lines.append(encode_line(seq, sealed))
+        sha.update(lines[-1])
+    return lines
+
+
+def commits() -> list[list[Entry]]:
+    refused = Outcome(AT, 2, "refused", ((390, 391),), "q", None, ({"position": 390, "id": "x", "statusCode": 403},))
+    found: list[list[Entry]] = [
+        [header(400)],
+        [Session("start", AT, "", {"pid": 1})],
+        [Skipped("invalid", ((395, 400),))],
+    ]
+    for start in range(0, 380, 20):
+        found += [[Intent(AT, ((start, start + 20),))], [deleted(start, start + 20)]]
+    found += [
+        [Intent(AT, ((380, 395),)), refused],
+        [Released(((380, 385),))],
+        [Session("stop", AT, "", {"why": "end"})],
+    ]
+    return found
+
+
+def settled_by(lines: int, of: list[list[Entry]]) -> Progress:
+    """The progress that the first `lines` lines describe, sessions left out."""
+    return fold([entry for commit in of[:lines] for entry in commit if not isinstance(entry, Session)])
+
+
+def state(progress: Progress) -> tuple[object, ...]:
+    """All of a progress that matters, comparable; sessions left out."""
+    return progress.counts, progress.settled.ranges, progress.in_doubt.ranges, progress.intents

@@ -1,0 +1,697 @@
+"""The checkpoint being written: durable before told, grouped, in order, locked, and latched after the first failure."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import gc
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from runner import lockfile
+from runner.checkpoint import COMMIT_BYTES, ENTRY_MAX, Checkpoint, holder, is_fresh, read_entries, read_log
+from runner.core.entries import Intent, Outcome, Session, Skipped, encode_entry
+from runner.errors import FileFailed, NotAcceptable
+from tests import recorded
+from tests.recorded import AT, deleted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).parents[1]
+
+
+def lines_in(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def child(*argv: str, env: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "tests.checkpoint_child", *argv],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def out(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+class Disk:
+    """Stands in front of fdatasync: counts, holds it back while `open` is not set, and can break it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.real = os.fdatasync
+        self.calls = 0
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        monkeypatch.setattr(os, "fdatasync", self)
+
+    def __call__(self, fd: int) -> None:
+        self.calls += 1
+        self.entered.set()
+        assert self.open.wait(30)
+        if self.error:
+            raise self.error
+        self.real(fd)
+
+    def hold(self) -> None:
+        self.entered.clear()
+        self.open.clear()
+
+    async def until_busy(self) -> None:
+        assert await asyncio.to_thread(self.entered.wait, 30)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ids.checkpoint.jsonl"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+# --- creating ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_log_holds_its_header_durably_and_is_its_owners_alone(path: Path, disk: Disk) -> None:
+    old = os.umask(0)
+    try:
+        checkpoint = Checkpoint.create(path, recorded.header())
+    finally:
+        os.umask(old)
+    assert disk.calls == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    log = read_log(path)
+    assert (log.progress.header, log.damaged_tail, log.size) == (recorded.header(), 0, path.stat().st_size)
+    assert log.sha256 == checkpoint.sha256
+    assert (checkpoint.path, checkpoint.failure, checkpoint.recovered) == (path, None, None)
+    checkpoint.close()
+
+
+def test_the_log_is_opened_so_that_it_cannot_be_misdirected_or_leaked(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    fd = checkpoint._file._fd
+    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+    assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    checkpoint.close()
+    again = Checkpoint.resume(path)
+    fd = again._file._fd
+    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+    assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    again.close()
+
+
+def test_creating_syncs_the_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Checkpoint.create(path, recorded.header()).close()
+    assert synced == [str(path.parent)]
+    Checkpoint.resume(path).close()  # the run before may have died in between
+    assert synced == [str(path.parent)] * 2
+
+
+def test_an_existing_log_is_not_created_again(path: Path) -> None:
+    assert is_fresh(path)
+    Checkpoint.create(path, recorded.header()).close()
+    before = path.read_bytes()
+    assert not is_fresh(path)
+    with pytest.raises(NotAcceptable, match="a checkpoint exists already"):
+        Checkpoint.create(path, recorded.header())
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 37, 38, 100, -1])
+def test_the_remains_of_a_run_killed_while_creating_are_created_over(path: Path, length: int) -> None:
+    line = recorded.lines_of(recorded.commits()[:1])[0]
+    remains = line[:length] if length >= 0 else line[:-1]
+    path.write_bytes(remains)
+    assert is_fresh(path)
+    for read in (read_log, lambda p: list(read_entries(p)), Checkpoint.resume):
+        with pytest.raises(NotAcceptable, match="nothing was sent under it"):
+            read(path)
+    assert path.read_bytes() == remains
+    checkpoint = Checkpoint.create(path, recorded.header())
+    checkpoint.close()
+    assert read_log(path).progress.header == recorded.header()
+    saved = path.with_name(path.name + ".torn-1")
+    assert saved.exists() is bool(remains)
+    assert checkpoint.recovered == (saved if remains else None)
+    assert not remains or saved.read_bytes() == remains
+
+
+def test_a_log_that_cannot_be_created_is_a_failure_of_a_file(path: Path, disk: Disk) -> None:
+    with pytest.raises(FileFailed, match="cannot be created: No such file or directory"):
+        Checkpoint.create(path / "nowhere" / "log", recorded.header())
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileFailed, match=r"ids\.checkpoint\.jsonl: .*No space left on device.*Make room.*same command"):
+        Checkpoint.create(path, recorded.header())
+    assert holder(path) is None
+
+
+def test_a_header_no_reader_would_accept_is_not_written(path: Path) -> None:
+    with pytest.raises(ValueError, match="an entry of"):
+        Checkpoint.create(path, replace(recorded.header(), export_path="x" * ENTRY_MAX))
+    assert not path.exists()
+
+
+# --- appending --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        disk.hold()
+        before = checkpoint.sha256
+        future = checkpoint.append(deleted(0, 50))
+        await disk.until_busy()
+        for _ in range(100):  # the loop turns freely meanwhile
+            await asyncio.sleep(0)
+        assert lines_in(path)[1:] != []  # it is written
+        assert not future.done()
+        assert checkpoint.progress.settled.size == 0
+        assert checkpoint.sha256 == before
+        disk.open.set()
+        await future
+        assert checkpoint.progress.counts["deleted"] == 50
+        assert checkpoint.sha256 == read_log(path).sha256 != before
+
+    asyncio.run(main())
+    checkpoint.close()
+
+
+def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        disk.hold()
+        first = checkpoint.append(deleted(0, 1))
+        await disk.until_busy()
+        rest = [checkpoint.append(deleted(row, row + 1)) for row in range(1, 500)]
+        disk.open.set()
+        await asyncio.gather(first, *rest)
+
+    asyncio.run(main())
+    checkpoint.close()
+    assert disk.calls == len(lines_in(path)) == 3
+    assert read_log(path).progress.settled.ranges == ((0, 500),)
+
+
+def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def one(row: int) -> None:
+        await checkpoint.append(Intent(AT, ((row, row + 1),)))
+
+    async def main() -> None:
+        await asyncio.gather(*map(one, range(16)))
+
+    asyncio.run(main())
+    checkpoint.close()
+    assert disk.calls == len(lines_in(path)) == 2
+
+
+def test_futures_resolve_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    told: list[int] = []
+
+    async def main() -> None:
+        for row in range(200):
+            future = checkpoint.append(deleted(row, row + 1))
+            future.add_done_callback(lambda _, row=row: told.append(row))  # type: ignore[misc]
+            if row % 7 == 0:
+                await asyncio.sleep(0)
+        await checkpoint.flush()
+
+    asyncio.run(main())
+    checkpoint.close()
+    assert told == list(range(200))
+    assert [entry for entry in read_entries(path) if isinstance(entry, Outcome)] == [
+        deleted(row, row + 1) for row in range(200)
+    ]
+
+
+def test_an_append_is_written_though_nobody_waits_or_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        disk.hold()
+        checkpoint.append(deleted(0, 1))
+        waiting = asyncio.ensure_future(checkpoint.append(deleted(1, 2)))
+        await disk.until_busy()
+        queued = checkpoint.append(deleted(2, 3))
+        waiting.cancel()
+        queued.cancel()
+        disk.open.set()
+        await checkpoint.flush()
+
+    asyncio.run(main())
+    assert checkpoint.progress.settled.ranges == ((0, 3),)
+    checkpoint.close()
+    assert read_log(path).progress.settled.ranges == ((0, 3),)
+
+
+def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    asyncio.run(checkpoint.flush())
+    checkpoint.close()
+    assert disk.calls == len(lines_in(path)) == 1
+
+
+def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        await checkpoint.append(deleted(0, 1))
+        await checkpoint.append(deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
+
+    asyncio.run(main())
+    checkpoint.close()
+    before = hashlib.sha256(b"".join(lines_in(path)[:2])).hexdigest()
+    assert checkpoint.progress.start == Session("start", AT, before, {"pid": 1}) == read_log(path).progress.start
+
+
+def test_a_line_never_outgrows_its_readers(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    big = [Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"id": "x" * 400_000},)) for row in range(12)]
+
+    async def main() -> None:
+        checkpoint.append(*big)
+        checkpoint.append(Outcome(AT, 1, "unknown", ((12, 13),), exceptions=({"id": "x" * (ENTRY_MAX - 300)},)))
+        await checkpoint.flush()
+        with pytest.raises(ValueError, match="an entry of"):
+            checkpoint.append(Outcome(AT, 1, "unknown", ((13, 14),), exceptions=({"id": "x" * ENTRY_MAX},)))
+
+    asyncio.run(main())
+    checkpoint.close()
+    sizes = [len(line) for line in lines_in(path)[1:]]
+    assert sizes[:4] == [sizes[0]] * 4  # three at a time, the third one fills the line
+    assert COMMIT_BYTES < sizes[0] < 2 * COMMIT_BYTES
+    assert len(sizes) == 5
+    assert read_log(path).progress.settled.ranges == ((0, 13),)
+
+
+def test_the_longest_entry_there_can_be_fits() -> None:
+    high = 10**9
+    worst = Skipped("invalid", tuple((high + 2 * i, high + 2 * i + 1) for i in range(2**18)))
+    assert len(encode_entry(worst)) + 65 <= ENTRY_MAX
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_closing_writes_what_waits_even_after_the_loop_is_gone(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        disk.hold()
+        checkpoint.append(deleted(0, 1))
+        await disk.until_busy()
+        checkpoint.append(deleted(1, 2)).add_done_callback(print)
+
+    asyncio.run(main())
+    disk.open.set()
+    checkpoint.close()
+    assert checkpoint.progress.settled.ranges == ((0, 2),) == read_log(path).progress.settled.ranges
+    checkpoint.close()
+    asyncio.run(checkpoint.aclose())
+
+
+def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        disk.hold()
+        futures = [checkpoint.append(deleted(0, 1))]
+        await disk.until_busy()
+        futures.append(checkpoint.append(deleted(1, 2)))
+        disk.open.set()
+        checkpoint.close()
+        assert all(future.done() for future in futures)
+        with pytest.raises(RuntimeError, match="append after close"):
+            checkpoint.append(deleted(2, 3))
+
+    asyncio.run(main())
+    assert read_log(path).progress.settled.ranges == ((0, 2),)
+
+
+def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        checkpoint.append(deleted(0, 1))
+        await checkpoint.aclose()
+
+    asyncio.run(main())
+    assert holder(path) is None
+    again = Checkpoint.resume(path)
+    assert again.progress.settled.ranges == ((0, 1),)
+    again.close()
+
+
+def test_closing_twice_closes_nobody_elses_file(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    checkpoint.close()
+    with path.open("rb") as file:  # takes the number that has become free
+        checkpoint.close()
+        assert file.read(1) == b"{"
+
+
+# --- failing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError("no memory")])
+def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error: Exception) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    complaints: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        disk.error = error
+        disk.hold()
+        first = checkpoint.append(deleted(0, 1))
+        checkpoint.append(deleted(1, 2))  # nobody waits for this one
+        await disk.until_busy()
+        queued = checkpoint.append(deleted(2, 3))
+        disk.open.set()
+        with pytest.raises(FileFailed) as failed:
+            await first
+        assert checkpoint.failure is failed.value is queued.exception()
+        assert failed.value.__cause__ is error
+        disk.error = None  # the disk is well again; it must not matter
+        later = checkpoint.append(deleted(3, 4))
+        assert later.exception() is failed.value
+        with pytest.raises(FileFailed):
+            await checkpoint.flush()
+        await checkpoint.aclose()
+
+    asyncio.run(main())
+    gc.collect()
+    assert complaints == []
+    assert disk.calls == 2  # the header's, and the one that failed
+    assert len(lines_in(path)) == 2
+    assert checkpoint.progress.settled.size == 0
+    message = str(checkpoint.failure)
+    assert str(path) in message
+    assert str(getattr(error, "strerror", None) or error) in message
+    assert "run the same command again" in message
+    again = Checkpoint.resume(path)  # written, although its sync failed: the next run may believe what it makes durable
+    assert again.progress.settled.ranges == ((0, 2),)
+    again.close()
+
+
+def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        await checkpoint.append(deleted(0, 2))
+        with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
+            await checkpoint.append(deleted(1, 3))
+        with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
+            await checkpoint.append(deleted(5, 6))
+
+    asyncio.run(main())
+    checkpoint.close()
+    with pytest.raises(NotAcceptable, match=r"line 3 \(byte \d+\): rows 1-2 are settled twice"):
+        Checkpoint.resume(path)
+
+
+def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
+    real_at = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_at(fd, data[:7], at))
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        await checkpoint.append(deleted(0, 50))
+
+    asyncio.run(main())
+    checkpoint.close()
+    whole = path.read_bytes()
+    Checkpoint.resume(path).close()
+    assert path.read_bytes() == whole
+    assert read_log(path).progress.settled.ranges == ((0, 50),)
+
+
+def assert_latched(process: subprocess.Popen[str], path: Path, words: str) -> None:
+    told = out(process).read().splitlines()
+    assert process.wait(60) == 0
+    story = json.loads(told[-1])
+    assert words in story["message"]
+    assert story["same"] == [True] * 3
+    assert story["durable"] == told.index("failed") > 0
+    log = read_log(path)
+    assert log.progress.settled.size in {story["durable"], story["durable"] + 1}
+    again = Checkpoint.resume(path)
+    assert again.progress.settled.size == log.progress.settled.size
+    assert path.stat().st_size == log.size
+    again.close()
+
+
+@pytest.mark.parametrize("blocks", [4, 9, 40])
+def test_a_file_size_limit_latches_and_the_log_resumes(path: Path, blocks: int) -> None:
+    limited = ("bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash")
+    with child("fill", str(path), before=limited) as process:
+        assert_latched(process, path, "File too large")
+    assert list(path.parent.glob("*.torn-*")) != []  # the limit cut a line in two
+
+
+def test_a_full_disk_latches_and_the_log_resumes(path: Path) -> None:
+    full = path.parent / "full"
+    full.mkdir()
+    (path.parent / "copy").mkdir()
+    inside = full / path.name
+    script = (
+        f"mount -t tmpfs -o size=64k none {shlex.quote(str(full))} && "
+        f'"$@"; status=$?; cp {shlex.quote(str(inside))} {shlex.quote(str(path))}; exit $status'
+    )
+    unshare = shutil.which("unshare")
+    assert unshare, "install util-linux: this test fills a small tmpfs in a mount namespace of its own"
+    with child(
+        "fill", str(inside), before=(unshare, "--map-root-user", "--mount", "sh", "-c", script, "sh")
+    ) as process:
+        assert_latched(process, path, "No space left on device")
+
+
+# --- the order of system calls ----------------------------------------------------------------------------------------
+
+
+def strace(*options: str) -> tuple[str, ...]:
+    program = shutil.which("strace")
+    assert program, "install strace: this test watches the system calls"
+    return (program, "-f", "-qq", "-e", "signal=none", *options)
+
+
+def told_too_early(trace: str) -> list[str]:
+    """Outcomes that were told while bytes of the log were not synced, or that were told without any sync."""
+    early: list[str] = []
+    dirty, synced = False, 0
+    for line in trace.splitlines():
+        if re.search(r'write\(\d+, "\{\\"seq', line):
+            dirty = True
+        elif re.search(r"fdatasync(\(\d+\)| resumed>\)) += 0", line):
+            dirty, synced = False, synced + 1
+        elif "durable" in line and (dirty or not synced):
+            early.append(line)
+    assert "durable" in trace
+    return early
+
+
+@pytest.mark.parametrize(("mutant", "caught"), [("", False), ("no fdatasync", True)])
+def test_the_trace_shows_every_sync_before_its_telling(path: Path, mutant: str, caught: bool) -> None:
+    trace = path.parent / "trace"
+    before = strace("-o", str(trace), "-e", "trace=write,fdatasync")
+    with child("write", str(path), "40", env={"MUTANT": mutant}, before=before) as process:
+        assert len(out(process).read().splitlines()) == 40
+        assert process.wait(60) == 0
+    assert bool(told_too_early(trace.read_text())) is caught
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ("fdatasync", "EIO", "Input/output error"),
+        ("fdatasync", "ENOSPC", "No space left on device"),
+        ("write", "EIO", "Input/output error"),
+        ("write", "EDQUOT", "Disk quota exceeded"),
+    ],
+)
+def test_after_an_injected_error_the_log_is_not_touched_again(path: Path, call: str, error: str, words: str) -> None:
+    trace = path.parent / "trace"
+    # Only calls on the log count: -P. The child is at its tenth commit, the header included.
+    before = strace(
+        *(
+            "-o",
+            str(trace),
+            "-P",
+            str(path),
+            "-e",
+            "trace=write,fdatasync",
+            "-e",
+            f"inject={call}:error={error}:when=10",
+        )
+    )
+    with child("fill", str(path), before=before) as process:
+        assert_latched(process, path, words)
+    calls = re.findall(r"(write|fdatasync)(?:\(| resumed>).* = (-?\d+)", trace.read_text())
+    assert [result for _, result in calls].index("-1") == len(calls) - 1
+    assert calls[-1][0] == call
+
+
+# --- one run at a time ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    with child("hold", str(path)) as process:
+        word, pid = out(process).readline().split()
+        assert word == "held"
+        try:
+            yield int(pid)
+        finally:
+            process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_second_run_is_refused_and_told_who_has_the_log(path: Path, is_new: bool) -> None:
+    if not is_new:
+        Checkpoint.create(path, recorded.header()).close()
+    with held(path) as pid:
+        assert holder(path) == pid
+        before = path.read_bytes()
+        with pytest.raises(NotAcceptable, match=rf"another run \(pid {pid}\) is using this checkpoint"):
+            Checkpoint.resume(path)
+        with pytest.raises(NotAcceptable, match=rf"pid {pid}"):
+            Checkpoint.create(path, recorded.header())
+        with child("hold", str(path)) as second:
+            assert f"pid {pid}" in out(second).read()
+            assert second.wait(60) == 3
+        assert path.read_bytes() == before
+        assert read_log(path).progress.settled.size == 0
+    assert holder(path) is None
+    Checkpoint.resume(path).close()
+
+
+def test_of_many_that_start_at_once_one_gets_the_log(path: Path) -> None:
+    runs = [child("hold", str(path)) for _ in range(4)]
+    told = [out(run).readline() for run in runs]
+    for run in runs:
+        run.communicate(timeout=60)
+    assert sorted(run.returncode for run in runs) == [0, 3, 3, 3]
+    assert sum(line.startswith("held") for line in told) == 1
+    assert len(lines_in(path)) == 1
+
+
+def test_a_killed_run_leaves_no_lock(path: Path) -> None:
+    with child("hold", str(path)) as process:
+        assert out(process).readline().startswith("held")
+        process.kill()
+    Checkpoint.resume(path).close()
+
+
+def test_without_the_kernels_list_the_log_tells_who_runs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lockfile, "KERNEL_LOCKS", tmp_path / "no such file")
+    checkpoint = Checkpoint.create(path, recorded.header())
+    assert holder(path) is None  # nothing says who
+    with pytest.raises(NotAcceptable, match="another run is using"):
+        Checkpoint.resume(path)
+
+    async def session(event: Any, facts: dict[str, Any]) -> None:
+        await checkpoint.append(Session(event, AT, "", facts))
+
+    asyncio.run(session("start", {"pid": 4321}))
+    with path.open("ab") as file:
+        file.write(b'{"seq":3,"entries":[{"type":"session"')  # half a commit disturbs nobody
+    assert holder(path) == 4321
+    with pytest.raises(NotAcceptable, match="pid 4321"):
+        Checkpoint.resume(path)
+    checkpoint.close()
+    assert holder(path) is None  # nobody holds the lock
+    checkpoint = Checkpoint.resume(path)
+    asyncio.run(session("start", {"pid": "?"}))
+    assert holder(path) is None
+    asyncio.run(session("stop", {}))
+    assert holder(path) is None
+    checkpoint.close()
+
+
+def test_the_holder_of_no_log_is_nobody(path: Path) -> None:
+    assert holder(path) is None
+
+
+def test_a_readers_glance_does_not_stop_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Checkpoint.create(path, recorded.header()).close()
+    pauses: list[float] = []
+    with path.open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            fcntl.flock(reader, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(time, "sleep", pause)
+        Checkpoint.resume(path).close()
+    assert pauses == [lockfile.TRY_PAUSE_S]
+
+
+def test_a_file_system_without_locks_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Checkpoint.create(path, recorded.header()).close()
+
+    def flock(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(NotAcceptable, match=r"cannot be locked \(No locks available\)"):
+        Checkpoint.resume(path)
+
+
+# --- being killed -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_run_was_told_is_durable_stays(path: Path) -> None:
+    told = 0
+    for lines in (1, 2, 5, 17, 40, 3, 90, 1):
+        with child("write", str(path)) as process:
+            for _ in range(lines):
+                word, row = out(process).readline().split()
+                assert (word, int(row)) == ("durable", told)  # it goes on exactly where the log ended
+                told += 1
+            process.kill()
+            told += len(out(process).read().splitlines())
+        settled = read_log(path).progress.settled.ranges
+        assert settled in {((0, told),), ((0, told + 1),)}  # one more may have become durable, untold
+        told = settled[0][1]

@@ -1,0 +1,201 @@
+"""The log's entries and lines: every value survives, every damage shows."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.entries import (
+    FORMAT,
+    Damaged,
+    Entry,
+    Header,
+    Intent,
+    Outcome,
+    Released,
+    Session,
+    Skipped,
+    Unreadable,
+    decode_line,
+    encode_line,
+    from_json,
+    sound,
+    to_json,
+)
+from runner.core.outcomes import KINDS, SKIPS
+from runner.core.ranges import ranges_of
+from tests import recorded
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # orjson refuses lone surrogates, as JSON does
+COUNT = st.integers(0, 2**53)
+JSON = st.recursive(st.none() | st.booleans() | COUNT | TEXT, lambda of: st.lists(of) | st.dictionaries(TEXT, of))
+OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
+RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found: ranges_of(sorted(found)))
+FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
+COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
+HEADERS = st.builds(
+    Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.lists(TEXT, max_size=3).map(tuple), COUNTS, st.none() | OBJECT, OBJECT
+)
+ENTRIES: st.SearchStrategy[Entry] = st.one_of(
+    st.builds(Intent, TEXT, RANGES),
+    st.builds(
+        Outcome,
+        TEXT,
+        COUNT,
+        st.sampled_from(KINDS),
+        RANGES,
+        st.none() | TEXT,
+        st.none() | TEXT,
+        st.lists(OBJECT, max_size=3).map(tuple),
+    ),
+    st.builds(Skipped, st.sampled_from(SKIPS), RANGES),
+    st.builds(Released, RANGES),
+    st.builds(Session, st.sampled_from(["start", "stop"]), TEXT, TEXT, FACTS),
+    HEADERS,
+)
+
+
+def sealed(body: bytes) -> bytes:
+    """`body` as a line with a checksum that matches."""
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**9), st.lists(ENTRIES, max_size=5))
+def test_every_entry_survives_its_line(seq: int, entries: list[Entry]) -> None:
+    line = encode_line(seq, entries)
+    assert decode_line(line, seq) == entries
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert line.count(b'{"seq":') == 1 + sum(b'{"seq":' in orjson.dumps(to_json(entry)) for entry in entries)
+    assert orjson.loads(line).keys() == {"seq", "entries", "crc"}
+
+
+def test_a_line_reads_as_documented() -> None:
+    entries: list[Entry] = [
+        Intent("T", ((0, 50), (60, 61))),
+        Outcome("T", 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "statusCode": 403},)),
+        Outcome("T", 1, "absent", ((8, 9),), None, "unproven"),
+        Released(((9, 10),)),
+        Skipped("duplicate", ((10, 11),)),
+        Session("stop", "T", "ab", {"why": "done"}),
+    ]
+    assert encode_line(3, entries) == sealed(
+        b'{"seq":3,"entries":['
+        b'{"type":"intent","at":"T","ranges":[[0,50],[60,61]]},'
+        b'{"type":"outcome","at":"T","attempts":2,"kind":"refused","ranges":[[7,8]],"requestId":"q",'
+        b'"exceptions":[{"position":7,"id":"x","statusCode":403}]},'
+        b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven"},'
+        b'{"type":"released","ranges":[[9,10]]},'
+        b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
+        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"}]'
+    )
+
+
+LINE = encode_line(12, [Intent("T", ((0, 50),)), recorded.deleted(0, 50), Skipped("invalid", ((50, 51),))])
+
+
+@pytest.mark.parametrize("at", range(len(LINE)))
+def test_every_flipped_bit_of_a_line_shows(at: int) -> None:
+    for bit in range(8):
+        flipped = bytearray(LINE)
+        flipped[at] ^= 1 << bit
+        assert not sound(bytes(flipped))
+        with pytest.raises(Damaged):
+            decode_line(bytes(flipped), 12)
+
+
+def test_every_truncation_of_a_line_shows() -> None:
+    for length in range(len(LINE)):
+        with pytest.raises(Damaged, match="it has no end"):
+            decode_line(LINE[:length], 12)
+
+
+def test_a_line_out_of_sequence_shows() -> None:
+    with pytest.raises(Damaged, match="it is commit 12 where 13 was due"):
+        decode_line(LINE, 13)
+
+
+@pytest.mark.parametrize("body", [b"[1,2", b'{"seq":1', b'{"entries":[]', b'"seq', b'{"seq":1,"entries":[}', b"{]"])
+def test_a_matching_checksum_does_not_make_a_commit(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="no commit of bulkdel"):
+        decode_line(sealed(body), 1)
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "intent": to_json(Intent("T", ((0, 5),))),
+    "outcome": to_json(recorded.deleted(0, 5)),
+    "skipped": to_json(Skipped("invalid", ((0, 5),))),
+    "released": to_json(Released(((0, 5),))),
+    "session": to_json(Session("start", "T", "ab")),
+    "header": to_json(recorded.header()),
+}
+
+
+@pytest.mark.parametrize(
+    "data", [{"type": "vow"}, {}, {"type": None}, {"type": ["intent"]}, [], "intent", 1, None, {"ranges": [[0, 1]]}]
+)
+def test_an_unknown_entry_is_not_interpreted(data: object) -> None:
+    with pytest.raises(Unreadable, match="unknown entry"):
+        from_json(data)
+    with pytest.raises(Unreadable, match="unknown entry"):
+        decode_line(sealed(b'{"seq":1,"entries":[%s]' % orjson.dumps(data)), 1)
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_an_entry_that_lacks_a_member_is_not_interpreted(kind: str) -> None:
+    optional = {"type", "requestId", "reason", "exceptions"} if kind == "outcome" else {"type"}
+    for member in GOOD[kind].keys() - optional:
+        with pytest.raises(Unreadable, match=f"{kind} entry lacks or garbles a member"):
+            from_json({name: value for name, value in GOOD[kind].items() if name != member})
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [[5, 5]],
+        [[5, 4]],
+        [[-1, 4]],
+        [[0, 5], [4, 6]],
+        [[6, 8], [0, 5]],
+        [[0.0, 5.0]],
+        [[False, True]],
+        [["0", "5"]],
+        [[0]],
+        [[0, 1, 2]],
+        [5, 6],
+        "05",
+        None,
+        7,
+        {"0": 5},
+    ],
+)
+def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
+    for kind in ("intent", "outcome", "skipped", "released"):
+        with pytest.raises(Unreadable):
+            from_json({**GOOD[kind], "ranges": ranges})
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "value", "words"),
+    [
+        ("outcome", "kind", "postponed", "unknown outcome 'postponed'"),
+        ("skipped", "reason", "bored", "unknown reason 'bored'"),
+        ("header", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
+        ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
+        ("session", "event", "nap", "unknown session event 'nap'"),
+    ],
+)
+def test_words_of_a_newer_version_are_not_interpreted(kind: str, member: str, value: object, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        from_json({**GOOD[kind], member: value})
+
+
+def test_facts_cannot_hide_a_sessions_own_members() -> None:
+    with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
+        Session("start", "T", "", {"type": "intent", "at": "then", "pid": 1})

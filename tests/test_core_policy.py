@@ -1,0 +1,71 @@
+"""The policy's numbers and decisions, by value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.policy import BACKOFF_MAX_S, RETRY_AFTER_MAX_S, SAMPLE_SIZE, backoff_s, retry_after_s, sample_suffices
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(("attempt", "longest_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 20.0), (60, 20.0)])
+def test_backoff_doubles_up_to_its_cap(attempt: int, longest_s: float) -> None:
+    assert backoff_s(attempt, 0.0) == 0.0
+    assert backoff_s(attempt, 0.5) == longest_s / 2
+    assert backoff_s(attempt, 1.0) == longest_s <= BACKOFF_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        (" 120 ", 120.0),
+        ("0", 0.0),
+        ("9" * 400, RETRY_AFTER_MAX_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", RETRY_AFTER_MAX_S),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 12:00:30", 30.0),  # no zone: UTC
+        ("Sun, 01 Mar 2026 13:00:30 +0100", 30.0),
+        ("Sun, 01 Mar 2026 11:59:00 GMT", 0.0),  # past: at once
+        ("", None),
+        ("-3", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\u0663", None),  # an Arabic three is a digit to str.isdigit
+        ("Sun, 99999999999999999999 Mar 2026 12:00:30 GMT", None),
+        ("Sun, 01 Mar 99999999999999999999 12:00:30 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:30 +9999999999999999999999", None),
+    ],
+)
+def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, NOW) == seconds
+
+
+@settings(deadline=None)
+@given(st.text() | st.from_regex(r"\w{3}, \d+ (Jan|Dec) \d+ \d+:\d+:\d+ ([+-]\d+|GMT)", fullmatch=True))
+def test_no_header_breaks_the_reading(header: str) -> None:
+    seconds = retry_after_s(header, NOW)
+    assert seconds is None or seconds >= 0
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(2026, 3, 1, 12, 0, 0), datetime(2057, 1, 1)))  # noqa: DTZ001
+def test_a_date_is_the_seconds_until_it(at: datetime) -> None:
+    at = at.replace(tzinfo=UTC, microsecond=0)
+    assert retry_after_s(format_datetime(at, usegmt=True), NOW) == at.timestamp() - NOW
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "suffices"),
+    [(200, 200, True), (200, 100, True), (200, 99, False), (3, 1, False), (3, 2, True), (1, 0, False), (0, 0, True)],
+)
+def test_half_the_sample_has_to_exist(asked: int, found: int, suffices: bool) -> None:
+    assert asked <= SAMPLE_SIZE
+    assert sample_suffices(asked, found) is suffices

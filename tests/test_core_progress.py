@@ -1,0 +1,153 @@
+"""Folding the log: the counts add up whatever happens, and contradictions stop."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.entries import Entry, Intent, Outcome, Released, Session, Skipped, Unreadable
+from runner.core.outcomes import KINDS, SKIPS
+from runner.core.progress import Progress, fold
+from runner.core.ranges import ranges_of
+from tests import recorded
+from tests.recorded import AT, deleted
+
+ROWS = 40
+
+OPEN = "remaining"
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, str]]:
+    """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
+    ends = dict.fromkeys(range(ROWS), OPEN)
+    doubts: dict[int, str] = {}
+    entries: list[Entry] = [recorded.header(ROWS)]
+    for step in range(draw(st.integers(0, 30))):
+        left = [row for row in ends if ends[row] == OPEN]
+        if not left:
+            break
+        rows = sorted(draw(st.sets(st.sampled_from(left), min_size=1, max_size=8)))
+        ranges = ranges_of(rows)
+        action = draw(st.sampled_from(["intent", "outcome", "released", "skipped"]))
+        if action == "intent":
+            entries.append(Intent(f"t{step:02}", ranges))
+            for row in rows:
+                doubts.setdefault(row, f"t{step:02}")
+            continue
+        if action == "released":
+            entries.append(Released(ranges))
+        elif action == "outcome":
+            kind = draw(st.sampled_from(KINDS))
+            entries.append(Outcome(AT, 1, kind, ranges))
+            ends |= dict.fromkeys(rows, kind)
+        else:
+            reason = draw(st.sampled_from(SKIPS))
+            entries.append(Skipped(reason, ranges))
+            ends |= dict.fromkeys(rows, reason)
+        for row in rows:
+            doubts.pop(row, None)
+    return entries, ends, doubts
+
+
+@settings(deadline=None)
+@given(histories())
+def test_a_history_folds_into_what_became_of_every_row(
+    history: tuple[list[Entry], dict[int, str], dict[int, str]],
+) -> None:
+    entries, ends, doubts = history
+    progress = fold(entries)
+    words = list(ends.values())
+    assert progress.counts == {name: words.count(name) for name in (*KINDS, *SKIPS)}
+    assert progress.remaining == words.count(OPEN)
+    assert sum(progress.counts.values()) + progress.remaining == progress.rows == ROWS
+    assert progress.complete is (OPEN not in words)
+    assert progress.settled.ranges == ranges_of(row for row in ends if ends[row] != OPEN)
+    assert progress.in_doubt.ranges == ranges_of(sorted(doubts))
+    told = {row: at for at, ranges in progress.doubts() for start, stop in ranges for row in range(start, stop)}
+    assert told == doubts
+    starts = [ranges[0][0] for _, ranges in progress.doubts()]
+    assert starts == sorted(starts)
+
+
+@settings(deadline=None)
+@given(histories(), st.integers(0, 30))
+def test_a_fold_can_go_on_where_it_stopped(
+    history: tuple[list[Entry], dict[int, str], dict[int, str]], cut: int
+) -> None:
+    entries = history[0]
+    progress = fold(entries[: cut + 1])
+    for entry in entries[cut + 1 :]:
+        progress.apply(entry)
+    assert recorded.state(progress) == recorded.state(fold(entries))
+
+
+def folded(*entries: Entry) -> Progress:
+    return fold([recorded.header(100), *entries])
+
+
+def intent(at: str, start: int, stop: int) -> Intent:
+    return Intent(at, ((start, stop),))
+
+
+@pytest.mark.parametrize(
+    ("entries", "doubts"),
+    [
+        ([intent("a", 0, 50), deleted(0, 50)], []),
+        ([intent("a", 0, 50), deleted(10, 20)], [("a", ((0, 10),)), ("a", ((20, 50),))]),
+        ([intent("a", 0, 50), deleted(0, 20)], [("a", ((20, 50),))]),
+        ([intent("a", 0, 50), deleted(20, 50)], [("a", ((0, 20),))]),
+        ([intent("a", 0, 50), intent("b", 50, 60), Released(((40, 55),))], [("a", ((0, 40),)), ("b", ((55, 60),))]),
+        ([intent("a", 0, 50), intent("b", 40, 60)], [("a", ((0, 50),)), ("b", ((50, 60),))]),
+        ([intent("b", 50, 60), intent("a", 0, 50)], [("a", ((0, 50),)), ("b", ((50, 60),))]),
+        ([intent("a", 0, 50), Released(((0, 50),)), intent("c", 0, 50)], [("c", ((0, 50),))]),
+        ([intent("a", 0, 50), Skipped("excluded", ((10, 11),))], [("a", ((0, 10),)), ("a", ((11, 50),))]),
+        ([Released(((0, 50),))], []),
+    ],
+)
+def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[object]) -> None:
+    assert folded(*entries).doubts() == doubts
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([deleted(0, 50), intent("a", 49, 60)], "rows 49-59 are sent after they were settled"),
+        ([intent("a", 90, 101)], "row 100 is sent, but the export has 100 rows"),
+        ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, or are not in the export"),
+        ([Skipped("invalid", ((3, 4),)), deleted(0, 50)], "rows 0-49 are settled twice"),
+        ([deleted(0, 50), Skipped("invalid", ((3, 4),))], "rows 3-3 are settled twice"),
+        ([deleted(99, 101)], "rows 99-100 are settled twice, or are not in the export"),
+        ([recorded.header(100)], "a second header"),
+    ],
+)
+def test_a_log_that_contradicts_itself_is_not_folded(entries: list[Entry], words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        folded(*entries)
+
+
+@pytest.mark.parametrize("entries", [[], [deleted(0, 1)]])
+def test_a_log_begins_with_its_header(entries: list[Entry]) -> None:
+    with pytest.raises(Unreadable, match="does not begin with a header"):
+        fold(entries)
+
+
+def test_sessions_are_counted_and_a_crash_leaves_one_open() -> None:
+    start, stop = Session("start", "1", ""), Session("stop", "2", "")
+    again = Session("start", "3", "")
+    progress = folded(start, stop)
+    assert (progress.sessions, progress.start, progress.stop) == (1, start, stop)
+    progress.apply(again)
+    assert (progress.sessions, progress.start, progress.stop) == (2, again, None)
+
+
+def test_a_long_run_in_order_needs_one_range() -> None:
+    progress = fold([recorded.header(100_000)])
+    for start in range(0, 100_000, 50):
+        progress.apply(intent("a", start, start + 50))
+        progress.apply(deleted(start, start + 50))
+    assert progress.settled.ranges == ((0, 100_000),)
+    assert progress.in_doubt.ranges == ()
+    assert progress.intents == []
+    assert progress.complete

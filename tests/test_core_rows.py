@@ -1,0 +1,66 @@
+"""The sieve: what is sent and what never is, the same in both passes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.records import Record
+from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.window import DuplicateWindow
+
+BAD = BadRow(1, "?", "empty")
+ROWS = st.lists(st.sampled_from(["a", "A", "b", "c", "d"]) | st.just(BAD), max_size=40)
+
+
+def naive(rows: list[str | BadRow], start: int, protected: frozenset[str]) -> dict[str, list[int]]:
+    """Row by row, with every id remembered for good."""
+    ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
+    seen: set[str] = set()
+    for position, row in enumerate(rows, start):
+        if isinstance(row, BadRow):
+            ends["invalid"].append(position)
+        elif row.lower() in protected:
+            ends["excluded"].append(position)
+        elif row.lower() in seen:
+            ends["duplicate"].append(position)
+        else:
+            seen.add(row.lower())
+            ends["sent"].append(position)
+    return ends
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(0, 1000), st.frozensets(st.sampled_from("abcd"), max_size=2), st.lists(st.integers(0, 40)))
+def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
+    rows: list[str | BadRow], start: int, protected: frozenset[str], cuts: list[int]
+) -> None:
+    sieve = Sieve(str.lower, DuplicateWindow(100), protected)
+    counting = Sieve(str.lower, DuplicateWindow(100), protected)
+    ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
+    for begin, end in pairwise([0, *sorted(cut for cut in cuts if cut <= len(rows)), len(rows)]):
+        batch = Batch(start + begin, rows[begin:end])
+        sifted = sieve.sift(batch)
+        assert counting.skipped(batch) == sifted.skipped
+        assert all(record == Record(record.position, str(rows[record.position - start])) for record in sifted.records)
+        assert all(type(record) is Record and record.payload is None for record in sifted.records)
+        ends["sent"] += [record.position for record in sifted.records]
+        for reason, positions in sifted.skipped.items():
+            ends[reason] += positions
+    assert ends == naive(rows, start, protected)
+
+
+def test_without_a_window_nothing_is_a_duplicate() -> None:
+    exports: list[list[str | BadRow]] = [["a", "a"], ["a", "a", BAD]]
+    for rows in exports:
+        sifted = Sieve(window=None).sift(Batch(5, rows))
+        assert [record.position for record in sifted.records] == [5, 6]
+        assert sifted.skipped["duplicate"] == []
+
+
+def test_ids_of_one_key_are_one_account() -> None:
+    sifted = Sieve(key=str.lower).sift(Batch(0, ["A@x", "a@X"]))
+    assert sifted.records == [Record(0, "A@x")]
+    assert sifted.skipped["duplicate"] == [1]

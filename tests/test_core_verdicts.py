@@ -1,0 +1,15 @@
+"""What a lost reply means."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.core.verdicts import Act, Lost, lost
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_lost_reply_taints_unless_the_request_never_left(sent: bool) -> None:
+    verdict = lost(Lost("connection reset", sent))
+    assert (verdict.act, verdict.reason) == (Act.RETRY, "connection reset")
+    assert verdict.tainting is sent
+    assert verdict.untouched is not sent

@@ -1,0 +1,175 @@
+"""What the API says about ids, through the real command: poisonous, unknown, forbidden, wrong pool, type or column."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.harness import SANDBOX_POOL_ID, Ran, bulkdel, case, entries, sandbox, user_ids, write_objects
+
+N = 10_000
+IDS = user_ids(N)
+
+
+def test_three_poisonous_ids_stand_alone(tmp_path: Path) -> None:
+    """9,997 deleted, 3 refused with everything the server said, in at most 60 requests beyond the plain ones."""
+    bad = random.Random(7).sample(IDS, 3)
+    with case(tmp_path, IDS, poisonous={id_: (409, 1234) for id_ in bad}) as it:
+        ran = it.run()
+        assert ran.code == 1, ran.err
+        assert ran.counts() == {"deleted": N - 3, "refused": 3}
+        assert it.served.pool.deleted == N - 3
+        assert all(it.served.ledger.effects(id_) == (id_ not in bad) for id_ in IDS)
+        sample_and_sign_in = 2 + 200 // 50
+        assert ran.summary["requests"] <= N // 50 + sample_and_sign_in + 60
+        assert ran.summary["requests"] == it.served.ledger.requests
+        named = [e for entry in entries(it.log) for e in entry.get("exceptions", ())]
+    assert {e["id"] for e in named} == set(bad)
+    assert {IDS[e["position"]] for e in named} == set(bad)
+    assert all(e["statusCode"] == 409 and e["apiCode"] == 1234 and e["message"] and e["requestId"] for e in named)
+
+
+def _with_unknown(policy: str, folder: Path) -> tuple[Ran, dict[int, int], int, int]:
+    rng = random.Random(3)
+    unknown = set(rng.sample(IDS, 1_000))
+    with case(folder, IDS, users=[id_ for id_ in IDS if id_ not in unknown], unknown_ids=policy) as it:
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert it.served.pool.deleted == N - 1_000
+        assert len(it.served.pool) == 0
+        assert all(it.served.ledger.effects(id_) == (id_ not in unknown) for id_ in IDS)
+        sent_known = it.served.ledger.sent_times()
+        return ran, sent_known, it.served.ledger.requests, len(it.served.ledger.chunk_sizes)
+
+
+def test_unknown_ids_refused_whole(tmp_path: Path) -> None:
+    """The API refuses a chunk with an unknown id: one look-up and one more deletion a chunk, no more."""
+    ran, _, requests, _ = _with_unknown("refuse", tmp_path)
+    assert ran.counts() == {"deleted": N - 1_000, "absent": 1_000}
+    assert requests <= 3 * (N // 50) + 6
+
+
+def test_unknown_ids_deleted_partially(tmp_path: Path) -> None:
+    """The API deletes the known ids and returns the error: gone or never there, nobody refused, none sent twice."""
+    ran, sent, _, _ = _with_unknown("partial", tmp_path)
+    assert ran.counts().keys() <= {"deleted", "absent"}
+    assert sum(ran.counts().values()) == N
+    assert sent == {1: N - 1_000}
+
+
+def test_unknown_ids_accepted(tmp_path: Path) -> None:
+    """The API accepts a chunk with unknown ids silently: it says success, and that is what is recorded."""
+    ran, sent, requests, _ = _with_unknown("accept", tmp_path)
+    assert ran.counts() == {"deleted": N}
+    assert sent == {1: N - 1_000}
+    assert requests == N // 50 + 6
+
+
+def test_wrong_pool(tmp_path: Path) -> None:
+    """None of the sampled ids exist: exit 4, and no deletion was even tried."""
+    with case(tmp_path, IDS, users=user_ids(500, seed=99)) as it:
+        ran = it.run()
+        assert ran.code == 4
+        assert "0 of 200 sampled ids exist" in ran.err
+        assert "--allow-absent" in ran.err
+        assert it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0
+        assert not it.log.exists()
+
+
+def test_allow_absent_goes_on(tmp_path: Path) -> None:
+    """Whoever knows that they are gone already may go on."""
+    with case(tmp_path, IDS[:500], users=IDS[500:510], unknown_ids="refuse") as it:
+        ran = it.run("--allow-absent")
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"absent": 500}
+        assert it.served.pool.deleted == 0
+
+
+def test_wrong_id_type(tmp_path: Path) -> None:
+    """A pool known by email, asked by user_id: shaped ids are refused before a request, well-formed ones by the sample."""
+    emails = [f"u{i}@example.com" for i in range(1_000)]
+    export = write_objects(tmp_path / "emails.jsonl", emails)
+    with sandbox(emails, "email") as served:
+        args = ("run", "delete-users", export, "--host", served.url, "--confirm", 1_000, "--pool", SANDBOX_POOL_ID)
+        ran = bulkdel(*args)
+        assert ran.code == 3
+        assert "emails.jsonl" in ran.err
+        assert "line 1" in ran.err
+        assert "looks like email" in ran.err
+        assert served.ledger.requests == 0
+        ran = bulkdel(*args, "--id-type", "username")
+        assert ran.code == 4
+        assert served.pool.deleted == 0
+
+
+def test_wrong_column(tmp_path: Path) -> None:
+    """A column of well-formed ids that are not users'."""
+    groups = user_ids(N, seed=5)
+    export = tmp_path / "export.csv"
+    export.write_text("group,id\n" + "".join(f"{g},{i}\n" for g, i in zip(groups, IDS, strict=True)))
+    with sandbox(IDS) as served:
+        args = ("run", "delete-users", export, "--host", served.url, "--id-field", "group")
+        ran = bulkdel(*args, "--confirm", N, "--pool", SANDBOX_POOL_ID)
+        assert ran.code == 4
+        assert served.pool.deleted == 0
+        assert served.ledger.by_path["/api/v3/delete-users-batch"] == 0
+
+
+def test_forbidden_from_the_start(tmp_path: Path) -> None:
+    """A key that may read but not delete: halts with the permission named, everything remains."""
+    with case(tmp_path, IDS[:1_000], forbidden=True) as it:
+        ran = it.run()
+        assert ran.code == 4
+        assert "permission" in ran.err
+        assert ran.summary["status"] == "halted"
+        assert ran.summary["remaining"] == 1_000
+        assert it.served.pool.deleted == 0
+        again = "run delete-users"
+        assert again in ran.err
+
+
+def test_every_id_refused_with_one_code_halts(tmp_path: Path) -> None:
+    """It is not the ids: nothing is recorded as refused, and once the cause is gone the same command deletes them."""
+    with case(tmp_path, IDS[:500], poisonous={id_: (422, None) for id_ in IDS[:500]}) as it:
+        ran = it.run("--concurrency", 1)
+        assert ran.code == 4
+        assert "all 50 ids of a chunk were refused with one code" in ran.err
+        assert ran.counts() == {"remaining": 500}
+        assert it.served.ledger.by_path["/api/v3/delete-users-batch"] <= 99
+        it.served.switches = it.served.switches.changed({"poisonous": {}})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 500}
+        assert it.served.pool.deleted == 500
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"share_429": 0.1, "retry_after": "seconds", "retry_after_s": 1},
+        {"share_500": 0.1},
+        {"share_503": 0.1, "fault_style": "http"},
+        {"share_html": 0.1},
+        {"share_drop_before": 0.1},
+        {"share_drop_after": 0.1},
+        {"share_500_after": 0.1},
+        {"share_unsuccessful": 0.1, "unsuccessful_effect": "half"},
+        {"token_lifetime_s": 1.0, "latency_s": 0.2},
+    ],
+    ids=lambda switches: next(iter(switches)),
+)
+@pytest.mark.parametrize("unknown", ["accept", "refuse"])
+def test_faults(switches: dict[str, object], unknown: str, tmp_path: Path) -> None:
+    """One request in ten fails in one way; every id is deleted once and counted once."""
+    with case(tmp_path, IDS[:4_000], unknown_ids=unknown, **switches) as it:
+        ran = it.run()
+        for _ in range(3):
+            if ran.code != 4:
+                break
+            ran = it.run()
+        assert ran.code == 0, (ran.err, ran.out)
+        assert ran.counts() == {"deleted": 4_000}
+        assert it.served.pool.deleted == 4_000
+        assert len(it.served.pool) == 0

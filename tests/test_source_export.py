@@ -1,0 +1,298 @@
+"""Opening an export, pipes, and knowing the bytes again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.core.rows import Batch
+from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
+from runner.source import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
+from tests.sourcefiles import look, options, pack, write
+
+ROWS = "".join(f'{{"id":"user-{number}"}}\n' for number in range(1000)).encode()
+
+
+def refused(path: str, spool_to: Path | None = None) -> str:
+    with pytest.raises(NotAcceptable) as caught:
+        open_export(path, spool_to=spool_to)
+    return str(caught.value)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert f"{tmp_path}/dir: a directory" in refused(f"{tmp_path}/dir")
+    assert f"a link to {tmp_path}/nothing, which does not exist" in refused(f"{tmp_path}/dangling")
+    assert "No such file" in refused(f"{tmp_path}/nothing")
+    assert "symbolic links" in refused(f"{tmp_path}/loop")
+    assert "a terminal or another device" in refused("/dev/null")
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s")
+        assert "a device or a socket" in refused("s")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_without_permission_a_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", ROWS)
+    path.chmod(0)
+    assert "Permission denied" in refused(str(path))
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    write(tmp_path / "x", ROWS)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    assert look(tmp_path / "link").ids == 1000
+
+
+def test_the_descriptor_is_not_inherited_and_closes_once(tmp_path: Path) -> None:
+    export = open_export(str(write(tmp_path / "x", ROWS)))
+    assert export.size == len(ROWS)
+    assert not os.get_inheritable(export._fd)
+    export.close()
+    export.close()
+    with pytest.raises(OSError, match="descriptor"):
+        export.read_at(0, 1)
+
+
+def fed(path: Path, data: bytes) -> threading.Thread:
+    """A named pipe with a writer behind it."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(data,))
+    writer.start()
+    return writer
+
+
+def test_a_named_pipe_is_copied_first(tmp_path: Path) -> None:
+    writer = fed(tmp_path / "fifo", ROWS)
+    spool = tmp_path / "spool"
+    with open_export(str(tmp_path / "fifo"), spool_to=spool) as export:
+        assert export.spooled == spool
+        assert export.path == str(tmp_path / "fifo")
+        seen = preflight(export, options(), rng=random.Random(1))
+        assert seen.ids == 1000
+        assert sum(len(b.rows) for b in read_rows(export, seen.dialect, options(), seen.fingerprint)) == 1000
+    writer.join()
+    assert spool.read_bytes() == ROWS
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o600
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fifo", "spool"]
+
+
+def test_a_pipe_needs_a_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="--checkpoint"):
+        open_export(str(tmp_path / "fifo"))
+    with pytest.raises(UsageError, match="--checkpoint"), stdin(ROWS):
+        open_export("-")
+
+
+class stdin:  # noqa: N801 - reads like what it does
+    """Standard input of this process, for a while. None: closed."""
+
+    def __init__(self, data: bytes | None, device: str = "") -> None:
+        self._data = data
+        self._device = device
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(0)
+        if self._device:
+            read = os.open(self._device, os.O_RDONLY)
+        else:
+            read, write_to = os.pipe()
+            assert len(self._data or b"") < 65536  # fits into the pipe, so that no writer is needed
+            os.write(write_to, self._data or b"")
+            os.close(write_to)
+        os.dup2(read, 0)
+        os.close(read)
+        if self._data is None and not self._device:
+            os.close(0)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 0)
+        os.close(self._kept)
+
+
+def test_standard_input_from_a_pipe_or_a_file(tmp_path: Path) -> None:
+    with stdin(ROWS), open_export("-", spool_to=tmp_path / "spool") as export:
+        assert recognise(export, options()).id_field == "id"
+    with stdin(b"", str(write(tmp_path / "x", ROWS))), open_export("-", spool_to=tmp_path / "other") as export:
+        assert export.size == len(ROWS)
+
+
+def test_standard_input_that_is_none(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    with stdin(b"", "/dev/null"):
+        assert "device. Name a file." in refused("-", spool_to=spool)
+        write(spool, ROWS)
+        assert f"or {spool}, where an earlier run left its copy" in refused("-", spool_to=spool)
+    with stdin(None):
+        assert "Bad file descriptor" in refused("-", spool_to=spool)
+    with stdin(b"", str(tmp_path)):
+        assert "a directory" in refused("-", spool_to=spool)
+
+
+def test_the_copy_of_an_earlier_run_stays_unless_it_is_the_same(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    with stdin(ROWS), open_export("-", spool_to=spool):
+        pass
+    first = spool.stat()
+    with stdin(ROWS), open_export("-", spool_to=spool) as export:
+        assert fingerprint(export).sha256 == hashlib.sha256(ROWS).hexdigest()
+    with stdin(b"other"):
+        assert f"not what {spool} holds" in refused("-", spool_to=spool)
+    assert spool.read_bytes() == ROWS
+    assert spool.stat().st_ino == first.st_ino
+    assert [each.name for each in tmp_path.iterdir()] == ["spool"]
+
+
+def test_a_copy_that_cannot_be_written(tmp_path: Path) -> None:
+    with stdin(ROWS), pytest.raises(FileFailed, match="No such file"):
+        open_export("-", spool_to=tmp_path / "missing" / "spool")
+    (tmp_path / "spool").mkdir()
+    with stdin(ROWS), pytest.raises(FileFailed, match="directory"):
+        open_export("-", spool_to=tmp_path / "spool")
+    assert [each.name for each in tmp_path.iterdir()] == ["spool"]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from runner.errors import BulkdelError
+from runner.source import open_export
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    open_export("-", spool_to=Path(sys.argv[1]))
+except BulkdelError as error:
+    sys.stderr.write(str(error))
+    sys.exit(error.exit_code)
+"""
+
+
+def test_a_copy_for_which_there_is_no_room(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    done = subprocess.run([sys.executable, "-c", FULL, spool, *sys.path], input=ROWS, capture_output=True, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (5, [])
+    assert f"{spool}: File too large. The copy of - is incomplete; nothing was sent." in done.stderr.decode()
+
+
+@pytest.mark.parametrize("block_size", [1, 7, 1000, 1 << 20])
+def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path, block_size: int) -> None:
+    path = write(tmp_path / "x", ROWS)
+    told: list[tuple[int, int]] = []
+    with open_export(str(path), block_size=block_size) as export:
+        found = fingerprint(export, lambda done, size: told.append((done, size)))
+        count = -(-len(ROWS) // block_size)
+        assert (found.sha256, found.size, len(found.blocks)) == (
+            hashlib.sha256(ROWS).hexdigest(),
+            len(ROWS),
+            32 * count,
+        )
+        assert len(told) == count
+        assert told[-1] == (len(ROWS), len(ROWS))
+        assert preflight(export, options(), rng=random.Random(1)).fingerprint == found
+
+
+def begun(export: Export, seen: Fingerprint) -> tuple[list[str], Iterator[Batch]]:
+    dialect = recognise(export, options())
+    batches = read_rows(export, dialect, options(), seen)
+    return [str(row) for row in next(batches).rows], batches
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("change", ["flip", "shorter", "longer", "gone", "swap"])
+def test_a_changed_block_is_never_parsed(tmp_path: Path, compression: str, change: str) -> None:
+    # In parts, so that rows come out before the last block is read.
+    parts = [ROWS[i : i + 1000] for i in range(0, len(ROWS), 1000)]
+    path = write(tmp_path / "x", b"".join(pack(part, compression) for part in parts))
+    size = path.stat().st_size
+    block_size = size // 4
+    with open_export(str(path), block_size=block_size) as export:
+        seen = preflight(export, options(), rng=random.Random(1))
+        first, batches = begun(export, seen.fingerprint)
+        with path.open("r+b") as file:  # in place: the descriptor sees it
+            if change == "flip":
+                # Another valid row of the same length: only the digest can tell.
+                data = path.read_bytes()
+                at = size - 5
+                file.seek(at)
+                file.write(bytes([data[at] ^ 1]))
+            elif change == "swap":
+                data = path.read_bytes()
+                file.seek(2 * block_size)
+                file.write(data[3 * block_size : 4 * block_size] + data[2 * block_size : 3 * block_size])
+            elif change == "longer":
+                file.seek(0, 2)
+                file.write(b'{"id":"one more"}\n')
+            else:
+                file.truncate(size - 1 if change == "shorter" else 0)
+        rows = list(first)
+        with pytest.raises(Halted, match="the export changed under the run") as caught:
+            rows.extend(str(row) for batch in batches for row in batch.rows)
+        assert rows == [f"user-{number}" for number in range(len(rows))]
+        assert len(rows) <= 1000
+        assert str(path) in str(caught.value)
+
+
+def test_a_change_that_is_no_longer_valid_json_is_named_a_change(tmp_path: Path) -> None:
+    """If the block were parsed first, the parser would complain instead."""
+    path = write(tmp_path / "x", ROWS)
+    with open_export(str(path), block_size=500) as export:
+        seen = preflight(export, options(), rng=random.Random(1))
+        write(path, b"\xff" * len(ROWS))
+        with pytest.raises(Halted, match="byte 0: the export changed"):
+            list(read_rows(export, seen.dialect, options(), seen.fingerprint))
+
+
+def test_a_replaced_file_stays_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", ROWS)
+    with open_export(str(path)) as export:
+        seen = preflight(export, options(), rng=random.Random(1))
+        write(tmp_path / "y", b'"z"\n').replace(path)
+        assert sum(len(b.rows) for b in read_rows(export, seen.dialect, options(), seen.fingerprint)) == 1000
+
+
+@pytest.mark.parametrize(("change", "how"), [(-1, "shorter"), (5, "longer"), (-900, "shorter")])
+def test_a_file_that_is_being_written_is_refused(tmp_path: Path, change: int, how: str) -> None:
+    path = write(tmp_path / "x", ROWS)
+    with open_export(str(path), block_size=1000) as export:
+        os.truncate(path, len(ROWS) + change)
+        with pytest.raises(NotAcceptable, match=f"got {how} while it was read"):
+            fingerprint(export)
+
+
+def test_a_read_error_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", ROWS)
+    with open_export(str(path)) as export:
+        seen = fingerprint(export)
+        dialect = recognise(export, options())
+        export.close()
+        with pytest.raises(NotAcceptable, match="byte 0: Bad file descriptor"):
+            fingerprint(export)
+        with pytest.raises(Halted, match="Bad file descriptor"):
+            list(read_rows(export, dialect, options(), seen))
+
+
+def test_the_same_file_is_known_by_its_inode(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", ROWS)
+    os.link(path, tmp_path / "y")
+    with open_export(str(path)) as export:
+        assert export.is_file(tmp_path / "y")
+        assert not export.is_file(tmp_path / "z")
+        assert not export.is_file(write(tmp_path / "z", ROWS))

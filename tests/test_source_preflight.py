@@ -1,0 +1,173 @@
+"""What the preflight counts, samples and writes."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from runner.core.records import Record
+from runner.core.rows import Batch
+from runner.errors import FileFailed, NotAcceptable
+from runner.source import open_export, preflight
+from runner.source.preflight import _Reservoir
+from tests.sourcefiles import ids, look, options, write
+
+
+def test_counts_and_sample(tmp_path: Path) -> None:
+    text = "".join(f'"user-{number}"\n' for number in range(10_000)) + '"user-9999"\n"user-5"\n'
+    told: list[tuple[int, int]] = []
+    protected = frozenset(f"user-{number}" for number in range(10))
+    seen = look(
+        write(tmp_path / "x", text), protected=protected, on_progress=lambda done, size: told.append((done, size))
+    )
+    assert (seen.rows, seen.ids, seen.excluded, seen.duplicate, seen.invalid) == (10_002, 9990, 11, 1, 0)
+    assert seen.examples == ("user-10", "user-11", "user-12")
+    assert len(seen.sample) == 200
+    positions = [record.position for record in seen.sample]
+    assert positions == sorted(set(positions))
+    assert all(record == Record(record.position, f"user-{record.position}") for record in seen.sample)
+    assert positions[0] >= 10
+    assert positions[-1] < 10_000
+    assert told == [(len(text), len(text))]
+    assert (seen.invalid_path, seen.first_bad) == (None, None)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 6, 100])
+def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) -> None:
+    seen = look(write(tmp_path / "x", '"a"\n"b"\n"c"\n"d"\n"e"\n'), sample_size=size)
+    assert len(seen.sample) == min(size, 5)
+
+
+def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
+    seen = look(write(tmp_path / "x", '"a"\n'), protected=frozenset({"a"}))
+    assert (seen.rows, seen.ids, seen.sample, seen.examples) == (1, 0, (), ())
+
+
+def test_every_row_is_as_likely_to_be_drawn() -> None:
+    drawn: Counter[int] = Counter()
+    rng = random.Random(7)
+    for _ in range(4000):
+        reservoir = _Reservoir(5, rng)
+        for start in range(0, 50, 10):
+            reservoir.add(Batch(start, [str(number) for number in range(start, start + 10)]), range(start, start + 10))
+        drawn.update(record.position for record in reservoir.sample())
+    # 400 each, standard deviation 19: five of them are beyond what chance does.
+    assert sorted(drawn) == list(range(50))
+    assert all(abs(count - 400) < 100 for count in drawn.values())
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0 - 2**-53])
+def test_the_draw_survives_the_ends_of_the_scale(value: float) -> None:
+    class Ends(random.Random):
+        def random(self) -> float:
+            return value
+
+    reservoir = _Reservoir(2, Ends(1))
+    reservoir.add(Batch(0, ["x"] * 1000), range(1000))
+    assert len(reservoir.sample()) == 2
+
+
+BAD_CSV = 'n,id\r\n1,a\r\n"2\r\n2", b\r\n3,c,3\r\n4,d\r\n5,'
+
+
+def test_bad_rows_are_written_as_they_stand_and_can_be_fed_back(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "\ufeff" + BAD_CSV)
+    invalid = tmp_path / "invalid.csv"
+    seen = look(path, options(on_invalid="skip"), invalid_to=invalid)
+    assert (seen.rows, seen.ids, seen.invalid, seen.invalid_path) == (5, 2, 3, invalid)
+    assert invalid.read_bytes().decode() == 'n,id\r\n"2\r\n2", b\r\n3,c,3\r\n5,'
+    assert stat.S_IMODE(invalid.stat().st_mode) == 0o600
+    assert seen.first_bad is not None
+    assert (seen.first_bad.line, seen.first_bad.reason) == (3, "spaces around the id (--trim takes them off)")
+    text = invalid.read_bytes().decode().replace("3,c,3", "3,c").replace(", b", ",b") + "e"
+    assert ids(write(invalid, text)) == ["b", "c", "e"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["invalid.csv", "x.csv"]
+
+
+def test_bad_json_rows_are_written_as_they_stand(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", '{"id":"a"}\r\n{"id": " b"}\r\n\n{"id":null}')
+    invalid = tmp_path / "invalid"
+    seen = look(path, options(on_invalid="skip"), invalid_to=invalid)
+    assert (seen.ids, seen.invalid) == (1, 3)
+    assert invalid.read_bytes() == b'{"id": " b"}\r\n\n{"id":null}'
+
+
+def test_an_older_file_of_bad_rows_is_replaced(tmp_path: Path) -> None:
+    invalid = write(tmp_path / "invalid", "old")
+    invalid.chmod(0o644)
+    look(write(tmp_path / "x", '"a"\n""\n'), options(on_invalid="skip"), invalid_to=invalid)
+    assert invalid.read_bytes() == b'""\n'
+    assert stat.S_IMODE(invalid.stat().st_mode) == 0o600
+
+
+def test_without_a_bad_row_or_a_place_there_is_no_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", '"a"\n')
+    assert look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y").invalid_path is None
+    seen = look(write(tmp_path / "x", '"a"\n""\n'), options(on_invalid="skip"))
+    assert (seen.invalid, seen.invalid_path) == (1, None)
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_refusal_later_on_leaves_no_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", b'"a"\n""\n' + b'"b"\n' * 5000 + b'"\xff"\n')
+    with pytest.raises(NotAcceptable, match="UTF-8"):
+        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y")
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_the_export_is_not_overwritten(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", '"a"\n""\n')
+    os.link(path, tmp_path / "y")
+    with pytest.raises(NotAcceptable, match="this is the export itself"):
+        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y")
+    assert path.read_bytes() == b'"a"\n""\n'
+
+
+def test_a_file_of_bad_rows_that_cannot_be_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", '"a"\n""\n')
+    with pytest.raises(FileFailed, match="No such file"):
+        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "missing" / "y")
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(FileFailed, match="directory"):
+        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "dir")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["dir", "x"]
+
+
+PEAK = """
+import random, resource, sys
+sys.path[:0] = sys.argv[2:]
+from runner.source import open_export, preflight, read_rows
+from tests.sourcefiles import options
+with open_export(sys.argv[1]) as export:
+    seen = preflight(export, options("user_id"), rng=random.Random(1))
+    for _ in read_rows(export, seen.dialect, options("user_id"), seen.fingerprint):
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20))
+"""
+
+
+def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
+    """Three and nine times the window of duplicates: what grows with it has stopped growing."""
+
+    def peak(count: int) -> int:
+        path = tmp_path / str(count)
+        rng = random.Random(1)
+        with path.open("w") as file:
+            file.writelines(f'{{"id":"{rng.getrandbits(96):024x}"}}\n' for _ in range(count))
+        command = [sys.executable, "-c", PEAK, str(path), *sys.path]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert peak(900_000) <= peak(300_000) + 10
+
+
+def test_one_pass_serves_several_readers(tmp_path: Path) -> None:
+    with open_export(str(write(tmp_path / "x", '"a"\n'))) as export:
+        first = preflight(export, options(), rng=random.Random(1))
+        assert preflight(export, options(), rng=random.Random(1)) == first

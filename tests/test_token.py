@@ -1,0 +1,548 @@
+"""The token's life: one sign-in for all who wait, ahead of its end, and a refusal that nobody overlooks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
+from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, life_s, pool_of
+from runner.auth import Auth
+from runner.core.verdicts import Call, Lost, Reply
+from runner.errors import Halted, UsageError
+from runner.throttle import Throttle
+from runner.transport import Wire, WireOptions
+from tests.fakeclock import now, run_fake
+from tests.rawserver import RawServer, always, answer
+
+POOL = "6319a1504f3abcdef214dd5b"
+SECRET = "canary-secret"
+KEY = "canary-key"
+
+
+def jwt(payload: Any, *, encode: Callable[[Any], bytes] = lambda payload: json.dumps(payload).encode()) -> str:
+    parts = [b'{"alg":"none"}', encode(payload), b"signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+def token(number: int = 1, pool: str = POOL) -> str:
+    return jwt({"scoped_userpool_id": pool, "number": number})
+
+
+# Reading a token
+
+
+@pytest.mark.parametrize("padding", ["", "x", "xx", "xxx", "ÿ~?>"])
+def test_the_pool_is_read_whatever_the_length_of_the_payload(padding: str) -> None:
+    assert pool_of(jwt({"scoped_userpool_id": POOL, "sub": padding})) == POOL
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("opaque", "not a JWT"),
+        ("", "not a JWT"),
+        ("a.b", "not a JWT"),
+        (f"{token()}.d", "not a JWT"),
+        (f"{token()}\r\nx-evil: 1", "not a JWT"),
+        ("a.b*c=.d", "cannot be read"),
+        ("a.a.d", "cannot be read"),
+        (jwt(None, encode=lambda _: b"{"), "cannot be read"),
+        (jwt(None, encode=lambda _: b"\xff"), "cannot be read"),
+        (jwt([]), "names no user pool"),
+        (jwt({}), "names no user pool"),
+        (jwt({"scoped_userpool_id": 7}), "names no user pool"),
+        (jwt({"scoped_userpool_id": ""}), "names no user pool"),
+        (jwt({"scoped_userpool_id": "a b\r\n"}), "names no user pool"),
+    ],
+)
+def test_a_token_without_a_readable_pool_halts_and_is_not_shown(text: str, why: str) -> None:
+    with pytest.raises(Halted, match=why) as caught:
+        pool_of(text)
+    assert not text or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "life"),
+    [
+        (7200, 7200),
+        (3, 3),
+        (1.5, 1.5),
+        (10**12, LIFE_MAX_S),
+        (None, LIFE_DEFAULT_S),
+        ("7200", LIFE_DEFAULT_S),
+        (0, LIFE_DEFAULT_S),
+        (-1, LIFE_DEFAULT_S),
+        (0.5, LIFE_DEFAULT_S),
+        (True, LIFE_DEFAULT_S),
+        ([], LIFE_DEFAULT_S),
+    ],
+)
+def test_an_odd_life_becomes_a_safe_one(expires_in: Any, life: float) -> None:
+    assert life_s(expires_in) == life
+
+
+def test_a_signed_in_shows_no_token() -> None:
+    assert "canary" not in repr(SignedIn("canary", POOL, 1))
+
+
+def test_brands_are_found_by_name() -> None:
+    assert brand_named("GenAuth") is GENAUTH
+    assert brand_named("authing") is AUTHING
+    assert {brand.host for brand in BRANDS.values()} == {"https://api.genauth.ai", "https://api.authing.cn"}
+    with pytest.raises(UsageError, match="Brands: genauth, authing"):
+        brand_named("okta")
+
+
+# Keeping a token
+
+
+class Desk:
+    """Hands out tokens one after another, each after a while; an exception in the list is raised."""
+
+    def __init__(self, *then: Exception, life_s: float = 100, takes_s: float = 1, pools: Iterable[str] = ()) -> None:
+        self.calls = 0
+        self._then = list(then)
+        self._life_s = life_s
+        self._takes_s = takes_s
+        self._pools = list(pools)
+
+    async def __call__(self) -> SignedIn:
+        self.calls += 1
+        await asyncio.sleep(self._takes_s)
+        if self._then:
+            raise self._then.pop(0)
+        pool = self._pools.pop(0) if self._pools else POOL
+        return SignedIn(token(self.calls, pool), pool, self._life_s)
+
+
+def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: str | None = None) -> Tokens:
+    tokens = Tokens(sign_in=desk, brand=brand, pool=pool, lang=lang, clock=asyncio.get_running_loop().time)
+    as_auth: Auth = tokens  # mypy holds it to the contract
+    assert as_auth is tokens
+    return tokens
+
+
+def generation(tokens: Tokens) -> int:
+    ready = tokens.headers()
+    assert ready is not None
+    return ready[1]
+
+
+@pytest.mark.parametrize(("brand", "prefix"), [(GENAUTH, "x-genauth-"), (AUTHING, "x-authing-")])
+@pytest.mark.parametrize("lang", [None, "en-US"])
+def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand, prefix: str, lang: str | None) -> None:
+    async def go() -> None:
+        tokens = keep(Desk(), brand=brand, lang=lang)
+        assert tokens.headers() is None
+        assert tokens.pool is None
+        await tokens.ensure()
+        expected = {"authorization": f"Bearer {token()}", f"{prefix}userpool-id": POOL}
+        assert tokens.headers() == (expected | ({f"{prefix}lang": lang} if lang else {}), 1)
+        assert tokens.pool == POOL
+
+    run_fake(go())
+
+
+def test_one_sign_in_serves_all_who_wait() -> None:
+    async def go() -> None:
+        desk = Desk()
+        tokens = keep(desk)
+        waiting = [asyncio.create_task(tokens.ensure()) for _ in range(50)]
+        await asyncio.sleep(0.5)
+        seen = [tokens.waiting]
+        await asyncio.gather(*waiting)
+        await tokens.ensure()
+        assert [*seen, tokens.waiting] == ["signing in", None]
+        assert (desk.calls, generation(tokens)) == (1, 1)
+
+    run_fake(go())
+
+
+@pytest.mark.parametrize(("life", "stale_after"), [(7200, 7140), (100, 80), (3, 2.4)])
+def test_a_token_is_refreshed_a_minute_or_a_fifth_of_its_life_ahead(life: float, stale_after: float) -> None:
+    async def go() -> None:
+        desk = Desk(life_s=life, takes_s=0.001)
+        tokens = keep(desk)
+        await tokens.ensure()
+        await asyncio.sleep(stale_after - 0.01)
+        assert generation(tokens) == 1
+        await asyncio.sleep(0.02)
+        assert tokens.headers() is None
+        await asyncio.gather(*(tokens.ensure() for _ in range(10)))
+        assert (desk.calls, generation(tokens)) == (2, 2)
+
+    run_fake(go())
+
+
+def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
+    """Issue 3: 3 s of life over 60 s, however many wait. 2.4 s of use and 0.05 s of signing in make 25 sign-ins."""
+
+    async def go() -> None:
+        desk = Desk(life_s=3, takes_s=0.05)
+        tokens = keep(desk)
+
+        async def work() -> None:
+            while now() < 60:
+                if (ready := tokens.headers()) is None:
+                    await tokens.ensure()
+                    continue
+                await asyncio.sleep(0.01)
+                tokens.accepted(ready[1])
+
+        await asyncio.gather(*(work() for _ in range(20)))
+        assert desk.calls == 25
+
+    run_fake(go())
+
+
+def test_the_one_who_signs_in_is_cancelled_and_the_next_takes_over() -> None:
+    async def go() -> None:
+        desk = Desk()
+        tokens = keep(desk)
+        first, *others = (asyncio.create_task(tokens.ensure()) for _ in range(5))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        others[0].cancel()
+        await asyncio.gather(*others[1:])
+        assert first.cancelled()
+        assert others[0].cancelled()
+        assert (desk.calls, generation(tokens)) == (2, 1)
+        assert now() == pytest.approx(1.5, abs=0.01)
+
+    run_fake(go())
+
+
+def test_a_refused_sign_in_refuses_everybody_after_one_call() -> None:
+    async def go() -> None:
+        desk = Desk(Halted("sign-in refused"))
+        tokens = keep(desk)
+        found = await asyncio.gather(*(tokens.ensure() for _ in range(5)), return_exceptions=True)
+        assert [str(error) for error in found] == ["sign-in refused"] * 5
+        assert all(isinstance(error, Halted) for error in found)
+        with pytest.raises(Halted, match="sign-in refused"):
+            await tokens.ensure()
+        assert desk.calls == 1
+
+    run_fake(go())
+
+
+@pytest.mark.parametrize(
+    ("given", "pools", "good"), [(None, [POOL, "other"], 1), (POOL, [POOL, "other"], 1), (POOL, ["other"], 0)]
+)
+def test_a_token_for_another_pool_halts(given: str | None, pools: list[str], good: int) -> None:
+    async def go() -> None:
+        tokens = keep(Desk(pools=pools), pool=given)
+        for _ in range(good):
+            await tokens.ensure()
+            await asyncio.sleep(90)
+        with pytest.raises(Halted, match=f"for user pool other, but this run is for {POOL}"):
+            await tokens.ensure()
+        assert tokens.headers() is None
+        assert tokens.pool == POOL
+
+    run_fake(go())
+
+
+def test_a_401_discards_the_token_once_and_an_older_ones_only_retry() -> None:
+    async def go() -> None:
+        desk = Desk()
+        tokens = keep(desk)
+        await tokens.ensure()
+        for _ in range(16):  # all in flight with the same token
+            tokens.rejected(1)
+        assert tokens.headers() is None
+        await tokens.ensure()
+        for _ in range(16):  # and stragglers, with the fresh one there
+            tokens.rejected(1)
+        assert (desk.calls, generation(tokens)) == (2, 2)
+
+    run_fake(go())
+
+
+def test_a_second_401_in_a_row_halts() -> None:
+    async def go() -> None:
+        tokens = keep(Desk())
+        await tokens.ensure()
+        tokens.accepted(1)
+        tokens.rejected(1)
+        await tokens.ensure()
+        tokens.accepted(1)  # a late answer to the old token proves nothing about the fresh one
+        with pytest.raises(Halted, match="401 twice"):
+            tokens.rejected(2)
+
+    run_fake(go())
+
+
+def test_a_401_after_a_success_with_the_fresh_token_is_a_first_one_again() -> None:
+    async def go() -> None:
+        desk = Desk()
+        tokens = keep(desk)
+        for number in range(1, 6):
+            await tokens.ensure()
+            tokens.accepted(number)
+            tokens.rejected(number)
+        assert desk.calls == 5
+
+    run_fake(go())
+
+
+def test_an_answer_to_a_discarded_token_does_not_vouch_for_the_next() -> None:
+    async def go() -> None:
+        tokens = keep(Desk())
+        await tokens.ensure()
+        tokens.rejected(1)
+        tokens.accepted(1)
+        await tokens.ensure()
+        with pytest.raises(Halted, match="401 twice"):
+            tokens.rejected(2)
+
+    run_fake(go())
+
+
+def test_what_was_refused_for_good_stays_refused() -> None:
+    async def go() -> None:
+        tokens = keep(Desk(life_s=10))
+        await tokens.ensure()
+        tokens.rejected(1)
+        await tokens.ensure()
+        with pytest.raises(Halted):
+            tokens.rejected(2)
+        await asyncio.sleep(10)
+        with pytest.raises(Halted, match="401 twice"):
+            await tokens.ensure()
+
+    run_fake(go())
+
+
+# Signing in
+
+
+class Script:
+    """Answers in turn; the last one again and again. Remembers when it was asked."""
+
+    def __init__(self, *answers: Reply | Lost) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[float, Call, Mapping[str, str]]] = []
+
+    async def __call__(self, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
+        self.asked.append((now(), call, headers))
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+    @property
+    def times(self) -> list[float]:
+        return [round(at, 3) for at, _, _ in self.asked]
+
+
+def envelope(status: int = 200, *, code: int = 200, retry_after: str | None = None, **more: Any) -> Reply:
+    return Reply(status, json.dumps({"statusCode": code, **more}).encode(), retry_after)
+
+
+def granted(**more: Any) -> Reply:
+    return envelope(message="", data={"access_token": token(), "expires_in": 7200} | more)
+
+
+LOST = Lost("no connection: Connection refused", sent=False)
+
+
+def sign(send: Script, throttle: Throttle | None = None, **more: Any) -> SignIn:
+    clock = asyncio.get_running_loop().time
+    return SignIn(
+        send=send,
+        throttle=throttle or Throttle(0, clock=clock),
+        key_id=more.pop("key_id", KEY),
+        secret=more.pop("secret", SECRET),
+        brand=GENAUTH,
+        clock=clock,
+        now=lambda: clock() + 1_700_000_000,
+        chance=lambda: 1.0,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(("lang", "headers"), [(None, {}), ("en-US", {"x-genauth-lang": "en-US"})])
+def test_signing_in_asks_as_documented(lang: str | None, headers: dict[str, str]) -> None:
+    async def go() -> None:
+        script = Script(granted())
+        assert await sign(script, lang=lang)() == SignedIn(token(), POOL, 7200)
+        ((_, call, sent),) = script.asked
+        assert (call.method, call.path, call.query) == ("POST", "/api/v3/get-management-token", ())
+        assert json.loads(call.body or b"") == {"accessKeyId": KEY, "accessKeySecret": SECRET}
+        assert sent == headers
+
+    run_fake(go())
+
+
+def test_lost_answers_are_asked_for_again_with_backoff() -> None:
+    async def go() -> None:
+        script = Script(LOST, envelope(code=503), Reply(502, b"<html>"), granted())
+        await sign(script)()
+        assert script.times == [0, 0.5, 1.5, 3.5]
+
+    run_fake(go())
+
+
+def test_a_server_that_names_a_time_is_not_asked_before() -> None:
+    async def go() -> None:
+        script = Script(envelope(503, code=503, retry_after="7"), granted())
+        await sign(script)()
+        assert script.times == [0, 7]
+
+    run_fake(go())
+
+
+@pytest.mark.parametrize(
+    ("reply", "pause_s"),
+    [
+        (envelope(code=429), 3),
+        (Reply(429, b"slow down"), 3),
+        (envelope(429, code=429, retry_after="5"), 5),
+        (envelope(code=429, retry_after="Tue, 14 Nov 2023 22:13:30 GMT"), 10),  # the epoch above is 22:13:20
+    ],
+)
+def test_a_429_pauses_everybody_and_is_no_failure(reply: Reply, pause_s: float) -> None:
+    async def go() -> None:
+        throttle = Throttle(0, clock=asyncio.get_running_loop().time)
+        script = Script(*[reply] * 6, granted())
+        signing = asyncio.create_task(sign(script, throttle)())
+        await asyncio.sleep(0.001)
+        assert throttle.paused_s == pytest.approx(pause_s, abs=0.01)
+        await signing
+        assert len(script.asked) == 7  # more than the attempts there are
+
+    run_fake(go())
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (envelope(code=401, message="bad key", apiCode=1301), "statusCode 401, apiCode 1301, 'bad key'"),
+        (envelope(code=400, message="参数 accessKeyId 格式错误"), "statusCode 400"),
+        (envelope(code=403, message="no"), "statusCode 403"),
+        (envelope(code=404, message="no such key"), "statusCode 404"),
+        (envelope(code=402), "plan"),
+        (Reply(302, b""), "redirects"),
+        (Reply(404, b"<html>"), "wrong host or path"),
+    ],
+)
+def test_a_refusal_says_what_the_server_said_and_what_to_check(reply: Reply, said: str) -> None:
+    async def go() -> None:
+        script = Script(reply)
+        with pytest.raises(Halted) as caught:
+            await sign(script)()
+        assert said in str(caught.value)
+        assert "GENAUTH_ACCESS_KEY_ID" in str(caught.value)
+        assert len(script.asked) == 1
+
+    run_fake(go())
+
+
+def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
+    async def go() -> None:
+        for reply in (
+            envelope(code=401, message=f"no key {KEY} with {SECRET}"),
+            envelope(code=503, message=f"no key {KEY} with {SECRET}"),
+        ):
+            with pytest.raises(Halted) as caught:
+                await sign(Script(reply))()
+            assert KEY not in str(caught.value)
+            assert SECRET not in str(caught.value)
+            assert "[hidden]" in str(caught.value)
+
+    run_fake(go())
+
+
+def test_an_empty_secret_does_not_garble_the_message() -> None:
+    async def go() -> None:
+        with pytest.raises(Halted, match="sign-in refused: the server answered"):
+            await sign(Script(envelope(code=401)), secret="")()
+
+    run_fake(go())
+
+
+@pytest.mark.parametrize(
+    "reply", [envelope(data={}), envelope(data=None), envelope(data={"access_token": 7}), Reply(200, b"<html>"), LOST]
+)
+def test_the_first_sign_in_gives_up_after_the_attempts_there_are(reply: Reply | Lost) -> None:
+    async def go() -> None:
+        script = Script(reply)
+        with pytest.raises(Halted, match=r"no answer in 4 attempts .*check --host"):
+            await sign(script)()
+        assert len(script.asked) == 4
+
+    run_fake(go())
+
+
+def test_a_later_sign_in_outlasts_an_outage_within_the_patience() -> None:
+    async def go() -> None:
+        script = Script(granted(), *[LOST] * 20, granted())
+        signing = sign(script)
+        await signing()
+        await signing()
+        assert now() > 200
+        assert len(script.asked) == 22
+
+    run_fake(go())
+
+
+def test_an_outage_beyond_the_patience_halts() -> None:
+    async def go() -> None:
+        script = Script(granted(), LOST)
+        signing = sign(script, patience_s=60)
+        await signing()
+        with pytest.raises(Halted, match=r"no answer for 52 s .*Connection refused.* beyond the patience of 60 s"):
+            await signing()
+        assert now() < 60
+
+    run_fake(go())
+
+
+def test_a_retry_after_beyond_the_patience_halts_at_once_and_says_so() -> None:
+    async def go() -> None:
+        with pytest.raises(Halted, match="next attempt in 3600 s is beyond the patience of 900 s"):
+            await sign(Script(envelope(code=429, retry_after="3600")))()
+        assert now() < 1
+
+    run_fake(go())
+
+
+def test_thousands_of_attempts_do_not_overflow() -> None:
+    async def go() -> None:
+        script = Script(granted(), *[LOST] * 1100, granted())
+        signing = sign(script, patience_s=1e6)
+        await signing()
+        assert await signing() == SignedIn(token(), POOL, 7200)
+
+    run_fake(go())
+
+
+def test_every_sign_in_passes_the_throttle() -> None:
+    async def go() -> None:
+        throttle = Throttle(1, clock=asyncio.get_running_loop().time)
+        throttle.pause(10)
+        script = Script(LOST, granted())
+        await sign(script, throttle)()
+        assert script.times[0] >= 10
+        assert throttle.taken == 2
+
+    run_fake(go())
+
+
+def test_signing_in_over_a_real_wire() -> None:
+    async def go() -> None:
+        server = RawServer(always(answer(granted().body)))
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            signing = SignIn(send=wire.send, throttle=Throttle(0), key_id=KEY, secret=SECRET, brand=AUTHING)
+            tokens = Tokens(sign_in=signing, brand=AUTHING)
+            await tokens.ensure()
+        assert tokens.pool == POOL
+        (request,) = server.requests
+        assert request.target == "/api/v3/get-management-token"
+        assert request.headers["content-type"] == "application/json"
+
+    asyncio.run(go())

@@ -1,0 +1,571 @@
+"""One attempt on the wire: what goes out, what comes back, and what every fault is called. Against raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import tracemalloc
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+
+from runner.core.verdicts import Call, Lost, Reply
+from runner.errors import UsageError
+from runner.transport import Wire, WireOptions, check_host
+from tests.rawserver import DATA, Peer, RawServer, Request, Script, always, answer, once, tls_context
+
+GET = Call("GET", "/look/up", (("id", "a"),))
+POST = Call("POST", "/delete", body=b'{"ids":[]}')
+
+CHUNKED = {"transfer-encoding": "chunked"}
+GZIPPED = {"content-encoding": "gzip"}
+
+GARBLED = Lost("answer broken off or garbled", sent=True)
+NOT_HTTP = Lost("answer is not HTTP", sent=True)
+CLOSED = Lost("connection closed before an answer", sent=True)
+TOO_LARGE = Lost("answer too large", sent=True)
+
+Run = Callable[[Any], None]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    runner: Run = request.param
+    return runner
+
+
+async def send(server: RawServer, call: Call = POST, **options: Any) -> Reply | Lost:
+    """One attempt by a wire of its own."""
+    async with Wire(WireOptions(**{"host": server.url, **options})) as wire:
+        reply = await wire.send(call, {})
+        assert wire.requests == 1
+        return reply
+
+
+async def exchange(script: Script, call: Call = POST, **options: Any) -> tuple[Reply | Lost, list[Request]]:
+    """One attempt against a server that follows `script`: what came back, and what the server saw."""
+    server = RawServer(script)
+    async with server.running():
+        return await send(server, call, **options), server.requests
+
+
+def after_request(act: Callable[[Peer], Awaitable[None] | None]) -> Script:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        acted = act(peer)
+        if acted is not None:
+            await acted
+
+    return script
+
+
+# What goes out and what comes back
+
+
+def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(always(answer(b'{"a":1}', 503, {"retry-after": "7", "set-cookie": "a=b"})))
+        async with server.running(), Wire(WireOptions(f"{server.url}/base/")) as wire:
+            for call in (POST, POST, GET):
+                assert await wire.send(call, {"authorization": "Bearer x"}) == Reply(503, b'{"a":1}', "7")
+            assert wire.requests == 3
+        post, _, get = server.requests
+        assert (post.method, post.target, post.body) == ("POST", "/base/delete", POST.body)
+        assert dict(post.headers) == {
+            "host": f"localhost:{server.port}",
+            "accept": "application/json",
+            "accept-encoding": "gzip",
+            "user-agent": "bulkdel",
+            "authorization": "Bearer x",
+            "content-length": "10",
+            "content-type": "application/json",
+        }
+        assert (get.method, get.target, get.body) == ("GET", "/base/look/up?id=a", b"")
+        assert not {"cookie", "content-type"} & set(get.headers)
+        assert server.connections == 1
+
+    run(go())
+
+
+def test_a_query_is_encoded_once_and_left_alone(run: Run) -> None:
+    async def go() -> None:
+        pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
+        _, (request,) = await exchange(always(answer()), Call("GET", "/q", pairs))
+        assert request.target == (
+            "/q?e=a%2Bb%40c.de&e=x%26y%3Dz&id=lark%3Aou_1%2F2&q=50%25%20%C3%A9~-._%20%23%3F%5B%5D&p=%2541"
+        )
+
+    run(go())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
+    async def go() -> None:
+        for call in (GET, POST):
+            reply, requests = await exchange(always(answer(b"", status, {"location": "/else"})), call)
+            assert reply == Reply(status, b"")
+            assert len(requests) == 1
+
+    asyncio.run(go())
+
+
+def test_chunked_gzipped_and_endless_answers_are_read(run: Run) -> None:
+    async def go() -> None:
+        packed = gzip.compress(b'{"a":1}')
+        for script in (
+            once(answer(b'3\r\n{"a\r\n4\r\n":1}\r\n0\r\n\r\n', headers=CHUNKED)),
+            once(answer(packed, headers=GZIPPED)),
+            once(answer(b'{"a":1}', headers={"content-encoding": "Identity"})),
+            once(b'HTTP/1.1 200 OK\r\n\r\n{"a":1}'),
+            once(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b'{"a":1}')),
+        ):
+            assert (await exchange(script))[0] == Reply(200, b'{"a":1}')
+        assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Reply(204, b"")
+
+    run(go())
+
+
+def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://localhost:1")
+        assert (await exchange(always(answer())))[0] == Reply(200, b"{}")
+
+    asyncio.run(go())
+
+
+# One attempt is one request
+
+
+def closes_as_the_second_goes_out() -> Script:
+    """The first connection answers once and closes upon the second request; later ones answer everything."""
+    connections = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        first = connections == 1
+        while True:
+            await peer.request()
+            if first and len(peer_requests(peer)) > 1:
+                return
+            await peer.send(answer())
+
+    def peer_requests(peer: Peer) -> list[Request]:
+        return peer._server.requests
+
+    return script
+
+
+def test_a_look_up_is_not_sent_again_behind_our_back(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(closes_as_the_second_goes_out())
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            assert await wire.send(GET, {}) == Reply(200, b"{}")
+            assert await wire.send(GET, {}) == CLOSED
+            assert len(server.requests) == wire.requests == 2
+            assert await wire.send(GET, {}) == Reply(200, b"{}")
+
+    run(go())
+
+
+def test_aiohttp_by_itself_would_have_sent_it_again(run: Run) -> None:
+    """If this fails, aiohttp has changed, and the middleware has nothing to do any more."""
+
+    async def go() -> None:
+        server = RawServer(closes_as_the_second_goes_out())
+        async with server.running(), aiohttp.ClientSession() as session:
+            for _ in range(2):
+                async with session.get(server.url) as response:
+                    assert response.status == 200
+            assert len(server.requests) == 3
+
+    run(go())
+
+
+@pytest.mark.parametrize("call", [GET, POST], ids=["get", "post"])
+@pytest.mark.parametrize("own", [True, False], ids=["wire", "aiohttp"])
+def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -> None:
+    """The server says something on an idle connection. aiohttp alone takes it for the answer to the next request."""
+
+    async def go() -> None:
+        more = asyncio.Event()
+        said = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(answer(b'"asked"'))
+            await more.wait()
+            await peer.send(answer(b'"unasked"'))
+            said.set()
+            await peer.request()
+            await peer.stall()
+
+        server = RawServer(script)
+        async with server.running(), Wire(WireOptions(server.url)) as wire, aiohttp.ClientSession() as session:
+
+            async def ask() -> bytes | Lost:
+                if own:
+                    reply = await wire.send(call, {})
+                    return reply if isinstance(reply, Lost) else reply.body
+                async with session.request(call.method, server.url, data=call.body) as response:
+                    return await response.read()
+
+            assert await ask() == b'"asked"'
+            more.set()
+            await said.wait()
+            await asyncio.sleep(0.05)  # until the client's kernel and loop have it
+            expected = Lost("the connection held an answer to something else", sent=True) if own else b'"unasked"'
+            assert await ask() == expected
+            assert server.connections == 1
+
+    run(go())
+
+
+# Faults after the request has left
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (after_request(lambda peer: peer.reset()), Lost("connection lost: Connection reset by peer", sent=True)),
+        (once(b""), CLOSED),
+        (once(b"HTTP/1.1 2"), CLOSED),
+        (once(b"HTTP/1.1 200 OK\r\ncontent-le"), CLOSED),
+        (once(answer(b"{}", length=10)), GARBLED),
+        (once(answer(b"5\r\n{}", headers=CHUNKED)), GARBLED),
+        (once(answer(b"zz\r\n{}\r\n", headers=CHUNKED)), NOT_HTTP),
+        (once(answer(b"2\r\n{}\r\nzz\r\n", headers=CHUNKED)), NOT_HTTP),
+        (once(answer(b"no gzip", headers=GZIPPED)), GARBLED),
+        (once(answer(gzip.compress(b"{}" * 50)[:-9], headers=GZIPPED)), GARBLED),
+        (once(answer(gzip.compress(b"{}") + b"more", headers=GZIPPED)), GARBLED),
+        (
+            once(answer(headers={"content-encoding": "br"})),
+            Lost("answer in an encoding that was not asked for", sent=True),
+        ),
+        (once(b"220 smtp.example.com\r\n\r\n"), NOT_HTTP),
+        (once(answer(headers={"x": "y" * 10_000})), NOT_HTTP),
+        (once(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n"), NOT_HTTP),
+        (once(answer(headers={"Content-Length": "3"})), NOT_HTTP),
+        (once(answer(headers={"content-length": "many"})), NOT_HTTP),
+        (once(answer(b"x" * 1001)), TOO_LARGE),
+        (once(answer(b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n", headers=CHUNKED)), TOO_LARGE),
+        (once(answer(gzip.compress(b"x" * 1001), headers=GZIPPED)), TOO_LARGE),
+        (once(answer(gzip.compress(b"x" * 1000), headers=GZIPPED)), Reply(200, b"x" * 1000)),
+        (after_request(lambda peer: peer.stall()), Lost("no data for 0.2 s", sent=True)),
+        (after_request(lambda peer: peer.drip(answer(), 0.05)), Lost("no whole answer within 0.4 s", sent=True)),
+    ],
+)
+def test_a_fault_on_the_wire_is_a_lost_answer(run: Run, script: Script, expected: Reply | Lost) -> None:
+    async def go() -> None:
+        reply, requests = await exchange(script, POST, total_s=0.4, read_s=0.2, body_max=1000)
+        assert reply == expected
+        assert len(requests) == 1
+
+    run(go())
+
+
+def test_a_body_dripping_in_ends_at_the_total_time_out(run: Run) -> None:
+    async def go() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(answer(length=1000))
+            await peer.drip(b"x" * 1000, 0.05)
+
+        began = asyncio.get_running_loop().time()
+        reply, _ = await exchange(script, total_s=0.3, read_s=0.2)
+        assert reply == Lost("no whole answer within 0.3 s", sent=True)
+        assert asyncio.get_running_loop().time() - began < 1
+
+    run(go())
+
+
+def test_a_reset_in_the_middle_of_a_body(run: Run) -> None:
+    async def go() -> None:
+        begun = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(answer(length=1000))
+            await begun.wait()
+            peer.reset()
+
+        asyncio.get_running_loop().call_later(0.05, begun.set)
+        assert (await exchange(script))[0] == GARBLED
+
+    run(go())
+
+
+def test_fifty_megabytes_out_of_48_kilobytes_cost_no_more_than_the_bound() -> None:
+    async def go() -> None:
+        bomb = gzip.compress(bytes(50_000_000))
+        assert len(bomb) < 60_000
+        server = RawServer(always(answer(bomb, headers=GZIPPED)))
+        async with server.running():
+            tracemalloc.start()
+            try:
+                assert await send(server, body_max=1_000_000) == TOO_LARGE
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        # The bound, what zlib's growing buffer copies of it, and the session's own.
+        assert peak < 4_000_000
+
+    asyncio.run(go())
+
+
+def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone(run: Run) -> None:
+    async def go() -> None:
+        arrived = asyncio.Event()
+        ended = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(answer(length=100))
+            arrived.set()
+            await peer.reader.read()
+            ended.set()
+
+        server = RawServer(script)
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            sending = asyncio.create_task(wire.send(POST, {}))
+            await arrived.wait()
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            async with asyncio.timeout(1):
+                await ended.wait()
+
+    run(go())
+
+
+# Faults before the request can have left
+
+
+def test_nothing_listens(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(always(answer()))
+        async with server.running():
+            pass
+        assert await send(server) == Lost("no connection: Connection refused", sent=False)
+        assert await send(server, proxy=server.url) == Lost(
+            "no connection to the proxy: Connection refused", sent=False
+        )
+
+    run(go())
+
+
+def test_an_unknown_host_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_more: object) -> None:
+        raise OSError(-2, "Name or service not known")
+
+    # The resolver of the machine may take long to say so, or lie.
+    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", fails)
+
+    async def go() -> None:
+        reply = await send(RawServer(always(answer())), host="https://nowhere.invalid")
+        assert reply == Lost("no connection: host name not found", sent=False)
+
+    run(go())
+
+
+def test_a_certificate_that_nobody_signed(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(always(answer()), tls_context())
+        async with server.running():
+            reply = await send(server)
+            assert reply == Lost("certificate not accepted: self-signed certificate", sent=False)
+            assert await send(server, ca_file=DATA / "localhost.crt") == Reply(200, b"{}")
+            assert len(server.requests) == 1
+
+    run(go())
+
+
+def test_a_certificate_for_another_host(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(always(answer()), tls_context("elsewhere"))
+        async with server.running():
+            reply = await send(server, ca_file=DATA / "elsewhere.crt")
+        assert isinstance(reply, Lost)
+        assert not reply.sent
+        assert reply.reason.startswith("certificate not accepted: Hostname mismatch")
+        assert not server.requests
+
+    run(go())
+
+
+def test_a_server_that_does_not_speak_tls(run: Run) -> None:
+    async def says_hello(peer: Peer) -> None:
+        await peer.send(b"220 hello\r\n")
+        await peer.reader.read()
+
+    async def resets(peer: Peer) -> None:
+        await peer.reader.read(1)
+        peer.reset()
+
+    async def go() -> None:
+        for script, expected in (
+            (says_hello, Lost("no connection: TLS handshake failed", sent=False)),
+            (resets, Lost("no connection: Connection reset by peer", sent=False)),
+            (lambda peer: peer.stall(), Lost("no connection within 0.3 s", sent=False)),
+        ):
+            server = RawServer(script)
+            async with server.running():
+                assert await send(server, host=f"https://localhost:{server.port}", connect_s=0.3) == expected
+
+    run(go())
+
+
+# Proxies
+
+
+def test_a_tunnel_through_a_proxy(run: Run) -> None:
+    """The proxy sees CONNECT and nothing of the request; the certificate is checked all the same."""
+
+    async def go() -> None:
+        server = RawServer(always(answer(b'"through"')), tls_context())
+
+        async def tunnel(peer: Peer) -> None:
+            await peer.request()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                while data := await source.read(65536):
+                    sink.write(data)
+                sink.close()
+
+            try:
+                await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+            finally:
+                writer.transport.abort()
+
+        proxy = RawServer(tunnel)
+        async with server.running(), proxy.running():
+            trusted = {"proxy": proxy.url, "ca_file": DATA / "localhost.crt"}
+            assert await send(server, POST, **trusted) == Reply(200, b'"through"')
+            reply = await send(server, POST, proxy=proxy.url)
+            assert reply == Lost("certificate not accepted: self-signed certificate", sent=False)
+        assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
+        assert {request.method for request in proxy.requests} == {"CONNECT"}
+        assert len(server.requests) == 1
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (once(answer(status=407)), Lost("no connection: the proxy answered 407", sent=False)),
+        (after_request(lambda peer: peer.stall()), Lost("no connection within 0.3 s", sent=False)),
+        # The request has not left either, but nothing in aiohttp's exception says so.
+        (once(b""), CLOSED),
+        (once(b"garbage\r\n\r\n"), NOT_HTTP),
+    ],
+)
+def test_a_proxy_that_makes_no_tunnel(run: Run, script: Script, expected: Lost) -> None:
+    async def go() -> None:
+        proxy = RawServer(script)
+        async with proxy.running():
+            assert await send(proxy, host="https://api.invalid", proxy=proxy.url, connect_s=0.3) == expected
+
+    run(go())
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("https://api.genauth.ai", "https://api.genauth.ai"),
+        ("https://API.GenAuth.ai:443/", "https://api.genauth.ai"),
+        ("https://id.example.com:8443/auth/", "https://id.example.com:8443/auth"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://127.1.2.3:9000", "http://127.1.2.3:9000"),
+        ("http://[::1]:9000/", "http://[::1]:9000"),
+    ],
+)
+def test_a_host_in_its_normal_form(url: str, normal: str) -> None:
+    assert check_host(url) == normal
+    assert check_host(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://api.genauth.ai", "not https"),
+        ("http://127.0.0.1.example.com", "not https"),
+        ("http://localhost.example.com", "not https"),
+        ("http://10.0.0.1", "not https"),
+        ("http://0.0.0.0", "not https"),
+        ("api.genauth.ai", "not a URL"),
+        ("ftp://api.genauth.ai", "not a URL"),
+        ("https://", "not a URL"),
+        ("https://api.genauth.ai:port", "not a URL"),
+        ("https://api.genauth.ai/\n", "not a URL"),
+        ("", "not a URL"),
+        ("https://key:hidden@api.genauth.ai", "user name or password"),
+        ("https://key@api.genauth.ai", "user name or password"),
+        ("https://api.genauth.ai/?pool=1", "query or fragment"),
+        ("https://api.genauth.ai/?", "query or fragment"),
+        ("https://api.genauth.ai/#a", "query or fragment"),
+    ],
+)
+def test_a_host_that_is_not_safe_to_send_to(url: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        check_host(url)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["https://proxy:1", "proxy:3128", "http://", "http://[broken"])
+def test_a_proxy_that_cannot_be_used(proxy: str) -> None:
+    with pytest.raises(UsageError, match="--proxy"):
+        Wire(WireOptions("https://api.genauth.ai", proxy=proxy))
+
+
+@pytest.mark.parametrize(("name", "why"), [("missing.crt", "No such file"), ("README.md", "no PEM certificate")])
+def test_a_ca_file_that_cannot_be_used(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        Wire(WireOptions("https://api.genauth.ai", ca_file=DATA / name))
+
+
+def test_a_wire_is_for_use_inside_its_block() -> None:
+    async def go() -> None:
+        wire = Wire(WireOptions("http://localhost:1"))
+        await wire.__aexit__(None, None, None)
+        with pytest.raises(RuntimeError, match="not entered"):
+            await wire.send(POST, {})
+
+    asyncio.run(go())
+
+
+def test_no_fault_tells_an_id_an_address_or_a_token(run: Run) -> None:
+    """Every kind of fault at once: before, during and after, with everything private in the call."""
+
+    async def go() -> None:
+        private = "canary-0123"
+        call = Call("GET", f"/{private}", ((private, private),))
+        headers: Mapping[str, str] = {"authorization": f"Bearer {private}"}
+        scripts: list[Script] = [
+            once(b""),
+            once(b"garbage\r\n\r\n"),
+            once(answer(length=9)),
+            after_request(lambda peer: peer.reset()),
+            after_request(lambda peer: peer.stall()),
+        ]
+        for script in scripts:
+            server = RawServer(script)
+            async with server.running():
+                for host in (server.url, f"https://localhost:{server.port}"):
+                    async with Wire(WireOptions(host, connect_s=0.1, read_s=0.1)) as wire:
+                        reply = await wire.send(call, headers)
+                assert isinstance(reply, Lost)
+                assert private not in reply.reason
+                assert "localhost" not in reply.reason
+                assert str(server.port) not in reply.reason
+
+    run(go())
