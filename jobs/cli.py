@@ -77,7 +77,7 @@ class Options:
     retry_after_s: Annotated[float, Parameter(name="--retry-after-s", group=OPEN)] = USUAL.retry_after_s
     """What it says, seconds, unless the rate limit knows better."""
 
-    any_id_shape: Annotated[bool, Parameter(group=OPEN, negative="")] = USUAL.any_id_shape
+    any_id_shape: Annotated[bool, Parameter(group=OPEN, negative="", show_default=False)] = USUAL.any_id_shape
     """Take user ids of any shape, not only 24 lower-case hex digits, as a private deployment might."""
 
     rate_per_s: Annotated[float | None, Parameter(name="--rate-per-s", group=CERTAIN)] = USUAL.rate_per_s
@@ -95,13 +95,13 @@ class Options:
     latency_after_s: Annotated[float, Parameter(name="--latency-after-s", group=CERTAIN)] = USUAL.latency_after_s
     """Wait between the effect and the answer, seconds."""
 
-    poisonous: Annotated[tuple[str, ...], Parameter(group=CERTAIN, negative="")] = ()
+    poisonous: Annotated[tuple[str, ...], Parameter(group=CERTAIN, negative="", show_default=False)] = ()
     """ID, ID=STATUSCODE or ID=STATUSCODE:APICODE: a request with this id is refused whole (422). May be repeated."""
 
-    forbidden: Annotated[bool, Parameter(group=CERTAIN, negative="")] = USUAL.forbidden
+    forbidden: Annotated[bool, Parameter(group=CERTAIN, negative="", show_default=False)] = USUAL.forbidden
     """Answer every deletion with 403: the key has no permission."""
 
-    liars: Annotated[tuple[str, ...], Parameter(name="--liar", group=CERTAIN, negative="")] = ()
+    liars: Annotated[tuple[str, ...], Parameter(name="--liar", group=CERTAIN, negative="", show_default=False)] = ()
     """ID that is reported deleted and stays. May be repeated."""
 
     token_lifetime_s: Annotated[float, Parameter(name="--token-lifetime-s", group=CERTAIN)] = USUAL.token_lifetime_s
@@ -149,7 +149,9 @@ class Options:
     fault_style: Annotated[FaultStyle, Parameter(group=CHANCE)] = USUAL.fault_style
     """Status codes come in a body with HTTP 200 (envelope), or as the real HTTP status."""
 
-    fault_paths: Annotated[tuple[str, ...], Parameter(name="--fault-path", group=CHANCE, negative="")] = ()
+    fault_paths: Annotated[
+        tuple[str, ...], Parameter(name="--fault-path", group=CHANCE, negative="", show_default=False)
+    ] = ()
     """Only requests to this path, such as /api/v3/delete-users-batch. May be repeated. Default: all."""
 
     seed: Annotated[int, Parameter(group=REST)] = 0

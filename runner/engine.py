@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -57,12 +57,6 @@ class Stop:
     error: BulkdelError | None = None
 
 
-@dataclass(slots=True)
-class _Worker:
-    flight: Flight = field(default_factory=Flight)
-    task: asyncio.Task[None] | None = None
-
-
 class Engine:
     """Settles everything that a feed hands out. One instance per session.
 
@@ -94,7 +88,7 @@ class Engine:
         self._refill = asyncio.Lock()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._feed: Iterator[Work | Skipped] = iter(())
-        self._workers: list[_Worker] = []
+        self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
         self._succeeded = False
         self.stopped: Stop | None = None
@@ -117,17 +111,16 @@ class Engine:
         self.stopped = stop
         self._api.closing = True
         self._stopping.set()
-        for worker in self._workers:
+        for task, flight in self._workers.items():
             # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
-            if worker.task is not None and not worker.flight.on_wire:
-                worker.task.cancel()
+            if task is not asyncio.current_task() and not flight.on_wire:
+                task.cancel()
 
     async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
         self._feed = feed
-        self._workers = [_Worker() for _ in range(self._options.concurrency)]
-        for worker in self._workers:
-            worker.task = asyncio.create_task(self._work(worker.flight))
-        tasks = [worker.task for worker in self._workers if worker.task is not None]
+        flights = [Flight() for _ in range(self._options.concurrency)]
+        self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
+        tasks = list(self._workers)
         stopping = asyncio.create_task(self._stopping.wait())
         everyone = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -137,7 +130,8 @@ class Engine:
             task.cancel()
         await everyone
         for task in tasks:
-            task.result()  # an unexpected failure is raised here, after the others have drained
+            if not task.cancelled():
+                task.result()  # an unexpected failure is raised here, after the others have drained
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""

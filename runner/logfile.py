@@ -106,11 +106,12 @@ class LogFile:
     def _clear_remains(self) -> None:
         """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""
         try:
-            for _ in Reader(self._fd, self.path).commits():
-                raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
+            next(Reader(self._fd, self.path).commits())
         except Unborn:
             if size := os.fstat(self._fd).st_size:
                 self._cut_tail(size)
+        else:
+            raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
 
     def _cut_tail(self, length: int) -> None:
         """Save the `length` bytes behind the last sound line beside the log, then cut them off."""
@@ -168,11 +169,11 @@ def _sync_directory(path: Path) -> None:
 
 def _save_beside(path: Path, seq: int, data: bytes) -> Path:
     """Write `data` durably to `<path>.torn-<seq>`, or with a further number where that is taken."""
-    for number in count(1):
-        target = Path(f"{path}.torn-{seq}" if number == 1 else f"{path}.torn-{seq}-{number}")
-        with suppress(FileExistsError):
-            fd = os.open(target, os.O_WRONLY | NEW, MODE)
-            break
+    target = Path(f"{path}.torn-{seq}")
+    further = count(2)
+    while os.path.lexists(target):
+        target = Path(f"{path}.torn-{seq}-{next(further)}")
+    fd = os.open(target, os.O_WRONLY | NEW, MODE)
     try:
         _write(fd, data)
         os.fsync(fd)

@@ -189,10 +189,10 @@ def is_fresh(path: Path) -> bool:
         return True
     fd = open_log(path)
     try:
-        for _ in Reader(fd, path).commits():
-            return False
+        next(Reader(fd, path).commits())
     except Unborn:
         return True
+    else:
+        return False
     finally:
         os.close(fd)
-    return False

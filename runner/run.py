@@ -97,8 +97,8 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
         pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
         if now != pool:
             raise NotAcceptable(
-                f"{prepared.checkpoint_path}: was written for pool {pool}, but this key signs in to pool {now}. Nothing "
-                "was deleted. Use the key of that pool, or another --checkpoint for a new run."
+                f"{prepared.checkpoint_path}: was written for pool {pool}, but this key signs in to pool {now}. "
+                "Nothing was deleted. Use the key of that pool, or another --checkpoint for a new run."
             )
 
 

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the real command as a process, exports on disk, the sandbox's count as the oracle."""
+"""What the end-to-end tests share: the real command as a process, exports on disk, the sandbox as the oracle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Pool, Sandbox, Switches, serve_in_thread
 
+POOL = SANDBOX_POOL_ID
 COMMAND = [sys.executable, "-m", "runner.cli"]
 KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
 COUNTS = ("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining")
@@ -123,7 +124,7 @@ class Case:
         """What `run` needs: confirmed, JSON summary."""
         return [
             *("run", "delete-users", self.export, "--host", self.served.url, "--json"),
-            *("--confirm", self.ids, "--pool", SANDBOX_POOL_ID, *self.options),
+            *("--confirm", self.ids, "--pool", POOL, *self.options),
         ]
 
     @property

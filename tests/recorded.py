@@ -12,7 +12,7 @@ from runner.core.progress import Progress, fold
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-AT = "2026-03-01T12:00:00.000Z"
+AT = "2026-03-01T12Z"
 
 
 def header(rows: int = 1000) -> Header:

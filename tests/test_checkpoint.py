@@ -25,9 +25,10 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from runner import lockfile
-from runner.checkpoint import COMMIT_BYTES, ENTRY_MAX, Checkpoint, holder, is_fresh, read_entries, read_log
+from runner.checkpoint import COMMIT_BYTES, ENTRY_EXTRA, ENTRY_MAX, Checkpoint, holder, is_fresh, read_entries, read_log
 from runner.core.entries import Intent, Outcome, Session, Skipped, encode_entry
 from runner.errors import FileFailed, NotAcceptable
+from runner.logreader import LINE_MAX
 from tests import recorded
 from tests.recorded import AT, deleted
 
@@ -302,30 +303,47 @@ def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> No
     assert checkpoint.progress.start == Session("start", AT, before, {"pid": 1}) == read_log(path).progress.start
 
 
-def test_a_line_never_outgrows_its_readers(path: Path) -> None:
+def sized(row: int, size: int) -> Outcome:
+    """An entry of exactly `size` bytes."""
+
+    def entry(pad: int) -> Outcome:
+        return Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"id": "x" * pad},))
+
+    return entry(size - len(encode_entry(entry(0))))
+
+
+def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
-    big = [Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"id": "x" * 400_000},)) for row in range(12)]
 
     async def main() -> None:
-        checkpoint.append(*big)
-        checkpoint.append(Outcome(AT, 1, "unknown", ((12, 13),), exceptions=({"id": "x" * (ENTRY_MAX - 300)},)))
+        checkpoint.append(*(sized(row, 400_000) for row in range(7)))
         await checkpoint.flush()
-        with pytest.raises(ValueError, match="an entry of"):
-            checkpoint.append(Outcome(AT, 1, "unknown", ((13, 14),), exceptions=({"id": "x" * ENTRY_MAX},)))
 
     asyncio.run(main())
     checkpoint.close()
-    sizes = [len(line) for line in lines_in(path)[1:]]
-    assert sizes[:4] == [sizes[0]] * 4  # three at a time, the third one fills the line
-    assert COMMIT_BYTES < sizes[0] < 2 * COMMIT_BYTES
-    assert len(sizes) == 5
-    assert read_log(path).progress.settled.ranges == ((0, 13),)
+    assert [line.count(b"outcome") for line in lines_in(path)] == [0, 3, 3, 1]
+    assert read_log(path).progress.settled.ranges == ((0, 7),)
+
+
+def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        checkpoint.append(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
+        await checkpoint.flush()
+        with pytest.raises(ValueError, match="an entry of"):
+            checkpoint.append(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
+
+    asyncio.run(main())
+    checkpoint.close()
+    assert LINE_MAX - 256 < max(map(len, lines_in(path))) <= LINE_MAX
+    assert read_log(path).progress.settled.ranges == ((0, 2),)
 
 
 def test_the_longest_entry_there_can_be_fits() -> None:
     high = 10**9
     worst = Skipped("invalid", tuple((high + 2 * i, high + 2 * i + 1) for i in range(2**18)))
-    assert len(encode_entry(worst)) + 65 <= ENTRY_MAX
+    assert len(encode_entry(worst)) + ENTRY_EXTRA <= ENTRY_MAX
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------
@@ -404,6 +422,7 @@ def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error
         checkpoint.append(deleted(1, 2))  # nobody waits for this one
         await disk.until_busy()
         queued = checkpoint.append(deleted(2, 3))
+        checkpoint.append(deleted(3, 4)).cancel()
         disk.open.set()
         with pytest.raises(FileFailed) as failed:
             await first
@@ -647,6 +666,25 @@ def test_without_the_kernels_list_the_log_tells_who_runs(
     asyncio.run(session("stop", {}))
     assert holder(path) is None
     checkpoint.close()
+
+
+def test_the_kernels_list_is_read_with_care(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Checkpoint.create(path, recorded.header()).close()
+    about = path.stat()
+    file = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    others = [
+        f"1: POSIX  ADVISORY  WRITE 11 {file} 0 EOF",
+        f"2: FLOCK  ADVISORY  READ 12 {file} 0 EOF",
+        f"3: FLOCK  ADVISORY  WRITE 13 {file}1 0 EOF",
+        f"4: -> FLOCK  ADVISORY  WRITE 14 {file} 0 EOF",
+        f"5: FLOCK  ADVISORY  WRITE 0 {file} 0 EOF",  # a process of another namespace
+        "",
+    ]
+    monkeypatch.setattr(lockfile, "KERNEL_LOCKS", tmp_path / "locks")
+    lockfile.KERNEL_LOCKS.write_text("\n".join(others))
+    assert holder(path) is None
+    lockfile.KERNEL_LOCKS.write_text("\n".join([*others, f"6: FLOCK  ADVISORY  WRITE 15 {file} 0 EOF"]))
+    assert holder(path) == 15
 
 
 def test_the_holder_of_no_log_is_nobody(path: Path) -> None:

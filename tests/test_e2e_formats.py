@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.harness import SANDBOX_POOL_ID, bulkdel, sandbox, user_ids
+from tests.harness import POOL, bulkdel, sandbox, user_ids
 
 N = 200_000
 IDS = user_ids(N)
@@ -62,7 +62,7 @@ def test_each_id_is_deleted_once(name: str, tmp_path: Path) -> None:
     with sandbox(ids, id_type) as served:
         ran = bulkdel(
             *("run", "delete-users", export, "--host", served.url, "--id-type", id_type, "--rate", 0, "--json"),
-            *("--confirm", N, "--pool", SANDBOX_POOL_ID),
+            *("--confirm", N, "--pool", POOL),
         )
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": N}

@@ -61,7 +61,7 @@ class Switches:
     share_unsuccessful: a deletion answers `success: false`. unsuccessful_effect: what it did nevertheless.
     fault_style: faulty statusCodes come in an envelope with HTTP 200, or with the real HTTP status ("http": 502 and 503
         as a web page, the others as an envelope).
-    fault_paths: paths such as "/api/v3/delete-users-batch"; empty for all.
+    fault_paths: paths such as "/api/v3/delete-users-batch", for latency_after_s too; empty for all.
 
     Certain faults:
     latency_s and jitter_s (evenly spread, on top): before the effect. latency_after_s: between effect and answer.
@@ -129,6 +129,10 @@ class Switches:
         if not fits.get(type(default), True):
             raise ValueError(f"{name} cannot be {value!r}")
 
+    def strikes(self, path: str) -> bool:
+        """Whether faults are meant for `path`."""
+        return not self.fault_paths or path in self.fault_paths
+
     def shares(self) -> dict[str, float]:
         """Share per fault, of those that are not 0."""
         return {fault: share for name, fault in _SHARES if (share := getattr(self, name))}
@@ -168,7 +172,7 @@ class Faults:
         script = self._scripts.get(path)
         if script:
             return script.popleft()
-        if switches.fault_paths and path not in switches.fault_paths:
+        if not switches.strikes(path):
             return None
         for name, share in switches.shares().items():
             if point < share:

@@ -101,7 +101,7 @@ class Sandbox:
         if fault is not None and fault not in AFTER and fault != UNSUCCESSFUL:
             return self._finish(self._instead(fault, call), counted_as=fault)
         answer = self._act(request, call, fault)
-        if switches.latency_after_s:
+        if switches.latency_after_s and switches.strikes(path):
             await asyncio.sleep(switches.latency_after_s)
         return await self._after(request, call, answer, fault)
 

@@ -27,9 +27,9 @@ Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes
 `bulkdel demo` shows all of it on a sandbox in a minute.
 """
 
-EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, not confirmed;
-3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file could not be
-written; 129, 130, 143 interrupted, run again.
+EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, or not
+confirmed; 3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file
+could not be written; 129, 130, 143 interrupted, run again.
 """
 
 
@@ -107,21 +107,23 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         result(jobs_text([load_job(name) for name in job_names()]))
         return 0
 
-    _add_job_commands(app)
+    _add_job_commands(app, argv)
     return app
 
 
-def _add_job_commands(app: App) -> None:
+def _add_job_commands(app: App, argv: Sequence[str]) -> None:
     """`sandbox` and `demo` come with the jobs: the engine has never heard of what they imitate.
 
-    They are named, not loaded: what a command needs is imported when it is called, or when `--help` lists it.
+    They are named, not loaded: a web server is of no use to a real run. Only the list of all commands needs their text.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415
 
+    listed = not argv or argv[0] in app.help_flags
     taken = set(app)
     for point in sorted(entry_points(group="bulkdel.commands"), key=lambda point: point.name):
         if point.name not in taken:  # nobody's package may put itself in the place of `run`
-            app.command(f"{point.module}:{point.attr}", name=point.name)
+            command = point.load() if listed else f"{point.module}:{point.attr}"
+            app.command(command, name=point.name, help_epilogue=" ")  # the exit codes above are those of a run
             taken.add(point.name)
 
 

@@ -28,6 +28,9 @@ FED_BACK = ("refused", "unknown")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no id contains: control characters, lone surrogates, line and paragraph separators."""
 
+_CONTROL = bytes(each for each in range(128) if unicodedata.category(chr(each)) == "Cc" and each != ord("\n"))
+"""The control characters of ASCII but the line feed, which the quick check puts between ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
@@ -72,11 +75,17 @@ class IdCheck:
 
     def all_usable(self, ids: Sequence[str]) -> bool:
         """Whether `check` would return every one of `ids` unchanged. May be wrong in one direction: no for yes."""
-        # A printable character is no control character, no surrogate and no space but U+0020.
-        if not "".join(ids).isprintable():
+        if not all(ids):
             return False
         framed = "\n".join(("", *ids, ""))
-        if "\n\n" in framed or (" " in framed and ("\n " in framed or " \n" in framed)):
+        if framed.isascii():
+            plain = framed.encode()
+            if plain.count(b"\n") != len(ids) + 1 or len(plain.translate(None, _CONTROL)) != len(plain):
+                return False
+        elif not "".join(ids).isprintable():
+            # A printable character is no control character, no surrogate and no space but U+0020.
+            return False
+        if " " in framed and ("\n " in framed or " \n" in framed):
             return False
         shape = self.id_type.shape
         return shape is None or all(map(shape.fullmatch, ids))

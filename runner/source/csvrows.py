@@ -68,7 +68,7 @@ class CsvRows:
             if parsed is not None:
                 at += len(parsed.batch.rows)
             else:
-                # It reads the same rows again. If the quick reader stumbled, this one does at the same place, and then the
+                # It reads the same rows again. If the quick reader stumbled, this one does at the same place; then the
                 # rest of the block waits for the next one, or everything stops.
                 parsed, at = self._slow(lines, at, line)
             self._position += len(parsed.batch.rows)

@@ -1,0 +1,52 @@
+# Everything from a fresh clone: python3 (3.11 or newer) with venv, make and git are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
+PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
+
+.PHONY: demo test check lock clean
+
+demo: $(STAMP)
+	$(BIN)/bulkdel demo
+
+# One report over everything, one over the core, where a branch that no test takes is a bug nobody has met yet.
+test: check
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+	$(BIN)/coverage report --include='runner/core/*' --fail-under=100
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bulkdel needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-index --no-deps --no-build-isolation -e .
+	touch $@
+
+# Resolved on the oldest Python, whose markers are a superset. The user's pip configuration stays out of the result:
+# the lock names packages and hashes, no server and no folder.
+lock:
+	rm -rf .lock
+	$(PYTHON) -m venv .lock
+	PIP_CONFIG_FILE=/dev/null .lock/bin/python -m pip install --quiet pip-tools
+	env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock PYTHON=python3.11' \
+		.lock/bin/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --strip-extras --allow-unsafe --all-build-deps --extra test \
+		--output-file requirements.lock pyproject.toml
+	! grep -nE '://|^-|(^| )/' requirements.lock
+	rm -rf .lock
+
+clean:
+	rm -rf $(VENV) .lock build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,167 @@
+"""`bulkdel sandbox` as a process: what it announces, what its switches do, how it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.cli import Options, switches_of
+from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
+from runner.errors import UsageError
+from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
+
+
+@contextmanager
+def served(*args: object, cwd: Path | None = None) -> Iterator[tuple[dict[str, Any], subprocess.Popen[bytes]]]:
+    """A sandbox in its own process, and the line in which it says where it is."""
+    process = start("sandbox", *args, env={}, cwd=cwd)
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline()), process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            finish(process)
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
+    with served("--users", 70) as (told, process):
+        assert told.pop("url").startswith("http://127.0.0.1:")
+        assert told == {
+            "pool": SANDBOX_POOL_ID,
+            "key_id": SANDBOX_KEY_ID,
+            "key_secret": SANDBOX_KEY_SECRET,
+            "users": 70,
+        }
+        process.send_signal(signum)
+        ran = finish(process)
+    assert ran.code == 0
+    assert ran.out == ""  # the one line has been read
+    assert "Stopped after 0 requests; 0 users were deleted." in ran.err
+
+
+def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:
+    """Export of its own ids → the plan it names → the run that the plan names."""
+    with served("--users", 120, "--write-ids", "practice.jsonl", "--unknown-ids", "refuse", cwd=tmp_path) as (told, up):
+        assert up.stderr is not None
+        lines = [up.stderr.readline().decode() for _ in range(3)]
+        assert lines[1].split() == ["export", *(f"{name}={value}" for name, value in KEYS.items())]
+        words = lines[2].split()
+        assert words[0] == "bulkdel"
+        plan = bulkdel(*words[1:], cwd=tmp_path)
+        assert plan.code == 0
+        run = bulkdel(*plan.out.splitlines()[-1].split()[1:], "--json", cwd=tmp_path)
+        assert (run.code, run.counts()) == (0, {"deleted": 120})
+        assert get(f"{told['url']}/sandbox/ledger")["deleted"] == 120
+
+
+def test_users_from_an_export_by_another_type_in_another_pool(tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "mail.jsonl", [f"u{n}@x.example" for n in range(60)], "mail")
+    with served("--users", export, "--id-type", "email", "--id-field", "mail", "--pool-id", "p-2") as (told, process):
+        assert (told["users"], told["pool"]) == (60, "p-2")
+        options = ("--id-type", "email", "--id-field", "mail", "--host", told["url"])
+        run = bulkdel("run", "delete-users", export, *options, "--confirm", 60, "--pool", "p-2", "--json")
+        assert (run.code, run.counts()) == (0, {"deleted": 60})
+        process.send_signal(signal.SIGINT)
+        err = finish(process).err
+    assert f"bulkdel plan delete-users {export} --host {told['url']} --id-type email --id-field mail" in err
+
+
+def test_made_up_users_by_another_type(tmp_path: Path) -> None:
+    with served("--users", 3, "--id-type", "email", "--write-ids", tmp_path / "ids"):
+        ids = [json.loads(line)["id"] for line in (tmp_path / "ids").read_text().splitlines()]
+    assert len(ids) == 3
+    assert all("@" in id_ for id_ in ids)
+
+
+def test_ids_of_any_shape(tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "own.jsonl", ["one", "two"])
+    assert bulkdel("sandbox", "--users", export).code == 3
+    with served("--users", export, "--any-id-shape") as (told, _):
+        assert told["users"] == 2
+
+
+def test_switches_reach_the_server() -> None:
+    bad = user_ids(1)[0]
+    options: Sequence[object] = (
+        *("--retry-after", "date", "--rate-per-s", 150, "--share-drop-after", 0.25, "--share-500", 0.5),
+        *("--poisonous", f"{bad}=409:2333", "--poisonous", "x", "--liar", "y", "--fault-path", "/api/v3/list-users"),
+        *("--switches", '{"lockout_s": 1.5, "share_500": 0}'),
+    )
+    with served(*options) as (told, _):
+        switches = get(f"{told['url']}/sandbox/switches")
+    assert Switches().changed(switches) == Switches(
+        retry_after="date",
+        rate_per_s=150,
+        share_drop_after=0.25,
+        poisonous={bad: (409, 2333), "x": (422, None)},
+        liars=frozenset({"y"}),
+        fault_paths=frozenset({"/api/v3/list-users"}),
+        lockout_s=1.5,
+    )
+
+
+def test_every_switch_has_an_option_and_none_does_anything_by_default() -> None:
+    """A switch that is added to the sandbox and forgotten here fails this."""
+    assert {one.name for one in dataclasses.fields(Switches)} <= {one.name for one in dataclasses.fields(Options)}
+    assert switches_of(Options()) == Switches()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(switches="{"), "not JSON"),
+        (Options(switches="[]"), "not a JSON object"),
+        (Options(switches='{"colour": 1}'), "no such switch: colour"),
+        (Options(switches='{"poisonous": [1]}'), "a switch cannot be so"),
+        (Options(share_429=2.0), "shares must be between 0 and 1"),
+        (Options(poisonous=("",)), "needs an id"),
+    ],
+)
+def test_switches_that_cannot_be(options: Options, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        switches_of(options)
+
+
+def test_refuses_to_start(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        cases: list[tuple[list[object], int, str]] = [
+            (["--port", other.getsockname()[1]], 2, "in use"),
+            (["--port", 70_000], 2, "--port"),
+            (["--id-type", "colour"], 2, "known are user_id"),
+            (["--users", tmp_path / "none"], 3, "none"),
+            (["--write-ids", taken], 2, "is there already"),
+            (["--write-ids", tmp_path / "no" / "folder"], 5, "No such file"),
+        ]
+        for options, code, message in cases:
+            ran = bulkdel("sandbox", *options, env={})
+            assert (ran.code, ran.out) == (code, ""), ran
+            assert message in ran.err
+            assert "Traceback" not in ran.err
+
+
+def test_help_lists_the_commands_of_the_jobs() -> None:
+    told = bulkdel("--help").out
+    assert "Serve a look-alike of the GenAuth API" in told
+    assert "Show a whole run on a sandbox" in told
+    assert "--unknown-ids" in bulkdel("sandbox", "--help").out

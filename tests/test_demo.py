@@ -1,0 +1,120 @@
+"""`bulkdel demo` as a process: it ends well only because the counts agree, and says so when they do not."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.demo import DUPLICATE, POISONOUS, UNKNOWN, Unexpected, cast_of, compare, confirmed
+from jobs.sandbox import Pool, serve_in_thread
+from tests.harness import COUNTS, bulkdel, finish, start
+
+
+def test_the_whole_story(tmp_path: Path) -> None:
+    """A small one, as fast as it may go and still be interrupted."""
+    ran = bulkdel("demo", "--dir", tmp_path / "new", "--users", 1_000, "--rate", 40, env={"BULKDEL_CONCURRENCY": "0"})
+    assert ran.code == 0, ran.out + ran.err
+    assert ran.out.rstrip().endswith("The counts agree exactly: every row of the export is accounted for.")
+    assert re.findall(r"^\[exit code (\d+)\]$", ran.out, re.MULTILINE) == ["0", "130", "0", "1", "1"]
+    assert [line.split()[1:3] for line in ran.out.splitlines() if line.startswith("$ bulkdel")] == [
+        ["bulkdel", "plan"],
+        ["bulkdel", "run"],
+        ["bulkdel", "status"],
+        ["bulkdel", "run"],
+        ["bulkdel", "run"],
+    ]
+    summary: dict[str, Any] = json.loads(next(line for line in ran.out.splitlines() if line.startswith("{")))
+    assert summary["resumed"]
+    assert summary["refused"] == POISONOUS
+    assert summary["duplicate"] == DUPLICATE
+    assert summary["deleted"] + summary["absent"] == 1_000 - POISONOUS + UNKNOWN
+    assert summary["rows"] == sum(summary[name] for name in COUNTS) == 1_000 + UNKNOWN + DUPLICATE
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {"users.jsonl", "users.jsonl.checkpoint.jsonl"}
+
+
+def test_a_difference_is_told(tmp_path: Path) -> None:
+    """One deletion more in the sandbox than in the summary, and one refusal that the log does not name."""
+    rows = [f"{n:024x}" for n in range(10)]
+    log = tmp_path / "log"
+    assert bulkdel("run", "delete-users", _export(tmp_path, rows), "--sandbox", "--checkpoint", log).code == 0
+    with serve_in_thread(Pool.from_ids(rows)) as sandbox:
+        for ordinal in range(9):
+            sandbox.pool.delete(ordinal)
+        right = {**dict.fromkeys(COUNTS, 0), "deleted": 9, "refused": 1, "rows": 10}
+        lines, agree = compare(right, rows, sandbox, log)
+        assert not agree
+        assert [line.split()[-1] for line in lines if "differs" in line] == ["differs"]
+        lines, agree = compare({**right, "deleted": 8, "absent": 1}, rows, sandbox, log)
+        assert not agree
+        assert sum("differs" in line for line in lines) == 3
+
+
+def test_ids_in_doubt_that_never_existed_count_as_deleted(tmp_path: Path) -> None:
+    rows = [f"{n:024x}" for n in range(10)]
+    log = tmp_path / "log"
+    assert bulkdel("run", "delete-users", _export(tmp_path, rows), "--sandbox", "--checkpoint", log).code == 0
+    with serve_in_thread(Pool.from_ids(rows[:8])) as sandbox:
+        for ordinal in range(8):
+            sandbox.pool.delete(ordinal)
+        summary = {**dict.fromkeys(COUNTS, 0), "deleted": 9, "absent": 1, "rows": 10}
+        lines, agree = compare(summary, rows, sandbox, log, doubtful=[3, 9])
+        assert agree, lines
+        assert "8 + 1" in "\n".join(lines)
+        assert not compare(summary, rows, sandbox, log)[1]
+
+
+def _export(folder: Path, rows: list[str]) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(f'"{id_}"\n' for id_ in rows))
+    return path
+
+
+def test_the_cast() -> None:
+    cast = cast_of(1_000, random.Random(1))
+    assert len(set(cast.users)) == 1_000
+    assert len(cast.rows) - len(set(cast.rows)) == DUPLICATE
+    assert len(set(cast.rows) - set(cast.users)) == UNKNOWN
+    assert len(set(cast.poisonous) & set(cast.users)) == POISONOUS
+
+
+def test_takes_the_confirmed_command_from_the_plan() -> None:
+    assert confirmed("  job  x\nrun it:\n  bulkdel run j 'a b' --confirm 1\n") == ["run", "j", "a b", "--confirm", "1"]
+    with pytest.raises(Unexpected):
+        confirmed("There is nothing to delete.\n")
+
+
+def test_too_fast_to_be_interrupted_is_no_success(tmp_path: Path) -> None:
+    """Nothing is claimed that was not shown."""
+    ran = bulkdel("demo", "--dir", tmp_path, "--users", 1_000, "--rate", 10_000)
+    if ran.code:  # on a slow machine even this is interrupted in time
+        assert ran.code == 1
+        assert "before it was interrupted" in ran.err or "expected exit code 130" in ran.err
+
+
+def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    ran = bulkdel("demo", "--dir", tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert "is not empty" in ran.err
+    ran = bulkdel("demo", "--dir", tmp_path / "mine")
+    assert (ran.code, ran.out) == (2, "")
+    assert bulkdel("demo", "--users", 10).code == 2
+
+
+def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
+    process = start("demo", "--dir", tmp_path, "--rate", 5, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "users.jsonl.checkpoint.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    ran = finish(process)
+    assert ran.code == 130
+    assert f"What it wrote is in {tmp_path}" in ran.out

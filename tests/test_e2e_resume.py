@@ -1,0 +1,316 @@
+"""Stopped at any moment and continued: killed, interrupted, limited, twice at once, with something changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, user_ids, write_objects
+
+IDS = user_ids(100_000)
+CONCURRENCY = 16
+CHUNK = 50
+DELETIONS = frozenset({"/api/v3/delete-users-batch"})
+
+
+def wait_until_deleted(it: Case, count: int, timeout_s: float = 30) -> None:
+    """Wait for the server's count."""
+    until = time.monotonic() + timeout_s
+    while it.served.pool.deleted < count:
+        assert time.monotonic() < until, it.served.pool.deleted
+        time.sleep(0.001)
+
+
+def sent_again(it: Case, ids: list[str]) -> int:
+    """How many ids the server has been sent more than once, counting each repetition."""
+    return sum((times - 1) * count for times, count in it.served.ledger.sent_times().items() if times > 1)
+
+
+def test_killed_twenty_times(tmp_path: Path) -> None:
+    """SIGKILL at 20 random moments of one run: no id lost, none sent again beyond the chunks in flight."""
+    rng = random.Random(os.environ.get("BULKDEL_SEED", "20"))
+    with case(tmp_path, IDS, latency_s=0.01) as it:
+        for killed in range(20):
+            process = it.start()
+            wait_until_deleted(it, it.served.pool.deleted + 1)
+            time.sleep(rng.random() * 0.06)
+            before = sent_again(it, IDS)
+            ran = kill(process)
+            assert ran.code == -signal.SIGKILL, (killed, ran.err)
+            assert sent_again(it, IDS) - before <= CONCURRENCY * CHUNK
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(IDS)}
+        assert ran.summary["resumed"]
+        assert it.served.pool.deleted == len(IDS)
+        assert sent_again(it, IDS) <= 20 * CONCURRENCY * CHUNK
+        again = it.run()
+    assert again.code == 0
+    assert again.summary == ran.summary, "a complete run started again repeats its summary"
+
+
+@pytest.mark.parametrize("policy", ["accept", "refuse"])
+def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
+    """Ids that were gone at the kill, unseen, are `deleted`, whatever the API says about unknown ids."""
+    with case(tmp_path, IDS[:2_000], unknown_ids=policy, latency_after_s=30.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        kill(process)
+        assert it.served.pool.deleted == CONCURRENCY * CHUNK
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 2_000}
+        assert sent_again(it, IDS[:2_000]) == 0, "in doubt and found gone: not sent again"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
+    """Requests on the wire finish, nothing new leaves, the summary says how to go on; the same command does."""
+    with case(tmp_path, IDS[:20_000], latency_s=0.1) as it:
+        process = it.start()
+        wait_until_deleted(it, 1_000)
+        process.send_signal(signum)
+        ran = finish(process)
+        assert ran.code == 128 + signum, ran.err
+        assert ran.summary["status"] == "interrupted"
+        assert ran.summary["deleted"] == it.served.pool.deleted
+        assert ran.summary["remaining"] == 20_000 - it.served.pool.deleted
+        assert "To go on:\n  bulkdel run delete-users" in ran.err
+        status = bulkdel("status", it.log, "--json")
+        assert status.summary["in_doubt"] == 0
+        it.served.switches = it.served.switches.changed({"latency_s": 0.0})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert sent_again(it, IDS) == 0
+
+
+def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    """As safe as a SIGKILL, and within a second."""
+    with case(tmp_path, IDS[:20_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        ran = finish(process)
+        assert time.monotonic() - began < 1
+        assert ran.code == 130
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 20_000}
+
+
+def test_drain_ends_in_time(tmp_path: Path) -> None:
+    """--drain-s bounds the waiting; what has no answer by then is in doubt, and found out by the next run."""
+    with case(tmp_path, IDS[:2_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
+        process = it.start("--drain-s", "0.5")
+        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        ran = finish(process)
+        assert time.monotonic() - began < 5
+        assert ran.code == 143
+        assert ran.counts() == {"remaining": 2_000}
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == CONCURRENCY * CHUNK
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        ran = it.run()
+        assert ran.counts() == {"deleted": 2_000}
+        assert sent_again(it, IDS) == 0
+
+
+def test_interrupted_while_paused(tmp_path: Path) -> None:
+    """Every wait wakes up: a 429 pause of ten minutes ends with the signal, and its chunks are released."""
+    with case(
+        tmp_path, IDS[:2_000], share_429=1.0, retry_after="seconds", retry_after_s=600, fault_paths=DELETIONS
+    ) as it:
+        process = it.start()
+        until = time.monotonic() + 20
+        while it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        ran = finish(process)
+        assert time.monotonic() - began < 5
+        assert ran.code == 130
+        assert ran.summary["throttled"] >= 1
+        status = bulkdel("status", it.log, "--json").summary
+        assert status["in_doubt"] == 0
+        assert status["remaining"] == 2_000
+
+
+def test_limit_then_all(tmp_path: Path) -> None:
+    """--limit settles exactly so many; going on without it is confirmed again."""
+    with case(tmp_path, IDS[:1_000]) as it:
+        ran = it.run("--limit", 120)
+        assert ran.code == 0, ran.err
+        assert ran.summary["status"] == "incomplete"
+        assert it.served.pool.deleted == 120
+        assert ran.counts() == {"deleted": 120, "remaining": 880}
+        unconfirmed = [arg for arg in it.args if arg not in {"--confirm", it.ids, "--pool", POOL}]
+        ran = bulkdel(*unconfirmed)
+        assert ran.code == 2
+        assert f"--confirm 1000 --pool {POOL}" in ran.err
+        assert it.served.pool.deleted == 120
+        assert it.run().counts() == {"deleted": 1_000}
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    """The second one exits 3 and names the first one's pid."""
+    with case(tmp_path, IDS[:5_000], latency_s=0.5) as it:
+        process = it.start()
+        wait_until_deleted(it, 50)
+        second = it.run()
+        assert second.code == 3
+        assert str(process.pid) in second.err
+        status = bulkdel("status", it.log, "--json")
+        assert status.summary["status"] == "running"
+        assert status.summary["pid"] == process.pid
+        assert finish(process).code == 0
+        assert it.served.pool.deleted == 5_000
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--id-type", "username"], "id_type"),
+        (["--trim"], "trim"),
+        (["--on-invalid", "skip"], "on_invalid"),
+        (["--id-pattern", "[0-9a-f]{24}"], "id_pattern"),
+    ],
+)
+def test_another_option_is_refused(change: list[str], named: str, tmp_path: Path) -> None:
+    """What the header pins must be the same: exit 3, and nothing is sent."""
+    with case(tmp_path, IDS[:200]) as it:
+        assert it.run("--limit", 50).code == 0
+        before = it.served.ledger.requests
+        ran = it.run(*change)
+        assert ran.code == 3, ran.err
+        assert named in ran.err
+        assert it.served.ledger.requests == before
+
+
+def test_another_export_is_refused(tmp_path: Path) -> None:
+    """One id changed between two runs: exit 3, nothing sent."""
+    with case(tmp_path, IDS[:200]) as it:
+        assert it.run("--limit", 50).code == 0
+        before = it.served.ledger.requests
+        write_objects(it.export, [*IDS[:199], IDS[300]])
+        ran = it.run()
+        assert ran.code == 3
+        assert "sha256" in ran.err
+        assert it.served.ledger.requests == before
+
+
+def test_another_pool_is_refused(tmp_path: Path) -> None:
+    """The key signs in to another pool than the checkpoint's: exit 3, nothing deleted."""
+    with case(tmp_path, IDS[:200]) as it:
+        assert it.run("--limit", 50).code == 0
+        it.served.switches = it.served.switches.changed({"pool_id": "f" * 24})
+        ran = it.run()
+        assert ran.code == 3, ran.err
+        assert POOL in ran.err
+        assert "f" * 24 in ran.err
+        assert it.served.pool.deleted == 50
+
+
+def test_chunks_rate_and_concurrency_may_change(tmp_path: Path) -> None:
+    """Positions, not chunk numbers: a resume may cut differently."""
+    with case(tmp_path, IDS[:3_000]) as it:
+        assert it.run("--limit", 777, "--chunk-size", 7).code == 0
+        assert it.run("--limit", 1_000, "--chunk-size", 13, "--concurrency", 3).code == 0
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert it.served.pool.deleted == 3_000
+        assert sent_again(it, IDS) == 0
+
+
+def test_torn_tail_is_cut_and_kept(tmp_path: Path) -> None:
+    """A crash tore the last line: it is saved beside the log, and the run goes on."""
+    with case(tmp_path, IDS[:3_000], latency_s=0.02) as it:
+        process = it.start()
+        wait_until_deleted(it, 1_000)
+        kill(process)
+        whole = it.log.read_bytes()
+        it.log.write_bytes(whole[: -len(whole.splitlines()[-1]) // 2])
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert "torn" in ran.err
+        assert ran.counts() == {"deleted": 3_000}
+        assert it.served.pool.deleted == 3_000
+        assert list(tmp_path.glob("*.torn*"))
+
+
+def test_corruption_is_refused(tmp_path: Path) -> None:
+    """A flipped byte before the last line: exit 3, says where, nothing sent."""
+    with case(tmp_path, IDS[:3_000]) as it:
+        assert it.run("--limit", 1_000).code == 0
+        before = it.served.ledger.requests
+        data = bytearray(it.log.read_bytes())
+        data[len(data) // 2] ^= 1
+        it.log.write_bytes(data)
+        ran = it.run()
+        assert ran.code == 3
+        assert "line" in ran.err
+        assert it.served.ledger.requests == before
+
+
+def test_export_changed_under_the_run(tmp_path: Path) -> None:
+    """A block that changes before it is parsed halts the run; nothing of it is sent."""
+    with case(tmp_path, IDS, latency_s=0.01) as it:
+        process = it.start()
+        wait_until_deleted(it, 1_000)
+        victim = user_ids(1, seed=77)[0]
+        with it.export.open("r+b") as file:
+            file.seek(-len(victim) - 3, os.SEEK_END)
+            file.write(victim.encode())
+        ran = finish(process)
+        assert ran.code == 4, ran.err
+        assert "changed" in ran.err
+        assert ran.summary["status"] == "halted"
+        assert it.served.ledger.sent(victim) == 0
+        assert ran.summary["deleted"] == it.served.pool.deleted < len(IDS)
+
+
+def test_log_says_who_and_how(tmp_path: Path) -> None:
+    """Header and sessions: everything design.md lists, and neither key nor secret nor any id."""
+    with case(tmp_path, IDS[:300]) as it:
+        assert it.run().code == 0
+        found = entries(it.log)
+        text = it.log.read_text()
+    header, session = found[0], found[1]
+    assert header["type"] == "header"
+    assert {"job", "host", "pool", "id_type", "source", "sha256", "bytes"} == header["pinned"].keys()
+    assert header["counts"] == {"rows": 300, "ids": 300, "excluded": 0, "duplicate": 0, "invalid": 0}
+    assert header["sample"] == {"asked": 200, "found": 200}
+    assert header["confirmed"] == {"ids": 300, "pool": POOL, "how": "options"}
+    assert session["event"] == "start"
+    assert session["pid"]
+    assert found[-1]["event"] == "stop"
+    assert it.log.stat().st_mode & 0o777 == 0o600
+    for secret in ("GENAUTH", "Bearer", *IDS[:300]):
+        assert secret not in text
+    assert json.dumps(session["options"]).count("null") > 3
+
+
+@pytest.mark.parametrize("policy", ["accept", "refuse"])
+def test_killed_at_the_very_end(policy: str, tmp_path: Path) -> None:
+    """The pool is empty when the run goes on, so no look-up can prove anything: still every id is accounted for."""
+    with case(tmp_path, IDS[:400], unknown_ids=policy, latency_after_s=30.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until_deleted(it, 400)
+        kill(process)
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 400}
