@@ -349,7 +349,9 @@ def test_the_longest_entry_there_can_be_fits() -> None:
 # --- closing ----------------------------------------------------------------------------------------------------------
 
 
-def test_closing_writes_what_waits_even_after_the_loop_is_gone(path: Path, disk: Disk) -> None:
+def test_closing_writes_what_waits_even_after_the_loop_is_gone(
+    path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
@@ -364,6 +366,7 @@ def test_closing_writes_what_waits_even_after_the_loop_is_gone(path: Path, disk:
     assert checkpoint.progress.settled.ranges == ((0, 2),) == read_log(path).progress.settled.ranges
     checkpoint.close()
     asyncio.run(checkpoint.aclose())
+    assert caplog.records == []  # the thread had nobody to hand the commit back to, and says nothing
 
 
 def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:
@@ -379,6 +382,9 @@ def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: D
         assert all(future.done() for future in futures)
         with pytest.raises(RuntimeError, match="append after close"):
             checkpoint.append(deleted(2, 3))
+        await asyncio.sleep(0)  # the commit is handed back too late, and not counted again
+        assert checkpoint.failure is None
+        assert checkpoint.progress.counts["deleted"] == 2
 
     asyncio.run(main())
     assert read_log(path).progress.settled.ranges == ((0, 2),)

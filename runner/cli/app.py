@@ -33,6 +33,10 @@ could not be written; 129, 130, 143 interrupted, run again.
 """
 
 
+Export = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A path, or `-`."""
+
+
 def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
     """Build the commands. config: what the config file says; argv: the words typed, to be printed back."""
     app = App(
@@ -53,10 +57,12 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
     def request(job: str, export: str, settings: Settings | None) -> Any:
         from runner.preparing import Request  # noqa: PLC0415 - `--help` need not load the network stack
 
+        if export.startswith("-") and export != "-":
+            raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
         return Request(job, export, settings or Settings(), config, os.environ, argv)
 
     @app.command(config=settings_config)
-    def run(job: str, export: str, /, *, settings: Settings | None = None) -> int:
+    def run(job: str, export: Export, /, *, settings: Settings | None = None) -> int:
         """Delete every id of an export, or go on where an earlier run of the same command stopped.
 
         Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
@@ -74,7 +80,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         return running.run(request(job, export, settings))
 
     @app.command(config=settings_config)
-    def plan(job: str, export: str, /, *, settings: Settings | None = None) -> int:
+    def plan(job: str, export: Export, /, *, settings: Settings | None = None) -> int:
         """Read and check an export, say what `run` would do, and delete nothing. Works without credentials too.
 
         Parameters

@@ -62,7 +62,7 @@ class CsvRows:
         at = 0
         if not self._width:
             at = self._first_row(lines, line)
-        reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(lines[at:], delimiter=self._delimiter, strict=True)
         while at < len(lines):
             parsed = self._quick(reader)
             if parsed is not None:
@@ -122,7 +122,7 @@ class CsvRows:
     def _slow(self, lines: list[str], at: int, line: int) -> tuple[Parsed, int]:
         """Read a batch row by row from `lines[at]` on; return it and where the next one starts."""
         parsed = Parsed(Batch(self._position, []))
-        reader = csv.reader(islice(lines, at, None), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(lines[at:], delimiter=self._delimiter, strict=True)
         start = at
         for _ in range(ROWS_MAX):
             try:

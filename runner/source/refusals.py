@@ -31,6 +31,7 @@ def refusal(
 
 def bad_row(path: str, bad: BadRow) -> NotAcceptable:
     """Make the error for a row without a usable id."""
-    return refusal(
-        path, bad.reason, "Correct the row, or leave bad rows out with --on-invalid skip.", line=bad.line, text=bad.text
-    )
+    todo = "Correct the row, or leave bad rows out with --on-invalid skip."
+    if bad.reason.startswith("not a ") and "looks like" not in bad.reason:
+        todo += " Where ids have another shape (a private deployment), say which with --id-pattern."
+    return refusal(path, bad.reason, todo, line=bad.line, text=bad.text)
