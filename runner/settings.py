@@ -27,11 +27,11 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def seconds_of(text: str) -> float:
-    """Read a duration: `30`, `30s`, `15m`, `15min`, `2h`. Raises UsageError."""
+def seconds_of(text: str, option: str = "duration") -> float:
+    """Read a duration: `30`, `30s`, `15m`, `15min`, `2h`. Raises UsageError naming `option`."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"not a duration: {text!r}. Write 30, 30s, 15m or 2h")
+        raise UsageError(f"{option} {text!r}: not a duration. Write 30, 30s, 15m or 2h")
     return float(found[1]) * _UNITS_S[found[2]]
 
 
@@ -124,8 +124,8 @@ class Settings:
             ("--limit", self.limit, 1, 2**53),
             ("--timeout-s", self.timeout_s, 1, 3_600),
             ("--confirm", self.confirm, 0, 2**53),
-            ("--drain-s", seconds_of(self.drain_s), 0, 3_600),
-            ("--patience", seconds_of(self.patience), 1, 30 * 86_400),
+            ("--drain-s", seconds_of(self.drain_s, "--drain-s"), 0, 3_600),
+            ("--patience", seconds_of(self.patience, "--patience"), 1, 30 * 86_400),
         ]
         for option, value, low, high in bounds:
             if value is not None and not low <= value <= high:

@@ -51,7 +51,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
     )
     settings_config = [
         Env(ENV_PREFIX, command=False, show=False),
-        Dict(config.get("run", {}), source=_config_path(argv)),
+        Dict(config.get("run", {}), source=_config_path(argv), use_commands_as_keys=False),
     ]
 
     def request(job: str, export: str, settings: Settings | None) -> Any:

@@ -1,0 +1,285 @@
+"""The public Python call against the real sandbox: what it sends, what it returns, what it raises."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from jobs.genauth.client import (
+    DeleteUsersBatchResponse,
+    EffectUnknown,
+    GenAuthClient,
+    IsSuccess,
+    NoAnswer,
+    NotSent,
+)
+from jobs.sandbox import (
+    DELETE_PATH,
+    SANDBOX_KEY_ID,
+    SANDBOX_KEY_SECRET,
+    SANDBOX_POOL_ID,
+    TOKEN_PATH,
+    Pool,
+    Sandbox,
+    Switches,
+    serve,
+)
+from runner.errors import Halted, UsageError
+from tests.fakeclock import run_fake
+from tests.rawserver import DATA, RawServer, always, answer, tls_context
+
+Scene = Callable[[Sandbox, GenAuthClient, list[str]], Awaitable[None]]
+
+
+def client_for(url: str, secret: str = SANDBOX_KEY_SECRET, **options: Any) -> GenAuthClient:
+    return GenAuthClient(SANDBOX_KEY_ID, secret, url, **{"rate": 0, **options})
+
+
+def act(scene: Scene, switches: Switches | None = None, users: int = 60, **options: Any) -> None:
+    """Play a scene against a sandbox of its own."""
+
+    async def main() -> None:
+        async with serve(Pool.generated(users), switches) as sandbox, client_for(sandbox.url, **options) as client:
+            await scene(sandbox, client, list(sandbox.pool.user_ids()))
+
+    asyncio.run(main())
+
+
+def test_fifty_users_in_one_request() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        assert client.user_pool_id is None
+        answer = await client.delete_users_batch(ids[:50])
+        assert answer.ok
+        assert (answer.status_code, answer.api_code, answer.data) == (200, None, IsSuccess(success=True))
+        assert answer.message
+        assert client.user_pool_id == SANDBOX_POOL_ID
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 1}
+        assert list(sandbox.pool.user_ids()) == ids[50:]
+        assert (await client.delete_users_batch(tuple(ids[50:]))).ok
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 2}
+
+    act(scene)
+
+
+@pytest.mark.parametrize("brand", ["genauth", "authing", "Authing"])
+def test_both_brands_and_another_id_type(brand: str) -> None:
+    async def main() -> None:
+        pool = Pool.from_ids(["a@x.example", "b@x.example"], "email")
+        async with serve(pool) as sandbox, client_for(sandbox.url, brand=brand) as client:
+            assert (await client.delete_users_batch(["A@x.example"], user_id_type="email")).ok
+            assert sandbox.ledger.id_types == {"email": 1}
+            assert sandbox.pool.effects("a@x.example", "email") == 1
+            assert len(sandbox.pool) == 1
+
+    asyncio.run(main())
+
+
+def test_many_at_once_share_one_sign_in() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        answers = await asyncio.gather(*(client.delete_users_batch([id_]) for id_ in ids))
+        assert all(answer.ok for answer in answers)
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 60}
+        assert sandbox.ledger.sent_times() == {1: 60}
+
+    act(scene)
+
+
+@pytest.mark.parametrize(
+    ("user_ids", "user_id_type", "said"),
+    [
+        ([f"{i:024x}" for i in range(51)], "user_id", "1 to 50 ids, not 51"),
+        ([], "user_id", "1 to 50 ids, not 0"),
+        (["a", ""], "user_id", "non-empty string"),
+        (["a", 7], "user_id", "non-empty string"),
+        (["a", "b", "a"], "user_id", "same id twice"),
+        ("6229ffaxxxxxxxxcade3e3d9", "user_id", "list"),
+        (["a"], "userid", "no user id type 'userid'. Types: user_id, phone"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_anything_is_sent(user_ids: Any, user_id_type: str, said: str) -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, _: list[str]) -> None:
+        with pytest.raises(ValueError, match=said):
+            await client.delete_users_batch(user_ids, user_id_type)
+        assert sandbox.ledger.requests == 0
+
+    act(scene)
+
+
+def test_what_the_server_says_is_returned_whatever_it_says() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        answer = await client.delete_users_batch(ids[:3])
+        assert not answer.ok
+        assert (answer.status_code, answer.api_code, answer.data.success) == (409, 77, False)
+        assert answer.message
+        assert answer.request_id
+        answer = await client.delete_users_batch(["0" * 24])
+        assert (answer.status_code, answer.api_code, answer.ok) == (404, 2004, False)
+        sandbox.script("500", "http:502", "unsuccessful")
+        for status_code in (500, 502, 200):
+            answer = await client.delete_users_batch(ids[3:5])
+            assert (answer.status_code, answer.data.success, answer.ok) == (status_code, False, False)
+        assert sandbox.pool.deleted == 0
+        assert sandbox.ledger.by_path[DELETE_PATH] == 5
+
+    pool_ids = list(Pool.generated(60).user_ids())
+    act(scene, Switches(poisonous={pool_ids[0]: (409, 77)}, unknown_ids="refuse"))
+
+
+def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        faults = ("drop_after", "drop_before", "truncated_after", "malformed_after", "html", "http:302")
+        sandbox.script(*faults)
+        for index in range(len(faults)):
+            with pytest.raises(EffectUnknown, match="may or may not be deleted") as caught:
+                await client.delete_users_batch([ids[index]])
+            assert isinstance(caught.value, NoAnswer)
+            assert ids[index] not in str(caught.value)
+        assert [sandbox.ledger.effects(id_) for id_ in ids[:6]] == [1, 0, 1, 1, 0, 0]
+        assert sandbox.ledger.sent_times() == {1: 6}
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 6}
+        assert (await client.delete_users_batch(ids[6:8])).ok
+
+    act(scene)
+
+
+def test_a_failure_around_a_success_is_believed_in_neither() -> None:
+    token = answer(b'{"statusCode":200,"data":{"access_token":"e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}}')
+    success = answer(b'{"statusCode":200,"data":{"success":true}}', 502)
+
+    async def main() -> None:
+        async def script(peer: Any) -> None:
+            while True:
+                request = await peer.request()
+                await peer.send(token if request.target == TOKEN_PATH else success)
+
+        async with RawServer(script).running() as server, client_for(server.url) as client:
+            with pytest.raises(EffectUnknown, match="HTTP 502 around statusCode 200"):
+                await client.delete_users_batch(["a"])
+
+    asyncio.run(main())
+
+
+def test_no_connection_is_not_sent() -> None:
+    async def main() -> None:
+        async with serve(Pool.generated(1)) as sandbox:
+            url = sandbox.url
+            client = client_for(url)
+            await client.__aenter__()
+            assert (await client.delete_users_batch(["0" * 24])).ok
+        with pytest.raises(NotSent, match="nothing was sent"):
+            await client.delete_users_batch(["0" * 24])
+        await client.__aexit__(None, None, None)
+
+    asyncio.run(main())
+
+
+def test_429_is_an_answer_and_holds_the_next_call_back() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        sandbox.script("429")
+        answer = await client.delete_users_batch(ids[:1])
+        assert (answer.status_code, answer.ok) == (429, False)
+        began = time.monotonic()
+        assert (await client.delete_users_batch(ids[:1])).ok
+        assert 0.9 <= time.monotonic() - began < 3
+        assert sandbox.ledger.by_path[DELETE_PATH] == 2
+
+    act(scene, Switches(retry_after="seconds", retry_after_s=1))
+
+
+def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        assert (await client.delete_users_batch(ids[:1])).ok
+        sandbox.revoke_tokens()
+        answer = await client.delete_users_batch(ids[1:2])
+        assert (answer.status_code, answer.ok) == (401, False)
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 2}
+        assert (await client.delete_users_batch(ids[1:2])).ok
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 3}
+
+    act(scene)
+
+
+def test_401_twice_ends_it() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        for _ in range(2):
+            assert (await client.delete_users_batch(ids[:1])).status_code == 401
+        sandbox.switches = Switches()
+        with pytest.raises(Halted, match="401 twice"):
+            await client.delete_users_batch(ids[:1])
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 2}
+
+    act(scene, Switches(token_lifetime_s=0, token_announced_s=7200))
+
+
+def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None:
+    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+        with pytest.raises(Halted, match="sign-in refused") as caught:
+            await client.delete_users_batch(ids[:1])
+        assert "wrong-secret" not in str(caught.value)
+        assert sandbox.ledger.by_path == {TOKEN_PATH: 1}
+
+    act(scene, secret="wrong-secret")
+
+
+def test_the_rate_is_held() -> None:
+    async def main() -> None:
+        # A server is not needed to see the pace, only the clock: no loopback port answers here.
+        async with client_for("http://127.0.0.1:9", rate=10) as client:
+            throttle = client._throttle
+            began = asyncio.get_running_loop().time()
+            for _ in range(21):
+                await throttle.acquire()
+            assert 1.8 <= asyncio.get_running_loop().time() - began <= 2.2
+
+    run_fake(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": "http://api.example.com"}, "not https"),
+        ({"brand": "acme"}, "Brands: genauth, authing"),
+        ({"proxy": "socks5://x"}, "--proxy"),
+        ({"ca_file": DATA / "missing.crt"}, "missing.crt"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        GenAuthClient("k", "s", **{"host": "https://localhost", **options})
+
+
+def test_without_a_host_it_is_the_public_cloud_of_the_brand() -> None:
+    assert GenAuthClient("k", "s")._wire._host == "https://api.genauth.ai"
+    assert GenAuthClient("k", "s", brand="authing")._wire._host == "https://api.authing.cn"
+
+
+def test_a_private_deployment_with_its_own_authority() -> None:
+    async def main() -> None:
+        refusal = answer(b'{"statusCode":401,"message":"no"}')
+        async with RawServer(always(refusal), tls=tls_context()).running() as server:
+            async with client_for(server.url, ca_file=str(DATA / "localhost.crt")) as client:
+                with pytest.raises(Halted, match="sign-in refused"):
+                    await client.delete_users_batch(["a"])
+            assert [request.target for request in server.requests] == [TOKEN_PATH]
+
+    asyncio.run(main())
+
+
+def test_outside_of_its_context_it_does_nothing() -> None:
+    client = client_for("http://127.0.0.1:9")
+    assert isinstance(client, AbstractAsyncContextManager)
+    with pytest.raises(RuntimeError, match="not entered"):
+        asyncio.run(client.delete_users_batch(["a"]))
+
+
+def test_an_answer_is_frozen() -> None:
+    answer = DeleteUsersBatchResponse(200, "", None, None, IsSuccess(success=False))
+    assert not answer.ok
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        answer.status_code = 500  # type: ignore[misc]

@@ -1,0 +1,367 @@
+"""The command line: confirmation, credentials, settings, exit codes, streams that fail, files that fail."""
+
+from __future__ import annotations
+
+import os
+import pty
+import resource
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
+from tests.harness import COMMAND, KEYS, POOL, bulkdel, case, environment, finish, sandbox, user_ids, write_objects
+
+IDS = user_ids(2_000)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["--confirm", "2000"],
+        ["--pool", POOL],
+        ["--confirm", "1999", "--pool", POOL],
+        ["--confirm", "2000", "--pool", "x"],
+    ],
+    ids=["nothing", "no pool", "no count", "wrong count", "wrong pool"],
+)
+def test_unconfirmed(given: list[str], tmp_path: Path) -> None:
+    """Exit 2, nothing deleted, no checkpoint, and the exact command is shown; that command works."""
+    with case(tmp_path, IDS) as it:
+        ran = bulkdel("run", "delete-users", it.export, "--host", it.served.url, "--rate", 0, *given)
+        assert ran.code == 2, ran.err
+        assert it.served.pool.deleted == 0
+        assert not it.log.exists()
+        shown = ran.err.splitlines()[-1].split()
+        assert shown[0] == "bulkdel"
+        assert shown[-4:] == ["--confirm", "2000", "--pool", POOL]
+        assert bulkdel(*shown[1:]).code == 0
+        assert it.served.pool.deleted == 2_000
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"2000\n", 0), (b"2,000\n", 0), (b"yes\n", 2), (b"\n", 2), (b"\x04", 2)])
+def test_typed_on_a_terminal(typed: bytes, code: int, tmp_path: Path) -> None:
+    """Both are shown, and the number is typed; anything else declines."""
+    with case(tmp_path, IDS) as it:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*COMMAND, "run", "delete-users", str(it.export), "--host", it.served.url, "--rate", "0"],
+            env=environment(),
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        os.close(theirs)
+        os.write(ours, typed)
+        ran = finish(process)
+        os.close(ours)
+        assert ran.code == code, ran.err
+        assert POOL in ran.err
+        assert "Type the number of ids (2000)" in ran.err
+        assert it.served.pool.deleted == (2_000 if code == 0 else 0)
+        assert it.log.exists() == (code == 0)
+
+
+def test_plan_deletes_nothing(tmp_path: Path) -> None:
+    """With credentials it signs in and looks the sample up; without, it says so. Neither sends a deletion."""
+    with case(tmp_path, IDS) as it:
+        ran = bulkdel("plan", "delete-users", it.export, "--host", it.served.url)
+        assert ran.code == 0
+        assert POOL in ran.out
+        assert "200 of 200 looked up exist" in ran.out
+        assert it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0
+        before = it.served.ledger.requests
+        ran = bulkdel("plan", "delete-users", it.export, "--host", it.served.url, env={})
+        assert ran.code == 0
+        assert "not signed in" in ran.out
+        assert it.served.ledger.requests == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rate", "-1"],
+        ["--concurrency", "0"],
+        ["--chunk-size", "51"],
+        ["--chunk-size", "0"],
+        ["--limit", "0"],
+        ["--id-type", "nonsense"],
+        ["--id-pattern", "("],
+        ["--host", "http://api.example.com"],
+        ["--host", "https://user:secret@api.example.com"],
+        ["--patience", "soon"],
+        ["--config", "missing.toml"],
+        ["--no-such-option"],
+        ["--format", "xml"],
+        ["--proxy", "ftp://x"],
+        ["--ca-file", "missing.pem"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_settings(options: list[str], tmp_path: Path) -> None:
+    """Exit 2, the option named, nothing sent."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run(*options)
+        assert ran.code == 2, (ran.err, ran.out)
+        assert options[0] in ran.err
+        assert "Traceback" not in ran.err
+        assert "secret" not in ran.err
+        assert it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0
+
+
+def test_settings_in_layers(tmp_path: Path) -> None:
+    """Command line over environment over TOML."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    config = tmp_path / "c.toml"
+    config.write_text("[run]\nrate = 7\nchunk_size = 10\nconcurrency = 3\n")
+    env = {"BULKDEL_RATE": "8", "BULKDEL_CHUNK_SIZE": "20"}
+    ran = bulkdel("plan", "delete-users", export, "--config", config, "--rate", 9, env=env)
+    assert ran.code == 0, ran.err
+    assert "in 100 requests at 9 requests/s" in ran.out
+    ran = bulkdel("plan", "delete-users", export, "--config", config, env=env)
+    assert "in 100 requests at 8 requests/s" in ran.out
+    ran = bulkdel("plan", "delete-users", export, "--config", config, env={})
+    assert "in 200 requests at 7 requests/s" in ran.out
+    config.write_text("[run]\nrat = 7\n")
+    ran = bulkdel("plan", "delete-users", export, "--config", config, env={})
+    assert ran.code == 2, ran.out
+    assert "rat" in ran.err
+
+
+def test_credentials_file(tmp_path: Path) -> None:
+    """A 0600 file that the config names; one that others can read is refused, and never quoted."""
+    secret = tmp_path / "key"
+    secret.write_text(f"GENAUTH_ACCESS_KEY_ID={SANDBOX_KEY_ID}\nGENAUTH_ACCESS_KEY_SECRET={SANDBOX_KEY_SECRET}\n")
+    secret.chmod(0o644)
+    config = tmp_path / "c.toml"
+    config.write_text(f'[genauth]\ncredentials_file = "{secret}"\n')
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--config", config, env={})
+        assert ran.code == 2
+        assert "chmod 600" in ran.err
+        assert SANDBOX_KEY_SECRET not in ran.err
+        secret.chmod(0o600)
+        assert it.run("--config", config, env={}).code == 0
+        assert it.served.pool.deleted == 2_000
+
+
+def test_no_credentials(tmp_path: Path) -> None:
+    """Exit 2 and the names of the variables."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run(env={})
+        assert ran.code == 2
+        assert "GENAUTH_ACCESS_KEY_ID" in ran.err
+        assert it.served.ledger.requests == 0
+
+
+def test_wrong_key(tmp_path: Path) -> None:
+    """Sign-in refused: exit 4, and the secret is in no output."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run(env={**KEYS, "GENAUTH_ACCESS_KEY_SECRET": "not-the-secret-canary"})
+        assert ran.code == 4, ran.err
+        assert "sign-in refused" in ran.err
+        assert "canary" not in ran.err + ran.out
+        assert it.served.pool.deleted == 0
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """Exit 4 with the reason, within seconds, nothing left behind."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    ran = bulkdel(
+        *("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--confirm", len(IDS), "--pool", POOL)
+    )
+    assert ran.code == 4
+    assert "sign-in" in ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.jsonl"]
+
+
+def test_sandbox_needs_nothing(tmp_path: Path) -> None:
+    """--sandbox: no credentials, no confirmation, its own checkpoint; real credentials are not even looked at."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    ran = bulkdel(
+        "run", "delete-users", export, "--sandbox", "--rate", 0, "--json", env={"GENAUTH_ACCESS_KEY_ID": "half"}
+    )
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": 2_000}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.jsonl", "e.jsonl.sandbox.checkpoint.jsonl"]
+    assert '"host":"sandbox"' in (tmp_path / "e.jsonl.sandbox.checkpoint.jsonl").read_text()
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--limit", 1, "--checkpoint", tmp_path / "x")
+    assert ran.code == 0
+    again = bulkdel("run", "delete-users", export, "--host", "http://127.0.0.1:9", "--checkpoint", tmp_path / "x")
+    assert again.code == 3
+    assert "host" in again.err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("how", ["closed", "full"])
+@pytest.mark.parametrize("json", [True, False])
+def test_a_stream_that_fails(stream: str, how: str, json: bool, tmp_path: Path) -> None:
+    """Logging never breaks a run: everything is deleted, and the exit code is that of the run."""
+    with case(tmp_path, IDS) as it:
+        args = [str(arg) for arg in it.args if json or arg != "--json"]
+        fd = {"stdout": 1, "stderr": 2}[stream]
+        redirect = f"{fd}>&-" if how == "closed" else f"{fd}>/dev/full"
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirect}', "sh", *COMMAND, *args],
+            env=environment(),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert it.served.pool.deleted == 2_000
+
+
+def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    """A full stderr pipe holds up nothing: debug events by the hundred, and no reader."""
+    with case(tmp_path, user_ids(100_000)) as it:
+        process = it.start("--log-level", "debug")
+        until = time.monotonic() + 60
+        while it.served.pool.deleted < 100_000:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        ran = finish(process)
+        assert ran.code == 0
+
+
+def test_checkpoint_cannot_be_created(tmp_path: Path) -> None:
+    """A folder that is not there, one that is a file: nothing sent but reads."""
+    with case(tmp_path, IDS) as it:
+        for path in (tmp_path / "no" / "log", it.export / "log"):
+            ran = it.run("--checkpoint", path)
+            assert ran.code in {3, 5}, ran.err
+            assert str(path) in ran.err
+            assert it.served.pool.deleted == 0
+
+
+def test_checkpoint_is_somebody_elses_file(tmp_path: Path) -> None:
+    """A file that is no checkpoint is refused and left as it was."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("a letter\n")
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--checkpoint", mine)
+        assert ran.code == 3, ran.err
+        assert mine.read_text() == "a letter\n"
+        assert it.run("--checkpoint", it.export).code == 3
+        assert it.served.ledger.requests == 0
+
+
+def test_disk_full(tmp_path: Path) -> None:
+    """The log cannot grow (EFBIG): no further request, exit 5, and with room again the same command goes on."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    with case(tmp_path, user_ids(50_000)) as it:
+        ran = it.run("--concurrency", 4, preexec_fn=limit)
+        assert ran.code == 5, (ran.err, ran.out)
+        assert "could not be written" in ran.err or "cannot be written" in ran.err
+        assert str(it.log) in ran.err
+        known = ran.summary["deleted"]
+        assert known <= it.served.pool.deleted <= known + 3 * 4 * 50
+        sent = it.served.pool.deleted
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 50_000}
+        assert it.served.pool.deleted == 50_000 > sent
+
+
+def test_rate_bound_is_kept(tmp_path: Path) -> None:
+    """At --rate 150 the server sees at most 154 requests in any sliding second, the first one included."""
+    with case(tmp_path, user_ids(40_000), options=["--rate", 150]) as it:
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert it.served.ledger.busiest(1.0) <= 154
+
+
+def test_rate_bound_is_kept_with_retries(tmp_path: Path) -> None:
+    """Retries, look-ups and sign-ins draw on the same limiter."""
+    with case(
+        tmp_path,
+        user_ids(5_000),
+        options=["--rate", 100],
+        share_500=0.2,
+        share_429=0.02,
+        retry_after="seconds",
+        retry_after_s=1,
+    ) as it:
+        ran = it.run()
+        assert ran.code in {0, 4}, ran.err
+        assert it.served.ledger.busiest(1.0) <= 100 + 1 + 2
+
+
+def test_progress_lines(tmp_path: Path) -> None:
+    """Elsewhere than on a terminal: JSON lines on stderr; debug: one event a chunk; no id, no token, no secret."""
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--log-level", "debug")
+        events = [line for line in ran.err.splitlines() if line.startswith("{")]
+        assert sum('"event": "chunk.settled"' in line for line in events) == 40
+        assert any('"event": "progress"' in line for line in events)
+        for word in (*IDS[10:], SANDBOX_KEY_SECRET, "Bearer"):
+            assert not any(word in line for line in events)
+
+
+def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
+    """Rate, counts and time left; and the summary on stdout."""
+    with case(tmp_path, user_ids(10_000), options=["--rate", 60]) as it:
+        ours, theirs = pty.openpty()
+        seen: list[bytes] = []
+
+        def read() -> None:
+            try:
+                while data := os.read(ours, 65536):
+                    seen.append(data)
+            except OSError:  # the other end is closed
+                pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        process = it.start(stderr=theirs)
+        os.close(theirs)
+        out, _ = process.communicate(timeout=60)
+        reader.join(10)
+        os.close(ours)
+        assert process.returncode == 0
+        text = b"".join(seen).decode()
+        assert "ids/s" in text
+        assert "left" in text
+        assert '"deleted":10000' in out.decode()
+
+
+def test_version_help_jobs() -> None:
+    """What a stranger types first."""
+    assert bulkdel("--version").out.startswith("bulkdel ")
+    for command in ("run", "plan", "status", "jobs", "sandbox", "demo"):
+        ran = bulkdel(command, "--help")
+        assert ran.code == 0, ran.err
+        assert command in ran.out
+        assert command in bulkdel("--help").out
+    ran = bulkdel("jobs")
+    assert "delete-users" in ran.out
+    assert "external_id" in ran.out
+
+
+def test_status_of_nothing(tmp_path: Path) -> None:
+    """Exit 3, and no traceback."""
+    ran = bulkdel("status", tmp_path / "missing")
+    assert ran.code == 3
+    assert "missing" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_two_pools_one_export(tmp_path: Path) -> None:
+    """The sandbox's own count per id type: nothing but what the export names is touched."""
+    others = user_ids(500, seed=9)
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    with sandbox([*IDS, *others]) as served:
+        ran = bulkdel(
+            *("run", "delete-users", export, "--host", served.url, "--rate", 0, "--confirm", len(IDS), "--pool", POOL)
+        )
+        assert ran.code == 0, ran.err
+        assert all(served.ledger.effects(id_) == 0 for id_ in others)
+        assert len(served.pool) == 500

@@ -1,0 +1,218 @@
+"""One pass over the export as work: nothing twice, nothing lost, what is in doubt never beside what is fresh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import runner.core.feed as feed_module
+from runner.core.entries import Entry, Header, Intent, Outcome, Released, Skipped
+from runner.core.feed import Work, work_of
+from runner.core.outcomes import SKIPS
+from runner.core.progress import Progress
+from runner.core.ranges import positions_in, ranges_of
+from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.window import DuplicateWindow
+
+BAD = BadRow(1, "?", "not an id")
+
+
+def progress_of(rows: int, *entries: Entry) -> Progress:
+    counts: dict[str, int] = {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}
+    progress = Progress(Header("t", "r", at(0), {}, "x", (), counts, None, {}))
+    for entry in entries:
+        progress.apply(entry)
+    return progress
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02}.000Z"
+
+
+def batches_of(rows: Sequence[str | BadRow], size: int) -> list[Batch]:
+    return [Batch(start, list(rows[start : start + size])) for start in range(0, len(rows), size)]
+
+
+def ids(count: int) -> list[str | BadRow]:
+    return [f"u{i}" for i in range(count)]
+
+
+def shape(work: Iterable[Work | Skipped]) -> list[tuple[str | None, list[int]]]:
+    """(in doubt since, positions) of each chunk; (reason, positions) of what is skipped."""
+    return [
+        (item.reason, [*positions_in(item.ranges)])
+        if isinstance(item, Skipped)
+        else (item.in_doubt_since, [record.position for record in item.chunk.records])
+        for item in work
+    ]
+
+
+def deleted(*ranges: tuple[int, int]) -> Outcome:
+    return Outcome(at(0), 1, "deleted", ranges)
+
+
+def test_fresh_ids_in_chunks() -> None:
+    work = work_of(batches_of(ids(7), 4), Sieve(), progress_of(7), 3)
+    assert shape(work) == [(None, [0, 1, 2]), (None, [3, 4, 5]), (None, [6])]
+
+
+def test_settled_is_passed_over() -> None:
+    progress = progress_of(8, deleted((0, 3), (5, 6)))
+    assert shape(work_of(batches_of(ids(8), 3), Sieve(), progress, 2)) == [(None, [3, 4]), (None, [6, 7])]
+
+
+def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
+    progress = progress_of(9, Intent(at(1), ((1, 3),)), Intent(at(2), ((3, 4), (7, 8))))
+    assert shape(work_of(batches_of(ids(9), 9), Sieve(), progress, 3)) == [
+        (at(1), [1, 2]),
+        (None, [0, 4, 5]),
+        (at(2), [3, 7]),
+        (None, [6, 8]),
+    ]
+
+
+def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
+    progress = progress_of(6, Intent(at(1), ((0, 5),)))
+    assert shape(work_of(batches_of(ids(6), 6), Sieve(), progress, 2)) == [
+        (at(1), [0, 1]),
+        (at(1), [2, 3]),
+        (at(1), [4]),
+        (None, [5]),
+    ]
+
+
+def test_what_was_released_is_fresh_again() -> None:
+    progress = progress_of(4, Intent(at(1), ((0, 4),)), Released(((1, 3),)))
+    work = shape(work_of(batches_of(ids(4), 2), Sieve(), progress, 9))
+    assert sorted(work, key=str) == sorted([(at(1), [0, 3]), (None, [1, 2])], key=str)
+
+
+def test_skipped_rows_are_told_once() -> None:
+    rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
+    fresh = progress_of(7)
+    assert shape(work_of(batches_of(rows, 4), Sieve(protected=frozenset("p")), fresh, 9)) == [
+        ("duplicate", [2]),
+        ("invalid", [1]),
+        ("excluded", [4]),
+        ("invalid", [5]),
+        (None, [0, 3, 6]),
+    ]
+    later = progress_of(7, Skipped("invalid", ((1, 2),)), Skipped("duplicate", ((2, 3),)))
+    assert shape(work_of(batches_of(rows, 4), Sieve(protected=frozenset("p")), later, 9)) == [
+        ("excluded", [4]),
+        ("invalid", [5]),
+        (None, [0, 3, 6]),
+    ]
+    done = progress_of(7, deleted((0, 1), (3, 4), (6, 7)), Skipped("invalid", ((1, 3), (4, 6))))
+    assert shape(work_of(batches_of(rows, 4), Sieve(), done, 9)) == []
+
+
+def test_a_settled_first_occurrence_still_makes_the_second_a_duplicate() -> None:
+    rows: list[str | BadRow] = ["a", "b", "a"]
+    assert shape(work_of(batches_of(rows, 2), Sieve(), progress_of(3, deleted((0, 2))), 9)) == [("duplicate", [2])]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(0, []), (1, [1]), (3, [1, 2, 3]), (4, [1, 2, 3, 5]), (99, [1, 2, 3, 5])]
+)
+def test_limit_counts_what_is_handed_out_in_doubt_or_not(limit: int, expected: list[int]) -> None:
+    progress = progress_of(6, deleted((0, 1), (4, 5)), Intent(at(1), ((2, 3),)))
+    work = shape(work_of(batches_of(ids(6), 2), Sieve(), progress, 2, limit))
+    assert sorted(position for _, positions in work for position in positions) == expected
+
+
+def test_progress_is_looked_at_once() -> None:
+    progress = progress_of(4, deleted((0, 1)))
+    work = work_of(batches_of(ids(4), 4), Sieve(), progress, 1)
+    assert shape([next(work)]) == [(None, [1])]
+    progress.apply(deleted((2, 3)))
+    progress.apply(Intent(at(9), ((3, 4),)))
+    assert shape(work) == [(None, [2]), (None, [3])]
+
+
+# ── any log, any cut ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+Rows = Sequence[str]
+"""What each row is, a letter: s settled, f fresh, d or e in doubt by two intents, i invalid, u duplicate, x excluded,
+I invalid and told already."""
+
+
+def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> None:
+    rows: list[str | BadRow] = []
+    for i, kind in enumerate(kinds):
+        rows.append(BAD if kind in "iI" else "dup" if kind == "u" else f"p{i}" if kind == "x" else f"u{i}")
+    rows = ["dup", *rows]  # row 0 is what the others repeat
+    kinds = ["s", *kinds]
+
+    def positions(letters: str) -> list[int]:
+        return [i for i, kind in enumerate(kinds) if kind in letters]
+
+    entries: list[Entry] = [deleted(*ranges_of(positions("s")))]
+    entries += [Skipped("invalid", ranges_of(positions("I")))]
+    entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
+    progress = progress_of(len(rows), *entries)
+    sieve = Sieve(window=DuplicateWindow(1000), protected=frozenset(f"p{i}" for i in range(len(rows))))
+    items = list(work_of(batches_of(rows, batch_size), sieve, progress, chunk_size, limit))
+    given_out = [(item, record) for item in items if isinstance(item, Work) for record in item.chunk.records]
+    told = Counter(record.position for _, record in given_out)
+    assert all(count == 1 for count in told.values()), "nothing is handed out twice"
+    due = positions("fde")
+    assert sorted(told) == due[: len(due) if limit is None else limit], (
+        "nothing due is left out, and nothing else given"
+    )
+    assert all(rows[record.position] == record.id for _, record in given_out)
+    for item, record in given_out:
+        expected = {"f": None, "d": at(1), "e": at(2)}[kinds[record.position]]
+        assert item.in_doubt_since == expected, "in doubt and fresh never share a chunk, nor do two intents"
+    for work in items:
+        if isinstance(work, Work):
+            assert 1 <= len(work.chunk) <= chunk_size
+            assert [*work.chunk.records] == sorted(work.chunk.records)
+    skips = Counter(
+        (item.reason, position) for item in items if isinstance(item, Skipped) for position in positions_in(item.ranges)
+    )
+    wanted = {("invalid", i) for i in positions("i")} | {("duplicate", i) for i in positions("u")}
+    wanted |= {("excluded", i) for i in positions("x")}
+    assert set(skips) == wanted if limit is None else set(skips) <= wanted
+    assert all(count == 1 for count in skips.values())
+
+
+@given(
+    st.lists(st.sampled_from("sfdeiuxI"), max_size=60),
+    st.integers(1, 20),
+    st.integers(1, 10),
+    st.none() | st.integers(0, 30),
+)
+@settings(deadline=None)
+@example(list("fdfedfe"), 3, 2, None)
+def test_whatever_the_log_says(kinds: list[str], batch_size: int, chunk_size: int, limit: int | None) -> None:
+    check(kinds, batch_size, chunk_size, limit)
+
+
+class _NoDoubts:
+    """Forgets what was in doubt."""
+
+    def __init__(self, progress: Progress) -> None:
+        pass
+
+    def since(self, position: int) -> str | None:
+        return None
+
+
+class _OneDoubt(_NoDoubts):
+    """Takes everything for in doubt since one moment."""
+
+    def since(self, position: int) -> str | None:
+        return at(1)
+
+
+@pytest.mark.parametrize("broken", [_NoDoubts, _OneDoubt])
+def test_the_check_fails_where_doubt_and_fresh_are_mixed(broken: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(list("fdfedfe"), 3, 2, None)
+    monkeypatch.setattr(feed_module, "_Doubts", broken)
+    with pytest.raises(AssertionError, match="never share a chunk"):
+        check(list("fdfedfe"), 3, 2, None)

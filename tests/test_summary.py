@@ -1,0 +1,131 @@
+"""What a run says at its end: every combination of what can be true then, and the one exit code that follows."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.core.entries import Header, Outcome, Skipped
+from runner.core.outcomes import COUNTED, KINDS, SKIPS
+from runner.core.progress import Progress
+from runner.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
+
+AT = "2026-01-01T00:00:00.000Z"
+
+KEYS = (
+    *("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining"),
+    *("rows", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256", "status"),
+)
+"""As design.md lists them."""
+
+
+def progress_of(remaining: int = 0, **counts: int) -> Progress:
+    """A log whose rows ended as `counts` says."""
+    rows = remaining + sum(counts.values())
+    header = Header("t", "r", AT, {}, "x", (), {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}, None, {})
+    progress = Progress(header)
+    at = 0
+    for name, count in counts.items():
+        if count:
+            ranges = ((at, at + count),)
+            at += count
+            kind = next((kind for kind in KINDS if kind == name), None)
+            skip = next((skip for skip in SKIPS if skip == name), None)
+            if kind:
+                progress.apply(Outcome(AT, 1, kind, ranges))
+            elif skip:
+                progress.apply(Skipped(skip, ranges))
+    return progress
+
+
+def expected_code(
+    *, remaining: bool, refused: bool, file_failed: bool, signal: int | None, halted: bool, limit: bool
+) -> int:
+    """The sentence of the design, word by word: 5 before a signal before 4 before 1."""
+    if file_failed:
+        return 5
+    if signal is not None and remaining:
+        return 128 + signal
+    if halted or (remaining and not limit):
+        return 4
+    return 1 if refused and not remaining else 0
+
+
+@pytest.mark.parametrize("file_failed", [False, True])
+@pytest.mark.parametrize("signal", [None, 1, 2, 15])
+def test_every_combination(file_failed: bool, signal: int | None) -> None:
+    for remaining, refused, unknown, halted, limit in product((0, 3), (0, 1), (0, 1), (False, True), (False, True)):
+        progress = progress_of(remaining, deleted=5, refused=refused, unknown=unknown)
+        ending = Ending("why", signal, file_failed, halted, limit)
+        expected = expected_code(
+            remaining=bool(remaining),
+            refused=bool(refused or unknown),
+            file_failed=file_failed,
+            signal=signal,
+            halted=halted,
+            limit=limit,
+        )
+        assert exit_code(progress, ending) == expected, ending
+
+
+@pytest.mark.parametrize(
+    ("code", "remaining", "counts", "ending"),
+    [
+        (0, 0, {"deleted": 4}, Ending()),
+        (0, 0, {"deleted": 1, "absent": 1, "excluded": 1, "duplicate": 1, "invalid": 1}, Ending()),
+        (0, 0, {}, Ending()),
+        (0, 9, {"deleted": 1}, Ending(limit_reached=True)),
+        (0, 9, {"deleted": 1, "refused": 1}, Ending(limit_reached=True)),
+        (1, 0, {"deleted": 1, "refused": 1}, Ending()),
+        (1, 0, {"unknown": 1}, Ending()),
+        (1, 0, {"refused": 1}, Ending(signal=2)),  # the signal came when everything was done
+        (4, 1, {"deleted": 1}, Ending()),
+        (4, 1, {"refused": 1}, Ending(halted=True)),
+        (4, 1, {}, Ending(halted=True, limit_reached=True)),
+        (130, 1, {}, Ending(signal=2)),
+        (143, 1, {"refused": 1}, Ending(signal=15, halted=True)),
+        (129, 1, {}, Ending(signal=1, limit_reached=True)),
+        (5, 1, {}, Ending(signal=2, file_failed=True, halted=True)),
+        (5, 0, {"refused": 1}, Ending(file_failed=True)),
+    ],
+)
+def test_by_hand(code: int, remaining: int, counts: dict[str, int], ending: Ending) -> None:
+    assert exit_code(progress_of(remaining, **counts), ending) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "remaining", "ending"),
+    [
+        ("complete", 0, Ending()),
+        ("complete", 0, Ending(signal=2, halted=True, file_failed=True)),
+        ("interrupted", 1, Ending(signal=2)),
+        ("interrupted", 1, Ending(signal=2, halted=True, file_failed=True)),
+        ("halted", 1, Ending(halted=True)),
+        ("halted", 1, Ending(file_failed=True)),
+        ("incomplete", 1, Ending()),
+        ("incomplete", 1, Ending(limit_reached=True)),
+    ],
+)
+def test_status(status: Status, remaining: int, ending: Ending) -> None:
+    assert status_of(progress_of(remaining, deleted=1), ending) == status
+
+
+@given(st.dictionaries(st.sampled_from(COUNTED), st.integers(0, 1000)), st.integers(0, 1000))
+def test_the_eight_counts_add_up_to_the_rows(counts: dict[str, int], remaining: int) -> None:
+    progress = progress_of(remaining, **counts)
+    told = counts_of(progress)
+    assert sum(told.values()) == progress.rows
+    assert told == {**dict.fromkeys(COUNTED, 0), **counts, "remaining": remaining}
+
+
+def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
+    figures = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5, "more": "not shown"}
+    summary = summary_of(progress_of(1, deleted=2), "incomplete", figures, checkpoint="c", log_sha256="s")
+    assert tuple(summary) == KEYS
+    assert summary["rows"] == 3
+    told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}
+    assert {name: summary[name] for name in told} == told
+    assert (summary["checkpoint"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
