@@ -11,15 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.auth import Auth
 from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.verdicts import Call, Reply, Verdict
 from runner.errors import UsageError
-from runner.throttle import Throttle
-from runner.transport import Wire
+
+if TYPE_CHECKING:  # `--help` and `status` look at jobs too, and need no network stack
+    from runner.auth import Auth
+    from runner.throttle import Throttle
+    from runner.transport import Wire
 
 GROUP = "bulkdel.jobs"
 

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-import structlog
-
 from runner.core.outcomes import KINDS
 
 INTERVAL_S = 5.0
@@ -106,6 +104,8 @@ class Teller:
         self._done = threading.Event()
         self._out = Quiet(sys.stderr)
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        import structlog  # noqa: PLC0415 - takes its time to load, and only a run logs
+
         self._log = structlog.wrap_logger(
             structlog.PrintLogger(self._out),  # type: ignore[arg-type]  # it asks for no more than a text stream
             processors=[

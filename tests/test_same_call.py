@@ -1,8 +1,9 @@
 """The vendor's SDK and this program, side by side on the wire: the same deletion in path, method, body and sign-in.
 
-What the two agree in: method and path of both requests; the JSON of both bodies; the scheme `Bearer`, with the token that
-the sign-in returned; the user pool's header. What differs is said here too: the SDK announces its version and, unless
-told otherwise, an empty language; it leaves `options` out when it is given none, which means `user_id` (seed document).
+What the two agree in: method and path of both requests; the JSON of both bodies; the scheme `Bearer`, with the token
+that the sign-in returned; the user pool's header. What differs is said here too: the SDK announces its version
+and, unless told otherwise, an empty language; it leaves `options` out when it is given none, which means `user_id`
+(seed document).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SIGNED_IN = {"statusCode": 200, "message": "", "data": {"access_token": TOKEN, "
 DELETED = {"statusCode": 200, "message": "Operation successful", "requestId": "r", "data": {"success": True}}
 
 IDS = {
-    "user_id": ["6229ffaaaaaaaaaacade3e3d9"[:24], "6319a1504f3aaaaf214dd5b7"],
+    "user_id": ["6229ffaaaaaaaaaacade3e3d", "6319a1504f3aaaaf214dd5b7"],
     "phone": ["+8613800000000"],
     "email": ["a+b@x.example"],
     "username": ["名 & name?"],

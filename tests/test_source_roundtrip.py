@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,11 @@ OTHER = st.text(st.sampled_from('a ,;"\r\n\t\u2028\x0b\x0c\x1cé'), max_size=6)
 END = st.sampled_from(["\n", "\r\n"])
 
 
-def stored(data: bytes, packed: str) -> Path:
-    return write(Path(tempfile.mkdtemp()) / "export", pack(data, packed))
+@contextmanager
+def stored(data: bytes, packed: str) -> Iterator[Path]:
+    """A file for one example: Hypothesis shares tmp_path among all of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield write(Path(directory) / "export", pack(data, packed))
 
 
 @given(st.lists(GOOD, min_size=1, max_size=30), PACKED, BLOCK, END, st.booleans(), st.booleans(), st.integers(0, 2))
@@ -44,7 +49,8 @@ def test_json_lines(  # noqa: PLR0917 - Hypothesis passes them by position
     rows = forms[kind]
     text = end.join(json.dumps(row, ensure_ascii=ascii_only) for row in rows) + (end if final else "")
     opts = options(id_field="a.b" if kind == 2 else None, format="jsonl")
-    assert ids(stored(text.encode(), packed), opts, block_size=block) == wanted
+    with stored(text.encode(), packed) as path:
+        assert ids(path, opts, block_size=block) == wanted
 
 
 @given(
@@ -82,7 +88,8 @@ def test_csv(  # noqa: PLR0917 - Hypothesis passes them by position
         cells.insert(column, id_)
         writer.writerow(cells)
     data = (b"\xef\xbb\xbf" if bom else b"") + out.getvalue().encode()
-    seen, found = both(stored(data, packed), options(format="csv"), block_size=block)
+    with stored(data, packed) as path:
+        seen, found = both(path, options(format="csv"), block_size=block)
     assert found == [row[0] for row in rows]
     assert seen.dialect == Dialect("csv", packed, delimiter, header=True, id_field="id", id_column=column, guessed=True)
 
@@ -96,7 +103,8 @@ def test_bad_rows_keep_their_place(cells: list[str], block: int, as_csv: bool) -
     else:
         text = "".join(json.dumps({"id": cell}) + "\n" for cell in cells)
         lines = [1 + number for number in range(len(cells))]
-    seen, rows = both(stored(text.encode(), "none"), options(on_invalid="skip"), block_size=block)
+    with stored(text.encode(), "none") as path:
+        seen, rows = both(path, options(on_invalid="skip"), block_size=block)
     assert [isinstance(row, BadRow) for row in rows] == [cell != "ok" for cell in cells]
     assert all(row.line == line for row, line in zip(rows, lines, strict=True) if isinstance(row, BadRow))
     assert seen.invalid == sum(cell != "ok" for cell in cells)

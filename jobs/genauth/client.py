@@ -143,12 +143,12 @@ class GenAuthClient:
 
         Sends one deletion and returns its answer. Nothing is repeated:
         a 429 is returned, and the next calls wait for as long as it asks (Retry-After, else 3 s);
-        a 401 is returned, and the next call signs in anew. Neither has deleted anything.
+        a 401 is returned, and the next call signs in anew, unless it was the second in a row: then the key is not
+        accepted, and every call returns a 401. Neither has deleted anything.
 
         Raises ValueError, with nothing sent, for more than 50 ids, none, an empty one, one twice, or an unknown type;
-        `runner.errors.Halted`, with nothing deleted by this call, when signing in is refused or fails, and for every
-        call after two 401 in a row; NotSent or EffectUnknown when there is no answer. A call that is cancelled while
-        it waits for its answer is like EffectUnknown.
+        `runner.errors.Halted`, with nothing deleted by this call, when signing in is refused or fails; NotSent or
+        EffectUnknown when there is no answer. A call that is cancelled while it waits for one is like EffectUnknown.
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
@@ -164,7 +164,7 @@ class GenAuthClient:
             after_s = retry_after_s(reply.retry_after, time.time())
             self._throttle.pause(PAUSE_S if after_s is None else after_s)
         elif verdict.act is Act.SIGN_IN:
-            with contextlib.suppress(Halted):  # the answer says it too; the next call raises it
+            with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too
                 self._tokens.rejected(generation)
         elif verdict.act is not Act.RETRY:
             self._tokens.accepted(generation)

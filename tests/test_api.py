@@ -1,0 +1,413 @@
+"""The way to the server: the order of the gates, and the two answers that are nobody's failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.genauth.envelope import read_success
+from jobs.genauth.id_types import ID_TYPES
+from jobs.genauth.users import DeleteUsersBatch, UserLookUps
+from runner.api import Api, Flight
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Header
+from runner.core.feed import Work
+from runner.core.records import Chunk, Record
+from runner.core.verdicts import Act, Call, Reply, Verdict
+from runner.engine import Engine, Options
+from runner.errors import Halted
+from runner.seeking import Seeker
+from runner.throttle import Throttle
+from runner.transport import Wire, WireOptions
+from tests.harness import entries
+from tests.rawserver import Peer, RawServer, answer
+
+CALL = Call("POST", "/delete", body=b"{}")
+SUCCESS = answer(b'{"statusCode":200,"data":{"success":true}}')
+REFUSED = answer(b'{"statusCode":400}')
+UNAUTHORIZED = answer(b'{"statusCode":401}')
+
+
+def throttled(retry_after: str | None = None) -> bytes:
+    return answer(b'{"statusCode":429}', headers={} if retry_after is None else {"retry-after": retry_after})
+
+
+def unavailable(retry_after: str) -> bytes:
+    return answer(b"<html>", 503, {"retry-after": retry_after})
+
+
+class Badge:
+    """Credentials that write down what is asked of them, go stale when told so, and count their renewals."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        self.generation = 1
+        self.stale = False
+        self.rejections = 0
+        self.rejections_max = 1
+        self.accepted_generations: list[int] = []
+
+    @property
+    def pool(self) -> str | None:
+        return "p"
+
+    @property
+    def waiting(self) -> str | None:
+        return None
+
+    async def ensure(self) -> None:
+        self.log.append("ensure")
+        self.stale = False
+
+    def headers(self) -> tuple[Mapping[str, str], int] | None:
+        self.log.append("stale" if self.stale else "headers")
+        return None if self.stale else ({"authorization": f"badge {self.generation}"}, self.generation)
+
+    def rejected(self, generation: int) -> None:
+        self.log.append(f"rejected {generation}")
+        self.rejections += 1
+        if self.rejections > self.rejections_max:
+            raise Halted("the badge is refused")
+        self.generation += 1
+
+    def accepted(self, generation: int) -> None:
+        self.accepted_generations.append(generation)
+
+
+class LoudThrottle(Throttle):
+    """A throttle that writes down who passes. on_pass: what happens while somebody waits here. closed: after a 429."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(0)
+        self.log = log
+        self.on_pass: Callable[[], object] = lambda: None
+        self.closed = asyncio.Event()
+
+    def pause(self, seconds: float) -> None:
+        super().pause(seconds)
+        self.closed.set()
+
+    async def acquire(self) -> None:
+        await super().acquire()
+        self.log.append("limiter")
+        self.on_pass()
+
+
+class World:
+    """One api before one server that answers with `replies`, in the order of the requests."""
+
+    def __init__(self, *replies: bytes | None) -> None:
+        self.replies = list(replies)
+        self.log: list[str] = []
+        self.badge = Badge(self.log)
+        self.throttle = LoudThrottle(self.log)
+        self.arrived = asyncio.Event()
+        self.server = RawServer(self._serve)
+        self.api: Api
+
+    async def _serve(self, peer: Peer) -> None:
+        while True:
+            await peer.request()
+            self.log.append("server")
+            self.arrived.set()
+            reply = self.replies.pop(0)
+            if reply is None:
+                await peer.stall()
+            elif not reply:
+                peer.close()
+                return
+            else:
+                await peer.send(reply)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, **options: Any) -> AsyncIterator[Api]:
+        async with self.server.running(), Wire(WireOptions(self.server.url)) as wire:
+            self.api = Api(wire, self.throttle, self.badge, **{"pause_s": 0.05, **options})
+            yield self.api
+
+    async def ask(self, flight: Flight | None = None) -> Verdict | None:
+        return await self.api.ask(CALL, read_success, flight or Flight())
+
+
+def play(scene: Callable[[World], Awaitable[None]], *replies: bytes | None, **options: Any) -> World:
+    async def main() -> World:
+        world = World(*replies)
+        async with world.opened(**options):
+            await scene(world)
+        return world
+
+    return asyncio.run(main())
+
+
+async def ask_once(world: World) -> None:
+    verdict = await world.ask()
+    assert verdict is not None
+    assert verdict.act is Act.SETTLED
+
+
+def test_the_token_is_read_after_the_limiter() -> None:
+    assert play(ask_once, SUCCESS).log == ["ensure", "limiter", "headers", "server"]
+
+
+def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
+    async def scene(world: World) -> None:
+        def go_stale() -> None:
+            world.badge.stale = True
+            world.badge.generation = 2
+            world.throttle.on_pass = lambda: None
+
+        world.throttle.on_pass = go_stale
+        await ask_once(world)
+        assert [request.headers["authorization"] for request in world.server.requests] == ["badge 2"]
+
+    world = play(scene, SUCCESS)
+    assert world.log == ["ensure", "limiter", "stale", "ensure", "limiter", "headers", "server"]
+
+
+@pytest.mark.parametrize("reply", [SUCCESS, REFUSED])
+def test_an_answer_that_means_something_says_that_the_token_was_accepted(reply: bytes) -> None:
+    async def scene(world: World) -> None:
+        before = world.api.answered_at
+        verdict = await world.ask()
+        assert verdict is not None
+        assert verdict.act is (Act.SETTLED if reply is SUCCESS else Act.SPLIT)
+        assert world.badge.accepted_generations == [1]
+        assert world.api.answered_at > before
+
+    play(scene, reply)
+
+
+@pytest.mark.parametrize("reply", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
+def test_a_lost_reply_is_its_callers_to_repeat(reply: bytes) -> None:
+    async def scene(world: World) -> None:
+        flight = Flight()
+        verdict = await world.ask(flight)
+        assert verdict is not None
+        assert (verdict.act, verdict.tainting, flight.on_wire) == (Act.RETRY, True, False)
+        assert world.badge.accepted_generations == []
+        assert len(world.server.requests) == 1
+
+    if reply.endswith(b"{"):  # half a body, and then the end
+
+        async def cut(world: World) -> None:
+            world.replies = [reply, b""]
+            asking = asyncio.create_task(scene(world))
+            await world.arrived.wait()
+            for _, writer in world.server._peers:
+                writer.close()
+            await asking
+
+        play(cut, reply)
+    else:
+        play(scene, reply)
+
+
+def test_no_connection_taints_nothing() -> None:
+    async def scene(world: World) -> None:
+        async with Wire(WireOptions("http://127.0.0.1:1")) as nowhere:
+            world.api.wire = nowhere
+            verdict = await world.ask()
+        assert verdict is not None
+        assert (verdict.act, verdict.tainting, verdict.untouched) == (Act.RETRY, False, True)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("form", "least_s", "most_s"), [("12", 12.0, 12.0), ("date", 10.9, 12.1), (None, 0.0, 0.0)])
+def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: float, most_s: float) -> None:
+    now = 1_700_000_000.0
+    header = {"12": "12", "date": formatdate(now + 12, usegmt=True)}.get(form or "")
+    reply = answer(b'{"statusCode":503}', headers={"retry-after": header} if header else {})
+
+    async def scene(world: World) -> None:
+        verdict = await world.ask()
+        assert verdict is not None
+        assert verdict.after_s is not None
+        assert least_s <= verdict.after_s <= most_s
+        assert world.throttle.paused_s == 0  # nobody else is held up by it
+
+    play(scene, reply, now=lambda: now)
+
+
+# ── 429 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_429_pauses_everyone_and_is_asked_again_by_itself() -> None:
+    async def scene(world: World) -> None:
+        first = asyncio.create_task(world.ask())
+        await world.throttle.closed.wait()
+        began = time.monotonic()
+        second = await world.ask()  # has nothing to do with the first, and waits all the same
+        assert time.monotonic() - began >= 0.15
+        answered = await first
+        assert answered is not None
+        assert second is not None
+        assert (answered.act, second.act) == (Act.SETTLED, Act.SETTLED)
+        assert (world.api.figures.throttled, world.api.figures.retries) == (1, 0)
+
+    play(scene, throttled(), SUCCESS, SUCCESS, pause_s=0.2)
+
+
+def test_429_as_often_as_it_comes() -> None:
+    async def scene(world: World) -> None:
+        await ask_once(world)
+        assert world.api.figures.throttled == 20
+        assert world.badge.accepted_generations == [1]
+
+    play(scene, *[throttled("0")] * 20, SUCCESS)
+
+
+@pytest.mark.parametrize(("header", "least_s"), [("7", 6.5), (None, 2.5)])
+def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, least_s: float) -> None:
+    async def scene(world: World) -> None:
+        asking = asyncio.create_task(world.ask())
+        await world.throttle.closed.wait()
+        assert least_s <= world.throttle.paused_s <= least_s + 0.5
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    play(scene, throttled(header), pause_s=3.0)
+
+
+@pytest.mark.parametrize("reply", [throttled("901"), unavailable("901")])
+def test_more_patience_than_there_is_halts_now_and_says_when_to_come_back(reply: bytes) -> None:
+    async def scene(world: World) -> None:
+        with pytest.raises(Halted, match="come back in 901 s, longer than --patience 900"):
+            await world.ask()
+
+    play(scene, reply, patience_s=900.0)
+
+
+# ── 401 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_401_is_asked_again_with_a_fresh_token() -> None:
+    async def scene(world: World) -> None:
+        await ask_once(world)
+        assert [request.headers["authorization"] for request in world.server.requests] == ["badge 1", "badge 2"]
+        assert world.badge.accepted_generations == [2]
+
+    world = play(scene, UNAUTHORIZED, SUCCESS)
+    assert world.log == [
+        *("ensure", "limiter", "headers", "server", "rejected 1"),
+        *("ensure", "limiter", "headers", "server"),
+    ]
+
+
+def test_401_for_good_is_raised() -> None:
+    async def scene(world: World) -> None:
+        flight = Flight()
+        with pytest.raises(Halted, match="the badge is refused"):
+            await world.ask(flight)
+        assert not flight.on_wire
+
+    play(scene, UNAUTHORIZED, UNAUTHORIZED)
+
+
+# ── closing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_that_drains_sends_nothing_more() -> None:
+    async def scene(world: World) -> None:
+        world.api.closing = True
+        assert await world.ask() is None
+        assert world.log == []
+
+    play(scene)
+
+
+def test_closing_while_somebody_waits_for_the_limiter() -> None:
+    async def scene(world: World) -> None:
+        world.throttle.on_pass = lambda: setattr(world.api, "closing", True)
+        flight = Flight()
+        assert await world.ask(flight) is None
+        assert not flight.on_wire
+        assert world.server.requests == []
+
+    play(scene)
+
+
+@pytest.mark.parametrize("reply", [throttled("0"), UNAUTHORIZED])
+def test_closing_while_a_request_is_on_the_wire_repeats_nothing(reply: bytes) -> None:
+    async def scene(world: World) -> None:
+        asking = asyncio.create_task(world.ask())
+        await world.arrived.wait()
+        world.api.closing = True
+        assert await asking is None
+        assert len(world.server.requests) == 1
+
+    play(scene, reply)
+
+
+def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
+    async def scene(world: World) -> None:
+        flight = Flight()
+        asking = asyncio.create_task(world.ask(flight))
+        await world.arrived.wait()
+        assert flight.on_wire
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert flight.on_wire, "nobody has seen the answer, so it counts as under way"
+
+    play(scene, None)
+
+
+# ── what a halt leaves behind ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def log_after(folder: Path, reply: bytes) -> list[dict[str, Any]]:
+    """Entries of the log after one chunk met `reply`."""
+    counts = {"rows": 2, "ids": 2, "excluded": 0, "duplicate": 0, "invalid": 0}
+    path = folder / "log"
+
+    async def scene(world: World) -> None:
+        header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", (), counts, None, {})
+        checkpoint = Checkpoint.create(path, header)
+        id_type = ID_TYPES["user_id"]
+        engine = Engine(
+            api=world.api,
+            seeker=Seeker(world.api, UserLookUps(id_type), lambda: 0.0),
+            action=DeleteUsersBatch(id_type),
+            checkpoint=checkpoint,
+            id_type=id_type,
+            options=Options(concurrency=1, drain_s=1),
+            chance=lambda: 0.0,
+        )
+        feeds = [iter([Work(Chunk((Record(0, "a"), Record(1, "b"))))])]
+        await engine.run(lambda: feeds.pop() if feeds else None)
+        assert engine.stopped is not None
+        assert "--patience" in engine.stopped.why
+        await checkpoint.aclose()
+        checkpoint.close()
+
+    play(scene, reply, patience_s=900.0)
+    return [entry for entry in entries(path) if entry["type"] != "header"]
+
+
+def test_a_429_that_asks_for_too_much_released_the_chunk(tmp_path: Path) -> None:
+    assert [entry["type"] for entry in log_after(tmp_path, throttled("3600"))] == ["intent", "released"]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="runner/api.py clears on_wire before Halted is raised, so the engine releases the chunk; remove this marker",
+)
+def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) -> None:
+    """Any 5xx may have had effect: what is gone later was deleted, and must not be called absent."""
+    assert [entry["type"] for entry in log_after(tmp_path, unavailable("3600"))] == ["intent"]
+
+
+def test_replies_are_what_they_seem() -> None:
+    """The replies above mean to the job what their names say."""
+    bodies = {SUCCESS: Act.SETTLED, REFUSED: Act.SPLIT, UNAUTHORIZED: Act.SIGN_IN, throttled(): Act.THROTTLED}
+    for reply, act in bodies.items():
+        assert read_success(Reply(200, reply.partition(b"\r\n\r\n")[2])).act is act

@@ -1,0 +1,49 @@
+"""Memory does not grow with the export."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.sandbox import Pool, Switches, serve_in_thread
+from tests.harness import COMMAND, POOL, environment
+
+SMALL, LARGE = 200_000, 1_000_000
+GROWTH_MAX_KIB = 10 * 1024
+
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(peak // 1024 if sys.platform == "darwin" else peak)
+sys.exit(code)
+"""
+"""Starts the command from a small process: a child's peak begins with its parent's, and pytest's holds a sandbox."""
+
+
+def peak_kib(export: Path, count: int) -> int:
+    """Peak resident memory of a whole run over `count` ids, KiB."""
+    with export.open("w") as file:
+        file.writelines(f'{{"id":"{i:024x}"}}\n' for i in range(count))
+        file.write(f'{{"id":"{count - 1:024x}"}}\n')  # a duplicate, so that the sending pass keeps its window too
+    with serve_in_thread(Pool.from_ids(f"{i:024x}" for i in range(count)), Switches(), count_sent=False) as served:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", MEASURE, *COMMAND, "run", "delete-users", str(export), "--host", served.url),
+                *("--rate", "0", "--confirm", str(count), "--pool", POOL),
+            ],
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert served.pool.deleted == count
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """At 1,000,000 ids at most 10 MB over 200,000, when the duplicate window is full already."""
+    small = peak_kib(tmp_path / "small.jsonl", SMALL)
+    large = peak_kib(tmp_path / "large.jsonl", LARGE)
+    assert large - small <= GROWTH_MAX_KIB, (small, large)

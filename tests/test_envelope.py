@@ -1,0 +1,235 @@
+"""The whole table of genauth-api.md, and everything that is not in it: what an answer means for a deletion."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.genauth.envelope import STATUS_CODES, read_envelope, read_list, read_success
+from runner.core.outcomes import Detail
+from runner.core.verdicts import Act, Reply, Verdict
+
+RETRY, SPLIT, LOOK_UP, HALT = Act.RETRY, Act.SPLIT, Act.LOOK_UP, Act.HALT
+
+HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+def reply(envelope: Any, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(envelope).encode())
+
+
+def failed(status_code: Any, status: int = 200, **more: Any) -> Verdict:
+    return read_success(reply({"statusCode": status_code, "message": "m", **more}, status))
+
+
+@pytest.mark.parametrize(
+    ("status_code", "act", "tainting", "untouched"),
+    [
+        (400, SPLIT, False, False),
+        (401, Act.SIGN_IN, False, True),
+        (402, HALT, False, False),
+        (403, Act.FORBIDDEN, False, False),
+        (404, LOOK_UP, False, False),
+        (409, SPLIT, False, False),
+        (413, SPLIT, False, False),
+        (422, SPLIT, False, False),
+        (429, Act.THROTTLED, False, True),
+        (499, SPLIT, False, False),
+        (500, RETRY, True, False),
+        (501, HALT, False, False),
+        (502, RETRY, True, False),
+        (503, RETRY, True, False),
+        (504, RETRY, True, False),
+        (601, RETRY, True, False),
+        (602, RETRY, True, False),
+        (603, SPLIT, False, False),
+    ],
+)
+def test_the_table(status_code: int, act: Act, tainting: bool, untouched: bool) -> None:
+    verdict = failed(status_code, apiCode=7, requestId="r-1")
+    assert (verdict.act, verdict.tainting, verdict.untouched) == (act, tainting, untouched)
+    assert verdict.detail == Detail(status_code, 7, "m", "r-1")
+    assert f"statusCode {status_code}" in verdict.reason
+    assert "r-1" in verdict.reason
+
+
+def test_the_table_is_whole() -> None:
+    documented = {400, 401, 402, 403, 404, 409, 413, 422, 429, 499, 500, 501, 502, 503, 504, 601, 602, 603}
+    assert set(STATUS_CODES) == documented
+
+
+def test_success() -> None:
+    verdict = read_success(reply({"statusCode": 200, "message": "ok", "requestId": "r", "data": {"success": True}}))
+    assert (verdict.act, verdict.tainting) == (Act.SETTLED, False)
+    assert verdict.detail == Detail(200, None, "ok", "r")
+
+
+@pytest.mark.parametrize(
+    "data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}, {}, None, [], "true", True]
+)
+def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
+    verdict = read_success(reply({"statusCode": 200, "data": data}))
+    assert (verdict.act, verdict.tainting, verdict.untouched) == (LOOK_UP, True, False)
+    assert verdict.detail.status_code == 200
+    assert "success" in verdict.reason
+    assert read_success(reply({"statusCode": 200})).act is LOOK_UP
+
+
+@pytest.mark.parametrize("status_code", [0, 1, 100, 201, 204, 299, 300, 418, 505, 520, 600, 604, 777, -200, 10**12])
+def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
+    verdict = failed(status_code)
+    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
+    assert verdict.detail.status_code == status_code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(HTML, id="html"),
+        pytest.param(b'{"statusCode": 200, "data": {"success": tr', id="truncated"),
+        pytest.param(b'{"statusCode": 200, "data": {"success": true}} {}', id="two values"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"200", id="number"),
+        pytest.param(b'[{"statusCode": 200}]', id="list"),
+        pytest.param(b"{}", id="no statusCode"),
+        pytest.param(b'{"data": {"success": true}}', id="success without statusCode"),
+        pytest.param(b'{"statusCode": "200", "data": {"success": true}}', id="text"),
+        pytest.param(b'{"statusCode": true, "data": {"success": true}}', id="true"),
+        pytest.param(b'{"statusCode": 200.0, "data": {"success": true}}', id="float"),
+        pytest.param(b'{"statusCode": null, "data": {"success": true}}', id="null code"),
+        pytest.param(b'{"statusCode": [200], "data": {"success": true}}', id="list code"),
+        pytest.param(b'{"statusCode": 1' + b"0" * 400 + b', "data": {"success": true}}', id="beyond any integer"),
+        pytest.param(b'{"statusCode": NaN}', id="NaN"),
+        pytest.param(b'\xef\xbb\xbf{"statusCode": 200, "data": {"success": true}}', id="byte order mark"),
+        pytest.param(b'{"statusCode": 200, "message": "\xff", "data": {"success": true}}', id="not UTF-8"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"message": "' + b"x" * 1_000_000, id="huge and cut off"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 204, 400, 403, 500, 502, 503, 504])
+def test_a_body_that_is_no_envelope_is_like_a_lost_reply(body: bytes, status: int) -> None:
+    verdict = read_success(Reply(status, body))
+    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
+    assert verdict.detail.status_code == (status if status >= 400 else None)
+    assert f"HTTP {status}" in verdict.reason
+
+
+def test_a_huge_whole_answer_is_read() -> None:
+    envelope = {"statusCode": 200, "message": "x" * 1_000_000, "data": {"success": True}}
+    assert read_success(reply(envelope)).act is Act.SETTLED
+
+
+@pytest.mark.parametrize("body", [b"", HTML, b"{}", b'{"statusCode": "x"}'])
+@pytest.mark.parametrize(
+    ("status", "act", "untouched"),
+    [
+        (301, HALT, False),
+        (302, HALT, False),
+        (304, HALT, False),
+        (308, HALT, False),
+        (401, Act.SIGN_IN, True),
+        (404, HALT, False),
+        (413, SPLIT, False),
+        (429, Act.THROTTLED, True),
+        (501, HALT, False),
+    ],
+)
+def test_an_http_status_speaks_where_there_is_no_envelope(status: int, act: Act, untouched: bool, body: bytes) -> None:
+    verdict = read_success(Reply(status, body))
+    assert (verdict.act, verdict.untouched, verdict.tainting) == (act, untouched, False)
+    assert verdict.reason
+
+
+def test_a_redirect_says_what_to_do() -> None:
+    for body in (b"", b'{"statusCode": 200, "data": {"success": true}}'):
+        verdict = read_success(Reply(307, body))
+        assert verdict.act is HALT
+        assert "HTTP 307" in verdict.reason
+        assert "--host" in verdict.reason
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 500, 502, 503])
+def test_a_failure_that_claims_success_is_believed_in_neither(status: int) -> None:
+    verdict = read_success(reply({"statusCode": 200, "data": {"success": True}}, status))
+    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
+    assert f"HTTP {status}" in verdict.reason
+
+
+def test_http_429_outweighs_its_body() -> None:
+    for envelope in ({"statusCode": 429}, {"statusCode": 400}, {"statusCode": 500}, {"message": "slow down"}):
+        verdict = read_success(reply(envelope, 429))
+        assert (verdict.act, verdict.untouched) == (Act.THROTTLED, True)
+
+
+@pytest.mark.parametrize("status_code", sorted(STATUS_CODES))
+def test_any_http_5xx_taints_whatever_is_in_it(status_code: int) -> None:
+    assert read_success(reply({"statusCode": status_code}, 502)).tainting
+    assert failed(status_code, 502).act is STATUS_CODES[status_code].act
+
+
+@pytest.mark.parametrize(("status", "status_code"), [(400, 404), (404, 404), (422, 409), (403, 403), (200, 413)])
+def test_the_envelope_outweighs_any_other_http_status(status: int, status_code: int) -> None:
+    verdict = failed(status_code, status)
+    assert verdict.act is STATUS_CODES[status_code].act
+    assert not verdict.tainting
+
+
+@pytest.mark.parametrize(
+    ("api_code", "said"),
+    [
+        (1300, "access-key signature problem"),
+        (1306, "access-key signature problem"),
+        (1307, "the server answered"),
+        (2004, "user not found"),
+        (2020, "not signed in"),
+        (2224, "user pool does not exist"),
+        (4021, "billing"),
+        (None, "the server answered"),
+    ],
+)
+def test_codes_worth_naming(api_code: int | None, said: str) -> None:
+    assert failed(400, apiCode=api_code).reason.startswith(f"{said} (")
+
+
+def test_odd_members_are_left_out() -> None:
+    verdict = read_success(reply({"statusCode": 400, "apiCode": "2004", "message": {"a": 1}, "requestId": 7}))
+    assert verdict.detail == Detail(400)
+    assert read_success(reply({"statusCode": 400, "apiCode": True})).detail == Detail(400)
+
+
+def test_lists() -> None:
+    users = [{"userId": "a"}, {}]
+    verdict = read_list(reply({"statusCode": 200, "data": users}))
+    assert (verdict.act, verdict.data) == (Act.SETTLED, users)
+    assert read_list(reply({"statusCode": 200, "data": []})).data == []
+    odd: list[Any] = [None, {}, {"list": []}, [1], ["a"], [None], "[]"]
+    for data in odd:
+        verdict = read_list(reply({"statusCode": 200, "data": data}))
+        assert (verdict.act, verdict.tainting) == (RETRY, True), data
+    assert read_list(reply({"statusCode": 403})).act is Act.FORBIDDEN
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("success", "a")), inner),
+    ),
+    st.one_of(st.integers(-1, 700), st.none(), st.text(max_size=3), st.floats(0, 700), st.booleans()),
+    st.integers(200, 599),
+)
+def test_nothing_but_the_whole_truth_is_a_success(data: Any, status_code: Any, status: int) -> None:
+    verdict = read_success(reply({"statusCode": status_code, "data": data}, status))
+    whole = type(status_code) is int and status_code == 200 and isinstance(data, dict) and data.get("success") is True
+    assert (verdict.act is Act.SETTLED) == (whole and status < 300)
+    if status >= 500 and verdict.act is Act.RETRY:
+        assert verdict.tainting
+
+
+@given(st.binary(max_size=200), st.integers(200, 599))
+def test_no_bytes_break_it(body: bytes, status: int) -> None:
+    assert isinstance(read_envelope(Reply(status, body)), Verdict)

@@ -1,0 +1,201 @@
+"""The plan in words, the command that goes on, and when a run has to be confirmed (again)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Header, Outcome, Session
+from runner.job import Account
+from runner.plan import (
+    command,
+    confirmation_due,
+    confirming_command,
+    plan_lines,
+    progress_lines,
+    sample_trouble,
+)
+from runner.preparing import Prepared, Request, prepare
+from runner.settings import Settings
+from runner.surveying import Survey
+
+AT = "2026-01-01T00:00:00.000Z"
+AT_EPOCH = 1_767_225_600.0
+HOUR = 3600.0
+
+IDS = [f"{i:024x}" for i in range(120)]
+EMAILS = [f"u{i}@x.example" for i in range(3)]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+def prepared_for(
+    stack: ExitStack, folder: Path, rows: Sequence[str] = IDS, *, typed: Sequence[str] = (), **options: Any
+) -> Prepared:
+    """What `plan` prepares for an export of `rows`, without credentials."""
+    export = folder / "my users.csv"
+    export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
+    argv = ["run", "delete-users", str(export), *typed]
+    return prepare(Request("delete-users", str(export), Settings(**options), {}, {}, argv), stack, resume=False)
+
+
+def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Account]:
+    return {f"u{i}": Account(status=status, last_seen_at=seen_at) for i, status in enumerate(statuses)}
+
+
+# ── wording a command ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("argv", "without", "plus", "expected"),
+    [
+        (["run", "j", "e"], (), (), "bulkdel run j e"),
+        (["run", "j", "my export"], (), (), "bulkdel run j 'my export'"),
+        (["run", "j", "e", "--limit", "5", "--json"], ("--limit",), (), "bulkdel run j e --json"),
+        (["run", "j", "e", "--limit=5", "--json"], ("--limit",), (), "bulkdel run j e --json"),
+        (["run", "--limit", "5", "j", "e", "--limit=6"], ("--limit",), (), "bulkdel run j e"),
+        (["run", "j", "e", "--limit"], ("--limit",), (), "bulkdel run j e"),
+        (["run", "j", "e", "--limits", "5"], ("--limit",), (), "bulkdel run j e --limits 5"),
+        (["run", "j", "e"], (), ("--confirm", "5"), "bulkdel run j e --confirm 5"),
+        (
+            ["run", "j", "e", "--confirm", "4", "--pool=p"],
+            ("--confirm", "--pool"),
+            ("--confirm", "5", "--pool", "q"),
+            "bulkdel run j e --confirm 5 --pool q",
+        ),
+        (["run", "j", "$(rm -rf ~)"], (), (), "bulkdel run j '$(rm -rf ~)'"),
+    ],
+)
+def test_command(argv: list[str], without: tuple[str, ...], plus: tuple[str, ...], expected: str) -> None:
+    assert command(argv, without=without, plus=plus) == expected
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)))
+def test_a_command_can_be_pasted_into_a_shell(argv: list[str]) -> None:
+    assert shlex.split(command(argv)) == ["bulkdel", *argv]
+
+
+def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack, tmp_path: Path) -> None:
+    prepared = prepared_for(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
+    export = shlex.quote(str(tmp_path / "my users.csv"))
+    assert confirming_command(prepared) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
+    prepared.survey = Survey(pool="p1")
+    assert confirming_command(prepared).endswith("--confirm 120 --pool p1")
+
+
+# ── the plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path) -> None:
+    prepared = prepared_for(stack, tmp_path, [*IDS, IDS[0]], rate=2.0)
+    prepared.survey = Survey("p1", 4, found("Activated", "Activated", "Archived", None, seen_at=AT_EPOCH))
+    told = {line.split()[0]: line for line in plan_lines(prepared)}
+    text = "\n".join(plan_lines(prepared))
+    for expected in ("delete-users", "https://api.genauth.ai", "p1", "user_id", "my users.csv", "CSV", "'id'", IDS[0]):
+        assert expected in text
+    assert "121 (1 duplicate)" in told["rows"]
+    assert "120 ids in 3 requests at 2 requests/s, about 2 s" in text
+    assert "4 of 4 looked up exist (2 Activated, 1 Archived); the latest sign-in was 2026-01-01" in told["sample"]
+    assert "100,000 rows apart" in text
+    assert "found by its name" in text
+    assert str(prepared.checkpoint_path) in told["checkpoint"]
+
+
+def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) -> None:
+    prepared = prepared_for(stack, tmp_path, rate=0.0, chunk_size=7, id_field="id")
+    text = "\n".join(plan_lines(prepared))
+    assert "not signed in" in text
+    assert "120 ids in 18 requests as fast as the server answers" in text
+    assert "found by its name" not in text
+    assert "sample" not in text
+    assert "note" not in text
+    prepared.survey = Survey("p", 2, found(None))
+    assert any(line.endswith("1 of 2 looked up exist") for line in plan_lines(prepared))
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "trouble"), [(200, 100, False), (200, 99, True), (1, 0, True), (0, 0, False)]
+)
+def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int, there: int, trouble: bool) -> None:
+    prepared = prepared_for(stack, tmp_path)
+    prepared.survey = Survey("p1", asked, found(*["x"] * there))
+    said = sample_trouble(prepared)
+    if not trouble:
+        assert said is None
+        return
+    assert said is not None
+    for expected in (f"{there} of {asked}", "user_id", "pool p1", "Nothing was deleted", "--allow-absent"):
+        assert expected in said
+
+
+def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        progress = logged(opened, tmp_path, None).progress
+        assert [line.split() for line in progress_lines(progress)] == [["deleted", "0"], ["remaining", "5,000"]]
+        progress.apply(Outcome(AT, 1, "absent", ((0, 1000),)))
+        assert [line.split() for line in progress_lines(progress)] == [
+            ["deleted", "0"],
+            ["absent", "1,000"],
+            ["remaining", "4,000"],
+        ]
+
+
+# ── when to confirm ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool = False) -> Checkpoint:
+    """A checkpoint with one session in it, or none yet."""
+    counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
+    checkpoint = Checkpoint.create(folder / "log", Header("t", "r", AT, {}, "x", (), counts, None, {}))
+    stack.callback(checkpoint.close)
+    if started:
+        checkpoint.progress.apply(Session("start", AT, "", {"limit": limit}))
+    return checkpoint
+
+
+Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
+"""(a session began; None: no checkpoint), --limit then, --limit now, emails, its age in hours, what is said."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # no checkpoint at all, or one whose first session never began
+        (None, None, None, False, 0, "cannot be undone"),
+        (None, None, 5, True, 0, "cannot be undone"),
+        (False, None, None, False, 0, "cannot be undone"),
+        # a run that was confirmed goes on
+        (True, None, None, False, 0, None),
+        (True, None, None, False, 1000, None),
+        (True, None, 5, False, 0, None),
+        (True, 5, 5, False, 0, None),
+        (True, 5, 9, False, 0, None),
+        # from a first careful step to the whole
+        (True, 5, None, False, 0, "without --limit"),
+        (True, 5, None, True, 99, "without --limit"),
+        # ids that somebody else may have by now
+        (True, None, None, True, 23.9, None),
+        (True, None, None, True, 24.1, "may belong to somebody else"),
+        (True, 5, 5, True, 24.1, "may belong to somebody else"),
+    ],
+)
+def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
+    started, limit_before, limit_now, emails, age_h, due = case
+    rows, id_type = (EMAILS, "email") if emails else (IDS, None)
+    prepared = prepared_for(stack, tmp_path, rows, limit=limit_now, id_type=id_type)
+    if started is not None:
+        prepared.checkpoint = logged(stack, tmp_path, limit_before, started=started)
+    said = confirmation_due(prepared, AT_EPOCH + age_h * HOUR)
+    assert said is None if due is None else (said is not None and due in said)

@@ -1,0 +1,247 @@
+"""Asking which ids exist, against a real server: matching, retries, and when an empty answer may be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from jobs.delete_users import GenAuth
+from jobs.genauth.brands import GENAUTH
+from jobs.genauth.credentials import Credentials
+from jobs.genauth.id_types import ID_TYPES
+from jobs.genauth.users import LIST_PATH
+from jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
+from runner.api import Api, Flight
+from runner.core.policy import ATTEMPTS_MAX
+from runner.seeking import CONTROLS_MAX, Seeker
+from runner.settings import Settings
+from runner.surveying import reach
+from tests.rawserver import Peer, RawServer, Request, answer
+
+NOBODY = [f"{i:024x}" for i in range(3)]
+
+Scene = Callable[[Seeker, Api], Awaitable[None]]
+
+
+async def seeking(url: str, scene: Scene, id_type: str = "user_id") -> None:
+    """Play a scene with a seeker whose backoff is always 0."""
+    target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
+    async with reach(target, Settings(rate=0), pool=None) as (api, _):
+        await scene(Seeker(api, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), api)
+
+
+def in_sandbox(
+    act: Callable[[Seeker, Api, Sandbox], Awaitable[None]], pool: Pool | None = None, id_type: str = "user_id"
+) -> Sandbox:
+    async def main() -> Sandbox:
+        async with serve(Pool.generated(120) if pool is None else pool) as sandbox:
+            await seeking(sandbox.url, lambda seeker, api: act(seeker, api, sandbox), id_type)
+            return sandbox
+
+    return asyncio.run(main())
+
+
+def test_who_exists_is_found_and_proves_it() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        ids = list(sandbox.pool.user_ids())
+        found = await seeker.find([*NOBODY, *ids[:60]], Flight())
+        assert found is not None
+        assert set(found) == set(ids[:60])
+        assert all(account.created_at is not None for account in found.values())
+        assert seeker.proven
+        assert await seeker.prove(Flight())
+
+    sandbox = in_sandbox(act)
+    assert sandbox.ledger.lookup_sizes == {50: 1, 13: 1}
+    assert LIST_PATH not in sandbox.ledger.by_path  # who has found somebody needs no control
+
+
+def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        assert await seeker.find(NOBODY, Flight()) == {}
+        assert not seeker.proven
+        assert await seeker.prove(Flight())
+        assert seeker.proven
+
+    sandbox = in_sandbox(act)
+    assert sandbox.ledger.by_path[LIST_PATH] == 1
+    assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
+
+
+@pytest.mark.parametrize(
+    ("id_type", "id_"),
+    [
+        ("email", "a@x.example"),
+        ("phone", "+8613800000000"),
+        ("username", "Ann"),
+        ("external_id", "10086"),
+        ("identity", "62f20932716fbcc10d966ee5:ou_8"),
+        ("sync_relation", "lark:ou_8"),
+    ],
+)
+def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        assert await seeker.prove(Flight())
+        found = await seeker.find([id_], Flight())
+        assert found is not None
+        assert set(found) == {id_}
+
+    in_sandbox(act, Pool.from_ids([id_], id_type), id_type)
+
+
+def test_the_control_is_asked_for_once_whoever_asks() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        assert await asyncio.gather(*(seeker.prove(Flight()) for _ in range(5))) == [False] * 5
+        assert not await seeker.prove(Flight())
+
+    sandbox = in_sandbox(act, Pool())
+    assert sandbox.ledger.by_path[LIST_PATH] == 1
+    assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has nobody to look up
+
+
+@pytest.mark.parametrize("refusal", ["403", "400", "404", "501", "http:404", "http:302"])
+def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
+    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+        sandbox.script(refusal, path=LOOKUP_PATH)
+        assert await seeker.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+        assert not seeker.proven
+        assert seeker.failed
+        assert api.figures.retries == 0
+
+    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 1
+
+
+def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.script(None, "403", path=LOOKUP_PATH)
+        assert await seeker.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+
+    in_sandbox(act)
+
+
+@pytest.mark.parametrize("fault", ["500", "http:503", "drop_before", "drop_after", "truncated_after", "html"])
+def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
+    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+        sandbox.script(*[fault] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
+        found = await seeker.find(list(sandbox.pool.user_ids())[:3], Flight())
+        assert found is not None
+        assert len(found) == 3
+        assert api.figures.retries == ATTEMPTS_MAX - 1
+        sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
+        assert await seeker.find(NOBODY, Flight()) is None
+        assert seeker.failed
+
+    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
+
+
+def test_429_and_401_use_up_no_attempt() -> None:
+    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+        sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
+        sandbox.script(*["429"] * (ATTEMPTS_MAX + 3), "401", path=LOOKUP_PATH)
+        assert await seeker.find(NOBODY, Flight()) == {}
+        assert (api.figures.throttled, api.figures.retries) == (ATTEMPTS_MAX + 3, 0)
+
+    in_sandbox(act)
+
+
+def test_a_run_that_closes_asks_nothing() -> None:
+    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+        api.closing = True
+        assert await seeker.find(NOBODY, Flight()) is None
+        assert not await seeker.prove(Flight())
+        assert sandbox.ledger.requests == 0
+
+    in_sandbox(act)
+
+
+# ── a server that matches by rules of its own ─────────────────────────────────────────────────────────────────────────
+
+
+def users_of(request: Request, users: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is asked for, found by the lower case of the id."""
+    pairs = [pair.partition("=") for pair in request.target.partition("?")[2].split("&")]
+    asked = [value for name, _, value in pairs if name == "userIds"]
+    return [users[id_.lower()] for id_ in asked if id_.lower() in users]
+
+
+def in_odd_server(
+    scene: Scene, users: dict[str, dict[str, Any]], *, listed: Sequence[Any] = (), fail_from: int | None = None
+) -> list[list[str]]:
+    """Play a scene by username; return what each look-up asked for.
+
+    listed: what list-users tells. fail_from: look-ups after this many are refused.
+    """
+    token = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": token}}
+            if request.target.startswith(LOOKUP_PATH):
+                asked = len([one for one in server.requests if one.target.startswith(LOOKUP_PATH)])
+                refused = fail_from is not None and asked > fail_from
+                told = {"statusCode": 403} if refused else {"statusCode": 200, "data": users_of(request, users)}
+            elif request.target == LIST_PATH:
+                told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": list(listed)}}
+            await peer.send(answer(json.dumps(told).encode()))
+
+    server = RawServer(script)
+
+    async def main() -> None:
+        async with server.running():
+            await seeking(server.url, scene, "username")
+
+    asyncio.run(main())
+    return [
+        [pair.removeprefix("userIds=") for pair in request.target.partition("?")[2].split("&") if "userIds" in pair]
+        for request in server.requests
+        if request.target.startswith(LOOKUP_PATH)
+    ]
+
+
+def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
+    async def scene(seeker: Seeker, _: Api) -> None:
+        found = await seeker.find(["bob", "Ann", "carl"], Flight())
+        assert found is not None
+        assert {id_: account.raw["username"] for id_, account in found.items()} == {"bob": "bob", "Ann": "ann"}
+        assert seeker.proven
+
+    asked = in_odd_server(scene, {"ann": {"username": "ann"}, "bob": {"username": "bob"}})
+    assert asked == [["bob", "Ann", "carl"], ["Ann"], ["carl"]]
+
+
+def test_without_a_stray_nobody_is_asked_for_twice() -> None:
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert set(await seeker.find(["bob", "ann", "carl"], Flight()) or ()) == {"bob"}
+
+    assert in_odd_server(scene, {"bob": {"username": "bob"}}) == [["bob", "ann", "carl"]]
+
+
+def test_asking_one_by_one_may_fail_too() -> None:
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert await seeker.find(["Ann", "bob"], Flight()) is None
+
+    assert in_odd_server(scene, {"ann": {"username": "ann"}}, fail_from=1) == [["Ann", "bob"], ["Ann"]]
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [([], []), ([{"email": "a@x.example"}, None], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
+)
+def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], asked: list[list[str]]) -> None:
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert not await seeker.prove(Flight())
+
+    assert in_odd_server(scene, {}, listed=listed) == asked
+
+
+def test_one_of_several_controls_suffices() -> None:
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert await seeker.prove(Flight())
+
+    listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
+    assert in_odd_server(scene, {"y": {"username": "y"}}, listed=listed) == [["x", "y"]]

@@ -1,0 +1,346 @@
+"""What the user sees. Telling never breaks a run and never holds it up, whatever becomes of stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+import runner.telling as telling_module
+from runner.core.outcomes import KINDS
+from runner.telling import FIELDS, Moment, Quiet, Speed, Teller, bar_text, hush, result, say, span
+
+FULL = Path("/dev/full")
+
+COUNTS = {"deleted": 1500, "absent": 0, "refused": 2, "unknown": 0}
+MOMENT = Moment(1502, 3000, COUNTS, 40, 50.0, None)
+
+
+@contextmanager
+def stderr(monkeypatch: pytest.MonkeyPatch, stream: IO[str] | None) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        yield
+
+
+@contextmanager
+def full_disk() -> Iterator[IO[str]]:
+    stream = open(FULL, "w")  # noqa: PTH123, SIM115 - closed by hand: its close fails, as is its nature
+    try:
+        yield stream
+    finally:
+        with pytest.raises(OSError, match="No space"):
+            stream.close()
+
+
+def closed() -> IO[str]:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def tell(
+    monkeypatch: pytest.MonkeyPatch,
+    path: Path,
+    act: Callable[[Teller], object],
+    *,
+    level: str = "info",
+    look: Callable[[], Moment | None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """What a teller writes to a file."""
+    with path.open("w") as stream, stderr(monkeypatch, stream):
+        teller = Teller(look, level=level)
+        act(teller)
+        with teller.telling():
+            pass
+    return lines_of(path)
+
+
+# ── a stream that does not take it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stream_that_is_gone_swallows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (None, closed()):
+        quiet = Quiet(stream)
+        assert quiet.write("text") == 4
+        assert not quiet.isatty()
+        with pytest.raises((OSError, ValueError)):
+            quiet.fileno()
+        with stderr(monkeypatch, stream):
+            say("text")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            result("text")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_disk() as stream, stderr(monkeypatch, stream):
+        say("text")
+        teller = Teller(lambda: MOMENT, level="debug")
+        with teller.telling():
+            teller.event("debug", "chunk.settled", requests=1)
+        assert not teller._thread.is_alive()
+
+
+def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    with stderr(monkeypatch, stream):
+        say("text")
+        teller = Teller(lambda: MOMENT, level="info")
+        with teller.telling():
+            teller.event("warning", "run.draining", signal=2)
+        assert not teller._thread.is_alive()
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading, "rb", buffering=0) as reader,
+        os.fdopen(writing, "w") as stream,
+        stderr(monkeypatch, stream),
+    ):
+        teller = Teller(lambda: MOMENT, level="debug")
+        began = time.monotonic()
+        with teller.telling():
+            for _ in range(20_000):
+                teller.event("debug", "chunk.settled", requests=1, why="x" * 200)
+            slowest = time.monotonic() - began
+        assert slowest < 3, "an event is put down, not written"
+        assert time.monotonic() - began < slowest + 2, "the end waits for a second at most"
+        assert teller._thread.is_alive(), "the writer is stuck, as it was meant to be"
+        os.set_blocking(reading, False)
+        while teller._thread.is_alive():  # now somebody reads
+            reader.read(1 << 20)
+            teller._thread.join(0.01)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("hushed", [False, True])
+def test_the_last_flush_does_not_change_the_exit_code(hushed: bool) -> None:
+    lines = ["import sys; from runner.telling import hush", "sys.stdout.write('x')", "hush()" * hushed, "sys.exit(3)"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(lines)], stdout=full, stderr=subprocess.PIPE, env=environ, check=False
+        )
+    assert done.returncode == (3 if hushed else 120), "without it Python says 120"
+    assert (done.stderr == b"") is hushed
+
+
+def test_hush_does_no_harm(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    say("one")
+    hush()
+    say("two")
+    assert capfd.readouterr().err == "one\ntwo\n"
+    with stderr(monkeypatch, None):
+        hush()
+    with stderr(monkeypatch, closed()):
+        hush()
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    teller = Teller(lambda: None, level="debug")
+    for field in ("id", "ids", "record", "token", "authorization", "url", "message", "email"):
+        assert field not in FIELDS
+        with pytest.raises(ValueError, match=f"not in the list of fields: \\['{field}'\\]"):
+            teller.event("warning", "chunk.settled", **{field: 1})
+    told = tell(
+        monkeypatch,
+        tmp_path / "log",
+        lambda teller: teller.event("debug", "chunk.settled", **dict.fromkeys(sorted(FIELDS), 1)),
+        level="debug",
+    )
+    assert told[0].keys() - {"event", "level", "timestamp"} == FIELDS
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["a.debugged", "a.told", "a.warned", "progress"]),
+        ("info", ["a.told", "a.warned", "progress"]),
+        ("warning", ["a.warned"]),
+    ],
+)
+def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, expected: list[str]) -> None:
+    def act(teller: Teller) -> None:
+        teller.event("debug", "a.debugged", requests=1)
+        teller.event("info", "a.told", requests=2)
+        teller.event("warning", "a.warned", requests=3)
+
+    told = tell(monkeypatch, tmp_path / "log", act, level=level, look=lambda: MOMENT)
+    assert [line["event"] for line in told] == expected
+    assert all(line["timestamp"].endswith("Z") for line in told)
+
+
+def test_the_last_line_is_the_progress_at_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (line,) = tell(monkeypatch, tmp_path / "log", lambda _: None, look=lambda: MOMENT)
+    del line["timestamp"]
+    assert line == {
+        "event": "progress",
+        "level": "info",
+        "settled": 1502,
+        "rows": 3000,
+        "deleted": 1500,
+        "refused": 2,
+        "requests": 40,
+        "per_s": 0,
+        "left_s": None,
+        "waiting": None,
+    }
+
+
+def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(telling_module, "FRAME_S", 0.01)
+    enough = threading.Event()
+    looks = iter(range(1_000_000))
+
+    def look() -> Moment:
+        if next(looks) == 3:
+            enough.set()
+        return MOMENT
+
+    path = tmp_path / "log"
+    with path.open("w") as stream, stderr(monkeypatch, stream):
+        teller = Teller(look, level="info", interval_s=0.02)
+        with teller.telling():
+            assert enough.wait(10)
+    assert len(lines_of(path)) >= 4
+
+
+def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(telling_module, "QUEUE_MAX", 2)
+
+    def act(teller: Teller) -> None:
+        for number in range(5):
+            teller.event("warning", "a.happened", requests=number)
+
+    told = tell(monkeypatch, tmp_path / "log", act)
+    assert [(line["event"], line.get("dropped")) for line in told] == [
+        ("a.happened", None),
+        ("a.happened", None),
+        ("events.dropped", 3),
+    ]
+
+
+def test_a_look_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def look() -> Moment:
+        raise RuntimeError("the set changed size")
+
+    assert tell(monkeypatch, tmp_path / "log", lambda _: None, look=look) == []
+
+
+# ── the bar ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling_module, "FRAME_S", 0.01)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    ours, theirs = os.openpty()
+    seen: list[bytes] = []
+    looked = threading.Event()
+    looks = iter([None, *[MOMENT] * 3])
+
+    def look() -> Moment | None:
+        try:
+            return next(looks)
+        except StopIteration:
+            looked.set()
+            return MOMENT
+
+    def read() -> None:
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            try:
+                while data := terminal.read(1 << 16):
+                    seen.append(data)
+            except OSError:
+                pass  # Linux's way to say that the other side is closed
+
+    reader = threading.Thread(target=read)
+    with os.fdopen(theirs, "w") as terminal, stderr(monkeypatch, terminal):
+        reader.start()
+        teller = Teller(look, level="info")
+        teller.event("warning", "run.draining", signal=2, why=None)
+        with teller.telling():
+            assert looked.wait(20)
+            teller.event("warning", "run.halted", why="late")
+    reader.join(10)
+    text = b"".join(seen).decode()
+    assert "run.draining: signal 2" in text
+    assert "why None" not in text
+    assert "1,500 deleted, 2 refused" in text
+    assert "50%" in text
+    assert "run.halted: why late" in text
+    assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    ("moment", "per_s", "left_s", "expected"),
+    [
+        (MOMENT, 2499.6, 0.6, "1,500 deleted, 2 refused · 2,500 ids/s · 40 requests · 1 s left"),
+        (MOMENT, 0.0, None, "1,500 deleted, 2 refused · 0 ids/s · 40 requests"),
+        (
+            Moment(0, 9, dict.fromkeys(KINDS, 0), 0, 50.0, None),
+            0.0,
+            None,
+            "nothing settled yet · 0 ids/s · 0 requests",
+        ),
+        (Moment(1502, 3000, COUNTS, 40, 50.0, "throttled"), 9.0, 5.0, "1,500 deleted, 2 refused · waiting: throttled"),
+    ],
+)
+def test_bar_text(moment: Moment, per_s: float, left_s: float | None, expected: str) -> None:
+    assert bar_text(moment, per_s, left_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (99.4, "99 s"),
+        (99.6, "2 min"),
+        (180, "3 min"),
+        (5_969, "99 min"),
+        (5_970, "1 h 40 min"),
+        (7_500, "2 h 5 min"),
+        (360_000, "100 h 0 min"),
+    ],
+)
+def test_spans(seconds: float, expected: str) -> None:
+    assert span(seconds) == expected
+
+
+def test_speed_is_that_of_the_last_half_minute() -> None:
+    at = [0.0]
+    speed = Speed(lambda: at[0])
+    assert speed.take(0, 1000) == (0.0, None)
+    at[0] = 10.0
+    assert speed.take(100, 1000) == (10.0, 90.0)
+    at[0] = 35.0  # the look at 0 is too old by now
+    assert speed.take(600, 1000) == (20.0, 20.0)
+    at[0] = 66.0  # nothing for half a minute
+    assert speed.take(600, 1000) == (0.0, None)
+    at[0] = 67.0
+    assert speed.take(600, 1000) == (0.0, None)

@@ -1,0 +1,225 @@
+"""GenAuth's calls about users: what is asked, in which groups, and how what comes back is matched to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.genauth.id_types import ID_TYPES
+from jobs.genauth.users import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of, delete_call
+from runner.core.records import Record
+from runner.core.verdicts import Act, Reply
+
+PROVIDER = "62f20932716fbcc10d966ee5"
+
+
+def body_of(call: Any) -> Any:
+    return json.loads(call.body)
+
+
+def matched(id_type: str, ids: Sequence[str], *users: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    accounts, strays = UserLookUps(ID_TYPES[id_type]).match(ids, users)
+    return {id_: account.raw for id_, account in accounts.items()}, strays
+
+
+# ── deleting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("id_type", list(ID_TYPES))
+def test_deleting(id_type: str) -> None:
+    action = DeleteUsersBatch(ID_TYPES[id_type])
+    call = action.call([Record(0, "a"), Record(7, "ü+&")])
+    assert (call.method, call.path, call.query) == ("POST", "/api/v3/delete-users-batch", ())
+    assert body_of(call) == {"userIds": ["a", "ü+&"], "options": {"userIdType": id_type}}
+    assert action.read(Reply(200, b'{"statusCode":200,"data":{"success":true}}')).act is Act.SETTLED
+    assert action.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.LOOK_UP
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([], "1 to 50 ids, not 0"),
+        ([f"{i}" for i in range(51)], "1 to 50 ids, not 51"),
+        (["a", ""], "non-empty"),
+        (["a", None], "non-empty"),
+        (["a", 1], "non-empty"),
+        (["a", "b", "a"], "twice"),
+        ("abc", "list"),
+        (b"abc", "list"),
+    ],
+)
+def test_what_no_call_can_be_built_from(ids: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        delete_call(ids, "user_id")
+
+
+def test_fifty_are_allowed_in_any_sequence() -> None:
+    ids = tuple(f"{i}" for i in range(IDS_MAX))
+    assert body_of(delete_call(ids, "user_id"))["userIds"] == list(ids)
+
+
+# ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("id_type", list(ID_TYPES))
+def test_asking(id_type: str) -> None:
+    ((group, call),) = UserLookUps(ID_TYPES[id_type]).calls(["a", "b"])
+    assert list(group) == ["a", "b"]
+    assert (call.method, call.path, call.body) == ("GET", "/api/v3/get-user-batch", None)
+    by_identity = id_type in {"identity", "sync_relation"}
+    more = (("withIdentities", "true"),) if by_identity else ()
+    assert call.query == (("userIds", "a"), ("userIds", "b"), ("userIdType", id_type), *more)
+
+
+def test_groups_of_fifty() -> None:
+    look_ups = UserLookUps(ID_TYPES["user_id"])
+    ids = [f"{i:024x}" for i in range(120)]
+    assert [len(group) for group, _ in look_ups.calls(ids)] == [50, 50, 20]
+    assert [id_ for group, _ in look_ups.calls(ids) for id_ in group] == ids
+    assert look_ups.calls([]) == []
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=250), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_no_query_is_longer_than_six_kilobytes_and_no_id_is_left_out(ids: list[str]) -> None:
+    calls = UserLookUps(ID_TYPES["identity"]).calls(ids)
+    assert [id_ for group, _ in calls for id_ in group] == ids
+    for group, call in calls:
+        assert [value for name, value in call.query if name == "userIds"] == list(group)
+        assert 1 <= len(group) <= IDS_MAX
+        assert len(group) == 1 or len(f"{call.path}?{urlencode(call.query)}") <= URL_MAX
+
+
+def test_long_ids_go_in_smaller_groups() -> None:
+    calls = UserLookUps(ID_TYPES["username"]).calls(["ä" * 200] * 50)  # 1,200 bytes each, encoded
+    assert {len(group) for group, _ in calls} == {4, 2}
+
+
+# ── matching ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("id_type", "asked", "user", "matches"),
+    [
+        ("user_id", "a" * 24, {"userId": "a" * 24}, True),
+        ("user_id", "a" * 24, {"userId": "A" * 24}, False),
+        ("user_id", "a" * 24, {"id": "a" * 24}, False),
+        ("email", "A@X.example", {"email": "a@x.Example"}, True),
+        ("email", "a@x.example", {"email": "b@x.example"}, False),
+        ("email", "a@x.example", {"email": None}, False),
+        ("phone", "13800000000", {"phone": "13800000000"}, True),
+        ("phone", "+8613800000000", {"phone": "13800000000", "phoneCountryCode": "+86"}, True),
+        ("phone", "8613800000000", {"phone": "13800000000", "phoneCountryCode": "+86"}, True),
+        ("phone", "+8613800000000", {"phone": "13800000000", "phoneCountryCode": "86"}, True),
+        ("phone", "13800000000", {"phone": "13800000000", "phoneCountryCode": "+86"}, True),
+        ("phone", "+8613800000000", {"phone": "+8613800000000"}, True),
+        ("phone", "+8613800000000", {"phone": "13800000000", "phoneCountryCode": "+1"}, False),
+        ("phone", "13800000000", {"phone": "13800000001"}, False),
+        ("username", "Ann", {"username": "Ann"}, True),
+        ("username", "Ann", {"username": "ann"}, False),
+        ("external_id", "10086", {"externalId": "10086"}, True),
+        ("external_id", "10086", {"externalId": 10086}, False),
+        ("identity", f"{PROVIDER}:ou_8", {"identities": [{"extIdpId": PROVIDER, "userIdInIdp": "ou_8"}]}, True),
+        ("identity", f"{PROVIDER}:ou_8", {"identities": [{"extIdpId": "x", "userIdInIdp": "ou_8"}]}, False),
+        ("sync_relation", "lark:ou_8", {"identities": [{"provider": "lark", "userIdInIdp": "ou_8"}]}, True),
+        ("sync_relation", "lark:ou_8", {"identities": [{"type": "lark", "userIdInIdp": "ou_8"}]}, True),
+        ("sync_relation", "lark:ou_8", {"identities": [{"provider": "lark", "userIdInIdp": "ou_9"}]}, False),
+        ("sync_relation", "lark:ou_8", {"identities": "lark:ou_8"}, False),
+        ("sync_relation", "lark:ou_8", {"identities": ["lark:ou_8", None, {}]}, False),
+        ("identity", f"{PROVIDER}:ou_8", {}, False),
+    ],
+)
+def test_matching(id_type: str, asked: str, user: dict[str, Any], matches: bool) -> None:
+    # Asked together with another: only then does the rule decide.
+    expected = ({asked: user}, 0) if matches else ({}, 1)
+    assert matched(id_type, [asked, "other"], user) == expected
+    assert matched(id_type, ["other", asked], user) == expected
+
+
+def test_asked_for_alone_whoever_comes_back_is_meant() -> None:
+    user = {"userId": "f" * 24}
+    assert matched("username", ["Ann"], user) == ({"Ann": user}, 0)
+    assert matched("username", ["Ann"]) == ({}, 0)
+    ann = {"username": "Ann"}
+    assert matched("username", ["Ann"], user, ann) == ({"Ann": ann}, 0)  # but rather the one that fits
+
+
+def test_several_ids_one_account() -> None:
+    user = {"phone": "13800000000", "phoneCountryCode": "+86"}
+    ids = ["13800000000", "+8613800000000", "8613800000000", "1"]
+    assert matched("phone", ids, user) == (dict.fromkeys(ids[:3], user), 0)
+
+
+def test_strays_are_counted() -> None:
+    users = [{"username": "a"}, {"username": "x"}, {}]
+    assert matched("username", ["a", "b", "c"], *users) == ({"a": users[0]}, 2)
+
+
+@given(st.sets(st.text("abcd", min_size=1, max_size=3), max_size=12), st.data())
+def test_in_any_order_exactly_those_that_exist(ids: set[str], data: st.DataObject) -> None:
+    alive = data.draw(st.permutations(sorted(ids)).map(lambda found: found[: len(found) // 2]))
+    accounts, strays = UserLookUps(ID_TYPES["username"]).match(sorted(ids), [{"username": id_} for id_ in alive])
+    assert (set(accounts), strays) == (set(alive), 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1970-01-01T00:00:10.500Z", 10.5),
+        ("1970-01-01T01:00:10+01:00", 10.0),
+        ("1970-01-01T00:00:10", 10.0),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+        (10, None),
+    ],
+)
+def test_times_of_an_account(value: Any, expected: float | None) -> None:
+    account = account_of({"createdAt": value, "lastLogin": value, "status": "Archived"})
+    assert (account.created_at, account.last_seen_at, account.status) == (expected, expected, "Archived")
+    assert account_of({"status": 7}).status is None
+
+
+# ── the control ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("id_type", list(ID_TYPES))
+def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
+    look_ups = UserLookUps(ID_TYPES[id_type])
+    call = look_ups.control()
+    assert (call.method, call.path) == ("POST", "/api/v3/list-users")
+    options = body_of(call)["options"]
+    assert options["pagination"] == {"page": 1, "limit": 10}
+    assert options.get("withIdentities", False) is (id_type in {"identity", "sync_relation"})
+    user = {
+        "userId": "u",
+        "email": "e",
+        "phone": "1",
+        "username": "n",
+        "externalId": "x",
+        "identities": [{"extIdpId": PROVIDER, "provider": "lark", "userIdInIdp": "o"}],
+    }
+    ids = {"user_id": "u", "email": "e", "phone": "1", "username": "n", "external_id": "x"}
+    expected = {**ids, "identity": f"{PROVIDER}:o", "sync_relation": "lark:o"}[id_type]
+    answer = {"statusCode": 200, "data": {"totalCount": 2, "list": [{}, None, user]}}
+    verdict = look_ups.read_control(Reply(200, json.dumps(answer).encode()))
+    assert (verdict.act, verdict.data) == (Act.SETTLED, [expected])
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"list": None}, {"list": []}, {"list": 5}, {"list": "u"}, {"list": {}}])
+def test_a_control_that_lists_nobody(data: Any) -> None:
+    look_ups = UserLookUps(ID_TYPES["user_id"])
+    verdict = look_ups.read_control(Reply(200, json.dumps({"statusCode": 200, "data": data}).encode()))
+    assert (verdict.act, verdict.data) == (Act.SETTLED, [])
+
+
+def test_a_control_that_is_refused() -> None:
+    look_ups = UserLookUps(ID_TYPES["user_id"])
+    assert look_ups.read_control(Reply(200, b'{"statusCode":403}')).act is Act.FORBIDDEN
+    assert look_ups.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.RETRY
