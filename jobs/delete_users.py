@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.genauth.brands import Brand, brand_named
-from jobs.genauth.credentials import Credentials, find_credentials
+from jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
 from jobs.genauth.id_types import ID_TYPES
 from jobs.genauth.token import PAUSE_S, SignIn, Tokens
 from jobs.genauth.users import IDS_MAX, DeleteUsersBatch, UserLookUps
@@ -30,6 +30,7 @@ class GenAuth:
     credentials: Credentials | None
     lang: str | None = "en-US"
     pause_s: float = PAUSE_S
+    key_hint: str = f"set {KEY_ID} and {KEY_SECRET}, or name a credentials_file in the config"
 
     @property
     def key(self) -> str | None:

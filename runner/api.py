@@ -28,9 +28,14 @@ class Figures:
 
 @dataclass(slots=True)
 class Flight:
-    """Where one worker is: only a request on the wire must be waited for when the run drains."""
+    """Where one worker is, for the draining.
+
+    on_wire: a request has left and its answer is not there yet. deciding: a look-up is under way that says what an
+    answer meant; it sends nothing that changes anything, and without it the answer is lost.
+    """
 
     on_wire: bool = False
+    deciding: bool = False
 
 
 @dataclass(slots=True)
@@ -38,7 +43,7 @@ class Api:
     """The way to the server that everything takes: deletions, look-ups, the control.
 
     pause_s: how long everyone pauses after a 429 without Retry-After.
-    closing: set when the run drains; from then on nothing is sent any more.
+    closing: set when the run drains; from then on nothing is sent but look-ups that decide, and nothing twice.
     """
 
     wire: Wire
@@ -56,28 +61,30 @@ class Api:
 
         Raises Halted when a token is refused for good, or when the server asks for more patience than there is.
         """
-        while not self.closing:
+        while not self.closing or flight.deciding:
             headers, generation = await self._cleared()
-            if self._is_closing():
+            if self._is_closing() and not flight.deciding:
                 return None
             flight.on_wire = True
             reply = await self.wire.send(call, headers)
+            verdict = lost(reply) if isinstance(reply, Lost) else read(reply)
+            after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self.now())
+            if verdict.act is Act.RETRY:
+                # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.
+                verdict = replace(verdict, after_s=self._bearable(after_s or 0.0))
             flight.on_wire = False
-            if isinstance(reply, Lost):
-                return lost(reply)
-            verdict = read(reply)
-            after_s = retry_after_s(reply.retry_after, self.now())
             if verdict.act is Act.THROTTLED:
                 self.figures.throttled += 1
                 self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))
             elif verdict.act is Act.SIGN_IN:
                 self.auth.rejected(generation)
-            elif verdict.act is Act.RETRY:
-                return replace(verdict, after_s=self._bearable(after_s or 0.0))
             else:
-                self.auth.accepted(generation)
-                self.answered_at = time.monotonic()
+                if verdict.act is not Act.RETRY:
+                    self.auth.accepted(generation)
+                    self.answered_at = time.monotonic()
                 return verdict
+            if self._is_closing():
+                return None  # nothing twice any more
         return None
 
     async def _cleared(self) -> tuple[dict[str, str], int]:

@@ -24,7 +24,7 @@ from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
 from runner.core.presence import presence
 from runner.core.records import Record
-from runner.core.settling import Found, LookUp, Send, Settling
+from runner.core.settling import Found, LookUp, Send, Settling, Why
 from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Action
@@ -32,6 +32,10 @@ from runner.seeking import Seeker
 
 AHEAD = 64
 """Chunks read ahead at a time: enough that a read in another thread costs nothing, few enough to stay flat."""
+
+
+DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
+"""Look-ups that say what an answer meant which has come: a drain waits for them."""
 
 
 def stamp(epoch: float) -> str:
@@ -113,7 +117,9 @@ class Engine:
         self._stopping.set()
         for task, flight in self._workers.items():
             # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
-            if task is not asyncio.current_task() and not flight.on_wire:
+            # So does a look-up that decides, unless a pause holds it up.
+            deciding = flight.deciding and self._api.throttle.paused_s == 0
+            if task is not asyncio.current_task() and not flight.on_wire and not deciding:
                 task.cancel()
 
     async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
@@ -170,12 +176,16 @@ class Engine:
             if work.in_doubt_since is None:
                 # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
                 await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))
-            while self.stopped is None and (step := settling.next_step()) is not None:
+            while (step := settling.next_step()) is not None:
+                flight.deciding = isinstance(step, LookUp) and step.why in DECIDING
+                if self.stopped is not None and not flight.deciding:
+                    break
                 await self._do(step, settling, work, flight)
         finally:
             if flight.on_wire:
                 settling.touch()
                 flight.on_wire = False
+            flight.deciding = False
             self._record(settling)
         if settling.halt is not None:
             raise Halted(settling.halt)

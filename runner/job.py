@@ -100,6 +100,11 @@ class Target(Protocol):
         ...
 
     @property
+    def key_hint(self) -> str:
+        """How to give credentials, in a few words."""
+        ...
+
+    @property
     def pause_s(self) -> float:
         """Seconds."""
         ...

@@ -11,8 +11,11 @@ from runner.core.policy import sample_suffices
 from runner.core.presence import REUSE_AFTER_S
 from runner.core.progress import Progress
 from runner.core.summary import counts_of
+from runner.core.window import WINDOW
 from runner.preparing import Prepared
 from runner.telling import span
+
+UNDONE = "a deletion cannot be undone"
 
 CONFIRMING = ("--confirm", "--pool")
 
@@ -69,10 +72,13 @@ def plan_lines(prepared: Prepared) -> list[str]:
     ]
     if reading.export.spooled:
         lines.append(("copy", f"{reading.export.spooled} holds what came through the pipe; delete it when all is done"))
+    if prepared.checkpoint is not None:
+        progress = prepared.checkpoint.progress
+        lines.append(("going on", f"{progress.settled.size:,} rows are settled, {progress.remaining:,} remain"))
     if survey.asked:
         lines.append(("sample", _sample_text(prepared)))
     lines += [("note", note) for note in reading.notes]
-    if counts["duplicate"]:
+    if counts["duplicate"] and counts["rows"] > WINDOW:
         lines.append(("note", "the same id more than 100,000 rows apart is sent again, and counted twice"))
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
@@ -105,17 +111,17 @@ def sample_trouble(prepared: Prepared) -> str | None:
 def confirmation_due(prepared: Prepared, now: float) -> str | None:
     """Say why the run has to be confirmed (again); None when it was."""
     if prepared.checkpoint is None:
-        return "this cannot be undone"
+        return UNDONE
     start = prepared.checkpoint.progress.start
     if start is None:
-        return "this cannot be undone"
+        return UNDONE
     if start.facts.get("limit") is not None and prepared.request.settings.limit is None:
         return "the run goes on without --limit"
-    age_s = now - datetime.fromisoformat(start.at).timestamp()
+    age_s = now - datetime.fromisoformat(prepared.checkpoint.progress.confirmed_at).timestamp()
     if prepared.id_type.reusable and age_s > REUSE_AFTER_S:
         return (
-            f"the run is {span(age_s)} old, and a {prepared.id_type.name} may belong to somebody else by now: "
-            "make sure that the export still holds"
+            f"the run was confirmed {span(age_s)} ago, and a {prepared.id_type.name} may be somebody else's by now: "
+            "does the export still hold?"
         )
     return None
 

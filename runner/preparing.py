@@ -120,10 +120,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     if not settings.sandbox:
         target = job.target(TargetOptions(settings.host, request.config.get(job.config_table, {}), request.environ))
         if resume and target.key is None:
-            raise UsageError(
-                f"no credentials for {target.pinned_host}: set GENAUTH_ACCESS_KEY_ID and GENAUTH_ACCESS_KEY_SECRET, "
-                "or practise with --sandbox"
-            )
+            raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
     checkpoint = None
     if resume and not is_fresh(path):
         checkpoint = Checkpoint.resume(path)

@@ -5,15 +5,11 @@ prepare → survey (pool, sample) → confirm → create the checkpoint → send
 
 from __future__ import annotations
 
-import getpass
-import os
-import random
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,31 +17,17 @@ from typing import Any
 import orjson
 
 from runner.checkpoint import Checkpoint
-from runner.core.entries import Header, Session, Skipped
-from runner.core.feed import Work, work_of
-from runner.core.outcomes import KINDS
-from runner.core.settling import Settling
+from runner.core.entries import Header
 from runner.core.summary import Ending, exit_code, status_of, summary_of
-from runner.engine import Engine, Options, Stop, stamp
-from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
-from runner.loops import OnSignal, run_loop, run_loop_draining
-from runner.plan import (
-    command,
-    confirmation_due,
-    confirming_command,
-    plan_lines,
-    progress_lines,
-    sample_trouble,
-)
+from runner.engine import stamp
+from runner.errors import Halted, NotAcceptable, UsageError
+from runner.loops import run_loop, run_loop_draining
+from runner.plan import command, confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
 from runner.preparing import Prepared, Request, prepare
-from runner.seeking import Seeker
-from runner.settings import seconds_of
+from runner.session import Sending
 from runner.shutdown import Signals
-from runner.surveying import reach, survey
-from runner.telling import Moment, Teller, result, say, span
-
-PASSES = 2
-"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
+from runner.surveying import survey
+from runner.telling import result, say, span
 
 
 def run(request: Request) -> int:
@@ -149,116 +131,13 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
 
 
 def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None, signals: Signals) -> int:
-    """One session: start entry, passes, stop entry, summary."""
-    before: dict[str, int] = {name: checkpoint.progress.counts[name] for name in KINDS}
-    figures, engine_stop, unrecorded = run_loop_draining(
-        lambda on_signal: _session(prepared, checkpoint, confirmed, before, on_signal), signals
-    )
-    ending = Ending(
-        why=engine_stop.why if engine_stop else "",
-        signal=engine_stop.signal if engine_stop else None,
-        file_failed=checkpoint.failure is not None or isinstance(engine_stop and engine_stop.error, FileFailed),
-        halted=engine_stop is not None and engine_stop.signal is None,
-        limit_reached=_left(prepared, checkpoint, before) == 0,
-    )
-    if any(unrecorded.values()):
-        told = ", ".join(f"{count} {name}" for name, count in unrecorded.items() if count)
+    """One session and what it says at its end."""
+    sending = Sending(prepared, checkpoint, confirmed)
+    figures = run_loop_draining(sending.run, signals)
+    if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
+        told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
-    return _tell_end(prepared, checkpoint, figures, ending)
-
-
-def _left(prepared: Prepared, checkpoint: Checkpoint, before: Mapping[str, int]) -> int | None:
-    """How many more ids this session may settle; None without --limit."""
-    limit = prepared.request.settings.limit
-    return None if limit is None else max(0, limit - sum(checkpoint.progress.counts[k] - before[k] for k in KINDS))
-
-
-async def _session(
-    prepared: Prepared,
-    checkpoint: Checkpoint,
-    confirmed: Mapping[str, Any] | None,
-    before: Mapping[str, int],
-    on_signal: OnSignal,
-) -> tuple[dict[str, Any], Stop | None, dict[str, int]]:
-    settings, progress = prepared.request.settings, checkpoint.progress
-    began = time.monotonic()
-    resumed = progress.sessions > 0
-    checkpoint.append(Session("start", stamp(time.time()), "", _start_facts(prepared, confirmed)))
-    async with reach(prepared.target, settings, pool=progress.header.pinned["pool"]) as (api, auth):
-        seeker = Seeker(api, prepared.target.look_ups(prepared.id_type), random.random)
-        seeker.proven = bool(prepared.survey.found)
-
-        def look() -> Moment:
-            counts: dict[str, int] = {name: progress.counts[name] for name in KINDS}
-            waiting = api.throttle.waiting or auth.waiting
-            return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, settings.rate, waiting)
-
-        teller = Teller(look, level=settings.log_level)
-        engine = Engine(
-            api=api,
-            seeker=seeker,
-            action=prepared.target.action(prepared.id_type),
-            checkpoint=checkpoint,
-            id_type=prepared.id_type,
-            options=Options(settings.concurrency, seconds_of(settings.drain_s), settings.in_doubt == "resend"),
-            chance=random.random,
-            on_settled=lambda settling: _tell_chunk(teller, settling),
-        )
-        on_signal(lambda signum: _drain(engine, teller, signum))
-        done = 0
-
-        def passes() -> Iterator[Work | Skipped] | None:
-            nonlocal done
-            left = _left(prepared, checkpoint, before)
-            if done == PASSES or progress.complete or left == 0:
-                return None
-            done += 1
-            return work_of(prepared.reading.batches(), prepared.reading.sieve(), progress, prepared.chunk_size, left)
-
-        with teller.telling():
-            await engine.run(passes)
-        figures: dict[str, Any] = {
-            "requests": prepared.survey.requests + api.wire.requests,
-            "retries": api.figures.retries,
-            "throttled": api.figures.throttled,
-            "resumed": resumed,
-            "duration_s": round(time.monotonic() - began, 3),
-        }
-        why = engine.stopped.why if engine.stopped else "done"
-        checkpoint.append(Session("stop", stamp(time.time()), "", {"why": why, **figures}))
-    await checkpoint.aclose()
-    return figures, engine.stopped, engine.unrecorded
-
-
-def _drain(engine: Engine, teller: Teller, signum: int) -> None:
-    teller.event(
-        "warning", "run.draining", signal=signum, why="requests on the wire may finish; a second signal ends it"
-    )
-    engine.stop(Stop(f"signal {signum}", signal=signum))
-
-
-def _tell_chunk(teller: Teller, settling: Settling) -> None:
-    counts = {part.kind: len(part.records) for part in settling.settled}
-    teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)
-
-
-def _start_facts(prepared: Prepared, confirmed: Mapping[str, Any] | None) -> dict[str, Any]:
-    settings = asdict(prepared.request.settings)
-    if settings["proxy"] is not None:
-        settings["proxy"] = "given"  # its URL may carry a password
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return {
-        "tool": f"bulkdel {version('bulkdel')}",
-        "user": user,
-        "machine": os.uname().nodename,
-        "pid": os.getpid(),
-        "limit": settings["limit"],
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
-        "confirmed": dict(confirmed) if confirmed else None,
-    }
+    return _tell_end(prepared, checkpoint, figures, sending.ending())
 
 
 def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, Any], ending: Ending) -> int:
@@ -274,8 +153,8 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         for line in progress_lines(progress):
             result(line)
         result(
-            f"{summary['requests']:,} requests in {span(summary['duration_s'])}, {summary['retries']:,} retries, "
-            f"{summary['throttled']:,} answered 429"
+            f"this session: {summary['requests']:,} requests in {span(summary['duration_s'])}, "
+            f"{summary['retries']:,} retries, {summary['throttled']:,} answered 429"
         )
         result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:

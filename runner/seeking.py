@@ -74,7 +74,7 @@ class Seeker:
                 data: list[Any] = verdict.data
                 return data
             self.failed = verdict.reason or str(verdict.detail)
-            if verdict.act is not Act.RETRY:
+            if verdict.act is not Act.RETRY or self._api.closing:
                 return None
             if attempt < ATTEMPTS_MAX:
                 self._api.figures.retries += 1

@@ -55,7 +55,7 @@ class Settings:
     proxy: Annotated[str | None, Parameter(group=REACHING)] = None
     """Proxy URL. Proxies named in the environment are not used."""
 
-    sandbox: Annotated[bool, Parameter(group=REACHING, negative="")] = False
+    sandbox: Annotated[bool, Parameter(group=REACHING, negative="", show_default=False)] = False
     """Practise on a look-alike of the API inside this program, filled from the export. Needs no credentials."""
 
     rate: Annotated[float, Parameter(group=SENDING)] = 50.0
@@ -91,7 +91,7 @@ class Settings:
     format: Annotated[Literal["auto", "jsonl", "csv"], Parameter(group=READING)] = "auto"
     """Format of the export. gzip and zstd are recognised by themselves."""
 
-    trim: Annotated[bool, Parameter(group=READING, negative="")] = False
+    trim: Annotated[bool, Parameter(group=READING, negative="", show_default=False)] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
     on_invalid: Annotated[Literal["stop", "skip"], Parameter(group=READING)] = "stop"
@@ -103,13 +103,13 @@ class Settings:
     pool: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Confirm the user pool that they are deleted from. Together with --confirm."""
 
-    allow_absent: Annotated[bool, Parameter(group=SAFETY, negative="")] = False
+    allow_absent: Annotated[bool, Parameter(group=SAFETY, negative="", show_default=False)] = False
     """Go on although fewer than half of the sampled ids exist."""
 
     in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay doubtful."""
 
-    json: Annotated[bool, Parameter(group=TELLING, negative="")] = False
+    json: Annotated[bool, Parameter(group=TELLING, negative="", show_default=False)] = False
     """Print the summary as one JSON object, the last line of stdout."""
 
     log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=TELLING)] = "info"

@@ -153,7 +153,6 @@ class Teller:
                 due += self._interval_s
                 self._progress()
         self._drain()
-        self._progress()
 
     def _drain(self) -> None:
         while True:
@@ -220,6 +219,8 @@ def bar_text(moment: Moment, per_s: float, left_s: float | None) -> str:
 def span(seconds: float) -> str:
     """Word a duration for people: 42 s, 3 min, 2 h 5 min."""
     whole = round(seconds)
+    if whole == 0:
+        return "less than a second"
     if whole < 100:  # noqa: PLR2004 - below that seconds are what people count in
         return f"{whole} s"
     minutes = round(whole / 60)

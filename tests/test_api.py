@@ -397,10 +397,6 @@ def test_a_429_that_asks_for_too_much_released_the_chunk(tmp_path: Path) -> None
     assert [entry["type"] for entry in log_after(tmp_path, throttled("3600"))] == ["intent", "released"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="runner/api.py clears on_wire before Halted is raised, so the engine releases the chunk; remove this marker",
-)
 def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) -> None:
     """Any 5xx may have had effect: what is gone later was deleted, and must not be called absent."""
     assert [entry["type"] for entry in log_after(tmp_path, unavailable("3600"))] == ["intent"]

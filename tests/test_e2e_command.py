@@ -297,7 +297,7 @@ def test_rate_bound_is_kept_with_retries(tmp_path: Path) -> None:
 
 def test_progress_lines(tmp_path: Path) -> None:
     """Elsewhere than on a terminal: JSON lines on stderr; debug: one event a chunk; no id, no token, no secret."""
-    with case(tmp_path, IDS) as it:
+    with case(tmp_path, IDS, options=["--rate", 6]) as it:  # long enough for one interval of progress
         ran = it.run("--log-level", "debug")
         events = [line for line in ran.err.splitlines() if line.startswith("{")]
         assert sum('"event": "chunk.settled"' in line for line in events) == 40

@@ -49,7 +49,7 @@ def expected_code(
         return 5
     if signal is not None and remaining:
         return 128 + signal
-    if halted or (remaining and not limit):
+    if remaining and (halted or not limit):
         return 4
     return 1 if refused and not remaining else 0
 

@@ -14,7 +14,6 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env
 from rich.console import Console
 
-from runner.cli.looking import jobs_text, status
 from runner.errors import BulkdelError, UsageError
 from runner.job import job_names, load_job
 from runner.settings import ENV_PREFIX, Settings
@@ -95,7 +94,9 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         return running.plan(request(job, export, settings))
 
     @app.command(name="status")
-    def status_command(checkpoint: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    def status_command(
+        checkpoint: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    ) -> int:
         """Say how far a run is, from its checkpoint; also while it is under way.
 
         Parameters
@@ -105,11 +106,15 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         json: bool
             Print one JSON object.
         """
+        from runner.cli.looking import status  # noqa: PLC0415
+
         return status(checkpoint, json=json)
 
     @app.command
     def jobs() -> int:
         """List the installed jobs and the id types they know."""
+        from runner.cli.looking import jobs_text  # noqa: PLC0415
+
         result(jobs_text([load_job(name) for name in job_names()]))
         return 0
 

@@ -11,7 +11,7 @@ import orjson
 from runner.checkpoint import holder, read_log
 from runner.core.outcomes import COUNTED
 from runner.core.progress import Progress
-from runner.core.summary import Ending, counts_of, status_of
+from runner.core.summary import counts_of
 from runner.job import Job
 from runner.telling import result
 
@@ -51,7 +51,8 @@ def status(path: Path, *, json: bool) -> int:
     if log.damaged_tail and pid is None:
         result(f"  the log ends in {log.damaged_tail} torn bytes: the next run cuts them off")
     if not progress.complete and pid is None:
-        result("To go on, run the command of this run again.")
+        said = progress.start.facts.get("command") if progress.start else None
+        result(f"To go on:\n  {said}" if said else "To go on, run the command of this run again.")
     return 0
 
 
@@ -59,8 +60,8 @@ def _state(progress: Progress) -> str:
     if progress.complete:
         return "complete"
     if progress.stop is None:
-        return "stopped without a word"
-    return status_of(progress, Ending())
+        return "stopped without a word" if progress.start else "not begun"
+    return str(progress.stop.facts.get("status", "incomplete"))
 
 
 def jobs_text(jobs: Sequence[Job]) -> str:

@@ -20,7 +20,7 @@ class Progress:
     settled: positions with an outcome or skipped. in_doubt: positions with an intent and nothing after it.
     intents: for what is in doubt, when it was first intended, by range.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
-    sessions: how many have started.
+    sessions: how many have started. confirmed_at: when the run was confirmed last.
     """
 
     header: Header
@@ -31,6 +31,10 @@ class Progress:
     start: Session | None = None
     stop: Session | None = None
     sessions: int = 0
+    confirmed_at: str = ""
+
+    def __post_init__(self) -> None:
+        self.confirmed_at = self.header.at
 
     @property
     def rows(self) -> int:
@@ -64,6 +68,8 @@ class Progress:
                     self._forget(start, stop)
             case Session(event="start"):
                 self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+                if entry.facts.get("confirmed"):
+                    self.confirmed_at = entry.at
             case Session():
                 self.stop = entry
             case _:  # a header, which is read before there is a Progress

@@ -48,9 +48,9 @@ def exit_code(progress: Progress, ending: Ending) -> int:
         return EXIT_FILE
     if ending.signal is not None and not progress.complete:
         return EXIT_SIGNAL + ending.signal
-    if ending.halted or not (progress.complete or ending.limit_reached):
-        return EXIT_REMAINING
-    return EXIT_REFUSED if progress.complete and (progress.counts["refused"] or progress.counts["unknown"]) else 0
+    if not progress.complete:
+        return EXIT_COMPLETE if ending.limit_reached and not ending.halted else EXIT_REMAINING
+    return EXIT_REFUSED if progress.counts["refused"] or progress.counts["unknown"] else EXIT_COMPLETE
 
 
 def counts_of(progress: Progress) -> dict[str, int]:

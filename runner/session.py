@@ -1,0 +1,164 @@
+"""One session of a run: its start entry, its passes over the export, its stop entry. Owns how the parts are wired.
+
+What is settled how is the engine's; what is said at the end, `run`'s.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from runner.api import Api
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Session, Skipped
+from runner.core.feed import Work, work_of
+from runner.core.outcomes import KINDS
+from runner.core.settling import Settling
+from runner.core.summary import Ending, exit_code, status_of
+from runner.engine import Engine, Options, Stop, stamp
+from runner.errors import FileFailed
+from runner.loops import OnSignal
+from runner.plan import command
+from runner.preparing import Prepared
+from runner.seeking import Seeker
+from runner.settings import seconds_of
+from runner.surveying import reach
+from runner.telling import Moment, Teller
+
+PASSES = 2
+"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
+
+
+class Sending:
+    """The session that sends. `run` it once, then ask for the `ending`.
+
+    unrecorded: what replies said that could not be made durable.
+    """
+
+    def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
+        self._prepared = prepared
+        self._checkpoint = checkpoint
+        self._confirmed = confirmed
+        self._progress = checkpoint.progress
+        self._before = sum(self._progress.counts[kind] for kind in KINDS)
+        self._resumed = self._progress.sessions > 0
+        self._stopped: Stop | None = None
+        self._passes = 0
+        self.unrecorded: dict[str, int] = {}
+
+    async def run(self, on_signal: OnSignal) -> dict[str, Any]:
+        """Send until all is settled or something stops it; returns the figures for the summary."""
+        settings, began = self._prepared.request.settings, time.monotonic()
+        self._checkpoint.append(Session("start", stamp(time.time()), "", self._start_facts()))
+        pool = self._progress.header.pinned["pool"]
+        async with reach(self._prepared.target, settings, pool=pool) as (api, auth):
+            teller = Teller(lambda: self._moment(api, auth.waiting), level=settings.log_level)
+            engine = self._engine(api, teller)
+            on_signal(lambda signum: _drain(engine, teller, signum))
+            with teller.telling():
+                await engine.run(self._next_pass)
+            self._stopped, self.unrecorded = engine.stopped, engine.unrecorded
+            figures = {
+                "requests": self._prepared.survey.requests + api.wire.requests,
+                "retries": api.figures.retries,
+                "throttled": api.figures.throttled,
+                "resumed": self._resumed,
+                "duration_s": round(time.monotonic() - began, 3),
+            }
+        self._checkpoint.append(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
+        await self._checkpoint.aclose()
+        return figures
+
+    def ending(self) -> Ending:
+        """How it ended."""
+        stop = self._stopped
+        return Ending(
+            why=stop.why if stop else "",
+            signal=stop.signal if stop else None,
+            file_failed=self._checkpoint.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
+            halted=stop is not None and stop.signal is None,
+            limit_reached=self._left() == 0,
+        )
+
+    def _engine(self, api: Api, teller: Teller) -> Engine:
+        prepared, settings = self._prepared, self._prepared.request.settings
+        seeker = Seeker(api, prepared.target.look_ups(prepared.id_type), random.random)
+        seeker.proven = bool(prepared.survey.found)
+        return Engine(
+            api=api,
+            seeker=seeker,
+            action=prepared.target.action(prepared.id_type),
+            checkpoint=self._checkpoint,
+            id_type=prepared.id_type,
+            options=Options(settings.concurrency, seconds_of(settings.drain_s), settings.in_doubt == "resend"),
+            chance=random.random,
+            on_settled=lambda settling: _tell_chunk(teller, settling),
+        )
+
+    def _next_pass(self) -> Iterator[Work | Skipped] | None:
+        left = self._left()
+        if self._passes == PASSES or self._progress.complete or left == 0:
+            return None
+        self._passes += 1
+        reading = self._prepared.reading
+        return work_of(reading.batches(), reading.sieve(), self._progress, self._prepared.chunk_size, left)
+
+    def _left(self) -> int | None:
+        """How many more ids this session may settle; None without --limit."""
+        limit = self._prepared.request.settings.limit
+        settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
+        return None if limit is None else max(0, limit - settled)
+
+    def _moment(self, api: Api, signing_in: str | None) -> Moment:
+        progress = self._progress
+        counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
+        waiting = api.throttle.waiting or signing_in
+        return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, api.throttle.rate, waiting)
+
+    def _start_facts(self) -> dict[str, Any]:
+        settings = asdict(self._prepared.request.settings)
+        argv = list(self._prepared.request.argv)
+        if settings["proxy"] is not None:  # its URL may carry a password
+            argv = [word.replace(settings["proxy"], "PROXY") for word in argv]
+            settings["proxy"] = "PROXY"
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container may know no name for its user
+            user = str(os.getuid())
+        return {
+            "tool": f"bulkdel {version('bulkdel')}",
+            "user": user,
+            "machine": os.uname().nodename,
+            "pid": os.getpid(),
+            "command": command(argv),
+            "limit": settings["limit"],
+            "options": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+            "confirmed": dict(self._confirmed) if self._confirmed else None,
+        }
+
+    def _stop_facts(self) -> dict[str, Any]:
+        ending = self.ending()
+        return {
+            "why": ending.why or "done",
+            "status": status_of(self._progress, ending),
+            "exit": exit_code(self._progress, ending),
+        }
+
+
+def _drain(engine: Engine, teller: Teller, signum: int) -> None:
+    name = signal.Signals(signum).name
+    teller.event("warning", "run.draining", signal=name, why="requests on the wire may finish; again to leave at once")
+    engine.stop(Stop(name, signal=signum))
+
+
+def _tell_chunk(teller: Teller, settling: Settling) -> None:
+    counts = {part.kind: len(part.records) for part in settling.settled}
+    teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)
