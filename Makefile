@@ -15,7 +15,8 @@ demo: $(STAMP)
 # One report over everything, one over the core, where a branch that no test takes is a bug nobody has met yet.
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not alone and not soak'
+	$(BIN)/coverage run -m pytest -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90

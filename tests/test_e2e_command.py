@@ -271,6 +271,7 @@ def test_disk_full(tmp_path: Path) -> None:
         assert it.served.pool.deleted == 50_000 > sent
 
 
+@pytest.mark.alone
 def test_rate_bound_is_kept(tmp_path: Path) -> None:
     """At --rate 150 the server sees at most 154 requests in any sliding second, the first one included."""
     with case(tmp_path, user_ids(40_000), options=["--rate", 150]) as it:
@@ -279,6 +280,7 @@ def test_rate_bound_is_kept(tmp_path: Path) -> None:
         assert it.served.ledger.busiest(1.0) <= 154
 
 
+@pytest.mark.alone
 def test_rate_bound_is_kept_with_retries(tmp_path: Path) -> None:
     """Retries, look-ups and sign-ins draw on the same limiter."""
     with case(

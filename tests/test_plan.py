@@ -187,8 +187,8 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
         (True, 5, None, True, 99, "without --limit"),
         # ids that somebody else may have by now
         (True, None, None, True, 23.9, None),
-        (True, None, None, True, 24.1, "may belong to somebody else"),
-        (True, 5, 5, True, 24.1, "may belong to somebody else"),
+        (True, None, None, True, 24.1, "may be somebody else"),
+        (True, 5, 5, True, 24.1, "may be somebody else"),
     ],
 )
 def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
