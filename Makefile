@@ -16,7 +16,7 @@ demo: $(STAMP)
 test: check
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not alone and not soak'
-	$(BIN)/coverage run -m pytest -m 'alone and not soak'
+	$(BIN)/python -m pytest -m 'alone and not soak'
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90

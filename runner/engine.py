@@ -142,6 +142,8 @@ class Engine:
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
+            # A session without a sample has its control before anything is deleted: the workers queue up behind it.
+            await self._seeker.prove(flight)
             while self.stopped is None and (work := await self._take()) is not None:
                 await self._settle(work, flight)
         except asyncio.CancelledError:

@@ -19,6 +19,10 @@ CONTROLS_MAX = 10
 """Accounts that are looked up as a control, all in one request; one that is found suffices."""
 
 
+CONTROL_TRIES = 3
+"""An empty pool, or a key that may not list, is not asked again and again."""
+
+
 class Seeker:
     """Look-ups with their retries, matching, and the control.
 
@@ -31,7 +35,7 @@ class Seeker:
         self._look_ups = look_ups
         self._chance = chance
         self._control = asyncio.Lock()
-        self._control_tried = False
+        self._controls_left = CONTROL_TRIES
         self.proven = False
         self.failed = ""
 
@@ -55,10 +59,13 @@ class Seeker:
         return accounts
 
     async def prove(self, flight: Flight) -> bool:
-        """Make sure that look-ups can find anyone at all: look up somebody whom another call listed. Asked once."""
+        """Make sure that look-ups can find anyone at all: look up somebody whom another call listed.
+
+        Best asked before this session deletes anybody: whoever is listed may be gone by the time of the look-up.
+        """
         async with self._control:
-            if not self.proven and not self._control_tried:
-                self._control_tried = True
+            if not self.proven and self._controls_left:
+                self._controls_left -= 1
                 listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
                 if listed:
                     # Several: the first one listed may be the very next one that this run deletes.

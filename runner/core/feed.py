@@ -49,17 +49,18 @@ def work_of(
             if record.position in settled:
                 continue
             left -= 1
-            if (at := doubts.since(record.position)) is None:
-                fresh.append(record)
-                if len(fresh) == chunk_size:
-                    yield Work(Chunk(tuple(fresh)))
-                    fresh = []
-                continue
+            at = doubts.since(record.position)
             if doubtful and (at != since or len(doubtful) == chunk_size):
                 yield Work(Chunk(tuple(doubtful)), since)
                 doubtful = []
-            since = at
-            doubtful.append(record)
+            if at is not None:
+                since = at
+                doubtful.append(record)
+                continue
+            fresh.append(record)
+            if len(fresh) == chunk_size:
+                yield Work(Chunk(tuple(fresh)))
+                fresh = []
         if left == 0:
             break
     if doubtful:
