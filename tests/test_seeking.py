@@ -68,7 +68,7 @@ def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
         assert seeker.proven
 
     sandbox = in_sandbox(act)
-    assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
+    assert sandbox.ledger.by_path[LIST_PATH] == 1
     assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
 
 
@@ -99,7 +99,7 @@ def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
         assert not await seeker.prove(Flight())
 
     sandbox = in_sandbox(act, Pool())
-    assert sandbox.ledger.by_path[LIST_PATH] == 1
+    assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has nobody to look up
 
 
