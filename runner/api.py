@@ -6,16 +6,21 @@ and a token that has run out. Knows no chunk and no log; a lost reply is its cal
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from runner.auth import Auth
+from runner.core.health import Breaker, Pace
 from runner.core.policy import retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
 from runner.throttle import Throttle
 from runner.transport import Wire
+
+BREAKER_LOOK_S = 0.25
+"""How often those who wait for the breaker look again: the probe of another may have closed it."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Api:
     """The way to the server that everything takes: deletions, look-ups, the control.
 
     pause_s: how long everyone pauses after a 429 without Retry-After.
+    breaker, pace: how the server is doing, and what follows.
+    lost: what the last failure was. answered_at: when the last useful answer came, on `clock`.
     closing: set when the run drains; from then on nothing is sent but look-ups that decide, and nothing twice.
     """
 
@@ -50,11 +57,15 @@ class Api:
     throttle: Throttle
     auth: Auth
     pause_s: float
-    patience_s: float = 900.0
+    patience_s: float
+    pace: Pace
+    breaker: Breaker = field(default_factory=Breaker)
     figures: Figures = field(default_factory=Figures)
     closing: bool = False
+    lost: str = "nothing was asked"
     answered_at: float = field(default_factory=time.monotonic)
     now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
 
     async def ask(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> Verdict | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
@@ -66,12 +77,14 @@ class Api:
             if self._is_closing() and not flight.deciding:
                 return None
             flight.on_wire = True
+            self.pace.sent(self.clock())
             reply = await self.wire.send(call, headers)
             verdict = lost(reply) if isinstance(reply, Lost) else read(reply)
             after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self.now())
+            self._learn(verdict)
             if verdict.act is Act.RETRY:
                 # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.
-                verdict = replace(verdict, after_s=self._bearable(after_s or 0.0))
+                verdict = replace(verdict, after_s=self._bearable(after_s or 0.0), free=self.breaker.open)
             flight.on_wire = False
             if verdict.act is Act.THROTTLED:
                 self.figures.throttled += 1
@@ -81,20 +94,43 @@ class Api:
             else:
                 if verdict.act is not Act.RETRY:
                     self.auth.accepted(generation)
-                    self.answered_at = time.monotonic()
+                    self.answered_at = self.clock()
                 return verdict
             if self._is_closing():
                 return None  # nothing twice any more
         return None
 
+    @property
+    def waiting(self) -> str | None:
+        """Why nothing goes out, for people; None while it does."""
+        if self.throttle.paused_s > 0:
+            return f"throttled, {self.throttle.paused_s:.1f} s"
+        if self.breaker.open:
+            return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
+        return self.auth.waiting
+
     async def _cleared(self) -> tuple[dict[str, str], int]:
-        """Wait for token and limiter. The token is read after the limiter, which may have taken its time."""
+        """Wait for token, breaker and limiter. The first two are asked again behind the limiter, which waits."""
         while True:
             await self.auth.ensure()
+            while (wait_s := self.breaker.wait_s(self.clock())) > 0:  # noqa: ASYNC110 - pure, so it cannot wake us
+                await asyncio.sleep(min(wait_s, BREAKER_LOOK_S))
+            self.throttle.set_rate(self.pace.rate(self.clock()))
             await self.throttle.acquire()
-            if (ready := self.auth.headers()) is not None:
+            if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
                 headers, generation = ready
                 return dict(headers), generation
+
+    def _learn(self, verdict: Verdict) -> None:
+        """Take note of what an answer says about the server. A 429 is no failure, but it is too fast."""
+        now, failed = self.clock(), verdict.act is Act.RETRY
+        if failed:
+            self.lost = verdict.reason
+        self.breaker.record(now, failed=failed)
+        if verdict.act is Act.THROTTLED:
+            self.pace.throttled(now)
+        else:
+            self.pace.record(now, failed=failed)
 
     def _is_closing(self) -> bool:
         return self.closing  # a call, because the type checker remembers the loop's condition across the wait

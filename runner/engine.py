@@ -19,6 +19,7 @@ from runner.api import Api, Flight
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
 from runner.core.feed import Work
+from runner.core.health import RefusedMax
 from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
@@ -49,6 +50,7 @@ class Options:
 
     concurrency: int
     drain_s: float
+    refused_max: RefusedMax
     in_doubt_resend: bool = False
 
 
@@ -95,6 +97,8 @@ class Engine:
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
         self._succeeded = False
+        self._settled = 0
+        self._refused = 0
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
 
@@ -117,8 +121,8 @@ class Engine:
         self._stopping.set()
         for task, flight in self._workers.items():
             # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
-            # So does a look-up that decides, unless a pause holds it up.
-            deciding = flight.deciding and self._api.throttle.paused_s == 0
+            # So does a look-up that decides, unless something holds it up.
+            deciding = flight.deciding and self._api.waiting is None
             if task is not asyncio.current_task() and not flight.on_wire and not deciding:
                 task.cancel()
 
@@ -128,9 +132,11 @@ class Engine:
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
         stopping = asyncio.create_task(self._stopping.wait())
+        patience = asyncio.create_task(self._watch())
         everyone = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        patience.cancel()
         _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self.stopped else None)
         for task in late:
             task.cancel()
@@ -138,6 +144,13 @@ class Engine:
         for task in tasks:
             if not task.cancelled():
                 task.result()  # an unexpected failure is raised here, after the others have drained
+
+    async def _watch(self) -> None:
+        """Halt when the server has given no useful answer for --patience, whatever the cause."""
+        api = self._api
+        while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
+            await asyncio.sleep(left_s)
+        self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost}")
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
@@ -158,8 +171,9 @@ class Engine:
     async def _take(self) -> Work | None:
         async with self._refill:
             while not self._ready:
-                loop = asyncio.get_running_loop()
+                loop, began = asyncio.get_running_loop(), self._api.clock()
                 found = await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD)))
+                self._api.answered_at += self._api.clock() - began  # patience with the server, not with our disk
                 if not found:
                     return None
                 skipped = [item for item in found if isinstance(item, Skipped)]
@@ -241,6 +255,14 @@ class Engine:
         if entries:
             self._checkpoint.append(*entries).add_done_callback(lambda done: self._recorded(done, settling.settled))
         self._on_settled(settling)
+        for part in settling.settled:
+            self._settled += len(part.records)
+            self._refused += len(part.records) if part.kind == "refused" else 0
+        if self._options.refused_max.exceeded(self._refused, self._settled):
+            self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
+
+    def _halt(self, why: str) -> None:
+        self.stop(Stop(why, error=Halted(why)))
 
     def _recorded(self, done: asyncio.Future[None], settled: Sequence[Settled]) -> None:
         if done.cancelled() or done.exception() is None:

@@ -73,7 +73,8 @@ class Seeker:
         return self.proven
 
     async def _read(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> list[Any] | None:
-        for attempt in range(1, ATTEMPTS_MAX + 1):
+        attempts = 0
+        while True:
             verdict = await self._api.ask(call, read, flight)
             if verdict is None:
                 return None
@@ -81,9 +82,8 @@ class Seeker:
                 data: list[Any] = verdict.data
                 return data
             self.failed = verdict.reason or str(verdict.detail)
-            if verdict.act is not Act.RETRY or self._api.closing:
+            attempts += not verdict.free
+            if verdict.act is not Act.RETRY or self._api.closing or attempts >= ATTEMPTS_MAX:
                 return None
-            if attempt < ATTEMPTS_MAX:
-                self._api.figures.retries += 1
-                await asyncio.sleep(max(verdict.after_s or 0.0, backoff_s(attempt, self._chance())))
-        return None
+            self._api.figures.retries += 1
+            await asyncio.sleep(max(verdict.after_s or 0.0, backoff_s(max(1, attempts), self._chance())))

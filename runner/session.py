@@ -20,6 +20,7 @@ from runner.api import Api
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Session, Skipped
 from runner.core.feed import Work, work_of
+from runner.core.health import RefusedMax
 from runner.core.outcomes import KINDS
 from runner.core.settling import Settling
 from runner.core.summary import Ending, exit_code, status_of
@@ -59,8 +60,8 @@ class Sending:
         settings, began = self._prepared.request.settings, time.monotonic()
         self._checkpoint.append(Session("start", stamp(time.time()), "", self._start_facts()))
         pool = self._progress.header.pinned["pool"]
-        async with reach(self._prepared.target, settings, pool=pool) as (api, auth):
-            teller = Teller(lambda: self._moment(api, auth.waiting), level=settings.log_level)
+        async with reach(self._prepared.target, settings, pool=pool) as (api, _):
+            teller = Teller(lambda: self._moment(api), level=settings.log_level)
             engine = self._engine(api, teller)
             on_signal(lambda signum: _drain(engine, teller, signum))
             with teller.telling():
@@ -98,7 +99,12 @@ class Sending:
             action=prepared.target.action(prepared.id_type),
             checkpoint=self._checkpoint,
             id_type=prepared.id_type,
-            options=Options(settings.concurrency, seconds_of(settings.drain_s), settings.in_doubt == "resend"),
+            options=Options(
+                settings.concurrency,
+                seconds_of(settings.drain_s),
+                RefusedMax.parse(settings.max_refused),
+                in_doubt_resend=settings.in_doubt == "resend",
+            ),
             chance=random.random,
             on_settled=lambda settling: _tell_chunk(teller, settling),
         )
@@ -117,11 +123,10 @@ class Sending:
         settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
         return None if limit is None else max(0, limit - settled)
 
-    def _moment(self, api: Api, signing_in: str | None) -> Moment:
+    def _moment(self, api: Api) -> Moment:
         progress = self._progress
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
-        waiting = api.throttle.waiting or signing_in
-        return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, api.throttle.rate, waiting)
+        return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, api.throttle.rate, api.waiting)
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)

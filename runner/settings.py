@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from runner.core.health import RefusedMax
 from runner.errors import UsageError
 
 ENV_PREFIX = "BULKDEL_"
@@ -106,6 +107,9 @@ class Settings:
     allow_absent: Annotated[bool, Parameter(group=SAFETY, negative="", show_default=False)] = False
     """Go on although fewer than half of the sampled ids exist."""
 
+    max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
+    """Halt when more ids than this are refused: a number, or a share of what this session settled (from 1,000 on)."""
+
     in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay doubtful."""
 
@@ -130,6 +134,10 @@ class Settings:
         for option, value, low, high in bounds:
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{option} {value:g}: must be from {low:g} to {high:g}")
+        try:
+            RefusedMax.parse(self.max_refused)
+        except ValueError:
+            raise UsageError(f"--max-refused {self.max_refused!r}: a number of ids, or a share like 1%") from None
         if self.id_pattern is not None:
             try:
                 re.compile(self.id_pattern)

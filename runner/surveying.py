@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from runner.api import Api, Flight
 from runner.auth import Auth
+from runner.core.health import Pace
 from runner.core.idtypes import IdType
 from runner.errors import Halted
 from runner.job import Account, Target
@@ -56,4 +57,4 @@ async def reach(target: Target, settings: Settings, *, pool: str | None) -> Asyn
     async with Wire(options) as wire:
         throttle = Throttle(settings.rate)
         auth = target.auth(wire, throttle, pool=pool)
-        yield Api(wire, throttle, auth, target.pause_s, seconds_of(settings.patience)), auth
+        yield Api(wire, throttle, auth, target.pause_s, seconds_of(settings.patience), Pace(settings.rate)), auth

@@ -19,6 +19,7 @@ from runner.api import Api, Flight
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Header
 from runner.core.feed import Work
+from runner.core.health import Pace, RefusedMax
 from runner.core.records import Chunk, Record
 from runner.core.verdicts import Act, Call, Reply, Verdict
 from runner.engine import Engine, Options
@@ -129,7 +130,8 @@ class World:
     @contextlib.asynccontextmanager
     async def opened(self, **options: Any) -> AsyncIterator[Api]:
         async with self.server.running(), Wire(WireOptions(self.server.url)) as wire:
-            self.api = Api(wire, self.throttle, self.badge, **{"pause_s": 0.05, **options})
+            settings = {"pause_s": 0.05, "patience_s": 900.0, "pace": Pace(self.throttle.rate), **options}
+            self.api = Api(wire, self.throttle, self.badge, **settings)
             yield self.api
 
     async def ask(self, flight: Flight | None = None) -> Verdict | None:
@@ -373,13 +375,15 @@ def log_after(folder: Path, reply: bytes) -> list[dict[str, Any]]:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", (), counts, None, {})
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
+        seeker = Seeker(world.api, UserLookUps(id_type), lambda: 0.0)
+        seeker.proven = True
         engine = Engine(
             api=world.api,
-            seeker=Seeker(world.api, UserLookUps(id_type), lambda: 0.0),
+            seeker=seeker,
             action=DeleteUsersBatch(id_type),
             checkpoint=checkpoint,
             id_type=id_type,
-            options=Options(concurrency=1, drain_s=1),
+            options=Options(concurrency=1, drain_s=1, refused_max=RefusedMax(share=0.01)),
             chance=lambda: 0.0,
         )
         feeds = [iter([Work(Chunk((Record(0, "a"), Record(1, "b"))))])]

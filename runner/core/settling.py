@@ -125,7 +125,7 @@ class Settling:
             case Act.SETTLED:
                 self._settle("deleted", piece, piece.records, detail=verdict.detail)
             case Act.RETRY:
-                self._retry(replace(piece, attempts=piece.attempts + 1))
+                self._retry(replace(piece, attempts=piece.attempts + (not verdict.free)))
             case Act.LOOK_UP if verdict.tainting:
                 self._stack.append((piece, Why.UNSURE))
             case Act.LOOK_UP if not piece.known:

@@ -62,6 +62,7 @@ class Verdict:
     tainting: the request may have had effect although it was not confirmed.
     untouched: the request provably had none (429, 401, never sent).
     after_s: the server's own wish for a pause, seconds; None when it said nothing.
+    free: it uses up no attempt, because it failed while the breaker held everything back.
     reason: why, in words for the user, for RETRY and HALT.
     data: what a reading call returned, for SETTLED.
     """
@@ -71,6 +72,7 @@ class Verdict:
     tainting: bool = False
     untouched: bool = False
     after_s: float | None = None
+    free: bool = False
     reason: str = ""
     data: Any = None
 
