@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -21,6 +21,10 @@ test: check
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/core/*' --fail-under=100
+
+# A minute. Figures are shares of what was asked for, so a slow machine does not change them; a busy one may.
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench_rate
 
 check: $(STAMP)
 	$(BIN)/ruff check
