@@ -62,7 +62,7 @@ class Api:
     breaker: Breaker = field(default_factory=Breaker)
     figures: Figures = field(default_factory=Figures)
     closing: bool = False
-    lost: str = "nothing was asked"
+    lost: str = ""
     answered_at: float = field(default_factory=time.monotonic)
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic

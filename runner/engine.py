@@ -96,7 +96,7 @@ class Engine:
         self._feed: Iterator[Work | Skipped] = iter(())
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
-        self._succeeded = False
+        self._succeeded = checkpoint.progress.counts["deleted"] > 0
         self._settled = 0
         self._refused = 0
         self.stopped: Stop | None = None
@@ -111,6 +111,11 @@ class Engine:
         finally:
             # A read that was cancelled goes on in its thread; the export must not be closed under it.
             await asyncio.to_thread(self._reader.shutdown)
+
+    @property
+    def doubt(self) -> str:
+        """Why look-ups did not help, in words; empty when they did."""
+        return self._seeker.failed or ("" if self._seeker.proven else "look-ups found nobody, so they prove nothing")
 
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
@@ -150,14 +155,14 @@ class Engine:
         api = self._api
         while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
             await asyncio.sleep(left_s)
-        self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost}")
+        self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
-            # A session without a sample has its control before anything is deleted: the workers queue up behind it.
-            await self._seeker.prove(flight)
             while self.stopped is None and (work := await self._take()) is not None:
+                # A session without a sample has its control before anything is deleted: all queue up behind it.
+                await self._seeker.prove(flight)
                 await self._settle(work, flight)
         except asyncio.CancelledError:
             if self.stopped is None:

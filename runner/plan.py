@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from runner.core.policy import sample_suffices
@@ -14,30 +12,16 @@ from runner.core.summary import counts_of
 from runner.core.window import WINDOW
 from runner.preparing import Prepared
 from runner.telling import span
+from runner.wording import command
 
 UNDONE = "a deletion cannot be undone"
 
 CONFIRMING = ("--confirm", "--pool")
 
 
-def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[str] = ()) -> str:
-    """Word the command line again. without: options (with their value) to leave out; plus: words to add."""
-    dropped = set(without)
-    words: list[str] = []
-    skip = False
-    for word in argv:
-        if skip:
-            skip = False
-        elif word in dropped:
-            skip = True
-        elif word.split("=", 1)[0] not in dropped:
-            words.append(word)
-    return shlex.join(["bulkdel", *words, *plus])
-
-
 def confirming_command(prepared: Prepared) -> str:
     """Word the command that runs this plan without a question."""
-    argv = ["run", *prepared.request.argv[1:]]
+    argv = ["run", *prepared.argv[1:]]
     pool = prepared.survey.pool or "POOL"
     return command(argv, without=CONFIRMING, plus=["--confirm", str(prepared.ids), "--pool", pool])
 
@@ -104,7 +88,7 @@ def sample_trouble(prepared: Prepared) -> str | None:
     return (
         f"{len(survey.found)} of {survey.asked} sampled ids exist as {prepared.id_type.name} in pool {survey.pool}. "
         "Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
-        f"go on with:\n  {command(prepared.request.argv, plus=['--allow-absent'])}"
+        f"go on with:\n  {command(prepared.argv, plus=['--allow-absent'])}"
     )
 
 

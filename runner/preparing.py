@@ -19,7 +19,7 @@ from runner.core.records import Record
 from runner.core.rows import Batch, Sieve
 from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable, UsageError
-from runner.job import Job, Target, TargetOptions, load_job
+from runner.job import Job, Target, TargetOptions, job_names, load_job
 from runner.settings import Settings
 from runner.source import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export, preflight, read_rows
 from runner.source.recognise import recognise
@@ -83,6 +83,14 @@ class Prepared:
     survey: Survey = field(default_factory=Survey)
 
     @property
+    def argv(self) -> list[str]:
+        """The command line as it can be typed again: what came through a pipe is in its copy now."""
+        spooled, words = self.reading.export.spooled, list(self.request.argv)
+        if spooled is None:
+            return words
+        return [str(spooled) if word == self.request.export else word for word in words]
+
+    @property
     def ids(self) -> int:
         """How many ids the whole export asks to delete: what is confirmed."""
         return self.reading.counts["ids"]
@@ -96,7 +104,8 @@ class Prepared:
             "pool": self.survey.pool,
             "id_type": self.id_type.name,
             "source": {
-                **self.reading.dialect.to_json(),
+                # Whether the field was guessed is only for the plan; named by the user, the same rows are read.
+                **{name: value for name, value in self.reading.dialect.to_json().items() if name != "guessed"},
                 "trim": options.trim,
                 "on_invalid": options.on_invalid,
                 "id_pattern": options.id_pattern,
@@ -113,20 +122,24 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     """
     settings = request.settings
     job = load_job(request.job)
+    _check_config(request.config)
     settings.check(job.chunk_max)
     id_type = _id_type(job, settings)
     path = settings.checkpoint_for(request.export)
     target: Target | None = None
     if not settings.sandbox:
         target = job.target(TargetOptions(settings.host, request.config.get(job.config_table, {}), request.environ))
-        if resume and target.key is None:
-            raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--checkpoint {path}: the folder {path.absolute().parent} does not exist; make it first")
     checkpoint = None
     if resume and not is_fresh(path):
         checkpoint = Checkpoint.resume(path)
         stack.callback(checkpoint.close)
         if checkpoint.recovered:
             say(f"The log ended in a torn line; it is cut off and kept in {checkpoint.recovered}.")
+    complete = checkpoint is not None and checkpoint.progress.complete
+    if target is not None and resume and target.key is None and not complete:
+        raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
     options = _options(job, id_type, settings)
     reading = _read(request, stack, options, path, checkpoint)
     if target is None:
@@ -144,10 +157,11 @@ def refuse_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
 ) -> None:
     """Compare what the header pins with this run, member by member. Raises NotAcceptable naming each difference."""
+    old, new = _flat(before), _flat(now)
     different = [
-        f"  {name}: the checkpoint has {before.get(name)!r}, this run {now.get(name)!r}"
-        for name in now
-        if name not in leave_out and before.get(name) != now.get(name)
+        f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
+        for name in new
+        if name not in leave_out and old.get(name) != new.get(name)
     ]
     if different:
         raise NotAcceptable(
@@ -155,6 +169,19 @@ def refuse_differences(
             + "\n".join(different)
             + "\nGive the export and the options of that run, or another --checkpoint for a new one."
         )
+
+
+def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the members of `source` up, so that the one that differs is named."""
+    return {**{name: value for name, value in pinned.items() if name != "source"}, **pinned.get("source", {})}
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Refuse what no part would read: a setting outside its table would be ignored without a word."""
+    tables = {"run", *(load_job(name).config_table for name in job_names())}
+    for name, value in config.items():
+        if name not in tables or not isinstance(value, dict):
+            raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
 
 
 def _id_type(job: Job, settings: Settings) -> IdType:

@@ -5,6 +5,7 @@ prepare → survey (pool, sample) → confirm → create the checkpoint → send
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import uuid
@@ -14,20 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from runner.checkpoint import Checkpoint
+from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.entries import Header
 from runner.core.summary import Ending, exit_code, status_of, summary_of
 from runner.engine import stamp
 from runner.errors import Halted, NotAcceptable, UsageError
 from runner.loops import run_loop, run_loop_draining
-from runner.plan import command, confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
+from runner.plan import confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
 from runner.preparing import Prepared, Request, prepare
 from runner.session import Sending
 from runner.shutdown import Signals
 from runner.surveying import survey
 from runner.telling import result, say, span
+from runner.wording import command, printable
 
 
 def run(request: Request) -> int:
@@ -63,6 +63,10 @@ def plan(request: Request) -> int:
             result("There is nothing to delete.")
         elif prepared.survey.pool is None:
             result("Not signed in: without credentials neither the pool nor the ids could be checked.")
+        elif not is_fresh(prepared.checkpoint_path):
+            result(
+                f"A checkpoint is there already, so `run` goes on with it: bulkdel status {prepared.checkpoint_path}"
+            )
         elif trouble := sample_trouble(prepared):
             result(f"This plan will be refused: {trouble}")
         if prepared.ids and not request.settings.sandbox:
@@ -87,6 +91,8 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
 def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
     """Ask, or compare the options; None when nothing had to be confirmed. Raises UsageError."""
     settings, ids, pool = prepared.request.settings, prepared.ids, prepared.survey.pool
+    if prepared.checkpoint is not None and prepared.checkpoint.progress.complete:
+        return None  # only its last word is missing: nothing will be sent
     if settings.sandbox:
         return {"ids": ids, "pool": pool, "how": "sandbox"}
     if ids == 0:
@@ -95,7 +101,7 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
     if settings.confirm is None and settings.pool is None:
         if due is None:
             return None
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(
                 f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {confirming_command(prepared)}"
             )
@@ -103,14 +109,22 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
         say(f"Type the number of ids ({ids}) to go on, anything else to stop:")
         typed = sys.stdin.readline().strip().replace(",", "")
         if typed != str(ids):
-            raise UsageError(f"not confirmed: {typed!r} is not {ids}. Nothing was deleted.")
+            raise UsageError(
+                f"not confirmed: {typed!r} is not {ids}. Nothing was deleted. To confirm without a question:\n"
+                f"  {confirming_command(prepared)}"
+            )
         return {"ids": ids, "pool": pool, "how": "typed"}
     if settings.confirm != ids or settings.pool != pool:
         raise UsageError(
-            f"not confirmed: --confirm {settings.confirm} --pool {settings.pool} is not {ids} ids in pool {pool}. "
+            f"not confirmed: {_given(settings.confirm, settings.pool)}, but it is {ids} ids in pool {pool}. "
             f"Nothing was deleted. If that is what you want:\n  {confirming_command(prepared)}"
         )
     return {"ids": ids, "pool": pool, "how": "options"}
+
+
+def _given(confirm: int | None, pool: str | None) -> str:
+    said = [f"--confirm {confirm}" if confirm is not None else "", f"--pool {pool}" if pool is not None else ""]
+    return " ".join(word for word in said if word) + " was given"
 
 
 def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: ExitStack) -> Checkpoint:
@@ -119,7 +133,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         run_id=str(uuid.uuid4()),
         at=stamp(time.time()),
         pinned=prepared.pinned(),
-        export_path=str(Path(prepared.reading.export.path).absolute()),
+        export_path=printable(Path(prepared.reading.export.path).absolute()),
         excluded=(),
         counts=prepared.reading.counts,
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
@@ -144,10 +158,10 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     progress, settings = checkpoint.progress, prepared.request.settings
     status = status_of(progress, ending)
     summary = summary_of(
-        progress, status, figures, checkpoint=str(prepared.checkpoint_path), log_sha256=checkpoint.sha256
+        progress, status, figures, checkpoint=printable(prepared.checkpoint_path), log_sha256=checkpoint.sha256
     )
     if settings.json:
-        result(orjson.dumps(summary).decode())
+        result(json.dumps(summary))  # ASCII only, whatever stdout's encoding can say
     else:
         result(f"{status}: {progress.rows:,} rows")
         for line in progress_lines(progress):
@@ -160,6 +174,6 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     if ending.why:
         say(f"Stopped: {ending.why}")
     if not progress.complete:
-        argv = prepared.request.argv
+        argv = prepared.argv
         say(f"To go on:\n  {command(argv, without=('--limit',) if ending.limit_reached else ())}")
     return exit_code(progress, ending)

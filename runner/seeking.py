@@ -23,6 +23,10 @@ CONTROL_TRIES = 3
 """An empty pool, or a key that may not list, is not asked again and again."""
 
 
+STRANGER = "a look-up of one id returned another account"
+"""Such look-ups say nothing about anybody: the server may have ignored the ids and returned whom it liked."""
+
+
 class Seeker:
     """Look-ups with their retries, matching, and the control.
 
@@ -50,12 +54,26 @@ class Seeker:
             accounts.update(matched)
             if strays and len(group) > 1:
                 # Somebody came back whom no id explains: ask for the unexplained ids one by one.
-                for id_ in (id_ for id_ in group if id_ not in matched):
-                    alone = await self.find([id_], flight)
-                    if alone is None:
-                        return None
-                    accounts.update(alone)
+                alone = await self._one_by_one([id_ for id_ in group if id_ not in matched], flight)
+                if alone is None:
+                    return None
+                accounts.update(alone)
+            elif strays:
+                self.failed = STRANGER
+                return None
         self.proven = self.proven or bool(accounts)
+        return accounts
+
+    async def _one_by_one(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+        accounts: dict[str, Account] = {}
+        for id_ in ids:
+            alone = await self.find([id_], flight)
+            if alone is None:
+                return None
+            if any(account.raw == other.raw for account in alone.values() for other in accounts.values()):
+                self.failed = STRANGER  # one account cannot be meant by two ids, whatever the server's rule
+                return None
+            accounts.update(alone)
         return accounts
 
     async def prove(self, flight: Flight) -> bool:

@@ -27,12 +27,12 @@ from runner.core.summary import Ending, exit_code, status_of
 from runner.engine import Engine, Options, Stop, stamp
 from runner.errors import FileFailed
 from runner.loops import OnSignal
-from runner.plan import command
 from runner.preparing import Prepared
 from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
+from runner.wording import command, printable
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -53,6 +53,7 @@ class Sending:
         self._resumed = self._progress.sessions > 0
         self._stopped: Stop | None = None
         self._passes = 0
+        self._lost = ""
         self.unrecorded: dict[str, int] = {}
 
     async def run(self, on_signal: OnSignal) -> dict[str, Any]:
@@ -67,6 +68,7 @@ class Sending:
             with teller.telling():
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded = engine.stopped, engine.unrecorded
+            self._lost = api.lost or engine.doubt
             figures = {
                 "requests": self._prepared.survey.requests + api.wire.requests,
                 "retries": api.figures.retries,
@@ -81,13 +83,17 @@ class Sending:
     def ending(self) -> Ending:
         """How it ended."""
         stop = self._stopped
+        remaining = f"{self._progress.remaining:,} ids got no answer that settles them"
         return Ending(
-            why=stop.why if stop else "",
+            why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
             signal=stop.signal if stop else None,
             file_failed=self._checkpoint.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
             halted=stop is not None and stop.signal is None,
             limit_reached=self._left() == 0,
         )
+
+    def _done(self) -> bool:
+        return self._progress.complete or self._left() == 0
 
     def _engine(self, api: Api, teller: Teller) -> Engine:
         prepared, settings = self._prepared, self._prepared.request.settings
@@ -130,7 +136,7 @@ class Sending:
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)
-        argv = list(self._prepared.request.argv)
+        argv = self._prepared.argv
         if settings["proxy"] is not None:  # its URL may carry a password
             argv = [word.replace(settings["proxy"], "PROXY") for word in argv]
             settings["proxy"] = "PROXY"
@@ -143,9 +149,12 @@ class Sending:
             "user": user,
             "machine": os.uname().nodename,
             "pid": os.getpid(),
-            "command": command(argv),
+            "command": printable(command(argv)),
             "limit": settings["limit"],
-            "options": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+            "cwd": printable(Path.cwd()),
+            "options": {
+                name: printable(value) if isinstance(value, Path | str) else value for name, value in settings.items()
+            },
             "confirmed": dict(self._confirmed) if self._confirmed else None,
         }
 
@@ -155,6 +164,7 @@ class Sending:
             "why": ending.why or "done",
             "status": status_of(self._progress, ending),
             "exit": exit_code(self._progress, ending),
+            "limit_reached": ending.limit_reached,
         }
 
 

@@ -7,11 +7,12 @@ or a 0600 file, and a job reads them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from runner.core.health import RefusedMax
 from runner.errors import UsageError
@@ -34,6 +35,14 @@ def seconds_of(text: str, option: str = "duration") -> float:
     if found is None:
         raise UsageError(f"{option} {text!r}: not a duration. Write 30, 30s, 15m or 2h")
     return float(found[1]) * _UNITS_S[found[2]]
+
+
+def _whole(_type: object, tokens: Sequence[Token]) -> int:
+    """Read a whole number, and nothing that would have to be rounded: a rounded number confirms nothing."""
+    text = tokens[0].value
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError(f"not a whole number: {text!r}")
+    return int(text)
 
 
 @Parameter(name="*")
@@ -62,13 +71,13 @@ class Settings:
     rate: Annotated[float, Parameter(group=SENDING)] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
-    concurrency: Annotated[int, Parameter(group=SENDING)] = 16
+    concurrency: Annotated[int, Parameter(group=SENDING, converter=_whole)] = 16
     """Requests under way at the same time, at most."""
 
-    chunk_size: Annotated[int | None, Parameter(group=SENDING)] = None
+    chunk_size: Annotated[int | None, Parameter(group=SENDING, converter=_whole)] = None
     """Ids in one request. Default: as many as the API takes (50)."""
 
-    limit: Annotated[int | None, Parameter(group=SENDING)] = None
+    limit: Annotated[int | None, Parameter(group=SENDING, converter=_whole)] = None
     """Settle this many ids in this session, then stop: a first careful step."""
 
     drain_s: Annotated[str, Parameter(name="--drain-s", group=SENDING)] = "30"
@@ -98,7 +107,7 @@ class Settings:
     on_invalid: Annotated[Literal["stop", "skip"], Parameter(group=READING)] = "stop"
     """What a bad row does: stop before anything is sent, or be written to EXPORT.invalid and skipped."""
 
-    confirm: Annotated[int | None, Parameter(group=SAFETY)] = None
+    confirm: Annotated[int | None, Parameter(group=SAFETY, converter=_whole)] = None
     """Confirm the number of ids that will be deleted, as `plan` shows it. Together with --pool."""
 
     pool: Annotated[str | None, Parameter(group=SAFETY)] = None
@@ -148,6 +157,6 @@ class Settings:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
         if self.checkpoint is not None:
             return self.checkpoint
-        if export == "-":
-            raise UsageError("reading standard input needs --checkpoint PATH: there is no file name to derive it from")
+        if export == "-" or export.startswith(("/dev/", "/proc/")):
+            raise UsageError(f"reading {export} needs --checkpoint PATH: there is no file name to derive it from")
         return Path(f"{export}.sandbox.checkpoint.jsonl" if self.sandbox else f"{export}.checkpoint.jsonl")

@@ -54,7 +54,9 @@ class Quiet(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write `text`, or not."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._stream.write(text)  # type: ignore[union-attr]  # None is what AttributeError is suppressed for
+            # What the terminal's encoding lacks is escaped: a line that vanishes may be the one that matters.
+            encoding = self._stream.encoding or "utf-8"  # type: ignore[union-attr]
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[union-attr]
             self._stream.flush()  # type: ignore[union-attr]
         return len(text)
 
@@ -140,7 +142,7 @@ class Teller:
 
     def _run(self) -> None:
         with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
-            if self._out.isatty() and not self._debug:
+            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self._debug:
                 self._bar()
             else:
                 self._lines()

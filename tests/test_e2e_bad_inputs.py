@@ -229,7 +229,9 @@ def test_no_permission(tmp_path: Path) -> None:
     export.write_bytes(jsonl(A))
     export.chmod(0o600)
     # Nobody may not even read the checkout, so root gives up its rights only when everything is imported.
-    script = "import os, sys, runner.run; from runner.cli import main; os.setuid(65534); sys.exit(main())"
+    script = (
+        "import os, sys, runner.run, runner.cli.app; from runner.cli import main; os.setuid(65534); sys.exit(main())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, "plan", "delete-users", str(export)],
         env=environment({}),

@@ -15,6 +15,7 @@ import zstandard
 
 from tests.harness import POOL, bulkdel, sandbox, user_ids
 
+pytestmark = pytest.mark.campaign
 N = 200_000
 IDS = user_ids(N)
 EMAILS = [f"User{i}@example.com" for i in range(N)]

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.harness import COMMAND, POOL, environment
 
+pytestmark = pytest.mark.campaign
 SMALL, LARGE = 200_000, 1_000_000
 GROWTH_MAX_KIB = 10 * 1024
 

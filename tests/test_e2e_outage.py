@@ -10,6 +10,7 @@ import pytest
 from tests.harness import bulkdel, case, finish, user_ids
 from tests.test_e2e_resume import DELETIONS, wait_until_deleted
 
+pytestmark = pytest.mark.campaign
 IDS = user_ids(20_000)
 PROBE_S = 5
 

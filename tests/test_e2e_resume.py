@@ -32,6 +32,7 @@ def sent_again(it: Case, ids: list[str]) -> int:
     return sum((times - 1) * count for times, count in it.served.ledger.sent_times().items() if times > 1)
 
 
+@pytest.mark.campaign
 def test_killed_twenty_times(tmp_path: Path) -> None:
     """SIGKILL at 20 random moments of one run: no id lost, none sent again beyond the chunks in flight."""
     rng = random.Random(os.environ.get("BULKDEL_SEED", "20"))

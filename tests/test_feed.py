@@ -217,3 +217,11 @@ def test_the_check_fails_where_doubt_and_fresh_are_mixed(broken: type, monkeypat
     monkeypatch.setattr(feed_module, "_Doubts", broken)
     with pytest.raises(AssertionError, match="never share a chunk"):
         check(list("fdfedfe"), 3, 2, None)
+
+
+def test_the_same_id_twice_is_never_in_one_chunk() -> None:
+    """Farther apart than the duplicate window sees, but side by side when everything between them is settled."""
+    rows = ["a", "b", "A", "c", "a"]
+    progress = progress_of(5)
+    sieve = Sieve(str.lower, window=None)
+    assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]

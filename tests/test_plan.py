@@ -16,7 +16,6 @@ from runner.checkpoint import Checkpoint
 from runner.core.entries import Header, Outcome, Session
 from runner.job import Account
 from runner.plan import (
-    command,
     confirmation_due,
     confirming_command,
     plan_lines,
@@ -26,6 +25,7 @@ from runner.plan import (
 from runner.preparing import Prepared, Request, prepare
 from runner.settings import Settings
 from runner.surveying import Survey
+from runner.wording import command
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_EPOCH = 1_767_225_600.0

@@ -52,7 +52,9 @@ def test_an_account_older_than_the_intent_is_meant_a_younger_one_never(
     seen = presence(INTENT + after_s, INTENT, INTENT + age_s, reusable=reusable, resend=resend)
     if after_s <= 0:
         assert seen is OLD
-    if after_s > SKEW_S + 1:
+    if SKEW_S + 1 < after_s <= age_s:
         assert seen is NEW
+    if after_s > age_s + SKEW_S + 1:
+        assert seen is not NEW, "an account from the future says that a clock or a zone is wrong"
     if resend or not reusable:
         assert seen is not UNDATED

@@ -169,11 +169,17 @@ def users_of(request: Request, users: dict[str, dict[str, Any]]) -> list[dict[st
 
 
 def in_odd_server(
-    scene: Scene, users: dict[str, dict[str, Any]], *, listed: Sequence[Any] = (), fail_from: int | None = None
+    scene: Scene,
+    users: dict[str, dict[str, Any]],
+    *,
+    listed: Sequence[Any] = (),
+    fail_from: int | None = None,
+    stranger: dict[str, Any] | None = None,
+    id_type: str = "username",
 ) -> list[list[str]]:
     """Play a scene by username; return what each look-up asked for.
 
-    listed: what list-users tells. fail_from: look-ups after this many are refused.
+    listed: what list-users tells. fail_from: look-ups after this many are refused. stranger: always returned.
     """
     token = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
 
@@ -183,8 +189,9 @@ def in_odd_server(
             told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": token}}
             if request.target.startswith(LOOKUP_PATH):
                 asked = len([one for one in server.requests if one.target.startswith(LOOKUP_PATH)])
+                found = users_of(request, users) + ([stranger] if stranger else [])
                 refused = fail_from is not None and asked > fail_from
-                told = {"statusCode": 403} if refused else {"statusCode": 200, "data": users_of(request, users)}
+                told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
                 told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": list(listed)}}
             await peer.send(answer(json.dumps(told).encode()))
@@ -193,7 +200,7 @@ def in_odd_server(
 
     async def main() -> None:
         async with server.running():
-            await seeking(server.url, scene, "username")
+            await seeking(server.url, scene, id_type)
 
     asyncio.run(main())
     return [
@@ -245,3 +252,17 @@ def test_one_of_several_controls_suffices() -> None:
 
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
     assert in_odd_server(scene, {"y": {"username": "y"}}, listed=listed) == [["x", "y"]]
+
+
+@pytest.mark.parametrize("id_type", ["user_id", "username"])
+def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
+    """It ignores the ids and always returns the same one: not one of the asked ids is there."""
+    ids = [f"{i:024x}" for i in range(4)]
+
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert await seeker.find(ids, Flight()) is None
+        assert not await seeker.prove(Flight())
+        assert "another account" in seeker.failed
+
+    stranger = {"userId": "f" * 24, "username": "stranger"}
+    in_odd_server(scene, {}, stranger=stranger, id_type=id_type)

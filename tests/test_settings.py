@@ -74,6 +74,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "confirm": None,
         "pool": None,
         "allow_absent": False,
+        "max_refused": "1%",
         "in_doubt": "look-up",
         "json": False,
         "log_level": "info",

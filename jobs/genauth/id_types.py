@@ -13,7 +13,13 @@ ID_TYPES: Mapping[str, IdType] = {
     id_type.name: id_type
     for id_type in (
         IdType("user_id", re.compile(_HEX24), "24 lower-case hex digits"),
-        IdType("phone", re.compile(r"\+?[0-9]{4,20}"), "digits, an optional + before them", reusable=True),
+        IdType(
+            "phone",
+            re.compile(r"\+?[0-9]{4,20}"),
+            "digits, an optional + before them",
+            reusable=True,
+            key=lambda id_: id_.removeprefix("+"),
+        ),
         IdType(
             "email",
             re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+"),

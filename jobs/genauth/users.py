@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -88,7 +88,7 @@ class UserLookUps:
             matching = [id_ for own in self._ids_of(user) for id_ in asked.get(self._fold(own), ())]
             strays += not matching
             accounts.update((id_, account_of(user)) for id_ in matching)
-        if strays and len(ids) == 1:
+        if strays and len(ids) == 1 and self._id_type.name in _LOOSE:
             # Asked for alone, so whoever came back is meant, by a rule of the server's that we do not know.
             return accounts or {ids[0]: account_of(found[0])}, 0
         return accounts, strays
@@ -125,14 +125,17 @@ def account_of(user: Mapping[str, Any]) -> Account:
 
 
 def _epoch(value: Any) -> float | None:
-    """Epoch seconds of an ISO 8601 time (UTC unless it says otherwise); None for anything else."""
+    """Epoch seconds of an ISO 8601 time with its zone; None for anything else.
+
+    A time without a zone may be anybody's local one, hours off: no base to tell an account from another by.
+    """
     if not isinstance(value, str):
         return None
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return at.timestamp() if at.tzinfo else None
 
 
 def _grouped(ids: Sequence[str], query_max: int) -> Iterator[list[str]]:
@@ -169,6 +172,9 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
         for own in _strings(identity.get("userIdInIdp"))
     ]
 
+
+_LOOSE = frozenset({"phone", "email", "username", "identity", "sync_relation"})
+"""Types that the server may match by rules we do not know. The others are compared exactly: a stranger is no match."""
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "user_id": lambda user: _strings(user.get("userId")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -149,7 +150,7 @@ def _config_path(argv: Sequence[str]) -> str | None:
             return argv[i + 1]
         if word.startswith("--config="):
             return word.removeprefix("--config=")
-    return os.environ.get(f"{ENV_PREFIX}CONFIG")
+    return os.environ.get(f"{ENV_PREFIX}CONFIG") or None
 
 
 def read_config(path: str | None) -> dict[str, Any]:
@@ -165,9 +166,8 @@ def read_config(path: str | None) -> dict[str, Any]:
         raise UsageError(f"--config {path}: not TOML: {error}") from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+def run_app(words: list[str]) -> int:
+    """Run one command line; returns the exit code. Whatever goes wrong is told in words."""
     try:
         app = make_app(read_config(_config_path(words)), words)
         code = app(words, exit_on_error=False, print_error=True)
@@ -176,5 +176,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BulkdelError as error:
         say(f"bulkdel: {error}")
         code = error.exit_code
+    except Exception:  # noqa: BLE001 - a bug of ours; the log knows how far the run came
+        say(traceback.format_exc())
+        say(
+            "bulkdel: that was a mistake of this program; please report it. What is in the checkpoint holds: the same "
+            "command goes on from there."
+        )
+        code = BulkdelError.exit_code
     hush()
     return code if isinstance(code, int) else 0

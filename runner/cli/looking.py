@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from runner.checkpoint import holder, read_log
 from runner.core.outcomes import COUNTED
@@ -14,6 +14,7 @@ from runner.core.progress import Progress
 from runner.core.summary import counts_of
 from runner.job import Job
 from runner.telling import result
+from runner.wording import command, printable
 
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
@@ -30,14 +31,14 @@ def status(path: Path, *, json: bool) -> int:
             **counts_of(progress),
             "rows": progress.rows,
             **{name: stop.get(name) for name in FIGURES},
-            "checkpoint": str(path),
+            "checkpoint": printable(path),
             "log_sha256": log.sha256,
             "status": state,
             "in_doubt": progress.in_doubt.size,
             "sessions": progress.sessions,
             "pid": pid,
         }
-        result(orjson.dumps(found).decode())
+        result(dumps(found))
         return 0
     pinned = progress.header.pinned
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
@@ -51,8 +52,7 @@ def status(path: Path, *, json: bool) -> int:
     if log.damaged_tail and pid is None:
         result(f"  the log ends in {log.damaged_tail} torn bytes: the next run cuts them off")
     if not progress.complete and pid is None:
-        said = progress.start.facts.get("command") if progress.start else None
-        result(f"To go on:\n  {said}" if said else "To go on, run the command of this run again.")
+        result(_going_on(progress))
     return 0
 
 
@@ -62,6 +62,16 @@ def _state(progress: Progress) -> str:
     if progress.stop is None:
         return "stopped without a word" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
+
+
+def _going_on(progress: Progress) -> str:
+    """Word the command that goes on, as the session that stopped would have."""
+    facts = progress.start.facts if progress.start else {}
+    if "command" not in facts:
+        return "To go on, run the command of this run again."
+    reached = progress.stop is not None and progress.stop.facts.get("limit_reached")
+    said = command(shlex.split(facts["command"])[1:], without=("--limit",) if reached else ())
+    return f"To go on, in {facts.get('cwd', 'its folder')}:\n  {said}"
 
 
 def jobs_text(jobs: Sequence[Job]) -> str:

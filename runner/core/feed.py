@@ -44,14 +44,14 @@ def work_of(
         if settled.missing(batch.start, stop):
             yield from _skipped(sifted.skipped, settled)
         for record in sifted.records:
-            if left == 0:
-                break
             if record.position in settled:
                 continue
+            if left == 0:
+                break
             left -= 1
             at = doubts.since(record.position)
             if doubtful and (at != since or len(doubtful) == chunk_size):
-                yield Work(Chunk(tuple(doubtful)), since)
+                yield from _work(doubtful, sieve, since)
                 doubtful = []
             if at is not None:
                 since = at
@@ -59,14 +59,27 @@ def work_of(
                 continue
             fresh.append(record)
             if len(fresh) == chunk_size:
-                yield Work(Chunk(tuple(fresh)))
+                yield from _work(fresh, sieve)
                 fresh = []
-        if left == 0:
-            break
-    if doubtful:
-        yield Work(Chunk(tuple(doubtful)), since)
-    if fresh:
-        yield Work(Chunk(tuple(fresh)))
+        else:
+            continue
+        break
+    yield from _work(doubtful, sieve, since)
+    yield from _work(fresh, sieve)
+
+
+def _work(records: list[Record], sieve: Sieve, since: str | None = None) -> Iterator[Work]:
+    """One chunk of `records`, or several when an id is in them twice: farther apart than the duplicate window sees."""
+    while records:
+        keys: set[str] = set()
+        once: list[Record] = []
+        again: list[Record] = []
+        for record in records:
+            key = sieve.key(record.id)
+            (again if key in keys else once).append(record)
+            keys.add(key)
+        yield Work(Chunk(tuple(once)), since)
+        records = again
 
 
 class _Doubts:

@@ -165,8 +165,16 @@ class Settling:
             self._stack.append((replace(piece, tainted=True, touched=True), why))
 
     def leave(self) -> tuple[Ranges, Ranges]:
-        """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt)."""
+        """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt).
+
+        Refusals of a chunk that was not finished are given up too: had it been, every id might have been refused with
+        one code, which says that it is not the ids; and a refusal that is recorded is never sent again.
+        """
         pieces = [*self.left, *(piece for piece, _ in self._stack)]
+        if self._stack:
+            refused = [part for part in self.settled if part.kind == "refused"]
+            self.settled = [part for part in self.settled if part.kind != "refused"]
+            pieces += [Piece(part.records, tainted=True, touched=True) for part in refused]
         self.left, self._stack = [], []
         untouched = [record for piece in pieces if not piece.touched for record in piece.records]
         doubtful = [record for piece in pieces if piece.touched for record in piece.records]

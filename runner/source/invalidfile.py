@@ -69,6 +69,11 @@ class InvalidFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            if self._to.exists() and self._to.read_bytes() != self._part.read_bytes():
+                raise NotAcceptable(
+                    f"{self._to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was "
+                    "sent. Move it away first."
+                )
             self._part.replace(self._to)
         except OSError as error:
             raise self._failed(error) from error

@@ -1,0 +1,28 @@
+"""Words for what the user typed: command lines and paths, as they can be typed again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[str] = ()) -> str:
+    """Word the command line again. without: options (with their value) to leave out; plus: words to add."""
+    dropped = set(without)
+    words: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word in dropped:
+            skip = True
+        elif word.split("=", 1)[0] not in dropped:
+            words.append(word)
+    return shlex.join(["bulkdel", *words, *plus])
+
+
+def printable(path: Path | str) -> str:
+    """Make a path fit for JSON and for any terminal: bytes that are no text become question marks."""
+    return os.fsencode(path).decode(errors="replace")

@@ -1,0 +1,203 @@
+"""What outside testers found, each as it was found: the loss or the dead end that must not come back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox import DELETE_PATH, Pool
+from tests.harness import COMMAND, POOL, bulkdel, case, entries, environment, finish, sandbox, user_ids, write_objects
+
+IDS = user_ids(1_000)
+
+
+def test_refused_all_over_and_mended(tmp_path: Path) -> None:
+    """Every deletion is refused: sixteen chunks find out at once, and not one id of them is written off."""
+    with case(tmp_path, IDS, poisonous=dict.fromkeys(IDS, (422, None))) as it:
+        ran = it.run()
+        assert ran.code == 4, ran.err
+        assert ran.counts() == {"remaining": 1_000}
+        it.served.switches = it.served.switches.changed({"poisonous": {}})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 1_000}
+        assert it.served.pool.deleted == 1_000
+
+
+def test_one_forbidden_id_and_a_resume(tmp_path: Path) -> None:
+    """A 403 after earlier sessions' successes is about the id, not about the permission."""
+    with case(tmp_path, IDS[:200], poisonous={IDS[190]: (403, None)}) as it:
+        assert it.run("--limit", 100).code == 0
+        ran = it.run()
+        assert ran.code == 1, ran.err
+        assert ran.counts() == {"deleted": 199, "refused": 1}
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+def test_accounts_from_the_future(zone: str, tmp_path: Path) -> None:
+    """`createdAt` hours ahead, in local time without a zone or by a wrong clock: in doubt, there, so sent again."""
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 6 * 3600)) + zone
+    with case(tmp_path, IDS[:60], share_drop_before=1.0, fault_paths=frozenset({DELETE_PATH})) as it:
+        it.served.pool = Pool.from_ids(IDS[:60], created_at=ahead)
+        process = it.start()
+        until = time.monotonic() + 20
+        while not it.served.ledger.by_path[DELETE_PATH] and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+        finish(process)
+        it.served.switches = it.served.switches.changed({"share_drop_before": 0.0})
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 60}
+        assert len(it.served.pool) == 0
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_killed_before_its_last_word(confirmed: bool, tmp_path: Path) -> None:
+    """Everything is settled, only the stop entry is missing: the same command says so and exits 0."""
+    with case(tmp_path, IDS[:130]) as it:
+        assert it.run().code == 0
+        lines = it.log.read_bytes().splitlines(keepends=True)
+        it.log.write_bytes(b"".join(lines[:-1]))
+        before = it.served.ledger.by_path[DELETE_PATH]
+        args = it.args if confirmed else [arg for arg in it.args if arg not in {"--confirm", it.ids, "--pool", POOL}]
+        ran = bulkdel(*args)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 130}
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        assert entries(it.log)[-1]["event"] == "stop"
+
+
+def test_complete_needs_no_credentials(tmp_path: Path) -> None:
+    """A complete run started again repeats its summary; nobody has to sign in for that."""
+    with case(tmp_path, IDS[:130]) as it:
+        first = it.run()
+        again = it.run(env={})
+        assert again.code == 0, again.err
+        assert again.summary == first.summary
+
+
+@pytest.mark.parametrize("closed", [">&- 2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-", "<&-"])
+def test_closed_streams(closed: str, tmp_path: Path) -> None:
+    """Also on a resume, where the checkpoint is the first file to be opened."""
+    with case(tmp_path, IDS) as it:
+        for more in (["--limit", "100"], []):
+            args = [*map(str, it.args), *more]
+            done = subprocess.run(
+                ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *args],
+                env=environment(),
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, (done.stdout, done.stderr)
+        assert it.served.pool.deleted == 1_000
+        assert bulkdel("status", it.log, "--json").summary["deleted"] == 1_000
+
+
+def test_stdin_closed_and_unconfirmed(tmp_path: Path) -> None:
+    """No terminal, no options: exit 2, not a traceback."""
+    with case(tmp_path, IDS) as it:
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, *map(str, it.args[:5])],
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """File names are bytes."""
+    export = tmp_path / "us\udcffers.jsonl"
+    write_objects(export, IDS[:60])
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--rate", 0, "--json", env={})
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": 60}
+
+
+def test_the_field_spelled_out_on_a_resume(tmp_path: Path) -> None:
+    """First found by its name, then given: the same rows are read."""
+    with case(tmp_path, IDS[:200]) as it:
+        assert it.run("--limit", 50).code == 0
+        ran = it.run("--id-field", "id")
+        assert ran.code == 0, ran.err
+
+
+def test_interrupted_at_once(tmp_path: Path) -> None:
+    """Ctrl-C in the first moments: 130 and no traceback."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    for delay_s in (0.05, 0.1, 0.2, 0.3):
+        process = subprocess.Popen(
+            [*COMMAND, "plan", "delete-users", str(export)],
+            env=environment({}),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGINT)
+        ran = finish(process)
+        assert ran.code in {0, 130, -signal.SIGINT}, ran.err
+        if ran.code == 130:
+            assert "Traceback" not in ran.err
+
+
+def test_piped_and_gone_on(tmp_path: Path) -> None:
+    """After `-` the command to go on names the copy, and works."""
+    with sandbox(IDS) as served:
+        args = ("run", "delete-users", "-", "--host", served.url, "--rate", 0, "--checkpoint", tmp_path / "log")
+        data = write_objects(tmp_path / "e.jsonl", IDS).read_bytes()
+        ran = bulkdel(*args, "--confirm", 1_000, "--pool", POOL, "--limit", 100, input=data)
+        assert ran.code == 0, ran.err
+        shown = ran.err.splitlines()[-1].split()
+        assert str(tmp_path / "log.input") in shown
+        assert bulkdel(*shown[1:]).code == 0
+        assert served.pool.deleted == 1_000
+
+
+def test_what_the_terminal_cannot_show(tmp_path: Path) -> None:
+    """An ASCII-only stdout still gets its summary."""
+    export = tmp_path / "é.jsonl"
+    write_objects(export, IDS[:60])
+    env = {"PYTHONIOENCODING": "ascii"}
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--rate", 0, "--json", env=env)
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": 60}
+    assert "--confirm 60" in bulkdel("plan", "delete-users", export, env=env).out
+
+
+def test_corrections_are_not_overwritten(tmp_path: Path) -> None:
+    """EXPORT.invalid may hold a user's corrections: another plan does not replace them."""
+    export = tmp_path / "e.jsonl"
+    write_objects(export, [*IDS[:5], "oops"])
+    assert bulkdel("plan", "delete-users", export, "--on-invalid", "skip", env={}).code == 0
+    mended = tmp_path / "e.jsonl.invalid"
+    mended.write_text(mended.read_text().replace("oops", IDS[7]))
+    corrected = mended.read_text()
+    ran = bulkdel("plan", "delete-users", export, "--on-invalid", "skip", env={})
+    assert ran.code == 3
+    assert "e.jsonl.invalid" in ran.err
+    assert mended.read_text() == corrected
+
+
+def test_ids_that_got_no_answer_are_explained(tmp_path: Path) -> None:
+    """Exit 4 says why: here every deletion of some ids fails until the attempts run out."""
+    with case(tmp_path, IDS[:60], liars=frozenset(IDS[:60])) as it:
+        it.served.script(*["500"] * 200)
+        ran = it.run("--concurrency", 1, "--patience", "20s")
+        assert ran.code == 4, ran.err
+        assert "500" in ran.err
+
+
+def test_limit_that_reaches_the_end(tmp_path: Path) -> None:
+    """--limit equal to all ids, with duplicates behind the last: complete, not 'remaining'."""
+    export = write_objects(tmp_path / "e.jsonl", [*IDS[:100], *IDS[:30]])
+    ran = bulkdel("run", "delete-users", export, "--sandbox", "--rate", 0, "--json", "--limit", 100, env={})
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": 100, "duplicate": 30}
+    assert ran.summary["status"] == "complete"
