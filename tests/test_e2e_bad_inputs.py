@@ -228,12 +228,15 @@ def test_no_permission(tmp_path: Path) -> None:
     export = tmp_path / "secret.jsonl"
     export.write_bytes(jsonl(A))
     export.chmod(0o600)
-    # Nobody may not even read the checkout, so root gives up its rights only when everything is imported.
+    fine = tmp_path / "fine.jsonl"
+    fine.write_bytes(jsonl(A))
+    # Nobody may not even read the checkout, so root gives up its rights only after a run that has imported everything.
     script = (
-        "import os, sys, runner.run, runner.cli.app; from runner.cli import main; os.setuid(65534); sys.exit(main())"
+        "import os, sys; from runner.cli import main; plan = ['plan', 'delete-users']; "
+        "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, sys.argv[2]]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "plan", "delete-users", str(export)],
+        [sys.executable, "-c", script, str(fine), str(export)],
         env=environment({}),
         capture_output=True,
         check=False,
