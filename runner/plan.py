@@ -37,7 +37,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         where += " (found by its name; --id-field names another)"
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
     pace = f"at {settings.rate:g} requests/s" if settings.rate else "as fast as the server answers"
-    lasts = f", about {span(requests / settings.rate)}" if settings.rate else ""
+    lasts = f", about {span(max(1.0, requests / settings.rate))}" if settings.rate else ""
     lines = [
         ("job", f"{prepared.job.name}: {prepared.job.summary}"),
         ("host", prepared.target.pinned_host),

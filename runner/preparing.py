@@ -129,8 +129,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     target: Target | None = None
     if not settings.sandbox:
         target = job.target(TargetOptions(settings.host, request.config.get(job.config_table, {}), request.environ))
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--checkpoint {path}: the folder {path.absolute().parent} does not exist; make it first")
+    _check_folder(path)
     checkpoint = None
     if resume and not is_fresh(path):
         checkpoint = Checkpoint.resume(path)
@@ -174,6 +173,17 @@ def refuse_differences(
 def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
     """Lift the members of `source` up, so that the one that differs is named."""
     return {**{name: value for name, value in pinned.items() if name != "source"}, **pinned.get("source", {})}
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a checkpoint that could not be created, before anybody is asked anything."""
+    folder = path.absolute().parent
+    try:
+        missing = not folder.is_dir()
+    except PermissionError:
+        return  # whoever opens it says what is wrong
+    if missing:
+        raise UsageError(f"--checkpoint {path}: the folder {folder} does not exist; make it first")
 
 
 def _check_config(config: Mapping[str, Any]) -> None:

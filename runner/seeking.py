@@ -45,6 +45,11 @@ class Seeker:
 
     async def find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         """Return the accounts that exist among `ids`, by id as asked; None when the look-up failed or must stop."""
+        accounts = await self._find(ids, flight)
+        self.proven = self.proven or bool(accounts)
+        return accounts
+
+    async def _find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         accounts: dict[str, Account] = {}
         for group, call in self._look_ups.calls(ids):
             found = await self._read(call, self._look_ups.read, flight)
@@ -61,13 +66,12 @@ class Seeker:
             elif strays:
                 self.failed = STRANGER
                 return None
-        self.proven = self.proven or bool(accounts)
         return accounts
 
     async def _one_by_one(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         accounts: dict[str, Account] = {}
         for id_ in ids:
-            alone = await self.find([id_], flight)
+            alone = await self._find([id_], flight)
             if alone is None:
                 return None
             if any(account.raw == other.raw for account in alone.values() for other in accounts.values()):

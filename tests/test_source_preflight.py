@@ -99,10 +99,15 @@ def test_bad_json_rows_are_written_as_they_stand(tmp_path: Path) -> None:
     assert invalid.read_bytes() == b'{"id": " b"}\r\n\n{"id":null}'
 
 
-def test_an_older_file_of_bad_rows_is_replaced(tmp_path: Path) -> None:
-    invalid = write(tmp_path / "invalid", "old")
+def test_an_older_file_of_bad_rows_is_left_alone_unless_it_is_the_same(tmp_path: Path) -> None:
+    """It may hold corrections by hand."""
+    export, invalid = write(tmp_path / "x", '"a"\n""\n'), write(tmp_path / "invalid", "corrected")
+    with pytest.raises(NotAcceptable, match="invalid"):
+        look(export, options(on_invalid="skip"), invalid_to=invalid)
+    assert invalid.read_text() == "corrected"
+    invalid.write_text('""\n')
     invalid.chmod(0o644)
-    look(write(tmp_path / "x", '"a"\n""\n'), options(on_invalid="skip"), invalid_to=invalid)
+    look(export, options(on_invalid="skip"), invalid_to=invalid)
     assert invalid.read_bytes() == b'""\n'
     assert stat.S_IMODE(invalid.stat().st_mode) == 0o600
 
