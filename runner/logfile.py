@@ -93,6 +93,7 @@ class LogFile:
         line = frame(self.seq + 1, parts)
         _write(self._fd, line)
         _sync(self._fd)
+        self._check_place()
         self.seq += 1
         self.size += len(line)
         self._sha.update(line)
@@ -102,6 +103,18 @@ class LogFile:
         fd, self._fd = self._fd, -1  # the number is somebody else's as soon as it is closed
         with suppress(OSError):
             os.close(fd)
+
+    def _check_place(self) -> None:
+        """Durable is only what the next run will find: the file must still be the one at its path.
+
+        A log that was removed, moved or replaced takes every further line all the same.
+        """
+        try:
+            there = self.path.stat(follow_symlinks=False)
+        except OSError as error:
+            raise OSError(error.errno, f"it is no longer there ({error.strerror})") from error
+        if not os.path.samestat(there, os.fstat(self._fd)):
+            raise OSError(errno.ESTALE, "another file is there now, and it is no longer the one that this run writes")
 
     def _clear_remains(self) -> None:
         """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""

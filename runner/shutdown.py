@@ -44,6 +44,8 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.received is not None:
+            return  # the program is on its way out; a second signal must still find its handler
         for signum, handler in self._before.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
