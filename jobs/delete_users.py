@@ -37,7 +37,7 @@ class GenAuth:
         """The key id, masked."""
         return self.credentials.masked if self.credentials else None
 
-    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None) -> Tokens:
+    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None, patience_s: float) -> Tokens:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")
@@ -48,8 +48,10 @@ class GenAuth:
             secret=self.credentials.secret,
             brand=self.brand,
             lang=self.lang,
+            patience_s=patience_s,
         )
-        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang)
+        secrets = (self.credentials.secret, self.credentials.key_id)
+        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang, secrets=secrets)
 
     def look_ups(self, id_type: IdType) -> UserLookUps:
         """Make the reading side."""

@@ -79,7 +79,7 @@ class Api:
             flight.on_wire = True
             self.pace.sent(self.clock())
             reply = await self.wire.send(call, headers)
-            verdict = lost(reply) if isinstance(reply, Lost) else read(reply)
+            verdict = lost(reply) if isinstance(reply, Lost) else self._hidden(read(reply))
             after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self.now())
             self._learn(verdict)
             if verdict.act is Act.RETRY:
@@ -120,6 +120,15 @@ class Api:
             if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
                 headers, generation = ready
                 return dict(headers), generation
+
+    def _hidden(self, verdict: Verdict) -> Verdict:
+        """Keep credentials out of everything that is said or written from here on: a server may quote the request."""
+        detail, hide = verdict.detail, self.auth.hide
+        said = [hide(text) if text else text for text in (detail.message, detail.request_id)]
+        if said == [detail.message, detail.request_id] and hide(verdict.reason) == verdict.reason:
+            return verdict
+        detail = replace(detail, message=said[0], request_id=said[1])
+        return replace(verdict, detail=detail, reason=hide(verdict.reason))
 
     def _learn(self, verdict: Verdict) -> None:
         """Take note of what an answer says about the server. A 429 is no failure, but it is too fast."""

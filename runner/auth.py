@@ -26,6 +26,10 @@ class Auth(Protocol):
         """Why nothing goes out, for the progress bar; None while there are usable credentials."""
         ...
 
+    def hide(self, text: str) -> str:
+        """Take the credentials out of what a server said: it may quote the request, and what it says is printed."""
+        ...
+
     async def ensure(self) -> None:
         """Return when usable credentials are there; however many wait, they are asked for once. Raises Halted.
 

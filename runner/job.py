@@ -109,7 +109,7 @@ class Target(Protocol):
         """Seconds."""
         ...
 
-    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None) -> Auth:
+    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None, patience_s: float) -> Auth:
         """Make the sign-in. pool: the one that every token must carry, when it is known already."""
         ...
 

@@ -13,6 +13,7 @@ from typing import Any
 from runner.api import Api, Flight
 from runner.core.policy import ATTEMPTS_MAX, backoff_s
 from runner.core.verdicts import Act, Call, Reply, Verdict
+from runner.errors import Halted
 from runner.job import Account, LookUps
 
 CONTROLS_MAX = 10
@@ -104,6 +105,8 @@ class Seeker:
                 data: list[Any] = verdict.data
                 return data
             self.failed = verdict.reason or str(verdict.detail)
+            if verdict.act is Act.HALT:
+                raise Halted(f"a look-up: {self.failed}")
             attempts += not verdict.free
             if verdict.act is not Act.RETRY or self._api.closing or attempts >= ATTEMPTS_MAX:
                 return None

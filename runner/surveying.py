@@ -56,5 +56,6 @@ async def reach(target: Target, settings: Settings, *, pool: str | None) -> Asyn
     options = WireOptions(host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s)
     async with Wire(options) as wire:
         throttle = Throttle(settings.rate)
-        auth = target.auth(wire, throttle, pool=pool)
-        yield Api(wire, throttle, auth, target.pause_s, seconds_of(settings.patience), Pace(settings.rate)), auth
+        patience_s = seconds_of(settings.patience)
+        auth = target.auth(wire, throttle, pool=pool, patience_s=patience_s)
+        yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate)), auth

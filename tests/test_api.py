@@ -78,6 +78,9 @@ class Badge:
             raise Halted("the badge is refused")
         self.generation += 1
 
+    def hide(self, text: str) -> str:
+        return text.replace("badge", "[hidden]")
+
     def accepted(self, generation: int) -> None:
         self.accepted_generations.append(generation)
 

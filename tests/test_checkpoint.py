@@ -535,7 +535,8 @@ def test_a_full_disk_latches_and_the_log_resumes(path: Path) -> None:
 
 def strace(*options: str) -> tuple[str, ...]:
     program = shutil.which("strace")
-    assert program, "install strace: this test watches the system calls"
+    if program is None:  # the only thing that the tests use and a fresh machine may lack
+        pytest.skip("strace is not installed, so the order of the system calls was not watched: apt-get install strace")
     return (program, "-f", "-qq", "-e", "signal=none", *options)
 
 

@@ -17,6 +17,7 @@ from jobs.genauth.users import LIST_PATH
 from jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from runner.api import Api, Flight
 from runner.core.policy import ATTEMPTS_MAX
+from runner.errors import Halted
 from runner.seeking import CONTROL_TRIES, CONTROLS_MAX, Seeker
 from runner.settings import Settings
 from runner.surveying import reach
@@ -103,7 +104,7 @@ def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has nobody to look up
 
 
-@pytest.mark.parametrize("refusal", ["403", "400", "404", "501", "http:404", "http:302"])
+@pytest.mark.parametrize("refusal", ["403", "400", "404"])
 def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
     async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
         sandbox.script(refusal, path=LOOKUP_PATH)
@@ -111,6 +112,16 @@ def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
         assert not seeker.proven
         assert seeker.failed
         assert api.figures.retries == 0
+
+    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 1
+
+
+@pytest.mark.parametrize("refusal", ["402", "501", "http:404", "http:302"])
+def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.script(refusal, path=LOOKUP_PATH)
+        with pytest.raises(Halted):
+            await seeker.find(list(sandbox.pool.user_ids())[:60], Flight())
 
     assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 1
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
-from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, life_s, pool_of
+from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, hidden, life_s, pool_of
 from runner.auth import Auth
 from runner.core.verdicts import Call, Lost, Reply
 from runner.errors import Halted, UsageError
@@ -546,3 +546,9 @@ def test_signing_in_over_a_real_wire() -> None:
         assert request.headers["content-type"] == "application/json"
 
     asyncio.run(go())
+
+
+def test_secrets_are_taken_out_of_a_text() -> None:
+    """Whole values only, and nothing for an empty one."""
+    assert hidden("a secret-1 and Bearer t.o.k", ("secret-1", "", "t.o.k")) == "a [hidden] and Bearer [hidden]"
+    assert hidden("nothing", ("secret",)) == "nothing"

@@ -11,7 +11,8 @@ import binascii
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +43,9 @@ LIFE_MAX_S = 86_400.0
 
 BACKOFFS_MAX = 10
 """Where the backoff stops growing anyway; without a bound its power overflows after a day of attempts."""
+
+TOKENS_HIDDEN = 3
+"""Tokens that are kept out of messages: a late answer may quote an older one."""
 
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
@@ -155,9 +159,7 @@ class SignIn:
 
     def _hide(self, text: str) -> str:
         """Take the credentials out of what may quote the server, which may quote them."""
-        for value in self._private:
-            text = text.replace(value, "[hidden]") if value else text
-        return text
+        return hidden(text, self._private)
 
 
 def read_token(reply: Reply) -> Verdict:
@@ -179,10 +181,19 @@ def _said(verdict: Verdict) -> str:
     return verdict.reason or str(verdict.detail)
 
 
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """Take `secrets` out of `text`."""
+    for secret in secrets:
+        if secret and secret in text:
+            text = text.replace(secret, "[hidden]")
+    return text
+
+
 class Tokens:
     """Keeps one good token for everybody: `runner.auth.Auth`.
 
     pool: the only one that a token may be for; None takes that of the first token.
+    secrets: what beside the tokens must be in no message.
     """
 
     def __init__(
@@ -192,9 +203,12 @@ class Tokens:
         brand: Brand,
         pool: str | None = None,
         lang: str | None = None,
+        secrets: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sign_in = sign_in
+        self._secrets = secrets
+        self._tokens: deque[str] = deque(maxlen=TOKENS_HIDDEN)
         self._brand = brand
         self._lang = lang
         self._clock = clock
@@ -221,6 +235,10 @@ class Tokens:
     def headers(self) -> tuple[Mapping[str, str], int] | None:
         """See `runner.auth.Auth`."""
         return self._ready if self._clock() < self._stale_at else None
+
+    def hide(self, text: str) -> str:
+        """See `runner.auth.Auth`."""
+        return hidden(text, (*self._secrets, *self._tokens))
 
     async def ensure(self) -> None:
         """See `runner.auth.Auth`. While a refresh is under way everybody waits: the old token may end any moment."""
@@ -249,6 +267,7 @@ class Tokens:
         headers = {"authorization": f"Bearer {fresh.token}", f"{self._brand.prefix}userpool-id": fresh.pool}
         if self._lang is not None:
             headers[f"{self._brand.prefix}lang"] = self._lang
+        self._tokens.append(fresh.token)
         self._generation += 1
         self._ready = MappingProxyType(headers), self._generation
         margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)

@@ -1,0 +1,297 @@
+"""A GenAuth look-alike of raw bytes that really keeps users, and breaks the wire where it is told to.
+
+It is the oracle of the fault campaigns: `users` is who exists, `effects` how often each id was really deleted. Which
+request meets which fault depends on the seed, on what the request says and on how often it has been sent, not on the
+order of arrival: a campaign is reproduced from its seed, up to what a time-out decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import enum
+import gzip
+import json
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.rawserver import Peer, RawServer, Request, answer, tls_context
+
+POOL = "fa17fa17fa17fa17fa17fa17"
+KEY_ID = "fault-key-id-0123456789ab"
+SECRET = "fault-secret-0123456789abcdef"
+KEYS = {"GENAUTH_ACCESS_KEY_ID": KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SECRET}
+
+TOKEN_PATH = "/api/v3/get-management-token"
+DELETE_PATH = "/api/v3/delete-users-batch"
+READ_PATH = "/api/v3/get-user-batch"
+LIST_PATH = "/api/v3/list-users"
+
+DRIP_S = 1.0
+LATE_S = 1.2
+DOWN_S = 1.0
+IN_FLIGHT = 16
+"""Requests that a dead token meets, about: the client's concurrency."""
+
+USES_MAX = 80
+"""A token dies after about so many requests at the latest, so that small campaigns meet it too."""
+
+
+class Fault(enum.StrEnum):
+    """What can be wrong with one request. Where the name does not say it, every second deletion had its effect."""
+
+    RESET_BEFORE = enum.auto()
+    RESET_AFTER = enum.auto()
+    HALF_STATUS = enum.auto()
+    HALF_HEADERS = enum.auto()
+    SHORT_BODY = enum.auto()
+    DRIP = enum.auto()
+    STALL = enum.auto()
+    LATE_EFFECT = enum.auto()  # the effect comes when the client has given up
+    BOMB = enum.auto()  # 50 MB of body from 48 KB of gzip
+    CHUNKED_CUT = enum.auto()
+    KEEPALIVE_CLOSE = enum.auto()  # just as the next request goes out
+    REDIRECT_301 = enum.auto()
+    REDIRECT_302 = enum.auto()
+    REDIRECT_307 = enum.auto()
+    REDIRECT_308 = enum.auto()
+    FALSE_BEFORE = enum.auto()  # success: false, and nothing was done
+    FALSE_AFTER = enum.auto()  # success: false, and it was done
+    HTML_AFTER = enum.auto()
+    NO_ENVELOPE = enum.auto()
+    STRING_CODE = enum.auto()
+    STORM_401 = enum.auto()  # from some request on, a token is refused
+    TOKEN_DOWN = enum.auto()  # the same, and no new one for a while
+    WRONG_CERTIFICATE = enum.auto()  # of the connection; with `tls` only
+
+
+REDIRECTS = {fault: int(fault[-3:]) for fault in Fault if fault.startswith("redirect")}
+EFFECT = {Fault.RESET_AFTER: True, Fault.FALSE_AFTER: True, Fault.HTML_AFTER: True}
+EFFECT |= dict.fromkeys((Fault.RESET_BEFORE, Fault.FALSE_BEFORE, Fault.LATE_EFFECT, *REDIRECTS), False)
+OF_TOKENS = (Fault.STORM_401, Fault.TOKEN_DOWN)
+OF_CONNECTIONS = (Fault.KEEPALIVE_CLOSE, Fault.WRONG_CERTIFICATE)
+
+
+@cache
+def bomb() -> bytes:
+    """48 KB that become 50 MB."""
+    return gzip.compress(b" " * 50_000_000, 9)
+
+
+def envelope(data: Any = None, status_code: Any = 200, message: str = "", **more: Any) -> bytes:
+    """The body of an answer."""
+    return json.dumps({"statusCode": status_code, "message": message, "data": data, **more}).encode()
+
+
+def json_answer(body: bytes, status: int = 200) -> bytes:
+    return answer(body, status, {"content-type": "application/json"})
+
+
+@dataclass(slots=True)
+class FaultServer:
+    """`shares` of all requests (to `paths`, if given) meet a fault; the rest are answered as they should be.
+
+    shares may be changed at any time. unknown: what a deletion does about an id that does not exist, "accept" it or
+    "refuse" the whole chunk. canary: URL that redirects lead to.
+    users: who exists. effects: deletions that really happened, by id. sent: how often an id was in a deletion request.
+    met: how often each fault was served.
+    """
+
+    ids: Iterable[str]
+    seed: object = 0
+    shares: Mapping[Fault, float] = field(default_factory=dict)
+    paths: frozenset[str] | None = None
+    unknown: str = "refuse"
+    canary: str = "http://localhost:9"
+    tls: bool = False
+    token_text: str = "fault-token"
+    users: set[str] = field(init=False)
+    effects: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
+    met: Counter[Fault] = field(default_factory=Counter)
+    raw: RawServer = field(init=False)
+    _times: Counter[object] = field(default_factory=Counter)
+    _tokens: dict[str, list[int]] = field(default_factory=dict)
+    _down_until: float = 0.0
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.users = set(self.ids)
+        self.raw = RawServer(self._connection, tls=self._switching_tls() if self.tls else None)
+
+    @property
+    def url(self) -> str:
+        return self.raw.url
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FaultServer]:
+        async with self.raw.running():
+            yield self
+            await asyncio.gather(*self._late)
+
+    async def settle(self) -> None:
+        """Wait until effects that are late have come."""
+        await asyncio.gather(*self._late)
+
+    def _chance(self, *what: object) -> Random:
+        """Chance that depends on the seed and on how often this was asked."""
+        self._times[what] += 1
+        return Random(f"{self.seed}|{self._times[what]}|{what}")
+
+    def _switching_tls(self) -> ssl.SSLContext:
+        right, wrong = tls_context(), tls_context("elsewhere")
+
+        def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+            if self._chance("certificate").random() < self.shares.get(Fault.WRONG_CERTIFICATE, 0):
+                self.met[Fault.WRONG_CERTIFICATE] += 1
+                connection.context = wrong
+
+        right.sni_callback = choose
+        return right
+
+    async def _connection(self, peer: Peer) -> None:
+        served = 0
+        while True:
+            share = self.shares.get(Fault.KEEPALIVE_CLOSE, 0)
+            if served and share and self._chance("keep-alive").random() < share:
+                if await peer.reader.read(1):
+                    self.met[Fault.KEEPALIVE_CLOSE] += 1
+                    peer.reset()
+                return
+            request = await peer.request()
+            served += 1
+            chance = self._chance(urlsplit(request.target).path, request.target, request.body)
+            fault = self._fault(request, chance)
+            if fault is None:
+                await peer.send(self._answered(request, effect=True))
+                continue
+            self.met[fault] += 1
+            if not await self._break(peer, request, fault, effect=EFFECT.get(fault, chance.random() < 0.5)):
+                return
+
+    def _fault(self, request: Request, chance: Random) -> Fault | None:
+        if self.paths is not None and urlsplit(request.target).path not in self.paths:
+            return None
+        drawn = chance.random()
+        for fault, share in self.shares.items():
+            if fault not in (*OF_TOKENS, *OF_CONNECTIONS):
+                drawn -= share
+                if drawn < 0:
+                    return fault
+        return None
+
+    async def _break(self, peer: Peer, request: Request, fault: Fault, *, effect: bool) -> bool:
+        """Answer as `fault` demands; whether the connection goes on."""
+        true = self._answered(request, effect=effect)
+        head, _, body = true.partition(b"\r\n\r\n")
+        match fault:
+            case Fault.RESET_BEFORE | Fault.RESET_AFTER:
+                peer.reset()
+            case Fault.HALF_STATUS:
+                await peer.send(true[:8])
+            case Fault.HALF_HEADERS:
+                await peer.send(head[: len(head) - 5])
+            case Fault.SHORT_BODY:
+                await peer.send(true[:-1])
+            case Fault.DRIP:
+                await peer.send(head + b"\r\n\r\n")
+                await peer.drip(body, DRIP_S)
+            case Fault.STALL:
+                await peer.reader.read(1)
+            case Fault.LATE_EFFECT:
+                self._late.add(task := asyncio.create_task(self._later(request)))
+                task.add_done_callback(self._late.discard)
+                await peer.reader.read(1)
+            case Fault.BOMB:
+                await peer.send(answer(bomb(), headers={"content-encoding": "gzip"}))
+            case Fault.CHUNKED_CUT:
+                await peer.send(answer(b"%x\r\n%s\r\n" % (len(body), body), headers={"transfer-encoding": "chunked"}))
+            case _:
+                await peer.send(self._wrong(fault, request, body))
+                return True
+        return False
+
+    def _wrong(self, fault: Fault, request: Request, body: bytes) -> bytes:
+        """A whole answer with something wrong in it."""
+        if fault in REDIRECTS:
+            return answer(b"", REDIRECTS[fault], {"location": f"{self.canary}{request.target}"})
+        if fault in {Fault.FALSE_BEFORE, Fault.FALSE_AFTER}:
+            return json_answer(envelope({"success": False}, message="not this time"))
+        if fault is Fault.HTML_AFTER:
+            text = f"<html>upstream failed; authorization: {request.headers.get('authorization')}</html>"
+            return answer(text.encode(), headers={"content-type": "text/html"})
+        if fault is Fault.NO_ENVELOPE:
+            return json_answer(b'{"ok": true, "deleted": 50}')
+        assert fault is Fault.STRING_CODE, fault
+        return json_answer(body.replace(b'"statusCode": 200', b'"statusCode": "200"'))
+
+    async def _later(self, request: Request) -> None:
+        await asyncio.sleep(LATE_S)
+        self._answered(request, effect=True)
+
+    def _answered(self, request: Request, *, effect: bool) -> bytes:
+        """What a sound server would answer; a deletion is done only with `effect`."""
+        path = urlsplit(request.target).path
+        if path == TOKEN_PATH:
+            return self._sign_in(request)
+        if not self._accepts(request):
+            return json_answer(envelope(status_code=401, message=f"token refused: {request.headers['authorization']}"))
+        if path == DELETE_PATH:
+            return json_answer(self._delete(json.loads(request.body)["userIds"], effect=effect))
+        if path == READ_PATH:
+            asked = parse_qs(urlsplit(request.target).query)["userIds"]
+            return json_answer(envelope([record(id_) for id_ in asked if id_ in self.users]))
+        assert path == LIST_PATH, request.target
+        first = [record(id_) for id_ in sorted(self.users)[:10]]
+        return json_answer(envelope({"totalCount": len(self.users), "list": first}))
+
+    def _delete(self, ids: list[str], *, effect: bool) -> bytes:
+        assert 1 <= len(ids) == len(set(ids)) <= 50, ids
+        self.sent.update(ids)
+        if self.unknown == "refuse" and not self.users.issuperset(ids):
+            return envelope(status_code=404, message="user not found", apiCode=2004, requestId="r-1")
+        if effect:
+            self.effects.update(self.users.intersection(ids))
+            self.users.difference_update(ids)
+        return envelope({"success": True})
+
+    def _sign_in(self, request: Request) -> bytes:
+        if time.monotonic() < self._down_until:
+            return answer(b"<html>503</html>", 503)
+        if json.loads(request.body) != {"accessKeyId": KEY_ID, "accessKeySecret": SECRET}:
+            return json_answer(envelope(status_code=401, message=f"wrong key {request.body.decode()}"))
+        payload = base64.urlsafe_b64encode(json.dumps({"scoped_userpool_id": POOL}).encode()).rstrip(b"=").decode()
+        token = f"eyJhbGciOiJIUzI1NiJ9.{payload}.{self.token_text}-{len(self._tokens)}"
+        share = sum(self.shares.get(fault, 0) for fault in OF_TOKENS)
+        uses = 10**9
+        if share:
+            even = min(IN_FLIGHT * (1 - share) / share, USES_MAX)
+            uses = int(even * self._chance("token").uniform(0.5, 1.5))
+        self._tokens[token] = [uses]
+        return json_answer(envelope({"access_token": token, "expires_in": 7200}))
+
+    def _accepts(self, request: Request) -> bool:
+        left = self._tokens.get(request.headers["authorization"].removeprefix("Bearer "))
+        assert left is not None, "a token of ours"
+        assert request.headers["x-genauth-userpool-id"] == POOL
+        left[0] -= 1
+        if left[0] == -1 and any(self.shares.get(fault) for fault in OF_TOKENS):  # its last breath
+            deaths = sum(self.met[fault] for fault in OF_TOKENS)
+            kinds = [fault for fault in OF_TOKENS if self.shares.get(fault)]
+            self.met[fault := kinds[deaths % len(kinds)]] += 1
+            if fault is Fault.TOKEN_DOWN:
+                self._down_until = time.monotonic() + DOWN_S
+        return left[0] >= 0
+
+
+def record(id_: str) -> dict[str, str]:
+    """A user as the API returns it."""
+    return {"userId": id_, "status": "Activated", "createdAt": "2024-01-01T00:00:00.000Z"}

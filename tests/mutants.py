@@ -1,0 +1,202 @@
+"""Programs that break one promise each: a copy of the packages with one substitution, and the test that must notice.
+
+A mutant whose text is not found exactly once is an error: the code has moved on, and the mutant has to move with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "no fsync",
+        "runner/logfile.py",
+        "        os.fdatasync(fd)\n",
+        "        pass\n",
+        "test_checkpoint.py::test_nothing_is_told_or_counted_before_it_is_durable",
+    ),
+    Mutant(
+        "outcome before reply",
+        "runner/engine.py",
+        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)\n",
+        "        settling.replied(Verdict(Act.SETTLED))\n"
+        "        self._record(settling)\n"
+        "        settling.settled = []\n"
+        "        await self._api.ask(self._action.call(step.records), self._action.read, flight)\n"
+        "        verdict = None\n",
+        "test_promises.py::test_no_outcome_before_its_reply",
+    ),
+    Mutant(
+        "intent not awaited",
+        "runner/engine.py",
+        "await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))",
+        "self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges))",
+        "test_promises.py::test_no_request_before_its_intent",
+    ),
+    Mutant(
+        "HTTP status trusted",
+        "jobs/genauth/envelope.py",
+        '    status_code = envelope.get("statusCode")\n',
+        "    status_code = reply.status\n",
+        "test_envelope.py::test_the_table",
+    ),
+    Mutant(
+        "success ignored",
+        "jobs/genauth/envelope.py",
+        'verdict.data.get("success") is True',
+        "True",
+        "test_envelope.py::test_success_that_is_not_true_is_looked_up_and_may_have_had_effect",
+    ),
+    Mutant(
+        "redirect followed",
+        "runner/transport.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+        "test_transport.py::test_a_redirect_is_an_answer_and_is_not_followed",
+    ),
+    Mutant(
+        "limiter skipped on retries",
+        "runner/api.py",
+        "            await self.throttle.acquire()\n",
+        "            if not self.figures.retries:\n                await self.throttle.acquire()\n",
+        "test_promises.py::test_retries_pass_the_limiter",
+    ),
+    Mutant(
+        "torn tail kept",
+        "runner/logfile.py",
+        "            if reader.damaged_tail:\n",
+        "            if False:\n",
+        "test_checkpoint_damage.py::test_a_resumed_log_goes_on_as_if_nothing_had_been_torn",
+    ),
+    Mutant(
+        "hash check dropped",
+        "runner/source/export.py",
+        "        if digest.digest() != expected.blocks",
+        "        if False and digest.digest() != expected.blocks",
+        "test_source_export.py::test_a_changed_block_is_never_parsed",
+    ),
+    Mutant(
+        "lock dropped",
+        "runner/lockfile.py",
+        "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "test_checkpoint.py::test_a_second_run_is_refused_and_told_who_has_the_log",
+    ),
+    Mutant(
+        "429 uses up an attempt",
+        "runner/api.py",
+        "self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))\n",
+        "self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))\n"
+        "                return replace(verdict, act=Act.RETRY)\n",
+        "test_api.py::test_429_as_often_as_it_comes",
+    ),
+    Mutant(
+        "an empty answer believed without proof",
+        "runner/core/settling.py",
+        "        if not there and not proven:\n",
+        "        if False:\n",
+        "test_settling.py::test_unproven_gone_is_no_proof_of_a_deletion",
+    ),
+    Mutant(
+        "in doubt sent without a look-up",
+        "runner/core/settling.py",
+        "Why.IN_DOUBT if self.in_doubt else None",
+        "None",
+        "test_settling.py::test_in_doubt_is_looked_up_first_and_told_apart",
+    ),
+    Mutant(
+        "taint forgotten",
+        "runner/core/settling.py",
+        "tainted=piece.tainted or verdict.tainting",
+        "tainted=False",
+        "test_settling.py::test_an_unknown_id_costs_two_requests_and_nothing_else",
+    ),
+    Mutant(
+        "latch dropped",
+        "runner/checkpoint.py",
+        "        if self.failure:\n            _reject",
+        "        if False:\n            _reject",
+        "test_checkpoint.py::test_the_first_failure_is_the_last_thing_tried",
+    ),
+    Mutant(
+        "a look-up sent twice by the library",
+        "runner/transport.py",
+        "middlewares=(_Once(),)",
+        "middlewares=()",
+        "test_transport.py::test_a_look_up_is_not_sent_again_behind_our_back",
+    ),
+    Mutant(
+        "not confirmed and sent",
+        "runner/run.py",
+        "if settings.confirm != ids or settings.pool != pool:",
+        "if False:",
+        "test_e2e_command.py::test_unconfirmed",
+    ),
+    Mutant(
+        "second signal ignored",
+        "runner/shutdown.py",
+        "            os._exit(128 + signum)\n",
+        "            return\n",
+        "test_signals.py::test_a_second_signal_leaves_at_once",
+    ),
+    Mutant(
+        "a log that was lost is written on",
+        "runner/logfile.py",
+        "        self._check_place()\n",
+        "",
+        "test_promises.py::test_a_log_that_is_gone_takes_no_more",
+    ),
+)
+
+
+def copied(folder: Path) -> Path:
+    """Copy the packages and their tests, as they are."""
+    for package in ("runner", "jobs", "tests"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def mutate(folder: Path, mutant: Mutant) -> None:
+    """Break the copy."""
+    file = folder / mutant.file
+    text = file.read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.name}: not found exactly once in {mutant.file}: {mutant.old!r}"
+    file.write_text(text.replace(mutant.old, mutant.new))
+
+
+def pytest_on(folder: Path, tests: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run tests with the copy in front of everything that is installed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options),
+            *("--basetemp", str(folder / "tmp"), *(f"tests/{test}" for test in tests)),
+        ],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

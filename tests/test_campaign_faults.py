@@ -1,0 +1,286 @@
+"""Every fault of the wire, alone and mixed, through the real command, until all is done. The server counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faultserver import DELETE_PATH, KEYS, POOL, READ_PATH, REDIRECTS, Fault, FaultServer
+from tests.harness import COMMAND, Ran, entries, environment, user_ids, write_objects
+from tests.rawserver import DATA, RawServer, always, answer
+
+pytestmark = pytest.mark.slow
+
+SEED = os.environ.get("BULKDEL_SEED", "3")
+SESSIONS_MAX = 12
+"""Runs of the same command until it is complete: a session may halt in its first sign-in, which has four attempts."""
+
+SINGLE, MIXED = 0.2, 0.02
+HALTING = frozenset({*REDIRECTS, Fault.WRONG_CERTIFICATE})
+"""Faults that stop a run by design, and so never end."""
+
+MIXED_SHARES = {fault: MIXED for fault in Fault if fault not in HALTING}
+
+GROUPS = {
+    "connection": (
+        *(Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.HALF_STATUS, Fault.HALF_HEADERS, Fault.SHORT_BODY),
+        *(Fault.CHUNKED_CUT, Fault.KEEPALIVE_CLOSE),
+    ),
+    "time": (Fault.DRIP, Fault.STALL, Fault.LATE_EFFECT),
+    "answer": (Fault.FALSE_AFTER, Fault.HTML_AFTER, Fault.NO_ENVELOPE, Fault.STRING_CODE, Fault.BOMB),
+    "access": (Fault.STORM_401, Fault.TOKEN_DOWN, Fault.WRONG_CERTIFICATE),
+}
+"""Faults whose campaigns run side by side, each against a server of its own: most of their time is waiting."""
+
+REFUSING = Fault.FALSE_BEFORE
+"""The one fault that may leave somebody refused: the API says of a single id, alone, that it was not deleted."""
+
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(peak // 1024 if sys.platform == "darwin" else peak, file=sys.stderr)
+sys.exit(code)
+"""
+BOMB_KIB_MAX = 40 * 1024
+
+
+def tell(text: str) -> None:
+    """Shown by pytest when a test fails, or with -rP."""
+    print(f"BULKDEL_SEED={SEED}: {text}")  # noqa: T201
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One export against one fault server. ids: of the export, all of which exist at the start."""
+
+    server: FaultServer
+    export: Path
+    ids: Sequence[str]
+    options: tuple[object, ...] = ()
+
+    @property
+    def log(self) -> Path:
+        return Path(f"{self.export}.checkpoint.jsonl")
+
+    @property
+    def argv(self) -> list[str]:
+        # The ceiling is high, because the adaptive rate falls to a sixteenth of it.
+        given = ("run", "delete-users", self.export, "--host", self.server.url, "--json", "--rate", 4_000)
+        return [*COMMAND, *map(str, (*given, "--confirm", len(self.ids), "--pool", POOL, *self.options))]
+
+    async def session(self, *wrapper: str) -> Ran:
+        """Run the command once and check what the log claims by then."""
+        process = await asyncio.create_subprocess_exec(
+            *wrapper,
+            *self.argv,
+            env=environment(KEYS),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), 900)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        await self.server.settle()
+        self.check_claims()
+        return Ran(process.returncode, out.decode(), err.decode())
+
+    async def until_complete(self) -> Ran:
+        """Run the same command as long as it says that it can be resumed."""
+        for session in range(1, SESSIONS_MAX + 1):
+            ran = await self.session()
+            if ran.code != 4:
+                return ran
+            tell(f"session {session}: {ran.err.splitlines()[-3:]}")
+        raise AssertionError(f"not complete after {SESSIONS_MAX} sessions: {ran.err}")
+
+    def check_claims(self) -> None:
+        """Nothing is settled as deleted that still exists, or as absent: they all existed; none twice."""
+        if not self.log.exists():
+            return
+        settled: set[int] = set()
+        for entry in entries(self.log):
+            if entry["type"] != "outcome":
+                continue
+            positions = {position for first, last in entry["ranges"] for position in range(first, last)}
+            assert not positions & settled, "settled twice"
+            settled |= positions
+            for position in positions:
+                assert (self.ids[position] in self.server.users) == (entry["kind"] != "deleted"), (entry, position)
+
+    def check_all_deleted(self, ran: Ran) -> None:
+        """Complete: our count is the server's, every id has gone exactly once, nobody was refused."""
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(self.ids)}
+        assert ran.summary["status"] == "complete"
+        assert not self.server.users
+        assert self.server.effects == dict.fromkeys(self.ids, 1)
+
+
+@asynccontextmanager
+async def campaign(
+    folder: Path, shares: Mapping[Fault, float], count: int, *options: object, **server: Any
+) -> AsyncIterator[Campaign]:
+    """Serve one export of `count` ids, all of which exist."""
+    ids = user_ids(count, seed=5)
+    if Fault.WRONG_CERTIFICATE in shares:
+        server["tls"] = True
+        options = (*options, "--ca-file", DATA / "localhost.crt")
+    async with FaultServer(ids, SEED, shares, **server).running() as served:
+        yield Campaign(served, _export(folder, ids), ids, options)
+
+
+def _export(folder: Path, ids: Sequence[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    return write_objects(folder / "export.jsonl", ids)
+
+
+async def run_to_its_end(
+    folder: Path, shares: Mapping[Fault, float], count: int, *options: object, **server: Any
+) -> None:
+    """One campaign until it is complete, and every id deleted."""
+    async with campaign(folder, shares, count, *options, **server) as it:
+        ran = await it.until_complete()
+        tell(f"{ran.summary['requests']} requests in the last session, met {dict(it.server.met)}")
+        assert it.server.met.keys() == shares.keys(), "a fault that was never met proves nothing"
+        it.check_all_deleted(ran)
+
+
+async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *options: object) -> None:
+    """One campaign for each fault, side by side; whatever fails is reported with its fault."""
+    shares = {fault: {fault: SINGLE} for fault in faults}
+    if Fault.WRONG_CERTIFICATE in shares:  # there is a certificate only where there is a new connection
+        shares[Fault.WRONG_CERTIFICATE][Fault.KEEPALIVE_CLOSE] = SINGLE
+    runs = [run_to_its_end(folder / fault, shares[fault], count, *options) for fault in faults]
+    failures = []
+    for fault, result in zip(faults, await asyncio.gather(*runs, return_exceptions=True), strict=True):
+        if isinstance(result, BaseException):
+            result.add_note(f"fault {fault}, BULKDEL_SEED={SEED}")
+            failures.append(result)
+    if failures:
+        raise BaseExceptionGroup("campaigns", failures)
+
+
+SMALL = (2_000, "--chunk-size", 10, "--timeout-s", 1)
+SLOW = (2_000, "--chunk-size", 25, "--timeout-s", 1)
+"""Fewer requests: many time-outs at once open the breaker, five seconds each time."""
+
+LARGE = (100_000, "--timeout-s", 2)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_one_fault(group: str, tmp_path: Path) -> None:
+    """A fifth of all requests meet one fault: complete in the end, and every count is the server's."""
+    asyncio.run(run_singles(tmp_path, GROUPS[group], *(SLOW if group == "time" else SMALL)))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("group", GROUPS)
+def test_one_fault_100k(group: str, tmp_path: Path) -> None:
+    """The same with 100,000 ids."""
+    asyncio.run(run_singles(tmp_path, GROUPS[group], *LARGE))
+
+
+@pytest.mark.parametrize("unknown", ["accept", "refuse"])
+def test_all_faults_mixed(unknown: str, tmp_path: Path) -> None:
+    """All of them at 2 % each, whatever the API says about ids that are gone already."""
+    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *SMALL, unknown=unknown))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("unknown", ["accept", "refuse"])
+def test_all_faults_mixed_100k(unknown: str, tmp_path: Path) -> None:
+    """The same with 100,000 ids."""
+    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *LARGE, unknown=unknown))
+
+
+async def _refusing(folder: Path, count: int, *options: object) -> None:
+    async with campaign(folder, {REFUSING: SINGLE}, count, *options, "--max-refused", count) as it:
+        ran = await it.until_complete()
+        refused = {item["id"] for entry in entries(it.log) for item in entry.get("exceptions", ())}
+        tell(f"met {dict(it.server.met)}, {len(refused)} refused")
+        assert it.server.met[REFUSING]
+        assert refused == it.server.users, "exactly those who are refused still exist"
+        assert len(refused) <= count * SINGLE**4, "a single id is refused after it was in four chunks that were"
+        assert ran.code == (1 if refused else 0), ran.err
+        assert ran.summary["deleted"] == count - len(refused) == it.server.effects.total()
+
+
+def test_success_false_and_nothing_done(tmp_path: Path) -> None:
+    """`success: false` without effect: what is refused in the end is who the server still has, all others are gone."""
+    asyncio.run(_refusing(tmp_path, *SMALL))
+
+
+@pytest.mark.soak
+def test_success_false_and_nothing_done_100k(tmp_path: Path) -> None:
+    """The same with 100,000 ids."""
+    asyncio.run(_refusing(tmp_path, *LARGE))
+
+
+async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None) -> None:
+    canary = RawServer(always(answer(b'{"statusCode": 200, "data": {"success": true}}')))
+    async with canary.running(), campaign(folder, {fault: SINGLE}, *SMALL, paths=paths, canary=canary.url) as it:
+        ran = await it.session()
+        assert it.server.met[fault], "nothing was redirected"
+        assert it.server.met[fault] <= 16, "whoever was on the wire may be redirected too, nobody else"
+        assert canary.connections == 0, canary.requests
+        assert ran.code == 4, ran.err
+        assert f"HTTP {REDIRECTS[fault]}: the server redirects" in ran.err
+        assert it.server.effects.total() < len(it.ids)
+        it.server.shares = {}
+        it.check_all_deleted(await it.session())
+        assert canary.connections == 0
+
+
+@pytest.mark.parametrize("fault", REDIRECTS)
+def test_a_redirect_halts(fault: Fault, tmp_path: Path) -> None:
+    """A redirected deletion: exit 4, the canary saw nothing, and with the redirect gone the same command completes."""
+    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH})))
+
+
+def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
+    """The same for a look-up, which is of the sample here: nothing was deleted."""
+    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH})))
+
+
+async def _never_trusted(folder: Path) -> None:
+    async with campaign(folder, {Fault.WRONG_CERTIFICATE: 1.0}, *SMALL) as it:
+        ran = await it.session()
+        assert ran.code == 4, ran.err
+        assert "certificate not accepted" in ran.err
+        assert it.server.met[Fault.WRONG_CERTIFICATE] >= 1
+        assert it.server.raw.requests == [], "neither key nor ids were told to a stranger"
+        assert not it.log.exists()
+
+
+def test_a_wrong_certificate_halts(tmp_path: Path) -> None:
+    """The certificate names another host: exit 4, and not a single request was made."""
+    asyncio.run(_never_trusted(tmp_path))
+
+
+async def _peak_kib(folder: Path, shares: Mapping[Fault, float]) -> int:
+    async with campaign(folder, shares, *SMALL) as it:
+        ran = await it.session(sys.executable, "-c", MEASURED)
+        it.check_all_deleted(ran)
+        return int(ran.err.splitlines()[-1])
+
+
+def test_a_bomb_stays_small(tmp_path: Path) -> None:
+    """A fifth of all answers would be 50 MB: the peak is at most 40 MB above that of a run without."""
+    calm = asyncio.run(_peak_kib(tmp_path / "calm", {}))
+    bombed = asyncio.run(_peak_kib(tmp_path / "bombed", {Fault.BOMB: SINGLE}))
+    tell(f"peak {calm} KiB, with bombs {bombed} KiB")
+    assert bombed <= calm + BOMB_KIB_MAX, (calm, bombed)

@@ -1,0 +1,146 @@
+"""From the system calls of the real command: no deletion leaves before its intent is on the disk.
+
+The trace is strace's, every fdatasync slowed down, so that whoever does not wait for it is seen. The same check must
+catch two mutants, or it would prove nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.harness import case, environment, user_ids
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(600, seed=8)
+SYNC_S = 0.01
+
+PLAIN = "import sys\nfrom runner.cli import main\nsys.exit(main())\n"
+ASYNCIO = "import sys\nsys.modules['uvloop'] = None\n"
+"""An import that fails: the runner falls back to asyncio's own loop."""
+
+NOT_AWAITED = """
+import asyncio
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Intent
+append = Checkpoint.append
+def hurried(self, *entries):
+    future = append(self, *entries)
+    if entries and isinstance(entries[0], Intent):
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+    return future
+Checkpoint.append = hurried
+"""
+NOT_SYNCED = "import os\nos.fdatasync = lambda fd: None\n"
+
+CALL = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<name>\w+)")
+TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+USER_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a trace shows. syncs: of the log.
+
+    sent: positions that left, in order, a repetition again. early: those that left before their intent was durable.
+    """
+
+    sent: Sequence[int]
+    early: Sequence[int]
+    syncs: int
+
+
+def order_of(trace: Iterable[str], log: Path, ids: Sequence[str]) -> Order:
+    """Read a trace: a call counts as made when it begins, a sync only when it has ended well."""
+    position_of = {id_: position for position, id_ in enumerate(ids)}
+    written: dict[str, set[int]] = {}
+    syncing: dict[str, bool] = {}
+    durable: set[int] = set()
+    sent: list[int] = []
+    early: list[int] = []
+    syncs = 0
+    for line in trace:
+        if (call := CALL.match(line)) is None:
+            continue
+        pid, name = call["pid"], call["name"]
+        if name in {"fdatasync", "fsync"}:
+            if "resumed>" not in line:
+                syncing[pid] = f"<{log}>" in line
+            if syncing[pid] and re.search(r"\) += 0( |$)", line):
+                durable |= written.pop(pid, set())
+                syncs += 1
+        elif "resumed>" in line:
+            continue
+        elif f"<{log}>" in line:
+            written.setdefault(pid, set()).update(_intents(line))
+        elif r"{\"userIds\":[" in line:
+            positions = [position_of[id_] for id_ in USER_ID.findall(line.split(r"\"userIds\":[")[1])]
+            sent += positions
+            early += [position for position in positions if position not in durable]
+    return Order(sent, early, syncs)
+
+
+def _intents(line: str) -> Iterator[int]:
+    """The positions of the intents in a line that was written to the log."""
+    text = "".join(TEXT.findall(line)).encode().decode("unicode_escape")
+    for entry in json.loads(text)["entries"]:
+        if entry["type"] == "intent":
+            for start, stop in entry["ranges"]:
+                yield from range(start, stop)
+
+
+def traced(folder: Path, script: str) -> Order:
+    """Run the real command, with `script` before it, under strace."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed, so the order of the system calls was not watched: apt-get install strace")
+    trace = folder / "trace"
+    strace = [
+        *("strace", "-f", "-y", "-s", "100000", "-o", str(trace), "-e", "signal=none"),
+        *("-e", "trace=write,writev,pwrite64,sendto,sendmsg,fdatasync,fsync"),
+        *("-e", f"inject=fdatasync:delay_enter={int(SYNC_S * 1e6)}"),
+    ]
+    with case(folder, IDS, options=["--rate", 0, "--chunk-size", 10]) as it:
+        done = subprocess.run(
+            [*strace, sys.executable, "-c", script + PLAIN, *map(str, it.args)],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        said = done.stderr.decode()
+        assert "ptrace" not in said, (
+            f"strace is not permitted here; in a container: --cap-add SYS_PTRACE. It said: {said}"
+        )
+        assert done.returncode == 0, said
+        assert it.served.pool.deleted == len(IDS)
+        with trace.open(encoding="latin-1") as lines:
+            order = order_of(lines, it.log, IDS)
+    assert sorted(order.sent) == list(range(len(IDS))), "the trace must show every deletion, once"
+    return order
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_intents_are_durable_before_their_requests(loop: str, tmp_path: Path) -> None:
+    """On both loops: of all positions that left, none left early."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="not on this platform, so the runner does not use it either")
+    order = traced(tmp_path, ASYNCIO if loop == "asyncio" else "")
+    assert order.early == []
+    assert order.syncs >= 2
+
+
+@pytest.mark.parametrize("mutant", [NOT_AWAITED, NOT_SYNCED], ids=["intent_not_awaited", "no_fdatasync"])
+def test_the_check_catches(mutant: str, tmp_path: Path) -> None:
+    """A runner that does not wait for its intents, and one that does not sync: the trace shows it."""
+    assert traced(tmp_path, mutant).early

@@ -1,0 +1,103 @@
+"""Promises that no other test holds alone: the order of intent, request, reply and outcome; who passes the limiter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.sandbox.server import DELETE_PATH, Sandbox
+from runner.checkpoint import Checkpoint
+from runner.errors import FileFailed
+from tests import recorded
+from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, user_ids
+from tests.test_e2e_resume import DELETIONS
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(200, seed=6)
+
+
+def wait_for_deletions(served: Sandbox, process: subprocess.Popen[bytes], count: int = 1) -> None:
+    """Wait until so many deletions were asked for."""
+    until = time.monotonic() + 30
+    while served.ledger.by_path[DELETE_PATH] < count:
+        assert process.poll() is None, "the command ended early"
+        assert time.monotonic() < until
+        time.sleep(0.0005)
+
+
+def whole_entries(log: Path) -> list[dict[str, Any]]:
+    """The entries of the whole lines of a log that is being written."""
+    whole = log.read_bytes().rpartition(b"\n")[0]
+    return [entry for line in whole.splitlines() for entry in json.loads(line)["entries"]]
+
+
+def test_no_request_before_its_intent(tmp_path: Path) -> None:
+    """Every write to the log takes 0.3 s: when the first deletion arrives, its intent stands there all the same."""
+    program = shutil.which("strace")
+    assert program, "install strace: this test delays system calls"
+    with case(tmp_path, IDS[:50]) as it:
+        process = subprocess.Popen(
+            [
+                *(program, "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-P", it.log),
+                *("-e", "trace=write", "-e", "inject=write:delay_enter=300000", *COMMAND, *map(str, it.args)),
+            ],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        wait_for_deletions(it.served, process)
+        written = whole_entries(it.log)
+        assert finish(process).code == 0
+        assert [entry["ranges"] for entry in written if entry["type"] == "intent"] == [[[0, 50]]]
+
+
+def test_no_outcome_before_its_reply(tmp_path: Path) -> None:
+    """Requests that get no answer have no outcome, however long one waits."""
+    with case(tmp_path, IDS, latency_after_s=30.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_for_deletions(it.served, process, len(IDS) // 50)
+        time.sleep(0.2)
+        process.kill()
+        finish(process)
+        kinds = [entry["type"] for entry in entries(it.log)]
+        assert kinds.count("intent") == len(IDS) // 50
+        assert "outcome" not in kinds
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == len(IDS)
+
+
+@pytest.mark.parametrize("fault", ["500", "drop_before"])
+def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
+    """Three retries of one chunk: in any window W at most rate * W + 1 + 2 % of rate requests arrive, all counted."""
+    rate = 2
+    with case(tmp_path, IDS[:50], options=("--rate", rate, "--limit", 50)) as it:
+        it.served.script(fault, fault, fault)
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert ran.summary["retries"] == 3
+        for window_s in (0.4, 0.9, 1.4, 1.9):
+            assert it.served.ledger.busiest(window_s) <= rate * window_s + 1 + 0.02 * rate, window_s
+
+
+def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
+    """Its lines would go where no next run finds them: the first one that nobody will find is the end."""
+    path = tmp_path / "log.jsonl"
+
+    async def write_on() -> None:
+        checkpoint = Checkpoint.create(path, recorded.header())
+        await checkpoint.append(recorded.deleted(0, 1))
+        path.unlink()
+        with pytest.raises(FileFailed, match="no longer"):
+            await checkpoint.append(recorded.deleted(1, 2))
+        assert checkpoint.progress.settled.size == 1
+        await checkpoint.aclose()
+
+    asyncio.run(write_on())

@@ -1,0 +1,227 @@
+"""One signal and two, in every state of a run that tests/test_e2e_resume.py leaves out, and under nohup."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids
+from tests.test_e2e_resume import DELETIONS
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(2_000, seed=8)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GONE_S = 1.0
+"""After the second signal (the promise); after the first one where there is nothing to drain, much the same."""
+
+
+@dataclass
+class Running:
+    """A command in the state that was wanted. it: against what; sent: whether deletions may have been sent."""
+
+    process: subprocess.Popen[bytes]
+    it: Case
+    sent: bool = True
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
+    """Wait for a state of a process that must not end."""
+    until = time.monotonic() + timeout_s
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def has_quiet(it: Case, path: str, at_least: int) -> Callable[[], bool]:
+    """Whether so many requests went to `path`, and then none for a while: everybody waits."""
+
+    def quiet() -> bool:
+        ledger = it.served.ledger
+        return ledger.by_path[path] >= at_least and time.monotonic() - ledger.arrivals[-1] > 0.1
+
+    return quiet
+
+
+@contextmanager
+def preflight(folder: Path) -> Iterator[Running]:
+    """A named pipe whose writer takes its time: the export is being copied and read."""
+    with case(folder, IDS) as it:
+        it.export.unlink()
+        os.mkfifo(it.export)
+        process = it.start()
+        with it.export.open("wb", buffering=0) as pipe:  # opens when the command has
+            pipe.write(b"".join(f'{{"id": "{id_}"}}\n'.encode() for id_ in IDS[:500]))
+            time.sleep(0.1)
+            yield Running(process, it, sent=False)
+
+
+@contextmanager
+def signing_in(folder: Path) -> Iterator[Running]:
+    """The first sign-in gets no answer."""
+    with case(folder, IDS, latency_after_s=30.0, fault_paths=frozenset({TOKEN_PATH})) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[TOKEN_PATH] == 1, process)
+        yield Running(process, it, sent=False)
+
+
+@contextmanager
+def sampling(folder: Path) -> Iterator[Running]:
+    """The look-up of the sample gets no answer."""
+    with case(folder, IDS, latency_after_s=30.0, fault_paths=frozenset({LOOKUP_PATH})) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] == 1, process)
+        yield Running(process, it, sent=False)
+
+
+@contextmanager
+def confirming(folder: Path) -> Iterator[Running]:
+    """The number is asked for on a terminal, and nobody types it."""
+    with case(folder, IDS) as it:
+        ours, theirs = pty.openpty()
+        args = [arg for arg in it.args if arg not in {"--confirm", it.ids, "--pool"}]
+        args = [arg for arg in args if arg != it.args[it.args.index("--pool") + 1]]
+        process = start(*args, stdin=theirs)
+        os.close(theirs)
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] == 4, process)
+        time.sleep(0.1)
+        yield Running(process, it, sent=False)
+        os.close(ours)
+
+
+@contextmanager
+def backing_off(folder: Path) -> Iterator[Running]:
+    """Every deletion fails; too few for the breaker, so each chunk waits for its next attempt."""
+    with case(folder, IDS, share_500=1.0, fault_paths=DELETIONS, options=("--rate", 0, "--concurrency", 3)) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 6, process)
+        wait_until(lambda: time.monotonic() - it.served.ledger.arrivals[-1] > 0.02, process)
+        yield Running(process, it)
+
+
+@contextmanager
+def breaker_open(folder: Path) -> Iterator[Running]:
+    """The server answers 503 and nothing else."""
+    with case(folder, IDS, share_503=1.0, fault_style="http", fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until(has_quiet(it, DELETE_PATH, 16), process)
+        time.sleep(0.3)
+        assert has_quiet(it, DELETE_PATH, 16)()
+        yield Running(process, it)
+
+
+@contextmanager
+def refreshing(folder: Path) -> Iterator[Running]:
+    """The token ends, and the sign-in for the next one gets no answer."""
+    with case(folder, IDS, token_lifetime_s=1.0, options=("--rate", 20)) as it:
+        process = it.start()
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        before = it.served.ledger.by_path[TOKEN_PATH]
+        it.served.switches = it.served.switches.changed({"latency_after_s": 30.0, "fault_paths": {TOKEN_PATH}})
+        wait_until(has_quiet(it, TOKEN_PATH, before + 1), process)
+        yield Running(process, it)
+
+
+@contextmanager
+def draining(folder: Path) -> Iterator[Running]:
+    """A first signal has come, and what is on the wire gets no answer."""
+    with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] == 16, process)
+        yield Running(process, it)
+
+
+STATES = (preflight, signing_in, sampling, confirming, backing_off, breaker_open, refreshing)
+State = Callable[[Path], AbstractContextManager[Running]]
+ONE_SIGNAL_EACH = [
+    pytest.param(state, signum, id=f"{state.__name__}-{signum.name}")
+    for state, signum in zip((*STATES, draining), cycle(SIGNALS), strict=False)
+]
+
+
+def assert_nothing_lost(running: Running) -> None:
+    """Nothing was sent where nothing may have been; else the same command goes on to the end."""
+    it = running.it
+    if not running.sent:
+        assert it.served.ledger.by_path[DELETE_PATH] == 0
+        assert it.served.pool.deleted == 0
+        assert not it.log.exists()
+        return
+    it.served.switches = type(it.served.switches)()
+    it.options = ["--rate", 0]
+    ran = it.run()
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": len(IDS)}
+    assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
+
+
+@pytest.mark.parametrize(("state", "signum"), ONE_SIGNAL_EACH[:-1])
+def test_a_first_signal_ends_every_wait(state: State, signum: signal.Signals, tmp_path: Path) -> None:
+    """Nothing is on the wire that would have to be waited for: 128 + n, almost at once, resumable."""
+    with state(tmp_path) as running:
+        running.process.send_signal(signum)
+        began = time.monotonic()
+        ran = finish(running.process)
+        assert time.monotonic() - began < 2 * GONE_S
+        assert ran.code == 128 + signum, ran.err
+        assert "Traceback" not in ran.err
+        assert_nothing_lost(running)
+
+
+@pytest.mark.parametrize(("state", "signum"), ONE_SIGNAL_EACH)
+def test_a_second_signal_leaves_at_once(state: State, signum: signal.Signals, tmp_path: Path) -> None:
+    """Two signals, whatever the state: gone within a second of the second; nothing is lost by it."""
+    with state(tmp_path) as running:
+        running.process.send_signal(signum)
+        time.sleep(0.05)
+        running.process.send_signal(signum)  # to a process that is gone already, it does nothing
+        began = time.monotonic()
+        ran = finish(running.process)
+        assert time.monotonic() - began < GONE_S
+        # A shell calls both 128 + n: the second may come when the interpreter has taken its handlers down already.
+        assert ran.code in (128 + signum, -signum), ran.err
+        assert_nothing_lost(running)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_signal_in_every_state(state: State, signum: signal.Signals, tmp_path: Path) -> None:
+    """All the pairs that are left out above."""
+    test_a_first_signal_ends_every_wait(state, signum, tmp_path)
+
+
+def test_nohup_stays_nohup(tmp_path: Path) -> None:
+    """SIGHUP was ignored when the run was started, so the terminal may go; SIGTERM still drains."""
+    program = shutil.which("nohup")
+    assert program, "install coreutils: this test needs nohup"
+    with case(tmp_path, IDS, latency_s=0.05, options=("--rate", 20)) as it:
+        process = subprocess.Popen(
+            [program, *COMMAND, *map(str, it.args)],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+        before = it.served.pool.deleted
+        wait_until(lambda: it.served.pool.deleted >= before + 300, process)
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert ran.code == 128 + signal.SIGTERM, ran.err
+        assert ran.summary["deleted"] == it.served.pool.deleted
