@@ -18,13 +18,17 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Mutant:
-    """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it."""
+    """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it.
+
+    traced: the test needs strace.
+    """
 
     name: str
     file: str
     old: str
     new: str
     test: str
+    traced: bool = False
 
 
 MUTANTS = (
@@ -52,6 +56,7 @@ MUTANTS = (
         "await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))",
         "self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges))",
         "test_promises.py::test_no_request_before_its_intent",
+        traced=True,
     ),
     Mutant(
         "HTTP status trusted",
@@ -150,14 +155,14 @@ MUTANTS = (
         "runner/run.py",
         "if settings.confirm != ids or settings.pool != pool:",
         "if False:",
-        "test_e2e_command.py::test_unconfirmed",
+        "test_e2e_command.py::test_unconfirmed[nothing]",
     ),
     Mutant(
         "second signal ignored",
         "runner/shutdown.py",
         "            os._exit(128 + signum)\n",
         "            return\n",
-        "test_signals.py::test_a_second_signal_leaves_at_once",
+        "test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",
     ),
     Mutant(
         "a log that was lost is written on",

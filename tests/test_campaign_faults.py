@@ -17,7 +17,7 @@ from tests.faultserver import DELETE_PATH, KEYS, POOL, READ_PATH, REDIRECTS, Fau
 from tests.harness import COMMAND, Ran, entries, environment, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, always, answer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 SEED = os.environ.get("BULKDEL_SEED", "3")
 SESSIONS_MAX = 12
@@ -194,17 +194,22 @@ def test_one_fault_100k(group: str, tmp_path: Path) -> None:
     asyncio.run(run_singles(tmp_path, GROUPS[group], *LARGE))
 
 
-@pytest.mark.parametrize("unknown", ["accept", "refuse"])
-def test_all_faults_mixed(unknown: str, tmp_path: Path) -> None:
+async def run_mixed(folder: Path, count: int, *options: object) -> None:
+    """All that can be mixed, against both kinds of server, side by side."""
+    async with asyncio.TaskGroup() as group:
+        for unknown in ("accept", "refuse"):
+            group.create_task(run_to_its_end(folder / unknown, MIXED_SHARES, count, *options, unknown=unknown))
+
+
+def test_all_faults_mixed(tmp_path: Path) -> None:
     """All of them at 2 % each, whatever the API says about ids that are gone already."""
-    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *SMALL, unknown=unknown))
+    asyncio.run(run_mixed(tmp_path, *SMALL))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("unknown", ["accept", "refuse"])
-def test_all_faults_mixed_100k(unknown: str, tmp_path: Path) -> None:
+def test_all_faults_mixed_100k(tmp_path: Path) -> None:
     """The same with 100,000 ids."""
-    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *LARGE, unknown=unknown))
+    asyncio.run(run_mixed(tmp_path, *LARGE))
 
 
 async def _refusing(folder: Path, count: int, *options: object) -> None:
