@@ -171,7 +171,57 @@ MUTANTS = (
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
     ),
+    Mutant(
+        "in doubt taken for fresh",
+        "runner/core/feed.py",
+        "            at = doubts.since(record.position)\n",
+        "            at = None\n",
+        "test_model.py::TestProtocol::runTest",
+    ),
+    Mutant(
+        "released although it may have had effect",
+        "runner/core/settling.py",
+        "for piece in pieces if not piece.touched for record",
+        "for piece in pieces for record",
+        "test_model.py::TestProtocol::runTest",
+    ),
+    Mutant(
+        "a burst at every start",
+        "runner/throttle.py",
+        "            await self._bucket.acquire(size - min(size, _spare(old)))\n",
+        "            if old is not None:\n                await self._bucket.acquire(size - min(size, _spare(old)))\n",
+        "test_throttle.py::test_one_that_takes_over_from_another_does_not_burst",
+    ),
+    Mutant(
+        "a 429 that is not learned from",
+        "runner/core/health.py",
+        '        """A 429 came."""\n        self._halve(now)\n',
+        '        """A 429 came."""\n',
+        "test_health.py::test_a_429_halves_at_most_once_a_second",
+    ),
+    Mutant(
+        "everyone is a probe",
+        "runner/core/health.py",
+        "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
+        "        return True\n",
+        "test_health.py::test_one_probe_an_interval_while_it_is_open",
+    ),
+    Mutant(
+        "everyone signs in",
+        "jobs/genauth/token.py",
+        "            if self.headers() is not None:\n                return\n            try:\n",
+        "            try:\n",
+        "test_token.py::test_one_sign_in_serves_all_who_wait",
+    ),
 )
+
+
+NO_SHRINKING = """
+from hypothesis import Phase, settings
+settings.register_profile("found", phases=[Phase.explicit, Phase.generate], derandomize=True)
+settings.load_profile("found")
+"""
+"""That an example was found is all that a mutant needs; the smallest one may take minutes."""
 
 
 def copied(folder: Path) -> Path:
@@ -179,6 +229,7 @@ def copied(folder: Path) -> Path:
     for package in ("runner", "jobs", "tests"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "conftest.py").write_text(NO_SHRINKING)
     return folder
 
 

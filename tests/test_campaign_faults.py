@@ -235,9 +235,9 @@ def test_success_false_and_nothing_done_100k(tmp_path: Path) -> None:
     asyncio.run(_refusing(tmp_path, *LARGE))
 
 
-async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None) -> None:
+async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None, *sizing: Any) -> None:
     canary = RawServer(always(answer(b'{"statusCode": 200, "data": {"success": true}}')))
-    async with canary.running(), campaign(folder, {fault: SINGLE}, *SMALL, paths=paths, canary=canary.url) as it:
+    async with canary.running(), campaign(folder, {fault: SINGLE}, *sizing, paths=paths, canary=canary.url) as it:
         ran = await it.session()
         assert it.server.met[fault], "nothing was redirected"
         assert it.server.met[fault] <= 16, "whoever was on the wire may be redirected too, nobody else"
@@ -253,12 +253,19 @@ async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None) 
 @pytest.mark.parametrize("fault", REDIRECTS)
 def test_a_redirect_halts(fault: Fault, tmp_path: Path) -> None:
     """A redirected deletion: exit 4, the canary saw nothing, and with the redirect gone the same command completes."""
-    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH})))
+    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *SMALL))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", REDIRECTS)
+def test_a_redirect_halts_100k(fault: Fault, tmp_path: Path) -> None:
+    """The same with 100,000 ids."""
+    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *LARGE))
 
 
 def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
     """The same for a look-up, which is of the sample here: nothing was deleted."""
-    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH})))
+    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH}), *SMALL))
 
 
 async def _never_trusted(folder: Path) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,6 +28,8 @@ from runner.core.settling import LookUp, Settling
 from runner.core.verdicts import Act, Lost, Verdict, lost
 
 WORKERS = 3
+STEPS_MAX = 1_000
+"""More than it takes to settle everything; a broken program may go round for ever."""
 PASSES = 2
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = timedelta(minutes=10)
@@ -325,13 +328,16 @@ class Protocol(RuleBasedStateMachine):
         if not hasattr(self, "api"):
             return
         self.crash(0)
+        steps = count()
         for _ in range(3):
             self.late.clear()
             self.resume(4)
-            while self.is_running():
+            for _ in range(STEPS_MAX):
+                if not self.is_running():
+                    break
                 self.read()
                 self.commit(len(self.gathered))
-                while ready := self.ready():
+                while (ready := self.ready()) and next(steps) < STEPS_MAX:
                     self.send(0, "well")
                     if ready[0].verdict is not None:
                         self.reply(0, arrives=True)
