@@ -126,6 +126,7 @@ def instants(it: Case, rng: random.Random) -> dict[str, Callable[[], bool]]:
 def killed_often(folder: Path, policy: str, kills: int, rng: random.Random) -> None:
     """Rounds of a few kills over one export each; at the end of a round the run is let finish."""
     stages: list[str] = []
+    again = 0
     while kills > 0:
         in_round = min(kills, KILLS_A_ROUND)
         kills -= in_round
@@ -149,8 +150,10 @@ def killed_often(folder: Path, policy: str, kills: int, rng: random.Random) -> N
             kills += in_round - killed  # the run was faster than its killer: the next round makes up for it
             ran = it.run()
             tally.assert_nothing_lost(ran, killed)
+            again += tally.again
             assert it.run().summary == ran.summary, "a complete run started again repeats its summary"
         shutil.rmtree(place)
+    print(f"{len(stages)} sessions, {again} ids sent again")  # noqa: T201 - with -rP
 
 
 def is_complete(log: Path) -> bool:
