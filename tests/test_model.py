@@ -45,11 +45,16 @@ LOST = lost(Lost("no answer", sent=True))
 
 @dataclass
 class Api:
-    """Who exists, as (id → when created), and what was done. policy: about ids that do not exist."""
+    """Who exists, as (id → when created), and what was done. policy: about ids that do not exist.
+
+    others: whether the pool has users beside those of the export, which a control could find.
+    again: ids that somebody was registered under anew.
+    """
 
     users: dict[str, datetime]
     refused: frozenset[str]
     policy: str
+    others: bool
     effects: Counter[str] = field(default_factory=Counter)
     again: set[str] = field(default_factory=set)
 
@@ -99,8 +104,11 @@ class Protocol(RuleBasedStateMachine):
         rows=st.lists(st.sampled_from(["there", "there", "there", "never", "refused", "bad"]), min_size=1, max_size=24),
         policy=st.sampled_from(["accept", "refuse", "partial"]),
         size=st.integers(1, 6),
+        others=st.booleans(),
+        reusable=st.booleans(),
     )
-    def begin(self, rows: list[str], policy: str, size: int) -> None:
+    def begin(self, rows: list[str], policy: str, size: int, others: bool, reusable: bool) -> None:
+        self.reusable = reusable
         self.ids = [f"u{position}" for position in range(len(rows))]
         self.kinds = dict(zip(self.ids, rows, strict=True))
         self.rows: list[str | BadRow] = [
@@ -109,11 +117,11 @@ class Protocol(RuleBasedStateMachine):
         ]
         existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
         there = dict.fromkeys(existing, EPOCH - timedelta(days=9))
-        self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy)
+        self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others)
         counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
         self.append(Header("t", "r", self.stamp(), {}, "x", (), counts, None, {}))
         self.to_disk(1)
-        self.start(size)
+        self.start(size, sees=True)
 
     def stamp(self) -> str:
         return self.now.isoformat(timespec="milliseconds")
@@ -143,16 +151,23 @@ class Protocol(RuleBasedStateMachine):
 
     # --- the run ---
 
-    def start(self, size: int) -> None:
+    def start(self, size: int, *, sees: bool) -> None:
+        """Begin a session. sees: whether its look-ups find anybody; without the permission they may find nobody."""
+        self.sees = sees
         self.size = size
         self.progress = fold(self.log)
         self.append(Session("start", self.stamp(), "", {}))
-        self.passes, self.workers, self.proven = 0, [], bool(self.api.users)
+        self.passes, self.workers, self.proven = 0, [], self.control()
         self.next_pass()
+
+    def control(self) -> bool:
+        """Whether a look-up of somebody who exists finds them."""
+        return self.sees and (self.api.others or bool(self.api.users))
 
     def next_pass(self) -> None:
         assert self.progress is not None
         self.passes += 1
+        self.doubtful = frozenset(positions_in(self.progress.in_doubt.ranges))
         batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
         self.feed = work_of(batches, Sieve(), self.progress, self.size)
 
@@ -166,8 +181,12 @@ class Protocol(RuleBasedStateMachine):
             if isinstance(item, Skipped):
                 self.append(item)
                 continue
-            worker = Worker(item, Settling(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=True))
+            worker = Worker(
+                item, Settling(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable)
+            )
             self.workers.append(worker)
+            doubtful = {record.position in self.doubtful for record in item.chunk.records}
+            assert doubtful == {item.in_doubt_since is not None}, "in doubt and not looked up first"
             if item.in_doubt_since is None:
                 worker.intent = self.append(Intent(self.stamp(), item.chunk.ranges))
             return
@@ -216,14 +235,29 @@ class Protocol(RuleBasedStateMachine):
         assert verdict is not None
         self.take(worker, verdict if arrives else LOST)
 
+    @precondition(lambda self: self.is_running())
+    @rule(how=st.sampled_from(["well", "before", "after", "false"]))
+    def go_on(self, how: str) -> None:
+        """Several steps in a row, so that the deeper states are met often: read, commit, send, reply, commit."""
+        if len(self.workers) < WORKERS:
+            self.read()
+        for hows in (how, "well", "well"):
+            self.commit(len(self.gathered))
+            if self.ready():
+                self.send(0, hows)
+            if any(worker.verdict for worker in self.workers):
+                self.reply(0, arrives=True)
+        self.commit(len(self.gathered))
+
     def take(self, worker: Worker, verdict: Verdict) -> None:
         worker.settling.replied(verdict)
         self.after_a_step(worker)
 
     def look_up(self, worker: Worker, records: Sequence[Record], *, fails: bool) -> None:
-        found = None if fails else {r.id: self.presence_of(r.id, worker) for r in records if r.id in self.api.users}
+        there = [record.id for record in records if self.sees and record.id in self.api.users]
+        found = None if fails else {id_: self.presence_of(id_, worker) for id_ in there}
         # A look-up that finds nobody is followed by a control; one that finds somebody has proven itself.
-        self.proven = self.proven or (found is not None and bool(self.api.users))
+        self.proven = self.proven or (found is not None and self.control())
         worker.settling.looked_up(found, proven=self.proven)
         self.after_a_step(worker)
 
@@ -231,7 +265,7 @@ class Protocol(RuleBasedStateMachine):
         since = worker.work.in_doubt_since
         now = self.now.timestamp()
         intent_at = datetime.fromisoformat(since).timestamp() if since else now
-        return presence(self.api.users[id_].timestamp(), intent_at, now, reusable=False, resend=False)
+        return presence(self.api.users[id_].timestamp(), intent_at, now, reusable=self.reusable, resend=False)
 
     def after_a_step(self, worker: Worker) -> None:
         if worker.settling.next_step() is None:
@@ -265,10 +299,10 @@ class Protocol(RuleBasedStateMachine):
         self.gathered, self.workers, self.progress = [], [], None
 
     @precondition(lambda self: not self.is_running())
-    @rule(size=st.integers(1, 6))
-    def resume(self, size: int) -> None:
+    @rule(size=st.integers(1, 6), sees=st.sampled_from([True, True, False]))
+    def resume(self, size: int, sees: bool) -> None:
         self.now += LATER
-        self.start(size)
+        self.start(size, sees=sees)
 
     # --- the world goes on ---
 
@@ -281,7 +315,7 @@ class Protocol(RuleBasedStateMachine):
             self.came_late.update(ids)
             self.api.delete(ids)
 
-    @precondition(lambda self: not self.is_running() and not self.late)
+    @precondition(lambda self: self.reusable and not self.is_running() and not self.late)
     @rule(which=st.integers(0, 30))
     def create_again(self, which: int) -> None:
         """Between two runs somebody is registered under an id that was deleted."""
@@ -321,17 +355,19 @@ class Protocol(RuleBasedStateMachine):
                     continue
                 assert id_ not in self.api.users or id_ in self.api.again, f"{id_} is {entry.kind} and still there"
                 if entry.kind == "absent":
-                    assert not self.api.effects[id_] or entry.reason == "unproven", f"{id_} was deleted by us"
+                    claims = self.api.policy != "partial" or entry.reason != "unproven"
+                    assert not (claims and self.api.effects[id_]), f"{id_} was deleted by us"
 
     def teardown(self) -> None:
         """From wherever it has come to, with a server that is well: three more runs settle everything."""
         if not hasattr(self, "api"):
             return
         self.crash(0)
+        self.api.others = True
         steps = count()
         for _ in range(3):
             self.late.clear()
-            self.resume(4)
+            self.resume(4, sees=True)
             for _ in range(STEPS_MAX):
                 if not self.is_running():
                     break
