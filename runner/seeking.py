@@ -95,6 +95,10 @@ class Seeker:
                     await self.find(listed[:CONTROLS_MAX], flight)
         return self.proven
 
+    async def owner(self, user: str, flight: Flight) -> list[str] | None:
+        """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight)
+
     async def _read(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> list[Any] | None:
         attempts = 0
         while True:

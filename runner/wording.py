@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 
@@ -21,6 +22,11 @@ def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[
         elif word.split("=", 1)[0] not in dropped:
             words.append(word)
     return shlex.join(["bulkdel", *words, *plus])
+
+
+def until_words(at: datetime) -> str:
+    """A time of --not-after with its zone."""
+    return f"{at:%Y-%m-%d %H:%M} {at:%Z} ({at:%z})"
 
 
 def printable(path: Path | str) -> str:

@@ -30,7 +30,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "no fsync",
-        "runner/logfile.py",
+        "runner/disk.py",
         "        os.fdatasync(fd)\n",
         "        pass\n",
         "test_checkpoint.py::test_nothing_is_told_or_counted_before_it_is_durable",
@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant(
         "a log that was lost is written on",
         "runner/logfile.py",
-        "        self._check_place()\n",
+        "        check_place(self._fd, self.path)\n",
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
     ),

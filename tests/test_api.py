@@ -56,6 +56,10 @@ class Badge:
         self.accepted_generations: list[int] = []
 
     @property
+    def user(self) -> str | None:
+        return None
+
+    @property
     def pool(self) -> str | None:
         return "p"
 

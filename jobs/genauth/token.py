@@ -28,6 +28,9 @@ from runner.throttle import Throttle
 
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
+USER_CLAIMS = ("sub", "userId", "user_id")
+"""Where a token may name the user that it belongs to. It names an access key or the pool instead in most: then nobody
+is called like that, and protecting it does no harm."""
 
 PAUSE_S = 3.0
 """Pause after a 429 that names no time (genauth-api.md: the limit's lock-out)."""
@@ -47,6 +50,8 @@ BACKOFFS_MAX = 10
 TOKENS_HIDDEN = 3
 """Tokens that are kept out of messages: a late answer may quote an older one."""
 
+USER_ID = re.compile(r"[0-9a-f]{24}")
+
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
 
@@ -61,15 +66,22 @@ Send = Callable[[Call, Mapping[str, str]], Awaitable[Reply | Lost]]
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a sign-in returned. pool: that the token is for. expires_in_s: its life from now on, checked."""
+    """What a sign-in returned.
+
+    pool: that the token is for. expires_in_s: its life from now on, checked. user: whom it belongs to, if it says so.
+    """
 
     token: str = field(repr=False)
     pool: str
     expires_in_s: float
+    user: str | None = None
 
 
-def pool_of(token: str) -> str:
-    """Read the pool out of a token (a JWT; its signature is the server's business). Raises Halted, never showing it."""
+def claims_of(token: str) -> tuple[str, str | None]:
+    """Read pool and user out of a token (a JWT; its signature is the server's business).
+
+    Raises Halted, never showing it.
+    """
     parts = token.split(".")
     if len(parts) != 3 or not HEADER_SAFE.fullmatch(token):  # noqa: PLR2004 - header, payload, signature
         raise Halted("the server's token is not a JWT, so its user pool is unknown: check that --host is a GenAuth API")
@@ -81,7 +93,8 @@ def pool_of(token: str) -> str:
     pool = payload.get(POOL_CLAIM) if isinstance(payload, dict) else None
     if not isinstance(pool, str) or not HEADER_SAFE.fullmatch(pool):
         raise Halted(f"the server's token names no user pool ({POOL_CLAIM}): is the key one of a user pool?")
-    return pool
+    named = [payload[claim] for claim in USER_CLAIMS if isinstance(payload.get(claim), str)]
+    return pool, next((user for user in named if USER_ID.fullmatch(user) and user != pool), None)
 
 
 def life_s(expires_in: Any) -> float:
@@ -174,7 +187,8 @@ def read_token(reply: Reply) -> Verdict:
 
 def _signed_in(data: Mapping[str, Any]) -> SignedIn:
     token = data["access_token"]
-    return SignedIn(token, pool_of(token), life_s(data.get("expires_in")))
+    pool, user = claims_of(token)
+    return SignedIn(token, pool, life_s(data.get("expires_in")), user)
 
 
 def _said(verdict: Verdict) -> str:
@@ -213,6 +227,7 @@ class Tokens:
         self._lang = lang
         self._clock = clock
         self._pool = pool
+        self._user: str | None = None
         self._generation = 0
         self._ready: tuple[Mapping[str, str], int] | None = None
         self._stale_at = 0.0
@@ -226,6 +241,11 @@ class Tokens:
     def pool(self) -> str | None:
         """The user pool; None before the first sign-in unless it was given."""
         return self._pool
+
+    @property
+    def user(self) -> str | None:
+        """See `runner.auth.Auth`."""
+        return self._user
 
     @property
     def waiting(self) -> str | None:
@@ -267,6 +287,7 @@ class Tokens:
         headers = {"authorization": f"Bearer {fresh.token}", f"{self._brand.prefix}userpool-id": fresh.pool}
         if self._lang is not None:
             headers[f"{self._brand.prefix}lang"] = self._lang
+        self._user = fresh.user
         self._tokens.append(fresh.token)
         self._generation += 1
         self._ready = MappingProxyType(headers), self._generation
