@@ -142,7 +142,9 @@ def test_a_resume_wants_the_same_exclude_files_and_takes_more(tmp_path: Path) ->
 def test_excluded_after_it_was_sent(effect: bool, tmp_path: Path) -> None:
     """Killed with requests on the wire, then their ids are protected: gone is deleted, still there stays for good."""
     fault: dict[str, Any] = {"latency_after_s": 30.0} if effect else {"share_drop_before": 1.0}
-    with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, **fault) as it:
+    with case(
+        tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, **fault
+    ) as it:
         process = it.start()
         until = time.monotonic() + 20
         while it.served.ledger.by_path[DELETE_PATH] < 2 and time.monotonic() < until:
