@@ -38,11 +38,11 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)\n",
+        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(settling)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(self._action.call(step.records), self._action.read, flight)\n"
+        "        await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n"
         "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
