@@ -24,8 +24,9 @@ def test_a_password_in_a_url_is_not_printed(word: str, printed: str) -> None:
 
 def _fail(how: str) -> None:
     said = "can" + "ary"  # the line of code is told, so the word is not in it
+    table: dict[str, str] = {}
     try:
-        {}[said]
+        table[said]
     except KeyError as error:
         if how == "from":
             raise Halted(said) from error
