@@ -199,7 +199,7 @@ MUTANTS = (
         "runner/engine.py",
         "failures = [task.exception() for task in tasks if not task.cancelled()]",
         "failures = (task.exception() for task in tasks if not task.cancelled())",
-        "test_secrets.py::test_an_unexpected_failure[call]",
+        "test_secrets.py::test_an_unexpected_failure[read]",
     ),
     Mutant(
         "a proxy's password is told",

@@ -684,10 +684,12 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
         (package / name).parent.mkdir(exist_ok=True, parents=True)
         (package / name).write_text(text)
 
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+
     async def scene(it: Play) -> None:
         argv = it.argv("--chunk-size", 5)
         argv[1] = "delete-leaky"
-        ran = await it.run(*argv, env={**KEYS, "LEAKY": where, "PYTHONPATH": str(package)})
+        ran = await it.run(*argv, env={**KEYS, "LEAKY": where, "PYTHONPATH": path})
         assert ran.code == 4, ran.err
         assert "ValueError" in ran.err
         assert "leaky.py" in ran.err
