@@ -173,9 +173,10 @@ class Engine:
         for task in late:
             task.cancel()
         await everyone
-        for task in tasks:
-            if not task.cancelled():
-                task.result()  # an unexpected failure is raised here, after the others have drained
+        # All are asked: asyncio prints the failures that nobody has asked for, with the ids that may be in their text.
+        failures = [task.exception() for task in tasks if not task.cancelled()]
+        for failure in filter(None, failures):
+            raise failure  # an unexpected one, after the others have drained
 
     async def _watch(self) -> None:
         """Halt when the server has given no useful answer for --patience, whatever the cause."""
@@ -205,7 +206,7 @@ class Engine:
         except BulkdelError as error:
             self.stop(Stop(str(error), error=error))
         except BaseException as error:
-            self.stop(Stop(f"unexpected: {error!r}"))  # the others drain, then it is raised
+            self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
 
     async def _take(self) -> Work | None:
@@ -266,7 +267,8 @@ class Engine:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
         self._check_protected(step.records)
-        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight)
+        ids = [record.id for record in step.records]
+        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)
         if verdict is not None:
             settling.replied(self._judged(verdict))
 

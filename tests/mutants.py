@@ -38,11 +38,11 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)\n",
+        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(settling)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(self._action.call(step.records), self._action.read, flight)\n"
+        "        await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n"
         "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
@@ -165,6 +165,55 @@ MUTANTS = (
         "        check_place(self._fd, self.path)\n",
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
+    ),
+    Mutant(
+        "ids that a server quotes are told",
+        "runner/api.py",
+        "without_ids(self.auth.hide(text), ids)",
+        "self.auth.hide(text)",
+        "test_secrets.py::test_what_a_server_says[402]",
+    ),
+    Mutant(
+        "credentials that a server quotes are told",
+        "runner/api.py",
+        "without_ids(self.auth.hide(text), ids)",
+        "without_ids(text, ids)",
+        "test_secrets.py::test_what_a_server_says[402]",
+    ),
+    Mutant(
+        "cut short and hidden then",
+        "runner/core/hiding.py",
+        "return hide(text)[:length_max]",
+        "return hide(text[:length_max])",
+        "test_secrets.py::test_what_a_server_says[402-cut]",
+    ),
+    Mutant(
+        "the text of an unexpected exception is told",
+        "runner/errors.py",
+        '{type(link).__qualname__}\\n"',
+        '{type(link).__qualname__}: {link}\\n"',
+        "test_secrets.py::test_an_unexpected_failure[call]",
+    ),
+    Mutant(
+        "failures that nobody asks for",
+        "runner/engine.py",
+        "failures = [task.exception() for task in tasks if not task.cancelled()]",
+        "failures = (task.exception() for task in tasks if not task.cancelled())",
+        "test_secrets.py::test_an_unexpected_failure[read]",
+    ),
+    Mutant(
+        "a proxy's password is told",
+        "runner/wording.py",
+        '_USER.sub("[hidden]@", word)',
+        "word",
+        "test_secrets.py::test_a_proxy_that_serves",
+    ),
+    Mutant(
+        "core dumps allowed",
+        "runner/cli/__init__.py",
+        "    _forbid_core_dumps()\n    _fill_streams()\n",
+        "    _fill_streams()\n",
+        "test_secrets.py::test_no_core_dump_is_allowed",
     ),
 )
 

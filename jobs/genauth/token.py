@@ -21,6 +21,7 @@ import orjson
 
 from jobs.genauth.brands import Brand
 from jobs.genauth.envelope import read_envelope
+from runner.core.hiding import cleared, spellings
 from runner.core.policy import ATTEMPTS_MAX, backoff_s, retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
@@ -145,7 +146,7 @@ class SignIn:
         while True:
             await self._throttle.acquire()
             reply = await self._send(self._call, self._headers)
-            verdict = lost(reply) if isinstance(reply, Lost) else read_token(reply)
+            verdict = lost(reply) if isinstance(reply, Lost) else cleared(read_token(reply), self._hide)
             asked_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self._now())
             if verdict.act is Act.SETTLED:
                 self._worked = True
@@ -156,7 +157,7 @@ class SignIn:
                 attempts += 1
                 wait_s = max(asked_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
             else:
-                raise Halted(self._hide(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}"))
+                raise Halted(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}")
             self._check_patience(verdict, attempts, self._clock() - began, wait_s)
             if verdict.act is Act.THROTTLED:
                 self._throttle.pause(wait_s)  # everybody; the next acquire waits for it
@@ -166,12 +167,12 @@ class SignIn:
     def _check_patience(self, verdict: Verdict, attempts: int, waited_s: float, wait_s: float) -> None:
         if waited_s + wait_s > self._patience_s:
             text = f"sign-in: no answer for {waited_s:.0f} s ({_said(verdict)}), and the next attempt in {wait_s:.0f} s"
-            raise Halted(self._hide(f"{text} is beyond the patience of {self._patience_s:.0f} s; run again later"))
+            raise Halted(f"{text} is beyond the patience of {self._patience_s:.0f} s; run again later")
         if attempts >= self._attempts_max and not self._worked:
-            raise Halted(self._hide(f"sign-in: no answer in {attempts} attempts ({_said(verdict)}); check --host"))
+            raise Halted(f"sign-in: no answer in {attempts} attempts ({_said(verdict)}); check --host")
 
     def _hide(self, text: str) -> str:
-        """Take the credentials out of what may quote the server, which may quote them."""
+        """Take the credentials out of what the server says, which may quote them."""
         return hidden(text, self._private)
 
 
@@ -196,10 +197,10 @@ def _said(verdict: Verdict) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    """Take `secrets` out of `text`."""
-    for secret in secrets:
-        if secret and secret in text:
-            text = text.replace(secret, "[hidden]")
+    """Take `secrets` out of `text`, however they are spelled."""
+    for secret in filter(None, secrets):
+        for spelled in spellings(secret):
+            text = text.replace(spelled, "[hidden]")
     return text
 
 

@@ -26,6 +26,9 @@ IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
 """What get-user-batch leaves out unless it is asked for."""
 
+STATUS_MAX = 20
+"""Letters of a status that is shown. The longest documented one is `Deactivated`."""
+
 DELETE_PATH = "/api/v3/delete-users-batch"
 READ_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
@@ -134,7 +137,8 @@ def account_of(user: Mapping[str, Any]) -> Account:
     return Account(
         created_at=_epoch(user.get("createdAt")),
         last_seen_at=_epoch(user.get("lastLogin")),
-        status=status if isinstance(status, str) else None,
+        # A word, as documented: it is shown in the plan, and anything else might be somebody's id.
+        status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
     )
 
