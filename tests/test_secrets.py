@@ -353,7 +353,7 @@ async def stops(it: Play, code: int, said: str, *more: object, confirm: int = le
 ONE = ("pipe",)
 """One mode: for scenes that tell what they tell in a way that another scene plays in all three."""
 
-QUICK = ("--patience", "1s")
+QUICK = ("--patience", "3s")
 """Whoever waits for a better answer stops soon."""
 
 
@@ -659,7 +659,7 @@ class Target(GenAuth):
     def action(self, id_type):
         return Action(id_type)
 
-    def look_ups(self, id_type):
+    def look_ups(self, id_type, *, full=False):
         return LookUps(id_type)
 
 class Leaky(DeleteUsers):
