@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test check campaigns bench lock clean
+.PHONY: demo test check soak bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -15,17 +15,17 @@ demo: $(STAMP)
 # One report over everything, one over the core, where a branch that no test takes is a bug nobody has met yet.
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not campaign and not alone and not slow and not soak'
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not campaign and not alone and not soak'
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/core/*' --fail-under=100
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'campaign and not alone and not slow and not soak'
-	$(BIN)/python -m pytest -m 'alone and not slow and not soak'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'campaign and not alone and not soak'
+	$(BIN)/python -m pytest -m 'alone and not soak'
 
-# Wire faults, kills, failing disks, and the mutants that the tests must catch: about five minutes on two cores.
-campaigns: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not soak'
+# The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state. SOAKTIME
+soak: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
 # A minute. Figures are shares of what was asked for, so a slow machine does not change them; a busy one may.
 bench: $(STAMP)

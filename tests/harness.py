@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Pool, Sandbox, Switches, serve_in_thread
 
@@ -108,6 +111,28 @@ def sandbox(ids: Sequence[str], id_type: str = "user_id", **switches: Any) -> It
     """Run the sandbox with a user for each of `ids`."""
     with serve_in_thread(Pool.from_ids(ids, id_type), Switches(**switches)) as served:
         yield served
+
+
+def strace(*options: object) -> tuple[str, ...]:
+    """The beginning of a command line that runs the rest under strace, threads and children too.
+
+    The one program that tests use and a fresh machine may lack: where it is missing they are skipped, and say so.
+    """
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("no system call was watched or broken, because strace is not installed: apt-get install strace")
+    return (program, "-f", *map(str, options))
+
+
+def assert_permitted(program: str, said: str) -> None:
+    """Fail with what to allow where `program` is there and may not do its work."""
+    refused = ("ptrace", "PTRACE", "Operation not permitted", "unshare failed")
+    how = {
+        "strace": "docker run --cap-add SYS_PTRACE, or sysctl kernel.yama.ptrace_scope=1",
+        "unshare": "docker run --cap-add SYS_ADMIN, or sysctl kernel.unprivileged_userns_clone=1",
+    }
+    if any(word in said for word in refused):
+        pytest.fail(f"{program} is not permitted here; allow it ({how[program]}). It said: {said}")
 
 
 @dataclass

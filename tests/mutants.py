@@ -18,13 +18,17 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Mutant:
-    """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it."""
+    """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it.
+
+    traced: the test needs strace.
+    """
 
     name: str
     file: str
     old: str
     new: str
     test: str
+    traced: bool = False
 
 
 MUTANTS = (
@@ -38,20 +42,21 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n",
+        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
-        "        self._record(settling)\n"
+        "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(self._action.call(step.records), self._action.read, flight, ids)\n"
+        "        await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n"
         "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
         "intent not awaited",
         "runner/engine.py",
-        "await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))",
-        "self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges))",
+        "await asyncio.shield(self._checkpoint.append(intent))",
+        "self._checkpoint.append(intent)",
         "test_promises.py::test_no_request_before_its_intent",
+        traced=True,
     ),
     Mutant(
         "HTTP status trusted",
@@ -120,8 +125,8 @@ MUTANTS = (
     Mutant(
         "in doubt sent without a look-up",
         "runner/core/settling.py",
-        "Why.IN_DOUBT if self.in_doubt else None",
-        "None",
+        "Why.IN_DOUBT if self.in_doubt else",
+        "None if self.in_doubt else",
         "test_settling.py::test_in_doubt_is_looked_up_first_and_told_apart",
     ),
     Mutant(
@@ -148,16 +153,16 @@ MUTANTS = (
     Mutant(
         "not confirmed and sent",
         "runner/run.py",
-        "if settings.confirm != ids or settings.pool != pool:",
+        "if any(given[name] != value for name, value in wanted.items()):",
         "if False:",
-        "test_e2e_command.py::test_unconfirmed",
+        "test_e2e_command.py::test_unconfirmed[nothing]",
     ),
     Mutant(
         "second signal ignored",
         "runner/shutdown.py",
         "            os._exit(128 + signum)\n",
         "            return\n",
-        "test_signals.py::test_a_second_signal_leaves_at_once",
+        "test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",
     ),
     Mutant(
         "a log that was lost is written on",
@@ -215,7 +220,99 @@ MUTANTS = (
         "    _fill_streams()\n",
         "test_secrets.py::test_no_core_dump_is_allowed",
     ),
+    Mutant(
+        "exclude files read and forgotten",
+        "runner/session.py",
+        "sieve = reading.sieve(self._prepared.protected)",
+        "sieve = reading.sieve(frozenset())",
+        "test_e2e_guards.py::test_excluded_ids_stay",
+    ),
+    Mutant(
+        "in doubt and protected since sent again",
+        "runner/core/settling.py",
+        "        if self.protected:\n            self.spared += meant\n        elif meant:",
+        "        if meant:",
+        "test_e2e_guards.py::test_excluded_after_it_was_sent[had-none]",
+    ),
+    Mutant(
+        "deleted before the copy is on the disk",
+        "runner/backup.py",
+        "            sync(self._fd)\n",
+        "",
+        "test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
+    ),
+    Mutant(
+        "deleted although its copy could not be written",
+        "runner/engine.py",
+        "            await self._backup.save(errand.accounts[id_].raw for id_ in missing)\n",
+        "            asyncio.create_task(self._backup.save([errand.accounts[id_].raw for id_ in missing]))\n",
+        "test_e2e_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
+    ),
+    Mutant(
+        "a protected pool not checked",
+        "runner/run.py",
+        "    prepared.protection.check_pool(prepared.survey.pool)\n",
+        "",
+        "test_e2e_guards.py::test_a_protected_pool_is_not_touched",
+    ),
+    Mutant(
+        "time window ignored",
+        "runner/engine.py",
+        'self._halt(f"it is {words} (--not-after)")',
+        "pass",
+        "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
+    ),
+    Mutant(
+        "in doubt taken for fresh",
+        "runner/core/feed.py",
+        "            at = doubts.since(record.position)\n",
+        "            at = None\n",
+        "test_model.py::TestProtocol::runTest",
+    ),
+    Mutant(
+        "released although it may have had effect",
+        "runner/core/settling.py",
+        "for piece in pieces if not piece.touched for record",
+        "for piece in pieces for record",
+        "test_model.py::TestProtocol::runTest",
+    ),
+    Mutant(
+        "a burst at every start",
+        "runner/throttle.py",
+        "            await self._bucket.acquire(size - min(size, _spare(old)))\n",
+        "            if old is not None:\n                await self._bucket.acquire(size - min(size, _spare(old)))\n",
+        "test_throttle.py::test_one_that_takes_over_from_another_does_not_burst",
+    ),
+    Mutant(
+        "a 429 that is not learned from",
+        "runner/core/health.py",
+        '        """A 429 came."""\n        self._halve(now)\n',
+        '        """A 429 came."""\n',
+        "test_health.py::test_a_429_halves_at_most_once_a_second",
+    ),
+    Mutant(
+        "everyone is a probe",
+        "runner/core/health.py",
+        "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
+        "        return True\n",
+        "test_health.py::test_one_probe_an_interval_while_it_is_open",
+    ),
+    Mutant(
+        "everyone signs in",
+        "jobs/genauth/token.py",
+        "            if self.headers() is not None:\n                return\n            try:\n",
+        "            try:\n",
+        "test_token.py::test_one_sign_in_serves_all_who_wait",
+    ),
 )
+
+
+NO_SHRINKING = """
+from hypothesis import Phase, settings
+settings.register_profile("found", phases=[Phase.explicit, Phase.generate], derandomize=True)
+settings.load_profile("found")
+"""
+"""That an example was found is all that a mutant needs; the smallest one may take minutes."""
 
 
 def copied(folder: Path) -> Path:
@@ -223,6 +320,7 @@ def copied(folder: Path) -> Path:
     for package in ("runner", "jobs", "tests"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "conftest.py").write_text(NO_SHRINKING)
     return folder
 
 

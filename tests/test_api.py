@@ -20,6 +20,7 @@ from runner.checkpoint import Checkpoint
 from runner.core.entries import Header
 from runner.core.feed import Work
 from runner.core.health import Pace, RefusedMax
+from runner.core.policy import ATTEMPTS_MAX
 from runner.core.records import Chunk, Record
 from runner.core.verdicts import Act, Call, Reply, Verdict
 from runner.engine import Engine, Options
@@ -267,10 +268,10 @@ def test_429_pauses_everyone_and_is_asked_again_by_itself() -> None:
 def test_429_as_often_as_it_comes() -> None:
     async def scene(world: World) -> None:
         await ask_once(world)
-        assert world.api.figures.throttled == 20
+        assert world.api.figures.throttled == 2 * ATTEMPTS_MAX
         assert world.badge.accepted_generations == [1]
 
-    play(scene, *[throttled("0")] * 20, SUCCESS)
+    play(scene, *[throttled("0")] * (2 * ATTEMPTS_MAX), SUCCESS)
 
 
 @pytest.mark.parametrize(("header", "least_s"), [("7", 6.5), (None, 2.5)])

@@ -1,6 +1,6 @@
 """Killed, starved and stalled at every kind of instant, and continued. The oracle is the server's own count per id.
 
-Every campaign prints its seed; `BULKDEL_SEED=… make test` draws the same instants again.
+Every campaign prints its seed; with it in BULKDEL_SEED it draws the same instants again (tests/README.md).
 """
 
 from __future__ import annotations
@@ -13,15 +13,28 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from jobs.sandbox.server import DELETE_PATH
-from tests.harness import COMMAND, Case, Ran, case, environment, finish, kill, user_ids, write_objects
+from tests.harness import (
+    COMMAND,
+    Case,
+    Ran,
+    assert_permitted,
+    case,
+    environment,
+    finish,
+    kill,
+    strace,
+    user_ids,
+    write_objects,
+)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 IDS = user_ids(1_200, seed=3)
 CONCURRENCY = 4
@@ -113,6 +126,7 @@ def instants(it: Case, rng: random.Random) -> dict[str, Callable[[], bool]]:
 def killed_often(folder: Path, policy: str, kills: int, rng: random.Random) -> None:
     """Rounds of a few kills over one export each; at the end of a round the run is let finish."""
     stages: list[str] = []
+    again = 0
     while kills > 0:
         in_round = min(kills, KILLS_A_ROUND)
         kills -= in_round
@@ -134,8 +148,12 @@ def killed_often(folder: Path, policy: str, kills: int, rng: random.Random) -> N
                 tally.close_session()
                 assert tally.again <= killed * IN_FLIGHT, (stages, tally.again)
             kills += in_round - killed  # the run was faster than its killer: the next round makes up for it
-            tally.assert_nothing_lost(it.run(), killed)
+            ran = it.run()
+            tally.assert_nothing_lost(ran, killed)
+            again += tally.again
+            assert it.run().summary == ran.summary, "a complete run started again repeats its summary"
         shutil.rmtree(place)
+    print(f"{len(stages)} sessions, {again} ids sent again")  # noqa: T201 - with -rP
 
 
 def is_complete(log: Path) -> bool:
@@ -183,13 +201,11 @@ def traced(it: Case, inject: str) -> tuple[Ran, str]:
 
     Calls are counted by thread: the first one of `create` and `resume` is the main thread's, the others the writer's.
     """
-    program = shutil.which("strace")
-    assert program, "install strace: this test breaks system calls"
     trace = it.export.parent / "trace"
     fast = () if ":signal=" in inject else ("--seccomp-bpf",)  # strace 6.13 delivers no signal with it
     done = subprocess.run(
         [
-            *(program, "-f", "-qq", "-ttt", *fast, "-o", trace, "-P", it.log, "-e", "signal=none"),
+            *strace("-qq", "-ttt", *fast, "-o", trace, "-P", it.log, "-e", "signal=none"),
             *("-e", "trace=write,fdatasync", "-e", f"inject={inject}", *COMMAND, *map(str, it.args)),
         ],
         env=environment(),
@@ -198,6 +214,7 @@ def traced(it: Case, inject: str) -> tuple[Ran, str]:
         timeout=120,
         check=False,
     )
+    assert_permitted("strace", done.stderr.decode())
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode()), trace.read_text()
 
 
@@ -280,6 +297,36 @@ def failing_at(folder: Path, call: str, error: str, count: int) -> None:
 def test_the_first_failure_is_the_end(call: str, error: str, count: int, tmp_path: Path) -> None:
     """A full or broken disk under the log: no further request, exit 5, and it resumes to the right counts."""
     failing_at(tmp_path, call, error, count)
+
+
+def _failing_each_in_turn(folder: Path, call: str, count: int) -> bool:
+    """Three chunks one after the other, and the k-th call fails; whether there was a k-th."""
+    folder.mkdir()
+    # Whatever would leave after the failure would do so LATE_S later.
+    with case(folder, IDS[:150], options=("--rate", 0, "--concurrency", 1), latency_s=LATE_S * 1.2) as it:
+        ran, trace = traced(it, f"{call}:error=EIO:when={count}")
+        if "(INJECTED)" not in trace:
+            assert ran.code == 0, ran.err
+            return False
+        monotonic = failed_at(trace) - time.time() + time.monotonic()
+        assert ran.code == 5, (count, ran.code, ran.err)
+        assert max(it.served.ledger.arrivals) <= monotonic + LATE_S, count
+        assert trace.splitlines()[-1].endswith("(INJECTED)"), "the log is not touched again"
+        it.served.switches = type(it.served.switches)()
+        tally = Tally(it, IDS[:150])
+        tally.close_session()
+        tally.assert_nothing_lost(it.run(), 1)
+        return True
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+def test_every_call_of_a_short_run_fails_in_turn(call: str, tmp_path: Path) -> None:
+    """From the header to the word that the run ended, each write, and each sync: exit 5, nothing leaves, it resumes."""
+    with ThreadPoolExecutor(4) as threads:  # most of it is waiting
+        failed = list(threads.map(lambda count: _failing_each_in_turn(tmp_path / str(count), call, count), range(1, 9)))
+    calls = failed.index(False)
+    assert not any(failed[calls:])
+    assert calls >= 5, "header, start and intent, two outcomes with the next intent, outcome, end"
 
 
 @pytest.mark.soak

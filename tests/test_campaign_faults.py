@@ -17,7 +17,7 @@ from tests.faultserver import DELETE_PATH, KEYS, POOL, READ_PATH, REDIRECTS, Fau
 from tests.harness import COMMAND, Ran, entries, environment, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, always, answer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 SEED = os.environ.get("BULKDEL_SEED", "3")
 SESSIONS_MAX = 12
@@ -194,17 +194,22 @@ def test_one_fault_100k(group: str, tmp_path: Path) -> None:
     asyncio.run(run_singles(tmp_path, GROUPS[group], *LARGE))
 
 
-@pytest.mark.parametrize("unknown", ["accept", "refuse"])
-def test_all_faults_mixed(unknown: str, tmp_path: Path) -> None:
+async def run_mixed(folder: Path, count: int, *options: object) -> None:
+    """All that can be mixed, against both kinds of server, side by side."""
+    async with asyncio.TaskGroup() as group:
+        for unknown in ("accept", "refuse"):
+            group.create_task(run_to_its_end(folder / unknown, MIXED_SHARES, count, *options, unknown=unknown))
+
+
+def test_all_faults_mixed(tmp_path: Path) -> None:
     """All of them at 2 % each, whatever the API says about ids that are gone already."""
-    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *SMALL, unknown=unknown))
+    asyncio.run(run_mixed(tmp_path, *SMALL))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("unknown", ["accept", "refuse"])
-def test_all_faults_mixed_100k(unknown: str, tmp_path: Path) -> None:
+def test_all_faults_mixed_100k(tmp_path: Path) -> None:
     """The same with 100,000 ids."""
-    asyncio.run(run_to_its_end(tmp_path, MIXED_SHARES, *LARGE, unknown=unknown))
+    asyncio.run(run_mixed(tmp_path, *LARGE))
 
 
 async def _refusing(folder: Path, count: int, *options: object) -> None:
@@ -230,9 +235,9 @@ def test_success_false_and_nothing_done_100k(tmp_path: Path) -> None:
     asyncio.run(_refusing(tmp_path, *LARGE))
 
 
-async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None) -> None:
+async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None, *sizing: Any) -> None:
     canary = RawServer(always(answer(b'{"statusCode": 200, "data": {"success": true}}')))
-    async with canary.running(), campaign(folder, {fault: SINGLE}, *SMALL, paths=paths, canary=canary.url) as it:
+    async with canary.running(), campaign(folder, {fault: SINGLE}, *sizing, paths=paths, canary=canary.url) as it:
         ran = await it.session()
         assert it.server.met[fault], "nothing was redirected"
         assert it.server.met[fault] <= 16, "whoever was on the wire may be redirected too, nobody else"
@@ -248,12 +253,19 @@ async def _redirected(folder: Path, fault: Fault, paths: frozenset[str] | None) 
 @pytest.mark.parametrize("fault", REDIRECTS)
 def test_a_redirect_halts(fault: Fault, tmp_path: Path) -> None:
     """A redirected deletion: exit 4, the canary saw nothing, and with the redirect gone the same command completes."""
-    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH})))
+    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *SMALL))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", REDIRECTS)
+def test_a_redirect_halts_100k(fault: Fault, tmp_path: Path) -> None:
+    """The same with 100,000 ids."""
+    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *LARGE))
 
 
 def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
     """The same for a look-up, which is of the sample here: nothing was deleted."""
-    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH})))
+    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH}), *SMALL))
 
 
 async def _never_trusted(folder: Path) -> None:

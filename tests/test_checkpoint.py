@@ -30,6 +30,7 @@ from runner.core.entries import Intent, Outcome, Session, Skipped, encode_entry
 from runner.errors import FileFailed, NotAcceptable
 from runner.logreader import LINE_MAX
 from tests import recorded
+from tests.harness import assert_permitted, strace
 from tests.recorded import AT, deleted
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def out(process: subprocess.Popen[str]) -> IO[str]:
     return process.stdout
 
 
+HELD_S = 5.0
+"""How long to wait at most for what takes no time."""
+
+
 class Disk:
     """Stands in front of fdatasync: counts, holds it back while `open` is not set, and can break it."""
 
@@ -73,7 +78,7 @@ class Disk:
     def __call__(self, fd: int) -> None:
         self.calls += 1
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(HELD_S)
         if self.error:
             raise self.error
         self.real(fd)
@@ -83,7 +88,7 @@ class Disk:
         self.open.clear()
 
     async def until_busy(self) -> None:
-        assert await asyncio.to_thread(self.entered.wait, 30)
+        assert await asyncio.to_thread(self.entered.wait, HELD_S)
 
 
 @pytest.fixture
@@ -524,20 +529,13 @@ def test_a_full_disk_latches_and_the_log_resumes(path: Path) -> None:
     )
     unshare = shutil.which("unshare")
     assert unshare, "install util-linux: this test fills a small tmpfs in a mount namespace of its own"
-    with child(
-        "fill", str(inside), before=(unshare, "--map-root-user", "--mount", "sh", "-c", script, "sh")
-    ) as process:
+    alone = (unshare, "--map-root-user", "--mount")
+    assert_permitted("unshare", subprocess.run([*alone, "true"], capture_output=True, text=True, check=False).stderr)
+    with child("fill", str(inside), before=(*alone, "sh", "-c", script, "sh")) as process:
         assert_latched(process, path, "No space left on device")
 
 
 # --- the order of system calls ----------------------------------------------------------------------------------------
-
-
-def strace(*options: str) -> tuple[str, ...]:
-    program = shutil.which("strace")
-    if program is None:  # the only thing that the tests use and a fresh machine may lack
-        pytest.skip("strace is not installed, so the order of the system calls was not watched: apt-get install strace")
-    return (program, "-f", "-qq", "-e", "signal=none", *options)
 
 
 def told_too_early(trace: str) -> list[str]:
@@ -558,7 +556,7 @@ def told_too_early(trace: str) -> list[str]:
 @pytest.mark.parametrize(("mutant", "caught"), [("", False), ("no fdatasync", True)])
 def test_the_trace_shows_every_sync_before_its_telling(path: Path, mutant: str, caught: bool) -> None:
     trace = path.parent / "trace"
-    before = strace("-o", str(trace), "-e", "trace=write,fdatasync")
+    before = strace("-qq", "-e", "signal=none", "-o", trace, "-e", "trace=write,fdatasync")
     with child("write", str(path), "40", env={"MUTANT": mutant}, before=before) as process:
         assert len(out(process).read().splitlines()) == 40
         assert process.wait(60) == 0
@@ -578,16 +576,8 @@ def test_after_an_injected_error_the_log_is_not_touched_again(path: Path, call: 
     trace = path.parent / "trace"
     # Only calls on the log count: -P. The child is at its tenth commit, the header included.
     before = strace(
-        *(
-            "-o",
-            str(trace),
-            "-P",
-            str(path),
-            "-e",
-            "trace=write,fdatasync",
-            "-e",
-            f"inject={call}:error={error}:when=10",
-        )
+        *("-qq", "-e", "signal=none", "-o", trace, "-P", path, "-e", "trace=write,fdatasync"),
+        *("-e", f"inject={call}:error={error}:when=10"),
     )
     with child("fill", str(path), before=before) as process:
         assert_latched(process, path, words)

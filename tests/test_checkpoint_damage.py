@@ -82,6 +82,7 @@ def test_every_truncation_of_a_line_is_saved_and_cut_off_by_a_resume(path: Path,
             saved.unlink()
 
 
+@pytest.mark.campaign
 def test_every_flipped_bit_is_refused_or_ignored_and_never_believed(path: Path) -> None:
     path.write_bytes(WHOLE)
     last = len(LINES) - 1

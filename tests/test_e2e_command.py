@@ -232,6 +232,25 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
         assert ran.code == 0
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away(stream: str, tmp_path: Path) -> None:
+    """The other end of a pipe is closed in the middle of the run: it goes on to its end and to its exit code."""
+    options = ["--rate", 20, "--log-level", "debug"]
+    with case(tmp_path, IDS, latency_s=0.05, options=options) as it, it.start() as process:
+        until = time.monotonic() + 30
+        while it.served.pool.deleted == 0:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        gone, left = (process.stdout, process.stderr) if stream == "stdout" else (process.stderr, process.stdout)
+        assert gone
+        assert left
+        gone.close()
+        assert it.served.pool.deleted < 2_000
+        said = left.read()
+        assert process.wait(30) == 0, said
+        assert it.served.pool.deleted == 2_000
+
+
 def test_checkpoint_cannot_be_created(tmp_path: Path) -> None:
     """A folder that is not there, one that is a file: nothing sent but reads."""
     with case(tmp_path, IDS) as it:
@@ -341,11 +360,12 @@ def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
 def test_version_help_jobs() -> None:
     """What a stranger types first."""
     assert bulkdel("--version").out.startswith("bulkdel ")
+    overview = bulkdel("--help").out
     for command in ("run", "plan", "status", "jobs", "sandbox", "demo"):
         ran = bulkdel(command, "--help")
         assert ran.code == 0, ran.err
         assert command in ran.out
-        assert command in bulkdel("--help").out
+        assert command in overview
     ran = bulkdel("jobs")
     assert "delete-users" in ran.out
     assert "external_id" in ran.out

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import strace
 from tests.mutants import MUTANTS, Mutant, copied, mutate, pytest_on
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
@@ -17,6 +18,8 @@ ALL_TESTS_FAILED = 1
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The named test passes on the program as it is (it runs beside this one) and fails on the mutant."""
+    if mutant.traced:
+        strace()
     mutate(copied(tmp_path), mutant)
     done = pytest_on(tmp_path, [mutant.test], "-x")
     assert done.returncode == ALL_TESTS_FAILED, done.stdout + done.stderr
@@ -24,8 +27,9 @@ def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
 
 
 def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
-    """Unmutated, the same copy passes the same tests: it is the substitution that is noticed."""
-    done = pytest_on(copied(tmp_path), sorted({mutant.test for mutant in MUTANTS}))
+    """Unmutated, the same copy passes a test of each of the same files: it is the substitution that is noticed."""
+    of_files = {mutant.test.partition("::")[0]: mutant.test for mutant in MUTANTS}
+    done = pytest_on(copied(tmp_path), sorted(of_files.values()))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import case, environment, user_ids
+from tests.harness import assert_permitted, case, environment, strace, user_ids
 
 pytestmark = pytest.mark.campaign
 
@@ -101,17 +100,15 @@ def _intents(line: str) -> Iterator[int]:
 
 def traced(folder: Path, script: str) -> Order:
     """Run the real command, with `script` before it, under strace."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed, so the order of the system calls was not watched: apt-get install strace")
     trace = folder / "trace"
-    strace = [
-        *("strace", "-f", "-y", "-s", "100000", "-o", str(trace), "-e", "signal=none"),
+    before = [
+        *strace("-y", "-s", 100_000, "-o", trace, "-e", "signal=none"),
         *("-e", "trace=write,writev,pwrite64,sendto,sendmsg,fdatasync,fsync"),
         *("-e", f"inject=fdatasync:delay_enter={int(SYNC_S * 1e6)}"),
     ]
     with case(folder, IDS, options=["--rate", 0, "--chunk-size", 10]) as it:
         done = subprocess.run(
-            [*strace, sys.executable, "-c", script + PLAIN, *map(str, it.args)],
+            [*before, sys.executable, "-c", script + PLAIN, *map(str, it.args)],
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -119,9 +116,7 @@ def traced(folder: Path, script: str) -> Order:
             check=False,
         )
         said = done.stderr.decode()
-        assert "ptrace" not in said, (
-            f"strace is not permitted here; in a container: --cap-add SYS_PTRACE. It said: {said}"
-        )
+        assert_permitted("strace", said)
         assert done.returncode == 0, said
         assert it.served.pool.deleted == len(IDS)
         with trace.open(encoding="latin-1") as lines:

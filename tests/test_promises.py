@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from jobs.sandbox.server import DELETE_PATH, Sandbox
 from runner.checkpoint import Checkpoint
 from runner.errors import FileFailed
 from tests import recorded
-from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, user_ids
+from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, strace, user_ids
 from tests.test_e2e_resume import DELETIONS
 
 pytestmark = pytest.mark.campaign
@@ -28,7 +27,7 @@ def wait_for_deletions(served: Sandbox, process: subprocess.Popen[bytes], count:
     """Wait until so many deletions were asked for."""
     until = time.monotonic() + 30
     while served.ledger.by_path[DELETE_PATH] < count:
-        assert process.poll() is None, "the command ended early"
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.0005)
 
@@ -41,12 +40,10 @@ def whole_entries(log: Path) -> list[dict[str, Any]]:
 
 def test_no_request_before_its_intent(tmp_path: Path) -> None:
     """Every write to the log takes 0.3 s: when the first deletion arrives, its intent stands there all the same."""
-    program = shutil.which("strace")
-    assert program, "install strace: this test delays system calls"
     with case(tmp_path, IDS[:50]) as it:
         process = subprocess.Popen(
             [
-                *(program, "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-P", it.log),
+                *strace("-qq", "--seccomp-bpf", "-o", "/dev/null", "-P", it.log),
                 *("-e", "trace=write", "-e", "inject=write:delay_enter=300000", *COMMAND, *map(str, it.args)),
             ],
             env=environment(),

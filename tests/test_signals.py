@@ -138,17 +138,39 @@ def refreshing(folder: Path) -> Iterator[Running]:
 @contextmanager
 def draining(folder: Path) -> Iterator[Running]:
     """A first signal has come, and what is on the wire gets no answer."""
-    with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS) as it:
+    options = ("--rate", 0, "--drain-s", 5)
+    with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS, options=options) as it:
         process = it.start()
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] == 16, process)
         yield Running(process, it)
 
 
-STATES = (preflight, signing_in, sampling, confirming, backing_off, breaker_open, refreshing)
+@contextmanager
+def sending(folder: Path) -> Iterator[Running]:
+    """Some are deleted, and more are on the wire."""
+    with case(folder, IDS, latency_s=0.3, options=("--rate", 20)) as it:
+        process = it.start()
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        yield Running(process, it)
+
+
+@contextmanager
+def paused(folder: Path) -> Iterator[Running]:
+    """The server has asked everybody to wait for a minute."""
+    with case(folder, IDS, share_429=1.0, retry_after="seconds", retry_after_s=60.0, fault_paths=DELETIONS) as it:
+        process = it.start()
+        wait_until(has_quiet(it, DELETE_PATH, 1), process)
+        yield Running(process, it)
+
+
+WAITING = (preflight, signing_in, sampling, confirming, backing_off, breaker_open, refreshing)
+STATES = (*WAITING, sending, paused)
+"""The last two are tests/test_e2e_resume.py's, but for the pairs of the soak."""
+
 State = Callable[[Path], AbstractContextManager[Running]]
 ONE_SIGNAL_EACH = [
     pytest.param(state, signum, id=f"{state.__name__}-{signum.name}")
-    for state, signum in zip((*STATES, draining), cycle(SIGNALS), strict=False)
+    for state, signum in zip((*WAITING, draining), cycle(SIGNALS), strict=False)
 ]
 
 
@@ -200,8 +222,16 @@ def test_a_second_signal_leaves_at_once(state: State, signum: signal.Signals, tm
 @pytest.mark.parametrize("signum", SIGNALS)
 @pytest.mark.parametrize("state", STATES)
 def test_every_signal_in_every_state(state: State, signum: signal.Signals, tmp_path: Path) -> None:
-    """All the pairs that are left out above."""
+    """All the pairs of state and signal, of which only some are tried above."""
     test_a_first_signal_ends_every_wait(state, signum, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("state", [*STATES, draining])
+def test_every_signal_twice_in_every_state(state: State, signum: signal.Signals, tmp_path: Path) -> None:
+    """The same, with a second signal."""
+    test_a_second_signal_leaves_at_once(state, signum, tmp_path)
 
 
 def test_nohup_stays_nohup(tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ def test_the_measure_of_the_bound_finds_a_burst() -> None:
     assert beyond([i / 50 for i in range(100)] + [2.0] * 3, 50) > 0
 
 
+@pytest.mark.parametrize("rate", [2, 50, 150])
+def test_one_that_takes_over_from_another_does_not_burst(rate: float) -> None:
+    """The sending after the survey, a run started again at once: together they are one throttle to the server."""
+
+    async def go() -> None:
+        times: list[float] = []
+        for until_s in range(3, 31, 3):
+            times += await drive(make(rate), until_s)
+        assert beyond(times, rate) <= 0
+
+    run_fake(go())
+
+
 def test_an_idle_time_is_no_credit_for_a_burst() -> None:
     async def go() -> None:
         throttle = make(150)

@@ -1,0 +1,366 @@
+"""The protocol as a state machine against a model of the API: read, send, reply, lost reply, commit, crash, resume.
+
+Everything that decides is the program's own (feed, settling, log entries, progress); the shell around it, the disk and
+the API are models, so that hypothesis may put any step between any two others. The oracle is the model's user pool.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, decode_line, encode_line
+from runner.core.feed import Work, work_of
+from runner.core.outcomes import SKIPS, Detail
+from runner.core.presence import Presence, presence
+from runner.core.progress import Progress, fold
+from runner.core.ranges import positions_in
+from runner.core.records import Record
+from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.settling import LookUp, Settling
+from runner.core.verdicts import Act, Lost, Verdict, lost
+
+WORKERS = 3
+STEPS_MAX = 1_000
+"""More than it takes to settle everything; a broken program may go round for ever."""
+PASSES = 2
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = timedelta(minutes=10)
+"""Between a crash and the next run: beyond the skew of presence, so that a new account is known for one."""
+
+UNKNOWN = Verdict(Act.LOOK_UP, detail=Detail(404, 2004))
+REFUSED = Verdict(Act.SPLIT, detail=Detail(409))
+SETTLED = Verdict(Act.SETTLED)
+UNSUCCESSFUL = Verdict(Act.LOOK_UP, tainting=True)
+NEVER_LEFT = lost(Lost("no connection", sent=False))
+LOST = lost(Lost("no answer", sent=True))
+
+
+@dataclass
+class Api:
+    """Who exists, as (id → when created), and what was done. policy: about ids that do not exist."""
+
+    users: dict[str, datetime]
+    refused: frozenset[str]
+    policy: str
+    effects: Counter[str] = field(default_factory=Counter)
+    again: set[str] = field(default_factory=set)
+
+    def delete(self, ids: Sequence[str], *, effect: bool = True) -> Verdict:
+        if self.refused.intersection(ids):
+            return REFUSED
+        unknown = [id_ for id_ in ids if id_ not in self.users]
+        if unknown and self.policy == "refuse":
+            return UNKNOWN
+        if effect:
+            for id_ in ids:
+                if self.users.pop(id_, None) is not None:
+                    self.effects[id_] += 1
+        return UNKNOWN if unknown and self.policy == "partial" else SETTLED
+
+
+@dataclass
+class Worker:
+    """One chunk under way. intent: waits until so many entries of the log are durable. verdict: a reply on its way."""
+
+    work: Work
+    settling: Settling
+    intent: int = 0
+    verdict: Verdict | None = None
+
+
+class Protocol(RuleBasedStateMachine):
+    """One export from its first run until nothing remains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Entry] = []
+        self.lines: list[bytes] = []
+        self.gathered: list[Entry] = []
+        self.workers: list[Worker] = []
+        self.late: list[list[str]] = []
+        self.came_late: set[str] = set()
+        self.progress: Progress | None = None
+        self.feed: Iterator[Work | Skipped] = iter(())
+        self.passes = 0
+        self.proven = False
+        self.now = EPOCH
+
+    # --- an export, an API ---
+
+    @initialize(
+        rows=st.lists(st.sampled_from(["there", "there", "there", "never", "refused", "bad"]), min_size=1, max_size=24),
+        policy=st.sampled_from(["accept", "refuse", "partial"]),
+        size=st.integers(1, 6),
+    )
+    def begin(self, rows: list[str], policy: str, size: int) -> None:
+        self.ids = [f"u{position}" for position in range(len(rows))]
+        self.kinds = dict(zip(self.ids, rows, strict=True))
+        self.rows: list[str | BadRow] = [
+            BadRow(position + 1, "?", "no id") if kind == "bad" else f"u{position}"
+            for position, kind in enumerate(rows)
+        ]
+        existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
+        there = dict.fromkeys(existing, EPOCH - timedelta(days=9))
+        self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy)
+        counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
+        self.append(Header("t", "r", self.stamp(), {}, "x", (), counts, None, {}))
+        self.to_disk(1)
+        self.start(size)
+
+    def stamp(self) -> str:
+        return self.now.isoformat(timespec="milliseconds")
+
+    # --- the log ---
+
+    def append(self, *entries: Entry) -> int:
+        self.gathered += entries
+        return len(self.log) + len(self.gathered)
+
+    def to_disk(self, count: int) -> None:
+        """The first `count` entries that have gathered become a line, as the reader will see it."""
+        taken, self.gathered = self.gathered[:count], self.gathered[count:]
+        if taken:
+            line = encode_line(len(self.lines) + 1, taken)
+            self.lines.append(line)
+            self.log += decode_line(line, len(self.lines))
+
+    @precondition(lambda self: self.gathered)
+    @rule(count=st.integers(1, 8))
+    def commit(self, count: int) -> None:
+        before = len(self.log)
+        self.to_disk(count)
+        for entry in self.log[before:]:
+            assert self.progress is not None
+            self.progress.apply(entry)
+
+    # --- the run ---
+
+    def start(self, size: int) -> None:
+        self.size = size
+        self.progress = fold(self.log)
+        self.append(Session("start", self.stamp(), "", {}))
+        self.passes, self.workers, self.proven = 0, [], bool(self.api.users)
+        self.next_pass()
+
+    def next_pass(self) -> None:
+        assert self.progress is not None
+        self.passes += 1
+        batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
+        self.feed = work_of(batches, Sieve(), self.progress, self.size)
+
+    def is_running(self) -> bool:
+        return self.progress is not None
+
+    @precondition(lambda self: self.is_running() and len(self.workers) < WORKERS)
+    @rule()
+    def read(self) -> None:
+        for item in self.feed:
+            if isinstance(item, Skipped):
+                self.append(item)
+                continue
+            worker = Worker(item, Settling(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=True))
+            self.workers.append(worker)
+            if item.in_doubt_since is None:
+                worker.intent = self.append(Intent(self.stamp(), item.chunk.ranges))
+            return
+        if not self.workers and not self.gathered:  # a pass is over when everybody is done and all is durable
+            assert self.progress is not None
+            if self.passes < PASSES and not self.progress.complete:
+                self.next_pass()
+            else:
+                self.progress = None
+
+    def ready(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.verdict is None and worker.intent <= len(self.log)]
+
+    @precondition(lambda self: self.is_running() and self.ready())
+    @rule(
+        which=st.integers(0, WORKERS - 1),
+        how=st.sampled_from(["well", "well", "well", "before", "after", "late", "never", "false", "false_after"]),
+    )
+    def send(self, which: int, how: str) -> None:
+        """One request: its effect, and the verdict that its worker will see, if it is still there then."""
+        worker = self.ready()[which % len(self.ready())]
+        step = worker.settling.next_step()
+        assert step is not None
+        if isinstance(step, LookUp):
+            self.look_up(worker, step.records, fails=how in {"before", "after", "late", "never"})
+            return
+        if how == "never":
+            self.take(worker, NEVER_LEFT)
+            return
+        self.check_may_be_sent(step.records)
+        ids = [record.id for record in step.records]
+        if how == "late":
+            self.late.append(ids)
+        verdict = self.api.delete(ids, effect=how in {"well", "after", "false_after"})
+        if verdict is SETTLED and how.startswith("false"):
+            verdict = UNSUCCESSFUL
+        worker.verdict = LOST if how in {"before", "after", "late"} else verdict
+
+    @precondition(lambda self: any(worker.verdict for worker in self.workers))
+    @rule(which=st.integers(0, WORKERS - 1), arrives=st.booleans())
+    def reply(self, which: int, arrives: bool) -> None:
+        """A reply arrives, or is lost on the way back."""
+        waiting = [worker for worker in self.workers if worker.verdict]
+        worker = waiting[which % len(waiting)]
+        verdict, worker.verdict = worker.verdict, None
+        assert verdict is not None
+        self.take(worker, verdict if arrives else LOST)
+
+    def take(self, worker: Worker, verdict: Verdict) -> None:
+        worker.settling.replied(verdict)
+        self.after_a_step(worker)
+
+    def look_up(self, worker: Worker, records: Sequence[Record], *, fails: bool) -> None:
+        found = None if fails else {r.id: self.presence_of(r.id, worker) for r in records if r.id in self.api.users}
+        # A look-up that finds nobody is followed by a control; one that finds somebody has proven itself.
+        self.proven = self.proven or (found is not None and bool(self.api.users))
+        worker.settling.looked_up(found, proven=self.proven)
+        self.after_a_step(worker)
+
+    def presence_of(self, id_: str, worker: Worker) -> Presence:
+        since = worker.work.in_doubt_since
+        now = self.now.timestamp()
+        intent_at = datetime.fromisoformat(since).timestamp() if since else now
+        return presence(self.api.users[id_].timestamp(), intent_at, now, reusable=False, resend=False)
+
+    def after_a_step(self, worker: Worker) -> None:
+        if worker.settling.next_step() is None:
+            self.finish(worker)
+
+    def finish(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        untouched, _ = worker.settling.leave()
+        self.append(
+            *(Outcome(self.stamp(), s.attempts, s.kind, s.ranges, None, s.reason) for s in worker.settling.settled)
+        )
+        if untouched:
+            self.append(Released(untouched))
+
+    @precondition(lambda self: self.is_running())
+    @rule()
+    def drain(self) -> None:
+        """A signal: no new chunk, nobody waits for a reply any more, all that is known goes to the disk."""
+        for worker in list(self.workers):
+            if worker.verdict is not None:
+                worker.settling.touch()
+            self.finish(worker)
+        self.commit(len(self.gathered))
+        self.progress = None
+
+    @precondition(lambda self: self.is_running())
+    @rule(written=st.integers(0, 4))
+    def crash(self, written: int) -> None:
+        """What was not durable may or may not be on the disk: some first part of it is."""
+        self.to_disk(written)
+        self.gathered, self.workers, self.progress = [], [], None
+
+    @precondition(lambda self: not self.is_running())
+    @rule(size=st.integers(1, 6))
+    def resume(self, size: int) -> None:
+        self.now += LATER
+        self.start(size)
+
+    # --- the world goes on ---
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def have_a_late_effect(self) -> None:
+        """A request that its client has given up arrives after all."""
+        ids = self.late.pop(0)
+        if not self.api.again.intersection(ids):
+            self.came_late.update(ids)
+            self.api.delete(ids)
+
+    @precondition(lambda self: not self.is_running() and not self.late)
+    @rule(which=st.integers(0, 30))
+    def create_again(self, which: int) -> None:
+        """Between two runs somebody is registered under an id that was deleted."""
+        gone = [id_ for id_ in self.ids if self.api.effects[id_] and id_ not in self.api.users]
+        if gone:
+            self.now += LATER
+            self.api.users[(id_ := gone[which % len(gone)])] = self.now
+            self.api.again.add(id_)
+
+    # --- what always holds ---
+
+    def check_may_be_sent(self, records: Sequence[Record]) -> None:
+        durable = fold(self.log)
+        for record in records:
+            assert record.position in durable.in_doubt, "sent before its intent was durable"
+            assert record.position not in durable.settled, "sent after it was settled"
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """Whatever was done at the server is settled in the log, or in doubt there: the next run will ask."""
+        durable = fold(self.log)
+        assert durable.remaining + sum(durable.counts.values()) == durable.rows
+        for position, id_ in enumerate(self.ids):
+            assert self.api.effects[id_] <= 1, "a new account was deleted"
+            if self.api.effects[id_]:
+                assert position in durable.settled or position in durable.in_doubt, f"{id_} is lost"
+
+    @invariant()
+    def no_outcome_is_wrong(self) -> None:
+        for entry in self.log:
+            if not isinstance(entry, Outcome):
+                continue
+            for position in positions_in(entry.ranges):
+                id_ = self.ids[position]
+                if entry.kind == "refused":
+                    assert id_ in self.api.users or id_ in self.came_late
+                    continue
+                assert id_ not in self.api.users or id_ in self.api.again, f"{id_} is {entry.kind} and still there"
+                if entry.kind == "absent":
+                    assert not self.api.effects[id_] or entry.reason == "unproven", f"{id_} was deleted by us"
+
+    def teardown(self) -> None:
+        """From wherever it has come to, with a server that is well: three more runs settle everything."""
+        if not hasattr(self, "api"):
+            return
+        self.crash(0)
+        steps = count()
+        for _ in range(3):
+            self.late.clear()
+            self.resume(4)
+            for _ in range(STEPS_MAX):
+                if not self.is_running():
+                    break
+                self.read()
+                self.commit(len(self.gathered))
+                while (ready := self.ready()) and next(steps) < STEPS_MAX:
+                    self.send(0, "well")
+                    if ready[0].verdict is not None:
+                        self.reply(0, arrives=True)
+                    self.commit(len(self.gathered))
+            self.nothing_is_lost()
+            self.no_outcome_is_wrong()
+        durable = fold(self.log)
+        assert durable.complete, durable
+        ends = {
+            position: entry.kind if isinstance(entry, Outcome) else entry.reason
+            for entry in self.log
+            if isinstance(entry, Outcome | Skipped)
+            for position in positions_in(entry.ranges)
+        }
+        for position, id_ in enumerate(self.ids):
+            allowed = {
+                "there": {"deleted", "absent", "refused"},  # which of them is right, no_outcome_is_wrong says
+                "never": {"deleted", "absent"},
+                "refused": {"refused"},
+                "bad": {"invalid"},
+            }[self.kinds[id_]]
+            assert ends[position] in allowed, (id_, self.kinds[id_], ends[position])
+
+
+Protocol.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=60)
+TestProtocol = Protocol.TestCase
