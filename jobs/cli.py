@@ -65,6 +65,9 @@ class Options:
     pool_id: Annotated[str | None, Parameter(group=SERVING)] = None
     """Id of the user pool that its tokens are for. Default: a fixed one."""
 
+    token_user: Annotated[str | None, Parameter(group=SERVING)] = None
+    """User id that its tokens name as the one they belong to. Default: nobody."""
+
     unknown_ids: Annotated[UnknownIds, Parameter(group=OPEN)] = USUAL.unknown_ids
     """A request with an id that does not exist: accepted; refused whole; or the known ids go and an error comes."""
 

@@ -53,9 +53,9 @@ class GenAuth:
         secrets = (self.credentials.secret, self.credentials.key_id)
         return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang, secrets=secrets)
 
-    def look_ups(self, id_type: IdType) -> UserLookUps:
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> UserLookUps:
         """Make the reading side."""
-        return UserLookUps(id_type)
+        return UserLookUps(id_type, full=full)
 
     def action(self, id_type: IdType) -> DeleteUsersBatch:
         """Make the deleting side."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.auth import Auth
 from runner.core.health import Breaker, Pace
+from runner.core.hiding import cleared, without_ids
 from runner.core.policy import retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
@@ -67,8 +68,12 @@ class Api:
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
 
-    async def ask(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> Verdict | None:
+    async def ask(
+        self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()
+    ) -> Verdict | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
+
+        ids: those in the call. Neither they nor the credentials are in what the verdict says: a server may quote both.
 
         Raises Halted when a token is refused for good, or when the server asks for more patience than there is.
         """
@@ -79,7 +84,7 @@ class Api:
             flight.on_wire = True
             self.pace.sent(self.clock())
             reply = await self.wire.send(call, headers)
-            verdict = lost(reply) if isinstance(reply, Lost) else self._hidden(read(reply))
+            verdict = lost(reply) if isinstance(reply, Lost) else self._cleared_of(ids, read(reply))
             after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self.now())
             self._learn(verdict)
             if verdict.act is Act.RETRY:
@@ -121,14 +126,9 @@ class Api:
                 headers, generation = ready
                 return dict(headers), generation
 
-    def _hidden(self, verdict: Verdict) -> Verdict:
-        """Keep credentials out of everything that is said or written from here on: a server may quote the request."""
-        detail, hide = verdict.detail, self.auth.hide
-        said = [hide(text) if text else text for text in (detail.message, detail.request_id)]
-        if said == [detail.message, detail.request_id] and hide(verdict.reason) == verdict.reason:
-            return verdict
-        detail = replace(detail, message=said[0], request_id=said[1])
-        return replace(verdict, detail=detail, reason=hide(verdict.reason))
+    def _cleared_of(self, ids: Sequence[str], verdict: Verdict) -> Verdict:
+        """Keep ids and credentials out of everything that is said or written from here on."""
+        return cleared(verdict, lambda text: without_ids(self.auth.hide(text), ids))
 
     def _learn(self, verdict: Verdict) -> None:
         """Take note of what an answer says about the server. A 429 is no failure, but it is too fast."""

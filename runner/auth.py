@@ -22,6 +22,11 @@ class Auth(Protocol):
         ...
 
     @property
+    def user(self) -> str | None:
+        """The account that the credentials belong to, if they name one: it is never deleted."""
+        ...
+
+    @property
     def waiting(self) -> str | None:
         """Why nothing goes out, for the progress bar; None while there are usable credentials."""
         ...

@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
 from runner.api import Api, Flight
+from runner.backup import Backup
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
 from runner.core.feed import Work
@@ -24,11 +25,11 @@ from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
 from runner.core.presence import presence
-from runner.core.records import Record
+from runner.core.records import Record, positions_of
 from runner.core.settling import Found, LookUp, Send, Settling, Why
 from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
-from runner.job import Action
+from runner.job import Account, Action
 from runner.seeking import Seeker
 
 AHEAD = 64
@@ -46,12 +47,18 @@ def stamp(epoch: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to send. in_doubt_resend: --in-doubt resend."""
+    """How to send.
+
+    in_doubt_resend: --in-doubt resend. look_first: ask who is there before anything is sent.
+    until: --not-after, epoch seconds, and in words.
+    """
 
     concurrency: int
     drain_s: float
     refused_max: RefusedMax
     in_doubt_resend: bool = False
+    look_first: bool = False
+    until: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,21 @@ class Stop:
     why: str
     signal: int | None = None
     error: BulkdelError | None = None
+
+
+@dataclass(slots=True)
+class _Errand:
+    """One chunk in the hands of one worker.
+
+    intended: its intent is durable. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    """
+
+    work: Work
+    settling: Settling
+    flight: Flight
+    intended: bool
+    accounts: dict[str, Account] = field(default_factory=dict)
+    saved: set[str] = field(default_factory=set)
 
 
 class Engine:
@@ -80,6 +102,8 @@ class Engine:
         id_type: IdType,
         options: Options,
         chance: Callable[[], float],
+        backup: Backup | None = None,
+        protected: frozenset[str] = frozenset(),
         on_settled: Callable[[Settling], None] = lambda _: None,
     ) -> None:
         self._api = api
@@ -89,6 +113,8 @@ class Engine:
         self._id_type = id_type
         self._options = options
         self._chance = chance
+        self._backup = backup
+        self._protected = protected
         self._on_settled = on_settled
         self._ready: deque[Work] = deque()
         self._refill = asyncio.Lock()
@@ -137,18 +163,20 @@ class Engine:
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
         stopping = asyncio.create_task(self._stopping.wait())
-        patience = asyncio.create_task(self._watch())
+        watches = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_time())]
         everyone = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        patience.cancel()
+        for watch in watches:
+            watch.cancel()
         _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self.stopped else None)
         for task in late:
             task.cancel()
         await everyone
-        for task in tasks:
-            if not task.cancelled():
-                task.result()  # an unexpected failure is raised here, after the others have drained
+        # All are asked: asyncio prints the failures that nobody has asked for, with the ids that may be in their text.
+        failures = [task.exception() for task in tasks if not task.cancelled()]
+        for failure in filter(None, failures):
+            raise failure  # an unexpected one, after the others have drained
 
     async def _watch(self) -> None:
         """Halt when the server has given no useful answer for --patience, whatever the cause."""
@@ -156,6 +184,14 @@ class Engine:
         while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
             await asyncio.sleep(left_s)
         self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
+
+    async def _watch_time(self) -> None:
+        """Halt at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
+        if self._options.until is not None:
+            until, words = self._options.until
+            while (left_s := until - time.time()) > 0:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(min(left_s, 1.0))
+            self._halt(f"it is {words} (--not-after)")
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
@@ -170,7 +206,7 @@ class Engine:
         except BulkdelError as error:
             self.stop(Stop(str(error), error=error))
         except BaseException as error:
-            self.stop(Stop(f"unexpected: {error!r}"))  # the others drain, then it is raised
+            self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
 
     async def _take(self) -> Work | None:
@@ -188,49 +224,83 @@ class Engine:
             return self._ready.popleft()
 
     async def _settle(self, work: Work, flight: Flight) -> None:
+        options = self._options
         settling = Settling(
             work.chunk,
             in_doubt=work.in_doubt_since is not None,
-            resend_unproven=self._options.in_doubt_resend or not self._id_type.reusable,
+            # Nobody is sent again on a blind look-up who is protected now, or whose copy is wanted first.
+            resend_unproven=(options.in_doubt_resend or not self._id_type.reusable)
+            and not (work.protected or options.look_first),
+            look_first=options.look_first,
+            protected=work.protected,
         )
+        errand = _Errand(work, settling, flight, intended=work.in_doubt_since is not None)
         try:
-            if work.in_doubt_since is None:
-                # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
-                await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))
             while (step := settling.next_step()) is not None:
                 flight.deciding = isinstance(step, LookUp) and step.why in DECIDING
                 if self.stopped is not None and not flight.deciding:
                     break
-                await self._do(step, settling, work, flight)
+                await self._do(step, errand)
         finally:
             if flight.on_wire:
                 settling.touch()
                 flight.on_wire = False
             flight.deciding = False
-            self._record(settling)
+            self._record(errand)
         if settling.halt is not None:
             raise Halted(settling.halt)
 
-    async def _do(self, step: Send | LookUp, settling: Settling, work: Work, flight: Flight) -> None:
+    async def _do(self, step: Send | LookUp, errand: _Errand) -> None:
+        settling = errand.settling
         if isinstance(step, LookUp):
-            found = await self._look_up(step.records, work.in_doubt_since, flight)
+            found = await self._look_up(step.records, errand)
             if self.stopped is None or found is not None:
                 settling.looked_up(found, proven=self._seeker.proven)
             return
+        backed = await self._save(step.records, errand)
+        if not errand.intended:
+            intent = Intent(stamp(time.time()), positions_of(step.records), backed)
+            # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
+            await asyncio.shield(self._checkpoint.append(intent))
+            errand.intended = True
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
-        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)
+        self._check_protected(step.records)
+        ids = [record.id for record in step.records]
+        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)
         if verdict is not None:
             settling.replied(self._judged(verdict))
 
-    async def _look_up(self, records: Sequence[Record], since: str | None, flight: Flight) -> Found | None:
-        accounts = await self._seeker.find([record.id for record in records], flight)
+    def _check_protected(self, records: Sequence[Record]) -> None:
+        """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong."""
+        if self._protected and not self._protected.isdisjoint(self._id_type.key(record.id) for record in records):
+            raise Halted("a protected id was about to be sent: this is a bug of bulkdel, and nothing more is sent")
+
+    async def _save(self, records: Sequence[Record], errand: _Errand) -> int | None:
+        """Have a durable copy of everybody who is about to be deleted. Returns the backup's length; None without one.
+
+        Here and nowhere earlier: the backup holds who was sent, and not who turned out to be protected or re-created.
+        """
+        if self._backup is None:
+            return None
+        missing = [record.id for record in records if record.id not in errand.saved]
+        if unseen := [id_ for id_ in missing if id_ not in errand.accounts]:
+            raise Halted(f"{len(unseen)} ids would be deleted of which no look-up returned a record (--backup)")
+        if missing:
+            await self._backup.save(errand.accounts[id_].raw for id_ in missing)
+            errand.saved.update(missing)
+        return self._backup.size
+
+    async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
+        accounts = await self._seeker.find([record.id for record in records], errand.flight)
         if accounts is None:
             return None
         if not accounts:
-            await self._seeker.prove(flight)
-        now = time.time()
+            await self._seeker.prove(errand.flight)
+        if self._backup is not None:
+            errand.accounts.update(accounts)
+        now, since = time.time(), errand.work.in_doubt_since
         intent_at = datetime.fromisoformat(since).timestamp() if since else now
         return {
             id_: presence(
@@ -251,11 +321,14 @@ class Engine:
             return replace(verdict, act=Act.SPLIT if self._succeeded else Act.HALT)
         return verdict
 
-    def _record(self, settling: Settling) -> None:
+    def _record(self, errand: _Errand) -> None:
         """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
+        settling = errand.settling
         untouched, _ = settling.leave()
         entries: list[Entry] = [_outcome(settled) for settled in settling.settled]
-        if untouched:
+        if settling.spared:
+            entries.append(Skipped("excluded", positions_of(settling.spared)))
+        if untouched and errand.intended:
             entries.append(Released(untouched))
         if entries:
             self._checkpoint.append(*entries).add_done_callback(lambda done: self._recorded(done, settling.settled))

@@ -5,6 +5,8 @@ Every message says what, where (file and line) and what to do next.
 
 from __future__ import annotations
 
+import traceback
+
 
 class BulkdelError(Exception):
     """Stops the program with `exit_code`; its text is for the user."""
@@ -34,3 +36,14 @@ class FileFailed(BulkdelError):
     """A file of the run could not be written. The first failure latches: no more requests."""
 
     exit_code = 5
+
+
+def trace_of(error: BaseException) -> str:
+    """Word an unexpected exception: its type and where it was raised. Not its text: it may quote an id or a secret."""
+    parts: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        told = [*traceback.format_tb(link.__traceback__), f"{type(link).__module__}.{type(link).__qualname__}\n"]
+        parts = told + ["\nthen, from that:\n\n"] * bool(parts) + parts
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "".join(parts)

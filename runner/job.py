@@ -63,6 +63,14 @@ class LookUps(Protocol):
         """Read its answer: SETTLED with `data` = ids (of this job's id type) that should be found by a look-up."""
         ...
 
+    def owner(self, user: str) -> Call:
+        """Ask for the account that the credentials belong to; `user` is what `Auth.user` says."""
+        ...
+
+    def read_owner(self, reply: Reply) -> Verdict:
+        """Read its answer: SETTLED with `data` = ids (of this job's id type) that mean that account."""
+        ...
+
 
 class Action(Protocol):
     """How to do what cannot be undone to the records of one chunk. Exists only after the confirmation."""
@@ -113,8 +121,8 @@ class Target(Protocol):
         """Make the sign-in. pool: the one that every token must carry, when it is known already."""
         ...
 
-    def look_ups(self, id_type: IdType) -> LookUps:
-        """Make the reading side."""
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        """Make the reading side. full: records as complete as the API gives them, for a backup."""
         ...
 
     def action(self, id_type: IdType) -> Action:

@@ -6,11 +6,9 @@ nothing of entries beyond their encoded form, and nothing of the event loop.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from runner.core.entries import frame
 from runner.core.progress import Progress
+from runner.disk import check_place, sync, sync_directory, write_all, write_at
 from runner.errors import NotAcceptable
 from runner.lockfile import lock
 from runner.logreader import Reader, Unborn, open_log
@@ -64,7 +63,7 @@ class LogFile:
             # Only under the lock is it certain what is there: another run may have been faster.
             file._clear_remains()
             file.commit([header])
-            _sync_directory(path)
+            sync_directory(path)
         except BaseException:
             file.close()
             raise
@@ -91,9 +90,9 @@ class LogFile:
     def commit(self, parts: Sequence[bytes]) -> None:
         """Append encoded entries as one line; durable on return. After an OSError no more may be written."""
         line = frame(self.seq + 1, parts)
-        _write(self._fd, line)
-        _sync(self._fd)
-        self._check_place()
+        write_all(self._fd, line)
+        sync(self._fd)
+        check_place(self._fd, self.path)
         self.seq += 1
         self.size += len(line)
         self._sha.update(line)
@@ -103,18 +102,6 @@ class LogFile:
         fd, self._fd = self._fd, -1  # the number is somebody else's as soon as it is closed
         with suppress(OSError):
             os.close(fd)
-
-    def _check_place(self) -> None:
-        """Durable is only what the next run will find: the file must still be the one at its path.
-
-        A log that was removed, moved or replaced takes every further line all the same.
-        """
-        try:
-            there = self.path.stat(follow_symlinks=False)
-        except OSError as error:
-            raise OSError(error.errno, f"it is no longer there ({error.strerror})") from error
-        if not os.path.samestat(there, os.fstat(self._fd)):
-            raise OSError(errno.ESTALE, "another file is there now, and it is no longer the one that this run writes")
 
     def _clear_remains(self) -> None:
         """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""
@@ -140,44 +127,10 @@ class LogFile:
         """
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # Linux would append, wherever it is told to write
-        _write_at(self._fd, last, self.size - len(last))
+        write_at(self._fd, last, self.size - len(last))
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
-        _sync(self._fd)
-        _sync_directory(self.path)
-
-
-def _write(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def _write_at(fd: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest, offset = rest[written:], offset + written
-
-
-def _sync(fd: int) -> None:
-    """Wait until the disk, not just its driver or its cache, has the file's bytes."""
-    if sys.platform == "darwin":  # pragma: no cover — fsync alone does not flush the drive's cache there
-        try:
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-        except OSError as error:
-            if error.errno not in {errno.ENOTSUP, errno.EINVAL}:
-                raise
-            os.fsync(fd)  # a file system without F_FULLFSYNC (network shares): the most there is
-    else:
-        os.fdatasync(fd)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync(self._fd)
+        sync_directory(self.path)
 
 
 def _save_beside(path: Path, seq: int, data: bytes) -> Path:
@@ -188,9 +141,9 @@ def _save_beside(path: Path, seq: int, data: bytes) -> Path:
         target = Path(f"{path}.torn-{seq}-{next(further)}")
     fd = os.open(target, os.O_WRONLY | NEW, MODE)
     try:
-        _write(fd, data)
+        write_all(fd, data)
         os.fsync(fd)
     finally:
         os.close(fd)
-    _sync_directory(path)
+    sync_directory(path)
     return target

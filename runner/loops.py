@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from runner.errors import trace_of
 from runner.shutdown import Interrupted, Signals
+from runner.telling import say
 
 T = TypeVar("T")
 OnSignal = Callable[[Callable[[int], object]], None]
@@ -38,6 +40,7 @@ def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signal
     before = signals.on_first
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         loop = runner.get_loop()
+        loop.set_exception_handler(_report)
         early: list[int] = []
 
         def on_signal(react: Callable[[int], object]) -> None:
@@ -53,6 +56,12 @@ def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signal
             return runner.run(main(on_signal))
         finally:
             signals.on_first = before
+
+
+def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of a failure that nobody waited for. asyncio's own way prints the texts of exceptions, ids and all."""
+    error = context.get("exception")
+    say(f"bulkdel: {context['message']}" + (f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -12,25 +12,28 @@ from runner.core.summary import counts_of
 from runner.core.window import WINDOW
 from runner.preparing import Prepared
 from runner.telling import span
-from runner.wording import command
+from runner.wording import command, until_words
 
 UNDONE = "a deletion cannot be undone"
 
-CONFIRMING = ("--confirm", "--pool")
+CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 
 def confirming_command(prepared: Prepared) -> str:
     """Word the command that runs this plan without a question."""
     argv = ["run", *prepared.argv[1:]]
     pool = prepared.survey.pool or "POOL"
-    return command(argv, without=CONFIRMING, plus=["--confirm", str(prepared.ids), "--pool", pool])
+    word = prepared.protection.word(prepared.target.host)
+    plus = ["--confirm", str(prepared.ids), "--pool", pool, *(["--confirm-host", word] if word else [])]
+    return command(argv, without=CONFIRMING, plus=plus)
 
 
 def plan_lines(prepared: Prepared) -> list[str]:
     """Say what will be done, line by line."""
     reading, settings, survey = prepared.reading, prepared.request.settings, prepared.survey
     counts, dialect = reading.counts, reading.dialect
-    requests = -(-prepared.ids // prepared.chunk_size)
+    requests = prepared.requests
+    twice = ", each looked up first" if prepared.look_first else ""
     how = [dialect.format.upper(), dialect.compression if dialect.compression != "none" else ""]
     where = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
     if dialect.guessed:
@@ -51,9 +54,15 @@ def plan_lines(prepared: Prepared) -> list[str]:
             else prepared.id_type.name,
         ),
         ("rows", f"{counts['rows']:,}" + (f" ({left_out})" if left_out else "")),
-        ("to delete", f"{prepared.ids:,} ids in {requests:,} requests {pace}{lasts}"),
+        ("to delete", f"{prepared.ids:,} ids{twice} in {requests:,} requests {pace}{lasts}"),
+        *_protected_lines(prepared),
         ("checkpoint", str(prepared.checkpoint_path)),
+        ("backup", str(settings.backup) if settings.backup else "none; --backup FILE keeps a copy of every user"),
     ]
+    if prepared.until:
+        lines.append(("not after", until_words(prepared.until)))
+    if settings.limit is not None:
+        lines.append(("limit", f"{settings.limit:,} ids in this session"))
     if reading.export.spooled:
         lines.append(("copy", f"{reading.export.spooled} holds what came through the pipe; delete it when all is done"))
     if prepared.checkpoint is not None:
@@ -66,6 +75,14 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(("note", "the same id more than 100,000 rows apart is sent again, and counted twice"))
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
+    """What is never deleted, one line for each source."""
+    lines = [("protected", f"{len(file.keys):,} ids in {file.path}") for file in prepared.reading.excluded]
+    if prepared.survey.owner:
+        lines.append(("protected", f"the key's own user {prepared.survey.owner[0]}, should it be in the export"))
+    return lines
 
 
 def _sample_text(prepared: Prepared) -> str:
@@ -99,6 +116,8 @@ def confirmation_due(prepared: Prepared, now: float) -> str | None:
     start = prepared.checkpoint.progress.start
     if start is None:
         return UNDONE
+    if prepared.more_excluded:
+        return "exclude files were added"
     if start.facts.get("limit") is not None and prepared.request.settings.limit is None:
         return "the run goes on without --limit"
     age_s = now - datetime.fromisoformat(prepared.checkpoint.progress.confirmed_at).timestamp()

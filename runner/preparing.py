@@ -10,17 +10,21 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.idtypes import IdType
+from runner.core.policy import SAMPLE_SIZE
 from runner.core.records import Record
 from runner.core.rows import Batch, Sieve
 from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable, UsageError
+from runner.excluding import Excluded, read_excluded
+from runner.guards import TABLE, Protection, check_backup, check_excluded, check_max
 from runner.job import Job, Target, TargetOptions, job_names, load_job
-from runner.settings import Settings
+from runner.settings import Settings, until_of
 from runner.source import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export, preflight, read_rows
 from runner.source.recognise import recognise
 from runner.surveying import Survey
@@ -47,7 +51,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The export, read or recognised. counts: rows, ids, excluded, duplicate, invalid, as in the header."""
+    """The export, read or recognised.
+
+    counts: rows, ids, excluded, duplicate, invalid, as in the header. excluded: the exclude files.
+    """
 
     export: Export
     options: ReadOptions
@@ -57,11 +64,16 @@ class Reading:
     sample: tuple[Record, ...] = ()
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    excluded: Sequence[Excluded] = ()
 
-    def sieve(self) -> Sieve:
+    def protected(self) -> frozenset[str]:
+        """Keys that must never be sent."""
+        return frozenset().union(*(file.keys for file in self.excluded))
+
+    def sieve(self, protected: frozenset[str]) -> Sieve:
         """A fresh sieve for one pass. Without duplicates in the preflight there is nothing to look for."""
         window = DuplicateWindow() if self.counts["duplicate"] else None
-        return Sieve(self.options.id_type.key, window)
+        return Sieve(self.options.id_type.key, window, protected)
 
     def batches(self) -> Iterator[Batch]:
         """One pass over the rows, every block checked against its hash."""
@@ -70,7 +82,13 @@ class Reading:
 
 @dataclass(slots=True)
 class Prepared:
-    """Everything known before the confirmation. checkpoint: open and locked when the run is a resume."""
+    """Everything known before the confirmation.
+
+    checkpoint: open and locked when the run is a resume. protected: keys that must never be sent; the survey adds those
+    of the account that the credentials belong to. more_excluded: whether exclude files were added to an earlier run's.
+    backup_known: bytes of the backup that an earlier session made durable; None when it is a new file.
+    until: --not-after.
+    """
 
     request: Request
     job: Job
@@ -80,6 +98,11 @@ class Prepared:
     checkpoint_path: Path
     checkpoint: Checkpoint | None
     chunk_size: int
+    protection: Protection
+    protected: frozenset[str]
+    more_excluded: bool = False
+    backup_known: int | None = None
+    until: datetime | None = None
     survey: Survey = field(default_factory=Survey)
 
     @property
@@ -94,6 +117,16 @@ class Prepared:
     def ids(self) -> int:
         """How many ids the whole export asks to delete: what is confirmed."""
         return self.reading.counts["ids"]
+
+    @property
+    def look_first(self) -> bool:
+        """Whether every id is looked up before it is sent."""
+        return self.request.settings.look_first or self.request.settings.backup is not None
+
+    @property
+    def requests(self) -> int:
+        """How many requests the whole export takes when nothing goes wrong."""
+        return -(-self.ids // self.chunk_size) * (2 if self.look_first else 1)
 
     def pinned(self) -> dict[str, Any]:
         """What a resume must find unchanged."""
@@ -140,13 +173,31 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     if target is not None and resume and target.key is None and not complete:
         raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
     options = _options(job, id_type, settings)
-    reading = _read(request, stack, options, path, checkpoint)
+    excluded = [] if complete else read_excluded(settings.exclude or (), options)
+    added = check_excluded(checkpoint.progress, excluded, path) if checkpoint else False
+    backup_known = check_backup(settings, checkpoint.progress if checkpoint else None)
+    reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added)
+    check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
-        sieve = reading.sieve()
+        sieve = reading.sieve(reading.protected())
         ids = (record.id for batch in reading.batches() for record in sieve.sift(batch).records)
         target = stack.enter_context(job.sandbox(ids, id_type))
     chunk_size = settings.chunk_size or job.chunk_max
-    prepared = Prepared(request, job, id_type, reading, target, path, checkpoint, chunk_size)
+    prepared = Prepared(
+        request,
+        job,
+        id_type,
+        reading,
+        target,
+        path,
+        checkpoint,
+        chunk_size,
+        protection=Protection.of(request.config.get(TABLE, {})),
+        protected=reading.protected(),
+        more_excluded=added,
+        backup_known=backup_known,
+        until=until_of(settings.not_after, datetime.now(UTC)) if settings.not_after else None,
+    )
     if checkpoint is not None:
         refuse_differences(checkpoint.progress.header.pinned, prepared.pinned(), path, leave_out={"pool"})
     return prepared
@@ -188,7 +239,7 @@ def _check_folder(path: Path) -> None:
 
 def _check_config(config: Mapping[str, Any]) -> None:
     """Refuse what no part would read: a setting outside its table would be ignored without a word."""
-    tables = {"run", *(load_job(name).config_table for name in job_names())}
+    tables = {"run", TABLE, *(load_job(name).config_table for name in job_names())}
     for name, value in config.items():
         if name not in tables or not isinstance(value, dict):
             raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
@@ -214,18 +265,31 @@ def _options(job: Job, id_type: IdType, settings: Settings) -> ReadOptions:
 
 
 def _read(
-    request: Request, stack: ExitStack, options: ReadOptions, path: Path, checkpoint: Checkpoint | None
+    request: Request,
+    stack: ExitStack,
+    options: ReadOptions,
+    path: Path,
+    checkpoint: Checkpoint | None,
+    *,
+    excluded: Sequence[Excluded],
+    again: bool,
 ) -> Reading:
-    """Read the whole export, or on a resume only its bytes: what is in them, the header says."""
+    """Read the whole export, or on a resume only its bytes: what is in them, the log says.
+
+    again: read it whole on a resume too, because more of it is excluded now. The sample stays that of the first time:
+    of a new one half may be deleted already.
+    """
     export = stack.enter_context(open_export(request.export, spool_to=Path(f"{path}{SPOOLED}")))
-    if checkpoint is not None:
-        counts = checkpoint.progress.header.counts
-        return Reading(export, options, recognise(export, options), fingerprint(export), counts)
+    if checkpoint is not None and not again:
+        counts = checkpoint.progress.asked
+        return Reading(export, options, recognise(export, options), fingerprint(export), counts, excluded=excluded)
     name = str(path) if request.export == "-" else request.export
     seen = preflight(
         export,
         options,
+        protected=frozenset().union(*(file.keys for file in excluded)),
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
+        sample_size=0 if again else SAMPLE_SIZE,
         invalid_to=Path(f"{name}{INVALID}") if options.on_invalid == "skip" else None,
     )
     counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
@@ -235,4 +299,6 @@ def _read(
         notes.append(f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}")
     if seen.invalid:
         notes.append(f"{seen.invalid:,} bad rows are left out and written to {seen.invalid_path}")
-    return Reading(export, options, seen.dialect, seen.fingerprint, counts, seen.sample, seen.examples, tuple(notes))
+    return Reading(
+        export, options, seen.dialect, seen.fingerprint, counts, seen.sample, seen.examples, tuple(notes), excluded
+    )

@@ -79,6 +79,8 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
     sample = [record.id for record in prepared.reading.sample]
     settings, group = prepared.request.settings, prepared.job.chunk_max
     prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
+    prepared.protection.check_pool(prepared.survey.pool)
+    prepared.protected |= frozenset(map(prepared.id_type.key, prepared.survey.owner))
     if prepared.checkpoint is not None:
         pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
         if now != pool:
@@ -98,6 +100,8 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
     if ids == 0:
         return {"ids": 0, "pool": pool, "how": "nothing to delete"}
     due = confirmation_due(prepared, time.time())
+    word = prepared.protection.word(prepared.target.host)
+    host = {"host": word} if word is not None else {}
     if settings.confirm is None and settings.pool is None:
         if due is None:
             return None
@@ -106,25 +110,31 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
                 f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {confirming_command(prepared)}"
             )
         say(f"\n{ids:,} ids will be deleted from pool {pool}: {due}.")
-        say(f"Type the number of ids ({ids}) to go on, anything else to stop:")
-        typed = sys.stdin.readline().strip().replace(",", "")
-        if typed != str(ids):
-            raise UsageError(
-                f"not confirmed: {typed!r} is not {ids}. Nothing was deleted. To confirm without a question:\n"
-                f"  {confirming_command(prepared)}"
-            )
-        return {"ids": ids, "pool": pool, "how": "typed"}
-    if settings.confirm != ids or settings.pool != pool:
+        _ask(prepared, "number of ids", str(ids))
+        if word is not None:
+            _ask(prepared, "name of the host, which the config protects", word)
+        return {"ids": ids, "pool": pool, "how": "typed", **host}
+    wanted = {"--confirm": ids, "--pool": pool, **({"--confirm-host": word} if word is not None else {})}
+    given = {"--confirm": settings.confirm, "--pool": settings.pool, "--confirm-host": settings.confirm_host}
+    if any(given[name] != value for name, value in wanted.items()):
+        said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+        host_too = f" on the protected host {word}" if word is not None else ""
         raise UsageError(
-            f"not confirmed: {_given(settings.confirm, settings.pool)}, but it is {ids} ids in pool {pool}. "
+            f"not confirmed: {said} was given, but it is {ids} ids in pool {pool}{host_too}. "
             f"Nothing was deleted. If that is what you want:\n  {confirming_command(prepared)}"
         )
-    return {"ids": ids, "pool": pool, "how": "options"}
+    return {"ids": ids, "pool": pool, "how": "options", **host}
 
 
-def _given(confirm: int | None, pool: str | None) -> str:
-    said = [f"--confirm {confirm}" if confirm is not None else "", f"--pool {pool}" if pool is not None else ""]
-    return " ".join(word for word in said if word) + " was given"
+def _ask(prepared: Prepared, what: str, wanted: str) -> None:
+    """Have it typed. Raises UsageError for anything else."""
+    say(f"Type the {what} ({wanted}) to go on, anything else to stop:")
+    typed = sys.stdin.readline().strip().replace(",", "")
+    if typed != wanted:
+        raise UsageError(
+            f"not confirmed: {typed!r} is not {wanted}. Nothing was deleted. To confirm without a question:\n"
+            f"  {confirming_command(prepared)}"
+        )
 
 
 def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: ExitStack) -> Checkpoint:
@@ -134,7 +144,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         at=stamp(time.time()),
         pinned=prepared.pinned(),
         export_path=printable(Path(prepared.reading.export.path).absolute()),
-        excluded=(),
+        excluded=tuple(file.sha256 for file in prepared.reading.excluded),
         counts=prepared.reading.counts,
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
         confirmed=confirmed or {},
@@ -173,6 +183,8 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:
         say(f"Stopped: {ending.why}")
+    if ending.limit_reached:
+        say(f"To verify what was deleted:\n  {command(['verify', str(prepared.checkpoint_path)])}")
     if not progress.complete:
         argv = prepared.argv
         say(f"To go on:\n  {command(argv, without=('--limit',) if ending.limit_reached else ())}")

@@ -53,7 +53,7 @@ class Seeker:
     async def _find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         accounts: dict[str, Account] = {}
         for group, call in self._look_ups.calls(ids):
-            found = await self._read(call, self._look_ups.read, flight)
+            found = await self._read(call, self._look_ups.read, flight, group)
             if found is None:
                 return None
             matched, strays = self._look_ups.match(group, found)
@@ -95,10 +95,16 @@ class Seeker:
                     await self.find(listed[:CONTROLS_MAX], flight)
         return self.proven
 
-    async def _read(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight) -> list[Any] | None:
+    async def owner(self, user: str, flight: Flight) -> list[str] | None:
+        """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight)
+
+    async def _read(
+        self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()
+    ) -> list[Any] | None:
         attempts = 0
         while True:
-            verdict = await self._api.ask(call, read, flight)
+            verdict = await self._api.ask(call, read, flight, ids)
             if verdict is None:
                 return None
             if verdict.act is Act.SETTLED:

@@ -5,6 +5,7 @@ What is settled how is the engine's; what is said at the end, `run`'s.
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import random
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.api import Api
+from runner.backup import Backup
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Session, Skipped
 from runner.core.feed import Work, work_of
@@ -32,7 +34,7 @@ from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
-from runner.wording import command, printable
+from runner.wording import command, printable, until_words
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -59,11 +61,14 @@ class Sending:
     async def run(self, on_signal: OnSignal) -> dict[str, Any]:
         """Send until all is settled or something stops it; returns the figures for the summary."""
         settings, began = self._prepared.request.settings, time.monotonic()
+        backup = self._open_backup()
         self._checkpoint.append(Session("start", stamp(time.time()), "", self._start_facts()))
+        if backup is not None:
+            await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
         async with reach(self._prepared.target, settings, pool=pool) as (api, _):
             teller = Teller(lambda: self._moment(api), level=settings.log_level)
-            engine = self._engine(api, teller)
+            engine = self._engine(api, teller, backup)
             on_signal(lambda signum: _drain(engine, teller, signum))
             with teller.telling():
                 await engine.run(self._next_pass)
@@ -76,6 +81,8 @@ class Sending:
                 "resumed": self._resumed,
                 "duration_s": round(time.monotonic() - began, 3),
             }
+        if backup is not None:
+            await asyncio.to_thread(backup.close)
         self._checkpoint.append(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
         await self._checkpoint.aclose()
         return figures
@@ -95,9 +102,14 @@ class Sending:
     def _done(self) -> bool:
         return self._progress.complete or self._left() == 0
 
-    def _engine(self, api: Api, teller: Teller) -> Engine:
+    def _open_backup(self) -> Backup | None:
+        path = self._prepared.request.settings.backup
+        return None if path is None else Backup.open(path, self._prepared.backup_known)
+
+    def _engine(self, api: Api, teller: Teller, backup: Backup | None) -> Engine:
         prepared, settings = self._prepared, self._prepared.request.settings
-        seeker = Seeker(api, prepared.target.look_ups(prepared.id_type), random.random)
+        look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
+        seeker = Seeker(api, look_ups, random.random)
         seeker.proven = bool(prepared.survey.found)
         return Engine(
             api=api,
@@ -110,8 +122,12 @@ class Sending:
                 seconds_of(settings.drain_s),
                 RefusedMax.parse(settings.max_refused),
                 in_doubt_resend=settings.in_doubt == "resend",
+                look_first=prepared.look_first,
+                until=(prepared.until.timestamp(), until_words(prepared.until)) if prepared.until else None,
             ),
             chance=random.random,
+            backup=backup,
+            protected=prepared.protected,
             on_settled=lambda settling: _tell_chunk(teller, settling),
         )
 
@@ -121,7 +137,8 @@ class Sending:
             return None
         self._passes += 1
         reading = self._prepared.reading
-        return work_of(reading.batches(), reading.sieve(), self._progress, self._prepared.chunk_size, left)
+        sieve = reading.sieve(self._prepared.protected)
+        return work_of(reading.batches(), sieve, self._progress, self._prepared.chunk_size, left)
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""
@@ -152,9 +169,10 @@ class Sending:
             "command": printable(command(argv)),
             "limit": settings["limit"],
             "cwd": printable(Path.cwd()),
-            "options": {
-                name: printable(value) if isinstance(value, Path | str) else value for name, value in settings.items()
-            },
+            "options": {name: _told(value) for name, value in settings.items()},
+            "asked": dict(self._prepared.reading.counts),
+            "excluded": [file.sha256 for file in self._prepared.reading.excluded],
+            "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,
         }
 
@@ -166,6 +184,13 @@ class Sending:
             "exit": exit_code(self._progress, ending),
             "limit_reached": ending.limit_reached,
         }
+
+
+def _told(value: Any) -> Any:
+    """An option as JSON has it."""
+    if isinstance(value, Path | str):
+        return printable(value)
+    return [_told(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _drain(engine: Engine, teller: Teller, signum: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,32 @@ def seconds_of(text: str, option: str = "duration") -> float:
     if found is None:
         raise UsageError(f"{option} {text!r}: not a duration. Write 30, 30s, 15m or 2h")
     return float(found[1]) * _UNITS_S[found[2]]
+
+
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(Z|[+-]\d{2}:?\d{2})?")
+
+
+def until_of(text: str, now: datetime) -> datetime:
+    """Read --not-after: a time of day (its next occurrence after `now`) or a date with a time; with its zone.
+
+    Without a zone it is this machine's. Raises UsageError, also for a date that has passed.
+    """
+    found = _CLOCK.fullmatch(text.strip())
+    try:
+        if found is None:
+            at = datetime.fromisoformat(text.strip())
+            at = at if at.tzinfo else at.astimezone()
+        else:
+            zone = datetime.fromisoformat(f"2000-01-01T00:00{found[4]}").tzinfo if found[4] else None
+            here = now.astimezone(zone).replace(tzinfo=None)  # naive, because an offset may change overnight
+            naive = here.replace(hour=int(found[1]), minute=int(found[2]), second=int(found[3] or 0), microsecond=0)
+            naive += timedelta(days=naive <= here)
+            at = naive.replace(tzinfo=zone) if zone else naive.astimezone()
+    except ValueError:
+        raise UsageError(f"--not-after {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
+    if at <= now:
+        raise UsageError(f"--not-after {text!r}: has passed; it is {now.astimezone(at.tzinfo):%Y-%m-%d %H:%M %z}")
+    return at
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
@@ -113,6 +140,24 @@ class Settings:
     pool: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Confirm the user pool that they are deleted from. Together with --confirm."""
 
+    confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Confirm the host, where the config's [protect] hosts asks for it: its bare name."""
+
+    exclude: Annotated[list[Path] | None, Parameter(group=SAFETY, negative="")] = None
+    """File of ids that must not be deleted: same formats, same id type. Repeatable; more may be added on a resume."""
+
+    max_delete: Annotated[int | None, Parameter(group=SAFETY, converter=_whole)] = None
+    """Refuse to start when the export asks for more deletions than this."""
+
+    not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
+
+    backup: Annotated[Path | None, Parameter(group=SAFETY)] = None
+    """Keep a copy of every user, on the disk before the user is deleted: JSON Lines, with .gz or .zst compressed."""
+
+    look_first: Annotated[bool, Parameter(group=SAFETY, negative="", show_default=False)] = False
+    """Look every id up before it is sent, so that deleted and absent are seen. --backup does it anyway."""
+
     allow_absent: Annotated[bool, Parameter(group=SAFETY, negative="", show_default=False)] = False
     """Go on although fewer than half of the sampled ids exist."""
 
@@ -137,6 +182,7 @@ class Settings:
             ("--limit", self.limit, 1, 2**53),
             ("--timeout-s", self.timeout_s, 1, 3_600),
             ("--confirm", self.confirm, 0, 2**53),
+            ("--max-delete", self.max_delete, 0, 2**53),
             ("--drain-s", seconds_of(self.drain_s, "--drain-s"), 0, 3_600),
             ("--patience", seconds_of(self.patience, "--patience"), 1, 30 * 86_400),
         ]
@@ -147,6 +193,8 @@ class Settings:
             RefusedMax.parse(self.max_refused)
         except ValueError:
             raise UsageError(f"--max-refused {self.max_refused!r}: a number of ids, or a share like 1%") from None
+        if self.not_after is not None:
+            until_of(self.not_after, datetime.now(UTC))
         if self.id_pattern is not None:
             try:
                 re.compile(self.id_pattern)

@@ -21,12 +21,16 @@ from runner.transport import Wire, WireOptions
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the server told before anything was deleted. pool: from the token; None when not signed in."""
+    """What the server told before anything was deleted.
+
+    pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
+    """
 
     pool: str | None = None
     asked: int = 0
     found: Mapping[str, Account] = field(default_factory=dict)
     requests: int = 0
+    owner: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, int]:
         """As it stands in the header."""
@@ -39,15 +43,25 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
         await auth.ensure()
         found: dict[str, Account] = {}
         seeker = Seeker(api, target.look_ups(id_type), random.random)
+        owner: tuple[str, ...] = ()
+        if auth.user is not None:
+            ids = await seeker.owner(auth.user, Flight())
+            if ids is None:
+                raise _blind(target, seeker)
+            owner = (auth.user, *ids)
         for start in range(0, len(sample), group):
             accounts = await seeker.find(sample[start : start + group], Flight())
             if accounts is None:
-                raise Halted(
-                    f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({seeker.failed}). "
-                    "Does the key have the permission to read users? Nothing was deleted."
-                )
+                raise _blind(target, seeker)
             found.update(accounts)
-        return Survey(auth.pool, len(sample), found, api.wire.requests)
+        return Survey(auth.pool, len(sample), found, api.wire.requests, owner)
+
+
+def _blind(target: Target, seeker: Seeker) -> Halted:
+    return Halted(
+        f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({seeker.failed}). "
+        "Does the key have the permission to read users? Nothing was deleted."
+    )
 
 
 @contextlib.asynccontextmanager

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+"""User and password in a URL."""
 
 
 def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[str] = ()) -> str:
-    """Word the command line again. without: options (with their value) to leave out; plus: words to add."""
+    """Word the command line again, but for passwords in its URLs: what is printed is kept by others.
+
+    without: options (with their value) to leave out; plus: words to add.
+    """
     dropped = set(without)
     words: list[str] = []
     skip = False
@@ -19,8 +27,13 @@ def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[
         elif word in dropped:
             skip = True
         elif word.split("=", 1)[0] not in dropped:
-            words.append(word)
+            words.append(_USER.sub("[hidden]@", word))
     return shlex.join(["bulkdel", *words, *plus])
+
+
+def until_words(at: datetime) -> str:
+    """A time of --not-after with its zone."""
+    return f"{at:%Y-%m-%d %H:%M} {at:%Z} ({at:%z})"
 
 
 def printable(path: Path | str) -> str:

@@ -34,7 +34,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "no fsync",
-        "runner/logfile.py",
+        "runner/disk.py",
         "        os.fdatasync(fd)\n",
         "        pass\n",
         "test_checkpoint.py::test_nothing_is_told_or_counted_before_it_is_durable",
@@ -42,19 +42,19 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, flight)\n",
+        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
-        "        self._record(settling)\n"
+        "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(self._action.call(step.records), self._action.read, flight)\n"
+        "        await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n"
         "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
         "intent not awaited",
         "runner/engine.py",
-        "await asyncio.shield(self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges)))",
-        "self._checkpoint.append(Intent(stamp(time.time()), work.chunk.ranges))",
+        "await asyncio.shield(self._checkpoint.append(intent))",
+        "self._checkpoint.append(intent)",
         "test_promises.py::test_no_request_before_its_intent",
         traced=True,
     ),
@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "in doubt sent without a look-up",
         "runner/core/settling.py",
-        "Why.IN_DOUBT if self.in_doubt else None",
-        "None",
+        "Why.IN_DOUBT if self.in_doubt else",
+        "None if self.in_doubt else",
         "test_settling.py::test_in_doubt_is_looked_up_first_and_told_apart",
     ),
     Mutant(
@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         "not confirmed and sent",
         "runner/run.py",
-        "if settings.confirm != ids or settings.pool != pool:",
+        "if any(given[name] != value for name, value in wanted.items()):",
         "if False:",
         "test_e2e_command.py::test_unconfirmed[nothing]",
     ),
@@ -167,9 +167,100 @@ MUTANTS = (
     Mutant(
         "a log that was lost is written on",
         "runner/logfile.py",
-        "        self._check_place()\n",
+        "        check_place(self._fd, self.path)\n",
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
+    ),
+    Mutant(
+        "ids that a server quotes are told",
+        "runner/api.py",
+        "without_ids(self.auth.hide(text), ids)",
+        "self.auth.hide(text)",
+        "test_secrets.py::test_what_a_server_says[402]",
+    ),
+    Mutant(
+        "credentials that a server quotes are told",
+        "runner/api.py",
+        "without_ids(self.auth.hide(text), ids)",
+        "without_ids(text, ids)",
+        "test_secrets.py::test_what_a_server_says[402]",
+    ),
+    Mutant(
+        "cut short and hidden then",
+        "runner/core/hiding.py",
+        "return hide(text)[:length_max]",
+        "return hide(text[:length_max])",
+        "test_secrets.py::test_what_a_server_says[402-cut]",
+    ),
+    Mutant(
+        "the text of an unexpected exception is told",
+        "runner/errors.py",
+        '{type(link).__qualname__}\\n"',
+        '{type(link).__qualname__}: {link}\\n"',
+        "test_secrets.py::test_an_unexpected_failure[call]",
+    ),
+    Mutant(
+        "failures that nobody asks for",
+        "runner/engine.py",
+        "failures = [task.exception() for task in tasks if not task.cancelled()]",
+        "failures = (task.exception() for task in tasks if not task.cancelled())",
+        "test_secrets.py::test_an_unexpected_failure[read]",
+    ),
+    Mutant(
+        "a proxy's password is told",
+        "runner/wording.py",
+        '_USER.sub("[hidden]@", word)',
+        "word",
+        "test_secrets.py::test_a_proxy_that_serves",
+    ),
+    Mutant(
+        "core dumps allowed",
+        "runner/cli/__init__.py",
+        "    _forbid_core_dumps()\n    _fill_streams()\n",
+        "    _fill_streams()\n",
+        "test_secrets.py::test_no_core_dump_is_allowed",
+    ),
+    Mutant(
+        "exclude files read and forgotten",
+        "runner/session.py",
+        "sieve = reading.sieve(self._prepared.protected)",
+        "sieve = reading.sieve(frozenset())",
+        "test_e2e_guards.py::test_excluded_ids_stay",
+    ),
+    Mutant(
+        "in doubt and protected since sent again",
+        "runner/core/settling.py",
+        "        if self.protected:\n            self.spared += meant\n        elif meant:",
+        "        if meant:",
+        "test_e2e_guards.py::test_excluded_after_it_was_sent[had-none]",
+    ),
+    Mutant(
+        "deleted before the copy is on the disk",
+        "runner/backup.py",
+        "            sync(self._fd)\n",
+        "",
+        "test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
+    ),
+    Mutant(
+        "deleted although its copy could not be written",
+        "runner/engine.py",
+        "            await self._backup.save(errand.accounts[id_].raw for id_ in missing)\n",
+        "            asyncio.create_task(self._backup.save([errand.accounts[id_].raw for id_ in missing]))\n",
+        "test_e2e_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
+    ),
+    Mutant(
+        "a protected pool not checked",
+        "runner/run.py",
+        "    prepared.protection.check_pool(prepared.survey.pool)\n",
+        "",
+        "test_e2e_guards.py::test_a_protected_pool_is_not_touched",
+    ),
+    Mutant(
+        "time window ignored",
+        "runner/engine.py",
+        'self._halt(f"it is {words} (--not-after)")',
+        "pass",
+        "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
         "in doubt taken for fresh",

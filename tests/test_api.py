@@ -57,6 +57,10 @@ class Badge:
         self.accepted_generations: list[int] = []
 
     @property
+    def user(self) -> str | None:
+        return None
+
+    @property
     def pool(self) -> str | None:
         return "p"
 
@@ -408,6 +412,23 @@ def test_a_429_that_asks_for_too_much_released_the_chunk(tmp_path: Path) -> None
 def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) -> None:
     """Any 5xx may have had effect: what is gone later was deleted, and must not be called absent."""
     assert [entry["type"] for entry in log_after(tmp_path, unavailable("3600"))] == ["intent"]
+
+
+def test_what_a_server_quotes_of_the_request_is_not_told() -> None:
+    """Credentials and the ids of this request; the answer of the last failure is kept without them too."""
+
+    async def scene(world: World) -> None:
+        for act in (Act.SPLIT, Act.RETRY):
+            verdict = await world.api.ask(CALL, read_success, Flight(), ["id-12345", "id-67890"])
+            assert verdict is not None
+            assert verdict.act is act
+            assert verdict.detail.message == "[hidden] 1: [id], [id], id-13579"
+            assert verdict.detail.request_id == "r-[id]"
+            assert verdict.reason.endswith(f"({verdict.detail})")
+            assert world.api.lost == (verdict.reason if act is Act.RETRY else "")
+
+    said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
+    play(scene, *(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500)))
 
 
 def test_replies_are_what_they_seem() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -289,3 +291,28 @@ def test_an_answer_is_frozen() -> None:
     assert not answer.ok
     with pytest.raises(dataclasses.FrozenInstanceError):
         answer.status_code = 500  # type: ignore[misc]
+
+
+def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
+    """The ids are the caller's own; key and token are for nobody's log."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            data = {"access_token": token, "expires_in": 7200}
+            told = {"statusCode": 200, "data": data}
+            if request.target != TOKEN_PATH:
+                quoted = f"{request.headers['authorization']} {SANDBOX_KEY_ID} {SANDBOX_KEY_SECRET} {request.body!r}"
+                told = {"statusCode": 403, "message": quoted}
+            await peer.send(answer(json.dumps(told).encode()))
+
+    payload = base64.urlsafe_b64encode(json.dumps({"scoped_userpool_id": "p"}).encode()).decode().rstrip("=")
+    token = f"h.{payload}.s"
+
+    async def main() -> None:
+        async with RawServer(script).running() as server, client_for(server.url) as client:
+            told = await client.delete_users_batch(["one"], "username")
+            assert told.message.startswith("Bearer [hidden] [hidden] [hidden] b")
+            assert '["one"]' in told.message
+
+    asyncio.run(main())

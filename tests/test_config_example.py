@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.delete_users import CONFIG_KEYS
 from jobs.sandbox import SANDBOX_POOL_ID
+from runner.guards import Protection
 from runner.settings import Settings
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
 
@@ -27,7 +28,8 @@ def everything_on(text: str) -> str:
 
 def test_every_setting_is_there_and_no_other() -> None:
     found = tables(everything_on(EXAMPLE.read_text()))
-    assert found.keys() == {"run", "genauth"}
+    assert found.keys() == {"run", "protect", "genauth"}
+    assert found["protect"].keys() == {field.name for field in dataclasses.fields(Protection)}
     # `config` names this very file.
     assert found["run"].keys() == {one.name for one in dataclasses.fields(Settings)} - {"config"}
     assert found["genauth"].keys() == CONFIG_KEYS
@@ -58,6 +60,7 @@ def test_the_command_takes_every_setting(tmp_path: Path) -> None:
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "all.toml").write_text(text.replace("~/.config/bulkdel/key", "key"))
     (tmp_path / "e.jsonl").write_text('{"userId": "12345678"}\n')
+    (tmp_path / "keep.jsonl").write_text('{"userId": "87654321"}\n')
     with sandbox(["12345678"], any_id_shape=True) as served:
         config = (tmp_path / "all.toml").read_text()
         config = config.replace("https://api.example.com", served.url)

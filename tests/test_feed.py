@@ -70,8 +70,8 @@ def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
     assert shape(work_of(batches_of(ids(9), 9), Sieve(), progress, 3)) == [
         (at(1), [1, 2]),
         (at(2), [3]),
-        (None, [0, 4, 5]),
         (at(2), [7]),
+        (None, [0, 4, 5]),
         (None, [6, 8]),
     ]
 
@@ -200,6 +200,9 @@ class _NoDoubts:
     def __init__(self, progress: Progress) -> None:
         pass
 
+    def meets(self, start: int, stop: int) -> bool:
+        return True
+
     def since(self, position: int) -> str | None:
         return None
 
@@ -225,3 +228,15 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     progress = progress_of(5)
     sieve = Sieve(str.lower, window=None)
     assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]
+
+
+def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
+    """An exclude file that was added names rows that may have been sent: nobody may skip them without a look."""
+    rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
+    progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
+    sieve = Sieve(str.lower, protected=frozenset({"keep1", "keep2", "keep3", "keep4"}))
+    work = list(work_of(batches_of(rows, 6), sieve, progress, 2))
+    protected = [item for item in work if isinstance(item, Work) and item.protected]
+    assert shape(protected) == [(at(1), [1, 3]), (at(2), [4])]
+    assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3"]
+    assert shape(item for item in work if item not in protected) == [("excluded", [5]), (at(1), [0, 2])]

@@ -115,6 +115,43 @@ def test_attempts_run_out_and_all_are_gone() -> None:
     assert settling.left == []
 
 
+def test_looked_up_first_deleted_and_absent_are_seen() -> None:
+    settling = Settling(chunk(3), look_first=True)
+    assert look_up_due(settling) is Why.FIRST
+    settling.looked_up(found("u1", "u2"), proven=True)
+    assert told(settling) == [("absent", ["u0"], None)]
+    assert settling.next_step() == Send([*records(3)[1:]], 1)
+    settling.replied(OK)
+    assert told(settling)[1:] == [("deleted", ["u1", "u2"], None)]
+
+
+def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
+    """An API that deletes the known ids and answers 404: what was seen before the request and is gone after it."""
+    settling = Settling(chunk(2), look_first=True)
+    settling.looked_up(found("u0", "u1"), proven=True)
+    settling.replied(NOT_FOUND)
+    assert look_up_due(settling) is Why.UNKNOWN_ID
+    settling.looked_up({}, proven=True)
+    assert told(settling) == [("deleted", ["u0", "u1"], None)]
+
+
+@pytest.mark.parametrize(("answer", "proven"), [(None, True), ({}, False)])
+def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bool) -> None:
+    settling = Settling(chunk(2), look_first=True)
+    settling.looked_up(answer, proven=proven)
+    assert settling.next_step() is None
+    assert (told(settling), left(settling)) == ([], ([0, 1], []))
+
+
+def test_in_doubt_and_protected_since_is_never_sent() -> None:
+    settling = Settling(chunk(3), in_doubt=True, protected=True)
+    settling.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
+    assert told(settling) == [("deleted", ["u0"], None), ("deleted", ["u2"], "re-created")]
+    assert settling.spared == [records(3)[1]]
+    assert settling.next_step() is None
+    assert left(settling) == ([], [])
+
+
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
     settling = Settling(chunk(2), attempts_max=2)
     settling.replied(UNSENT)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
-from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, hidden, life_s, pool_of
+from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
 from runner.auth import Auth
 from runner.core.verdicts import Call, Lost, Reply
 from runner.errors import Halted, UsageError
@@ -39,7 +39,7 @@ def token(number: int = 1, pool: str = POOL) -> str:
 
 @pytest.mark.parametrize("padding", ["", "x", "xx", "xxx", "ÿ~?>"])
 def test_the_pool_is_read_whatever_the_length_of_the_payload(padding: str) -> None:
-    assert pool_of(jwt({"scoped_userpool_id": POOL, "sub": padding})) == POOL
+    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": padding})) == (POOL, None)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_pool_is_read_whatever_the_length_of_the_payload(padding: str) -> No
 )
 def test_a_token_without_a_readable_pool_halts_and_is_not_shown(text: str, why: str) -> None:
     with pytest.raises(Halted, match=why) as caught:
-        pool_of(text)
+        claims_of(text)
     assert not text or text not in str(caught.value)
 
 

@@ -189,6 +189,12 @@ def test_times_of_an_account(value: Any, expected: float | None) -> None:
     assert account_of({"status": 7}).status is None
 
 
+@pytest.mark.parametrize("status", ["", "6229ffaaaaaaaaaacade3e3d", "of Ann", "a" * 21])
+def test_a_status_that_is_no_word_is_not_shown(status: str) -> None:
+    """It might be somebody's id, or whatever else."""
+    assert account_of({"status": status}).status is None
+
+
 # ── the control ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

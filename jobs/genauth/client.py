@@ -23,6 +23,7 @@ from jobs.genauth.envelope import read_success
 from jobs.genauth.id_types import ID_TYPES
 from jobs.genauth.token import PAUSE_S, SignIn, Tokens
 from jobs.genauth.users import delete_call
+from runner.core.hiding import cleared
 from runner.core.policy import retry_after_s
 from runner.core.verdicts import Act, Lost, Verdict
 from runner.errors import Halted
@@ -120,7 +121,8 @@ class GenAuthClient:
             brand=named,
             lang=lang,
         )
-        self._tokens = Tokens(sign_in=sign_in, brand=named, lang=lang)
+        secrets = (access_key_secret, access_key_id)
+        self._tokens = Tokens(sign_in=sign_in, brand=named, lang=lang, secrets=secrets)
 
     async def __aenter__(self) -> Self:
         await self._wire.__aenter__()
@@ -159,7 +161,7 @@ class GenAuthClient:
             if reply.sent:
                 raise EffectUnknown(f"{reply.reason}: the users may or may not be deleted; look them up")
             raise NotSent(f"{reply.reason}: nothing was sent")
-        verdict = read_success(reply)
+        verdict = cleared(read_success(reply), self._tokens.hide)  # the ids are the caller's, the token is nobody's
         if verdict.act is Act.THROTTLED:
             after_s = retry_after_s(reply.retry_after, time.time())
             self._throttle.pause(PAUSE_S if after_s is None else after_s)

@@ -21,6 +21,7 @@ import orjson
 
 from jobs.genauth.brands import Brand
 from jobs.genauth.envelope import read_envelope
+from runner.core.hiding import cleared, spellings
 from runner.core.policy import ATTEMPTS_MAX, backoff_s, retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
@@ -28,6 +29,9 @@ from runner.throttle import Throttle
 
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
+USER_CLAIMS = ("sub", "userId", "user_id")
+"""Where a token may name the user that it belongs to. It names an access key or the pool instead in most: then nobody
+is called like that, and protecting it does no harm."""
 
 PAUSE_S = 3.0
 """Pause after a 429 that names no time (genauth-api.md: the limit's lock-out)."""
@@ -47,6 +51,8 @@ BACKOFFS_MAX = 10
 TOKENS_HIDDEN = 3
 """Tokens that are kept out of messages: a late answer may quote an older one."""
 
+USER_ID = re.compile(r"[0-9a-f]{24}")
+
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
 
@@ -61,15 +67,22 @@ Send = Callable[[Call, Mapping[str, str]], Awaitable[Reply | Lost]]
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a sign-in returned. pool: that the token is for. expires_in_s: its life from now on, checked."""
+    """What a sign-in returned.
+
+    pool: that the token is for. expires_in_s: its life from now on, checked. user: whom it belongs to, if it says so.
+    """
 
     token: str = field(repr=False)
     pool: str
     expires_in_s: float
+    user: str | None = None
 
 
-def pool_of(token: str) -> str:
-    """Read the pool out of a token (a JWT; its signature is the server's business). Raises Halted, never showing it."""
+def claims_of(token: str) -> tuple[str, str | None]:
+    """Read pool and user out of a token (a JWT; its signature is the server's business).
+
+    Raises Halted, never showing it.
+    """
     parts = token.split(".")
     if len(parts) != 3 or not HEADER_SAFE.fullmatch(token):  # noqa: PLR2004 - header, payload, signature
         raise Halted("the server's token is not a JWT, so its user pool is unknown: check that --host is a GenAuth API")
@@ -81,7 +94,8 @@ def pool_of(token: str) -> str:
     pool = payload.get(POOL_CLAIM) if isinstance(payload, dict) else None
     if not isinstance(pool, str) or not HEADER_SAFE.fullmatch(pool):
         raise Halted(f"the server's token names no user pool ({POOL_CLAIM}): is the key one of a user pool?")
-    return pool
+    named = [payload[claim] for claim in USER_CLAIMS if isinstance(payload.get(claim), str)]
+    return pool, next((user for user in named if USER_ID.fullmatch(user) and user != pool), None)
 
 
 def life_s(expires_in: Any) -> float:
@@ -132,7 +146,7 @@ class SignIn:
         while True:
             await self._throttle.acquire()
             reply = await self._send(self._call, self._headers)
-            verdict = lost(reply) if isinstance(reply, Lost) else read_token(reply)
+            verdict = lost(reply) if isinstance(reply, Lost) else cleared(read_token(reply), self._hide)
             asked_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self._now())
             if verdict.act is Act.SETTLED:
                 self._worked = True
@@ -143,7 +157,7 @@ class SignIn:
                 attempts += 1
                 wait_s = max(asked_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
             else:
-                raise Halted(self._hide(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}"))
+                raise Halted(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}")
             self._check_patience(verdict, attempts, self._clock() - began, wait_s)
             if verdict.act is Act.THROTTLED:
                 self._throttle.pause(wait_s)  # everybody; the next acquire waits for it
@@ -153,12 +167,12 @@ class SignIn:
     def _check_patience(self, verdict: Verdict, attempts: int, waited_s: float, wait_s: float) -> None:
         if waited_s + wait_s > self._patience_s:
             text = f"sign-in: no answer for {waited_s:.0f} s ({_said(verdict)}), and the next attempt in {wait_s:.0f} s"
-            raise Halted(self._hide(f"{text} is beyond the patience of {self._patience_s:.0f} s; run again later"))
+            raise Halted(f"{text} is beyond the patience of {self._patience_s:.0f} s; run again later")
         if attempts >= self._attempts_max and not self._worked:
-            raise Halted(self._hide(f"sign-in: no answer in {attempts} attempts ({_said(verdict)}); check --host"))
+            raise Halted(f"sign-in: no answer in {attempts} attempts ({_said(verdict)}); check --host")
 
     def _hide(self, text: str) -> str:
-        """Take the credentials out of what may quote the server, which may quote them."""
+        """Take the credentials out of what the server says, which may quote them."""
         return hidden(text, self._private)
 
 
@@ -174,7 +188,8 @@ def read_token(reply: Reply) -> Verdict:
 
 def _signed_in(data: Mapping[str, Any]) -> SignedIn:
     token = data["access_token"]
-    return SignedIn(token, pool_of(token), life_s(data.get("expires_in")))
+    pool, user = claims_of(token)
+    return SignedIn(token, pool, life_s(data.get("expires_in")), user)
 
 
 def _said(verdict: Verdict) -> str:
@@ -182,10 +197,10 @@ def _said(verdict: Verdict) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    """Take `secrets` out of `text`."""
-    for secret in secrets:
-        if secret and secret in text:
-            text = text.replace(secret, "[hidden]")
+    """Take `secrets` out of `text`, however they are spelled."""
+    for secret in filter(None, secrets):
+        for spelled in spellings(secret):
+            text = text.replace(spelled, "[hidden]")
     return text
 
 
@@ -213,6 +228,7 @@ class Tokens:
         self._lang = lang
         self._clock = clock
         self._pool = pool
+        self._user: str | None = None
         self._generation = 0
         self._ready: tuple[Mapping[str, str], int] | None = None
         self._stale_at = 0.0
@@ -226,6 +242,11 @@ class Tokens:
     def pool(self) -> str | None:
         """The user pool; None before the first sign-in unless it was given."""
         return self._pool
+
+    @property
+    def user(self) -> str | None:
+        """See `runner.auth.Auth`."""
+        return self._user
 
     @property
     def waiting(self) -> str | None:
@@ -267,6 +288,7 @@ class Tokens:
         headers = {"authorization": f"Bearer {fresh.token}", f"{self._brand.prefix}userpool-id": fresh.pool}
         if self._lang is not None:
             headers[f"{self._brand.prefix}lang"] = self._lang
+        self._user = fresh.user
         self._tokens.append(fresh.token)
         self._generation += 1
         self._ready = MappingProxyType(headers), self._generation

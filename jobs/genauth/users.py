@@ -22,6 +22,13 @@ IDS_MAX = 50
 URL_MAX = 6_000
 """Bytes of a look-up's query (design: gateways cut off URLs somewhere above 8 KB)."""
 
+IDENTITIES = (("withIdentities", "true"),)
+FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
+"""What get-user-batch leaves out unless it is asked for."""
+
+STATUS_MAX = 20
+"""Letters of a status that is shown. The longest documented one is `Deactivated`."""
+
 DELETE_PATH = "/api/v3/delete-users-batch"
 READ_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
@@ -58,16 +65,16 @@ class DeleteUsersBatch:
 class UserLookUps:
     """The reading side: `runner.job.LookUps` for get-user-batch and list-users."""
 
-    def __init__(self, id_type: IdType) -> None:
+    def __init__(self, id_type: IdType, *, full: bool = False) -> None:
         self._id_type = id_type
+        self._full = full
         self._ids_of = _IDS_OF[id_type.name]
         self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
         """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
-        fixed = [("userIdType", self._id_type.name)]
-        if self._with_identities:
-            fixed.append(("withIdentities", "true"))
+        parts = FULL if self._full else IDENTITIES if self._with_identities else ()
+        fixed = (("userIdType", self._id_type.name), *parts)
         return [
             (group, Call("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
             for group in _grouped(ids, URL_MAX - 100)
@@ -109,6 +116,17 @@ class UserLookUps:
         listed = users if isinstance(users, list) else ()
         return replace(verdict, data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
+    def owner(self, user: str) -> Call:
+        """Ask for one user by its user id, whatever this id type is."""
+        return Call("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
+
+    def read_owner(self, reply: Reply) -> Verdict:
+        """Read the ids (of this id type) of that user."""
+        verdict = read_list(reply)
+        if verdict.act is not Act.SETTLED:
+            return verdict
+        return replace(verdict, data=[own for user in verdict.data for own in self._ids_of(user)])
+
     def _fold(self, id_: str) -> str:
         return id_.lstrip("+") if self._id_type.name == "phone" else self._id_type.key(id_)
 
@@ -119,7 +137,8 @@ def account_of(user: Mapping[str, Any]) -> Account:
     return Account(
         created_at=_epoch(user.get("createdAt")),
         last_seen_at=_epoch(user.get("lastLogin")),
-        status=status if isinstance(status, str) else None,
+        # A word, as documented: it is shown in the plan, and anything else might be somebody's id.
+        status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
     )
 

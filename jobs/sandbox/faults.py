@@ -72,6 +72,7 @@ class Switches:
     token_lifetime_s: a token older than this is answered statusCode 401. Holds for tokens already handed out too.
     token_announced_s: what `expires_in` says; None for the truth, rounded up.
     pool_id: the pool of the tokens from now on; None for the sandbox's own.
+    token_user: the user id that tokens from now on name as the one they belong to; None for nobody.
     """
 
     unknown_ids: UnknownIds = "accept"
@@ -106,6 +107,7 @@ class Switches:
     token_lifetime_s: float = 7200.0
     token_announced_s: int | None = None
     pool_id: str | None = None
+    token_user: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -146,7 +146,7 @@ class Sandbox:
         if announced_s is None:
             announced_s = math.ceil(switches.token_lifetime_s)
         pool_id = switches.pool_id or SANDBOX_POOL_ID
-        token = self._tokens.issue(pool_id, time.monotonic(), int(time.time()), announced_s)
+        token = self._tokens.issue(pool_id, switches.token_user, time.monotonic(), int(time.time()), announced_s)
         return success({"access_token": token, "expires_in": announced_s}, english=call.english)
 
     def _refused(self, request: web.Request, call: Call) -> Answer | None:

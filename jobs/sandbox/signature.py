@@ -98,16 +98,22 @@ class Tokens:
         self._secret = secrets.token_bytes(32)
         self._issued: dict[str, tuple[float, str]] = {}
 
-    def issue(self, pool_id: str, now: float, now_unix: int, announced_s: float) -> str:
-        """Make a JWT (HS256) for `pool_id`.
+    def issue(self, pool_id: str, user: str | None, now: float, now_unix: int, announced_s: float) -> str:
+        """Make a JWT (HS256) for `pool_id`. user: whom the claim `sub` names; None for nobody.
 
         now: on the clock that `pool_of` is asked by. now_unix, announced_s: for the claims `iat` and `exp`.
 
         The vendor's Python SDK decodes the payload with the plain base64 alphabet, which works as long as the claims
         need no `-` or `_`; hex, digits and JSON's own characters never do.
         """
-        claims = {"scoped_userpool_id": pool_id, "iat": now_unix, "exp": now_unix + math.ceil(announced_s)}
+        claims: dict[str, str | int] = {
+            "scoped_userpool_id": pool_id,
+            "iat": now_unix,
+            "exp": now_unix + math.ceil(announced_s),
+        }
         claims["jti"] = secrets.token_hex(8)
+        if user is not None:
+            claims["sub"] = user
         body = f"{_segment(orjson.dumps({'alg': 'HS256', 'typ': 'JWT'}))}.{_segment(orjson.dumps(claims))}"
         token = f"{body}.{_segment(hmac.new(self._secret, body.encode(), hashlib.sha256).digest())}"
         self._issued[token] = now, pool_id

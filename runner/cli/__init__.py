@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. A Ctrl-C before anything has begun ends it without a traceback."""
+    _forbid_core_dumps()
     _fill_streams()
     try:
         from runner.cli.app import run_app  # noqa: PLC0415 - half a second in which a signal may come
@@ -18,6 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_app(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _forbid_core_dumps() -> None:
+    """Keep key, token and ids, all of which are in this memory, out of a core file if the interpreter should crash.
+
+    A limit of 0 is enough: no file is written, and systemd-coredump and its kin, to which the kernel would pipe one all
+    the same, keep to it. Linux's PR_SET_DUMPABLE would go further, but it is not in the standard library, and it takes
+    /proc and the debuggers away from whoever wants to know what a run is waiting for.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _fill_streams() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env
 from rich.console import Console
 
-from runner.errors import BulkdelError, UsageError
+from runner.errors import BulkdelError, UsageError, trace_of
 from runner.job import job_names, load_job
 from runner.settings import ENV_PREFIX, Settings
 from runner.telling import Quiet, hush, result, say
@@ -176,8 +175,8 @@ def run_app(words: list[str]) -> int:
     except BulkdelError as error:
         say(f"bulkdel: {error}")
         code = error.exit_code
-    except Exception:  # noqa: BLE001 - a bug of ours; the log knows how far the run came
-        say(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - a bug of ours; the log knows how far the run came
+        say(trace_of(error))
         say(
             "bulkdel: that was a mistake of this program; please report it. What is in the checkpoint holds: the same "
             "command goes on from there."

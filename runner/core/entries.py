@@ -68,10 +68,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """These rows may be sent from now on. Durable before the first byte of the request."""
+    """These rows may be sent from now on. Durable before the first byte of the request.
+
+    backup_bytes: with --backup, how long the backup is that holds every account these rows may delete, durably. A
+    resume finds there that the backup is whole so far, and need not read what is before.
+    """
 
     at: str
     ranges: Ranges
+    backup_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,9 @@ def _ranges(value: Any) -> Ranges:
 def to_json(entry: Entry) -> dict[str, Any]:
     """The entry as it stands in a line; `type` says which it is."""
     match entry:
-        case Intent(at, ranges):
-            return {"type": "intent", "at": at, "ranges": _pairs(ranges)}
+        case Intent(at, ranges, backup_bytes):
+            backup = {} if backup_bytes is None else {"backup_bytes": backup_bytes}
+            return {"type": "intent", "at": at, "ranges": _pairs(ranges), **backup}
         case Outcome():
             data: dict[str, Any] = {
                 "type": "outcome",
@@ -224,7 +230,7 @@ def _session(data: Mapping[str, Any]) -> Session:
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
-    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"])),
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), data.get("backup_bytes")),
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,

@@ -6,6 +6,7 @@ one arithmetic, so a count can never be ahead of the disk.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, Unreadable
@@ -21,6 +22,9 @@ class Progress:
     intents: for what is in doubt, when it was first intended, by range.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
+    asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
+    excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and how many bytes
+    of it are known to be durable; None when it kept none.
     """
 
     header: Header
@@ -32,9 +36,14 @@ class Progress:
     stop: Session | None = None
     sessions: int = 0
     confirmed_at: str = ""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+    backup: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         self.confirmed_at = self.header.at
+        self.asked = self.header.counts
+        self.excluded = self.header.excluded
 
     @property
     def rows(self) -> int:
@@ -57,6 +66,8 @@ class Progress:
             case Intent():
                 for start, stop in entry.ranges:
                     self._intend(entry.at, start, stop)
+                if entry.backup_bytes is not None and self.backup is not None:
+                    self.backup = self.backup[0], max(self.backup[1], entry.backup_bytes)
             case Outcome():
                 for start, stop in entry.ranges:
                     self._settle(start, stop, entry.kind)
@@ -67,9 +78,7 @@ class Progress:
                 for start, stop in entry.ranges:
                     self._forget(start, stop)
             case Session(event="start"):
-                self.start, self.stop, self.sessions = entry, None, self.sessions + 1
-                if entry.facts.get("confirmed"):
-                    self.confirmed_at = entry.at
+                self._start(entry)
             case Session():
                 self.stop = entry
             case _:  # a header, which is read before there is a Progress
@@ -78,6 +87,18 @@ class Progress:
     def doubts(self) -> list[tuple[str, Ranges]]:
         """What is in doubt, per time of first intent, ascending by position."""
         return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
+
+    def _start(self, entry: Session) -> None:
+        self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+        facts = entry.facts
+        if facts.get("confirmed"):
+            self.confirmed_at = entry.at
+        self.asked = facts.get("asked") or self.asked
+        self.excluded = tuple(facts.get("excluded") or self.excluded)
+        if (path := facts.get("backup")) is None:
+            self.backup = None
+        elif self.backup is None or self.backup[0] != path:
+            self.backup = path, 0
 
     def _intend(self, at: str, start: int, stop: int) -> None:
         if self.settled.meets(start, stop):

@@ -9,6 +9,7 @@ with `replied` or `looked_up`, until no step is left. Nothing here waits or send
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split
       └─ split ──────────────────────────────────→ two halves; a single id → refused
+    LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
 """
 
@@ -33,6 +34,7 @@ class Why(enum.Enum):
     UNSURE = "success is not true"
     EXHAUSTED = "attempts ran out"
     IN_DOUBT = "sent by a run that did not see the answer"
+    FIRST = "before anything is sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Piece:
     touched: a request reached the server and was not provably without effect; it cannot be released any more.
     attempts: requests whose reply was lost, in a row.
     known: a look-up has just said that every one of them exists.
+    seen: a look-up has said so before the first request: who is gone later is gone because of it.
     """
 
     records: Sequence[Record]
@@ -50,6 +53,7 @@ class Piece:
     touched: bool = False
     attempts: int = 0
     known: bool = False
+    seen: bool = False
     detail: Detail = field(default_factory=Detail)
 
 
@@ -83,16 +87,22 @@ class Settling:
 
     in_doubt: an earlier session sent these without seeing the answer: look first, send later.
     resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
-    settled: outcomes so far. left: pieces that get none in this pass. halt: why the run must stop.
+    look_first: ask who is there before anything is sent, so that `deleted` and `absent` are seen and not inferred.
+    protected: in doubt, and never to be sent again: who is still there is spared.
+    settled: outcomes so far. spared: records that stay, and why is in the exclude file. left: pieces that get none in
+    this pass. halt: why the run must stop.
     after_s: how long the server wished to be left alone before the next attempt, seconds.
     """
 
     chunk: Chunk
     in_doubt: bool = False
     resend_unproven: bool = False
+    look_first: bool = False
+    protected: bool = False
     attempts_max: int = ATTEMPTS_MAX
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
+    spared: list[Record] = field(default_factory=list)
     left: list[Piece] = field(default_factory=list)
     halt: str | None = None
     after_s: float = 0.0
@@ -100,7 +110,7 @@ class Settling:
 
     def __post_init__(self) -> None:
         start = Piece(self.chunk.records, tainted=self.in_doubt, touched=self.in_doubt)
-        self._stack.append((start, Why.IN_DOUBT if self.in_doubt else None))
+        self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
 
     def next_step(self) -> Step | None:
         """What to do now; None when every record is settled or left, or when the run must halt."""
@@ -155,7 +165,11 @@ class Settling:
             return
         self._gone(piece, why, gone, all_gone=not there)
         if there:
-            self._there(replace(piece, records=there, attempts=0, known=True), why, found)
+            # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
+            first = why is Why.FIRST
+            self._there(
+                replace(piece, records=there, attempts=0, known=not first, seen=first or piece.seen), why, found
+            )
         self._halt_if_all_refused()
 
     def touch(self) -> None:
@@ -211,7 +225,7 @@ class Settling:
             self._stack.append((replace(piece, records=first, attempts=0, known=False), None))
 
     def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        if piece.tainted:
+        if piece.tainted or piece.seen:
             self._settle("deleted", piece, gone)
         else:
             # None left of a refused chunk: the API may have deleted the known ones first, so `absent` claims too much.
@@ -248,7 +262,10 @@ class Settling:
             by_presence[found[record.id]].append(record)
         self._settle("deleted", piece, by_presence[Presence.NEW], reason="re-created")
         self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
-        if meant := by_presence[Presence.OLD]:
+        meant = by_presence[Presence.OLD]
+        if self.protected:
+            self.spared += meant
+        elif meant:
             self._stack.append((replace(piece, records=meant), None))
 
     def _halt_if_all_refused(self) -> None:

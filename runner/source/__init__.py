@@ -2,9 +2,10 @@
 
 from runner.source.dialect import CANDIDATES
 from runner.source.export import BLOCK, Export, Fingerprint, fingerprint, open_export
+from runner.source.jsonl import Parsed
 from runner.source.options import Dialect, ReadOptions
 from runner.source.preflight import Preflight, preflight
-from runner.source.reading import read_rows
+from runner.source.reading import read_parsed, read_rows
 from runner.source.recognise import recognise
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "Dialect",
     "Export",
     "Fingerprint",
+    "Parsed",
     "Preflight",
     "ReadOptions",
     "fingerprint",
     "open_export",
     "preflight",
+    "read_parsed",
     "read_rows",
     "recognise",
 ]

@@ -64,7 +64,7 @@ class CsvRows:
             at = self._first_row(lines, line)
         reader = csv.reader(lines[at:], delimiter=self._delimiter, strict=True)
         while at < len(lines):
-            parsed = self._quick(reader)
+            parsed = self._quick(reader, line + at)
             if parsed is not None:
                 at += len(parsed.batch.rows)
             else:
@@ -105,8 +105,8 @@ class CsvRows:
             self._outcome = row.index("outcome")
         return reader.line_num
 
-    def _quick(self, reader: Iterator[list[str]]) -> Parsed | None:
-        """Read a batch in which every row is one line and has a good id, or return None."""
+    def _quick(self, reader: Iterator[list[str]], line: int) -> Parsed | None:
+        """Read a batch in which every row is one line, from `line` on, and has a good id; or return None."""
         before = reader.line_num  # type: ignore[attr-defined]
         try:
             rows = list(islice(reader, ROWS_MAX))
@@ -117,11 +117,14 @@ class CsvRows:
         if set(map(len, rows)) != {self._width}:
             return None
         ids = list(map(self._cell, rows))
-        return Parsed(Batch(self._position, [*ids])) if self._check.all_usable(ids) else None
+        if not self._check.all_usable(ids):
+            return None
+        return Parsed(Batch(self._position, [*ids]), range(line, line + len(ids)))
 
     def _slow(self, lines: list[str], at: int, line: int) -> tuple[Parsed, int]:
         """Read a batch row by row from `lines[at]` on; return it and where the next one starts."""
-        parsed = Parsed(Batch(self._position, []))
+        starts: list[int] = []
+        parsed = Parsed(Batch(self._position, []), starts)
         reader = csv.reader(lines[at:], delimiter=self._delimiter, strict=True)
         start = at
         for _ in range(ROWS_MAX):
@@ -140,6 +143,7 @@ class CsvRows:
             if isinstance(row, BadRow):
                 parsed.raw.append("".join(raw).encode())
             parsed.batch.rows.append(row)
+            starts.append(line + start)
             start = stop
         return parsed, start
 

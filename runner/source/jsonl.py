@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -27,9 +27,14 @@ there are 700 of them, at which Python's cyclic garbage collector starts (measur
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A batch, and the bad rows in it as they stand in the file, line ends included."""
+    """A batch, and what only the file knows of it.
+
+    lines: 1-based line of the (decompressed) file where each row starts.
+    raw: the bad rows as they stand in the file, line ends included.
+    """
 
     batch: Batch
+    lines: Sequence[int]
     raw: list[bytes] = field(default_factory=list)
 
 
@@ -45,7 +50,7 @@ def jsonl_rows(blocks: Iterable[Lines], member: Member | None, check: IdCheck, p
             text = block.data if len(some) == len(lines) else b"\n".join(some)
             ids = None if member and b'"outcome"' in text else ids_of_rows(some, text, member)
             if ids is not None and check.all_usable(ids):
-                yield Parsed(Batch(position, [*ids]))
+                yield Parsed(Batch(position, [*ids]), range(block.line + first, block.line + first + len(some)))
             else:
                 torn = block.torn and first + len(some) == len(lines)
                 yield _Slow(some, block.line + first, member, check, path).read(position, torn=torn)
@@ -63,7 +68,7 @@ class _Slow:
     path: str
 
     def read(self, position: int, *, torn: bool) -> Parsed:
-        parsed = Parsed(Batch(position, []))
+        parsed = Parsed(Batch(position, []), range(self.line, self.line + len(self.lines)))
         for number, line in enumerate(self.lines, self.line):
             if self.member and b'"outcome"' in line:
                 self._refuse_result(number, line)

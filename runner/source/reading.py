@@ -16,15 +16,20 @@ from runner.source.refusals import bad_row
 
 
 def read_rows(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint) -> Iterator[Batch]:
-    """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order.
+    """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order. As `read_parsed`."""
+    for parsed in read_parsed(export, dialect, options, fingerprint):
+        yield parsed.batch
+
+
+def read_parsed(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint) -> Iterator[Parsed]:
+    """Yield the rows with the lines they stand on.
 
     `dialect` and `fingerprint` are what the preflight found. Raises Halted, before anything of it is parsed, when a
     block's bytes are no longer what they were then.
     """
     blocks = checked_blocks(export, fingerprint)
     plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
-    for parsed in parse(whole_lines(plain, export.path), dialect, options, export.path):
-        yield parsed.batch
+    return parse(whole_lines(plain, export.path), dialect, options, export.path)
 
 
 def parse(lines: Iterable[Lines], dialect: Dialect, options: ReadOptions, path: str) -> Iterator[Parsed]:

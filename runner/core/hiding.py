@@ -1,0 +1,69 @@
+"""What a server said, without what it must not say: it may quote the request. Owns how an id is recognised in a text.
+
+Everything that is said or written about an answer has passed `cleared`: the log, the terminal, the reason of a halt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from urllib.parse import quote
+
+from runner.core.verdicts import Verdict
+
+TEXT_MAX = 1_000
+"""Characters of a server's text that are kept: a line of the log has a bound, and a hostile server has none."""
+
+READ_MAX = 10_000
+"""Characters of a server's text that are searched. Nobody reads more, and the search must not hold up the others."""
+
+WORD_MIN, ANYWHERE_MIN = 4, 8
+"""Bytes of an id, in UTF-8, from which on it is hidden as a whole word, and within others.
+
+A shorter one ("1", "404") would blot out codes, counts and words, and is no personal data without the table that it is
+a key of. A longer one stands nowhere by accident, and may well follow a letter: `%2C6319a15…`.
+"""
+
+
+def cleared(verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
+    """Pass all that the server said through `hide`, and cut it short: in this order, half a secret is one too."""
+    detail = verdict.detail
+    if not (detail.message or detail.request_id or verdict.reason):
+        return verdict
+    said = replace(detail, message=_told(detail.message, hide), request_id=_told(detail.request_id, hide))
+    # A reason may quote the detail in its wording, which escapes characters: what is no longer itself is not found.
+    reason = _told(verdict.reason.replace(str(detail), str(said)), hide, 3 * TEXT_MAX)
+    return replace(verdict, detail=said, reason=reason or "")
+
+
+def _told(text: str | None, hide: Callable[[str], str], length_max: int = TEXT_MAX) -> str | None:
+    if not text:
+        return text
+    if len(text) > READ_MAX:
+        return f"[{len(text):,} characters]"
+    return hide(text)[:length_max]
+
+
+def spellings(text: str) -> set[str]:
+    """How a text may stand in an answer that quotes it: as it is, from a query, from a body."""
+    return {text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+
+
+def without_ids(text: str, ids: Iterable[str]) -> str:
+    """Put `[id]` in the place of every one of `ids`, in whatever case; see WORD_MIN for short ones."""
+    folded = text.lower()
+    # A phone's plus is left out: the server may leave it out, too.
+    spelled: Iterable[str] = (id_.removeprefix("+") for id_ in ids)
+    if "%" in text or "\\" in text:  # without, no other spelling is in it; this is on the way of every answer
+        spelled = {form for id_ in spelled for form in spellings(id_)}
+    # The longest first: one id may be the beginning of another.
+    for form in sorted((form for form in spelled if form.lower() in folded), key=len, reverse=True):
+        length = len(form.encode())
+        if length >= WORD_MIN:
+            pattern = re.escape(form)
+            if length < ANYWHERE_MIN:
+                pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
+            text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
+    return text

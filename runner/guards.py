@@ -1,0 +1,93 @@
+"""What must hold before anything is sent. Owns the refusals of a run that is not meant, or not meant like this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.backup import check_known
+from runner.core.progress import Progress
+from runner.errors import NotAcceptable, UsageError
+from runner.excluding import Excluded
+from runner.settings import Settings
+from runner.wording import printable
+
+TABLE = "protect"
+"""Of the config file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """The config's table `[protect]`. pools: never deleted from. hosts: need an extra word when a run is confirmed."""
+
+    pools: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Protection:
+        """Read the table. Raises UsageError: a word that is not understood protects nobody."""
+        for name, value in table.items():
+            if name not in {"pools", "hosts"}:
+                raise UsageError(f"config, [{TABLE}] {name}: knows pools and hosts, each a list of strings")
+            if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
+                raise UsageError(f"config, [{TABLE}] {name}: has to be a list of strings")
+        return cls(frozenset(table.get("pools", ())), frozenset(map(_host, table.get("hosts", ()))))
+
+    def check_pool(self, pool: str | None) -> None:
+        """Raise NotAcceptable for a pool that may never be touched."""
+        if pool in self.pools:
+            raise NotAcceptable(
+                f"pool {pool}: the config protects it ([{TABLE}] pools). Nothing was deleted; use another key."
+            )
+
+    def word(self, host: str) -> str | None:
+        """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
+        name = _host(host)
+        return name if name in self.hosts else None
+
+
+def _host(url: str) -> str:
+    """`https://api.genauth.ai/` and `api.genauth.ai` are one host."""
+    return url.partition("://")[2].strip("/").lower() if "://" in url else url.strip("/").lower()
+
+
+def check_excluded(progress: Progress, excluded: Sequence[Excluded], path: Path) -> bool:
+    """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
+    now, before = {file.sha256 for file in excluded}, set(progress.excluded)
+    if before - now and not progress.complete:
+        raise NotAcceptable(
+            f"{path}: this run was started with {len(before)} exclude files, and {len(before - now)} of them are not "
+            f"given now or were changed (SHA-256 {', '.join(sorted(before - now))}). Nothing was sent. "
+            "Give every --exclude file of that run as it was; more may be added."
+        )
+    return bool(now - before)
+
+
+def check_backup(settings: Settings, progress: Progress | None) -> int | None:
+    """How much of the backup is known to be durable; None for a new file. Raises NotAcceptable before anybody is asked.
+
+    A run that keeps a backup keeps it to its end: nobody would look for the copies that one session did not make.
+    """
+    known = progress.backup if progress else None
+    if settings.backup is None:
+        if known is not None and progress is not None and not progress.complete:
+            raise NotAcceptable(
+                f"this run keeps a backup in {known[0]}. Nothing was sent. Go on with --backup {known[0]}, or name a "
+                "new file there"
+            )
+        return None
+    durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
+    if progress is None or not progress.complete:
+        check_known(settings.backup, durable)
+    return durable
+
+
+def check_max(settings: Settings, ids: int, export: str) -> None:
+    """Hold --max-delete. Raises NotAcceptable."""
+    if settings.max_delete is not None and ids > settings.max_delete:
+        raise NotAcceptable(
+            f"{export}: asks to delete {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
+            "Is it the right export? If so, raise the number."
+        )

@@ -1,0 +1,170 @@
+"""The backup's file by itself: torn at every byte and gone on with, many savers at once, the first failure."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from runner.backup import Backup
+from runner.errors import FileFailed, NotAcceptable
+
+NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
+
+
+def read(path: Path) -> list[int]:
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+            data = reader.read()
+    return [json.loads(line)["n"] for line in data.splitlines()]
+
+
+def save(path: Path, durable: int | None, *batches: list[int]) -> list[int]:
+    """Save batch after batch; returns how long the file was after each."""
+
+    async def run() -> list[int]:
+        backup = Backup.open(path, durable)
+        try:
+            return [await backup.save({"n": n} for n in batch) for batch in batches]
+        finally:
+            backup.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
+    """Whatever a crash left behind the durable bytes: what was whole stays, the rest goes, and new records follow."""
+    path = tmp_path / name
+    sizes = save(path, None, [1, 2], [3], [4, 5])
+    whole = path.read_bytes()
+    assert sizes[-1] == len(whole)
+    for length in range(sizes[0], len(whole)):
+        path.write_bytes(whole[:length])
+        save(path, sizes[0], [9])
+        kept = [1, 2] + ([3] if length >= sizes[1] else [])
+        found = read(path)
+        # A plain file is cut at a line, which may be one of several that were written together.
+        assert found in ([*kept, 9], [*kept, 4, 9]), length
+    path.write_bytes(whole[: sizes[0] - 1])
+    with pytest.raises(NotAcceptable, match="gone"):
+        save(path, sizes[0], [9])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.backup.READ_BYTES", 7)
+    path = tmp_path / name
+    size = save(path, None, [1, 2], list(range(3, 30)), [30])[-1]
+    with path.open("ab") as file:
+        file.write(b"\x1f\x8b torn")
+    assert save(path, 0, [31])[0] > size
+    assert read(path) == list(range(1, 32))
+
+
+def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
+    """A run that was killed before its first record left it."""
+    (tmp_path / "b.jsonl").touch()
+    save(tmp_path / "b.jsonl", None, [1])
+    assert read(tmp_path / "b.jsonl") == [1]
+
+
+def test_what_is_no_file_or_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    for name, error in (("dir", FileFailed), ("link", FileFailed), ("missing/b", FileFailed)):
+        with pytest.raises(error):
+            Backup.open(tmp_path / name, None)
+    first = Backup.open(tmp_path / "b", None)
+    with pytest.raises(NotAcceptable, match="another run"):
+        Backup.open(tmp_path / "b", None)
+    first.close()
+
+
+class Disk:
+    """Stands in front of fdatasync: counts, and fails from some call on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int = 1 << 30) -> None:
+        self.calls, self.fail_at, self.real = 0, fail_at, os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self)
+
+    def __call__(self, fd: int) -> None:
+        self.calls += 1
+        if self.calls >= self.fail_at:
+            raise OSError(28, "No space left on device")
+        self.real(fd)
+
+
+def test_many_savers_share_their_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+
+    async def run() -> list[int]:
+        backup = Backup.open(tmp_path / "b", None)
+        sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
+        backup.close()
+        return sizes
+
+    sizes = asyncio.run(run())
+    assert sorted(read(tmp_path / "b")) == list(range(100))
+    assert max(sizes) == (tmp_path / "b").stat().st_size
+    assert disk.calls <= 3
+
+
+def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
+    """Those who share its batch still return only when it is durable."""
+
+    async def run() -> None:
+        backup = Backup.open(tmp_path / "b", None)
+        savers = [asyncio.create_task(backup.save([{"n": n}])) for n in range(20)]
+        await asyncio.sleep(0)
+        savers[0].cancel()
+        await asyncio.sleep(0)
+        savers[3].cancel()
+        done = await asyncio.gather(*savers, return_exceptions=True)
+        assert [type(one) is int for one in done].count(False) <= 2
+        saved = read(tmp_path / "b")
+        assert {n for n, one in enumerate(done) if type(one) is int} <= set(saved)
+        backup.close()
+
+    asyncio.run(run())
+
+
+def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch, fail_at=2)
+
+    async def attempt(backup: Backup) -> Any:
+        with pytest.raises(FileFailed, match="No space left"):
+            await backup.save([{"n": 2}])
+
+    async def run() -> None:
+        backup = Backup.open(tmp_path / "b", None)
+        size = await backup.save([{"n": 1}])
+        for _ in range(3):
+            await attempt(backup)
+        assert backup.failure is not None
+        assert backup.size == size
+        backup.close()
+
+    asyncio.run(run())
+    assert disk.calls == 2
+
+
+def test_a_file_that_is_gone_takes_no_more(tmp_path: Path) -> None:
+    async def run() -> None:
+        backup = Backup.open(tmp_path / "b", None)
+        await backup.save([{"n": 1}])
+        (tmp_path / "b").unlink()
+        with pytest.raises(FileFailed, match="no longer"):
+            await backup.save([{"n": 2}])
+        backup.close()
+
+    asyncio.run(run())

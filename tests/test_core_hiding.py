@@ -1,0 +1,70 @@
+"""What is left of a server's words when ids and credentials are taken out."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, spellings, without_ids
+from runner.core.outcomes import Detail
+from runner.core.verdicts import Act, Verdict
+
+ID = "6229ffaaaaaaaaaacade3e3d"
+
+
+@pytest.mark.parametrize(
+    ("text", "id_", "left"),
+    [
+        pytest.param(f"no user {ID}.", ID, "no user [id].", id="whole"),
+        pytest.param(f"%2C{ID.upper()}x", ID, "%2C[id]x", id="within others, in another case"),
+        pytest.param("no user ann1, ann12, xann1", "ann1", "no user [id], ann12, xann1", id="short: whole words"),
+        pytest.param("Error 422 of 1", "422", "Error 422 of 1", id="too short"),
+        pytest.param("用户张三不存在", "张三", "用户[id]不存在", id="no words"),
+        pytest.param("of 8613800000000", "+8613800000000", "of [id]", id="a phone without its plus"),
+        pytest.param("q=a%2Bb%40x.example", "a+b@x.example", "q=[id]", id="from a query"),
+        pytest.param('{"id":"a\\"b\\u00e9c"}', 'a"béc', '{"id":"[id]"}', id="from a body"),
+        pytest.param('{"id":"a\\"béc"}', 'a"béc', '{"id":"[id]"}', id="from a body in UTF-8"),
+        pytest.param("all is well", ID, "all is well", id="not there"),
+    ],
+)
+def test_an_id_in_a_text(text: str, id_: str, left: str) -> None:
+    assert without_ids(text, ["another-one", id_]) == left
+
+
+def test_an_id_that_another_begins_with() -> None:
+    assert without_ids("abcdefgh-1 abcdefgh", ["abcdefgh", "abcdefgh-1"]) == "[id] [id]"
+
+
+def test_spellings() -> None:
+    assert spellings(ID) == {ID}
+    assert spellings("a b") == {"a b", "a%20b"}
+
+
+def hide(text: str) -> str:
+    return text.replace("secret", "[hidden]").replace("it's", "[id]")
+
+
+def test_everything_that_was_said() -> None:
+    """Also where the reason quotes the message in a wording of its own, which escapes the quotes."""
+    detail = Detail(422, None, 'the secret of "it\'s"', "r-secret")
+    verdict = cleared(Verdict(Act.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
+    assert verdict.detail == Detail(422, None, 'the [hidden] of "[id]"', "r-[hidden]")
+    assert verdict.reason == f"[hidden], refused ({verdict.detail})"
+    assert verdict.act is Act.HALT
+
+
+def test_nothing_said() -> None:
+    verdict = Verdict(Act.SETTLED, detail=Detail(200, message=""), data=["secret"])
+    assert cleared(verdict, hide) is verdict
+
+
+def test_hidden_first_and_cut_short_then() -> None:
+    """Else the cut might go through a secret, and half of it would be told."""
+    verdict = cleared(Verdict(Act.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")), hide)
+    assert verdict.detail.message == "x" * (TEXT_MAX - 3) + "[hi"
+
+
+def test_what_is_too_long_is_not_searched() -> None:
+    detail = Detail(message="secret" * READ_MAX)
+    verdict = cleared(Verdict(Act.HALT, detail=detail, reason=f"refused ({detail})"), hide)
+    assert verdict.detail.message == "[60,000 characters]"
+    assert verdict.reason == "refused ('[60,000 characters]')"

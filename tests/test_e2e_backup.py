@@ -1,0 +1,236 @@
+"""The backup: nobody is gone from the server whose record is not in it, whatever happens."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from jobs.sandbox import Pool
+from tests.harness import Case, Ran, bulkdel, case, entries, kill, user_ids, write_objects
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(1_000, seed=12)
+NAMES = ["users.jsonl", "users.jsonl.gz", "users.jsonl.zst"]
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The users in a backup, whatever it is packed with. Raises where it cannot be read to its end."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+            data = reader.read()
+    assert not data or data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def full(pool: Pool, id_: str) -> dict[str, Any]:
+    """What the API would show of a user, with everything there is."""
+    ordinal = pool.find("user_id", id_)
+    assert ordinal is not None
+    return pool.user(ordinal).record(custom_data=True, identities=True, department_ids=True)
+
+
+def check_gone_is_saved(it: Case, backup: Path, ids: list[str] = IDS) -> set[str]:
+    """Everybody whom the server deleted is in the backup, field for field. Returns who is gone."""
+    gone = {id_ for id_ in ids if it.served.ledger.effects(id_)}
+    saved = {record["userId"]: record for record in records(backup)} if backup.exists() else {}
+    assert gone <= saved.keys(), f"{len(gone - saved.keys())} users are gone without a copy"
+    for id_ in gone:
+        assert saved[id_] == full(it.served.pool, id_)
+    return gone
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everybody_deleted_is_in_it_and_nobody_else(name: str, tmp_path: Path) -> None:
+    """Protected, unknown and poisonous ids beside them."""
+    keep, poisonous = IDS[:30], IDS[500]
+    with case(tmp_path, IDS, users=IDS[:950], poisonous={poisonous: (422, None)}, unknown_ids="refuse") as it:
+        it.ids -= len(keep)
+        backup = tmp_path / name
+        ran = it.run("--backup", backup, "--exclude", write_objects(tmp_path / "keep.jsonl", keep))
+        assert ran.counts() == {"deleted": 919, "absent": 50, "refused": 1, "excluded": 30}, ran.err
+        gone = check_gone_is_saved(it, backup)
+        assert gone == set(IDS[30:950]) - {poisonous}
+        assert {record["userId"] for record in records(backup)} == gone | {poisonous}
+        assert backup.stat().st_mode & 0o777 == 0o600
+        assert f"backup      {backup}" in ran.err
+        assert "970 ids, each looked up first in 40 requests" in ran.err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
+    """SIGKILL at 17 random moments (51 in all): never anybody gone without a copy; the file can be gone on with."""
+    seed = os.environ.get("BULKDEL_SEED") or f"{time.time_ns():x}"
+    print(f"BULKDEL_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
+    rng = random.Random(f"{seed} {name}")
+    options = ("--rate", 0, "--concurrency", 8, "--chunk-size", 4)
+    with case(tmp_path, IDS, options=options, latency_s=0.004, jitter_s=0.01) as it:
+        backup = tmp_path / name
+        kills = 0
+        while kills < 17:
+            process = it.start("--backup", backup)
+            before, until = it.served.ledger.requests, time.monotonic() + 20
+            wanted = rng.randrange(1, 40)
+            while process.poll() is None and it.served.ledger.requests < before + wanted:
+                assert time.monotonic() < until
+                time.sleep(0.0005)
+            time.sleep(rng.random() * 0.01)
+            if process.poll() is not None:
+                raise AssertionError(f"it ended by itself: {process.communicate()}")
+            kill(process)
+            kills += 1
+            time.sleep(0.05)  # what it left in the sockets arrives
+            gone = {id_ for id_ in IDS if it.served.ledger.effects(id_)}
+            assert gone <= saved_so_far(backup), f"after kill {kills}"
+        ran = it.run("--backup", backup)
+        assert ran.code == 0, ran.err
+        assert check_gone_is_saved(it, backup) == set(IDS)
+
+
+def saved_so_far(backup: Path) -> set[str]:
+    """Ids in a backup that may end in the middle of a write: as a user would rescue them, to the last whole record."""
+    if not backup.exists():
+        return set()
+    data = backup.read_bytes()
+    if backup.suffix == ".gz":
+        import zlib
+
+        whole = b""
+        while data:
+            member = zlib.decompressobj(31)
+            whole += member.decompress(data)
+            data = member.unused_data
+        data = whole
+    elif backup.suffix == ".zst":
+        reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
+        data = b""
+        try:
+            while part := reader.read(65_536):
+                data += part
+        except zstandard.ZstdError:
+            pass
+    return {json.loads(line)["userId"] for line in data.split(b"\n")[:-1]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_torn_end_is_cut_off(name: str, tmp_path: Path) -> None:
+    """Half a write at the end, longer than what the checkpoint knows: gone on with behind the last whole piece."""
+    with case(tmp_path, IDS) as it:
+        backup = tmp_path / name
+        assert it.run("--backup", backup, "--limit", 300).code == 0
+        whole = backup.read_bytes()
+        with backup.open("ab") as file:
+            file.write(whole[: len(whole) // 5])
+        ran = it.run("--backup", backup)
+        assert ran.code == 0, ran.err
+        assert check_gone_is_saved(it, backup) == set(IDS)
+
+
+def limited(bytes_max: int) -> Any:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_room_for_a_copy_nobody_is_deleted(name: str, tmp_path: Path) -> None:
+    """The backup outgrows the limit for files: exit 5; then there is room again."""
+    with case(tmp_path, IDS) as it:
+        backup = tmp_path / name
+        ran = it.run("--backup", backup, preexec_fn=limited(120_000 if name.endswith("jsonl") else 20_000))
+        assert ran.code == 5, ran.err
+        assert str(backup) in ran.err
+        gone = {id_ for id_ in IDS if it.served.ledger.effects(id_)}
+        assert gone < set(IDS)
+        assert gone <= saved_so_far(backup)
+        assert ran.summary["deleted"] == len(gone)
+        done = it.run("--backup", backup)
+        assert done.code == 0, done.err
+        assert check_gone_is_saved(it, backup) == set(IDS)
+
+
+def refused(it: Case, *options: object) -> Ran:
+    """A run that ends with 3 and deletes nobody."""
+    before = it.served.ledger.deleted
+    ran = it.run(*options)
+    assert ran.code == 3, ran.err
+    assert it.served.ledger.deleted == before
+    return ran
+
+
+def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        other = tmp_path / "other.jsonl"
+        other.write_text("somebody's\n")
+        refused(it, "--backup", other)
+        assert other.read_text() == "somebody's\n"
+        assert not it.log.exists()
+        link = tmp_path / "link.jsonl"
+        link.symlink_to(other)
+        refused(it, "--backup", link)
+        refused(it, "--backup", tmp_path)
+
+        backup = tmp_path / "users.jsonl"
+        assert it.run("--backup", backup, "--limit", 100).code == 0
+        whole = backup.read_bytes()
+        assert "--backup" in refused(it).err
+        refused(it, "--backup", other)
+        backup.write_bytes(whole[:-1])
+        assert "gone" in refused(it, "--backup", backup).err
+        backup.unlink()
+        refused(it, "--backup", backup)
+        assert other.read_text() == "somebody's\n"
+
+        second = tmp_path / "second.jsonl.gz"
+        ran = it.run("--backup", second)
+        assert ran.code == 0, ran.err
+        assert len(records(second)) == 900
+
+
+def test_a_failed_look_up_deletes_nobody(tmp_path: Path) -> None:
+    """Every look-up after the sample fails: nobody's copy can be made, so nobody is sent."""
+    with case(tmp_path, IDS[:200], options=("--rate", 0, "--patience", "2")) as it:
+        it.served.switches = it.served.switches.changed(
+            {"share_html": 0.6, "fault_paths": ["/api/v3/get-user-batch"], "share_500": 0.3}
+        )
+        ran = it.run("--backup", tmp_path / "users.jsonl")
+        assert ran.code == 4, ran.err
+        check_gone_is_saved(it, tmp_path / "users.jsonl", IDS[:200])
+
+
+def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
+    """Begun without a backup, killed with requests lost; the resume keeps one, and the ids in doubt are in it too."""
+    with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2)) as it:
+        it.served.switches = it.served.switches.changed(
+            {"share_drop_before": 1.0, "fault_paths": ["/api/v3/delete-users-batch"]}
+        )
+        process = it.start()
+        until = time.monotonic() + 20
+        while it.served.ledger.by_path["/api/v3/delete-users-batch"] < 2 and time.monotonic() < until:
+            time.sleep(0.005)
+        kill(process)
+        it.served.switches = it.served.switches.changed({"share_drop_before": 0.0})
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
+        backup = tmp_path / "users.jsonl"
+        ran = it.run("--backup", backup)
+        assert ran.counts() == {"deleted": 100}, ran.err
+        assert check_gone_is_saved(it, backup, IDS[:100]) == set(IDS[:100])
+
+
+def test_an_intent_says_how_long_the_backup_is(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:200]) as it:
+        backup = tmp_path / "users.jsonl"
+        assert it.run("--backup", backup).code == 0
+        sizes = [entry["backup_bytes"] for entry in entries(it.log) if entry["type"] == "intent"]
+        assert max(sizes) == backup.stat().st_size
+        assert min(sizes) > 0

@@ -1,0 +1,295 @@
+"""Each guard against the loss it prevents: the real command, and the server's own count of what is gone."""
+
+from __future__ import annotations
+
+import os
+import pty
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.sandbox.server import DELETE_PATH
+from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
+from tests.test_e2e_resume import DELETIONS
+
+IDS = user_ids(400, seed=11)
+
+
+def alive(it: Case, ids: Sequence[str]) -> set[str]:
+    return {id_ for id_ in ids if it.served.pool.find_alive("user_id", id_) is not None}
+
+
+def sent(it: Case, ids: Sequence[str]) -> set[str]:
+    return {id_ for id_ in ids if it.served.ledger.sent(id_)}
+
+
+def config(folder: Path, text: str) -> Path:
+    path = folder / "bulkdel.toml"
+    path.write_text(text)
+    return path
+
+
+# ── exclude files ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_excluded_ids_stay(tmp_path: Path) -> None:
+    """Two exclude files of different formats; a third of the export is protected."""
+    keep = IDS[::3]
+    with case(tmp_path, IDS) as it:
+        one = write_objects(tmp_path / "keep.jsonl", keep[:50])
+        two = tmp_path / "vip.csv"
+        two.write_text("name,userId\r\n" + "".join(f"x,{id_}\r\n" for id_ in keep[50:]))
+        it.ids -= len(keep)
+        ran = it.run("--exclude", one, "--exclude", two)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(IDS) - len(keep), "excluded": len(keep)}
+        assert alive(it, IDS) == set(keep)
+        assert not sent(it, keep)
+        assert f"{50} ids in {one}" in ran.err
+
+
+def test_excluded_emails_stay_whatever_their_case(tmp_path: Path) -> None:
+    emails = [f"User{i}@Example.com" for i in range(60)]
+    export = write_objects(tmp_path / "export.jsonl", emails)
+    keep = tmp_path / "keep.txt"
+    keep.write_text("".join(f"{email.upper()}\n" for email in emails[:7]))
+    with sandbox(emails, "email") as served:
+        ran = bulkdel(
+            *("run", "delete-users", export, "--host", served.url, "--id-type", "email", "--rate", 0, "--json"),
+            *("--exclude", keep, "--confirm", 53, "--pool", POOL),
+        )
+        assert ran.counts() == {"deleted": 53, "excluded": 7}, ran.err
+        assert served.ledger.deleted == 53
+        assert all(served.pool.find_alive("email", email) is not None for email in emails[:7])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no ids"),
+        ('{"id": "not-an-id"}\n', "not-an-id"),
+        ('{"id": "0123456789abcdef01234567"}\n{"x": 1}\n', "line 2"),
+        ('{"id": "0123456789abcdef01234567", "userId": "0123456789abcdef01234567"}\n', "userId"),
+    ],
+)
+def test_a_doubtful_exclude_file_stops_everything(text: str, told: str, tmp_path: Path) -> None:
+    """Also with --on-invalid skip: a row that is skipped there would protect nobody."""
+    with case(tmp_path, IDS) as it:
+        keep = tmp_path / "keep.jsonl"
+        keep.write_text(text)
+        ran = it.run("--exclude", keep, "--on-invalid", "skip")
+        assert (ran.code, told in ran.err, str(keep) in ran.err) == (3, True, True), ran.err
+        assert it.served.ledger.requests == 0
+
+
+def test_an_exclude_file_is_read_like_the_export_or_as_bare_ids(tmp_path: Path) -> None:
+    """--id-field names the export's member; a list of bare ids has none."""
+    with case(tmp_path, IDS) as it:
+        export = write_objects(tmp_path / "other.jsonl", IDS, "uid")
+        bare = tmp_path / "keep.txt"
+        bare.write_text("".join(f"{id_}\n" for id_ in IDS[:5]))
+        same = write_objects(tmp_path / "same.jsonl", IDS[5:9], "uid")
+        ran = bulkdel(
+            *("run", "delete-users", export, "--host", it.served.url, "--json", "--rate", 0, "--id-field", "uid"),
+            *("--exclude", bare, "--exclude", same, "--confirm", 391, "--pool", POOL),
+        )
+        assert ran.code == 0, ran.err
+        assert alive(it, IDS) == set(IDS[:9])
+
+
+def test_a_resume_wants_the_same_exclude_files_and_takes_more(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        keep = write_objects(tmp_path / "keep.jsonl", IDS[300:320])
+        more = write_objects(tmp_path / "more.jsonl", IDS[350:360])
+        it.ids = 380
+        assert it.run("--exclude", keep, "--limit", 100).code == 0
+        before = it.served.ledger.deleted
+        assert before == 100
+
+        missing = it.run()
+        assert missing.code == 3, missing.err
+        assert "--exclude" in missing.err
+
+        keep.write_text(keep.read_text().replace("\n", "\n\n", 1).replace("\n\n", "\n") + f'{{"id": "{IDS[390]}"}}\n')
+        changed = it.run("--exclude", keep)
+        assert changed.code == 3, changed.err
+        write_objects(keep, IDS[300:320])
+
+        stale = it.run("--exclude", keep, "--exclude", more)
+        assert stale.code == 2, stale.err
+        assert "370" in stale.err
+        assert it.served.ledger.deleted == before
+
+        it.ids = 370
+        unasked = it.args[:-6] + it.args[-2:]
+        assert "--confirm" not in unasked
+        again = bulkdel(*unasked, "--exclude", keep, "--exclude", more)
+        assert (again.code, "exclude files were added" in again.err) == (2, True), again.err
+
+        done = it.run("--exclude", more, "--exclude", keep)
+        assert done.code == 0, done.err
+        assert done.counts() == {"deleted": 370, "excluded": 30}
+        assert alive(it, IDS) == set(IDS[300:320] + IDS[350:360])
+        repeated = it.run("--exclude", more, "--exclude", keep)
+        assert repeated.counts() == done.counts()
+
+
+@pytest.mark.parametrize("effect", [True, False], ids=["had-effect", "had-none"])
+def test_excluded_after_it_was_sent(effect: bool, tmp_path: Path) -> None:
+    """Killed with requests on the wire, then their ids are protected: gone is deleted, still there stays for good."""
+    fault: dict[str, Any] = {"latency_after_s": 30.0} if effect else {"share_drop_before": 1.0}
+    with case(
+        tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, **fault
+    ) as it:
+        process = it.start()
+        until = time.monotonic() + 20
+        while it.served.ledger.by_path[DELETE_PATH] < 2 and time.monotonic() < until:
+            time.sleep(0.005)
+        kill(process)
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
+        there = alive(it, IDS[:100])
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0, "share_drop_before": 0.0})
+        keep = write_objects(tmp_path / "keep.jsonl", IDS[:10])
+        it.ids = 90
+        ran = it.run("--exclude", keep)
+        assert ran.code == 0, ran.err
+        assert alive(it, IDS[:100]) == set(IDS[:10]) & there
+        kept = len(set(IDS[:10]) & there)
+        assert ran.counts() == {"deleted": 100 - kept, **({"excluded": kept} if kept else {})}
+
+
+# ── limits and hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_export_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--max-delete", 399)
+        assert ran.code == 3, ran.err
+        assert "400" in ran.err
+        assert it.served.ledger.requests == 0
+        assert not it.log.exists()
+        assert it.run("--max-delete", 400).code == 0
+
+
+def test_a_protected_pool_is_not_touched(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--config", config(tmp_path, f'[protect]\npools = ["{POOL}"]\n'))
+        assert ran.code == 3, ran.err
+        assert it.served.ledger.deleted == 0
+        assert not it.log.exists()
+        plan = bulkdel("plan", *it.args[1:4], it.served.url, "--config", tmp_path / "bulkdel.toml")
+        assert plan.code == 3
+
+
+@pytest.mark.parametrize("text", ["[protect]\npool = ['x']\n", "[protect]\npools = 'x'\n", "[protect]\nhosts = [1]\n"])
+def test_a_protection_that_is_not_understood_stops(text: str, tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        assert it.run("--config", config(tmp_path, text)).code == 2
+        assert it.served.ledger.requests == 0
+
+
+def test_a_protected_host_wants_its_word(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        word = it.served.url.removeprefix("http://")
+        options = ("--config", config(tmp_path, f'[protect]\nhosts = ["{it.served.url}/"]\n'))
+        for more in ((), ("--confirm-host", "elsewhere")):
+            ran = it.run(*options, *more)
+            assert ran.code == 2, ran.err
+            assert f"--confirm-host {word}" in ran.err.splitlines()[-1]
+            assert it.served.ledger.deleted == 0
+        ran = it.run(*options, "--confirm-host", word)
+        assert ran.code == 0, ran.err
+        assert entries(it.log)[0]["confirmed"]["host"] == word
+
+
+@pytest.mark.parametrize(("typed", "code"), [("word", 0), ("nonsense", 2)])
+def test_a_protected_host_wants_its_word_typed(typed: str, code: int, tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        word = it.served.url.removeprefix("http://")
+        path = config(tmp_path, f'[protect]\nhosts = ["{word}"]\n')
+        ours, theirs = pty.openpty()
+        words = ("run", "delete-users", it.export, "--host", it.served.url, "--config", path, "--rate", 0)
+        process = start(*words, stdin=theirs)
+        os.close(theirs)
+        os.write(ours, f"60\n{word if typed == 'word' else typed}\n".encode())
+        ran = finish(process)
+        os.close(ours)
+        assert ran.code == code, ran.err
+        assert it.served.ledger.deleted == (60 if code == 0 else 0)
+
+
+@pytest.mark.parametrize("id_type", ["user_id", "email"])
+def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
+    """The token names it by its user id; the export may know it by another."""
+    ids = IDS[:60] if id_type == "user_id" else [f"u{i}@example.com" for i in range(60)]
+    with case(tmp_path, ids, id_type=id_type) as it:
+        ordinal = it.served.pool.find_alive(id_type, ids[17])
+        assert ordinal is not None
+        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal).user_id})
+        ran = it.run("--id-type", id_type)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 59, "excluded": 1}
+        assert it.served.pool.find_alive(id_type, ids[17]) == ordinal
+        assert it.served.ledger.deleted == 59
+        assert "the key's own user" in ran.err
+
+
+# ── time and number ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_not_after_stops_and_goes_on_later(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
+        at = datetime.now(UTC) + timedelta(seconds=5)
+        ran = it.run("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}+00:00")
+        assert ran.code == 4, ran.err
+        assert ran.summary["status"] == "halted"
+        assert f"it is {at:%Y-%m-%d %H:%M}" in ran.err
+        assert 0 < it.served.ledger.deleted < len(IDS)
+        assert it.served.ledger.deleted == ran.summary["deleted"]
+        it.options[:] = ["--rate", 0]
+        assert it.run("--not-after", "00:00").code == 0
+        assert it.served.ledger.deleted == len(IDS)
+
+
+def test_a_time_that_has_passed_or_is_none(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        for text in ("2020-01-01T00:00Z", "25:00", "tomorrow"):
+            ran = it.run("--not-after", text)
+            assert (ran.code, "--not-after" in ran.err) == (2, True)
+        assert it.served.ledger.requests == 0
+
+
+def test_a_canary_says_how_to_verify_and_go_on(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--limit", 50)
+        assert ran.code == 0
+        assert f"bulkdel verify {it.log}" in ran.err
+        assert ran.err.splitlines()[-1].strip().startswith("bulkdel run delete-users")
+        assert "--limit" not in ran.err.splitlines()[-1]
+        assert it.served.ledger.deleted == 50
+
+
+# ── looking first ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("unknown", ["accept", "refuse", "partial"])
+def test_looked_up_first_absent_is_seen(unknown: str, tmp_path: Path) -> None:
+    """Whatever the API says about unknown ids: without the look, `accept` would count them as deleted."""
+    with case(tmp_path, IDS, users=IDS[100:], unknown_ids=unknown) as it:
+        ran = it.run("--look-first")
+        assert ran.counts() == {"deleted": 300, "absent": 100}, ran.err
+        assert it.served.ledger.deleted == 300
+        assert not sent(it, IDS[:100])
+
+
+def test_looked_up_first_by_a_blind_key_nothing_is_sent(tmp_path: Path) -> None:
+    """Nobody is found, and nobody could be: the pool is empty, so an empty answer says nothing."""
+    with case(tmp_path, IDS, users=[]) as it:
+        ran = it.run("--look-first", "--allow-absent")
+        assert ran.code == 4, ran.err
+        assert ran.counts() == {"remaining": 400}
+        assert not sent(it, IDS)

@@ -1,0 +1,76 @@
+"""What a log says of each row, held against a plain dictionary built from the same entries."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from runner.core.entries import Entry, Intent, Outcome, Skipped, encode_line
+from runner.core.progress import fold
+from runner.fates import Fates
+from tests import recorded
+
+AT = "2026-01-01T00:00:00.000Z"
+
+
+def write_log(path: Path, commits: list[list[Entry]]) -> list[Entry]:
+    path.write_bytes(b"".join(encode_line(seq, commit) for seq, commit in enumerate(commits, 1)))
+    return [entry for commit in commits for entry in commit]
+
+
+def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path) -> None:
+    """Ranges in any order, several to an entry, several entries to a line, gaps, doubts; asked in any pieces."""
+    rng = random.Random(4)
+    rows = 3_000
+    pieces = [(start, min(start + 7, rows)) for start in range(0, rows, 7)]
+    rng.shuffle(pieces)
+    expected: dict[int, tuple[str, bool, str | None]] = {}
+    found: list[Entry] = []
+    for number, (start, stop) in enumerate(pieces):
+        kind = rng.choice(["deleted", "absent", "refused", "duplicate", "in doubt", "untouched"])
+        ranges = ((start, start + 2), (start + 4, stop)) if stop > start + 4 else ((start, stop),)
+        positions = [position for begin, end in ranges for position in range(begin, end)]
+        if kind == "duplicate":
+            found.append(Skipped("duplicate", ranges))
+            expected |= dict.fromkeys(positions, ("duplicate", False, None))
+        elif kind == "in doubt":
+            found.append(Intent(AT, ranges))
+            expected |= dict.fromkeys(positions, ("remaining", True, None))
+        elif kind != "untouched":
+            found.append(Outcome(AT, 1, kind, ranges, request_id=str(number)))  # type: ignore[arg-type]
+            expected |= dict.fromkeys(positions, (kind, False, str(number)))
+    commits: list[list[Entry]] = [[recorded.header(rows=rows)]]
+    while found:
+        size = rng.randrange(1, 9)
+        commits.append(found[:size])
+        del found[:size]
+    entries = write_log(tmp_path / "log", commits)
+    with Fates(tmp_path / "log") as fates:
+        assert fates.progress.counts == fold(entries).counts
+        here = 0
+        while here < rows:
+            stop = min(rows, here + rng.randrange(1, 40))
+            told = fates.between(here, stop)
+            assert [fate.start for fate in told] == [here, *(fate.stop for fate in told[:-1])]
+            assert told[-1].stop == stop
+            for fate in told:
+                seen = (fate.kind, fate.in_doubt, fate.outcome.request_id if fate.outcome else None)
+                for position in range(fate.start, fate.stop):
+                    assert seen == expected.get(position, ("remaining", False, None))
+            here = stop
+
+
+def test_a_line_longer_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least the line at hand is kept, and no more than fits."""
+    monkeypatch.setattr("runner.fates.BYTES_KEPT", 200)
+    commits: list[list[Entry]] = [[recorded.header(rows=40)]]
+    commits += [[Outcome(AT, 1, "deleted", ((i, i + 1),), request_id=str(i))] for i in range(40)]
+    write_log(tmp_path / "log", commits)
+    with Fates(tmp_path / "log") as fates:
+        for order in (range(40), reversed(range(40))):
+            for i in order:
+                (fate,) = fates.between(i, i + 1)
+                assert fate.outcome
+                assert fate.outcome.request_id == str(i)

@@ -1,0 +1,780 @@
+"""No secret and no stray id in anything that the command writes, whatever goes wrong and however it tells of it.
+
+Every scene is played three times, each against a server of its own: a progress bar on a terminal, JSON lines on a pipe
+(and `--json`), and `--log-level debug`. Then stdout, stderr and every file are searched for the canaries, whole or cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from tests.faultserver import (
+    DELETE_PATH,
+    KEY_ID,
+    KEYS,
+    POOL,
+    READ_PATH,
+    SECRET,
+    TOKEN_PATH,
+    Fault,
+    FaultServer,
+    envelope,
+    json_answer,
+    record,
+)
+from tests.harness import COMMAND, Ran, environment, user_ids, write_objects
+from tests.rawserver import DATA, RawServer, Request, always, answer
+
+pytestmark = pytest.mark.campaign
+
+SIGNATURE = "c4naryTokenSignature0123456789abcdefXYZ"
+PROXY_PASSWORD = "c4nary-proxy-password"
+IDS = user_ids(120, seed=13)
+OFTEN = 12
+"""Characters of a canary that are a leak too: what was cut short is no less read."""
+
+MODES: Mapping[str, tuple[str, ...]] = {"terminal": (), "pipe": ("--json",), "debug": ("--log-level", "debug")}
+
+
+# --- the search -------------------------------------------------------------------------------------------------------
+
+
+def secrets() -> list[str]:
+    """What must not be found anywhere. The masked key id shows four characters at either end, and may."""
+    found = [PROXY_PASSWORD]
+    for secret in (KEY_ID, SECRET, SIGNATURE):
+        found += [secret[:OFTEN], secret[-OFTEN:], quote(secret, safe="")]
+        # Base64 depends on where in a group of three bytes the text begins; the ends depend on its neighbours.
+        found += [base64.b64encode(b"x" * shift + secret.encode()).decode()[4:-4] for shift in range(3)]
+    return found
+
+
+def spelled(ids: Sequence[str]) -> list[str]:
+    """The pieces by which an id would be recognised."""
+    return [piece for id_ in ids for piece in {id_[:OFTEN], id_[-OFTEN:]}]
+
+
+def leaks(text: str, ids: Sequence[str] = IDS) -> list[str]:
+    """Secrets and ids in a text, each with what stands around it."""
+    canaries = [(canary, text.find(canary)) for canary in (*secrets(), *spelled(ids))]
+    return [f"{canary}: …{text[max(0, at - 60) : at + 60]}…" for canary, at in canaries if at >= 0]
+
+
+def without_samples(text: str) -> str:
+    """Take out what shows ids by design: the examples in the plan."""
+    return re.sub(r"^(  id type .*?, such as ).*$", r"\1…", text, flags=re.MULTILINE)
+
+
+def log_text(path: Path) -> str:
+    """A log without the ids of its refused and unknown entries: there they belong. Their messages stay."""
+    text = []
+    for line in path.read_bytes().splitlines():
+        try:
+            commit = json.loads(line)
+        except ValueError:  # a torn tail
+            continue
+        for entry in commit["entries"]:
+            for exception in entry.get("exceptions", ()):
+                exception["id"] = ""
+        text.append(json.dumps(commit, ensure_ascii=False))
+    return "\n".join(text)
+
+
+OF_IDS = (".input", ".invalid")
+"""Files that hold rows of the export, by their names' ends. A torn tail (`.torn-N`) may, too."""
+
+
+def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
+    """Leaks in what was told and in every file of the folder that the command made; and modes that are too open."""
+    found = [leak for text in told for leak in leaks(without_samples(text))]
+    for path in sorted(folder.rglob("*")):
+        if path in inputs or not path.is_file():
+            continue
+        if path.stat().st_mode & 0o777 != 0o600:
+            found.append(f"{path.name} has mode {path.stat().st_mode & 0o777:o}")
+        text = log_text(path) if path.name.endswith(".checkpoint.jsonl") else path.read_bytes().decode(errors="replace")
+        ids = () if path.name.endswith(OF_IDS) or ".torn-" in path.name else IDS
+        found += [f"{path.name}: {leak}" for leak in leaks(text, ids)]
+    return found
+
+
+# --- the servers ------------------------------------------------------------------------------------------------------
+
+
+def quoted(request: Request) -> str:
+    """What a careless server says of a request: all of it, as it came and escaped once more."""
+    body = request.body.decode()
+    return f"in {request.headers.get('authorization')} {KEY_ID} {SECRET}: {request.target} {body} {json.dumps(body)}"
+
+
+def cut(request: Request) -> str:
+    """The same, so long that whoever keeps the first thousand characters keeps half a canary."""
+    ids = asked_in(request)
+    canary = ids[0] if ids else SECRET
+    return "x" * 986 + canary + KEY_ID + SECRET + request.headers.get("authorization", "")
+
+
+def asked_in(request: Request) -> list[str]:
+    """The ids of a request."""
+    parts = urlsplit(request.target)
+    if parts.path == DELETE_PATH:
+        found: list[str] = json.loads(request.body)["userIds"]
+        return found
+    return parse_qs(parts.query).get("userIds", [])
+
+
+Say = Callable[[Request], str]
+Wrong = Callable[["Quoting", Request], bytes | None]
+"""Another answer than the right one, or None for the right one."""
+
+
+@dataclass(slots=True)
+class Quoting(FaultServer):
+    """A fault server with an answer of the scene's own."""
+
+    wrong: Wrong = lambda _server, _request: None
+    turns: int = 0
+
+    def _answered(self, request: Request, *, effect: bool) -> bytes:
+        if (other := self.wrong(self, request)) is not None:
+            return other
+        return FaultServer._answered(self, request, effect=effect)
+
+
+def says(path: str, code: int, say: Say = quoted, *, after: int = 0, status: int = 200, **more: Any) -> Wrong:
+    """Answer every request to `path`, but for the first `after`, with an envelope that quotes it."""
+
+    def wrong(server: Quoting, request: Request) -> bytes | None:
+        if urlsplit(request.target).path != path:
+            return None
+        server.turns += 1
+        if server.turns <= after:
+            return None
+        told = {"requestId": say(request), **more}
+        return json_answer(envelope(status_code=code, message=say(request), **told), status)
+
+    return wrong
+
+
+def raw(path: str, status: int, headers: Callable[[Request], dict[str, str]] | None = None) -> Wrong:
+    """Answer every request to `path` with HTML that quotes it."""
+
+    def wrong(server: Quoting, request: Request) -> bytes | None:
+        if urlsplit(request.target).path != path:
+            return None
+        page = f"<html>{quoted(request)}</html>".encode()
+        return answer(page, status, {"content-type": "text/html", **(headers(request) if headers else {})})
+
+    return wrong
+
+
+def refusing(some: Sequence[str], say: Say = quoted) -> Wrong:
+    """Refuse whatever request has one of `some` in it, quoting it."""
+
+    def wrong(server: Quoting, request: Request) -> bytes | None:
+        if urlsplit(request.target).path != DELETE_PATH or not set(asked_in(request)) & set(some):
+            return None
+        return json_answer(envelope(status_code=422, message=say(request), requestId=say(request)))
+
+    return wrong
+
+
+def both(*wrongs: Wrong) -> Wrong:
+    """The first one that has something to say."""
+    return lambda server, request: next((told for wrong in wrongs if (told := wrong(server, request))), None)
+
+
+def odd_records(server: Quoting, request: Request) -> bytes | None:
+    """Records whose status quotes what it should not."""
+    if urlsplit(request.target).path != READ_PATH:
+        return None
+    authorization = request.headers["authorization"]
+    found = [{**record(id_), "status": f"of {id_} {authorization}"} for id_ in asked_in(request)]
+    return json_answer(envelope(found))
+
+
+def odd_cookie(request: Request) -> dict[str, str]:
+    return {"set-cookie": f"[{','.join(asked_in(request)[:3])}]={request.headers.get('authorization')}; path=/"}
+
+
+# --- playing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Play:
+    """One scene in one mode: a folder, a server, and what the command told so far.
+
+    inputs: files that are the user's own.
+    """
+
+    folder: Path
+    server: Quoting
+    mode: str
+    inputs: set[Path] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def export(self) -> Path:
+        return self.folder / "export.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return Path(f"{self.export}.checkpoint.jsonl")
+
+    def put(self, name: str, text: str, mode: int = 0o600) -> Path:
+        """Write a file of the user's."""
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        self.inputs.add(path)
+        return path
+
+    def argv(self, *more: object, confirm: int = len(IDS), command: str = "run", host: str | None = None) -> list[str]:
+        url = self.server.url if host is None else host
+        given = (command, "delete-users", self.export, "--host", url, "--rate", 0, "--max-refused", "100%")
+        return [*map(str, (*given, "--confirm", confirm, "--pool", POOL, *MODES[self.mode], *more))]
+
+    async def start(
+        self, *argv: object, env: Mapping[str, str] = KEYS, wrapper: Sequence[str] = (), **popen: Any
+    ) -> tuple[asyncio.subprocess.Process, Awaitable[Ran]]:
+        """Start the command; the second one waits for its end and keeps what it told."""
+        popen.setdefault("stdin", asyncio.subprocess.DEVNULL)
+        ours, theirs = pty.openpty() if self.mode == "terminal" else (-1, asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *wrapper,
+            *COMMAND,
+            *map(str, argv),
+            env=environment({"TERM": "xterm", "COLUMNS": "1000", **env}),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=theirs,
+            umask=0,
+            cwd=self.folder,
+            **popen,
+        )
+        if ours >= 0:
+            os.close(theirs)
+
+        async def end() -> Ran:
+            shown = asyncio.create_task(asyncio.to_thread(drained, ours)) if ours >= 0 else None
+            out, err = await asyncio.wait_for(process.communicate(), 50)
+            err = await shown if shown else err
+            code = process.returncode
+            assert code is not None
+            ran = Ran(code, out.decode(), err.decode())
+            self.told += [ran.out, ran.err.replace("\r\n", "\n")]
+            return ran
+
+        return process, end()
+
+    async def run(self, *argv: object, **options: Any) -> Ran:
+        """Run the command to its end."""
+        _, end = await self.start(*argv, **options)
+        return await end
+
+    def names(self) -> set[str]:
+        """The files that are there."""
+        return {path.name for path in self.folder.iterdir()}
+
+    def found(self) -> list[str]:
+        return searched(self.folder, self.inputs, *self.told)
+
+
+def drained(fd: int) -> bytes:
+    """What was shown on a terminal until its other end closed."""
+    shown = []
+    with contextlib.suppress(OSError):  # Linux: the other end is closed
+        while data := os.read(fd, 65536):
+            shown.append(data)
+    os.close(fd)
+    return b"".join(shown)
+
+
+Scene = Callable[[Play], Awaitable[None]]
+
+
+def play(
+    folder: Path,
+    scene: Scene,
+    wrong: Wrong | None = None,
+    *,
+    modes: Sequence[str] = tuple(MODES),
+    ids: Sequence[str] = IDS,
+    **server: Any,
+) -> None:
+    """Play a scene in every mode, side by side, and search what is left."""
+
+    async def in_mode(mode: str) -> None:
+        place = folder / mode
+        place.mkdir()
+        options = {"token_text": SIGNATURE, **server}
+        if wrong is not None:
+            options["wrong"] = wrong
+        async with Quoting(ids, 0, options.pop("shares", {}), **options).running() as served:
+            assert isinstance(served, Quoting)
+            it = Play(place, served, mode)
+            it.inputs.add(write_objects(it.export, ids))
+            await scene(it)
+            assert it.told, "nothing was run"
+            assert it.found() == []
+
+    async def main() -> None:
+        for result in await asyncio.gather(*map(in_mode, modes), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    asyncio.run(main())
+
+
+async def stops(it: Play, code: int, said: str, *more: object, confirm: int = len(IDS), **options: Any) -> None:
+    """The run ends with `code` and says `said`: the error path was met."""
+    ran = await it.run(*it.argv(*more, confirm=confirm), **options)
+    assert ran.code == code, ran.err + ran.out
+    assert said in ran.err + ran.out
+
+
+# --- the scenes -------------------------------------------------------------------------------------------------------
+
+ONE = ("pipe",)
+"""One mode: for scenes that tell what they tell in a way that another scene plays in all three."""
+
+QUICK = ("--patience", "3s")
+"""Whoever waits for a better answer stops soon."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A server that gives another answer, and how a run ends by it."""
+
+    wrong: Wrong
+    code: int
+    said: str
+    options: tuple[object, ...] = ()
+    modes: Sequence[str] = tuple(MODES)
+
+
+CUT = {
+    "sign-in-refused": Answered(says(TOKEN_PATH, 401, cut), 4, "sign-in refused: the server answered"),
+    "sign-in-500": Answered(says(TOKEN_PATH, 500, cut), 4, "sign-in: no answer", QUICK),
+    "402": Answered(says(DELETE_PATH, 402, cut), 4, "does not include this call"),
+    "422-of-some": Answered(refusing(IDS[5:55:20], cut), 1, "refused"),
+    "500": Answered(says(DELETE_PATH, 700, cut), 4, "the last failure: the server answered", QUICK),
+    "sample-403": Answered(says(READ_PATH, 403, cut), 4, "looking up a sample of the ids failed"),
+}
+"""What is kept of them ends within a canary."""
+
+ANSWERS = {
+    "sign-in-refused": Answered(says(TOKEN_PATH, 401), 4, "sign-in refused: the server answered"),
+    "sign-in-500": Answered(says(TOKEN_PATH, 500, status=500), 4, "sign-in: no answer", QUICK),
+    "401-storm": Answered(says(DELETE_PATH, 401, after=3), 4, "accepts no token", ("--chunk-size", 5)),
+    "402": Answered(says(DELETE_PATH, 402), 4, "does not include this call"),
+    "403": Answered(says(DELETE_PATH, 403), 4, "no permission"),
+    "404-of-a-gateway": Answered(raw(DELETE_PATH, 404, odd_cookie), 4, "wrong host or path"),
+    "422-of-some": Answered(refusing(IDS[5:55:20]), 1, "refused"),
+    "422-of-all": Answered(says(DELETE_PATH, 422), 4, "were refused with one code", ("--concurrency", 2)),
+    "500": Answered(says(DELETE_PATH, 500), 4, "the last failure: the server answered", QUICK),
+    "500-of-a-gateway": Answered(raw(DELETE_PATH, 500), 4, "HTTP 500 without an envelope", QUICK),
+    "redirected": Answered(
+        raw(DELETE_PATH, 307, lambda request: {"location": f"http://localhost:9/{asked_in(request)[0]}?{SECRET}"}),
+        4,
+        "the server redirects",
+    ),
+    "success-without-success": Answered(
+        both(says(DELETE_PATH, 200, data={"success": False}), says(READ_PATH, 403, after=3)), 4, "last failure"
+    ),
+    "sample-403": Answered(says(READ_PATH, 403), 4, "looking up a sample of the ids failed"),
+    "odd-records": Answered(both(odd_records, says(DELETE_PATH, 402)), 4, "looked up exist"),
+}
+
+ALIKE = {
+    "sign-in-503-of-a-gateway": Answered(raw(TOKEN_PATH, 503), 4, "sign-in: no answer", QUICK),
+    "403-later": Answered(says(DELETE_PATH, 403, after=1), 4, "were refused with one code", ("--concurrency", 1)),
+    "429-too-long": Answered(raw(DELETE_PATH, 429, lambda _: {"retry-after": "9999"}), 4, "longer than --patience"),
+    "501": Answered(says(DELETE_PATH, 501), 4, "does not support this call"),
+    "sample-402": Answered(says(READ_PATH, 402), 4, "a look-up: the plan"),
+    "sample-500": Answered(says(READ_PATH, 500), 4, "looking up a sample of the ids failed", QUICK),
+    "later-look-up-402": Answered(
+        both(says(DELETE_PATH, 404, apiCode=2004), says(READ_PATH, 402, after=3)), 4, "a look-up: the plan"
+    ),
+    **{f"{name}-cut": it for name, it in CUT.items()},
+}
+"""These are told in the ways of the ones above, so one of the ways suffices."""
+
+ANSWERS |= {name: replace(it, modes=ONE) for name, it in ALIKE.items()}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_a_server_says(name: str, tmp_path: Path) -> None:
+    """Whatever it quotes of the request: its ids, the token, key id and secret."""
+    it = ANSWERS[name]
+    play(tmp_path, lambda play: stops(play, it.code, it.said, *it.options), it.wrong, modes=it.modes)
+
+
+def test_what_a_server_says_of_emails(tmp_path: Path) -> None:
+    """A look-up has them percent-encoded in its URL."""
+    emails = [f"Some.One+{id_}@mail.example" for id_ in IDS]
+    said = "looking up a sample of the ids failed"
+    play(tmp_path, lambda it: stops(it, 4, said, "--id-type", "email"), says(READ_PATH, 403), ids=emails, modes=ONE)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A server with faults on the wire, and how a run ends by them."""
+
+    shares: Mapping[Fault, float]
+    paths: frozenset[str]
+    said: str
+    options: tuple[object, ...] = QUICK
+    tls: bool = False
+
+
+BROKEN = {
+    "lost": Broken({Fault.RESET_AFTER: 1.0}, frozenset({DELETE_PATH}), "the last failure: connection"),
+    "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({READ_PATH}), "looking up a sample of the ids failed (answer"),
+    "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no answer"),
+    "wrong-certificate": Broken(
+        {Fault.WRONG_CERTIFICATE: 1.0},
+        frozenset(),
+        "certificate not accepted",
+        (*QUICK, "--ca-file", DATA / "localhost.crt"),
+        tls=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_a_wire_does(name: str, tmp_path: Path) -> None:
+    it = BROKEN[name]
+    play(tmp_path, lambda play: stops(play, 4, it.said, *it.options), shares=it.shares, paths=it.paths, tls=it.tls)
+
+
+def proxied(url: str) -> str:
+    """The address of a proxy that wants a password."""
+    return url.replace("://", f"://canary:{PROXY_PASSWORD}@")
+
+
+def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
+    said = "no connection to the proxy"
+    play(tmp_path, lambda it: stops(it, 4, said, *QUICK, "--proxy", proxied("http://localhost:9")))
+
+
+def test_a_proxy_that_refuses(tmp_path: Path) -> None:
+    async def scene(it: Play) -> None:
+        async with RawServer(always(answer(status=407))).running() as proxy:
+            argv = it.argv(*QUICK, "--proxy", proxied(proxy.url), host="https://api.invalid")
+            ran = await it.run(*argv)
+            assert ran.code == 4, ran.err
+            assert "the proxy answered 407" in ran.err
+
+    play(tmp_path, scene, modes=ONE)
+
+
+def test_a_proxy_that_serves(tmp_path: Path) -> None:
+    """The command that goes on is printed and logged, without the password; the same where the environment names it."""
+
+    async def scene(it: Play) -> None:
+        proxy = proxied(it.server.url)
+        ran = await it.run(*it.argv("--proxy", proxy))
+        assert ran.code == 4, ran.err
+        assert "--proxy 'http://[hidden]@localhost" in ran.err
+        told = await it.run("status", it.log)
+        assert "To go on" in told.out
+        ran = await it.run(*it.argv("--proxy=" + proxy, command="plan"))
+        assert ran.code == 0
+        ran = await it.run(*it.argv(), env={**KEYS, "BULKDEL_PROXY": proxy})
+        assert ran.code == 4, ran.err
+
+    play(tmp_path, scene, says(DELETE_PATH, 402), modes=ONE)
+
+
+FILES: Mapping[str, tuple[Mapping[str, tuple[str, int]], tuple[str, ...], str]] = {
+    "ca-file": ({"ca": (f"-----BEGIN CERTIFICATE-----\n{SECRET}\n", 0o600)}, ("--ca-file", "ca"), "no PEM certificate"),
+    "config-no-toml": (
+        {"config": (f'[genauth]\nbrand = "genauth"\nkey = {KEY_ID} {SECRET}\n', 0o600)},
+        ("--config", "config"),
+        "not TOML",
+    ),
+    "config-no-string": ({"config": (f'[run]\nhost = "{SECRET}\n', 0o600)}, ("--config", "config"), "not TOML"),
+    "config-own-secret": (
+        {"config": (f'[genauth]\naccess_key_secret = "{SECRET}"\n', 0o600)},
+        ("--config", "config"),
+        "[genauth] access_key_secret",
+    ),
+    "config-no-table": ({"config": (f'access_key = "{SECRET}"\n', 0o600)}, ("--config", "config"), "'access_key'"),
+    "config-no-option": ({"config": (f'[run]\nsecret = "{SECRET}"\n', 0o600)}, ("--config", "config"), "secret"),
+    "credentials-open": ({"keys": (f"GENAUTH_ACCESS_KEY_SECRET={SECRET}\n", 0o644)}, (), "others can read"),
+    "credentials-no-line": ({"keys": (f"GENAUTH_ACCESS_KEY_SECRET {SECRET}\n", 0o600)}, (), "not NAME=VALUE"),
+    "credentials-half": ({"keys": (f"GENAUTH_ACCESS_KEY_SECRET={SECRET}\n", 0o600)}, (), "but not GENAUTH"),
+    "credentials-no-file": ({}, (), "No such file"),
+}
+"""Files of the user's that cannot be used: their text and mode, the options that name them, what is said."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    """Nothing of it is quoted. No run begins, so nothing is told in more than one way."""
+    files, options, said = FILES[name]
+
+    async def scene(it: Play) -> None:
+        for file, (text, mode) in files.items():
+            it.put(file, text, mode)
+        if not options:
+            it.put("config", '[genauth]\ncredentials_file = "keys"\n')
+        await stops(it, 2, said, *(options or ("--config", "config")), env=KEYS if options else {})
+
+    play(tmp_path, scene, modes=ONE)
+
+
+@pytest.mark.parametrize("spelled", ['{"id": "bad row"}', "{bad row"])
+def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
+    """It is shown, its neighbours are not; left out, it goes to a file of its own."""
+
+    async def scene(it: Play) -> None:
+        lines = it.export.read_text().splitlines()
+        it.export.write_text("\n".join([*lines[:7], spelled, *lines[7:]]))
+        await stops(it, 3, "bad row")
+        assert (await it.run(*it.argv("--on-invalid", "skip"))).code == 0
+        assert f"{it.export.name}.invalid" in it.names()
+
+    play(tmp_path, scene, modes=ONE)
+
+
+def test_plan_run_and_status(tmp_path: Path) -> None:
+    """Without a key and with one, wrongly confirmed, complete, and asked how far it is."""
+
+    async def scene(it: Play) -> None:
+        for env in ({}, KEYS):
+            ran = await it.run(*it.argv(command="plan"), env=env)
+            assert ran.code == 0, ran.err
+            assert f"such as {IDS[0]}" in ran.out, "or the plan shows no samples any more, and the exception can go"
+        await stops(it, 2, "not confirmed", confirm=1)
+        assert (await it.run(*it.argv())).code == 0
+        for more in ((), ("--json",)):
+            assert (await it.run("status", it.log, *more)).code == 0
+
+    play(tmp_path, scene, modes=("terminal", "pipe"))
+
+
+STALLED = {Fault.STALL: 1.0}
+
+
+async def until_stalled(it: Play) -> None:
+    """Wait until a deletion hangs at the server."""
+    async with asyncio.timeout(30):
+        while not it.server.met[Fault.STALL]:  # noqa: ASYNC110 - a counter cannot wake us
+            await asyncio.sleep(0.01)
+
+
+def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
+    """SIGINT, SIGKILL, a torn tail; then the same command goes on. The export came through a pipe."""
+
+    async def scene(it: Play) -> None:
+        it.server.shares = STALLED
+        argv = it.argv("--drain-s", 0, "--checkpoint", it.log)
+        piped = [word if word != str(it.export) else "-" for word in argv]
+        copy = Path(f"{it.log}.input")
+        for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):
+            it.server.met.clear()
+            with it.export.open() as export:
+                process, end = await it.start(*words, stdin=export)
+            ending = asyncio.ensure_future(end)
+            await until_stalled(it)
+            process.send_signal(signum)
+            assert (await ending).code == (130 if signum == signal.SIGINT else -signal.SIGKILL)
+        with it.log.open("ab") as log:
+            log.write(b'{"seq":9,"entries":[{"type":"outcome","exceptions":[{"id":"' + IDS[7].encode())
+        it.server.shares = {}
+        ran = await it.run(*argv[:2], copy, *argv[3:])
+        assert ran.code == 0, ran.err
+        assert len(it.names()) == len({it.export, it.log, copy}) + 1, "and the torn tail"
+        assert it.server.effects == dict.fromkeys(IDS, 1)
+
+    play(tmp_path, scene, paths=frozenset({DELETE_PATH}))
+
+
+SMALL_FILES = """
+import os, resource, sys
+length = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (length, length))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The log cannot grow any more, in the middle of refusals."""
+
+    async def scene(it: Play) -> None:
+        assert (await it.run(*it.argv("--limit", 50, "--chunk-size", 10))).code in {0, 1}
+        limit = it.log.stat().st_size + 1_500
+        wrapper = (sys.executable, "-c", SMALL_FILES, str(limit))
+        await stops(it, 5, "File too large", "--chunk-size", 10, wrapper=wrapper)
+
+    play(tmp_path, scene, refusing(IDS[5:110:25]))
+
+
+LEAKY = """
+import os
+from dataclasses import fields
+from jobs.delete_users import DeleteUsers, GenAuth
+from jobs.genauth.users import DeleteUsersBatch, UserLookUps
+
+def leak(where, ids):
+    if os.environ["LEAKY"] == where:
+        try:
+            {}[f"{list(ids)}"]
+        except KeyError:
+            raise ValueError(f"no idea: {list(ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
+
+class Action(DeleteUsersBatch):
+    def call(self, records):
+        self.asked = [record.id for record in records]
+        leak("call", self.asked)
+        return super().call(records)
+
+    def read(self, reply):
+        leak("read", self.asked)
+        return super().read(reply)
+
+class LookUps(UserLookUps):
+    def match(self, ids, found):
+        leak("match", ids)
+        return super().match(ids, found)
+
+class Target(GenAuth):
+    def action(self, id_type):
+        return Action(id_type)
+
+    def look_ups(self, id_type, *, full=False):
+        return LookUps(id_type)
+
+class Leaky(DeleteUsers):
+    name = "delete-leaky"
+
+    def target(self, options):
+        made = super().target(options)
+        return Target(*(getattr(made, field.name) for field in fields(made)))
+"""
+ENTRY_POINT = "[bulkdel.jobs]\ndelete-leaky = leaky:Leaky\n"
+
+
+@pytest.mark.parametrize("where", ["call", "read", "match"])
+def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
+    """Raised by a job, by all workers at once: what it is and where it was raised is told, not what it says."""
+    package = tmp_path / "package"
+    for name, text in {
+        "leaky.py": LEAKY,
+        "leaky-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: leaky\nVersion: 1\n",
+        "leaky-1.dist-info/entry_points.txt": ENTRY_POINT,
+    }.items():
+        (package / name).parent.mkdir(exist_ok=True, parents=True)
+        (package / name).write_text(text)
+
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    async def scene(it: Play) -> None:
+        argv = it.argv("--chunk-size", 5)
+        argv[1] = "delete-leaky"
+        ran = await it.run(*argv, env={**KEYS, "LEAKY": where, "PYTHONPATH": path})
+        assert ran.code == 4, ran.err
+        assert "ValueError" in ran.err
+        assert "leaky.py" in ran.err
+        assert "please report it" in ran.err
+        assert "retrieved" not in ran.err
+
+    play(tmp_path, scene, modes=tuple(MODES) if where == "read" else ONE)
+
+
+# --- core dumps -------------------------------------------------------------------------------------------------------
+
+LIMITED = """
+import resource, sys
+from runner.cli import main
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+main(["--version"])
+print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_no_core_dump_is_allowed(tmp_path: Path) -> None:
+    """The key, the token and ids are in the memory of the process."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "(0, 0)"
+
+
+def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
+    """SIGABRT, which dumps core by default, in the middle of a deletion."""
+
+    async def scene(it: Play) -> None:
+        it.server.shares = STALLED
+        process, end = await it.start(*it.argv())
+        ending = asyncio.ensure_future(end)
+        await until_stalled(it)
+        process.send_signal(signal.SIGABRT)
+        assert (await ending).code == -signal.SIGABRT
+        assert it.names() == {it.export.name, it.log.name}
+
+    play(tmp_path, scene, paths=frozenset({DELETE_PATH}), modes=ONE)
+
+
+# --- the search can fail ----------------------------------------------------------------------------------------------
+
+PLANTED = {
+    "key-id": f"key {KEY_ID}",
+    "secret": f"is {SECRET}.",
+    "secret-cut": SECRET[:OFTEN],
+    "secret-base64": base64.b64encode(f"{KEY_ID}:{SECRET}".encode()).decode(),
+    "token": f"Bearer eyJhbGciOiJIUzI1NiJ9.e30.{SIGNATURE}-0",
+    "proxy": proxied("http://localhost:9"),
+    "id": f"no user {IDS[77]}",
+    "id-cut": f"no user {IDS[77][:OFTEN]}…",
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_leak_is_found(name: str, tmp_path: Path) -> None:
+    """In what is told, in any file, and in a message of the log."""
+    assert searched(tmp_path, set(), "all is well", PLANTED[name])
+    planted = tmp_path / "any.file"
+    planted.touch(0o600)
+    assert searched(tmp_path, set()) == []
+    planted.write_text(PLANTED[name])
+    assert searched(tmp_path, set())
+    assert searched(tmp_path, {planted}) == [], "the user's own files are not searched"
+    exception = {"position": 1, "id": IDS[3], "message": PLANTED[name]}
+    line = json.dumps({"seq": 1, "entries": [{"type": "outcome", "exceptions": [exception]}]})
+    planted.rename(tmp_path / "x.checkpoint.jsonl").write_text(line)
+    assert searched(tmp_path, set())
+
+
+def test_what_may_be_there(tmp_path: Path) -> None:
+    """The masked key; the ids of refused entries, of the copy and of bad rows; the plan's examples, and only they."""
+    assert leaks(f"{KEY_ID[:4]}…{KEY_ID[-4:]}") == []
+    line = {"seq": 1, "entries": [{"type": "outcome", "exceptions": [{"position": 1, "id": IDS[3]}]}]}
+    for name, text in {"x.checkpoint.jsonl": json.dumps(line), "x.input": IDS[3], "x.invalid": IDS[3]}.items():
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(text)
+    assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}, {IDS[1]}\n  rows") == []
+    assert searched(tmp_path, set(), f"  id type     user_id, such as {IDS[0]}\n{IDS[1]}")
+    (tmp_path / "x.input").write_text(SECRET)
+    assert searched(tmp_path, set())
+
+
+def test_a_file_that_others_can_read_is_found(tmp_path: Path) -> None:
+    (tmp_path / "any.file").touch(0o644)
+    assert searched(tmp_path, set()) == ["any.file has mode 644"]

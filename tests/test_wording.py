@@ -1,0 +1,47 @@
+"""What is printed of a command line and of a failure: nothing that only its user may know."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.errors import Halted, trace_of
+from runner.wording import command
+
+
+@pytest.mark.parametrize(
+    ("word", "printed"),
+    [
+        ("http://user:pass@proxy:3128", "'http://[hidden]@proxy:3128'"),
+        ("--proxy=http://user:p@ss@proxy:3128/x", "'--proxy=http://[hidden]@proxy:3128/x'"),
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("a@b.jsonl", "a@b.jsonl"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_a_password_in_a_url_is_not_printed(word: str, printed: str) -> None:
+    assert command(["run", word]) == f"bulkdel run {printed}"
+
+
+def _fail(how: str) -> None:
+    said = "can" + "ary"  # the line of code is told, so the word is not in it
+    table: dict[str, str] = {}
+    try:
+        table[said]
+    except KeyError as error:
+        if how == "from":
+            raise Halted(said) from error
+        if how == "from none":
+            raise Halted(said) from None
+        raise Halted(said)  # noqa: B904 - the third way, on purpose
+
+
+@pytest.mark.parametrize(("how", "kinds"), [("from", 2), ("while", 2), ("from none", 1)])
+def test_a_failure_is_told_by_type_and_place(how: str, kinds: int) -> None:
+    with pytest.raises(Halted) as caught:
+        _fail(how)
+    told = trace_of(caught.value)
+    assert "canary" in str(caught.value)
+    assert "canary" not in told
+    assert told.splitlines()[-1] == "runner.errors.Halted"
+    assert ("builtins.KeyError" in told) is (kinds == 2)
+    assert f"in {_fail.__name__}" in told
