@@ -42,7 +42,8 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n",
+        "        verdict = await self._api.ask("
+        "self._action.call(step.records), self._action.read, errand.flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
