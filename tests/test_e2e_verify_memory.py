@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox import Pool, Switches, serve_in_thread
-from runner.core.entries import Entry, Outcome
+from runner.core.entries import Entry, Header, Outcome
 from runner.logreader import read_entries
 from tests import recorded
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
@@ -43,12 +42,12 @@ def peak_kib(folder: Path, count: int) -> int:
         options = ("--host", served.url, "--confirm", 1, "--pool", POOL)
         assert bulkdel("run", "delete-users", export, *options).code == 0
         header = next(read_entries(log))
+        assert isinstance(header, Header)
         write_objects(export, ids)
         data = export.read_bytes()
-        pinned = {**header.pinned, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}  # type: ignore[union-attr]
-        header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})  # type: ignore[union-attr, call-arg]
+        pinned = {**header.pinned, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})
         log.write_bytes(b"".join(recorded.lines_of(commits(header, count))))
-        began = time.monotonic()
         done = subprocess.run(
             [*(sys.executable, "-c", MEASURE, *COMMAND, "verify", str(log), "--rate", "0")],
             env=environment(),
@@ -57,7 +56,6 @@ def peak_kib(folder: Path, count: int) -> int:
         )
         assert done.returncode == 1, done.stderr
         assert f"still there    {len(there):>13,}" in done.stdout.decode()
-        print(f"{count / (time.monotonic() - began):,.0f} ids/s")  # noqa: T201 - for whoever runs it with -s
     assert len(Path(f"{log}.still-there.jsonl").read_text().splitlines()) == len(there)
     return int(done.stdout.splitlines()[-1])
 
@@ -68,5 +66,4 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     (tmp_path / "large").mkdir()
     small = peak_kib(tmp_path / "small", SMALL)
     large = peak_kib(tmp_path / "large", LARGE)
-    print(small, large)  # noqa: T201
     assert large - small <= GROWTH_MAX_KIB, (small, large)

@@ -147,6 +147,8 @@ class Report:
                 )
             except FileFailed as error:
                 ending = Ending(str(error), file_failed=True)
+            except Halted as error:  # the export changed between the look-ups and the list
+                ending = Ending(str(error), halted=True)
         tally = self.tally
         told = {
             "gone": tally.gone,
@@ -176,7 +178,7 @@ class Report:
 
     def _tell_people(self, tally: Tally, told: Mapping[str, Any]) -> None:
         of = "ids" if tally.checked == tally.claimed else f"ids, a sample of {tally.claimed:,},"
-        result(f"{told['status']}: {tally.checked:,} {of} that the run says are gone")
+        result(f"{told['status']}: of {tally.checked:,} {of} that the run says are gone")
         result(f"  gone           {tally.gone:>13,}")
         if tally.recreated:
             result(f"    re-created   {tally.recreated:>13,}   of these: somebody new carries the id")
