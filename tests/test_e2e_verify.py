@@ -23,7 +23,7 @@ from jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
 from runner.core.entries import Outcome, Skipped
 from runner.logreader import read_entries
 from tests import recorded
-from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids
+from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids, write_objects
 from tests.mutants import ROOT
 
 IDS = user_ids(2_000, seed=21)
@@ -87,19 +87,23 @@ def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], ti
 
 
 @pytest.mark.campaign
-def test_ten_thousand_with_unknown_twice_and_poisonous_ones(tmp_path: Path) -> None:
-    """Done-when: 0, although 500 never existed and 7 are refused; nobody who was not claimed is asked for."""
+def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: Path) -> None:
+    """Done-when: 0, although 500 never existed, 20 are protected and 7 refused; nobody but the claimed is asked for."""
     ids = user_ids(10_000, seed=1)
-    poisonous = dict.fromkeys(ids[3000:3007], (422, None))
-    export = [*ids, *ids[9_980:]]  # 20 duplicates
-    users = ids[:4_000] + ids[4_500:]
-    with ran(tmp_path, export, users=users, code=1, unknown_ids="refuse", poisonous=poisonous) as it:
+    poisonous = dict.fromkeys(ids[3_000:3_007], (422, None))
+    protected = write_objects(tmp_path / "protected.jsonl", ids[7_000:7_020])
+    export = [*ids, *ids[9_970:]]  # 30 duplicates
+    users = [*ids[:4_000], *ids[4_500:], *BYSTANDERS]
+    with case(tmp_path, export, users=users, unknown_ids="refuse", poisonous=poisonous) as it:
+        it.ids -= 20
+        run = it.run("--exclude", protected)
+        assert run.counts() == {"deleted": 9_473, "absent": 500, "refused": 7, "excluded": 20, "duplicate": 30}, run
         before, looked = it.served.ledger.by_path[DELETE_PATH], it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
         assert done.code == 0, done
-        assert found(done) == (9_993, 0, 0)
+        assert found(done) == (9_973, 0, 0)
         told = done.summary
-        assert (told["rows"], told["not_claimed"], told["status"]) == (10_020, 27, "complete")
+        assert (told["rows"], told["not_claimed"], told["status"]) == (10_030, 57, "complete")
         assert told["still_there_path"] is None
         assert not still_there(it).exists()
         assert it.served.ledger.by_path[DELETE_PATH] == before
@@ -109,7 +113,7 @@ def test_ten_thousand_with_unknown_twice_and_poisonous_ones(tmp_path: Path) -> N
         # Complete: the same again asks nobody and says the same; without a key too.
         requests = it.served.ledger.requests
         again = verify(it, env={})
-        assert (again.code, found(again), again.summary["requests"]) == (0, (9_993, 0, 0), 0)
+        assert (again.code, found(again), again.summary["requests"]) == (0, (9_973, 0, 0), 0)
         assert it.served.ledger.requests == requests
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 from runner.core.entries import Damaged, Unreadable
 from runner.core.ranges import Ranges
 from runner.core.verifying import FIRST_LINE, Books, Finding, decode, encode_first, encode_found, found_of
+from runner.disk import write_all
 from runner.errors import FileFailed, NotAcceptable
 from runner.lockfile import holder, lock
 from runner.logfile import APPEND, MODE, NEW
@@ -92,9 +93,7 @@ class State:
         self.books.apply(found)
 
     def _write(self, line: bytes) -> None:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        write_all(self._fd, line)
         self._seq += 1
 
     def _read(self) -> dict[str, Any] | None:
