@@ -305,6 +305,34 @@ MUTANTS = (
         "            try:\n",
         "test_token.py::test_one_sign_in_serves_all_who_wait",
     ),
+    Mutant(
+        "verify without a control",
+        "runner/verify/asking.py",
+        "            if await seeker.prove(Flight()):\n",
+        "            if await seeker.prove(Flight()) or True:\n",
+        "test_e2e_verify.py::test_a_blind_key_proves_nothing",
+    ),
+    Mutant(
+        "verify without a control afterwards",
+        "runner/verify/asking.py",
+        "        await self._control(api)\n        positions = ",
+        "        positions = ",
+        "test_e2e_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
+    ),
+    Mutant(
+        "a failed look-up taken for an empty one",
+        "runner/verify/asking.py",
+        "            accounts = await seeker.find([claim.id for claim in chunk], flight)\n",
+        "            accounts = await seeker.find([claim.id for claim in chunk], flight) or {}\n",
+        "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
+    ),
+    Mutant(
+        "still there does not matter to verify",
+        "runner/core/verifying.py",
+        "    return EXIT_REFUSED if tally.there else EXIT_COMPLETE\n",
+        "    return EXIT_COMPLETE\n",
+        "test_verifying.py::test_every_ending",
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from runner.errors import BulkdelError, UsageError, trace_of
 from runner.job import job_names, load_job
 from runner.settings import ENV_PREFIX, Settings
 from runner.telling import Quiet, hush, result, say
+from runner.verify.settings import VerifySettings, known_to_verify
 
 HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
 
@@ -29,6 +30,11 @@ Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes
 EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, or not
 confirmed; 3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file
 could not be written; 129, 130, 143 interrupted, run again.
+"""
+
+VERIFY_EPILOGUE = """Exit codes: 0 all are gone; 1 some are still there; 2 usage; 3 checkpoint, export or pool not
+acceptable, nobody looked up; 4 could not tell of some, or halted, run again; 5 a file could not be written; 129, 130,
+143 interrupted, run again.
 """
 
 
@@ -109,6 +115,28 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         from runner.cli.looking import status  # noqa: PLC0415
 
         return status(checkpoint, json=json)
+
+    verify_config = [
+        Env(ENV_PREFIX, command=False, show=False),
+        Dict(known_to_verify(config.get("run", {})), source=_config_path(argv), use_commands_as_keys=False),
+    ]
+
+    @app.command(name="verify", config=verify_config, help_epilogue=VERIFY_EPILOGUE)
+    def verify_command(checkpoint: Path, /, *, settings: VerifySettings | None = None) -> int:
+        """Look up every id that a run says is gone, and say whether it is. Deletes nothing.
+
+        Goes on where it stopped when it is run again. An empty answer counts only while a control, somebody who exists,
+        is found by the same kind of look-up.
+
+        Parameters
+        ----------
+        checkpoint: Path
+            The log of the run, EXPORT.checkpoint.jsonl by default.
+        """
+        from runner.verify import command  # noqa: PLC0415
+
+        settings = settings or VerifySettings()
+        return command.verify(command.Request(checkpoint, settings, config, os.environ, argv))
 
     @app.command
     def jobs() -> int:
