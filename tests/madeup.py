@@ -47,12 +47,24 @@ def make_run(export: Path, count: int) -> Path:
     """Write export and log of a complete run of `count` ids; returns the log."""
     sha256, size = write_export(export, count)
     source = {
-        **{"format": "jsonl", "compression": "none", "delimiter": None, "header": False, "id_field": "id"},
-        **{"id_column": None, "trim": False, "on_invalid": "stop", "id_pattern": None},
+        "format": "jsonl",
+        "compression": "none",
+        "delimiter": None,
+        "header": False,
+        "id_field": "id",
+        "id_column": None,
+        "trim": False,
+        "on_invalid": "stop",
+        "id_pattern": None,
     }
     pinned = {
-        **{"job": "delete-users", "host": "sandbox", "pool": "p", "id_type": "user_id", "source": source},
-        **{"sha256": sha256, "bytes": size},
+        "job": "delete-users",
+        "host": "sandbox",
+        "pool": "p",
+        "id_type": "user_id",
+        "source": source,
+        "sha256": sha256,
+        "bytes": size,
     }
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     header = Header(

@@ -333,6 +333,34 @@ MUTANTS = (
         "    return EXIT_COMPLETE\n",
         "test_verifying.py::test_every_ending",
     ),
+    Mutant(
+        "a session's hash is not checked",
+        "runner/logreader.py",
+        "if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():",
+        "if False and type(entry) is Session:",
+        "test_audit.py::test_an_edited_log_does_not_pass",
+    ),
+    Mutant(
+        "what no session wrote is believed",
+        "runner/auditing.py",
+        "if not found.sittings or found.sittings[-1].stop is not None:",
+        "if False:",
+        "test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",
+    ),
+    Mutant(
+        "an id fed back with its mark on",
+        "runner/source/csvrows.py",
+        "            id_ = unmarked(id_)\n",
+        "",
+        "test_e2e_results.py::test_what_was_refused_can_be_fed_back",
+    ),
+    Mutant(
+        "a report that is cut short is not told",
+        "runner/results.py",
+        "        except BrokenPipeError:\n            raise\n        except OSError as error:\n",
+        "        except BrokenPipeError:\n            raise\n        except KeyError as error:\n",
+        "test_e2e_results.py::test_where_it_cannot_be_written",
+    ),
 )
 
 
