@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from runner.core.idtypes import IdType
-from runner.errors import NotAcceptable
+from runner.errors import NotAcceptable, UsageError
 from runner.fates import Fate, Fates
 from runner.job import Job, load_job
 from runner.preparing import SPOOLED
@@ -48,6 +48,8 @@ class Reopened:
             opened = stack.enter_context(open_export(name))
         except NotAcceptable as error:
             raise NotAcceptable(f"{error} {moved}") from error
+        except UsageError as error:  # the source would copy a pipe beside a checkpoint
+            raise UsageError(f"{name}: a pipe is no export that can be proved to be the same. Name a file") from error
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
             raise NotAcceptable(

@@ -73,8 +73,6 @@ def read_key(path: Path) -> bytes:
             found = os.fstat(file.fileno())
             if stat.S_IMODE(found.st_mode) & 0o077:
                 raise UsageError(f"--hash-ids {path}: others can read the key. Mend it with: chmod 600 {path}")
-            if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
-                raise UsageError(f"--hash-ids {path}: is not a file. {MAKE_ONE.format('KEYFILE')}")
             key = file.read(KEY_MAX + 1)
     except OSError as error:
         raise UsageError(f"--hash-ids {path}: {error.strerror}. {MAKE_ONE.format(path)}") from error

@@ -357,8 +357,8 @@ MUTANTS = (
     Mutant(
         "a report that is cut short is not told",
         "runner/results.py",
-        "        except BrokenPipeError:\n            raise\n        except OSError as error:\n",
-        "        except BrokenPipeError:\n            raise\n        except KeyError as error:\n",
+        '            raise FileFailed(f"{self._name}: ',
+        '            return\n            raise FileFailed(f"{self._name}: ',
         "test_e2e_results.py::test_where_it_cannot_be_written",
     ),
 )

@@ -13,12 +13,19 @@ import resource
 import subprocess
 import time
 from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.core.entries import Outcome, encode_line
+from runner.errors import NotAcceptable
+from runner.reopening import Reopened
+from runner.results import Report, _write_rows
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
+from tests.madeup import make_run
 
 IDS = user_ids(9_900)
 BAD_ROWS = ('{"id":"nobody\'s business"}', '{"id":""}', "{}")
@@ -267,6 +274,9 @@ def test_of_a_pipe(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     told = bulkdel("results", log, env={})
     assert [row["id"] for row in rows_of(told.out)] == IDS[:60], told.err
+    ran = bulkdel("results", log, "--export", "-", env={}, input=data)
+    assert ran.code == 2
+    assert "Name a file" in ran.err
 
 
 def test_of_a_table(tmp_path: Path) -> None:
@@ -333,14 +343,29 @@ def test_a_log_of_other_rows(tmp_path: Path) -> None:
     with small(tmp_path) as it:
         it.run()
     lines = it.log.read_bytes().splitlines(keepends=True)
-    from runner.core.entries import Outcome, encode_line
-
     twice = Outcome("2026-01-01T00:00:00.000Z", 1, "deleted", ((0, 5),))
     it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [twice])]))
     ran = bulkdel("results", it.log, env={})
     assert ran.code == 3
     assert f"line {len(lines) + 1} " in ran.err
     assert "settled twice" in ran.err
+
+
+def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    """What was read so far is not passed off as the report; nor is a count of rows that is not the run's."""
+    log = make_run(tmp_path / "e", 100)
+    written: list[str] = []
+    with ExitStack() as stack:
+        reopened = Reopened.open(log, None, stack)
+        assert sum(_write_rows(reopened, Report(), written.append).values()) == 100
+        assert len("".join(written).splitlines()) == 100
+        header = reopened.fates.progress.header
+        reopened.fates.progress.header = replace(header, counts={**header.counts, "rows": 101})
+        with pytest.raises(NotAcceptable, match="100 rows were read, the run had 101"):
+            _write_rows(reopened, Report(), written.append)
+        (tmp_path / "e").write_bytes((tmp_path / "e").read_bytes().replace(b"1", b"2"))
+        with pytest.raises(NotAcceptable, match="was changed while it was read"):
+            _write_rows(reopened, Report(), written.append)
 
 
 def test_nobody_signs_in(tmp_path: Path) -> None:

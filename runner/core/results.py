@@ -6,6 +6,7 @@ Many consecutive rows end alike, so what they share is worded once (`tail`), and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,6 +34,10 @@ MARK = "'"
 _MARKED = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", MARK)
 """Beginnings of a formula, the full-width = + - @ among them, which some spreadsheets run as well; and the mark."""
 
+_QUOTED = re.compile(r'[",;\t\r\n]')
+_PLAIN = re.compile(r"[\w.:][\w.:@+/= -]*", re.ASCII)
+"""What needs neither mark nor quotes; nearly every cell is told by this one look at it."""
+
 IN_DOUBT = "in doubt"
 
 
@@ -48,10 +53,10 @@ def unmarked(text: str) -> str:
 
 def cell(text: str) -> str:
     """Quote a cell for CSV, where it has to be; with a comma, a semicolon or a tab as the reader's delimiter."""
+    if _PLAIN.fullmatch(text):
+        return text
     text = marked(text)
-    if any(char in text for char in '",;\t\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def details(outcome: Outcome | None, exception: Mapping[str, Any], *, in_doubt: bool = False) -> dict[str, Any]:
