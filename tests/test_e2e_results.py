@@ -274,7 +274,7 @@ def test_of_a_pipe(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     told = bulkdel("results", log, env={})
     assert [row["id"] for row in rows_of(told.out)] == IDS[:60], told.err
-    ran = bulkdel("results", log, "--export", "-", env={}, input=data)
+    ran = bulkdel("results", log, "--export", "/dev/stdin", env={}, input=data)
     assert ran.code == 2
     assert "Name a file" in ran.err
 
