@@ -14,7 +14,7 @@ from runner.errors import NotAcceptable
 from runner.telling import result
 from runner.wording import printable
 
-FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed")
+FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed", "asked", "excluded", "backup")
 """Of a session's start, what the audit repeats."""
 
 
@@ -67,6 +67,7 @@ def _sitting_lines(number: int, sitting: Sitting, pid: int | None) -> list[str]:
     ]
     if facts.get("confirmed"):
         lines.append(f"  confirmed  {_confirmed(facts['confirmed'])}")
+    lines += [f"  excluded   the ids of a file with sha256 {sha256}" for sha256 in facts.get("excluded") or ()]
     if stop is not None:
         lines.append(f"  stopped    {stop.facts.get('why', '?')} (exit {stop.facts.get('exit', '?')})")
     lines.append(f"  log before {start.log_sha256} at its start")
