@@ -171,7 +171,7 @@ class Sending:
             "cwd": printable(Path.cwd()),
             "options": {name: _told(value) for name, value in settings.items()},
             "asked": dict(self._prepared.reading.counts),
-            "excluded": [file.sha256 for file in self._prepared.reading.excluded],
+            "excluded": [file.sha256 for file in self._prepared.reading.excluded.files],
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,
         }
