@@ -96,8 +96,8 @@ def log_text(path: Path) -> str:
     return "\n".join(text)
 
 
-OF_IDS = (".input", ".invalid")
-"""Files that hold rows of the export, by their names' ends. A torn tail (`.torn-N`) may, too."""
+OF_IDS = (".input", ".invalid", ".backup")
+"""Files that hold rows of the export or records of users, by their names' ends. A torn tail (`.torn-N`) may, too."""
 
 
 def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
@@ -353,7 +353,7 @@ async def stops(it: Play, code: int, said: str, *more: object, confirm: int = le
 ONE = ("pipe",)
 """One mode: for scenes that tell what they tell in a way that another scene plays in all three."""
 
-QUICK = ("--patience", "1s")
+QUICK = ("--patience", "3s")
 """Whoever waits for a better answer stops soon."""
 
 
@@ -568,6 +568,19 @@ def test_plan_run_and_status(tmp_path: Path) -> None:
             assert (await it.run("status", it.log, *more)).code == 0
 
     play(tmp_path, scene, modes=("terminal", "pipe"))
+
+
+def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
+    """The records go to a file that is for them; whom nobody may delete is named nowhere."""
+
+    async def scene(it: Play) -> None:
+        keep = it.folder / "keep.jsonl"
+        it.inputs.add(write_objects(keep, [IDS[3]]))
+        ran = await it.run(*it.argv("--backup", "users.backup", "--exclude", keep, confirm=len(IDS) - 1))
+        assert ran.code == 1, ran.err
+        assert {"users.backup", "keep.jsonl"} < it.names()
+
+    play(tmp_path, scene, refusing(IDS[5:55:20]), modes=ONE)
 
 
 STALLED = {Fault.STALL: 1.0}
