@@ -672,8 +672,8 @@ class Target(GenAuth):
     def action(self, id_type):
         return Action(id_type)
 
-    def look_ups(self, id_type):
-        return LookUps(id_type)
+    def look_ups(self, id_type, *, full=False):
+        return LookUps(id_type, full=full)
 
 class Leaky(DeleteUsers):
     name = "delete-leaky"
