@@ -100,7 +100,7 @@ class Seeker:
 
     async def owner(self, user: str, flight: Flight) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
-        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight)
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight, [user])
 
     async def _read(
         self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()
