@@ -143,6 +143,11 @@ class Engine:
         """Why look-ups did not help, in words; empty when they did."""
         return self._seeker.failed or ("" if self._seeker.proven else "look-ups found nobody, so they prove nothing")
 
+    @property
+    def busy(self) -> bool:
+        """Whether every worker waits for an answer of the server."""
+        return all(flight.on_wire for flight in list(self._workers.values()))
+
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
         if self.stopped is not None:
