@@ -74,7 +74,7 @@ class Stop:
 class _Errand:
     """One chunk in the hands of one worker.
 
-    intended: its intent is durable. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    intended: its intent is appended. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
     """
 
     work: Work
@@ -265,9 +265,9 @@ class Engine:
         backed = await self._save(step.records, errand)
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
+            errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
             # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
             await asyncio.shield(self._checkpoint.append(intent))
-            errand.intended = True
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))

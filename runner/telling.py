@@ -157,6 +157,9 @@ class Teller:
                 self._lines()
 
     def _lines(self) -> None:
+        if (moment := self._look()) is not None:  # what the first line's speeds are measured from
+            self._speed.take(moment.settled, moment.rows)
+            self._requests.take(moment.requests, moment.requests)
         due = time.monotonic() + self._interval_s
         while not self._done.wait(FRAME_S):
             self._drain()
