@@ -266,8 +266,7 @@ class Engine:
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
-            # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
-            await asyncio.shield(self._checkpoint.append(intent))
+            await self._checkpoint.append(intent)
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))

@@ -208,5 +208,7 @@ def _drain(engine: Engine, teller: Teller, signum: int) -> None:
 
 
 def _tell_chunk(teller: Teller, settling: Settling) -> None:
+    if not teller.debug:
+        return
     counts = {part.kind: len(part.records) for part in settling.settled}
     teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)

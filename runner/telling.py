@@ -102,11 +102,11 @@ def hush() -> None:
 
 
 class Teller:
-    """Events and progress, written by one thread while it is entered."""
+    """Events and progress, written by one thread while it is entered. debug: whether events of single chunks are told."""
 
     def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
         self._look = look
-        self._debug = level == "debug"
+        self.debug = level == "debug"
         self._info = level != "warning"
         self._interval_s = interval_s
         self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
@@ -129,7 +129,7 @@ class Teller:
 
     def event(self, level: str, name: str, **fields: Any) -> None:
         """Tell that something happened; `noun.verb`, fields from the list."""
-        if (level == "debug" and not self._debug) or (level == "info" and not self._info):
+        if (level == "debug" and not self.debug) or (level == "info" and not self._info):
             return
         unknown = fields.keys() - FIELDS
         if unknown:
@@ -151,7 +151,7 @@ class Teller:
 
     def _run(self) -> None:
         with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
-            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self._debug:
+            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self.debug:
                 self._bar()
             else:
                 self._lines()
