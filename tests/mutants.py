@@ -156,7 +156,7 @@ MUTANTS = (
         "runner/run.py",
         "if any(given[name] != value for name, value in wanted.items()):",
         "if False:",
-        "test_e2e_command.py::test_unconfirmed[nothing]",
+        "test_e2e_command.py::test_unconfirmed[wrong count]",
     ),
     Mutant(
         "second signal ignored",
