@@ -107,6 +107,9 @@ class Options:
     liars: Annotated[tuple[str, ...], Parameter(name="--liar", group=CERTAIN, negative="", show_default=False)] = ()
     """ID that is reported deleted and stays. May be repeated."""
 
+    blind: Annotated[bool, Parameter(group=CERTAIN, negative="", show_default=False)] = USUAL.blind
+    """Let look-ups by id find nobody: a key that may list users, and sees none of them."""
+
     token_lifetime_s: Annotated[float, Parameter(name="--token-lifetime-s", group=CERTAIN)] = USUAL.token_lifetime_s
     """After this many seconds a token is answered 401."""
 

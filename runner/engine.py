@@ -74,7 +74,7 @@ class Stop:
 class _Errand:
     """One chunk in the hands of one worker.
 
-    intended: its intent is durable. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    intended: its intent is appended. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
     """
 
     work: Work
@@ -142,6 +142,11 @@ class Engine:
     def doubt(self) -> str:
         """Why look-ups did not help, in words; empty when they did."""
         return self._seeker.failed or ("" if self._seeker.proven else "look-ups found nobody, so they prove nothing")
+
+    @property
+    def busy(self) -> bool:
+        """Whether every worker waits for an answer of the server."""
+        return all(flight.on_wire for flight in list(self._workers.values()))
 
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
@@ -260,9 +265,9 @@ class Engine:
         backed = await self._save(step.records, errand)
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
+            errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
             # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
             await asyncio.shield(self._checkpoint.append(intent))
-            errand.intended = True
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))

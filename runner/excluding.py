@@ -18,31 +18,37 @@ from runner.source.recognise import is_bare_list
 
 
 @dataclass(frozen=True, slots=True)
-class Excluded:
-    """One exclude file. sha256: of its bytes, hex. keys: folded ids (`IdType.key`), about 200 bytes of memory each."""
+class ExcludeFile:
+    """One exclude file. sha256: of its bytes, hex. ids: how many rows it has."""
 
     path: str
     sha256: str
-    keys: frozenset[str]
+    ids: int
 
 
-def read_excluded(paths: Sequence[Path], options: ReadOptions) -> list[Excluded]:
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What is protected by files. keys: folded ids (`IdType.key`) of all of them, about 200 bytes of memory each."""
+
+    files: Sequence[ExcludeFile] = ()
+    keys: frozenset[str] = frozenset()
+
+
+def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
     """Read every exclude file whole. Raises NotAcceptable for a bad row, a wrong shape, or no ids at all."""
-    return [_read_one(path, replace(options, on_invalid="stop")) for path in paths]
+    keys: set[str] = set()
+    files = [_read_one(path, replace(options, on_invalid="stop"), keys) for path in paths]
+    return Excluded(files, frozenset(keys))
 
 
-def _read_one(path: Path, options: ReadOptions) -> Excluded:
+def _read_one(path: Path, options: ReadOptions, keys: set[str]) -> ExcludeFile:
     if str(path) == "-":
         raise UsageError("--exclude -: an exclude file has to be a file; it is asked for again on a resume")
     with open_export(str(path)) as export:
         seen, used = _preflight(export, options)
-        keys = frozenset(
-            options.id_type.key(row)
-            for batch in read_rows(export, seen.dialect, used, seen.fingerprint)
-            for row in batch.rows
-            if isinstance(row, str)
-        )
-    return Excluded(str(path), seen.fingerprint.sha256, keys)
+        for batch in read_rows(export, seen.dialect, used, seen.fingerprint):
+            keys.update(options.id_type.key(row) for row in batch.rows if isinstance(row, str))
+    return ExcludeFile(str(path), seen.fingerprint.sha256, seen.rows)
 
 
 def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOptions]:

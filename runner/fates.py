@@ -1,6 +1,6 @@
 """What a log says of each row: an index by position over a log whose entries stand in the order of their answers.
 
-Owns the way from a position to its entry. Memory is that of the log's ranges, 32 bytes each (a chunk of 50 ids is one),
+Owns the way from a position to its entry. Memory is that of the log's ranges, 24 bytes each (a chunk of 50 ids is one),
 not of its length: the entry itself is read again where it stands when its rows come by.
 """
 
@@ -18,14 +18,17 @@ from typing import Any, Self
 
 import orjson
 
-from runner.core.entries import Header, Outcome, Skipped, from_json
+from runner.core.entries import Outcome, Skipped, from_json
 from runner.core.progress import Progress
 from runner.core.ranges import Ranges
 from runner.logreader import Reader, open_log
 
-BYTES_KEPT = 1 << 20
+BYTES_KEPT = 1 << 18
 """Of lines kept decoded, at least one. Chunks that were under way together were answered close together, so their
 entries stand close together in the log; only what a later pass or session settled is farther away, and read again."""
+
+NEAR = 256
+"""Ranges from the end among which a new one is put in its place: more than there are chunks under way at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ class Fates:
     def __init__(self, path: Path) -> None:
         """Read the log once. Raises NotAcceptable as `read_log` does."""
         self._path = path
-        self._starts, self._stops = array("q"), array("q")
-        self._lines, self._within = array("q"), array("q")  # byte of the line, number of the entry in it
+        self._starts, self._sizes = array("q"), array("I")
+        self._lines, self._within = array("q"), array("I")  # byte of the line, number of the entry in it
+        self._late = False
         self._kept: OrderedDict[int, tuple[list[Any], int]] = OrderedDict()
         self._kept_bytes = 0
         self._fd = open_log(path)
@@ -65,9 +69,10 @@ class Fates:
         except BaseException:
             os.close(self._fd)
             raise
-        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
-        for column in (self._starts, self._stops, self._lines, self._within):
-            column[:] = array("q", map(column.__getitem__, order))
+        if self._late:
+            order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
+            for column in (self._starts, self._sizes, self._lines, self._within):
+                column[:] = array(column.typecode, map(column.__getitem__, order))
 
     def __enter__(self) -> Self:
         return self
@@ -81,11 +86,11 @@ class Fates:
         i = max(0, bisect_right(self._starts, start) - 1)
         here = start
         while here < stop:
-            while i < len(self._stops) and self._stops[i] <= here:
+            while i < len(self._starts) and self._starts[i] + self._sizes[i] <= here:
                 i += 1
             begin = self._starts[i] if i < len(self._starts) else stop
             if begin <= here:
-                end = min(stop, self._stops[i])
+                end = min(stop, begin + self._sizes[i])
                 fates.append(self._fate(here, end, i))
             else:
                 end = min(stop, begin)
@@ -95,25 +100,25 @@ class Fates:
 
     def _index(self, reader: Reader) -> Progress:
         progress: Progress | None = None
-        for entries in reader.commits():
+        for progress, entries in reader.folding():  # noqa: B007 - the last one is what is wanted
             for within, entry in enumerate(entries):
-                if isinstance(entry, Header) and progress is None:
-                    progress = Progress(entry)
-                    continue
-                assert progress is not None, "commits() lets no log without a header through"
-                progress.apply(entry)
                 if isinstance(entry, Outcome | Skipped):
                     # `size` is the end of the lines before this one while it is being looked at.
                     self._note(entry.ranges, reader.size, within)
-        assert progress is not None
+        assert progress is not None, "commits() lets no empty log through"
         return progress
 
     def _note(self, ranges: Ranges, line: int, within: int) -> None:
+        # Answers that overtook each other are put in order as they come. Only when something lies farther back (what a
+        # later pass or session settled) is all of it sorted at the end, which for a moment costs the index again.
         for start, stop in ranges:
-            self._starts.append(start)
-            self._stops.append(stop)
-            self._lines.append(line)
-            self._within.append(within)
+            near = max(0, len(self._starts) - NEAR)
+            at = bisect_right(self._starts, start, near)
+            self._late = self._late or (at == near > 0 and self._starts[near - 1] > start)
+            self._starts.insert(at, start)
+            self._sizes.insert(at, stop - start)
+            self._lines.insert(at, line)
+            self._within.insert(at, within)
 
     def _fate(self, start: int, stop: int, i: int) -> Fate:
         entry = from_json(self._entries_at(self._lines[i])[self._within[i]])

@@ -10,7 +10,7 @@ from typing import Any
 from runner.backup import check_known
 from runner.core.progress import Progress
 from runner.errors import NotAcceptable, UsageError
-from runner.excluding import Excluded
+from runner.excluding import ExcludeFile
 from runner.settings import Settings
 from runner.wording import printable
 
@@ -53,9 +53,9 @@ def _host(url: str) -> str:
     return url.partition("://")[2].strip("/").lower() if "://" in url else url.strip("/").lower()
 
 
-def check_excluded(progress: Progress, excluded: Sequence[Excluded], path: Path) -> bool:
+def check_excluded(progress: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
     """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
-    now, before = {file.sha256 for file in excluded}, set(progress.excluded)
+    now, before = {file.sha256 for file in files}, set(progress.excluded)
     if before - now and not progress.complete:
         raise NotAcceptable(
             f"{path}: this run was started with {len(before)} exclude files, and {len(before - now)} of them are not "

@@ -107,19 +107,29 @@ class Reader:
         if not self.seq:
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
 
-    def replay(self) -> Progress:
-        """Fold the whole log."""
+    def folding(self) -> Iterator[tuple[Progress, list[Entry]]]:
+        """The entries, line by line, each line folded into the one Progress before it is handed out.
+
+        Raises NotAcceptable as well for an entry that contradicts those before it.
+        """
         progress: Progress | None = None
         for entries in self.commits():
+            more = entries
             if progress is None:
                 assert isinstance(entries[0], Header), "commits() lets no log without a header through"
-                progress = Progress(entries[0])
-                entries = entries[1:]  # noqa: PLW2901
+                progress, more = Progress(entries[0]), entries[1:]
             try:
-                for entry in entries:
+                for entry in more:
                     progress.apply(entry)
             except Unreadable as error:
                 raise NotAcceptable(f"{self._here}: {error}") from error
+            yield progress, entries
+
+    def replay(self) -> Progress:
+        """Fold the whole log."""
+        progress: Progress | None = None
+        for progress, _ in self.folding():  # noqa: B007 - the last one is what is wanted
+            pass
         assert progress is not None, "commits() lets no empty log through"
         return progress
 

@@ -79,7 +79,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
 
 def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
     """What is never deleted, one line for each source."""
-    lines = [("protected", f"{len(file.keys):,} ids in {file.path}") for file in prepared.reading.excluded]
+    lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in prepared.reading.excluded.files]
     if prepared.survey.owner:
         lines.append(("protected", f"the key's own user {prepared.survey.owner[0]}, should it be in the export"))
     return lines

@@ -64,11 +64,7 @@ class Reading:
     sample: tuple[Record, ...] = ()
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    excluded: Sequence[Excluded] = ()
-
-    def protected(self) -> frozenset[str]:
-        """Keys that must never be sent."""
-        return frozenset().union(*(file.keys for file in self.excluded))
+    excluded: Excluded = field(default_factory=Excluded)
 
     def sieve(self, protected: frozenset[str]) -> Sieve:
         """A fresh sieve for one pass. Without duplicates in the preflight there is nothing to look for."""
@@ -173,13 +169,13 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     if target is not None and resume and target.key is None and not complete:
         raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
     options = _options(job, id_type, settings)
-    excluded = [] if complete else read_excluded(settings.exclude or (), options)
-    added = check_excluded(checkpoint.progress, excluded, path) if checkpoint else False
+    excluded = Excluded() if complete else read_excluded(settings.exclude or (), options)
+    added = check_excluded(checkpoint.progress, excluded.files, path) if checkpoint else False
     backup_known = check_backup(settings, checkpoint.progress if checkpoint else None)
     reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added)
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
-        sieve = reading.sieve(reading.protected())
+        sieve = reading.sieve(excluded.keys)
         ids = (record.id for batch in reading.batches() for record in sieve.sift(batch).records)
         target = stack.enter_context(job.sandbox(ids, id_type))
     chunk_size = settings.chunk_size or job.chunk_max
@@ -193,7 +189,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
         checkpoint,
         chunk_size,
         protection=Protection.of(request.config.get(TABLE, {})),
-        protected=reading.protected(),
+        protected=excluded.keys,
         more_excluded=added,
         backup_known=backup_known,
         until=until_of(settings.not_after, datetime.now(UTC)) if settings.not_after else None,
@@ -271,7 +267,7 @@ def _read(
     path: Path,
     checkpoint: Checkpoint | None,
     *,
-    excluded: Sequence[Excluded],
+    excluded: Excluded,
     again: bool,
 ) -> Reading:
     """Read the whole export, or on a resume only its bytes: what is in them, the log says.
@@ -287,7 +283,7 @@ def _read(
     seen = preflight(
         export,
         options,
-        protected=frozenset().union(*(file.keys for file in excluded)),
+        protected=excluded.keys,
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
         sample_size=0 if again else SAMPLE_SIZE,
         invalid_to=Path(f"{name}{INVALID}") if options.on_invalid == "skip" else None,

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from runner.core.idtypes import IdType
-from runner.errors import NotAcceptable
+from runner.errors import NotAcceptable, UsageError
 from runner.fates import Fate, Fates
 from runner.job import Job, load_job
+from runner.preparing import SPOOLED
 from runner.source import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_parsed
 
 
@@ -41,13 +42,19 @@ class Reopened:
         header = fates.progress.header
         pinned = header.pinned
         job = load_job(pinned["job"])
-        name = export or header.export_path
-        opened = stack.enter_context(open_export(name))
+        name = export or _where(path, header.export_path)
+        moved = "If the export has moved: --export PATH"
+        try:
+            opened = stack.enter_context(open_export(name))
+        except NotAcceptable as error:
+            raise NotAcceptable(f"{error} {moved}") from error
+        except UsageError as error:  # the source would copy a pipe beside a checkpoint
+            raise UsageError(f"{name}: a pipe is no export that can be proved to be the same. Name a file") from error
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
             raise NotAcceptable(
                 f"{name}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
-                f"{pinned['sha256']}. If the export has moved: --export PATH"
+                f"{pinned['sha256']}. {moved}"
             )
         source: dict[str, Any] = dict(pinned["source"])
         options = ReadOptions(
@@ -68,3 +75,9 @@ class Reopened:
         for parsed in read_parsed(self.export, self.dialect, self.options, self.fingerprint):
             start = parsed.batch.start
             yield parsed, self.fates.between(start, start + len(parsed.batch.rows))
+
+
+def _where(path: Path, said: str) -> str:
+    """Where the export is, if it was not moved; of a pipe, the copy that the run made."""
+    copy = Path(f"{path}{SPOOLED}")
+    return str(copy) if copy.exists() and not Path(said).is_file() else said

@@ -80,7 +80,8 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
     settings, group = prepared.request.settings, prepared.job.chunk_max
     prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
     prepared.protection.check_pool(prepared.survey.pool)
-    prepared.protected |= frozenset(map(prepared.id_type.key, prepared.survey.owner))
+    if prepared.survey.owner:
+        prepared.protected |= frozenset(map(prepared.id_type.key, prepared.survey.owner))
     if prepared.checkpoint is not None:
         pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
         if now != pool:
@@ -144,7 +145,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         at=stamp(time.time()),
         pinned=prepared.pinned(),
         export_path=printable(Path(prepared.reading.export.path).absolute()),
-        excluded=tuple(file.sha256 for file in prepared.reading.excluded),
+        excluded=tuple(file.sha256 for file in prepared.reading.excluded.files),
         counts=prepared.reading.counts,
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
         confirmed=confirmed or {},
@@ -183,8 +184,11 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:
         say(f"Stopped: {ending.why}")
-    if ending.limit_reached:
-        say(f"To verify what was deleted:\n  {command(['verify', str(prepared.checkpoint_path)])}")
+    log = str(prepared.checkpoint_path)
+    if progress.counts["refused"] or progress.counts["unknown"]:
+        say(f"Which were refused or are unknown, and why:\n  {command(['results', log, '--only', 'refused,unknown'])}")
+    if not settings.sandbox and (progress.complete or ending.limit_reached):
+        say(f"To verify that what was deleted is gone:\n  {command(['verify', log])}")
     if not progress.complete:
         argv = prepared.argv
         say(f"To go on:\n  {command(argv, without=('--limit',) if ending.limit_reached else ())}")

@@ -33,6 +33,7 @@ class Seeker:
 
     proven: whether any look-up of this session has found an existing account.
     failed: what the last failure was, in words.
+    listed: how many accounts the latest control had to look up.
     """
 
     def __init__(self, api: Api, look_ups: LookUps, chance: Callable[[], float]) -> None:
@@ -43,6 +44,7 @@ class Seeker:
         self._controls_left = CONTROL_TRIES
         self.proven = False
         self.failed = ""
+        self.listed = 0
 
     async def find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         """Return the accounts that exist among `ids`, by id as asked; None when the look-up failed or must stop."""
@@ -90,6 +92,7 @@ class Seeker:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
                 listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+                self.listed = len(listed or ())
                 if listed:
                     # Several: the first one listed may be the very next one that this run deletes.
                     await self.find(listed[:CONTROLS_MAX], flight)
@@ -97,7 +100,7 @@ class Seeker:
 
     async def owner(self, user: str, flight: Flight) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
-        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight)
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight, [user])
 
     async def _read(
         self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()

@@ -67,7 +67,7 @@ class Sending:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
         async with reach(self._prepared.target, settings, pool=pool) as (api, _):
-            teller = Teller(lambda: self._moment(api), level=settings.log_level)
+            teller = Teller(lambda: self._moment(api, engine), level=settings.log_level)
             engine = self._engine(api, teller, backup)
             on_signal(lambda signum: _drain(engine, teller, signum))
             with teller.telling():
@@ -146,10 +146,18 @@ class Sending:
         settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
         return None if limit is None else max(0, limit - settled)
 
-    def _moment(self, api: Api) -> Moment:
+    def _moment(self, api: Api, engine: Engine) -> Moment:
         progress = self._progress
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
-        return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, api.throttle.rate, api.waiting)
+        return Moment(
+            progress.settled.size,
+            progress.rows,
+            counts,
+            api.wire.requests,
+            api.throttle.rate,
+            api.waiting,
+            engine.busy,
+        )
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)
@@ -171,7 +179,7 @@ class Sending:
             "cwd": printable(Path.cwd()),
             "options": {name: _told(value) for name, value in settings.items()},
             "asked": dict(self._prepared.reading.counts),
-            "excluded": [file.sha256 for file in self._prepared.reading.excluded],
+            "excluded": [file.sha256 for file in self._prepared.reading.excluded.files],
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,
         }

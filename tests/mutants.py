@@ -305,6 +305,62 @@ MUTANTS = (
         "            try:\n",
         "test_token.py::test_one_sign_in_serves_all_who_wait",
     ),
+    Mutant(
+        "verify without a control",
+        "runner/verify/asking.py",
+        "            if await seeker.prove(Flight()):\n",
+        "            if await seeker.prove(Flight()) or True:\n",
+        "test_e2e_verify.py::test_a_blind_key_proves_nothing",
+    ),
+    Mutant(
+        "verify without a control afterwards",
+        "runner/verify/asking.py",
+        "        await self._control(api)\n        positions = ",
+        "        positions = ",
+        "test_e2e_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
+    ),
+    Mutant(
+        "a failed look-up taken for an empty one",
+        "runner/verify/asking.py",
+        "            accounts = await seeker.find([claim.id for claim in chunk], flight)\n",
+        "            accounts = await seeker.find([claim.id for claim in chunk], flight) or {}\n",
+        "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
+    ),
+    Mutant(
+        "still there does not matter to verify",
+        "runner/core/verifying.py",
+        "    return EXIT_REFUSED if tally.there else EXIT_COMPLETE\n",
+        "    return EXIT_COMPLETE\n",
+        "test_verifying.py::test_every_ending",
+    ),
+    Mutant(
+        "a session's hash is not checked",
+        "runner/logreader.py",
+        "if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():",
+        "if False and type(entry) is Session:",
+        "test_audit.py::test_an_edited_log_does_not_pass",
+    ),
+    Mutant(
+        "what no session wrote is believed",
+        "runner/auditing.py",
+        "if not found.sittings or found.sittings[-1].stop is not None:",
+        "if False:",
+        "test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",
+    ),
+    Mutant(
+        "an id fed back with its mark on",
+        "runner/source/csvrows.py",
+        "            id_ = unmarked(id_)\n",
+        "",
+        "test_e2e_results.py::test_what_was_refused_can_be_fed_back",
+    ),
+    Mutant(
+        "a report that is cut short is not told",
+        "runner/results.py",
+        '            raise FileFailed(f"{self._name}: ',
+        '            return\n            raise FileFailed(f"{self._name}: ',
+        "test_e2e_results.py::test_where_it_cannot_be_written",
+    ),
 )
 
 

@@ -69,6 +69,10 @@ def test_plan_sample_and_confirmation_hold_no_object_that_deletes(tmp_path: Path
         assert run("run", "--confirm", 300, "--pool", POOL).code == 0
         assert made.exists(), "the check can fail"
         assert it.served.ledger.deleted == 300
+        made.unlink()
+        assert bulkdel("results", it.log, env=env).code == 0
+        assert bulkdel("status", "--audit", it.log, env=env).code == 0
+        assert not made.exists()
 
 
 def test_a_sample_that_finds_too_few_holds_none(tmp_path: Path, env: dict[str, str]) -> None:

@@ -96,8 +96,8 @@ def log_text(path: Path) -> str:
     return "\n".join(text)
 
 
-OF_IDS = (".input", ".invalid")
-"""Files that hold rows of the export, by their names' ends. A torn tail (`.torn-N`) may, too."""
+OF_IDS = (".input", ".invalid", ".backup")
+"""Files that hold rows of the export or records of users, by their names' ends. A torn tail (`.torn-N`) may, too."""
 
 
 def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
@@ -570,6 +570,19 @@ def test_plan_run_and_status(tmp_path: Path) -> None:
     play(tmp_path, scene, modes=("terminal", "pipe"))
 
 
+def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
+    """The records go to a file that is for them; whom nobody may delete is named nowhere."""
+
+    async def scene(it: Play) -> None:
+        keep = it.folder / "keep.jsonl"
+        it.inputs.add(write_objects(keep, [IDS[3]]))
+        ran = await it.run(*it.argv("--backup", "users.backup", "--exclude", keep, confirm=len(IDS) - 1))
+        assert ran.code == 1, ran.err
+        assert {"users.backup", "keep.jsonl"} < it.names()
+
+    play(tmp_path, scene, refusing(IDS[5:55:20]), modes=ONE)
+
+
 STALLED = {Fault.STALL: 1.0}
 
 
@@ -660,7 +673,7 @@ class Target(GenAuth):
         return Action(id_type)
 
     def look_ups(self, id_type, *, full=False):
-        return LookUps(id_type)
+        return LookUps(id_type, full=full)
 
 class Leaky(DeleteUsers):
     name = "delete-leaky"

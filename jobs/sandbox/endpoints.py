@@ -123,7 +123,8 @@ def get_user_batch(call: Call) -> Answer:
     asked = asked_to_read(call.query, call.switches)
     if isinstance(asked, str):
         return malformed(asked, english=call.english)
-    ordinals = {call.pool.find_alive(asked.id_type, id_) for id_ in asked.ids}
+    ids = () if call.switches.blind else asked.ids
+    ordinals = {call.pool.find_alive(asked.id_type, id_) for id_ in ids}
     users = [call.pool.user(ordinal) for ordinal in ordinals if ordinal is not None]
     users.sort(key=lambda user: user.user_id)
     parts = {

@@ -68,6 +68,7 @@ class Switches:
     poisonous: id, as sent → (statusCode, apiCode or None): a chunk with it is refused whole and nothing is done.
     forbidden: every deletion is answered 403.
     liars: ids, as sent, that are reported deleted and stay.
+    blind: look-ups by id find nobody, whoever exists; lists are as ever.
     rate_per_s: more requests than this in any second lock everyone out (429) for lockout_s; None for no limit.
     token_lifetime_s: a token older than this is answered statusCode 401. Holds for tokens already handed out too.
     token_announced_s: what `expires_in` says; None for the truth, rounded up.
@@ -102,6 +103,7 @@ class Switches:
     poisonous: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     forbidden: bool = False
     liars: frozenset[str] = frozenset()
+    blind: bool = False
     rate_per_s: float | None = None
     lockout_s: float = 3.0
     token_lifetime_s: float = 7200.0

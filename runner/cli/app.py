@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env
@@ -18,6 +18,7 @@ from runner.errors import BulkdelError, UsageError, trace_of
 from runner.job import job_names, load_job
 from runner.settings import ENV_PREFIX, Settings
 from runner.telling import Quiet, hush, result, say
+from runner.verify.settings import VerifySettings, known_to_verify
 
 HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
 
@@ -29,6 +30,11 @@ Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes
 EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, or not
 confirmed; 3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file
 could not be written; 129, 130, 143 interrupted, run again.
+"""
+
+VERIFY_EPILOGUE = """Exit codes: 0 all are gone; 1 some are still there; 2 usage; 3 checkpoint, export or pool not
+acceptable, nobody looked up; 4 could not tell of some, or halted, run again; 5 a file could not be written; 129, 130,
+143 interrupted, run again.
 """
 
 
@@ -95,7 +101,11 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
 
     @app.command(name="status")
     def status_command(
-        checkpoint: Path, /, *, json: Annotated[bool, Parameter(negative="", show_default=False)] = False
+        checkpoint: Path,
+        /,
+        *,
+        json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+        audit: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     ) -> int:
         """Say how far a run is, from its checkpoint; also while it is under way.
 
@@ -105,10 +115,73 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
             The log that `run` keeps, EXPORT.checkpoint.jsonl by default.
         json: bool
             Print one JSON object.
+        audit: bool
+            Check every line, the hash that each session took of the log before it, and that the counts add up; say who
+            ran what, and what was confirmed. Exit code 3 when something does not hold.
         """
+        if audit:
+            from runner.cli.auditing import audited  # noqa: PLC0415
+
+            return audited(checkpoint, json=json)
         from runner.cli.looking import status  # noqa: PLC0415
 
         return status(checkpoint, json=json)
+
+    # Not from BULKDEL_…: what is meant there for `run` (BULKDEL_FORMAT) means something else here.
+    @app.command(name="results", config=[_no_config])
+    def results_command(
+        checkpoint: Path,
+        /,
+        *,
+        only: str | None = None,
+        format: Literal["jsonl", "csv"] | None = None,  # noqa: A002 - the option's name
+        out: Path | None = None,
+        export: str | None = None,
+        hash_ids: Path | None = None,
+    ) -> int:
+        """Write what became of every row of the export, in its order: JSON Lines or CSV, to stdout or a file.
+
+        Parameters
+        ----------
+        checkpoint: Path
+            The log that `run` keeps, EXPORT.checkpoint.jsonl by default.
+        only: str
+            Outcomes to write, separated by commas, of deleted, absent, refused, unknown, excluded, duplicate, invalid
+            and remaining. What `--only refused,unknown` writes can be given to `run` as it is.
+        format: str
+            Without it, CSV for an --out that ends in .csv, else JSON Lines.
+        out: Path
+            Write to a new file, for your eyes only (mode 0600), instead of stdout.
+        export: str
+            Where the export is, if it has moved.
+        hash_ids: Path
+            A file with a secret key: write a keyed hash (HMAC-SHA256) in place of each id, and no messages.
+        """
+        from runner.cli.reporting import results  # noqa: PLC0415
+
+        return results(checkpoint, only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
+
+    verify_config = [
+        Env(ENV_PREFIX, command=False, show=False),
+        Dict(known_to_verify(config.get("run", {})), source=_config_path(argv), use_commands_as_keys=False),
+    ]
+
+    @app.command(name="verify", config=verify_config, help_epilogue=VERIFY_EPILOGUE)
+    def verify_command(checkpoint: Path, /, *, settings: VerifySettings | None = None) -> int:
+        """Look up every id that a run says is gone, and say whether it is. Deletes nothing.
+
+        Goes on where it stopped when it is run again. An empty answer counts only while a control, somebody who exists,
+        is found by the same kind of look-up.
+
+        Parameters
+        ----------
+        checkpoint: Path
+            The log of the run, EXPORT.checkpoint.jsonl by default.
+        """
+        from runner.verify import command  # noqa: PLC0415
+
+        settings = settings or VerifySettings()
+        return command.verify(command.Request(checkpoint, settings, config, os.environ, argv))
 
     @app.command
     def jobs() -> int:
@@ -136,6 +209,10 @@ def _add_job_commands(app: App, argv: Sequence[str]) -> None:
             command = point.load() if listed else f"{point.module}:{point.attr}"
             app.command(command, name=point.name, help_epilogue=" ")  # the exit codes above are those of a run
             taken.add(point.name)
+
+
+def _no_config(*_: Any) -> None:
+    """Let the command line alone decide. An empty list of configurations would mean those of the whole program."""
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

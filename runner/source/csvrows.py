@@ -9,6 +9,7 @@ from itertools import islice
 from operator import itemgetter
 
 from runner.core.parsing import FED_BACK, IdCheck, Unusable, shortened
+from runner.core.results import COLUMNS, MARK, unmarked
 from runner.core.rows import BadRow, Batch
 from runner.errors import NotAcceptable
 from runner.source.jsonl import ROWS_MAX, Parsed, result_refusal
@@ -50,6 +51,7 @@ class CsvRows:
         self._path = path
         self._width = 0
         self._outcome: int | None = None
+        self._marked = False
         self._position = 0
         self._pending: list[str] = []
         self._pending_line = 1
@@ -103,6 +105,7 @@ class CsvRows:
         self._header_left = False
         if "outcome" in row:
             self._outcome = row.index("outcome")
+            self._marked = row == [*COLUMNS]
         return reader.line_num
 
     def _quick(self, reader: Iterator[list[str]], line: int) -> Parsed | None:
@@ -155,8 +158,19 @@ class CsvRows:
             return BadRow(line, shortened("".join(raw)), reason)
         if self._outcome is not None and cells[self._outcome] not in FED_BACK:
             raise result_refusal(self._path, line, "".join(raw), cells[self._outcome])
-        found = self._check.check(cells[self._column])
+        id_ = cells[self._column]
+        if self._outcome is not None and id_.startswith(MARK):
+            if not self._marked:
+                raise self._perhaps_marked(line, raw)
+            id_ = unmarked(id_)
+        found = self._check.check(id_)
         return BadRow(line, shortened("".join(raw)), found.reason) if isinstance(found, Unusable) else found
+
+    def _perhaps_marked(self, line: int, raw: list[str]) -> NotAcceptable:
+        """Results whose columns were changed, or somebody else's: with or without the mark, the id may be wrong."""
+        reason = f"an id that begins with {MARK}, which `bulkdel results` writes before what a spreadsheet might run"
+        todo = "Feed its CSV back with all its columns, or use its JSON Lines."
+        return refusal(self._path, reason, todo, line=line, text="".join(raw))
 
     def _wait(self, error: csv.Error, lines: list[str], line: int) -> None:
         """Keep `lines` until the next block comes, if all that is wrong with them is that they end inside quotes."""

@@ -1,0 +1,227 @@
+"""Reading back what a run says is gone: which rows are asked for, what an answer means, what the books say. Pure.
+
+Owns the arithmetic of `bulkdel verify` and the form of its books; knows no file, no clock and no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from runner.core.entries import Damaged, Unreadable, frame, sound
+from runner.core.presence import Presence, presence
+from runner.core.progress import Progress
+from runner.core.ranges import Ranges, RangeSet
+from runner.core.rows import Batch
+from runner.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
+
+CLAIMED = ("deleted", "absent")
+"""What a run says is gone. Of every other row it says nothing of the kind, so there is nothing to hold it to."""
+
+FORMAT = 1
+FIRST_LINE = b'{"seq":1,"entries":[{"type":"verify",'
+"""How the books begin, and no other file."""
+
+Finding = Literal["gone", "recreated", "there"]
+"""gone · recreated (gone, and somebody new carries the id) · there (still). What could not be told is written nowhere:
+it is asked for again."""
+
+FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
+
+
+class Stretch(NamedTuple):
+    """Consecutive rows that one outcome says are gone. at: when; replaced: it saw somebody new under the id already."""
+
+    start: int
+    stop: int
+    at: str
+    replaced: bool
+
+
+class Claim(NamedTuple):
+    """One row that is said to be gone."""
+
+    position: int
+    id: str
+    at: str
+    replaced: bool
+
+
+def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
+    """Draw `count` of the numbers below `total`, ascending: one from each of as many equal parts, so evenly spread.
+
+    chance: uniform in [0, 1); the same chances draw the same numbers. All of them when there are no more than `count`.
+    """
+    count = min(count, total)
+    for part in range(count):
+        low, high = part * total // count, (part + 1) * total // count
+        yield low + int(chance() * (high - low))
+
+
+def claims_of(
+    rows: Iterable[tuple[Batch, Sequence[Stretch]]], known: RangeSet, drawn: Iterator[int] | None
+) -> Iterator[Claim]:
+    """Walk what is claimed, in order, without what is `known` already.
+
+    drawn: numbers (ascending) of the claimed rows to take, counted from 0 over all of them; None for all.
+    """
+    passed, pick = 0, next(drawn, None) if drawn is not None else None
+    for batch, stretches in rows:
+        for start, stop, at, replaced in stretches:
+            wanted: list[tuple[int, int]] = [(start, stop)] if drawn is None else []
+            while drawn is not None and pick is not None and pick < passed + stop - start:
+                wanted.append((start + pick - passed, start + pick - passed + 1))
+                pick = next(drawn, None)
+            passed += stop - start
+            for begin, end in wanted:
+                for first, last in known.missing(begin, end):
+                    for position in range(first, last):
+                        id_ = batch.rows[position - batch.start]
+                        assert isinstance(id_, str), "a bad row is never deleted"
+                        yield Claim(position, id_, at, replaced)
+
+
+def chunks_apart(claims: Iterable[Claim], size: int, key: Callable[[str], str]) -> Iterator[tuple[Claim, ...]]:
+    """Cut into chunks of at most `size`, with no id twice in one (rows far apart may share one)."""
+    chunk: list[Claim] = []
+    keys: set[str] = set()
+    for claim in claims:
+        folded = key(claim.id)
+        if len(chunk) == size or folded in keys:
+            yield tuple(chunk)
+            chunk, keys = [], set()
+        chunk.append(claim)
+        keys.add(folded)
+    if chunk:
+        yield tuple(chunk)
+
+
+def judged(claim: Claim, created_at: float | None, now: float, *, reusable: bool) -> Finding | None:
+    """Say what it means that an account was found under the id of `claim`; None when that does not tell.
+
+    created_at: of the account, epoch seconds. An id that is never used twice (not reusable) can only be the account
+    that was meant, whatever its record says; a reusable one is compared as a run compares what it finds in doubt.
+    Where the run itself saw somebody new, whoever is there now is no older than that.
+    """
+    if claim.replaced:
+        return "recreated"
+    if not reusable:
+        return "there"
+    found = presence(created_at, datetime.fromisoformat(claim.at).timestamp(), now, reusable=True, resend=False)
+    named: dict[Presence, Finding | None] = {
+        Presence.NEW: "recreated",
+        Presence.OLD: "there",
+        Presence.UNDATED: None,
+    }
+    return named[found]
+
+
+@dataclass(slots=True)
+class Books:
+    """What has been found so far. Memory is that of the gaps. known: all three together."""
+
+    gone: RangeSet = field(default_factory=RangeSet)
+    recreated: RangeSet = field(default_factory=RangeSet)
+    there: RangeSet = field(default_factory=RangeSet)
+    known: RangeSet = field(default_factory=RangeSet)
+
+    def apply(self, found: Mapping[Finding, Ranges]) -> None:
+        """Fold in what one line says. Raises Unreadable when it contradicts what came before."""
+        for name in FINDINGS:
+            for start, stop in found.get(name, ()):
+                if self.known.add(start, stop) != stop - start:
+                    raise Unreadable(f"rows {start}-{stop - 1} are found twice")
+                getattr(self, name).add(start, stop)
+
+
+def encode_first(tool: str, at: str, pinned: Mapping[str, Any]) -> bytes:
+    """The first line of the books. pinned: what must be the same for them to be gone on with."""
+    return frame(
+        1, [orjson.dumps({"type": "verify", "format": FORMAT, "tool": tool, "at": at, "pinned": dict(pinned)})]
+    )
+
+
+def encode_found(seq: int, at: str, found: Mapping[Finding, Ranges]) -> bytes:
+    """One further line: rows by what was found of them. No id is in it."""
+    told = {name: [list(pair) for pair in ranges] for name, ranges in found.items() if ranges}
+    return frame(seq, [orjson.dumps({"type": "found", "at": at, **told})])
+
+
+def decode(line: bytes, seq: int) -> dict[str, Any]:
+    """The entry of line number `seq`, newline included. Raises Damaged, or Unreadable for another version's."""
+    if not sound(line):
+        raise Damaged("its checksum does not match")
+    try:
+        told = orjson.loads(line)
+        (entry,) = told["entries"]
+        kind, expected = entry["type"], "verify" if seq == 1 else "found"
+        if told["seq"] != seq:
+            raise Damaged(f"it is line {told['seq']} where {seq} was due")
+        if kind != expected or (seq == 1 and entry["format"] != FORMAT):
+            raise Unreadable(f"{kind!r} is not what this version writes as line {seq}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"no line of these books, although the checksum matches: {error!r}") from error
+    return dict(entry)
+
+
+def found_of(entry: Mapping[str, Any]) -> dict[Finding, Ranges]:
+    """Read what `encode_found` wrote. Raises Unreadable."""
+    try:
+        found = {name: tuple((int(start), int(stop)) for start, stop in entry.get(name, ())) for name in FINDINGS}
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"garbled ranges: {error!r}") from error
+    if any(not 0 <= start < stop for ranges in found.values() for start, stop in ranges):
+        raise Unreadable("garbled ranges: they are not half-open")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The result in numbers. claimed: rows that the run says are gone; checked: those of them that are read back.
+
+    gone includes recreated. gone + there + could_not_tell = checked.
+    """
+
+    rows: int
+    claimed: int
+    checked: int
+    gone: int
+    recreated: int
+    there: int
+
+    @classmethod
+    def of(cls, progress: Progress, books: Books, sample: int | None) -> Tally:
+        """Count. sample: how many are read back at most; None for all."""
+        claimed = sum(progress.counts[kind] for kind in CLAIMED)
+        checked = claimed if sample is None else min(sample, claimed)
+        gone = books.gone.size + books.recreated.size
+        return cls(progress.rows, claimed, checked, gone, books.recreated.size, books.there.size)
+
+    @property
+    def could_not_tell(self) -> int:
+        """Not asked yet, or no answer that could be trusted."""
+        return self.checked - self.gone - self.there
+
+
+def status_of(tally: Tally, ending: Ending) -> Status:
+    """One word: complete means that every row that was to be read back was found gone or still there."""
+    if ending.signal is not None and tally.could_not_tell:
+        return "interrupted"
+    if ending.halted or ending.file_failed:
+        return "halted"
+    return "incomplete" if tally.could_not_tell else "complete"
+
+
+def exit_code(tally: Tally, ending: Ending) -> int:
+    """0 only if all are gone. Where several apply: 5 before a signal before 4 before 1, as for a run."""
+    if ending.file_failed:
+        return EXIT_FILE
+    if ending.signal is not None and tally.could_not_tell:
+        return EXIT_SIGNAL + ending.signal
+    if ending.halted or tally.could_not_tell:
+        return EXIT_REMAINING
+    return EXIT_REFUSED if tally.there else EXIT_COMPLETE

@@ -1,0 +1,88 @@
+"""A long run that never was: its export and its log, as the engine would have left them, for what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.core.entries import Entry, Header, Intent, Outcome, Session, encode_line
+
+AT = "2026-01-01T00:00:00.000Z"
+CHUNK, IN_FLIGHT = 50, 16
+
+
+def write_export(path: Path, count: int) -> tuple[str, int]:
+    """`count` user ids as JSON Lines; returns SHA-256 and size."""
+    sha, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for first in range(0, count, 10_000):
+            text = "".join(f'{{"id":"{i:024x}"}}\n' for i in range(first, min(first + 10_000, count))).encode()
+            file.write(text)
+            sha.update(text)
+            size += len(text)
+    return sha.hexdigest(), size
+
+
+def commits(count: int, rng: random.Random) -> Iterator[list[Entry]]:
+    """Intents in order, outcomes as a server answers: IN_FLIGHT chunks under way, any of them the next to end."""
+    flying: list[tuple[int, int]] = []
+    for start in range(0, count, CHUNK):
+        flying.append((start, min(start + CHUNK, count)))
+        line: list[Entry] = [Intent(AT, (flying[-1],))]
+        if len(flying) == IN_FLIGHT:
+            line.append(_outcome(flying.pop(rng.randrange(IN_FLIGHT)), rng))
+        yield line
+    while flying:
+        yield [_outcome(flying.pop(rng.randrange(len(flying))), rng)]
+
+
+def _outcome(chunk: tuple[int, int], rng: random.Random) -> Outcome:
+    return Outcome(AT, 1, "deleted", (chunk,), str(uuid.UUID(int=rng.getrandbits(128))))
+
+
+def make_run(export: Path, count: int) -> Path:
+    """Write export and log of a complete run of `count` ids; returns the log."""
+    sha256, size = write_export(export, count)
+    source = {
+        "format": "jsonl",
+        "compression": "none",
+        "delimiter": None,
+        "header": False,
+        "id_field": "id",
+        "id_column": None,
+        "trim": False,
+        "on_invalid": "stop",
+        "id_pattern": None,
+    }
+    pinned = {
+        "job": "delete-users",
+        "host": "sandbox",
+        "pool": "p",
+        "id_type": "user_id",
+        "source": source,
+        "sha256": sha256,
+        "bytes": size,
+    }
+    counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
+    header = Header(
+        "bulkdel 0", "r", AT, pinned, str(export), (), counts, None, {"ids": count, "pool": "p", "how": "x"}
+    )
+    log, sha, seq = Path(f"{export}.checkpoint.jsonl"), hashlib.sha256(), 0
+    with log.open("wb") as file:
+
+        def put(entries: list[Entry]) -> None:
+            nonlocal seq
+            seq += 1
+            line = encode_line(seq, entries)
+            sha.update(line)
+            file.write(line)
+
+        put([header])
+        put([Session("start", AT, sha.hexdigest(), {"user": "u", "machine": "m"})])
+        for entries in commits(count, random.Random(count)):
+            put(entries)
+        put([Session("stop", AT, sha.hexdigest(), {"why": "done", "status": "complete", "exit": 0})])
+    return log

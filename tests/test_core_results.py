@@ -1,0 +1,115 @@
+"""One row's result as text: every member, its order, its absence; and what a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.core.entries import Outcome
+from runner.core.results import COLUMNS, DETAILS, ID_HASH, Csv, Form, JsonLines, cell, details, marked, unmarked
+
+AT = "2026-01-01T00:00:00.000Z"
+REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message": "no", "requestId": "q2"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exception", "in_doubt", "expected"),
+    [
+        (None, {}, False, {}),
+        (None, {}, True, {"reason": "in doubt"}),
+        (
+            Outcome(AT, 2, "deleted", ((0, 9),), "q1"),
+            {},
+            False,
+            {"requestId": "q1", "at": AT, "attempts": 2},
+        ),
+        (
+            Outcome(AT, 1, "absent", ((0, 9),), None, "unproven"),
+            {},
+            False,
+            {"reason": "unproven", "at": AT, "attempts": 1},
+        ),
+        (
+            Outcome(AT, 3, "refused", ((1, 2),), "q1", None, (REFUSED,)),
+            REFUSED,
+            False,
+            {"statusCode": 409, "apiCode": 12, "message": "no", "requestId": "q2", "at": AT, "attempts": 3},
+        ),
+        (
+            Outcome(AT, 3, "unknown", ((1, 2),), "q1", "re-created"),
+            {"position": 1, "id": "x", "statusCode": 0},
+            False,
+            {"reason": "re-created", "statusCode": 0, "requestId": "q1", "at": AT, "attempts": 3},
+        ),
+    ],
+)
+def test_what_is_known_of_a_row(
+    outcome: Outcome | None, exception: dict[str, Any], in_doubt: bool, expected: dict[str, Any]
+) -> None:
+    found = details(outcome, exception, in_doubt=in_doubt)
+    assert found == expected
+    assert list(found) == [name for name in DETAILS if name in found]
+
+
+def test_json_lines() -> None:
+    form = JsonLines()
+    tail = form.tail("deleted", {"requestId": "q", "attempts": 1})
+    assert "".join(form.rows(7, [9, 11], ['a"\\é', None], tail)) == (
+        '{"position":7,"line":9,"id":"a\\"\\\\é","outcome":"deleted","requestId":"q","attempts":1}\n'
+        '{"position":8,"line":11,"id":null,"outcome":"deleted","requestId":"q","attempts":1}\n'
+    )
+    assert form.rows(0, [1], ["x"], form.tail("remaining", {})) == [
+        '{"position":0,"line":1,"id":"x","outcome":"remaining"}\n'
+    ]
+    assert form.head == ""
+    assert JsonLines(ID_HASH).rows(0, [1], ["ff"], "}") == ['{"position":0,"line":1,"idHash":"ff"}']
+
+
+def test_csv() -> None:
+    form = Csv()
+    known = {"reason": "=1", "statusCode": -1, "apiCode": 5, "message": 'a "b", c', "at": AT, "attempts": 1}
+    lines = form.rows(7, [9, 11], ["+8613", None], form.tail("refused", known))
+    assert "".join([form.head, *lines]) == (
+        "position,line,id,outcome,reason,statusCode,apiCode,message,requestId,at,attempts\n"
+        f"""7,9,'+8613,refused,'=1,-1,5,"a ""b"", c",,{AT},1\n"""
+        f"""8,11,,refused,'=1,-1,5,"a ""b"", c",,{AT},1\n"""
+    )
+    assert Csv(ID_HASH).head.startswith("position,line,idHash,outcome,")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+8613", "-5", "@x", "\tx", "\rx", "＝1", "＋1", "－1", "＠x", "'quoted"])  # noqa: RUF001
+def test_what_a_spreadsheet_would_run_is_marked(text: str) -> None:
+    assert marked(text) == "'" + text
+    assert unmarked(marked(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "8613", "a'b", "6319a1504f3aaaaaf214dd5b"])
+def test_the_rest_is_left_alone(text: str) -> None:
+    assert marked(text) == text
+    assert cell(text) == text
+
+
+@given(st.lists(st.text(), min_size=1), st.text())
+@pytest.mark.parametrize("form", [JsonLines(), Csv()])
+def test_every_text_comes_back(form: Form, ids: list[str], message: str) -> None:
+    """As the standard library's readers see it; a mark is taken off again."""
+    ids = [id_.encode(errors="replace").decode() for id_ in ids]
+    message = message.encode(errors="replace").decode()
+    tail = form.tail("refused", {"message": message})
+    text = form.head + "".join(form.rows(0, range(1, len(ids) + 1), ids, tail))
+    if isinstance(form, Csv):
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        assert [unmarked(row["id"]) for row in rows] == ids
+        assert {unmarked(row["message"]) for row in rows} == {message}
+        assert all(tuple(row) == COLUMNS for row in rows)
+    else:
+        found = [json.loads(line) for line in text.split("\n")[:-1]]
+        assert [row["id"] for row in found] == ids
+        assert {row["message"] for row in found} == {message}
+        assert [row["position"] for row in found] == list(range(len(ids)))

@@ -1,0 +1,587 @@
+"""`bulkdel verify` through the real command, the sandbox's own books as the oracle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.genauth.users import LIST_PATH
+from jobs.sandbox import LOOKUP_PATH
+from jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
+from runner.core.entries import Outcome, Skipped
+from runner.logreader import read_entries
+from tests import recorded
+from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids, write_objects
+from tests.mutants import ROOT
+
+IDS = user_ids(2_000, seed=21)
+BYSTANDERS = user_ids(30, seed=22)
+"""Users whom nobody deletes: without anybody left there is no control."""
+
+LIARS = IDS[700:1_700:40]
+LOOKUPS = frozenset({LOOKUP_PATH})
+
+
+@contextmanager
+def ran(
+    folder: Path, ids: Sequence[str] = IDS, *, users: Sequence[str] | None = None, code: int = 0, **options: Any
+) -> Iterator[Case]:
+    """A run that has ended."""
+    users = [*(ids if users is None else users), *BYSTANDERS] if options.get("id_type") is None else users
+    with case(folder, ids, users=users, **options) as it:
+        done = it.run()
+        assert done.code == code, done
+        yield it
+
+
+def verify(it: Case, *more: object, **kwargs: Any) -> Ran:
+    """Read it back, as fast as it goes."""
+    return bulkdel("verify", it.log, "--rate", 0, "--json", *more, **kwargs)
+
+
+def state_of(it: Case) -> Path:
+    return Path(f"{it.log}.verify.jsonl")
+
+
+def still_there(it: Case) -> Path:
+    return Path(f"{it.log}.still-there.jsonl")
+
+
+def ids_in(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def found(done: Ran) -> tuple[int, int, int]:
+    """Gone, still there, could not tell; they add up."""
+    told = done.summary
+    assert told["gone"] + told["still_there"] + told["could_not_tell"] == told["checked"], told
+    assert told["claimed"] + told["not_claimed"] == told["rows"], told
+    return told["gone"], told["still_there"], told["could_not_tell"]
+
+
+def switch(it: Case, **changes: Any) -> None:
+    it.served.switches = it.served.switches.changed(changes)
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
+    until = time.monotonic() + timeout_s
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+# ── what it finds ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.campaign
+def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: Path) -> None:
+    """Done-when: 0, although 500 never existed, 20 are protected and 7 refused; nobody but the claimed is asked for."""
+    ids = user_ids(10_000, seed=1)
+    poisonous = dict.fromkeys(ids[3_000:3_007], (422, None))
+    protected = write_objects(tmp_path / "protected.jsonl", ids[7_000:7_020])
+    export = [*ids, *ids[9_970:]]  # 30 duplicates
+    users = [*ids[:4_000], *ids[4_500:], *BYSTANDERS]
+    with case(tmp_path, export, users=users, unknown_ids="refuse", poisonous=poisonous) as it:
+        it.ids -= 20
+        run = it.run("--exclude", protected)
+        assert run.counts() == {"deleted": 9_473, "absent": 500, "refused": 7, "excluded": 20, "duplicate": 30}, run
+        before, looked = it.served.ledger.by_path[DELETE_PATH], it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it)
+        assert done.code == 0, done
+        assert found(done) == (9_973, 0, 0)
+        told = done.summary
+        assert (told["rows"], told["not_claimed"], told["status"]) == (10_030, 57, "complete")
+        assert told["still_there_path"] is None
+        assert not still_there(it).exists()
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 200 + 2  # one control before, one after
+        assert state_of(it).stat().st_mode & 0o777 == 0o600
+        assert not any(id_ in done.err + state_of(it).read_text() for id_ in ids)
+        # Complete: the same again asks nobody and says the same; without a key too.
+        requests = it.served.ledger.requests
+        again = verify(it, env={})
+        assert (again.code, found(again), again.summary["requests"]) == (0, (9_973, 0, 0), 0)
+        assert it.served.ledger.requests == requests
+
+
+def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -> None:
+    assert len(LIARS) == 25
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        done = verify(it)
+        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert done.summary["still_there_path"] == str(still_there(it))
+        assert ids_in(still_there(it)) == LIARS
+        assert still_there(it).stat().st_mode & 0o777 == 0o600
+        # The command that it names, as it stands there, in the shell.
+        plan = next(line.strip() for line in done.err.splitlines() if line.startswith("  bulkdel plan"))
+        words = plan.split()[1:]
+        planned = bulkdel(*words)
+        assert planned.code == 0, planned
+        assert "25 ids in 1 requests" in planned.out
+        assert "25 of 25 looked up exist" in planned.out
+        # The server comes to its senses; the list is run, and everything is read back once more.
+        switch(it, liars=[])
+        run = bulkdel("run", *words[1:], "--confirm", 25, "--pool", POOL)
+        assert run.code == 0, run
+        assert verify(it).code == 1  # what was found is not asked for again
+        again = verify(it, "--again")
+        assert (again.code, found(again)) == (0, (2_000, 0, 0)), again
+        assert ids_in(still_there(it)) == LIARS  # an older list is left alone
+
+
+def test_the_report_for_people(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:2]), poisonous={IDS[50]: (422, None)}, code=1) as it:
+        done = bulkdel("verify", it.log)
+        assert done.code == 1, done
+        assert "complete: of 99 ids that the run says are gone" in done.out
+        assert "gone                      97" in done.out
+        assert "still there                2" in done.out
+        assert "not claimed to be gone, so not looked up: 1 refused" in done.out
+
+
+def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:3])) as it:
+        mine = json.dumps({"id": "corrected by hand"}) + "\n"
+        still_there(it).write_text(mine)
+        done = verify(it)
+        second = Path(f"{it.log}.still-there-2.jsonl")
+        assert done.code == 1
+        assert done.summary["still_there_path"] == str(second)
+        assert still_there(it).read_text() == mine
+        assert ids_in(second) == IDS[:3]
+        # One that is part of it grows: it is this verification's own, from before it went on.
+        still_there(it).write_text(second.read_text().splitlines(keepends=True)[1])
+        second.unlink()
+        assert verify(it).summary["still_there_path"] == str(still_there(it))
+        assert ids_in(still_there(it)) == IDS[:3]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+            ["export.jsonl", it.log.name, state_of(it).name, still_there(it).name]
+        )
+
+
+# ── what it cannot tell ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
+    """Every look-up answers with an empty list, as if all were gone; 25 are not."""
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        switch(it, blind=True)
+        done = verify(it)
+        assert (done.code, found(done), done.summary["status"]) == (4, (0, 0, 2_000), "halted"), done
+        assert "find nobody, not even those whom the pool lists" in done.err
+        assert "To go on:\n  bulkdel verify" in done.err
+        switch(it, blind=False)
+        again = verify(it)
+        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+        assert ids_in(still_there(it)) == LIARS
+
+
+def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None:
+    """The first control is found, and somebody who is still there; from then on every answer is empty."""
+    with ran(tmp_path, liars=frozenset([IDS[0], *LIARS])) as it:
+        lists = it.served.ledger.by_path[LIST_PATH]
+        switch(it, latency_s=0.05)
+        process = start("verify", it.log, "--rate", 0, "--concurrency", 1, "--json")
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] - looked == 3, process)  # control, IDS[0], the next
+        assert it.served.ledger.by_path[LIST_PATH] == lists + 1
+        switch(it, blind=True, latency_s=0)
+        done = finish(process)
+        assert (done.code, found(done)) == (4, (0, 1, 1_999)), done
+        assert '"gone"' not in state_of(it).read_text()
+        switch(it, blind=False)
+        again = verify(it)
+        assert (again.code, found(again)) == (1, (1_974, 26, 0))
+        assert ids_in(still_there(it)) == [IDS[0], *LIARS]
+
+
+def test_an_empty_pool_proves_nothing_and_says_so(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:100]) as it:
+        assert it.run().code == 0
+        done = verify(it)
+        assert (done.code, found(done)) == (4, (0, 0, 100)), done
+        assert "the pool lists nobody" in done.err
+        assert "create one user in it and verify again" in done.err
+        it.served.pool.add_ids(BYSTANDERS[:1])
+        again = verify(it)
+        assert (again.code, found(again)) == (0, (100, 0, 0))
+
+
+@pytest.mark.parametrize("path", [LIST_PATH, LOOKUP_PATH])
+def test_a_key_that_may_not_read(path: str, tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100]) as it:
+        it.served.script(*["403"] * 20, path=path)
+        done = verify(it)
+        assert (done.code, found(done)) == (4, (0, 0, 100)), done
+        assert "permission" in done.err
+
+
+def test_look_ups_that_fail_on_the_way(tmp_path: Path) -> None:
+    """A fifth of them with 500, some lost, some 429: found all the same, exactly."""
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        switch(
+            it, share_500=0.1, share_drop_after=0.05, share_truncated_after=0.05, share_429=0.05, fault_paths=LOOKUPS
+        )
+        switch(it, retry_after="seconds", retry_after_s=0)
+        done = verify(it)
+        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert done.summary["retries"] > 0
+        assert ids_in(still_there(it)) == LIARS
+
+
+def test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:200]) as it:
+        it.served.script(None, None, "400", "400", path=LOOKUP_PATH)
+        done = verify(it, "--concurrency", 1)
+        assert (done.code, found(done)) == (0, (200, 0, 0)), done  # the second pass got them
+        it.served.script(None, None, "400", None, None, None, "400", path=LOOKUP_PATH)  # control, 4 chunks, control
+        done = verify(it, "--concurrency", 1, "--again")
+        assert (done.code, found(done)) == (4, (150, 0, 50)), done
+        assert done.summary["status"] == "incomplete"
+        assert "The look-ups of 50 ids failed" in done.err
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it)
+        assert (done.code, found(done)) == (0, (200, 0, 0)), done
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2  # only what could not be told is asked again
+
+
+def test_refused_ever_after(tmp_path: Path) -> None:
+    """Reading is forbidden in the middle: a control notices, instead of asking for every chunk in vain."""
+    with ran(tmp_path) as it:
+        it.served.script(None, None, *["403"] * 1_000, path=LOOKUP_PATH)
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it, "--concurrency", 1)
+        assert (done.code, found(done)) == (4, (0, 0, 2_000)), done
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked < 30
+
+
+def test_an_outage_longer_than_patience(tmp_path: Path) -> None:
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        switch(it, share_503=1.0, fault_style="http", fault_paths=LOOKUPS)
+        done = verify(it, "--patience", "1s")
+        assert (done.code, done.summary["status"]) == (4, "halted"), done
+        assert "--patience" in done.err
+        switch(it, share_503=0)
+        again = verify(it)
+        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+
+
+# ── killed, interrupted, gone on with ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.campaign
+def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> None:
+    """SIGKILL after ever more look-ups, the last of them behind a control; then it goes on, and finds all the lies."""
+    ids = user_ids(24_000, seed=3)
+    liars = ids[100::960]
+    assert len(liars) == 25
+    with ran(tmp_path, ids, liars=frozenset(liars)) as it:
+        switch(it, latency_s=0.005)
+        for requests in (1, 3, 40, 150, 260):
+            looked = it.served.ledger.by_path[LOOKUP_PATH]
+            process = start("verify", it.log, "--rate", 0, "--concurrency", 4, "--json")
+
+            def enough(wanted: int = looked + requests) -> bool:
+                return it.served.ledger.by_path[LOOKUP_PATH] >= wanted
+
+            wait_until(enough, process)
+            kill(process)
+        kept = state_of(it).read_text()
+        assert '"gone"' in kept  # the last one came past its first control
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it)
+        assert (done.code, found(done), done.summary["resumed"]) == (1, (23_975, 25, 0), True), done
+        assert ids_in(still_there(it)) == liars
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked <= 480 - 200 + 4  # what was proved is not asked again
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_path: Path) -> None:
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        switch(it, latency_after_s=30.0, fault_paths=LOOKUPS)
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        process = start("verify", it.log, "--rate", 0, "--json")
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
+        began = time.monotonic()
+        process.send_signal(signum)
+        done = finish(process)
+        assert time.monotonic() - began < 2
+        assert (done.code, done.summary["status"], found(done)) == (128 + signum, "interrupted", (0, 0, 2_000)), done
+        assert f"To go on:\n  bulkdel verify {it.log} --rate 0 --json" in done.err
+        assert "Traceback" not in done.err
+        switch(it, latency_after_s=0)
+        again = verify(it)
+        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+
+
+def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS]) as it:
+        assert it.run("--limit", 500).code == 0
+        done = verify(it)
+        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (500, 0, 0), 1_500)
+        assert it.run().code == 0
+        done = verify(it)
+        assert (done.code, found(done)) == (0, (2_000, 0, 0)), done
+        assert "begins anew" in done.err
+        assert Path(f"{state_of(it)}.old-1").exists()
+
+
+def test_not_while_a_run_is_under_way(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS], options=("--rate", 5)) as it:
+        process = it.start()
+        wait_until(lambda: it.served.pool.deleted > 0, process)
+        done = verify(it)
+        assert done.code == 3, done
+        assert f"pid {process.pid}" in done.err
+        kill(process)
+        assert verify(it).code == 0  # what it settled before it was killed
+
+
+def test_a_run_that_goes_on_meanwhile(tmp_path: Path) -> None:
+    """What was read back is what the log said at the start, so it is no answer for the log as it is now."""
+    with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS]) as it:
+        assert it.run("--limit", 500).code == 0
+        switch(it, latency_after_s=1.0, fault_paths=LOOKUPS)
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        process = start("verify", it.log, "--rate", 0, "--json")
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
+        assert it.run("--limit", 100).code == 0
+        switch(it, latency_after_s=0)
+        done = finish(process)
+        assert (done.code, found(done), done.summary["status"]) == (4, (500, 0, 0), "halted"), done
+        assert "gone on meanwhile" in done.err
+
+
+def test_two_at_a_time(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100]) as it:
+        switch(it, latency_after_s=30.0, fault_paths=LOOKUPS)
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        process = start("verify", it.log)
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
+        done = verify(it)
+        assert (done.code, f"pid {process.pid}" in done.err) == (3, True), done
+        kill(process)
+
+
+# ── who is meant ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def backdate(log: Path, by: timedelta) -> datetime:
+    """Let everything in a log have happened earlier; return when its last outcome was."""
+    entries, at = list(read_entries(log)), datetime.now(UTC)
+    for i, entry in enumerate(entries):
+        if isinstance(entry, Outcome):
+            at = datetime.fromisoformat(entry.at) - by
+            entries[i] = replace(entry, at=at.isoformat(timespec="milliseconds"))
+    log.write_bytes(b"".join(recorded.lines_of([entry] for entry in entries)))
+    return at
+
+
+def test_a_created_again_email_is_somebody_new(tmp_path: Path) -> None:
+    """Younger than the outcome by more than the skew; one within the skew is nobody's guess; an old one is a lie."""
+    mails = [f"user{i}@example.com" for i in range(100)]
+    with case(tmp_path, mails, id_type="email", options=("--rate", 0, "--id-type", "email")) as it:
+        switch(it, liars=mails[90:92])
+        it.served.pool.add_ids(["by@stander.example"], "email")
+        assert it.run().code == 0
+        at = backdate(it.log, timedelta(hours=2))
+        it.served.pool.add_ids(mails[:3], "email", created_at=(at + timedelta(hours=1)).isoformat())
+        done = verify(it)
+        assert (done.code, found(done), done.summary["recreated"]) == (1, (98, 2, 0), 3), done
+        assert ids_in(still_there(it)) == mails[90:92]
+        assert "--id-type email" in done.err
+        it.served.pool.add_ids(mails[10:12], "email", created_at=(at + timedelta(seconds=60)).isoformat())
+        done = verify(it, "--again")
+        assert (done.code, found(done), done.summary["recreated"]) == (4, (96, 2, 2), 3), done
+        assert "2 could not be told: an account is there" in done.err
+        text = bulkdel("verify", it.log, "--rate", 0).out
+        assert "re-created" in text
+
+
+def test_a_user_id_is_never_somebody_new(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100]) as it:
+        at = backdate(it.log, timedelta(hours=2))
+        it.served.pool.add_ids(IDS[:1], created_at=(at + timedelta(hours=1)).isoformat())
+        done = verify(it)
+        assert (done.code, found(done), done.summary["recreated"]) == (1, (99, 1, 0), 0), done
+
+
+def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> None:
+    """Farther apart than the duplicate window both rows are sent. The log says so here, with none between them."""
+    with ran(tmp_path, [*IDS[:60], *IDS[50:52]]) as it:
+        entries = [
+            Outcome(recorded.AT, 1, "absent", entry.ranges) if isinstance(entry, Skipped) else entry
+            for entry in read_entries(it.log)
+        ]
+        it.log.write_bytes(b"".join(recorded.lines_of([entry] for entry in entries)))
+        looked = it.served.ledger.lookup_sizes.copy()
+        done = verify(it, "--concurrency", 1)
+        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (62, 0, 0), 0), done
+        assert it.served.ledger.lookup_sizes - looked == {50: 1, 10: 3, 2: 1}  # of those of 10 two are controls
+
+
+# ── a sample ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sample_is_spread_out_and_the_same_when_it_goes_on(tmp_path: Path) -> None:
+    with ran(tmp_path, liars=frozenset(IDS)) as it:  # everybody is still there, so the list tells who was drawn
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        it.served.script(None, None, "400", "400", path=LOOKUP_PATH)  # control; the second of two chunks, twice
+        done = verify(it, "--sample", 100, "--concurrency", 1)
+        assert (done.code, found(done)) == (4, (0, 50, 50)), done
+        assert (done.summary["checked"], done.summary["claimed"]) == (100, 2_000)
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2 + 1
+        some = ids_in(still_there(it))
+        done = verify(it, "--sample", 100)
+        assert (done.code, found(done), done.summary["resumed"]) == (1, (0, 100, 0), True), done
+        drawn = ids_in(still_there(it))
+        assert set(some) < set(drawn)
+        assert [IDS.index(id_) // 20 for id_ in drawn] == list(range(100))  # one of every 20 rows
+        # Another sample is another question.
+        done = verify(it, "--sample", 10)
+        assert (done.code, found(done)) == (1, (0, 10, 0))
+        assert verify(it, "--sample", 5_000, "--again").summary["checked"] == 2_000
+
+
+# ── what is refused ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_another_pool_is_refused(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100]) as it:
+        switch(it, pool_id="another")
+        looked = it.served.ledger.by_path[LOOKUP_PATH]
+        done = verify(it)
+        assert (done.code, "pool another" in done.err) == (3, True), done
+        assert it.served.ledger.by_path[LOOKUP_PATH] == looked
+        switch(it, pool_id=None)
+        assert verify(it).code == 0
+
+
+def test_a_sandbox_is_gone_with_its_run(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:10]) as it:
+        assert bulkdel("run", "delete-users", it.export, "--sandbox").code == 0
+        done = bulkdel("verify", f"{it.export}.sandbox.checkpoint.jsonl")
+        assert (done.code, "--sandbox" in done.err) == (3, True), done
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "word"),
+    [
+        (["--sample", 0], 2, "--sample 0"),
+        (["--rate", -1], 2, "--rate"),
+        (["--chunk-size", 5], 2, "chunk-size"),
+        (["--export", "missing.jsonl"], 3, "missing.jsonl"),
+        (["--state", "no/such/folder/s"], 5, "--state"),
+        (["--host", "http://example.com"], 2, "HTTPS"),
+    ],
+)
+def test_usage(more: list[object], code: int, word: str, tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:10]) as it:
+        done = verify(it, *more)
+        assert (done.code, word.lower() in done.err.lower()) == (code, True), done
+
+
+def test_without_a_key(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:10]) as it:
+        done = verify(it, env={})
+        assert (done.code, "GENAUTH_ACCESS_KEY_ID" in done.err) == (2, True), done
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"id": "x"}\n')
+    with ran(tmp_path, IDS[:10]) as it:
+        assert verify(it).code == 0
+        for path in (tmp_path / "missing", tmp_path / "rows.jsonl", state_of(it)):
+            done = bulkdel("verify", path)
+            assert (done.code, "Traceback" in done.err) == (3, False), done
+        # Nor is a checkpoint anybody's state.
+        before = it.log.read_bytes()
+        assert verify(it, "--state", it.log).code == 3
+        assert it.log.read_bytes() == before
+
+
+def test_the_config_of_a_run_does_for_verify_too(tmp_path: Path) -> None:
+    """Its own options are layered alike; what only `run` has is passed over; what nobody has is told."""
+    config = tmp_path / "c.toml"
+    with ran(tmp_path, IDS[:500]) as it:
+        config.write_text('[run]\nchunk_size = 10\nallow_absent = true\ncheckpoint = "x"\nrate = 0\nsample = 7\n')
+        done = bulkdel("verify", it.log, "--json", "--config", config)
+        assert (done.code, done.summary["checked"]) == (0, 7), done
+        more = {**environment(), "BULKDEL_SAMPLE": "9"}
+        done = bulkdel("verify", it.log, "--json", "--config", config, env={**more, "BULKDEL_CHUNK_SIZE": "3"})
+        assert (done.code, done.summary["checked"]) == (0, 9), done
+        config.write_text("[run]\nraet = 5\n")
+        done = bulkdel("verify", it.log, "--config", config)
+        assert (done.code, "raet" in done.err) == (2, True), done
+
+
+def test_an_export_that_moved_and_one_that_came_through_a_pipe(tmp_path: Path) -> None:
+    with ran(tmp_path, IDS[:100]) as it:
+        moved = it.export.rename(tmp_path / "moved.jsonl")
+        assert verify(it).code == 3
+        assert verify(it, "--export", moved).code == 0
+        log = tmp_path / "piped.log"
+        done = bulkdel(
+            *("run", "delete-users", "-", "--checkpoint", log, "--host", it.served.url, "--allow-absent", "--rate", 0),
+            *("--confirm", 100, "--pool", POOL),
+            input=moved.read_bytes(),
+        )
+        assert done.code == 0, done
+        assert bulkdel("verify", log, "--rate", 0).code == 0
+
+
+def test_nothing_claimed(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:5], poisonous=dict.fromkeys(IDS[:5], (422, None))) as it:
+        assert it.run().code == 1
+        done = verify(it)
+        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (0, 0, 0), 5)
+        assert "nothing to verify" in done.err
+
+
+# ── it cannot delete ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) -> None:
+    """In a copy of the program whose deleting side raises when it is made, `run` fails and `verify` does not notice."""
+    copy = tmp_path / "copy"
+    for package in ("runner", "jobs"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    job = copy / "jobs" / "delete_users.py"
+    text = job.read_text()
+    assert text.count("return DeleteUsersBatch(id_type)") == 1
+    job.write_text(
+        text.replace("return DeleteUsersBatch(id_type)", 'raise AssertionError("made something that deletes")')
+    )
+
+    def in_copy(*args: object) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "runner.cli", *map(str, args)],
+            cwd=copy,
+            env={**environment(), "PYTHONPATH": str(copy)},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    with ran(tmp_path, liars=frozenset(LIARS)) as it:
+        before = it.served.ledger.by_path[DELETE_PATH]
+        done = in_copy("verify", it.log, "--rate", 0, "--json")
+        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert it.served.ledger.by_path[DELETE_PATH] == before
+        it.log.unlink()
+        assert "made something that deletes" in in_copy(*it.args, "--allow-absent").err
+        assert it.served.ledger.by_path.keys() == {TOKEN_PATH, LOOKUP_PATH, LIST_PATH, DELETE_PATH}

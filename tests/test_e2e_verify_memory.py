@@ -1,0 +1,69 @@
+"""Memory of `verify` does not grow with the export. Its log is written here, as a run would have written it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox import Pool, Switches, serve_in_thread
+from runner.core.entries import Entry, Header, Outcome
+from runner.logreader import read_entries
+from tests import recorded
+from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
+from tests.test_e2e_memory import GROWTH_MAX_KIB, LARGE, MEASURE, SMALL
+
+pytestmark = pytest.mark.campaign
+
+
+def commits(header: Entry, count: int) -> Iterator[list[Entry]]:
+    """Chunks of 50, answered in pairs, the later one first; 64 to a commit."""
+    yield [header]
+    starts = [start for pair in range(0, count, 100) for start in (pair + 50, pair)]
+    for first in range(0, len(starts), 64):
+        yield [
+            Outcome(recorded.AT, 1, "deleted", ((start, start + 50),), f"request-{start}")
+            for start in starts[first : first + 64]
+        ]
+
+
+def peak_kib(folder: Path, count: int) -> int:
+    """Peak resident memory of a verification of `count` ids, one in 10,000 of whom is still there, KiB."""
+    ids = [f"{i:024x}" for i in range(count)]
+    there = ids[5_000::10_000]
+    export = write_objects(folder / "export.jsonl", ids[:1])
+    log = Path(f"{export}.checkpoint.jsonl")
+    with serve_in_thread(Pool.from_ids([ids[0], "f" * 24, *there]), Switches(), count_sent=False) as served:
+        options = ("--host", served.url, "--confirm", 1, "--pool", POOL)
+        assert bulkdel("run", "delete-users", export, *options).code == 0
+        header = next(read_entries(log))
+        assert isinstance(header, Header)
+        write_objects(export, ids)
+        data = export.read_bytes()
+        pinned = {**header.pinned, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})
+        log.write_bytes(b"".join(recorded.lines_of(commits(header, count))))
+        done = subprocess.run(
+            [*(sys.executable, "-c", MEASURE, *COMMAND, "verify", str(log), "--rate", "0")],
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert f"still there    {len(there):>13,}" in done.stdout.decode()
+    assert len(Path(f"{log}.still-there.jsonl").read_text().splitlines()) == len(there)
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """At 1,000,000 ids at most 10 MB over 200,000; the log's index is half a megabyte of it."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "large").mkdir()
+    small = peak_kib(tmp_path / "small", SMALL)
+    large = peak_kib(tmp_path / "large", LARGE)
+    assert large - small <= GROWTH_MAX_KIB, (small, large)
