@@ -215,6 +215,8 @@ class Engine:
             raise
 
     async def _take(self) -> Work | None:
+        if self._ready:
+            return self._ready.popleft()
         async with self._refill:
             while not self._ready:
                 loop, began = asyncio.get_running_loop(), self._api.clock()

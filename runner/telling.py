@@ -102,7 +102,7 @@ def hush() -> None:
 
 
 class Teller:
-    """Events and progress, written by one thread while it is entered. debug: whether events of single chunks are told."""
+    """Events and progress, written by one thread while it is entered. debug: whether events of chunks are told."""
 
     def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
         self._look = look
