@@ -375,8 +375,8 @@ settings.load_profile("found")
 def copied(folder: Path) -> Path:
     """Copy the packages and their tests, as they are.
 
-    What Python compiled comes along: it is used where the source is unchanged (same size and time), and half a minute of
-    compiling is spared. The file with the substitution has another time.
+    What Python compiled comes along: it is used where the source is unchanged (same size and time), which spares half
+    a minute of compiling. The file with the substitution has another time.
     """
     for package in ("runner", "jobs", "tests"):
         shutil.copytree(ROOT / package, folder / package)
