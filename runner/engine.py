@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from itertools import islice
 
 from runner.api import Api, Flight
@@ -32,6 +31,7 @@ from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Account, Action
 from runner.seeking import Seeker
+from runner.wording import stamp
 
 AHEAD = 64
 """Chunks read ahead at a time: enough that a read in another thread costs nothing, few enough to stay flat."""
@@ -39,18 +39,6 @@ AHEAD = 64
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
 """Look-ups that say what an answer meant which has come: a drain waits for them."""
-
-
-def stamp(epoch: float) -> str:
-    """UTC, ISO 8601, milliseconds: how the log writes a time."""
-    return _stamp(int(epoch * 1000))
-
-
-@lru_cache(4)
-def _stamp(ms: int) -> str:
-    """Two are wanted for every chunk, and at full speed there are a dozen chunks in a millisecond."""
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from runner.core.health import RefusedMax
 from runner.core.outcomes import KINDS
 from runner.core.settling import Settling
 from runner.core.summary import Ending, exit_code, status_of
-from runner.engine import Engine, Options, Stop, stamp
+from runner.engine import Engine, Options, Stop
 from runner.errors import FileFailed
 from runner.loops import OnSignal
 from runner.preparing import Prepared
@@ -34,7 +34,7 @@ from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
-from runner.wording import command, printable, until_words
+from runner.wording import command, printable, stamp, until_words
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
