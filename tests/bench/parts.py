@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -24,7 +25,6 @@ from runner.core.feed import Work, work_of
 from runner.core.progress import Progress
 from runner.core.records import Chunk, Record
 from runner.core.rows import Batch, Sieve
-from runner.core.window import DuplicateWindow
 from runner.engine import stamp
 from runner.job import TargetOptions, load_job
 from runner.settings import Settings
@@ -44,6 +44,11 @@ ID_TYPE = JOB.id_types[JOB.id_type_default]
 OPTIONS = ReadOptions(id_type=ID_TYPE, id_types=JOB.id_types)
 
 
+def words(url: str, folder: Path) -> list[str]:
+    """The command that runs this."""
+    return [sys.executable, "-m", "tests.bench.parts", url, str(folder)]
+
+
 def cpu_s(work: Callable[[], object]) -> float:
     """CPU seconds of this process, all its threads, for one call of `work`; the best of a few."""
     found = []
@@ -60,27 +65,25 @@ def drain(some: Iterator[object]) -> None:
 
 
 def reading(folder: Path) -> dict[str, float]:
-    """The export alone: seconds per format, and the feed on rows that are read already."""
+    """The export alone, format by format, and the feed on rows that are read already."""
     found: dict[str, float] = {}
     for name in exports.FORMATS:
-        made = exports.write(folder, name, ROWS)
-        with open_export(str(made.path)) as export:
+        with open_export(str(exports.write(folder, name, ROWS).path)) as export:
             seen = preflight(export, OPTIONS, rng=random.Random(0))
-
-            def look() -> None:
-                preflight(export, OPTIONS, rng=random.Random(0))  # noqa: B023 - called before the next turn
-
-            def read() -> Iterator[Batch]:
-                return read_rows(export, seen.dialect, OPTIONS, seen.fingerprint)  # noqa: B023
-
-            found[f"preflight {name}"] = cpu_s(look)
-            found[f"read {name}"] = cpu_s(lambda: drain(read()))
+            read = partial(read_rows, export, seen.dialect, OPTIONS, seen.fingerprint)
+            found[f"preflight {name}"] = cpu_s(partial(preflight, export, OPTIONS, rng=random.Random(0)))
+            found[f"read {name}"] = cpu_s(lambda: drain(read()))  # noqa: B023 - called before the next turn
             if name == "objects":
-                batches = list(read())
-                found["feed"] = cpu_s(lambda: drain(work_of(batches, Sieve(window=None), _progress(ROWS), CHUNK)))
-                window = DuplicateWindow()
-                found["duplicate window"] = cpu_s(lambda: [Sieve(window=window).skipped(batch) for batch in batches])
+                found |= _feeding(list(read()))
     return found
+
+
+def _feeding(batches: list[Batch]) -> dict[str, float]:
+    sieve = Sieve(window=None)
+    return {
+        "feed": cpu_s(lambda: drain(work_of(batches, sieve, _progress(ROWS), CHUNK))),
+        "duplicate window": cpu_s(lambda: list(map(Sieve().skipped, batches))),
+    }
 
 
 def _header(rows: int) -> Header:
@@ -105,10 +108,13 @@ async def _spread(each: Callable[[int], Awaitable[object]]) -> None:
             group.create_task(one_after_the_other())
 
 
-async def _log(path: Path) -> None:
+def logging(path: Path) -> None:
     """Intents that are waited for and outcomes that are not, as the engine writes them."""
     path.unlink(missing_ok=True)
-    checkpoint = Checkpoint.create(path, _header(ROWS))
+    uvloop.run(_log(Checkpoint.create(path, _header(ROWS))))
+
+
+async def _log(checkpoint: Checkpoint) -> None:
 
     async def write(number: int) -> None:
         ranges = ((number * CHUNK, number * CHUNK + CHUNK),)
@@ -141,14 +147,14 @@ async def _wire(url: str, *, whole: bool) -> None:
 def sending(url: str, folder: Path) -> dict[str, float]:
     """What is done for one request, part by part."""
     action = JOB.target(TargetOptions(url, {}, ENVIRON)).action(ID_TYPE)
-    chunks = [chunk for chunk in _chunks(ROWS)]
+    chunks = list(_chunks(ROWS))
     return {
         "bare loop": cpu_s(lambda: uvloop.run(spent(url, CHUNKS, CONCURRENCY, 0))),
         "send": cpu_s(lambda: uvloop.run(_wire(url, whole=False))),
         "ask": cpu_s(lambda: uvloop.run(_wire(url, whole=True))),
         "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
         "ranges": cpu_s(lambda: [chunk.ranges for chunk in chunks]),
-        "log": cpu_s(lambda: uvloop.run(_log(folder / "parts.log"))),
+        "log": cpu_s(lambda: logging(folder / "parts.log")),
     }
 
 
