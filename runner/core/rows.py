@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress, count, repeat
+from itertools import count, repeat
 from typing import Literal, cast
 
 from runner.core.records import Record
@@ -80,7 +80,7 @@ class Sieve:
             keys = ids if self.key is str else list(map(self.key, ids))
             if protected.isdisjoint(keys):
                 if self.window is not None:
-                    skipped["duplicate"].extend(compress(count(batch.start), map(self.window.seen, keys)))
+                    skipped["duplicate"].extend(batch.start + i for i in self.window.repeated(keys))
                 return skipped
         seen = self.window.seen if self.window else None
         for position, row in enumerate(rows, batch.start):

@@ -175,7 +175,7 @@ def show(found: Mapping[str, Any]) -> None:
         cells = f"{row['ids_per_s']:>9,.0f}{times:>8}{row['cpu_us_per_request']:>16.0f}{row['peak_mib']:>10.0f}"
         print(f"{row['what']:<38}{cells}")
     print(
-        "ratio: to the bare loop on the same loop with as many in flight; for the SDK, to ours. CPU: of the whole process"
+        "ratio: to the bare loop on the same loop with as many in flight; for the SDK, to ours. CPU: the whole process"
     )
     print(f"\n{'part, by itself':<38}{'µs/chunk':>9}{'ids/s':>12}")
     for name, us in found["parts_us"].items():
