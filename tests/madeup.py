@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner.core.entries import Entry, Header, Intent, Outcome, Session, encode_line
+from runner.core.rows import Mark
+from runner.core.window import WINDOW
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
@@ -52,7 +54,10 @@ def make_run(export: Path, count: int) -> Path:
 
 
 def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, size: int, host: str, pool: str) -> None:
-    """Write the log of a run over an export that is there, which was stopped when its first `done` ids were settled."""
+    """Write the log of a run over an export that is there, which was stopped when its first `done` ids were settled.
+
+    Rows must be all of one length and all different: then it is known where the preflight would have left its marks.
+    """
     source = {
         "format": "jsonl",
         "compression": "none",
@@ -73,10 +78,10 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "sha256": sha256,
         "bytes": size,
     }
+    marks = tuple(Mark(row, row + 1, row * (size // count)) for row in range(WINDOW, count, WINDOW))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
-    header = Header(
-        "bulkdel 0", "r", AT, pinned, str(export), (), counts, None, {"ids": count, "pool": pool, "how": "x"}
-    )
+    confirmed = {"ids": count, "pool": pool, "how": "x"}
+    header = Header("bulkdel 0", "r", AT, pinned, str(export), (), counts, None, confirmed, marks=marks)
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

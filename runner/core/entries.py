@@ -15,7 +15,7 @@ import orjson
 
 from runner.core.outcomes import COUNTED, KINDS, SKIPS, Kind
 from runner.core.ranges import Ranges
-from runner.core.rows import Skip
+from runner.core.rows import Mark, Skip, marks_of
 
 FORMAT = 1
 """Grows when an older version could misread the log."""
@@ -44,6 +44,7 @@ class Header:
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
+    marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
     """
 
     tool: str
@@ -56,6 +57,7 @@ class Header:
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
     format: int = FORMAT
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
+                **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
 
 
@@ -197,6 +200,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
         confirmed=data["confirmed"],
+        marks=marks_of(data.get("marks", ())),
     )
 
 
@@ -224,6 +228,7 @@ def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
     facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
+    marks_of(facts.get("marks", ()))
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, Unreadable
 from runner.core.outcomes import COUNTED
 from runner.core.ranges import Ranges, RangeSet
+from runner.core.rows import Mark, mark_before, marks_of
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class Progress:
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
+    marks: where that export can be read on from.
     excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and how many bytes
     of it are known to be durable; None when it kept none.
     """
@@ -37,12 +39,14 @@ class Progress:
     sessions: int = 0
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
     excluded: tuple[str, ...] = ()
     backup: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         self.confirmed_at = self.header.at
         self.asked = self.header.counts
+        self.marks = self.header.marks
         self.excluded = self.header.excluded
 
     @property
@@ -54,6 +58,12 @@ class Progress:
     def remaining(self) -> int:
         """Rows without an outcome. With the seven counts it adds up to `rows`."""
         return self.rows - self.settled.size
+
+    @property
+    def begin(self) -> Mark | None:
+        """Where to begin to read for the rows that have no outcome yet; None for the first row."""
+        todo = self.settled.missing(0, self.rows) if self.rows else ()
+        return mark_before(self.marks, todo[0][0] if todo else self.rows)
 
     @property
     def complete(self) -> bool:
@@ -94,6 +104,7 @@ class Progress:
         if facts.get("confirmed"):
             self.confirmed_at = entry.at
         self.asked = facts.get("asked") or self.asked
+        self.marks = marks_of(facts["marks"]) if "marks" in facts else self.marks
         self.excluded = tuple(facts.get("excluded") or self.excluded)
         if (path := facts.get("backup")) is None:
             self.backup = None
