@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from runner.auth import Auth
 from runner.core.health import Breaker, Pace
-from runner.core.hiding import cleared, without_ids
+from runner.core.hiding import TEXT_MAX, cleared, without_ids
 from runner.core.policy import retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
@@ -128,7 +128,16 @@ class Api:
 
     def _cleared_of(self, ids: Sequence[str], verdict: Verdict) -> Verdict:
         """Keep ids and credentials out of everything that is said or written from here on."""
-        return cleared(verdict, lambda text: without_ids(self.auth.hide(text), ids))
+
+        def hide(text: str) -> str:
+            return without_ids(self.auth.hide(text), ids)
+
+        if verdict.act is Act.SETTLED:
+            # Of a success nothing but the request's id is ever told. This is on the way of every chunk.
+            said = verdict.detail.request_id
+            if said is None or (len(said) <= TEXT_MAX and hide(said) == said):
+                return verdict
+        return cleared(verdict, hide)
 
     def _learn(self, verdict: Verdict) -> None:
         """Take note of what an answer says about the server. A 429 is no failure, but it is too fast."""

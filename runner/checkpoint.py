@@ -34,13 +34,8 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 the longest line that a reader accepts."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One entry that waits, or the wish to be told (`future`) when everything before it is durable."""
-
-    entry: Entry | None = None
-    part: bytes = b""
-    future: asyncio.Future[None] | None = None
+_Item = tuple[Entry, bytes] | asyncio.Future[None]
+"""One entry that waits, encoded; or the wish to be told when everything before it is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +113,8 @@ class Checkpoint:
         if self.failure:
             _reject(future, self.failure)
             return future
-        self._waiting.extend(map(_Item, entries, parts))
-        self._waiting.append(_Item(future=future))
+        self._waiting.extend(zip(entries, parts, strict=True))
+        self._waiting.append(future)
         if self._commit is None:
             loop.call_soon(self._begin, loop)  # not at once: what the loop's current turn appends shares one sync
         return future
@@ -167,13 +162,13 @@ class Checkpoint:
         size = 0
         while self._waiting and size < COMMIT_BYTES:
             item = self._waiting.popleft()
-            if item.future is not None:
-                waiters.append(item.future)
-            if item.entry is not None:
-                entry, part = _sealed(item.entry, item.part, sha256)
+            if isinstance(item, tuple):
+                entry, part = _sealed(*item, sha256)
                 entries.append(entry)
                 parts.append(part)
                 size += len(part) + 1
+            else:
+                waiters.append(item)
         self._commit = _Commit(entries, waiters, self._thread.submit(self._write, parts))
         return self._commit
 
@@ -206,7 +201,7 @@ class Checkpoint:
             "it goes on from what is in this file."
         )
         self.failure.__cause__ = error
-        waiters += [item.future for item in self._waiting if item.future is not None]
+        waiters += [item for item in self._waiting if not isinstance(item, tuple)]
         self._waiting.clear()
         for future in waiters:
             _reject(future, self.failure)

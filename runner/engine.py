@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 
 from runner.api import Api, Flight
@@ -31,6 +31,7 @@ from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Account, Action
 from runner.seeking import Seeker
+from runner.wording import stamp
 
 AHEAD = 64
 """Chunks read ahead at a time: enough that a read in another thread costs nothing, few enough to stay flat."""
@@ -38,11 +39,6 @@ AHEAD = 64
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
 """Look-ups that say what an answer meant which has come: a drain waits for them."""
-
-
-def stamp(epoch: float) -> str:
-    """UTC, ISO 8601, milliseconds: how the log writes a time."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Stop:
 class _Errand:
     """One chunk in the hands of one worker.
 
-    intended: its intent is durable. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    intended: its intent is appended. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
     """
 
     work: Work
@@ -143,6 +139,11 @@ class Engine:
         """Why look-ups did not help, in words; empty when they did."""
         return self._seeker.failed or ("" if self._seeker.proven else "look-ups found nobody, so they prove nothing")
 
+    @property
+    def busy(self) -> bool:
+        """Whether every worker waits for an answer of the server."""
+        return all(flight.on_wire for flight in list(self._workers.values()))
+
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
         if self.stopped is not None:
@@ -210,6 +211,8 @@ class Engine:
             raise
 
     async def _take(self) -> Work | None:
+        if self._ready:
+            return self._ready.popleft()
         async with self._refill:
             while not self._ready:
                 loop, began = asyncio.get_running_loop(), self._api.clock()
@@ -260,9 +263,8 @@ class Engine:
         backed = await self._save(step.records, errand)
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
-            # Shielded: a cancelled wait must not take the future from the writer, who may be writing it just now.
-            await asyncio.shield(self._checkpoint.append(intent))
-            errand.intended = True
+            errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
+            await self._checkpoint.append(intent)
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))

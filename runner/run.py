@@ -18,7 +18,6 @@ from typing import Any
 from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.entries import Header
 from runner.core.summary import Ending, exit_code, status_of, summary_of
-from runner.engine import stamp
 from runner.errors import Halted, NotAcceptable, UsageError
 from runner.loops import run_loop, run_loop_draining
 from runner.plan import confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
@@ -27,7 +26,7 @@ from runner.session import Sending
 from runner.shutdown import Signals
 from runner.surveying import survey
 from runner.telling import result, say, span
-from runner.wording import command, printable
+from runner.wording import command, printable, stamp
 
 
 def run(request: Request) -> int:

@@ -42,6 +42,7 @@ class Seeker:
         self._chance = chance
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
+        self._exhausted = False
         self.proven = False
         self.failed = ""
         self.listed = 0
@@ -88,6 +89,8 @@ class Seeker:
 
         Best asked before this session deletes anybody: whoever is listed may be gone by the time of the look-up.
         """
+        if self.proven or self._exhausted:  # asked before every chunk
+            return self.proven
         async with self._control:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
@@ -96,6 +99,7 @@ class Seeker:
                 if listed:
                     # Several: the first one listed may be the very next one that this run deletes.
                     await self.find(listed[:CONTROLS_MAX], flight)
+            self._exhausted = not self._controls_left
         return self.proven
 
     async def owner(self, user: str, flight: Flight) -> list[str] | None:

@@ -26,7 +26,7 @@ from runner.core.health import RefusedMax
 from runner.core.outcomes import KINDS
 from runner.core.settling import Settling
 from runner.core.summary import Ending, exit_code, status_of
-from runner.engine import Engine, Options, Stop, stamp
+from runner.engine import Engine, Options, Stop
 from runner.errors import FileFailed
 from runner.loops import OnSignal
 from runner.preparing import Prepared
@@ -34,7 +34,7 @@ from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
-from runner.wording import command, printable, until_words
+from runner.wording import command, printable, stamp, until_words
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -67,7 +67,7 @@ class Sending:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
         async with reach(self._prepared.target, settings, pool=pool) as (api, _):
-            teller = Teller(lambda: self._moment(api), level=settings.log_level)
+            teller = Teller(lambda: self._moment(api, engine), level=settings.log_level)
             engine = self._engine(api, teller, backup)
             on_signal(lambda signum: _drain(engine, teller, signum))
             with teller.telling():
@@ -146,10 +146,18 @@ class Sending:
         settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
         return None if limit is None else max(0, limit - settled)
 
-    def _moment(self, api: Api) -> Moment:
+    def _moment(self, api: Api, engine: Engine) -> Moment:
         progress = self._progress
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
-        return Moment(progress.settled.size, progress.rows, counts, api.wire.requests, api.throttle.rate, api.waiting)
+        return Moment(
+            progress.settled.size,
+            progress.rows,
+            counts,
+            api.wire.requests,
+            api.throttle.rate,
+            api.waiting,
+            engine.busy,
+        )
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)
@@ -203,5 +211,7 @@ def _drain(engine: Engine, teller: Teller, signum: int) -> None:
 
 
 def _tell_chunk(teller: Teller, settling: Settling) -> None:
+    if not teller.debug:
+        return
     counts = {part.kind: len(part.records) for part in settling.settled}
     teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)

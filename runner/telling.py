@@ -25,6 +25,9 @@ INTERVAL_S = 5.0
 FRAME_S = 0.2
 """Between two frames of the bar."""
 
+LIMITED_SHARE = 0.9
+"""Of the rate: below it, something else is the limit. Not 98 %, because a progress line measures short stretches."""
+
 QUEUE_MAX = 10_000
 """Events that wait for a slow stderr; later ones are dropped, and their number is told."""
 
@@ -34,7 +37,11 @@ FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What there is to tell at one moment. waiting: why nothing goes out, in words; None while it does."""
+    """What there is to tell at one moment.
+
+    rate: requests a second that are allowed now; 0 for no limit. waiting: why nothing goes out, in words; None while it
+    does. busy: whether every slot waits for an answer, so that nothing more could go out.
+    """
 
     settled: int
     rows: int
@@ -42,6 +49,7 @@ class Moment:
     requests: int
     rate: float
     waiting: str | None
+    busy: bool = False
 
 
 class Quiet(io.TextIOBase):
@@ -94,11 +102,11 @@ def hush() -> None:
 
 
 class Teller:
-    """Events and progress, written by one thread while it is entered."""
+    """Events and progress, written by one thread while it is entered. debug: whether events of chunks are told."""
 
     def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
         self._look = look
-        self._debug = level == "debug"
+        self.debug = level == "debug"
         self._info = level != "warning"
         self._interval_s = interval_s
         self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
@@ -117,10 +125,11 @@ class Teller:
             ],
         )
         self._speed = Speed()
+        self._requests = Speed()
 
     def event(self, level: str, name: str, **fields: Any) -> None:
         """Tell that something happened; `noun.verb`, fields from the list."""
-        if (level == "debug" and not self._debug) or (level == "info" and not self._info):
+        if (level == "debug" and not self.debug) or (level == "info" and not self._info):
             return
         unknown = fields.keys() - FIELDS
         if unknown:
@@ -142,12 +151,15 @@ class Teller:
 
     def _run(self) -> None:
         with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
-            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self._debug:
+            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self.debug:
                 self._bar()
             else:
                 self._lines()
 
     def _lines(self) -> None:
+        if (moment := self._look()) is not None:  # what the first line's speeds are measured from
+            self._speed.take(moment.settled, moment.rows)
+            self._requests.take(moment.requests, moment.requests)
         due = time.monotonic() + self._interval_s
         while not self._done.wait(FRAME_S):
             self._drain()
@@ -172,6 +184,7 @@ class Teller:
         if moment is None or not self._info:
             return
         per_s, left_s = self._speed.take(moment.settled, moment.rows)
+        limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
         self._log.info(
             "progress",
             settled=moment.settled,
@@ -181,6 +194,7 @@ class Teller:
             per_s=round(per_s),
             left_s=None if left_s is None else round(left_s),
             waiting=moment.waiting,
+            limited_by=limited,
         )
 
     def _bar(self) -> None:
@@ -196,7 +210,8 @@ class Teller:
                     console.print(line, markup=False, highlight=False)
                 if (moment := self._look()) is not None:
                     per_s, left_s = self._speed.take(moment.settled, moment.rows)
-                    text = bar_text(moment, per_s, left_s)
+                    limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
+                    text = bar_text(moment, per_s, left_s, limited)
                     progress.update(task, total=moment.rows, completed=moment.settled, description=text)
                 progress.refresh()
         for line in self._spoken():
@@ -209,13 +224,20 @@ class Teller:
             yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
 
 
-def bar_text(moment: Moment, per_s: float, left_s: float | None) -> str:
+def limited_by(moment: Moment, requests_s: float) -> str | None:
+    """Say what keeps a run below its rate, when it is not the rate: more requests under way would make it faster."""
+    slow = 0 < requests_s < LIMITED_SHARE * moment.rate
+    return "concurrency" if slow and moment.busy and not moment.waiting else None
+
+
+def bar_text(moment: Moment, per_s: float, left_s: float | None, limited: str | None = None) -> str:
     """Word the bar: counts, speed, time left; and when waiting, why."""
     counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
     if moment.waiting:
         return f"{counts} · waiting: {moment.waiting}"
     left = f" · {span(left_s)} left" if left_s is not None else ""
-    return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}"
+    by = f" · limited by {limited}" if limited else ""
+    return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}{by}"
 
 
 def span(seconds: float) -> str:

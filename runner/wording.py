@@ -6,7 +6,8 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")
@@ -29,6 +30,18 @@ def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[
         elif word.split("=", 1)[0] not in dropped:
             words.append(_USER.sub("[hidden]@", word))
     return shlex.join(["bulkdel", *words, *plus])
+
+
+def stamp(epoch: float) -> str:
+    """UTC, ISO 8601, milliseconds: how the log writes a time."""
+    return _stamp(int(epoch * 1000))
+
+
+@lru_cache(4)
+def _stamp(ms: int) -> str:
+    """Two are wanted for every chunk, and at full speed there are a dozen chunks in a millisecond."""
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def until_words(at: datetime) -> str:

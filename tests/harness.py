@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,18 +122,23 @@ def strace(*options: object) -> tuple[str, ...]:
     program = shutil.which("strace")
     if program is None:
         pytest.skip("no system call was watched or broken, because strace is not installed: apt-get install strace")
+    assert_permitted(program, "-f", "-o", "/dev/null")
     return (program, "-f", *map(str, options))
 
 
-def assert_permitted(program: str, said: str) -> None:
+ALLOW = {
+    "strace": "docker run --cap-add SYS_PTRACE, or sysctl kernel.yama.ptrace_scope=1",
+    "unshare": "docker run --cap-add SYS_ADMIN, or sysctl kernel.unprivileged_userns_clone=1",
+}
+
+
+@cache
+def assert_permitted(program: str, *options: str) -> None:
     """Fail with what to allow where `program` is there and may not do its work."""
-    refused = ("ptrace", "PTRACE", "Operation not permitted", "unshare failed")
-    how = {
-        "strace": "docker run --cap-add SYS_PTRACE, or sysctl kernel.yama.ptrace_scope=1",
-        "unshare": "docker run --cap-add SYS_ADMIN, or sysctl kernel.unprivileged_userns_clone=1",
-    }
-    if any(word in said for word in refused):
-        pytest.fail(f"{program} is not permitted here; allow it ({how[program]}). It said: {said}")
+    done = subprocess.run([program, *options, "true"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        name = Path(program).name
+        pytest.fail(f"{name} is not permitted here; allow it ({ALLOW[name]}). It said: {done.stderr}")
 
 
 @dataclass

@@ -142,6 +142,43 @@ def test_sessions_are_counted_and_a_crash_leaves_one_open() -> None:
     assert (progress.sessions, progress.start, progress.stop) == (2, again, None)
 
 
+def started(**facts: object) -> Session:
+    return Session("start", "2", "", facts)
+
+
+def test_what_was_confirmed_last_is_what_counts() -> None:
+    """Exclude files may be added: then more is excluded, and fewer ids are asked for."""
+    progress = folded()
+    assert (progress.asked, progress.excluded, progress.confirmed_at) == (progress.header.counts, (), AT)
+    fewer = {**progress.header.counts, "ids": 39, "excluded": 1}
+    progress.apply(started(asked=fewer, excluded=["aa", "bb"], confirmed={"ids": 39}))
+    progress.apply(started())
+    assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, ("aa", "bb"), "2")
+
+
+def known(progress: Progress) -> tuple[str, int] | None:
+    """A call, because the type checker remembers what an attribute was compared with."""
+    return progress.backup
+
+
+def test_how_much_of_the_backup_is_durable() -> None:
+    """As the last session's intents say; of another file nothing is known."""
+    progress = folded(Intent("a", ((0, 2),), 70))
+    assert known(progress) is None
+    progress.apply(started(backup="b.jsonl"))
+    assert known(progress) == ("b.jsonl", 0)
+    progress.apply(Intent("a", ((2, 4),), 500))
+    progress.apply(Intent("a", ((4, 6),), 300))
+    progress.apply(Intent("a", ((6, 8),)))
+    assert known(progress) == ("b.jsonl", 500)
+    progress.apply(started(backup="b.jsonl"))
+    assert known(progress) == ("b.jsonl", 500)
+    progress.apply(started(backup="c.jsonl"))
+    assert known(progress) == ("c.jsonl", 0)
+    progress.apply(started())
+    assert known(progress) is None
+
+
 def test_a_long_run_in_order_needs_one_range() -> None:
     progress = fold([recorded.header(100_000)])
     for start in range(0, 100_000, 50):

@@ -16,6 +16,8 @@ from jobs.demo import DUPLICATE, POISONOUS, UNKNOWN, Unexpected, cast_of, compar
 from jobs.sandbox import Pool, serve_in_thread
 from tests.harness import COUNTS, bulkdel, finish, start
 
+pytestmark = pytest.mark.campaign
+
 
 def test_the_whole_story(tmp_path: Path) -> None:
     """A small one, as fast as it may go and still be interrupted."""

@@ -15,6 +15,8 @@ import pytest
 from jobs.sandbox import Sandbox
 from tests.harness import POOL, Ran, bulkdel, environment, finish, sandbox, start, user_ids
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(300)
 A, B = IDS[0], IDS[1]
 MIB = 1 << 20

@@ -15,6 +15,8 @@ import pytest
 from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.harness import COMMAND, KEYS, POOL, bulkdel, case, environment, finish, sandbox, user_ids, write_objects
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(2_000)
 
 

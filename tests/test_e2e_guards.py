@@ -16,6 +16,8 @@ from jobs.sandbox.server import DELETE_PATH
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
 from tests.test_e2e_resume import DELETIONS
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(400, seed=11)
 
 

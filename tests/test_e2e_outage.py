@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,12 @@ def test_too_many_refused(tmp_path: Path) -> None:
         ran = it.run("--max-refused", "3%")
         assert ran.code == 1, ran.err
         assert ran.counts() == {"deleted": 3_920, "refused": 80}
+
+
+def test_too_few_requests_at_once_are_told(tmp_path: Path) -> None:
+    """One at a time, each a tenth of a second: the rate of 50 cannot be reached, and the progress says why."""
+    with case(tmp_path, IDS[:70], options=("--concurrency", 1, "--chunk-size", 1), latency_s=0.1) as it:
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        lines = [json.loads(line) for line in ran.err.splitlines() if line.startswith('{"settled"')]
+        assert "concurrency" in {line["limited_by"] for line in lines}

@@ -27,6 +27,8 @@ from runner.results import Report, _write_rows
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
 from tests.madeup import make_run
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(9_900)
 BAD_ROWS = ('{"id":"nobody\'s business"}', '{"id":""}', "{}")
 

@@ -26,6 +26,8 @@ from tests import recorded
 from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids, write_objects
 from tests.mutants import ROOT
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(2_000, seed=21)
 BYSTANDERS = user_ids(30, seed=22)
 """Users whom nobody deletes: without anybody left there is no control."""

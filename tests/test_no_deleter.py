@@ -18,6 +18,8 @@ from pathlib import Path
 import jobs.delete_users
 from jobs.delete_users import DeleteUsers, GenAuth
 
+pytestmark = pytest.mark.campaign
+
 class Watched(GenAuth):
     def action(self, id_type):
         Path(os.environ["MADE"]).touch()

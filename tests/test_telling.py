@@ -18,7 +18,7 @@ import pytest
 
 import runner.telling as telling_module
 from runner.core.outcomes import KINDS
-from runner.telling import FIELDS, Moment, Quiet, Speed, Teller, bar_text, hush, result, say, span
+from runner.telling import FIELDS, Moment, Quiet, Speed, Teller, bar_text, hush, limited_by, result, say, span
 
 FULL = Path("/dev/full")
 
@@ -200,7 +200,7 @@ def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     looks = iter(range(1_000_000))
 
     def look() -> Moment:
-        if next(looks) == 3:
+        if next(looks) == 4:  # the first is what speeds are measured from
             enough.set()
         return MOMENT
 
@@ -327,3 +327,21 @@ def test_speed_is_that_of_the_last_half_minute() -> None:
     assert speed.take(600, 1000) == (0.0, None)
     at[0] = 67.0
     assert speed.take(600, 1000) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "requests_s", "busy", "waiting", "expected"),
+    [
+        (50.0, 30.0, True, None, "concurrency"),
+        (50.0, 49.0, True, None, None),
+        (50.0, 30.0, False, None, None),
+        (50.0, 30.0, True, "throttled, 2.1 s", None),
+        (0.0, 30.0, True, None, None),
+        (50.0, 0.0, True, None, None),
+    ],
+)
+def test_what_limits(rate: float, requests_s: float, busy: bool, waiting: str | None, expected: str | None) -> None:
+    moment = Moment(1502, 3000, COUNTS, 40, rate, waiting, busy)
+    assert limited_by(moment, requests_s) == expected
+    text = bar_text(moment, 9.0, None, expected)
+    assert ("limited by" in text) == (expected is not None)

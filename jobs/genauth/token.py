@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -199,9 +200,13 @@ def _said(verdict: Verdict) -> str:
 def hidden(text: str, secrets: Iterable[str]) -> str:
     """Take `secrets` out of `text`, however they are spelled."""
     for secret in filter(None, secrets):
-        for spelled in spellings(secret):
+        for spelled in _spelled(secret):
             text = text.replace(spelled, "[hidden]")
     return text
+
+
+_spelled = lru_cache(2 * TOKENS_HIDDEN + 4)(spellings)
+"""Of the few secrets there are: they are looked for in every answer."""
 
 
 class Tokens:

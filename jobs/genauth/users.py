@@ -40,7 +40,7 @@ def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
         raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
     if not 1 <= len(user_ids) <= IDS_MAX:
         raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
-    if not all(isinstance(user_id, str) and user_id for user_id in user_ids):
+    if not (all(user_ids) and set(map(type, user_ids)) == {str}):
         raise ValueError("every user id is a non-empty string")
     if len(set(user_ids)) != len(user_ids):
         raise ValueError("the same id twice in one call: the API may refuse the whole call")

@@ -53,13 +53,15 @@ def spellings(text: str) -> set[str]:
 
 def without_ids(text: str, ids: Iterable[str]) -> str:
     """Put `[id]` in the place of every one of `ids`, in whatever case; see WORD_MIN for short ones."""
-    folded = text.lower()
     # A phone's plus is left out: the server may leave it out, too.
-    spelled: Iterable[str] = (id_.removeprefix("+") for id_ in ids)
+    spelled: Iterable[str] = [id_.removeprefix("+") for id_ in ids]
     if "%" in text or "\\" in text:  # without, no other spelling is in it; this is on the way of every answer
         spelled = {form for id_ in spelled for form in spellings(id_)}
+    folded = text.lower()
+    if not any(map(folded.__contains__, map(str.lower, spelled))):
+        return text
     # The longest first: one id may be the beginning of another.
-    for form in sorted((form for form in spelled if form.lower() in folded), key=len, reverse=True):
+    for form in sorted([form for form in spelled if form.lower() in folded], key=len, reverse=True):
         length = len(form.encode())
         if length >= WORD_MIN:
             pattern = re.escape(form)

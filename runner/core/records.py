@@ -42,8 +42,13 @@ class Chunk:
         return positions_of(self.records)
 
 
-def positions_of(records: Iterable[Record]) -> Ranges:
+def positions_of(records: Sequence[Record]) -> Ranges:
     """Half-open ranges that cover exactly the positions of `records` (ascending)."""
+    if not records:
+        return ()
+    first, last = records[0].position, records[-1].position
+    if last - first == len(records) - 1:  # nearly every chunk of an export without skipped rows
+        return ((first, last + 1),)
     return ranges_of(record.position for record in records)
 
 

@@ -124,6 +124,10 @@ class Settling:
         piece, _ = self._stack.pop()
         self.requests += 1
         self.after_s = verdict.after_s or 0.0
+        if verdict.act is Act.SETTLED:
+            self._settle("deleted", piece, piece.records, detail=verdict.detail)
+            self._halt_if_all_refused()
+            return
         piece = replace(
             piece,
             tainted=piece.tainted or verdict.tainting,
@@ -132,8 +136,6 @@ class Settling:
             detail=verdict.detail,
         )
         match verdict.act:
-            case Act.SETTLED:
-                self._settle("deleted", piece, piece.records, detail=verdict.detail)
             case Act.RETRY:
                 self._retry(replace(piece, attempts=piece.attempts + (not verdict.free)))
             case Act.LOOK_UP if verdict.tainting:
@@ -184,6 +186,8 @@ class Settling:
         Refusals of a chunk that was not finished are given up too: had it been, every id might have been refused with
         one code, which says that it is not the ids; and a refusal that is recorded is never sent again.
         """
+        if not self.left and not self._stack:
+            return (), ()
         pieces = [*self.left, *(piece for piece, _ in self._stack)]
         if self._stack:
             refused = [part for part in self.settled if part.kind == "refused"]

@@ -18,7 +18,6 @@ from itertools import islice
 from runner.api import Api, Figures, Flight
 from runner.core.ranges import RangeSet, ranges_of
 from runner.core.verifying import CLAIMED, Claim, Finding, Stretch, Tally, chunks_apart, claims_of, judged, picks
-from runner.engine import stamp
 from runner.errors import Halted, NotAcceptable
 from runner.job import Target
 from runner.reopening import Reopened
@@ -27,6 +26,7 @@ from runner.settings import Settings
 from runner.surveying import reach
 from runner.telling import Moment, Teller
 from runner.verify.state import State
+from runner.wording import stamp
 
 CONTROL_EVERY = 200
 """Look-ups that found nobody between two controls: those cost 1 % of the requests, and what a kill takes back is 10,000

@@ -15,7 +15,6 @@ from runner.checkpoint import holder
 from runner.core.outcomes import COUNTED
 from runner.core.summary import Ending, counts_of
 from runner.core.verifying import CLAIMED, Tally, exit_code, status_of
-from runner.engine import stamp
 from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
 from runner.job import TargetOptions
 from runner.loops import run_loop
@@ -27,7 +26,7 @@ from runner.verify.asking import Asking
 from runner.verify.listing import write_list
 from runner.verify.settings import VerifySettings
 from runner.verify.state import State
-from runner.wording import command, printable
+from runner.wording import command, printable, stamp
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
