@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -68,9 +68,10 @@ class Skipped:
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """These rows may be sent from now on. Durable before the first byte of the request.
+
+    A NamedTuple like `Outcome`, not a dataclass: both are made for every chunk, and again when the log is read.
 
     backup_bytes: with --backup, how long the backup is that holds every account these rows may delete, durably. A
     resume finds there that the backup is whole so far, and need not read what is before.
@@ -81,8 +82,7 @@ class Intent:
     backup_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """These rows are settled.
 
     exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
@@ -131,7 +131,7 @@ def _pairs(ranges: Ranges) -> list[list[int]]:
 
 def _ranges(value: Any) -> Ranges:
     if len(value) == 1:  # nearly every entry of a long log
-        ((start, stop),) = value
+        start, stop = value[0]
         if type(start) is int and type(stop) is int and 0 <= start < stop:
             return ((start, stop),)
     found: Ranges = tuple(map(tuple, value))
@@ -287,7 +287,10 @@ def decode_line(line: bytes, seq: int) -> list[Entry]:
         raise Unreadable(f"no commit of bulkdel, although the checksum matches: {error!r}") from error
     if found != seq:
         raise Damaged(f"it is commit {found} where {seq} was due")
-    return [from_json(entry) for entry in entries]
+    try:
+        return [_READERS[entry["type"]](entry) for entry in entries]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [from_json(entry) for entry in entries]  # the same once more: it knows which one, and what is wrong
 
 
 __all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]
