@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test check soak bench lock clean
+.PHONY: demo test check soak bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -28,8 +28,13 @@ test: check
 soak: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
-# A minute. Figures are shares of what was asked for, so a slow machine does not change them; a busy one may.
+# How fast, against the bare loop and the SDK: some minutes, or one with `make bench QUICK=--quick`. Ratios are of one
+# run, in turn, so that a busy machine slows down both sides. With nginx installed that is the server, else a stub.
 bench: $(STAMP)
+	$(BIN)/python -m tests.bench $(QUICK)
+
+# A minute. Figures are shares of what was asked for, so a slow machine does not change them; a busy one may.
+bench-rate: $(STAMP)
 	$(BIN)/python -m tests.bench_rate
 
 check: $(STAMP)

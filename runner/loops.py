@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from runner.errors import trace_of
 from runner.shutdown import Interrupted, Signals
 from runner.telling import say
+
+LOOP = "BULKDEL_LOOP"
 
 T = TypeVar("T")
 OnSignal = Callable[[Callable[[int], object]], None]
@@ -65,7 +68,12 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Choose uvloop where it is installed, which is everywhere but on exotic platforms."""
+    """Choose uvloop where it is installed, which is everywhere but on exotic platforms.
+
+    BULKDEL_LOOP=asyncio is for tests and the benchmark, which want to know the other loop too.
+    """
+    if os.environ.get(LOOP) == "asyncio":
+        return None
     try:
         import uvloop  # noqa: PLC0415 - optional, and asked for only when a loop is needed
     except ImportError:

@@ -18,7 +18,7 @@ from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.idtypes import IdType
 from runner.core.policy import SAMPLE_SIZE
 from runner.core.records import Record
-from runner.core.rows import Batch, Sieve
+from runner.core.rows import Batch, Mark, Sieve
 from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable, UsageError
 from runner.excluding import Excluded, read_excluded
@@ -54,6 +54,7 @@ class Reading:
     """The export, read or recognised.
 
     counts: rows, ids, excluded, duplicate, invalid, as in the header. excluded: the exclude files.
+    marks: where the export can be read on from, when it was read just now.
     """
 
     export: Export
@@ -64,6 +65,7 @@ class Reading:
     sample: tuple[Record, ...] = ()
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     excluded: Excluded = field(default_factory=Excluded)
 
     def sieve(self, protected: frozenset[str]) -> Sieve:
@@ -71,9 +73,9 @@ class Reading:
         window = DuplicateWindow() if self.counts["duplicate"] else None
         return Sieve(self.options.id_type.key, window, protected)
 
-    def batches(self) -> Iterator[Batch]:
-        """One pass over the rows, every block checked against its hash."""
-        return read_rows(self.export, self.dialect, self.options, self.fingerprint)
+    def batches(self, begin: Mark | None = None) -> Iterator[Batch]:
+        """One pass over the rows, every block checked against its hash. begin: where the first of them is."""
+        return read_rows(self.export, self.dialect, self.options, self.fingerprint, begin)
 
 
 @dataclass(slots=True)
@@ -296,5 +298,14 @@ def _read(
     if seen.invalid:
         notes.append(f"{seen.invalid:,} bad rows are left out and written to {seen.invalid_path}")
     return Reading(
-        export, options, seen.dialect, seen.fingerprint, counts, seen.sample, seen.examples, tuple(notes), excluded
+        export,
+        options,
+        seen.dialect,
+        seen.fingerprint,
+        counts,
+        seen.sample,
+        seen.examples,
+        tuple(notes),
+        seen.marks,
+        excluded,
     )

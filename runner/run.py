@@ -148,6 +148,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         counts=prepared.reading.counts,
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
         confirmed=confirmed or {},
+        marks=prepared.reading.marks,
     )
     checkpoint = Checkpoint.create(prepared.checkpoint_path, header)
     stack.callback(checkpoint.close)

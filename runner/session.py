@@ -138,7 +138,7 @@ class Sending:
         self._passes += 1
         reading = self._prepared.reading
         sieve = reading.sieve(self._prepared.protected)
-        return work_of(reading.batches(), sieve, self._progress, self._prepared.chunk_size, left)
+        return work_of(reading.batches(self._progress.begin), sieve, self._progress, self._prepared.chunk_size, left)
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""
@@ -165,6 +165,8 @@ class Sending:
         if settings["proxy"] is not None:  # its URL may carry a password
             argv = [word.replace(settings["proxy"], "PROXY") for word in argv]
             settings["proxy"] = "PROXY"
+        # With more excluded, the duplicate window turns elsewhere. In the header they are otherwise.
+        read_again = self._prepared.more_excluded
         try:
             user = getpass.getuser()
         except (KeyError, OSError):  # a container may know no name for its user
@@ -179,6 +181,7 @@ class Sending:
             "cwd": printable(Path.cwd()),
             "options": {name: _told(value) for name, value in settings.items()},
             "asked": dict(self._prepared.reading.counts),
+            **({"marks": [list(mark) for mark in self._prepared.reading.marks]} if read_again else {}),
             "excluded": [file.sha256 for file in self._prepared.reading.excluded.files],
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,

@@ -1,4 +1,4 @@
-"""`make bench`: how much of the rate is used, and whether the bound holds, as the server sees it.
+"""`make bench-rate`: how much of the rate is used, and whether the bound holds, as the server sees it.
 
     python -m tests.bench_rate [SECONDS]
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner.core.entries import Entry, Header, Intent, Outcome, Session, encode_line
+from runner.core.rows import Mark
+from runner.core.window import WINDOW
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
@@ -46,6 +48,16 @@ def _outcome(chunk: tuple[int, int], rng: random.Random) -> Outcome:
 def make_run(export: Path, count: int) -> Path:
     """Write export and log of a complete run of `count` ids; returns the log."""
     sha256, size = write_export(export, count)
+    log = Path(f"{export}.checkpoint.jsonl")
+    make_part(log, export, count, done=count, sha256=sha256, size=size, host="sandbox", pool="p")
+    return log
+
+
+def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, size: int, host: str, pool: str) -> None:
+    """Write the log of a run over an export that is there, which was stopped when its first `done` ids were settled.
+
+    Rows must be all of one length and all different: then it is known where the preflight would have left its marks.
+    """
     source = {
         "format": "jsonl",
         "compression": "none",
@@ -59,18 +71,18 @@ def make_run(export: Path, count: int) -> Path:
     }
     pinned = {
         "job": "delete-users",
-        "host": "sandbox",
-        "pool": "p",
+        "host": host,
+        "pool": pool,
         "id_type": "user_id",
         "source": source,
         "sha256": sha256,
         "bytes": size,
     }
+    marks = tuple(Mark(row, row + 1, row * (size // count)) for row in range(WINDOW, count, WINDOW))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
-    header = Header(
-        "bulkdel 0", "r", AT, pinned, str(export), (), counts, None, {"ids": count, "pool": "p", "how": "x"}
-    )
-    log, sha, seq = Path(f"{export}.checkpoint.jsonl"), hashlib.sha256(), 0
+    confirmed = {"ids": count, "pool": pool, "how": "x"}
+    header = Header("bulkdel 0", "r", AT, pinned, str(export), (), counts, None, confirmed, marks=marks)
+    sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 
         def put(entries: list[Entry]) -> None:
@@ -82,7 +94,7 @@ def make_run(export: Path, count: int) -> Path:
 
         put([header])
         put([Session("start", AT, sha.hexdigest(), {"user": "u", "machine": "m"})])
-        for entries in commits(count, random.Random(count)):
+        for entries in commits(done, random.Random(count)):
             put(entries)
-        put([Session("stop", AT, sha.hexdigest(), {"why": "done", "status": "complete", "exit": 0})])
-    return log
+        status = "complete" if done == count else "interrupted"
+        put([Session("stop", AT, sha.hexdigest(), {"why": "done", "status": status, "exit": 0})])

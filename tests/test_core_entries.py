@@ -42,7 +42,7 @@ HEADERS = st.builds(
     Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.lists(TEXT, max_size=3).map(tuple), COUNTS, st.none() | OBJECT, OBJECT
 )
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
-    st.builds(Intent, TEXT, RANGES),
+    st.builds(Intent, TEXT, RANGES, st.none() | COUNT),
     st.builds(
         Outcome,
         TEXT,

@@ -31,6 +31,32 @@ def test_two_passes_over_one_export_agree(keys: list[str], size: int) -> None:
     assert list(map(DuplicateWindow(size).seen, keys)) == list(map(DuplicateWindow(size).seen, keys))
 
 
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30).map(str), max_size=9), max_size=40), st.integers(1, 12))
+def test_many_at_once_are_as_many_one_by_one(batches: list[list[str]], size: int) -> None:
+    many, single = DuplicateWindow(size), DuplicateWindow(size)
+    for batch in batches:
+        assert many.repeated(batch) == [i for i, key in enumerate(batch) if single.seen(key)]
+        assert (many.taken, many.turned_at) == (single.taken, single.turned_at)
+
+
+@settings(deadline=None)
+@given(KEYS, st.integers(1, 12))
+def test_a_window_begun_at_a_turn_is_the_same_from_the_next_turn_on(keys: list[str], size: int) -> None:
+    whole, turns = DuplicateWindow(size), []
+    answers = []
+    for key in keys:
+        answers.append(whole.seen(key))
+        if whole.turned_at == whole.taken:
+            turns.append(whole.taken)
+    for turn in turns:
+        later = DuplicateWindow(size)
+        for at, key in enumerate(keys[turn:], turn):
+            turned = later.turned_at
+            assert later.seen(key) == answers[at] or not turned
+            assert not later.turned_at or later.turned_at + turn in turns
+
+
 @pytest.mark.parametrize("apart", [1, 99_999, 100_000])
 def test_a_hundred_thousand_ids_apart_is_still_found(apart: int) -> None:
     window = DuplicateWindow()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.genauth.id_types import ID_TYPES
 from runner.core.idtypes import IdType
 from runner.core.parsing import (
     TEXT_MAX,
@@ -261,6 +262,59 @@ def test_json_written_by_python_reads_back(values: list[str | int], name: str | 
         together = ids_of_rows(lines, b"\n".join(lines), member)
         if member is not None and together is not None:
             assert together == [str(value) for value in values]
+
+
+INNER = st.lists(st.sampled_from([*rb'a",:{}[]\ ', 9, 127, 255, 0xC3, 0xA9]) | st.just(97), max_size=6).map(bytes)
+FRAMES = st.sampled_from(
+    [(b'"', b'"'), (b' "', b'" '), (b'{"id":"', b'"}'), (b'{ "id" : "', b'" }'), (b'{"x":"', b'"}')]
+)
+
+
+@given(FRAMES, st.lists(st.tuples(INNER, FRAMES, st.integers(0, 9)), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=2000)
+def test_framed_lines_give_what_each_line_gives_or_nothing(
+    frame: tuple[bytes, bytes], parts: list[tuple[bytes, tuple[bytes, bytes], int]], inside: bool
+) -> None:
+    """Rows written alike, with every tenth framed otherwise, and with quotes and commas where no export has any."""
+    member = Member.of("id") if inside else None
+    lines = []
+    for inner, other, odd in parts:
+        before, after = frame if odd else other
+        lines.append(before + inner + after)
+    together = ids_of_rows(lines, b"\n".join(lines), member)
+    if together is not None:
+        assert together == [id_of_row(line, member) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "found"),
+    [
+        (None, b'"a"\n"b"\n"b"', ["a", "b", "b"]),
+        ("id", b'{"id": "a"}\n{"id": "b"}', ["a", "b"]),
+        ("größe", '{"größe":"ä"}\n{"größe":"b"}'.encode(), ["ä", "b"]),
+        ("a.b", b'{"a":{"b":"c"}}', ["c"]),
+        ('a"b', b'{"a\\"b":"c"}', None),
+        (None, b'"a"\n"b","c"\n', None),
+        (None, b'"a"\n"b"\n"\n"', None),
+        (None, b'"a\tb"', None),
+        (None, b'"\xff"', None),
+        (None, b'"a"\nb""', None),
+    ],
+)
+def test_framed_rows(name: str | None, rows: bytes, found: list[str] | None) -> None:
+    assert ids_of_rows(rows.split(b"\n"), rows, Member.of(name) if name else None) == found
+
+
+@pytest.mark.parametrize("id_type", [each for each in ID_TYPES.values() if each.uniform])
+@given(
+    st.lists(
+        st.text("0123456789abcdefABgé \n?\ud800", min_size=23, max_size=25) | st.text("0123456789abcdef", min_size=24),
+        max_size=3,
+    )
+)
+def test_so_many_letters_is_what_the_shape_says(id_type: IdType, ids: list[str]) -> None:
+    assert id_type.shape is not None
+    assert IdCheck(id_type, ID_TYPES).all_usable(ids) is all(map(id_type.shape.fullmatch, ids))
 
 
 def test_plain_batches_take_the_quick_way() -> None:

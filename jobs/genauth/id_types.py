@@ -12,7 +12,7 @@ _HEX24 = r"[0-9a-f]{24}"
 ID_TYPES: Mapping[str, IdType] = {
     id_type.name: id_type
     for id_type in (
-        IdType("user_id", re.compile(_HEX24), "24 lower-case hex digits"),
+        IdType("user_id", re.compile(_HEX24), "24 lower-case hex digits", uniform=(24, b"0123456789abcdef")),
         IdType(
             "phone",
             re.compile(r"\+?[0-9]{4,20}"),

@@ -9,13 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from runner.core.outcomes import COUNTED, KINDS, SKIPS, Kind
 from runner.core.ranges import Ranges
-from runner.core.rows import Skip
+from runner.core.rows import Mark, Skip, marks_of
 
 FORMAT = 1
 """Grows when an older version could misread the log."""
@@ -44,6 +44,7 @@ class Header:
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
+    marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
     """
 
     tool: str
@@ -56,6 +57,7 @@ class Header:
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
     format: int = FORMAT
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ class Skipped:
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """These rows may be sent from now on. Durable before the first byte of the request.
+
+    A NamedTuple like `Outcome`, not a dataclass: both are made for every chunk, and again when the log is read.
 
     backup_bytes: with --backup, how long the backup is that holds every account these rows may delete, durably. A
     resume finds there that the backup is whole so far, and need not read what is before.
@@ -79,8 +82,7 @@ class Intent:
     backup_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """These rows are settled.
 
     exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
@@ -129,7 +131,7 @@ def _pairs(ranges: Ranges) -> list[list[int]]:
 
 def _ranges(value: Any) -> Ranges:
     if len(value) == 1:  # nearly every entry of a long log
-        ((start, stop),) = value
+        start, stop = value[0]
         if type(start) is int and type(stop) is int and 0 <= start < stop:
             return ((start, stop),)
     found: Ranges = tuple(map(tuple, value))
@@ -181,6 +183,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
+                **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
 
 
@@ -197,6 +200,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
         confirmed=data["confirmed"],
+        marks=marks_of(data.get("marks", ())),
     )
 
 
@@ -224,6 +228,7 @@ def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
     facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
+    marks_of(facts.get("marks", ()))
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 
@@ -282,7 +287,10 @@ def decode_line(line: bytes, seq: int) -> list[Entry]:
         raise Unreadable(f"no commit of bulkdel, although the checksum matches: {error!r}") from error
     if found != seq:
         raise Damaged(f"it is commit {found} where {seq} was due")
-    return [from_json(entry) for entry in entries]
+    try:
+        return [_READERS[entry["type"]](entry) for entry in entries]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [from_json(entry) for entry in entries]  # the same once more: it knows which one, and what is wrong
 
 
 __all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]

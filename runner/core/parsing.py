@@ -28,6 +28,9 @@ FED_BACK = ("refused", "unknown")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no id contains: control characters, lone surrogates, line and paragraph separators."""
 
+_BARE = re.compile(rb'( *")[^"]*(" *)')
+"""A row that is a bare string, as `Member.frame`."""
+
 _CONTROL = bytes(each for each in range(128) if unicodedata.category(chr(each)) == "Cc" and each != ord("\n"))
 """The control characters of ASCII but the line feed, which the quick check puts between ids."""
 
@@ -75,6 +78,10 @@ class IdCheck:
 
     def all_usable(self, ids: Sequence[str]) -> bool:
         """Whether `check` would return every one of `ids` unchanged. May be wrong in one direction: no for yes."""
+        if self.id_type.uniform is not None:
+            length, letters = self.id_type.uniform
+            text = "".join(ids)
+            return set(map(len, ids)) <= {length} and text.isascii() and not text.encode().translate(None, letters)
         if not all(ids):
             return False
         framed = "\n".join(("", *ids, ""))
@@ -95,7 +102,7 @@ def with_pattern(id_type: IdType, pattern: str | None) -> IdType:
     """Return `id_type` with its shape replaced by the user's `pattern`. Raises re.error for one that is no regex."""
     if pattern is None:
         return id_type
-    return replace(id_type, shape=re.compile(pattern), shape_text=f"--id-pattern {pattern}")
+    return replace(id_type, shape=re.compile(pattern), uniform=None, shape_text=f"--id-pattern {pattern}")
 
 
 def shortened(text: str | bytes) -> str:
@@ -134,11 +141,14 @@ class Member:
     path: the names on the way to it, outermost first.
     quoted: each name as it stands in the text of a row when nothing in it is escaped.
     escaped: finds every escape that could spell a character of a name.
+    frame: what stands around the id in an object that has nothing else in it, as most exports write all of theirs;
+        None where that is not simply a text on either side.
     """
 
     path: tuple[str, ...]
     quoted: tuple[bytes, ...]
     escaped: re.Pattern[bytes]
+    frame: re.Pattern[bytes] | None
 
     @classmethod
     def of(cls, dotted: str) -> Member:
@@ -148,7 +158,10 @@ class Member:
         codes = sorted({units[i : i + 4] for i in range(0, len(units), 4)})
         special = rb'|["\\/bfnrt]' if any(not char.isprintable() or char in '"\\/' for char in dotted) else b""
         escaped = rb"\\(?:u(?i:" + b"|".join(code.encode() for code in codes) + rb")" + special + rb")"
-        return cls(path, tuple(json.dumps(name, ensure_ascii=False).encode() for name in path), re.compile(escaped))
+        quoted = tuple(json.dumps(name, ensure_ascii=False).encode() for name in path)
+        simple = len(path) == 1 and b"\\" not in quoted[0]
+        frame = re.compile(rb'( *\{ *%b *: *")[^"]*(" *\} *)' % re.escape(quoted[0])) if simple else None
+        return cls(path, quoted, re.compile(escaped), frame)
 
     def may_repeat(self, text: bytes, rows: Sequence[Any]) -> bool:
         """Whether a name might stand twice in one of the objects `rows`, parsed from `text`, each of which has it.
@@ -226,8 +239,11 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
 def ids_of_rows(lines: Sequence[bytes], text: bytes, member: Member | None) -> list[str] | None:
     """Return the ids of many JSONL lines, or None when each has to be looked at with `id_of_row`.
 
-    text: the same lines in one piece.
+    text: the same lines in one piece, line feeds between them.
     """
+    framed = _framed(text, len(lines), _BARE if member is None else member.frame)
+    if framed is not None:
+        return framed
     try:
         rows: list[Any] = list(map(orjson.loads, lines))
         values = rows
@@ -244,6 +260,28 @@ def ids_of_rows(lines: Sequence[bytes], text: bytes, member: Member | None) -> l
     if types <= {str, int} and 0 not in values:  # 0 may have been written -0
         return list(map(str, values))
     return None
+
+
+def _framed(text: bytes, count: int, frame: re.Pattern[bytes] | None) -> list[str] | None:
+    """Return the ids of rows that have the same bytes before and after the id, all of them; else None.
+
+    It parses nothing, which is three times as fast. All line feeds are between two frames, when there are as many parts
+    as rows; there are no quotes but those of the frames, when there are no more; and without escapes and control
+    characters a text without quotes is a JSON string as it stands. So each row is what `frame` says.
+    """
+    head = text.split(b"\n", 1)[0]
+    found = frame.fullmatch(head) if frame is not None else None
+    if found is None or b"\\" in text or len(text.translate(None, _CONTROL)) != len(text):
+        return None
+    before, after = found.groups()
+    if not text.endswith(after) or text.count(b'"') != count * (before + after).count(b'"'):
+        return None
+    try:
+        plain = text[len(before) : len(text) - len(after)].decode()
+    except UnicodeDecodeError:
+        return None
+    ids = plain.split((after + b"\n" + before).decode())
+    return ids if len(ids) == count else None
 
 
 def refused_as_result(row: Any) -> str | None:

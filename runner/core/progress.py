@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, Unreadable
 from runner.core.outcomes import COUNTED
 from runner.core.ranges import Ranges, RangeSet
+from runner.core.rows import Mark, mark_before, marks_of
 
 
 @dataclass(slots=True)
@@ -19,10 +20,10 @@ class Progress:
     """The state that a log describes. Memory is that of its gaps, not of its length.
 
     settled: positions with an outcome or skipped. in_doubt: positions with an intent and nothing after it.
-    intents: for what is in doubt, when it was first intended, by range.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
+    marks: where that export can be read on from.
     excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and how many bytes
     of it are known to be durable; None when it kept none.
     """
@@ -31,18 +32,20 @@ class Progress:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     settled: RangeSet = field(default_factory=RangeSet)
     in_doubt: RangeSet = field(default_factory=RangeSet)
-    intents: list[tuple[str, int, int]] = field(default_factory=list)
     start: Session | None = None
     stop: Session | None = None
     sessions: int = 0
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
     excluded: tuple[str, ...] = ()
     backup: tuple[str, int] | None = None
+    _intended: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.confirmed_at = self.header.at
         self.asked = self.header.counts
+        self.marks = self.header.marks
         self.excluded = self.header.excluded
 
     @property
@@ -54,6 +57,12 @@ class Progress:
     def remaining(self) -> int:
         """Rows without an outcome. With the seven counts it adds up to `rows`."""
         return self.rows - self.settled.size
+
+    @property
+    def begin(self) -> Mark | None:
+        """Where to begin to read for the rows that have no outcome yet; None for the first row."""
+        todo = self.settled.missing(0, self.rows) if self.rows else ()
+        return mark_before(self.marks, todo[0][0] if todo else self.rows)
 
     @property
     def complete(self) -> bool:
@@ -84,6 +93,11 @@ class Progress:
             case _:  # a header, which is read before there is a Progress
                 raise Unreadable("a second header")
 
+    @property
+    def intents(self) -> list[tuple[str, int, int]]:
+        """For what is in doubt, when it was first intended, by range."""
+        return [(at, start, stop) for (start, stop), at in self._intended.items()]
+
     def doubts(self) -> list[tuple[str, Ranges]]:
         """What is in doubt, per time of first intent, ascending by position."""
         return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
@@ -94,6 +108,7 @@ class Progress:
         if facts.get("confirmed"):
             self.confirmed_at = entry.at
         self.asked = facts.get("asked") or self.asked
+        self.marks = marks_of(facts["marks"]) if "marks" in facts else self.marks
         self.excluded = tuple(facts.get("excluded") or self.excluded)
         if (path := facts.get("backup")) is None:
             self.backup = None
@@ -103,11 +118,11 @@ class Progress:
     def _intend(self, at: str, start: int, stop: int) -> None:
         if self.settled.meets(start, stop):
             raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
-        if stop > self.rows:
+        if stop > self.header.counts["rows"]:
             raise Unreadable(f"row {stop - 1} is sent, but the export has {self.rows} rows")
         # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
-        for begin, end in self.in_doubt.missing(start, stop):
-            self.intents.append((at, begin, end))
+        for part in self.in_doubt.missing(start, stop):
+            self._intended[part] = at
         self.in_doubt.add(start, stop)
 
     def _settle(self, start: int, stop: int, kind: str) -> None:
@@ -117,20 +132,15 @@ class Progress:
         self._forget(start, stop)
 
     def _forget(self, start: int, stop: int) -> None:
-        if not self.in_doubt.remove(start, stop):
-            return
-        # The list is as long as there are chunks in flight. A chunk mostly ends whole, and the oldest one first.
-        for i, (_, begin, end) in enumerate(self.intents):
-            if begin == start and end == stop:
-                del self.intents[i]
-                return
-        kept: list[tuple[str, int, int]] = []
-        for at, begin, end in self.intents:
+        if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
+            return  # a chunk mostly ends whole
+        kept: dict[tuple[int, int], str] = {}
+        for (begin, end), at in self._intended.items():
             if begin < min(start, end):
-                kept.append((at, begin, min(start, end)))
+                kept[begin, min(start, end)] = at
             if end > max(stop, begin):
-                kept.append((at, max(stop, begin), end))
-        self.intents = kept
+                kept[max(stop, begin), end] = at
+        self._intended = kept
 
 
 def fold(entries: list[Entry]) -> Progress:

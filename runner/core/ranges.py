@@ -67,6 +67,16 @@ class RangeSet:
             return stop - start
         left = bisect_left(self._stops, start)  # first range that ends at or after start: it touches or follows
         right = bisect_right(self._starts, stop)  # first range that begins after stop
+        if right - left == 1:  # what comes a little late: answers overtake each other
+            begin, end = self._starts[left], self._stops[left]
+            if end == start:
+                self._stops[left] = stop
+                self.size += stop - start
+                return stop - start
+            if begin == stop:
+                self._starts[left] = start
+                self.size += stop - start
+                return stop - start
         if left == right:
             self._starts.insert(left, start)
             self._stops.insert(left, stop)
@@ -90,6 +100,19 @@ class RangeSet:
         if left >= right:
             return 0
         first, last = self._starts[left], self._stops[right - 1]
+        if right - left == 1 and first <= start and stop <= last:  # a chunk of those in flight
+            if first == start and last == stop:
+                del self._starts[left]
+                del self._stops[left]
+            elif first == start:
+                self._starts[left] = stop
+            elif last == stop:
+                self._stops[left] = start
+            else:
+                self._starts.insert(right, stop)
+                self._stops.insert(left, start)
+            self.size -= stop - start
+            return stop - start
         gone = sum(self._stops[left:right]) - sum(self._starts[left:right])
         starts, stops = [], []
         if first < start:
@@ -112,6 +135,8 @@ class RangeSet:
 
     def meets(self, start: int, stop: int) -> bool:
         """Whether any position of `[start, stop)` is in the set."""
+        if not self._stops or start >= self._stops[-1]:
+            return False
         i = bisect_right(self._stops, start)
         return i < len(self._starts) and self._starts[i] < stop
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress, count, repeat
-from typing import Literal, cast
+from itertools import count, repeat
+from typing import Literal, NamedTuple, cast
 
 from runner.core.records import Record
 from runner.core.window import DuplicateWindow
@@ -30,6 +31,42 @@ class BadRow:
     line: int
     text: str
     reason: str
+
+
+class Mark(NamedTuple):
+    """Where a row begins from which the export can be read on, without what is before it.
+
+    It is the first row after the duplicate window has turned: what is left of the past is the old set, and that one is
+    whole again when rows are taken from the mark before this one on.
+
+    row: its position. line: 1-based. byte: of the decompressed export, from 0.
+    """
+
+    row: int
+    line: int
+    byte: int
+
+
+SPANS = 2
+"""Spans between marks that are read again before the first row that matters. One fills the window; the second is for
+ids that the preflight took and the sending pass does not: those of the account that the credentials belong to."""
+
+
+def marks_of(value: Iterable[Iterable[int]]) -> tuple[Mark, ...]:
+    """Read marks as JSON has them. Raises TypeError or ValueError for what no preflight wrote."""
+    marks = tuple(Mark(*each) for each in value)
+    last = Mark(-1, 0, -1)
+    for mark in marks:
+        if set(map(type, mark)) != {int} or not all(now > before for now, before in zip(mark, last, strict=True)):
+            raise ValueError(f"marks must ascend: {mark}")
+        last = mark
+    return marks
+
+
+def mark_before(marks: Sequence[Mark], row: int) -> Mark | None:
+    """Where to begin to read for a pass in which nothing before `row` is wanted; None for the first row."""
+    found = bisect_right(marks, row, key=lambda mark: mark.row) - 1 - SPANS
+    return marks[found] if found >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +117,7 @@ class Sieve:
             keys = ids if self.key is str else list(map(self.key, ids))
             if protected.isdisjoint(keys):
                 if self.window is not None:
-                    skipped["duplicate"].extend(compress(count(batch.start), map(self.window.seen, keys)))
+                    skipped["duplicate"].extend(batch.start + i for i in self.window.repeated(keys))
                 return skipped
         seen = self.window.seen if self.window else None
         for position, row in enumerate(rows, batch.start):

@@ -23,11 +23,17 @@ _UNFINISHED = "unexpected end of data"
 """What csv says when the lines end inside quotes."""
 
 
-def csv_rows(blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str) -> Iterator[Parsed]:
-    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
+def csv_rows(
+    blocks: Iterable[Lines], dialect: Dialect, check: IdCheck, path: str, *, position: int = 0, head: bytes = b""
+) -> Iterator[Parsed]:
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable.
+
+    position, head: where the blocks do not begin with the file: the first row's position, and how the file begins.
+    """
     # The limit is csv's own, for the whole process; its default of 128 kB would refuse fields that are allowed.
     csv.field_size_limit(LINE_MAX)
-    reader = CsvRows(dialect, check, path)
+    reader = CsvRows(dialect, check, path, position)
+    reader.learn(head)
     for block in blocks:
         yield from reader.read(block)
     reader.finish()
@@ -40,7 +46,7 @@ class CsvRows:
     it, which costs little: they are less than LINE_MAX.
     """
 
-    def __init__(self, dialect: Dialect, check: IdCheck, path: str) -> None:
+    def __init__(self, dialect: Dialect, check: IdCheck, path: str, position: int = 0) -> None:
         assert dialect.id_column is not None
         assert dialect.delimiter is not None
         self._column = dialect.id_column
@@ -52,12 +58,19 @@ class CsvRows:
         self._width = 0
         self._outcome: int | None = None
         self._marked = False
-        self._position = 0
+        self._position = position
+        self._block = Lines(b"", 1, 0)
         self._pending: list[str] = []
         self._pending_line = 1
 
+    def learn(self, head: bytes) -> None:
+        """Take the columns from the beginning of the file. It was read before, so that its first row is whole."""
+        if head:
+            self._first_row([*io.StringIO(head.decode(errors="replace"), newline="\n")], 1)
+
     def read(self, block: Lines) -> Iterator[Parsed]:
         """Yield the rows that end in this block, ROWS_MAX at a time."""
+        self._block = block
         pending, self._pending = self._pending, []
         line = self._pending_line if pending else block.line
         lines = [*pending, *io.StringIO(self._decoded(block), newline="\n")]
@@ -122,12 +135,12 @@ class CsvRows:
         ids = list(map(self._cell, rows))
         if not self._check.all_usable(ids):
             return None
-        return Parsed(Batch(self._position, [*ids]), range(line, line + len(ids)))
+        return Parsed(Batch(self._position, [*ids]), range(line, line + len(ids)), self._block)
 
     def _slow(self, lines: list[str], at: int, line: int) -> tuple[Parsed, int]:
         """Read a batch row by row from `lines[at]` on; return it and where the next one starts."""
         starts: list[int] = []
-        parsed = Parsed(Batch(self._position, []), starts)
+        parsed = Parsed(Batch(self._position, []), starts, self._block)
         reader = csv.reader(lines[at:], delimiter=self._delimiter, strict=True)
         start = at
         for _ in range(ROWS_MAX):

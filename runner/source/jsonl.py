@@ -16,7 +16,7 @@ from runner.core.parsing import (
     refused_as_result,
     shortened,
 )
-from runner.core.rows import BadRow, Batch
+from runner.core.rows import BadRow, Batch, Mark
 from runner.source.lines import Lines
 from runner.source.refusals import refusal
 
@@ -30,17 +30,30 @@ class Parsed:
     """A batch, and what only the file knows of it.
 
     lines: 1-based line of the (decompressed) file where each row starts.
+    block: what was read last; the first row may have begun before it.
     raw: the bad rows as they stand in the file, line ends included.
     """
 
     batch: Batch
     lines: Sequence[int]
+    block: Lines
     raw: list[bytes] = field(default_factory=list)
 
+    def mark(self, row: int) -> Mark | None:
+        """Where the row at this position begins; None when it is not in this batch, or began before the block."""
+        i = row - self.batch.start
+        if i >= len(self.lines) or self.lines[i] < self.block.line:
+            return None
+        return Mark(row, self.lines[i], self.block.byte_of(self.lines[i]))
 
-def jsonl_rows(blocks: Iterable[Lines], member: Member | None, check: IdCheck, path: str) -> Iterator[Parsed]:
-    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable."""
-    position = 0
+
+def jsonl_rows(
+    blocks: Iterable[Lines], member: Member | None, check: IdCheck, path: str, position: int = 0
+) -> Iterator[Parsed]:
+    """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable.
+
+    position: of the first row.
+    """
     for block in blocks:
         lines = block.data.split(b"\n")
         if not block.torn:
@@ -50,10 +63,10 @@ def jsonl_rows(blocks: Iterable[Lines], member: Member | None, check: IdCheck, p
             text = block.data if len(some) == len(lines) else b"\n".join(some)
             ids = None if member and b'"outcome"' in text else ids_of_rows(some, text, member)
             if ids is not None and check.all_usable(ids):
-                yield Parsed(Batch(position, [*ids]), range(block.line + first, block.line + first + len(some)))
+                yield Parsed(Batch(position, [*ids]), range(block.line + first, block.line + first + len(some)), block)
             else:
                 torn = block.torn and first + len(some) == len(lines)
-                yield _Slow(some, block.line + first, member, check, path).read(position, torn=torn)
+                yield _Slow(some, block, first, member, check, path).read(position, torn=torn)
             position += len(some)
 
 
@@ -62,19 +75,21 @@ class _Slow:
     """Reads lines one by one, to say what is wrong with which."""
 
     lines: list[bytes]
-    line: int
+    block: Lines
+    first: int
     member: Member | None
     check: IdCheck
     path: str
 
     def read(self, position: int, *, torn: bool) -> Parsed:
-        parsed = Parsed(Batch(position, []), range(self.line, self.line + len(self.lines)))
-        for number, line in enumerate(self.lines, self.line):
+        begin = self.block.line + self.first
+        parsed = Parsed(Batch(position, []), range(begin, begin + len(self.lines)), self.block)
+        for number, line in enumerate(self.lines, begin):
             if self.member and b'"outcome"' in line:
                 self._refuse_result(number, line)
             found = id_of_row(line, self.member)
             row = self.check.check(found) if isinstance(found, str) else found
-            last = torn and number == self.line + len(self.lines) - 1
+            last = torn and number == begin + len(self.lines) - 1
             if isinstance(row, Unusable):
                 if row.structural or (last and row.reason.startswith("not JSON")):
                     raise self._damaged(number, line, row, last=last)

@@ -7,15 +7,18 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from runner.core.idtypes import SPREADSHEET
 from runner.core.records import Record
-from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.rows import BadRow, Batch, Mark, Sieve, Skip
+from runner.core.window import WINDOW, DuplicateWindow
 from runner.source.compression import MAGIC, decompressed, detect
 from runner.source.dialect import resolve
 from runner.source.export import Export, Fingerprint, Hashing, Progress
 from runner.source.invalidfile import InvalidFile
+from runner.source.jsonl import Parsed
 from runner.source.lines import peek, whole_lines
 from runner.source.options import Dialect, ReadOptions
 from runner.source.reading import parse
@@ -34,6 +37,7 @@ class Preflight:
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
     invalid_path: the file that holds the bad rows, if there were any; first_bad: the first of them.
+    marks: where a resume can begin to read, one for every hundred thousand ids.
     """
 
     dialect: Dialect
@@ -49,6 +53,7 @@ class Preflight:
     spreadsheet_examples: tuple[str, ...]
     invalid_path: Path | None
     first_bad: BadRow | None
+    marks: tuple[Mark, ...]
 
 
 def preflight(
@@ -60,11 +65,12 @@ def preflight(
     sample_size: int = 200,
     invalid_to: Path | None = None,
     on_progress: Progress | None = None,
+    window_size: int = WINDOW,
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
     protected: keys (`IdType.key`) that must never be sent. rng: draws the sample.
-    invalid_to: where skipped rows go; nothing is written without any.
+    invalid_to: where skipped rows go; nothing is written without any. window_size: for tests.
 
     Raises NotAcceptable for everything in the export that is not acceptable, FileFailed when `invalid_to` cannot be
     written.
@@ -75,11 +81,12 @@ def preflight(
     head, lines = peek(lines)
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
-    sieve = Sieve(options.id_type.key, protected=protected)
-    tally = _Tally(sieve, _Reservoir(sample_size, rng), free_text=free_text)
+    window = DuplicateWindow(window_size)
+    sieve = Sieve(options.id_type.key, window, protected)
+    tally = _Tally(sieve, window, _Reservoir(sample_size, rng), free_text=free_text)
     with InvalidFile(invalid_to, export, _header(head, dialect)) as bad_rows:
         for parsed in parse(lines, dialect, options, export.path):
-            tally.add(parsed.batch)
+            tally.add(parsed)
             bad_rows.write(parsed.raw)
         invalid_path = bad_rows.keep()
     if not tally.rows:
@@ -98,6 +105,7 @@ def preflight(
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
         invalid_path=invalid_path,
         first_bad=tally.first_bad,
+        marks=tuple(tally.marks),
     )
 
 
@@ -150,17 +158,22 @@ class _Reservoir:
 class _Tally:
     """Counts rows by what will become of them."""
 
-    def __init__(self, sieve: Sieve, reservoir: _Reservoir, *, free_text: bool) -> None:
+    def __init__(self, sieve: Sieve, window: DuplicateWindow, reservoir: _Reservoir, *, free_text: bool) -> None:
         self._sieve = sieve
+        self._window = window
         self._free_text = free_text
         self.reservoir = reservoir
         self.rows = self.ids = self.excluded = self.duplicate = self.invalid = self.spreadsheet = 0
         self.examples: list[str] = []
         self.spreadsheet_examples: list[str] = []
         self.first_bad: BadRow | None = None
+        self.marks: list[Mark] = []
 
-    def add(self, batch: Batch) -> None:
+    def add(self, parsed: Parsed) -> None:
+        batch, taken, turned_at = parsed.batch, self._window.taken, self._window.turned_at
         skipped = self._sieve.skipped(batch)
+        if self._window.turned_at != turned_at:
+            self._mark(parsed, skipped, self._window.turned_at - taken)
         positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
         never = {position for some in skipped.values() for position in some}
         if never:
@@ -177,6 +190,15 @@ class _Tally:
             self.first_bad = next(row for row in batch.rows if isinstance(row, BadRow))
         if self._free_text:
             self._look_for_spreadsheets(batch)
+
+    def _mark(self, parsed: Parsed, skipped: dict[Skip, list[int]], taken: int) -> None:
+        """Note the first row after the window has turned. taken: how many of the batch's ids it had then."""
+        batch = parsed.batch
+        not_taken = {*skipped["invalid"], *skipped["excluded"]}
+        rows = (row for row in range(batch.start, batch.start + len(batch.rows)) if row not in not_taken)
+        mark = parsed.mark(next(islice(rows, taken - 1, None)) + 1)
+        if mark is not None:  # else the next one will do: a mark more or less only means more or fewer rows to read
+            self.marks.append(mark)
 
     def _look_for_spreadsheets(self, batch: Batch) -> None:
         ids = [row for row in batch.rows if isinstance(row, str)]

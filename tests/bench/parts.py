@@ -1,0 +1,175 @@
+"""What each part of a run costs by itself: CPU of one process, per chunk of 50 ids, the other parts switched off.
+
+    python -m tests.bench.parts URL EXPORT-FOLDER
+
+Prints JSON: {part: microseconds}. The parts overlap as their names say: `send` is inside `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from runner.api import Flight
+from runner.checkpoint import Checkpoint
+from runner.core.entries import Header, Intent, Outcome
+from runner.core.feed import Work, work_of
+from runner.core.progress import Progress
+from runner.core.records import Chunk, Record
+from runner.core.rows import Batch, Sieve
+from runner.engine import stamp
+from runner.job import TargetOptions, load_job
+from runner.settings import Settings
+from runner.source import ReadOptions, open_export, preflight, read_rows
+from runner.surveying import reach
+from tests.bench import exports
+from tests.bench.bare import CHUNK, spent
+from tests.bench.commands import ENVIRON
+from tests.bench.stub import POOL
+
+ROWS = 200_000
+CHUNKS = ROWS // CHUNK
+CONCURRENCY = 64
+BEST_OF = 3
+JOB = load_job("delete-users")
+ID_TYPE = JOB.id_types[JOB.id_type_default]
+OPTIONS = ReadOptions(id_type=ID_TYPE, id_types=JOB.id_types)
+
+
+def words(url: str, folder: Path) -> list[str]:
+    """The command that runs this."""
+    return [sys.executable, "-m", "tests.bench.parts", url, str(folder)]
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """CPU seconds of this process, all its threads, for one call of `work`; the best of a few."""
+    found = []
+    for _ in range(BEST_OF):
+        begin = time.process_time()
+        work()
+        found.append(time.process_time() - begin)
+    return min(found)
+
+
+def drain(some: Iterator[object]) -> None:
+    for _ in some:
+        pass
+
+
+def reading(folder: Path) -> dict[str, float]:
+    """The export alone, format by format, and the feed on rows that are read already."""
+    found: dict[str, float] = {}
+    for name in exports.FORMATS:
+        with open_export(str(exports.write(folder, name, ROWS).path)) as export:
+            seen = preflight(export, OPTIONS, rng=random.Random(0))
+            read = partial(read_rows, export, seen.dialect, OPTIONS, seen.fingerprint)
+            found[f"preflight {name}"] = cpu_s(partial(preflight, export, OPTIONS, rng=random.Random(0)))
+            found[f"read {name}"] = cpu_s(lambda: drain(read()))  # noqa: B023 - called before the next turn
+            if name == "objects":
+                found |= _feeding(list(read()))
+    return found
+
+
+def _feeding(batches: list[Batch]) -> dict[str, float]:
+    sieve = Sieve(window=None)
+    return {
+        "feed": cpu_s(lambda: drain(work_of(batches, sieve, _progress(ROWS), CHUNK))),
+        "duplicate window": cpu_s(lambda: list(map(Sieve().skipped, batches))),
+    }
+
+
+def _header(rows: int) -> Header:
+    counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
+    return Header("bench", "bench", stamp(time.time()), {}, "", (), counts, None, {})
+
+
+def _progress(rows: int) -> Progress:
+    return Progress(_header(rows))
+
+
+async def _spread(each: Callable[[int], Awaitable[object]]) -> None:
+    """Call `each` CHUNKS times, CONCURRENCY at a time."""
+    numbers = iter(range(CHUNKS))
+
+    async def one_after_the_other() -> None:
+        for number in numbers:
+            await each(number)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENCY):
+            group.create_task(one_after_the_other())
+
+
+def logging(path: Path) -> None:
+    """Intents that are waited for and outcomes that are not, as the engine writes them."""
+    path.unlink(missing_ok=True)
+    uvloop.run(_log(Checkpoint.create(path, _header(ROWS))))
+
+
+async def _log(checkpoint: Checkpoint) -> None:
+
+    async def write(number: int) -> None:
+        ranges = ((number * CHUNK, number * CHUNK + CHUNK),)
+        await asyncio.shield(checkpoint.append(Intent(stamp(time.time()), ranges)))
+        checkpoint.append(Outcome(stamp(time.time()), 1, "deleted", ranges, "r"))
+
+    await _spread(write)
+    await checkpoint.aclose()
+
+
+async def _wire(url: str, *, whole: bool) -> None:
+    """Requests by the run's own client. whole: through all the gates of `Api.ask`, and judged."""
+    target = JOB.target(TargetOptions(url, {}, ENVIRON))
+    action = target.action(ID_TYPE)
+    chunk = Chunk(tuple(Record(i, f"{i:024x}") for i in range(CHUNK)))
+    call, ids = action.call(chunk.records), [record.id for record in chunk.records]
+    async with reach(target, Settings(rate=0), pool=POOL) as (api, auth):
+        await auth.ensure()
+        headers, _ = auth.headers() or ({}, 0)
+
+        async def ask(_: int) -> None:
+            if whole:
+                await api.ask(call, action.read, Flight(), ids)
+            else:
+                await api.wire.send(call, headers)
+
+        await _spread(ask)
+
+
+def sending(url: str, folder: Path) -> dict[str, float]:
+    """What is done for one request, part by part."""
+    action = JOB.target(TargetOptions(url, {}, ENVIRON)).action(ID_TYPE)
+    chunks = list(_chunks(ROWS))
+    return {
+        "bare loop": cpu_s(lambda: uvloop.run(spent(url, CHUNKS, CONCURRENCY, 0))),
+        "send": cpu_s(lambda: uvloop.run(_wire(url, whole=False))),
+        "ask": cpu_s(lambda: uvloop.run(_wire(url, whole=True))),
+        "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
+        "ranges": cpu_s(lambda: [chunk.ranges for chunk in chunks]),
+        "log": cpu_s(lambda: logging(folder / "parts.log")),
+    }
+
+
+def _chunks(rows: int) -> Iterator[Chunk]:
+    batch: list[str | object] = list(exports.ids(rows))
+    for work in work_of([Batch(0, batch)], Sieve(window=None), _progress(rows), CHUNK):  # type: ignore[arg-type]
+        assert isinstance(work, Work)
+        yield work.chunk
+
+
+def main() -> None:
+    url, folder = sys.argv[1], Path(sys.argv[2])
+    found = {**reading(folder), **sending(url, folder)}
+    print(json.dumps({name: seconds * 1e6 / CHUNKS for name, seconds in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
