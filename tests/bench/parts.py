@@ -25,11 +25,11 @@ from runner.core.feed import Work, work_of
 from runner.core.progress import Progress
 from runner.core.records import Chunk, Record
 from runner.core.rows import Batch, Sieve
-from runner.engine import stamp
 from runner.job import TargetOptions, load_job
 from runner.settings import Settings
 from runner.source import ReadOptions, open_export, preflight, read_rows
 from runner.surveying import reach
+from runner.wording import stamp
 from tests.bench import exports
 from tests.bench.bare import CHUNK, spent
 from tests.bench.commands import ENVIRON
