@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -387,7 +386,7 @@ def backdate(log: Path, by: timedelta) -> datetime:
     for i, entry in enumerate(entries):
         if isinstance(entry, Outcome):
             at = datetime.fromisoformat(entry.at) - by
-            entries[i] = replace(entry, at=at.isoformat(timespec="milliseconds"))
+            entries[i] = entry._replace(at=at.isoformat(timespec="milliseconds"))
     log.write_bytes(b"".join(recorded.lines_of([entry] for entry in entries)))
     return at
 
