@@ -65,6 +65,9 @@ class Options:
     pool_id: Annotated[str | None, Parameter(group=SERVING)] = None
     """Id of the user pool that its tokens are for. Default: a fixed one."""
 
+    look_up_max: Annotated[int | None, Parameter(group=OPEN)] = None
+    """A look-up tells of so many users at most. Default: of all that were asked for."""
+
     token_user: Annotated[str | None, Parameter(group=SERVING)] = None
     """User id that its tokens name as the one they belong to. Default: nobody."""
 

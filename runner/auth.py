@@ -5,7 +5,7 @@ A generation numbers the credentials: it grows with every refresh, so that a rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -22,8 +22,8 @@ class Auth(Protocol):
         ...
 
     @property
-    def user(self) -> str | None:
-        """The account that the credentials belong to, if they name one: it is never deleted."""
+    def users(self) -> Sequence[str]:
+        """Whom the credentials may belong to, as far as they name anybody: never deleted."""
         ...
 
     @property

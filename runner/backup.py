@@ -1,6 +1,7 @@
 """The backup: a copy of every account, on the disk before it is deleted. Owns that file.
 
-JSON Lines of the records as the API returned them, plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). What is
+JSON Lines of the records as the API returned them (written by the standard library, which keeps every number and every
+half of a character as it came), plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). What is
 written together is a whole member (frame) of its own, so that the file can be read at any instant but the last write's,
 and after a crash be cut back to its last whole piece and gone on with. Like the checkpoint it latches: after the first
 failure nothing is written any more, and nobody is deleted whose copy is not durable.
@@ -12,6 +13,7 @@ import asyncio
 import concurrent.futures
 import fcntl
 import gzip
+import json
 import os
 import stat
 import zlib
@@ -20,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import zstandard
 
+from runner.core.entries import Saved
 from runner.disk import check_place, sync, sync_directory, write_all
-from runner.errors import FileFailed, NotAcceptable
+from runner.errors import FileFailed, Halted, NotAcceptable
 
 MODE = 0o600
 """Personal data through and through."""
@@ -43,25 +45,25 @@ class _Batch:
 class Backup:
     """A backup open for appending. `save` belongs to one event loop.
 
-    size: bytes that are durable. failure: the first one; from then on nothing is written.
+    saved: what is durable. failure: the first one; from then on nothing is written.
     """
 
-    def __init__(self, path: Path, fd: int, size: int) -> None:
+    def __init__(self, path: Path, fd: int, saved: Saved) -> None:
         self._fd = fd
         self._pack = _packing(path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
         self._batch = _Batch()
         self._turn = asyncio.Lock()
         self.path = path
-        self.size = size
+        self.saved = saved
         self.failure: FileFailed | None = None
 
     @classmethod
-    def open(cls, path: Path, durable: int | None) -> Backup:
-        """Begin a backup, or go on with one. Blocks.
+    def open(cls, path: Path, durable: Saved | None) -> Backup:
+        """Begin a backup, or go on with one. Blocks; reads it whole.
 
-        durable: bytes of it that the checkpoint knows to be durable (0 when it was only begun); None when it must be
-        new. What lies behind them and is not whole is cut off: nobody was deleted on the strength of it.
+        durable: what of it the checkpoint knows to be durable (nothing when it was only begun); None when it must be
+        new. What lies behind that and is not whole is cut off: nobody was deleted on the strength of it.
 
         Raises NotAcceptable when the file is not the one that the checkpoint knows, FileFailed when it cannot be
         written.
@@ -71,7 +73,9 @@ class Backup:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 check_known(path, durable)
-                size = _whole_bytes(path, fd, durable or 0)
+                known = durable or Saved()
+                _check_same(path, fd, known)
+                size = _whole_bytes(path, fd, known.size)
                 if size < os.fstat(fd).st_size:
                     os.ftruncate(fd, size)
                 os.fsync(fd)
@@ -83,21 +87,24 @@ class Backup:
             raise NotAcceptable(f"{path}: another run writes its backup there. Name another file (--backup).") from None
         except OSError as error:
             raise _failed(path, error) from error
-        return cls(path, fd, size)
+        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)))
 
-    async def save(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Write `records`; they are durable on return. Returns how long the file is by then. Raises FileFailed.
+    async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
+        """Write `records`; they are durable on return. Returns what is durable by then. Raises FileFailed.
 
         Whatever has gathered while the last write ran goes into the next one. May be cancelled; the write goes on.
         """
         batch = self._batch
-        batch.parts += [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records]
+        try:
+            batch.parts += [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
+        except RecursionError:
+            raise Halted(f"{self.path}: a user's record is nested too deep to be copied (--backup)") from None
         async with self._turn:
             if batch.job is None:
                 self._batch = _Batch()
                 batch.job = self._thread.submit(self._write, batch.parts)
             await asyncio.shield(asyncio.wrap_future(batch.job))
-        return self.size
+        return self.saved
 
     def close(self) -> None:
         """Wait for what is being written, and close. Blocks; a failure is in `failure`."""
@@ -112,14 +119,15 @@ class Backup:
             packed = self._pack(b"".join(parts))
             write_all(self._fd, packed)
             sync(self._fd)
-            check_place(self._fd, self.path)
+            size = self.saved.size + len(packed)
+            check_place(self._fd, self.path, size)
         except OSError as error:
             self.failure = _failed(self.path, error)
             raise self.failure from error
-        self.size += len(packed)
+        self.saved = Saved(size, zlib.crc32(packed, self.saved.crc))
 
 
-def check_known(path: Path, durable: int | None) -> None:
+def check_known(path: Path, durable: Saved | None) -> None:
     """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
     try:
         there = path.lstat()
@@ -135,10 +143,18 @@ def check_known(path: Path, durable: int | None) -> None:
         raise NotAcceptable(
             f"{path}: is there already, and this run did not write it. Nothing was deleted. Name a new file (--backup)."
         )
-    if size < (durable or 0):
+    if durable is not None and size < durable.size:
         raise NotAcceptable(
-            f"{path}: holds {size:,} bytes, but this run wrote {durable:,}: copies of users that are deleted already "
-            "are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of users that are "
+            "deleted already are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+        )
+
+
+def _check_same(path: Path, fd: int, known: Saved) -> None:
+    if _crc(fd, 0, known.size) != known.crc:
+        raise NotAcceptable(
+            f"{path}: is not the backup that this run wrote: its first {known.size:,} bytes are others. Nothing more "
+            "was deleted. Put the file back, or name a new one (--backup)."
         )
 
 
@@ -156,6 +172,15 @@ def _whole_bytes(path: Path, fd: int, start: int) -> int:
             end = at + newline + 1
         at += len(piece)
     return end
+
+
+def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
+    """CRC-32 of the file up to `stop`, when `crc` is that of everything up to `start`."""
+    at = start
+    while at < stop and (piece := os.pread(fd, min(READ_BYTES, stop - at), at)):
+        crc = zlib.crc32(piece, crc)
+        at += len(piece)
+    return crc
 
 
 def _pieces(fd: int, at: int) -> Iterator[bytes]:

@@ -46,8 +46,8 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def check_place(fd: int, path: Path) -> None:
-    """Raise OSError unless the file is still the one at its path: durable is only what the next run will find.
+def check_place(fd: int, path: Path, size: int) -> None:
+    """Raise OSError unless the file is still the one at its path, `size` bytes of it: that is what the next run finds.
 
     A file that was removed, moved or replaced takes every further line all the same.
     """
@@ -55,5 +55,7 @@ def check_place(fd: int, path: Path) -> None:
         there = path.stat(follow_symlinks=False)
     except OSError as error:
         raise OSError(error.errno, f"it is no longer there ({error.strerror})") from error
+    if there.st_size != size:
+        raise OSError(errno.ESTALE, f"it holds {there.st_size} bytes, not the {size} that were written")
     if not os.path.samestat(there, os.fstat(fd)):
         raise OSError(errno.ESTALE, "another file is there now, and it is no longer the one that this run writes")

@@ -18,7 +18,7 @@ from itertools import islice
 from runner.api import Api, Flight
 from runner.backup import Backup
 from runner.checkpoint import Checkpoint
-from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
+from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Skipped
 from runner.core.feed import Work
 from runner.core.health import RefusedMax
 from runner.core.idtypes import IdType
@@ -275,12 +275,17 @@ class Engine:
             settling.replied(self._judged(verdict))
 
     def _check_protected(self, records: Sequence[Record]) -> None:
-        """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong."""
-        if self._protected and not self._protected.isdisjoint(self._id_type.key(record.id) for record in records):
-            raise Halted("a protected id was about to be sent: this is a bug of bulkdel, and nothing more is sent")
+        """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
 
-    async def _save(self, records: Sequence[Record], errand: _Errand) -> int | None:
-        """Have a durable copy of everybody who is about to be deleted. Returns the backup's length; None without one.
+        A token that was renewed since may name somebody else as the one it belongs to; the next run leaves them out.
+        """
+        if users := self._api.auth.users:
+            self._protected |= frozenset(map(self._id_type.key, users))
+        if self._protected and not self._protected.isdisjoint(self._id_type.key(record.id) for record in records):
+            raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
+
+    async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:
+        """Have a durable copy of everybody who is about to be deleted. Returns what is durable; None without a backup.
 
         Here and nowhere earlier: the backup holds who was sent, and not who turned out to be protected or re-created.
         """
@@ -290,17 +295,22 @@ class Engine:
         if unseen := [id_ for id_ in missing if id_ not in errand.accounts]:
             raise Halted(f"{len(unseen)} ids would be deleted of which no look-up returned a record (--backup)")
         if missing:
-            await self._backup.save(errand.accounts[id_].raw for id_ in missing)
+            await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)
             errand.saved.update(missing)
-        return self._backup.size
+        return self._backup.saved
 
     async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
+        began = self._api.clock()
         accounts = await self._seeker.find([record.id for record in records], errand.flight)
         if accounts is None:
             return None
         if not accounts:
-            await self._seeker.prove(errand.flight)
+            await self._seeker.prove_since(began, errand.flight)
         if self._backup is not None:
+            if loose := [id_ for id_, account in accounts.items() if not account.certain]:
+                # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.
+                self._seeker.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
+                return None
             errand.accounts.update(accounts)
         now, since = time.time(), errand.work.in_doubt_since
         intent_at = datetime.fromisoformat(since).timestamp() if since else now

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.backup import check_known
+from runner.core.entries import Saved
 from runner.core.progress import Progress
 from runner.errors import NotAcceptable, UsageError
 from runner.excluding import ExcludeFile
@@ -45,12 +46,13 @@ class Protection:
     def word(self, host: str) -> str | None:
         """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
         name = _host(host)
-        return name if name in self.hosts else None
+        return name if name in self.hosts or name.partition(":")[0] in self.hosts else None
 
 
 def _host(url: str) -> str:
-    """`https://api.genauth.ai/` and `api.genauth.ai` are one host."""
-    return url.partition("://")[2].strip("/").lower() if "://" in url else url.strip("/").lower()
+    """`https://api.genauth.ai/`, `API.genauth.ai.` and `api.genauth.ai` are one host; with a port only that one is."""
+    name, colon, port = url.rpartition("://")[2].partition("/")[0].lower().partition(":")
+    return name.rstrip(".") + colon + port
 
 
 def check_excluded(progress: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
@@ -65,8 +67,8 @@ def check_excluded(progress: Progress, files: Sequence[ExcludeFile], path: Path)
     return bool(now - before)
 
 
-def check_backup(settings: Settings, progress: Progress | None) -> int | None:
-    """How much of the backup is known to be durable; None for a new file. Raises NotAcceptable before anybody is asked.
+def check_backup(settings: Settings, progress: Progress | None) -> Saved | None:
+    """What of the backup is known to be durable; None for a new file. Raises NotAcceptable before anybody is asked.
 
     A run that keeps a backup keeps it to its end: nobody would look for the copies that one session did not make.
     """

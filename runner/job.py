@@ -31,13 +31,21 @@ class Account:
     """One record that a look-up returned, as far as the engine cares.
 
     created_at, last_seen_at: epoch seconds, None when the API does not say. status: the API's word, for the plan.
-    raw: the whole record, for a backup.
+    raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
+    certain: whether the id is in the record; else the server's own rule, which nobody knows, found it.
     """
 
     created_at: float | None = None
     last_seen_at: float | None = None
     status: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[Mapping[str, Any], ...] = ()
+    certain: bool = True
+
+    @property
+    def records(self) -> tuple[Mapping[str, Any], ...]:
+        """Every record that deleting by the id may delete."""
+        return (self.raw, *self.also)
 
 
 class LookUps(Protocol):
@@ -64,7 +72,7 @@ class LookUps(Protocol):
         ...
 
     def owner(self, user: str) -> Call:
-        """Ask for the account that the credentials belong to; `user` is what `Auth.user` says."""
+        """Ask for the account that the credentials belong to; `user` is one of `Auth.users`."""
         ...
 
     def read_owner(self, reply: Reply) -> Verdict:

@@ -92,7 +92,7 @@ class LogFile:
         line = frame(self.seq + 1, parts)
         write_all(self._fd, line)
         sync(self._fd)
-        check_place(self._fd, self.path)
+        check_place(self._fd, self.path, self.size + len(line))
         self.seq += 1
         self.size += len(line)
         self._sha.update(line)

@@ -81,7 +81,7 @@ def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
     """What is never deleted, one line for each source."""
     lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in prepared.reading.excluded.files]
     if prepared.survey.owner:
-        lines.append(("protected", f"the key's own user {prepared.survey.owner[0]}, should it be in the export"))
+        lines.append(("protected", "the key's own user, should it be in the export"))
     return lines
 
 
@@ -118,8 +118,9 @@ def confirmation_due(prepared: Prepared, now: float) -> str | None:
         return UNDONE
     if prepared.more_excluded:
         return "exclude files were added"
-    if start.facts.get("limit") is not None and prepared.request.settings.limit is None:
-        return "the run goes on without --limit"
+    before, now_limit = start.facts.get("limit"), prepared.request.settings.limit
+    if before is not None and (now_limit is None or now_limit > before):
+        return "the run goes on without --limit" if now_limit is None else "--limit is higher than it was"
     age_s = now - datetime.fromisoformat(prepared.checkpoint.progress.confirmed_at).timestamp()
     if prepared.id_type.reusable and age_s > REUSE_AFTER_S:
         return (

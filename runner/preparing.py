@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.checkpoint import Checkpoint, is_fresh
+from runner.core.entries import Saved
 from runner.core.idtypes import IdType
 from runner.core.policy import SAMPLE_SIZE
 from runner.core.records import Record
@@ -84,7 +85,7 @@ class Prepared:
 
     checkpoint: open and locked when the run is a resume. protected: keys that must never be sent; the survey adds those
     of the account that the credentials belong to. more_excluded: whether exclude files were added to an earlier run's.
-    backup_known: bytes of the backup that an earlier session made durable; None when it is a new file.
+    backup_known: what of the backup an earlier session made durable; None when it is a new file.
     until: --not-after.
     """
 
@@ -99,7 +100,7 @@ class Prepared:
     protection: Protection
     protected: frozenset[str]
     more_excluded: bool = False
-    backup_known: int | None = None
+    backup_known: Saved | None = None
     until: datetime | None = None
     survey: Survey = field(default_factory=Survey)
 

@@ -43,14 +43,17 @@ class Seeker:
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = False
+        self._found_at = self._checked_at = float("-inf")
         self.proven = False
         self.failed = ""
         self.listed = 0
 
     async def find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
         """Return the accounts that exist among `ids`, by id as asked; None when the look-up failed or must stop."""
+        began = self._api.clock()
         accounts = await self._find(ids, flight)
-        self.proven = self.proven or bool(accounts)
+        if accounts:
+            self.proven, self._found_at = True, max(self._found_at, began)
         return accounts
 
     async def _find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
@@ -84,6 +87,21 @@ class Seeker:
             accounts.update(alone)
         return accounts
 
+    async def find_all(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+        """As `find`, and ask again for those who are missing beside others, until an answer finds nobody more.
+
+        An API may return so many and no more. Costs one look-up wherever only some exist.
+        """
+        found: dict[str, Account] = {}
+        while missing := [id_ for id_ in ids if id_ not in found]:
+            more = await self.find(missing, flight)
+            if more is None:
+                return None
+            found.update(more)
+            if not more:
+                break
+        return found
+
     async def prove(self, flight: Flight) -> bool:
         """Make sure that look-ups can find anyone at all: look up somebody whom another call listed.
 
@@ -94,13 +112,36 @@ class Seeker:
         async with self._control:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
-                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
-                self.listed = len(listed or ())
-                if listed:
-                    # Several: the first one listed may be the very next one that this run deletes.
-                    await self.find(listed[:CONTROLS_MAX], flight)
+                await self._look_up_listed(flight)
             self._exhausted = not self._controls_left
         return self.proven
+
+    async def prove_since(self, since: float, flight: Flight) -> bool:
+        """Make sure that a look-up asked at `since`, which found nobody, could have found somebody.
+
+        Look-ups that found somebody before may have gone blind (a permission taken away, an index that is broken). So
+        somebody has to be found by a look-up that began later: anybody's, or a control's; one serves all who wait.
+        Where nobody is listed either, or may be, what was proven before has to do: the pool may be empty by now.
+        """
+        if not self.proven:
+            return await self.prove(flight)
+        async with self._control:
+            if max(self._found_at, self._checked_at) < since:
+                began = self._api.clock()
+                # Several tries: who was listed may have been deleted a moment later, by this run.
+                for _ in range(CONTROL_TRIES):
+                    self.proven = not await self._look_up_listed(flight)
+                    if self.proven:
+                        break
+                self._checked_at = began
+        return self.proven
+
+    async def _look_up_listed(self, flight: Flight) -> bool:
+        """List some accounts by another call and look them up; whether some were listed and none found."""
+        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+        self.listed = len(listed or ())
+        # Several: the first one listed may be the very next one that this run deletes.
+        return bool(listed) and await self.find((listed or [])[:CONTROLS_MAX], flight) == {}
 
     async def owner(self, user: str, flight: Flight) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""

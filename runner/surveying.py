@@ -43,18 +43,36 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
         await auth.ensure()
         found: dict[str, Account] = {}
         seeker = Seeker(api, target.look_ups(id_type), random.random)
-        owner: tuple[str, ...] = ()
-        if auth.user is not None:
-            ids = await seeker.owner(auth.user, Flight())
-            if ids is None:
-                raise _blind(target, seeker)
-            owner = (auth.user, *ids)
+        owner: list[str] = []
+        for user in auth.users:
+            # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
+            owner += [user, *(await seeker.owner(user, Flight()) or ())]
+        fullest: tuple[int, Sequence[str]] = (0, ())
         for start in range(0, len(sample), group):
-            accounts = await seeker.find(sample[start : start + group], Flight())
+            some = sample[start : start + group]
+            accounts = await seeker.find(some, Flight())
             if accounts is None:
                 raise _blind(target, seeker)
             found.update(accounts)
-        return Survey(auth.pool, len(sample), found, api.wire.requests, owner)
+            fullest = max(fullest, (len(accounts), some), key=lambda each: each[0])
+        await _check_whole(seeker, found, fullest[1], target)
+        return Survey(auth.pool, len(sample), found, api.wire.requests, tuple(owner))
+
+
+async def _check_whole(seeker: Seeker, found: Mapping[str, Account], ids: Sequence[str], target: Target) -> None:
+    """Ask once more for those who were missing in the answer that told of most: an API may return so many and no more.
+
+    Whom an answer leaves out would be taken for gone.
+    """
+    missing = [id_ for id_ in ids if id_ not in found]
+    more = await seeker.find(missing, Flight()) if missing else {}
+    if more is None:
+        raise _blind(target, seeker)
+    if more:
+        raise Halted(
+            f"{target.pinned_host}: a look-up of {len(ids)} ids left out {len(more)} that exist: asked for without the "
+            "others, they were there. Whoever is left out would be taken for gone, so nothing was deleted."
+        )
 
 
 def _blind(target: Target, seeker: Seeker) -> Halted:

@@ -170,7 +170,7 @@ MUTANTS = (
     Mutant(
         "a log that was lost is written on",
         "runner/logfile.py",
-        "        check_place(self._fd, self.path)\n",
+        "        check_place(self._fd, self.path, self.size + len(line))\n",
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
     ),
@@ -249,7 +249,7 @@ MUTANTS = (
     Mutant(
         "deleted although its copy could not be written",
         "runner/engine.py",
-        "            await self._backup.save(errand.accounts[id_].raw for id_ in missing)\n",
+        "            await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)\n",
         "            asyncio.create_task(self._backup.save([errand.accounts[id_].raw for id_ in missing]))\n",
         "test_e2e_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
     ),
@@ -328,8 +328,8 @@ MUTANTS = (
     Mutant(
         "a failed look-up taken for an empty one",
         "runner/verify/asking.py",
-        "            accounts = await seeker.find([claim.id for claim in chunk], flight)\n",
-        "            accounts = await seeker.find([claim.id for claim in chunk], flight) or {}\n",
+        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n",
+        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight) or {}\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
         slow=True,
     ),

@@ -57,8 +57,8 @@ class Badge:
         self.accepted_generations: list[int] = []
 
     @property
-    def user(self) -> str | None:
-        return None
+    def users(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def pool(self) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import zstandard
 
 from runner.backup import Backup
+from runner.core.entries import Saved
 from runner.errors import FileFailed, NotAcceptable
 
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
@@ -28,10 +30,10 @@ def read(path: Path) -> list[int]:
     return [json.loads(line)["n"] for line in data.splitlines()]
 
 
-def save(path: Path, durable: int | None, *batches: list[int]) -> list[int]:
+def save(path: Path, durable: Saved | None, *batches: list[int]) -> list[Saved]:
     """Save batch after batch; returns how long the file was after each."""
 
-    async def run() -> list[int]:
+    async def run() -> list[Saved]:
         backup = Backup.open(path, durable)
         try:
             return [await backup.save({"n": n} for n in batch) for batch in batches]
@@ -47,17 +49,21 @@ def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     sizes = save(path, None, [1, 2], [3], [4, 5])
     whole = path.read_bytes()
-    assert sizes[-1] == len(whole)
-    for length in range(sizes[0], len(whole)):
+    assert sizes[-1] == (len(whole), zlib.crc32(whole))
+    for length in range(sizes[0].size, len(whole)):
         path.write_bytes(whole[:length])
         save(path, sizes[0], [9])
-        kept = [1, 2] + ([3] if length >= sizes[1] else [])
+        kept = [1, 2] + ([3] if length >= sizes[1].size else [])
         found = read(path)
         # A plain file is cut at a line, which may be one of several that were written together.
         assert found in ([*kept, 9], [*kept, 4, 9]), length
-    path.write_bytes(whole[: sizes[0] - 1])
+    path.write_bytes(whole[: sizes[0].size - 1])
     with pytest.raises(NotAcceptable, match="gone"):
         save(path, sizes[0], [9])
+    path.write_bytes(b"x" + whole[1:])
+    with pytest.raises(NotAcceptable, match="others"):
+        save(path, sizes[0], [9])
+    assert path.read_bytes() == b"x" + whole[1:]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +73,7 @@ def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: p
     size = save(path, None, [1, 2], list(range(3, 30)), [30])[-1]
     with path.open("ab") as file:
         file.write(b"\x1f\x8b torn")
-    assert save(path, 0, [31])[0] > size
+    assert save(path, Saved(), [31])[0] > size
     assert read(path) == list(range(1, 32))
 
 
@@ -107,7 +113,7 @@ class Disk:
 def test_many_savers_share_their_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
 
-    async def run() -> list[int]:
+    async def run() -> list[Saved]:
         backup = Backup.open(tmp_path / "b", None)
         sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
         backup.close()
@@ -115,7 +121,7 @@ def test_many_savers_share_their_syncs(tmp_path: Path, monkeypatch: pytest.Monke
 
     sizes = asyncio.run(run())
     assert sorted(read(tmp_path / "b")) == list(range(100))
-    assert max(sizes) == (tmp_path / "b").stat().st_size
+    assert max(sizes).size == (tmp_path / "b").stat().st_size
     assert disk.calls <= 3
 
 
@@ -130,9 +136,9 @@ def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         savers[3].cancel()
         done = await asyncio.gather(*savers, return_exceptions=True)
-        assert [type(one) is int for one in done].count(False) <= 2
+        assert [isinstance(one, Saved) for one in done].count(False) <= 2
         saved = read(tmp_path / "b")
-        assert {n for n, one in enumerate(done) if type(one) is int} <= set(saved)
+        assert {n for n, one in enumerate(done) if isinstance(one, Saved)} <= set(saved)
         backup.close()
 
     asyncio.run(run())
@@ -151,11 +157,23 @@ def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path, monke
         for _ in range(3):
             await attempt(backup)
         assert backup.failure is not None
-        assert backup.size == size
+        assert backup.saved == size
         backup.close()
 
     asyncio.run(run())
     assert disk.calls == 2
+
+
+def test_a_file_that_was_cut_takes_no_more(tmp_path: Path) -> None:
+    async def run() -> None:
+        backup = Backup.open(tmp_path / "b", None)
+        await backup.save([{"n": 1}])
+        os.truncate(tmp_path / "b", 0)
+        with pytest.raises(FileFailed, match="it holds"):
+            await backup.save([{"n": 2}])
+        backup.close()
+
+    asyncio.run(run())
 
 
 def test_a_file_that_is_gone_takes_no_more(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from runner.core.entries import (
     Intent,
     Outcome,
     Released,
+    Saved,
     Session,
     Skipped,
     Unreadable,
@@ -42,7 +43,7 @@ HEADERS = st.builds(
     Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.lists(TEXT, max_size=3).map(tuple), COUNTS, st.none() | OBJECT, OBJECT
 )
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
-    st.builds(Intent, TEXT, RANGES, st.none() | COUNT),
+    st.builds(Intent, TEXT, RANGES, st.none() | st.builds(Saved, COUNT, COUNT)),
     st.builds(
         Outcome,
         TEXT,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.entries import Entry, Intent, Outcome, Released, Session, Skipped, Unreadable
+from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from runner.core.outcomes import KINDS, SKIPS
 from runner.core.progress import Progress, fold
 from runner.core.ranges import ranges_of
@@ -156,25 +156,25 @@ def test_what_was_confirmed_last_is_what_counts() -> None:
     assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, ("aa", "bb"), "2")
 
 
-def known(progress: Progress) -> tuple[str, int] | None:
+def known(progress: Progress) -> tuple[str, Saved] | None:
     """A call, because the type checker remembers what an attribute was compared with."""
     return progress.backup
 
 
 def test_how_much_of_the_backup_is_durable() -> None:
     """As the last session's intents say; of another file nothing is known."""
-    progress = folded(Intent("a", ((0, 2),), 70))
+    progress = folded(Intent("a", ((0, 2),), Saved(70, 1)))
     assert known(progress) is None
     progress.apply(started(backup="b.jsonl"))
-    assert known(progress) == ("b.jsonl", 0)
-    progress.apply(Intent("a", ((2, 4),), 500))
-    progress.apply(Intent("a", ((4, 6),), 300))
+    assert known(progress) == ("b.jsonl", Saved())
+    progress.apply(Intent("a", ((2, 4),), Saved(500, 3)))
+    progress.apply(Intent("a", ((4, 6),), Saved(300, 2)))
     progress.apply(Intent("a", ((6, 8),)))
-    assert known(progress) == ("b.jsonl", 500)
+    assert known(progress) == ("b.jsonl", Saved(500, 3))
     progress.apply(started(backup="b.jsonl"))
-    assert known(progress) == ("b.jsonl", 500)
+    assert known(progress) == ("b.jsonl", Saved(500, 3))
     progress.apply(started(backup="c.jsonl"))
-    assert known(progress) == ("c.jsonl", 0)
+    assert known(progress) == ("c.jsonl", Saved())
     progress.apply(started())
     assert known(progress) is None
 

@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,7 @@ def test_an_intent_says_how_long_the_backup_is(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:200]) as it:
         backup = tmp_path / "users.jsonl"
         assert it.run("--backup", backup).code == 0
-        sizes = [entry["backup_bytes"] for entry in entries(it.log) if entry["type"] == "intent"]
-        assert max(sizes) == backup.stat().st_size
-        assert min(sizes) > 0
+        saved = [entry["backup"] for entry in entries(it.log) if entry["type"] == "intent"]
+        data = backup.read_bytes()
+        assert max(saved)[0] == len(data)
+        assert all(zlib.crc32(data[:size]) == crc and size for size, crc in saved)

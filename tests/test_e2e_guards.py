@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobs.sandbox.server import DELETE_PATH
+from runner.guards import Protection
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
 from tests.test_e2e_resume import DELETIONS
 
@@ -295,3 +296,57 @@ def test_looked_up_first_by_a_blind_key_nothing_is_sent(tmp_path: Path) -> None:
         assert ran.code == 4, ran.err
         assert ran.counts() == {"remaining": 400}
         assert not sent(it, IDS)
+
+
+def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> None:
+    """From some moment on nobody is found, and they are still listed: nobody may be called absent who exists."""
+    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), latency_s=0.01) as it:
+        process = it.start("--look-first")
+        until = time.monotonic() + 20
+        while it.served.ledger.deleted < 50 and time.monotonic() < until:
+            time.sleep(0.002)
+        it.served.switches = it.served.switches.changed({"blind": True})
+        ran = finish(process)
+        assert ran.code == 4, ran.err
+        deleted = it.served.ledger.deleted
+        assert ran.counts() == {"deleted": deleted, "remaining": len(IDS) - deleted}
+        it.served.switches = it.served.switches.changed({"blind": False})
+        assert it.run("--look-first").counts() == {"deleted": len(IDS)}
+
+
+def test_look_ups_that_leave_people_out_are_noticed(tmp_path: Path) -> None:
+    """A page of 30, say: who is not on it is not gone."""
+    with case(tmp_path, IDS, look_up_max=30) as it:
+        ran = it.run("--look-first")
+        assert ran.code == 4, ran.err
+        assert "left out 20" in ran.err
+        assert it.served.ledger.deleted == 0
+
+
+def test_a_higher_limit_is_confirmed_again(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        assert it.run("--limit", 50).code == 0
+        unconfirmed = it.args[:6] + it.args[-2:]
+        assert "--confirm" not in unconfirmed
+        assert bulkdel(*unconfirmed, "--limit", 50).code == 0
+        for more in (("--limit", 51), ("--limit", 10**9), ()):
+            ran = bulkdel(*unconfirmed, *more)
+            assert (ran.code, it.served.ledger.deleted) == (2, 100), ran.err
+        assert it.run("--limit", 100).code == 0
+        assert it.served.ledger.deleted == 200
+
+
+@pytest.mark.parametrize(
+    ("listed", "host", "word"),
+    [
+        ("api.genauth.ai", "https://api.genauth.ai", "api.genauth.ai"),
+        ("https://API.genauth.ai/", "https://api.genauth.ai", "api.genauth.ai"),
+        ("api.genauth.ai", "https://api.genauth.ai./base", "api.genauth.ai"),
+        ("api.genauth.ai", "https://api.genauth.ai:8443/x", "api.genauth.ai:8443"),
+        ("api.genauth.ai:8443", "https://api.genauth.ai:8443", "api.genauth.ai:8443"),
+        ("api.genauth.ai:8443", "https://api.genauth.ai", None),
+        ("genauth.ai", "https://api.genauth.ai", None),
+    ],
+)
+def test_which_host_is_protected(listed: str, host: str, word: str | None) -> None:
+    assert Protection.of({"hosts": [listed]}).word(host) == word

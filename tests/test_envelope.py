@@ -233,3 +233,14 @@ def test_nothing_but_the_whole_truth_is_a_success(data: Any, status_code: Any, s
 @given(st.binary(max_size=200), st.integers(200, 599))
 def test_no_bytes_break_it(body: bytes, status: int) -> None:
     assert isinstance(read_envelope(Reply(status, body)), Verdict)
+
+
+def test_records_are_as_they_came() -> None:
+    """Node serves integers of any length, and halves of characters where it cut an emoji in two."""
+    body = b'{"statusCode": 200, "data": [{"n": 123456789012345678901234567890, "s": "\\ud83d", "f": 1.5}]}'
+    verdict = read_list(Reply(200, body))
+    assert verdict.act is Act.SETTLED
+    assert verdict.data == [{"n": 123456789012345678901234567890, "s": "\ud83d", "f": 1.5}]
+    deep = b'{"statusCode": 200, "data": [{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
+    assert read_list(Reply(200, deep)).act is Act.RETRY
+    assert read_list(Reply(200, b'{"statusCode": 200, "data": [{"a": NaN}]}')).act is Act.RETRY

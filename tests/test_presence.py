@@ -33,6 +33,10 @@ def test_the_numbers_are_those_of_the_design() -> None:
         (INTENT + SKEW_S + 1, 60, True, False, NEW),
         (INTENT + SKEW_S + 1, 60, False, False, NEW),
         (INTENT + SKEW_S + 1, 60, True, True, NEW),  # `resend` never reaches an account that is known to be another
+        # from the future: some clock is wrong, so nothing can be told
+        (INTENT + 60 + SKEW_S + 1, 60, True, False, UNDATED),
+        (INTENT + 60 + SKEW_S + 1, 60, True, True, OLD),
+        (INTENT + 60 + SKEW_S + 1, 60, False, False, OLD),
         # undated: only age and re-usability can tell
         (None, 60, True, False, OLD),
         (None, DAY, True, False, OLD),

@@ -37,9 +37,15 @@ def token(number: int = 1, pool: str = POOL) -> str:
 # Reading a token
 
 
+def test_everybody_whom_a_token_may_belong_to_is_named() -> None:
+    claims = {"scoped_userpool_id": POOL, "sub": "k" * 24, "userId": "12345678", "user_id": POOL}
+    assert claims_of(jwt(claims)) == (POOL, ("k" * 24, "12345678"))
+    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": 7, "userId": "x", "user_id": "x"})) == (POOL, ("x",))
+
+
 @pytest.mark.parametrize("padding", ["", "x", "xx", "xxx", "ÿ~?>"])
 def test_the_pool_is_read_whatever_the_length_of_the_payload(padding: str) -> None:
-    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": padding})) == (POOL, None)
+    assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": padding})) == (POOL, (padding,) if padding else ())
 
 
 @pytest.mark.parametrize(

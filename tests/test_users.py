@@ -232,3 +232,25 @@ def test_a_control_that_is_refused() -> None:
     look_ups = UserLookUps(ID_TYPES["user_id"])
     assert look_ups.read_control(Reply(200, b'{"statusCode":403}')).act is Act.FORBIDDEN
     assert look_ups.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.RETRY
+
+
+def test_two_accounts_under_one_id_are_both_copied_and_the_younger_decides() -> None:
+    old = {"userId": "a", "email": "u@x.org", "createdAt": "2020-01-01T00:00:00Z"}
+    new = {"userId": "b", "email": "U@x.org", "createdAt": "2026-01-01T00:00:00Z"}
+    undated = {"userId": "c", "email": "u@X.org"}
+    look_ups = UserLookUps(ID_TYPES["email"])
+    for found, first in (([old, new], new), ([new, old], new), ([new, undated, old], undated)):
+        accounts, strays = look_ups.match(["u@x.org"], found)
+        assert strays == 0
+        assert accounts["u@x.org"].raw == first
+        assert sorted(record["userId"] for record in accounts["u@x.org"].records) == sorted(
+            record["userId"] for record in found
+        )
+
+
+def test_whoever_comes_back_for_an_id_that_he_does_not_carry_is_not_certain() -> None:
+    look_ups = UserLookUps(ID_TYPES["email"])
+    accounts, _ = look_ups.match(["u@x.org"], [{"userId": "a", "email": "boss@x.org"}])
+    assert not accounts["u@x.org"].certain
+    accounts, _ = look_ups.match(["u@x.org"], [{"userId": "a", "email": "U@x.org"}])
+    assert accounts["u@x.org"].certain

@@ -110,7 +110,7 @@ def test_no_id_is_twice_in_a_chunk() -> None:
         (True, False, SKEW_S, 1e6, None),
         (True, False, SKEW_S + 1, 1e6, "recreated"),
         (True, False, 1e9, 1e6, None),  # created in the future: no base to judge by
-        (True, False, None, 10, "there"),
+        (True, False, None, 10, None),  # nobody knows how old it is, and there is a list of people to delete
         (True, False, None, REUSE_AFTER_S + 1, None),
         # The run itself saw somebody new there.
         (True, True, None, 1e6, "recreated"),

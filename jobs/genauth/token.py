@@ -31,8 +31,8 @@ from runner.throttle import Throttle
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
 USER_CLAIMS = ("sub", "userId", "user_id")
-"""Where a token may name the user that it belongs to. It names an access key or the pool instead in most: then nobody
-is called like that, and protecting it does no harm."""
+"""Where a token may name the user that it belongs to. Most name an access key or the pool there: then nobody is called
+like that, and protecting it does no harm."""
 
 PAUSE_S = 3.0
 """Pause after a 429 that names no time (genauth-api.md: the limit's lock-out)."""
@@ -52,8 +52,6 @@ BACKOFFS_MAX = 10
 TOKENS_HIDDEN = 3
 """Tokens that are kept out of messages: a late answer may quote an older one."""
 
-USER_ID = re.compile(r"[0-9a-f]{24}")
-
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
 
@@ -70,17 +68,17 @@ Send = Callable[[Call, Mapping[str, str]], Awaitable[Reply | Lost]]
 class SignedIn:
     """What a sign-in returned.
 
-    pool: that the token is for. expires_in_s: its life from now on, checked. user: whom it belongs to, if it says so.
+    pool: that the token is for. expires_in_s: its life from now on, checked. users: whom it may belong to.
     """
 
     token: str = field(repr=False)
     pool: str
     expires_in_s: float
-    user: str | None = None
+    users: tuple[str, ...] = ()
 
 
-def claims_of(token: str) -> tuple[str, str | None]:
-    """Read pool and user out of a token (a JWT; its signature is the server's business).
+def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
+    """Read pool and users out of a token (a JWT; its signature is the server's business).
 
     Raises Halted, never showing it.
     """
@@ -95,8 +93,8 @@ def claims_of(token: str) -> tuple[str, str | None]:
     pool = payload.get(POOL_CLAIM) if isinstance(payload, dict) else None
     if not isinstance(pool, str) or not HEADER_SAFE.fullmatch(pool):
         raise Halted(f"the server's token names no user pool ({POOL_CLAIM}): is the key one of a user pool?")
-    named = [payload[claim] for claim in USER_CLAIMS if isinstance(payload.get(claim), str)]
-    return pool, next((user for user in named if USER_ID.fullmatch(user) and user != pool), None)
+    named = [payload.get(claim) for claim in USER_CLAIMS]
+    return pool, tuple(dict.fromkeys(user for user in named if isinstance(user, str) and user not in {"", pool}))
 
 
 def life_s(expires_in: Any) -> float:
@@ -189,8 +187,8 @@ def read_token(reply: Reply) -> Verdict:
 
 def _signed_in(data: Mapping[str, Any]) -> SignedIn:
     token = data["access_token"]
-    pool, user = claims_of(token)
-    return SignedIn(token, pool, life_s(data.get("expires_in")), user)
+    pool, users = claims_of(token)
+    return SignedIn(token, pool, life_s(data.get("expires_in")), users)
 
 
 def _said(verdict: Verdict) -> str:
@@ -233,7 +231,7 @@ class Tokens:
         self._lang = lang
         self._clock = clock
         self._pool = pool
-        self._user: str | None = None
+        self._users: tuple[str, ...] = ()
         self._generation = 0
         self._ready: tuple[Mapping[str, str], int] | None = None
         self._stale_at = 0.0
@@ -249,9 +247,9 @@ class Tokens:
         return self._pool
 
     @property
-    def user(self) -> str | None:
+    def users(self) -> tuple[str, ...]:
         """See `runner.auth.Auth`."""
-        return self._user
+        return self._users
 
     @property
     def waiting(self) -> str | None:
@@ -293,7 +291,7 @@ class Tokens:
         headers = {"authorization": f"Bearer {fresh.token}", f"{self._brand.prefix}userpool-id": fresh.pool}
         if self._lang is not None:
             headers[f"{self._brand.prefix}lang"] = self._lang
-        self._user = fresh.user
+        self._users = fresh.users
         self._tokens.append(fresh.token)
         self._generation += 1
         self._ready = MappingProxyType(headers), self._generation

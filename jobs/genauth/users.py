@@ -94,10 +94,13 @@ class UserLookUps:
         for user in found:
             matching = [id_ for own in self._ids_of(user) for id_ in asked.get(self._fold(own), ())]
             strays += not matching
-            accounts.update((id_, account_of(user)) for id_ in matching)
+            for id_ in matching:
+                account, before = account_of(user), accounts.get(id_)
+                # One id, two accounts: the younger one decides what may be done, and both may be gone by it.
+                accounts[id_] = account if before is None else together(before, account)
         if strays and len(ids) == 1 and self._id_type.name in _LOOSE:
             # Asked for alone, so whoever came back is meant, by a rule of the server's that we do not know.
-            return accounts or {ids[0]: account_of(found[0])}, 0
+            return accounts or {ids[0]: replace(account_of(found[0]), certain=False)}, 0
         return accounts, strays
 
     def control(self) -> Call:
@@ -141,6 +144,14 @@ def account_of(user: Mapping[str, Any]) -> Account:
         status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
     )
+
+
+def together(one: Account, other: Account) -> Account:
+    """Two accounts under one id, as one: the younger, or the one of whom nobody knows how old it is."""
+    first, second = (one, other) if one.created_at is None else (other, one)
+    if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
+        first, second = second, first
+    return replace(first, also=(*second.records, *first.also))
 
 
 def _epoch(value: Any) -> float | None:

@@ -127,6 +127,7 @@ def get_user_batch(call: Call) -> Answer:
     ordinals = {call.pool.find_alive(asked.id_type, id_) for id_ in ids}
     users = [call.pool.user(ordinal) for ordinal in ordinals if ordinal is not None]
     users.sort(key=lambda user: user.user_id)
+    users = users[: call.switches.look_up_max]
     parts = {
         "custom_data": call.flag("withCustomData"),
         "identities": call.flag("withIdentities"),

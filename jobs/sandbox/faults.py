@@ -73,6 +73,7 @@ class Switches:
     token_lifetime_s: a token older than this is answered statusCode 401. Holds for tokens already handed out too.
     token_announced_s: what `expires_in` says; None for the truth, rounded up.
     pool_id: the pool of the tokens from now on; None for the sandbox's own.
+    look_up_max: a look-up tells of so many users at most; None for all.
     token_user: the user id that tokens from now on name as the one they belong to; None for nobody.
     """
 
@@ -110,6 +111,7 @@ class Switches:
     token_announced_s: int | None = None
     pool_id: str | None = None
     token_user: str | None = None
+    look_up_max: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -68,18 +68,25 @@ class Skipped:
     ranges: Ranges
 
 
+class Saved(NamedTuple):
+    """What of a backup is durable: its length in bytes, and the CRC-32 of all of them."""
+
+    size: int = 0
+    crc: int = 0
+
+
 class Intent(NamedTuple):
     """These rows may be sent from now on. Durable before the first byte of the request.
 
     A NamedTuple like `Outcome`, not a dataclass: both are made for every chunk, and again when the log is read.
 
-    backup_bytes: with --backup, how long the backup is that holds every account these rows may delete, durably. A
-    resume finds there that the backup is whole so far, and need not read what is before.
+    backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
+    the file is still the one that was written.
     """
 
     at: str
     ranges: Ranges
-    backup_bytes: int | None = None
+    backup: Saved | None = None
 
 
 class Outcome(NamedTuple):
@@ -146,8 +153,8 @@ def _ranges(value: Any) -> Ranges:
 def to_json(entry: Entry) -> dict[str, Any]:
     """The entry as it stands in a line; `type` says which it is."""
     match entry:
-        case Intent(at, ranges, backup_bytes):
-            backup = {} if backup_bytes is None else {"backup_bytes": backup_bytes}
+        case Intent(at, ranges, saved):
+            backup = {} if saved is None else {"backup": list(saved)}
             return {"type": "intent", "at": at, "ranges": _pairs(ranges), **backup}
         case Outcome():
             data: dict[str, Any] = {
@@ -204,6 +211,15 @@ def _header(data: Mapping[str, Any]) -> Header:
     )
 
 
+def _saved(value: Any) -> Saved | None:
+    if value is None:
+        return None
+    saved = Saved(*value)
+    if set(map(type, saved)) != {int}:
+        raise ValueError(f"not a length and a checksum: {value!r}")
+    return saved
+
+
 def _outcome(data: Mapping[str, Any]) -> Outcome:
     if data["kind"] not in KINDS:
         raise Unreadable(f"unknown outcome {data['kind']!r}: written by a newer bulkdel?")
@@ -235,7 +251,7 @@ def _session(data: Mapping[str, Any]) -> Session:
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
-    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), data.get("backup_bytes")),
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup"))),
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,

@@ -26,8 +26,10 @@ def presence(created_at: float | None, intent_at: float, now: float, *, reusable
     An account whose creation falls into the skew after the intent is nobody's guess to make when the id is reusable;
     before the intent it is the one that the export meant.
     """
-    if created_at is None or created_at > now + SKEW_S:  # no clock explains an account from the future
+    if created_at is None:
         doubtful = reusable and now - intent_at > REUSE_AFTER_S
+    elif created_at > now + SKEW_S:  # a clock or a zone is wrong, and it may well be somebody new
+        doubtful = reusable
     elif created_at > intent_at + SKEW_S:
         return Presence.NEW
     else:

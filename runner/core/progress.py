@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, Unreadable
+from runner.core.entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from runner.core.outcomes import COUNTED
 from runner.core.ranges import Ranges, RangeSet
 from runner.core.rows import Mark, mark_before, marks_of
@@ -24,8 +24,8 @@ class Progress:
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     marks: where that export can be read on from.
-    excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and how many bytes
-    of it are known to be durable; None when it kept none.
+    excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and what of it
+    is known to be durable; None when it kept none.
     """
 
     header: Header
@@ -39,7 +39,7 @@ class Progress:
     asked: Mapping[str, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     excluded: tuple[str, ...] = ()
-    backup: tuple[str, int] | None = None
+    backup: tuple[str, Saved] | None = None
     _intended: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,8 +75,8 @@ class Progress:
             case Intent():
                 for start, stop in entry.ranges:
                     self._intend(entry.at, start, stop)
-                if entry.backup_bytes is not None and self.backup is not None:
-                    self.backup = self.backup[0], max(self.backup[1], entry.backup_bytes)
+                if entry.backup is not None and self.backup is not None:
+                    self.backup = self.backup[0], max(self.backup[1], entry.backup)
             case Outcome():
                 for start, stop in entry.ranges:
                     self._settle(start, stop, entry.kind)
@@ -113,7 +113,7 @@ class Progress:
         if (path := facts.get("backup")) is None:
             self.backup = None
         elif self.backup is None or self.backup[0] != path:
-            self.backup = path, 0
+            self.backup = path, Saved()
 
     def _intend(self, at: str, start: int, stop: int) -> None:
         if self.settled.meets(start, stop):

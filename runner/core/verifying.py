@@ -111,6 +111,8 @@ def judged(claim: Claim, created_at: float | None, now: float, *, reusable: bool
         return "recreated"
     if not reusable:
         return "there"
+    if created_at is None:
+        return None  # a run may take who is there an hour later for who was meant; a list of people to delete may not
     found = presence(created_at, datetime.fromisoformat(claim.at).timestamp(), now, reusable=True, resend=False)
     named: dict[Presence, Finding | None] = {
         Presence.NEW: "recreated",

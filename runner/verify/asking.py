@@ -141,7 +141,7 @@ class Asking:
     async def _work(self, api: Api) -> None:
         seeker, flight = Seeker(api, self._look_ups, random.random), Flight()
         while (chunk := await self._take(api)) is not None:
-            accounts = await seeker.find([claim.id for claim in chunk], flight)
+            accounts = await seeker.find_all([claim.id for claim in chunk], flight)
             if accounts is None:
                 self.failed += len(chunk)
                 self._failed_in_row += 1
