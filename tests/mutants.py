@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 class Mutant:
     """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it.
 
-    traced: the test needs strace.
+    traced: the test needs strace. slow: only in the soak.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Mutant:
     new: str
     test: str
     traced: bool = False
+    slow: bool = False
 
 
 MUTANTS = (
@@ -164,6 +165,7 @@ MUTANTS = (
         "            os._exit(128 + signum)\n",
         "            return\n",
         "test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",
+        slow=True,
     ),
     Mutant(
         "a log that was lost is written on",
@@ -185,6 +187,7 @@ MUTANTS = (
         "without_ids(self.auth.hide(text), ids)",
         "without_ids(text, ids)",
         "test_secrets.py::test_what_a_server_says[402]",
+        slow=True,
     ),
     Mutant(
         "cut short and hidden then",
@@ -206,6 +209,7 @@ MUTANTS = (
         "failures = [task.exception() for task in tasks if not task.cancelled()]",
         "failures = (task.exception() for task in tasks if not task.cancelled())",
         "test_secrets.py::test_an_unexpected_failure[read]",
+        slow=True,
     ),
     Mutant(
         "a proxy's password is told",
@@ -262,6 +266,7 @@ MUTANTS = (
         'self._halt(f"it is {words} (--not-after)")',
         "pass",
         "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
+        slow=True,
     ),
     Mutant(
         "in doubt taken for fresh",
@@ -318,6 +323,7 @@ MUTANTS = (
         "        await self._control(api)\n        positions = ",
         "        positions = ",
         "test_e2e_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
+        slow=True,
     ),
     Mutant(
         "a failed look-up taken for an empty one",
@@ -325,6 +331,7 @@ MUTANTS = (
         "            accounts = await seeker.find([claim.id for claim in chunk], flight)\n",
         "            accounts = await seeker.find([claim.id for claim in chunk], flight) or {}\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
+        slow=True,
     ),
     Mutant(
         "still there does not matter to verify",
@@ -353,6 +360,7 @@ MUTANTS = (
         "            id_ = unmarked(id_)\n",
         "",
         "test_e2e_results.py::test_what_was_refused_can_be_fed_back",
+        slow=True,
     ),
     Mutant(
         "a report that is cut short is not told",
@@ -360,6 +368,7 @@ MUTANTS = (
         '            raise FileFailed(f"{self._name}: ',
         '            return\n            raise FileFailed(f"{self._name}: ',
         "test_e2e_results.py::test_where_it_cannot_be_written",
+        slow=True,
     ),
 )
 
