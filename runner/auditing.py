@@ -55,6 +55,7 @@ def audit(path: Path) -> Audit:
                 _note(found, entries, reader.seq + 1)
             if found.progress is not None:
                 _add_up(found.progress)
+                _check_end(found, reader.damaged_tail)
         except Unreadable as error:
             found.fault = f"{path}: {error}"
         except NotAcceptable as error:
@@ -80,6 +81,12 @@ def _note(found: Audit, entries: list[Entry], line: int) -> None:
                 found.sittings[-1].stop = entry
             case _:
                 pass
+
+
+def _check_end(found: Audit, damaged_tail: int) -> None:
+    """A run that has said its last word writes no half a line after it."""
+    if damaged_tail and found.sittings and found.sittings[-1].stop is not None:
+        raise Unreadable(f"{damaged_tail} bytes that no session wrote stand behind the last session's end")
 
 
 def _add_up(progress: Progress) -> None:

@@ -37,7 +37,7 @@ class Excluded:
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
     """Read every exclude file whole. Raises NotAcceptable for a bad row, a wrong shape, or no ids at all."""
     keys: set[str] = set()
-    files = [_read_one(path, replace(options, on_invalid="stop"), keys) for path in paths]
+    files = [_read_one(path, replace(options, on_invalid="never"), keys) for path in paths]
     return Excluded(files, frozenset(keys))
 
 

@@ -86,6 +86,13 @@ def check_backup(settings: Settings, progress: Progress | None) -> Saved | None:
     return durable
 
 
+def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
+    """Raise UsageError when the backup would be written over another file of the run."""
+    for other in others if backup is not None else ():
+        if backup is not None and backup.absolute() == other.absolute():
+            raise UsageError(f"--backup {backup}: is another file of this run; name one of its own")
+
+
 def check_max(settings: Settings, ids: int, export: str) -> None:
     """Hold --max-delete. Raises NotAcceptable."""
     if settings.max_delete is not None and ids > settings.max_delete:

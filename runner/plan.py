@@ -80,6 +80,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
 def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
     """What is never deleted, one line for each source."""
     lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in prepared.reading.excluded.files]
+    if lines and not prepared.reading.counts["excluded"]:
+        lines.append(("note", "none of the ids to keep is in the export: are they written alike, of the same kind?"))
     if prepared.survey.owner:
         lines.append(("protected", "the key's own user, should it be in the export"))
     return lines

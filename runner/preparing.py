@@ -23,7 +23,7 @@ from runner.core.rows import Batch, Mark, Sieve
 from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable, UsageError
 from runner.excluding import Excluded, read_excluded
-from runner.guards import TABLE, Protection, check_backup, check_excluded, check_max
+from runner.guards import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from runner.job import Job, Target, TargetOptions, job_names, load_job
 from runner.settings import Settings, until_of
 from runner.source import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export, preflight, read_rows
@@ -175,6 +175,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     excluded = Excluded() if complete else read_excluded(settings.exclude or (), options)
     added = check_excluded(checkpoint.progress, excluded.files, path) if checkpoint else False
     backup_known = check_backup(settings, checkpoint.progress if checkpoint else None)
+    check_apart(settings.backup, [path, Path(request.export), *(settings.exclude or ())])
     reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added)
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from runner.loops import run_loop, run_loop_draining
 from runner.plan import confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
 from runner.preparing import Prepared, Request, prepare
 from runner.session import Sending
+from runner.settings import until_of
 from runner.shutdown import Signals
 from runner.surveying import survey
 from runner.telling import result, say, span
-from runner.wording import command, printable, stamp
+from runner.wording import argument, command, printable, stamp
 
 
 def run(request: Request) -> int:
@@ -165,6 +167,17 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
     return _tell_end(prepared, checkpoint, figures, sending.ending())
 
 
+def _done_with(prepared: Prepared, ending: Ending) -> list[str]:
+    """Options that the command which goes on is better without."""
+    options = ["--limit"] if ending.limit_reached else []
+    if (not_after := prepared.request.settings.not_after) is not None:
+        try:
+            until_of(not_after, datetime.now(UTC))
+        except UsageError:  # a date that has passed; a time of day comes again
+            options.append("--not-after")
+    return options
+
+
 def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, Any], ending: Ending) -> int:
     progress, settings = checkpoint.progress, prepared.request.settings
     status = status_of(progress, ending)
@@ -184,12 +197,11 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:
         say(f"Stopped: {ending.why}")
-    log = str(prepared.checkpoint_path)
+    log = argument(prepared.checkpoint_path)
     if progress.counts["refused"] or progress.counts["unknown"]:
         say(f"Which were refused or are unknown, and why:\n  {command(['results', log, '--only', 'refused,unknown'])}")
     if not settings.sandbox and (progress.complete or ending.limit_reached):
         say(f"To verify that what was deleted is gone:\n  {command(['verify', log])}")
     if not progress.complete:
-        argv = prepared.argv
-        say(f"To go on:\n  {command(argv, without=('--limit',) if ending.limit_reached else ())}")
+        say(f"To go on:\n  {command(prepared.argv, without=_done_with(prepared, ending))}")
     return exit_code(progress, ending)

@@ -193,6 +193,9 @@ class Settings:
             RefusedMax.parse(self.max_refused)
         except ValueError:
             raise UsageError(f"--max-refused {self.max_refused!r}: a number of ids, or a share like 1%") from None
+        for option, text in (("--host", self.host), ("--proxy", self.proxy), ("--pool", self.pool)):
+            if text is not None and not text.strip():  # an unset variable of a script, most likely
+                raise UsageError(f"{option} is empty: give a value, or leave it out")
         if self.not_after is not None:
             until_of(self.not_after, datetime.now(UTC))
         if self.id_pattern is not None:

@@ -29,7 +29,14 @@ def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[
             skip = True
         elif word.split("=", 1)[0] not in dropped:
             words.append(_USER.sub("[hidden]@", word))
-    return shlex.join(["bulkdel", *words, *plus])
+    end = words.index("--") if "--" in words else len(words)  # behind it everything is taken for a name
+    return shlex.join(["bulkdel", *words[:end], *plus, *words[end:]])
+
+
+def argument(path: Path | str) -> str:
+    """A path as it can stand on a command line: not like an option."""
+    text = printable(path)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def stamp(epoch: float) -> str:

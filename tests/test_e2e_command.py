@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import resource
+import shlex
 import subprocess
 import threading
 import time
@@ -392,3 +393,26 @@ def test_two_pools_one_export(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         assert all(served.ledger.effects(id_) == 0 for id_ in others)
         assert len(served.pool) == 500
+
+
+def test_a_misspelt_variable_is_no_guard(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run(env={**KEYS, "BULKDEL_MAX_DELTE": "5"})
+        assert (ran.code, "BULKDEL_MAX_DELETE?" in ran.err) == (2, True), ran.err
+        ran = it.run(env={**KEYS, "BULKDEL_MAX_DELETE": "5"})
+        assert ran.code == 3, ran.err
+        assert it.run("--host", "").code == 2
+        assert it.served.ledger.requests == 0
+
+
+def test_printed_commands_work_behind_two_dashes(tmp_path: Path) -> None:
+    """What is added goes before them, and a name that looks like an option is told as a path."""
+    export = write_objects(tmp_path / "-x.jsonl", IDS[:60])
+    with sandbox(IDS) as served:
+        ran = bulkdel("plan", "delete-users", "--host", served.url, "--", "./-x.jsonl", cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        ran = bulkdel(*shlex.split(ran.out.splitlines()[-1])[1:], cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        assert served.ledger.deleted == 60
+        assert bulkdel(*shlex.split(ran.err.splitlines()[-1])[1:], cwd=tmp_path).code == 0
+    assert export.exists()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.harness import KEYS, POOL, Ran, bulkdel, case, finish, start, user_ids
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(300, seed=13)
 
 JOB = """
@@ -17,8 +19,6 @@ import os
 from pathlib import Path
 import jobs.delete_users
 from jobs.delete_users import DeleteUsers, GenAuth
-
-pytestmark = pytest.mark.campaign
 
 class Watched(GenAuth):
     def action(self, id_type):

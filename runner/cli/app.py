@@ -6,6 +6,8 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +40,9 @@ acceptable, nobody looked up; 4 could not tell of some, or halted, run again; 5 
 """
 
 
+ENV_ELSEWHERE = ("BULKDEL_LOOP", "BULKDEL_SEED", "BULKDEL_SAMPLE", "BULKDEL_AGAIN", "BULKDEL_STATE", "BULKDEL_EXPORT")
+"""Read by other commands, the event loop and the tests."""
+
 Export = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A path, or `-`."""
 
@@ -62,6 +67,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
     def request(job: str, export: str, settings: Settings | None) -> Any:
         from runner.preparing import Request  # noqa: PLC0415 - `--help` need not load the network stack
 
+        _check_environment()
         if export.startswith("-") and export != "-":
             raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
         return Request(job, export, settings or Settings(), config, os.environ, argv)
@@ -213,6 +219,15 @@ def _add_job_commands(app: App, argv: Sequence[str]) -> None:
 
 def _no_config(*_: Any) -> None:
     """Let the command line alone decide. An empty list of configurations would mean those of the whole program."""
+
+
+def _check_environment() -> None:
+    """Refuse a variable that no option reads: a guard that is misspelt guards nothing. As a config file does."""
+    known = {f"{ENV_PREFIX}{one.name.upper()}" for one in fields(Settings)} | set(ENV_ELSEWHERE)
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in known:
+            close = get_close_matches(name, known, 1)
+            raise UsageError(f"the environment sets {name}, which is no option" + (f"; {close[0]}?" if close else ""))
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

@@ -45,7 +45,7 @@ class Piece:
     touched: a request reached the server and was not provably without effect; it cannot be released any more.
     attempts: requests whose reply was lost, in a row.
     known: a look-up has just said that every one of them exists.
-    seen: a look-up has said so before the first request: who is gone later is gone because of it.
+    seen: a look-up has said so before a request: who is gone after it is gone because of it.
     """
 
     records: Sequence[Record]
@@ -168,10 +168,8 @@ class Settling:
         self._gone(piece, why, gone, all_gone=not there)
         if there:
             # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
-            first = why is Why.FIRST
-            self._there(
-                replace(piece, records=there, attempts=0, known=not first, seen=first or piece.seen), why, found
-            )
+            again = replace(piece, records=there, attempts=0, known=why is not Why.FIRST, seen=True)
+            self._there(again, why, found)
         self._halt_if_all_refused()
 
     def touch(self) -> None:

@@ -19,7 +19,8 @@ class ReadOptions:
     id_types: all types of the job, to say what a misshapen id looks like.
     id_field: JSON member, with dots; CSV header name or 1-based column number.
     trim: take surrounding spaces off ids instead of refusing them.
-    on_invalid: what a row without a usable id does: stop everything, or be left out and counted.
+    on_invalid: what a row without a usable id does: stop everything, or be left out and counted. `never`: it stops, and
+        there is no way around it.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     """
 
@@ -28,7 +29,7 @@ class ReadOptions:
     format: Literal["auto", "jsonl", "csv"] = "auto"
     id_field: str | None = None
     trim: bool = False
-    on_invalid: Literal["stop", "skip"] = "stop"
+    on_invalid: Literal["stop", "skip", "never"] = "stop"
     id_pattern: str | None = None
 
     def id_check(self) -> IdCheck:

@@ -61,6 +61,7 @@ def parse(
         member = Member.of(dialect.id_field) if dialect.id_field is not None else None
         found = jsonl_rows(lines, member, check, path, position)
     for parsed in found:
-        if parsed.raw and options.on_invalid == "stop":
-            raise bad_row(path, next(row for row in parsed.batch.rows if isinstance(row, BadRow)))
+        if parsed.raw and options.on_invalid != "skip":
+            bad = next(row for row in parsed.batch.rows if isinstance(row, BadRow))
+            raise bad_row(path, bad, may_skip=options.on_invalid == "stop")
         yield parsed

@@ -29,9 +29,9 @@ def refusal(
     return NotAcceptable(f"{where}: {shown}{reason}. {todo}")
 
 
-def bad_row(path: str, bad: BadRow) -> NotAcceptable:
-    """Make the error for a row without a usable id."""
-    todo = "Correct the row, or leave bad rows out with --on-invalid skip."
+def bad_row(path: str, bad: BadRow, *, may_skip: bool = True) -> NotAcceptable:
+    """Make the error for a row without a usable id. may_skip: whether bad rows of this file may be left out."""
+    todo = "Correct the row, or leave bad rows out with --on-invalid skip." if may_skip else "Correct the row."
     if bad.reason.startswith("not a ") and "looks like" not in bad.reason:
         todo += " Where ids have another shape (a private deployment), say which with --id-pattern."
     return refusal(path, bad.reason, todo, line=bad.line, text=bad.text)
