@@ -121,8 +121,8 @@ def confirmation_due(prepared: Prepared, now: float) -> str | None:
     if prepared.more_excluded:
         return "exclude files were added"
     before, now_limit = start.facts.get("limit"), prepared.request.settings.limit
-    if before is not None and (now_limit is None or now_limit > before):
-        return "the run goes on without --limit" if now_limit is None else "--limit is higher than it was"
+    if before is not None and (now_limit is None or now_limit > max(before, prepared.checkpoint.progress.remaining)):
+        return "the run goes on without --limit" if now_limit is None else "--limit is more than what remains"
     age_s = now - datetime.fromisoformat(prepared.checkpoint.progress.confirmed_at).timestamp()
     if prepared.id_type.reusable and age_s > REUSE_AFTER_S:
         return (

@@ -188,6 +188,8 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
         ("outcome", "kind", "postponed", "unknown outcome 'postponed'"),
         ("skipped", "reason", "bored", "unknown reason 'bored'"),
         ("header", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
+        ("intent", "backup", [1, "x"], "intent entry lacks or garbles"),
+        ("intent", "backup", 7, "intent entry lacks or garbles"),
         ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
         ("session", "event", "nap", "unknown session event 'nap'"),
     ],
