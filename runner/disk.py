@@ -55,7 +55,7 @@ def check_place(fd: int, path: Path, size: int) -> None:
         there = path.stat(follow_symlinks=False)
     except OSError as error:
         raise OSError(error.errno, f"it is no longer there ({error.strerror})") from error
-    if there.st_size != size:
-        raise OSError(errno.ESTALE, f"it holds {there.st_size} bytes, not the {size} that were written")
     if not os.path.samestat(there, os.fstat(fd)):
         raise OSError(errno.ESTALE, "another file is there now, and it is no longer the one that this run writes")
+    if there.st_size != size:
+        raise OSError(errno.ESTALE, f"it holds {there.st_size} bytes, not the {size} that were written")

@@ -174,8 +174,8 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
         raise BaseExceptionGroup("campaigns", failures)
 
 
-SMALL = (2_000, "--chunk-size", 10, "--timeout-s", 1)
-SLOW = (2_000, "--chunk-size", 25, "--timeout-s", 1)
+SMALL = (1_200, "--chunk-size", 10, "--timeout-s", 1)
+SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 1)
 """Fewer requests: many time-outs at once open the breaker, five seconds each time."""
 
 LARGE = (100_000, "--timeout-s", 2)
