@@ -15,12 +15,12 @@ demo: $(STAMP)
 # One report over everything, one over the core, where a branch that no test takes is a bug nobody has met yet.
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -m 'not campaign and not alone and not soak'
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -m 'not campaign and not alone and not soak'
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/core/*' --fail-under=100
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'campaign and not alone and not soak'
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'campaign and not alone and not soak'
 	$(BIN)/python -m pytest -m 'alone and not soak'
 
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state. About an

@@ -175,6 +175,9 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
 
 
 SMALL = (1_200, "--chunk-size", 10, "--timeout-s", 1)
+MANY = (2_000, *SMALL[1:])
+"""Enough requests that each of twenty faults of 2 % is met."""
+
 SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 1)
 """Fewer requests: many time-outs at once open the breaker, five seconds each time."""
 
@@ -203,7 +206,7 @@ async def run_mixed(folder: Path, count: int, *options: object) -> None:
 
 def test_all_faults_mixed(tmp_path: Path) -> None:
     """All of them at 2 % each, whatever the API says about ids that are gone already."""
-    asyncio.run(run_mixed(tmp_path, *SMALL))
+    asyncio.run(run_mixed(tmp_path, *MANY))
 
 
 @pytest.mark.soak

@@ -52,6 +52,7 @@ def test_the_recorded_log_is_one_the_promises_speak_of(path: Path) -> None:
 # --- every way to lose bytes ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_every_truncation_is_read_as_the_whole_lines_before_it(path: Path) -> None:
     for length in range(len(WHOLE) + 1):
         path.write_bytes(WHOLE[:length])
