@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.alone
 
 PROBE_S = 5.0
 DOWN_S = 60.0
+TRIES = 3
 SAMPLE = 4
 """Look-ups of a sample of 200."""
 
@@ -37,6 +39,26 @@ def assert_bound(arrivals: Sequence[float], rate: float) -> None:
         assert int(rate * window_s + 1 + 0.02 * rate) == count
         at = next((at for at, end in zip(arrivals, arrivals[count:], strict=False) if end - at < window_s), None)
         assert at is None, f"{count + 1} requests within {window_s:.2f} s from {at} at {rate}/s"
+
+
+def steady(scenario: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Try again, twice at most. A machine that stands still for a fifth of a second notes one arrival late and the next
+    one right after it; a program that bursts does it every time (`test_throttle.py` and the mutants hold it to that)."""
+
+    @wraps(scenario)
+    def tried(folder: Path) -> None:
+        for number in range(TRIES):
+            place = folder / str(number)
+            place.mkdir()
+            try:
+                scenario(place)
+            except AssertionError:
+                if number == TRIES - 1:
+                    raise
+            else:
+                return
+
+    return tried
 
 
 def assert_all_deleted(it: Case, ids: Sequence[str]) -> None:
@@ -119,6 +141,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
         assert took_s / 3.0 - 1 <= renewals <= took_s / 2.4, "a fifth of its life before it ends"
 
 
+@steady
 def the_rate_across_restarts(folder: Path) -> None:
     """Killed and started again at once, six times: no session bursts on top of the last second of the one before."""
     rate = 2
@@ -141,6 +164,7 @@ def the_rate_across_restarts(folder: Path) -> None:
         assert_bound(ledger.arrivals, rate)
 
 
+@steady
 def the_rate_after_a_429(folder: Path) -> None:
     """A 429 halves the rate, which climbs slowly: sign-ins and retries included, the bound of the ceiling holds, and
     after each pause that of half the rate before it."""
