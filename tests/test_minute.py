@@ -42,8 +42,11 @@ def assert_bound(arrivals: Sequence[float], rate: float) -> None:
 
 
 def steady(scenario: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Try again, twice at most. A machine that stands still for a fifth of a second notes one arrival late and the next
-    one right after it; a program that bursts does it every time (`test_throttle.py` and the mutants hold it to that)."""
+    """Try again, twice at most.
+
+    A machine that stands still for a fifth of a second notes one arrival late, and the next one right after it. A
+    program that bursts does it every time (`test_throttle.py` and the mutants hold it to that).
+    """
 
     @wraps(scenario)
     def tried(folder: Path) -> None:
