@@ -260,6 +260,8 @@ class Engine:
             if self.stopped is None or found is not None:
                 settling.looked_up(found, proven=self._seeker.proven)
             return
+        await self._api.auth.ensure()  # else nobody knows yet whom the token belongs to
+        self._check_protected(step.records)
         backed = await self._save(step.records, errand)
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
@@ -268,7 +270,6 @@ class Engine:
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
-        self._check_protected(step.records)
         ids = [record.id for record in step.records]
         verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)
         if verdict is not None:
@@ -300,12 +301,11 @@ class Engine:
         return self._backup.saved
 
     async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
-        began = self._api.clock()
         accounts = await self._seeker.find([record.id for record in records], errand.flight)
         if accounts is None:
             return None
         if not accounts:
-            await self._seeker.prove_since(began, errand.flight)
+            await self._seeker.prove_since(self._api.clock(), errand.flight)
         if self._backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain]:
                 # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.

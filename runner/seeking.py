@@ -117,7 +117,7 @@ class Seeker:
         return self.proven
 
     async def prove_since(self, since: float, flight: Flight) -> bool:
-        """Make sure that a look-up asked at `since`, which found nobody, could have found somebody.
+        """Make sure that a look-up answered at `since`, which found nobody, could have found somebody.
 
         Look-ups that found somebody before may have gone blind (a permission taken away, an index that is broken). So
         somebody has to be found by a look-up that began later: anybody's, or a control's; one serves all who wait.
