@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import Options, switches_of
 from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
+from jobs.sandbox.options import Options, switches_of
 from runner.errors import UsageError
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
 

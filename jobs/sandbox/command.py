@@ -1,6 +1,6 @@
 """The command `bulkdel sandbox` at work: its users, serving until a signal comes, and what it says of itself.
 
-Its options are in `jobs.cli`.
+Its options are in `jobs.sandbox.options`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import random
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 
 from jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from jobs.genauth.id_types import ID_TYPES
 from jobs.sandbox.faults import Switches
+from jobs.sandbox.options import Options
 from jobs.sandbox.server import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Sandbox
 from jobs.sandbox.serving import serve
 from jobs.sandbox.users import Pool
@@ -25,9 +25,6 @@ from runner.loops import OnSignal, run_loop_draining
 from runner.shutdown import Signals
 from runner.source import ReadOptions, open_export, preflight, read_rows
 from runner.telling import result, say
-
-if TYPE_CHECKING:  # it is what imports this
-    from jobs.cli import Options
 
 
 def stand(options: Options, switches: Switches) -> int:
