@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 class Mutant:
     """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it.
 
-    traced: the test needs strace. slow: only in the soak.
+    traced: the test needs strace.
     """
 
     name: str
@@ -29,7 +29,6 @@ class Mutant:
     new: str
     test: str
     traced: bool = False
-    slow: bool = False
 
 
 MUTANTS = (
@@ -116,7 +115,6 @@ MUTANTS = (
         "self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))\n"
         "                return replace(verdict, act=Act.RETRY)\n",
         "test_api.py::test_429_as_often_as_it_comes",
-        slow=True,
     ),
     Mutant(
         "an empty answer believed without proof",
@@ -124,7 +122,6 @@ MUTANTS = (
         "        if not there and not proven:\n",
         "        if False:\n",
         "test_settling.py::test_unproven_gone_is_no_proof_of_a_deletion",
-        slow=True,
     ),
     Mutant(
         "in doubt sent without a look-up",
@@ -132,7 +129,6 @@ MUTANTS = (
         "Why.IN_DOUBT if self.in_doubt else",
         "None if self.in_doubt else",
         "test_settling.py::test_in_doubt_is_looked_up_first_and_told_apart",
-        slow=True,
     ),
     Mutant(
         "taint forgotten",
@@ -147,7 +143,6 @@ MUTANTS = (
         "        if self.failure:\n            _reject",
         "        if False:\n            _reject",
         "test_checkpoint.py::test_the_first_failure_is_the_last_thing_tried",
-        slow=True,
     ),
     Mutant(
         "a look-up sent twice by the library",
@@ -155,7 +150,6 @@ MUTANTS = (
         "middlewares=(_Once(),)",
         "middlewares=()",
         "test_transport.py::test_a_look_up_is_not_sent_again_behind_our_back",
-        slow=True,
     ),
     Mutant(
         "not confirmed and sent",
@@ -170,7 +164,6 @@ MUTANTS = (
         "            os._exit(128 + signum)\n",
         "            return\n",
         "test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",
-        slow=True,
     ),
     Mutant(
         "a log that was lost is written on",
@@ -178,7 +171,6 @@ MUTANTS = (
         "        check_place(self._fd, self.path, self.size + len(line))\n",
         "",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
-        slow=True,
     ),
     Mutant(
         "ids that a server quotes are told",
@@ -193,7 +185,6 @@ MUTANTS = (
         "without_ids(self.auth.hide(text), ids)",
         "without_ids(text, ids)",
         "test_secrets.py::test_what_a_server_says[402]",
-        slow=True,
     ),
     Mutant(
         "cut short and hidden then",
@@ -201,7 +192,6 @@ MUTANTS = (
         "return hide(text)[:length_max]",
         "return hide(text[:length_max])",
         "test_secrets.py::test_what_a_server_says[402-cut]",
-        slow=True,
     ),
     Mutant(
         "the text of an unexpected exception is told",
@@ -209,7 +199,6 @@ MUTANTS = (
         '{type(link).__qualname__}\\n"',
         '{type(link).__qualname__}: {link}\\n"',
         "test_secrets.py::test_an_unexpected_failure[call]",
-        slow=True,
     ),
     Mutant(
         "failures that nobody asks for",
@@ -217,7 +206,6 @@ MUTANTS = (
         "failures = [task.exception() for task in tasks if not task.cancelled()]",
         "failures = (task.exception() for task in tasks if not task.cancelled())",
         "test_secrets.py::test_an_unexpected_failure[read]",
-        slow=True,
     ),
     Mutant(
         "a proxy's password is told",
@@ -225,7 +213,6 @@ MUTANTS = (
         '_USER.sub("[hidden]@", word)',
         "word",
         "test_secrets.py::test_a_proxy_that_serves",
-        slow=True,
     ),
     Mutant(
         "core dumps allowed",
@@ -233,7 +220,6 @@ MUTANTS = (
         "    _forbid_core_dumps()\n    _fill_streams()\n",
         "    _fill_streams()\n",
         "test_secrets.py::test_no_core_dump_is_allowed",
-        slow=True,
     ),
     Mutant(
         "exclude files read and forgotten",
@@ -269,7 +255,6 @@ MUTANTS = (
         "    prepared.protection.check_pool(prepared.survey.pool)\n",
         "",
         "test_e2e_guards.py::test_a_protected_pool_is_not_touched",
-        slow=True,
     ),
     Mutant(
         "time window ignored",
@@ -277,7 +262,6 @@ MUTANTS = (
         'self._halt(f"it is {words} (--not-after)")',
         "pass",
         "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
-        slow=True,
     ),
     Mutant(
         "in doubt taken for fresh",
@@ -292,7 +276,6 @@ MUTANTS = (
         "for piece in pieces if not piece.touched for record",
         "for piece in pieces for record",
         "test_model.py::TestProtocol::runTest",
-        slow=True,
     ),
     Mutant(
         "a burst at every start",
@@ -300,7 +283,6 @@ MUTANTS = (
         "            await self._bucket.acquire(size - min(size, _spare(old)))\n",
         "            if old is not None:\n                await self._bucket.acquire(size - min(size, _spare(old)))\n",
         "test_throttle.py::test_one_that_takes_over_from_another_does_not_burst",
-        slow=True,
     ),
     Mutant(
         "a 429 that is not learned from",
@@ -308,7 +290,6 @@ MUTANTS = (
         '        """A 429 came."""\n        self._halve(now)\n',
         '        """A 429 came."""\n',
         "test_health.py::test_a_429_halves_at_most_once_a_second",
-        slow=True,
     ),
     Mutant(
         "everyone is a probe",
@@ -316,7 +297,6 @@ MUTANTS = (
         "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
         "        return True\n",
         "test_health.py::test_one_probe_an_interval_while_it_is_open",
-        slow=True,
     ),
     Mutant(
         "everyone signs in",
@@ -324,7 +304,6 @@ MUTANTS = (
         "            if self.headers() is not None:\n                return\n            try:\n",
         "            try:\n",
         "test_token.py::test_one_sign_in_serves_all_who_wait",
-        slow=True,
     ),
     Mutant(
         "verify without a control",
@@ -332,7 +311,6 @@ MUTANTS = (
         "            if await seeker.prove(Flight()):\n",
         "            if await seeker.prove(Flight()) or True:\n",
         "test_e2e_verify.py::test_a_blind_key_proves_nothing",
-        slow=True,
     ),
     Mutant(
         "verify without a control afterwards",
@@ -340,7 +318,6 @@ MUTANTS = (
         "        await self._control(api)\n        positions = ",
         "        positions = ",
         "test_e2e_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
-        slow=True,
     ),
     Mutant(
         "a failed look-up taken for an empty one",
@@ -348,7 +325,6 @@ MUTANTS = (
         "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n",
         "            accounts = await seeker.find_all([claim.id for claim in chunk], flight) or {}\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
-        slow=True,
     ),
     Mutant(
         "still there does not matter to verify",
@@ -356,7 +332,6 @@ MUTANTS = (
         "    return EXIT_REFUSED if tally.there else EXIT_COMPLETE\n",
         "    return EXIT_COMPLETE\n",
         "test_verifying.py::test_every_ending",
-        slow=True,
     ),
     Mutant(
         "a session's hash is not checked",
@@ -364,7 +339,6 @@ MUTANTS = (
         "if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():",
         "if False and type(entry) is Session:",
         "test_audit.py::test_an_edited_log_does_not_pass",
-        slow=True,
     ),
     Mutant(
         "what no session wrote is believed",
@@ -372,7 +346,6 @@ MUTANTS = (
         "if not found.sittings or found.sittings[-1].stop is not None:",
         "if False:",
         "test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",
-        slow=True,
     ),
     Mutant(
         "an id fed back with its mark on",
@@ -380,7 +353,6 @@ MUTANTS = (
         "            id_ = unmarked(id_)\n",
         "",
         "test_e2e_results.py::test_what_was_refused_can_be_fed_back",
-        slow=True,
     ),
     Mutant(
         "a report that is cut short is not told",
@@ -388,7 +360,6 @@ MUTANTS = (
         '            raise FileFailed(f"{self._name}: ',
         '            return\n            raise FileFailed(f"{self._name}: ',
         "test_e2e_results.py::test_where_it_cannot_be_written",
-        slow=True,
     ),
 )
 

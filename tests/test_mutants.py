@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from tests.harness import strace
 from tests.mutants import MUTANTS, Mutant, copied, mutate, pytest_on
@@ -16,12 +15,7 @@ ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
 
 
-def marked(mutant: Mutant) -> ParameterSet:
-    """One case; those whose test takes long, and which break none of the great promises, are for the soak."""
-    return pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=[pytest.mark.soak] if mutant.slow else [])
-
-
-@pytest.mark.parametrize("mutant", [marked(mutant) for mutant in MUTANTS])
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The named test passes on the program as it is (it runs beside this one) and fails on the mutant."""
     if mutant.traced:
