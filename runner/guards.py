@@ -88,7 +88,7 @@ def check_backup(settings: Settings, progress: Progress | None) -> Saved | None:
 
 def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
     """Raise UsageError when the backup would be written over another file of the run."""
-    for other in others if backup is not None else ():
+    for other in others:
         if backup is not None and backup.absolute() == other.absolute():
             raise UsageError(f"--backup {backup}: is another file of this run; name one of its own")
 

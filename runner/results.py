@@ -21,6 +21,7 @@ from typing import Any, cast
 from runner.core.idtypes import IdType
 from runner.core.results import ID, ID_HASH, OUTCOMES, Csv, Form, JsonLines, details
 from runner.core.rows import BadRow
+from runner.disk import write_all
 from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
 from runner.fates import Fate
 from runner.reopening import Reopened
@@ -166,11 +167,10 @@ class _Gathering:
 
     def flush(self) -> None:
         """Write what has gathered."""
-        left = memoryview("".join(self._parts).encode())
+        data = "".join(self._parts).encode()
         self._parts, self._size = [], 0
         try:
-            while left:
-                left = left[os.write(self._fd, left) :]
+            write_all(self._fd, data)
         except BrokenPipeError:
             raise
         except OSError as error:

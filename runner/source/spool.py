@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from runner.disk import write_all
 from runner.errors import FileFailed
 from runner.source.refusals import refusal
 
@@ -51,9 +52,7 @@ def _copy(source: int, target: int, path: str, to: Path) -> bytes:
                 os.fsync(target)
                 return digest.digest()
             digest.update(data)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(target, view) :]
+            write_all(target, data)
         except OSError as error:
             raise FileFailed(f"{to}: {error.strerror}. The copy of {path} is incomplete; nothing was sent.") from error
 
