@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from runner.auth import Auth
 from runner.core.health import Breaker, Pace
-from runner.core.hiding import TEXT_MAX, cleared, without_ids
+from runner.core.hiding import TEXT_MAX, cleared, longest_run, without_ids
 from runner.core.policy import retry_after_s
 from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
@@ -37,11 +37,14 @@ class Flight:
     """Where one worker is, for the draining.
 
     on_wire: a request has left and its answer is not there yet. deciding: a look-up is under way that says what an
-    answer meant; it sends nothing that changes anything, and without it the answer is lost.
+    answer meant; it sends nothing that changes anything, and without it the answer is lost. has_chunk: there is
+    something to do. held: it waits for the token, a pause, the breaker or the limiter.
     """
 
     on_wire: bool = False
     deciding: bool = False
+    has_chunk: bool = False
+    held: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Api:
     pause_s: how long everyone pauses after a 429 without Retry-After.
     breaker, pace: how the server is doing, and what follows.
     lost: what the last failure was. answered_at: when the last useful answer came, on `clock`.
+    run_min: letters and digits that every id begins with, at least; what has no such run quotes none of them.
     closing: set when the run drains; from then on nothing is sent but look-ups that decide, and nothing twice.
     """
 
@@ -62,6 +66,7 @@ class Api:
     pace: Pace
     breaker: Breaker = field(default_factory=Breaker)
     figures: Figures = field(default_factory=Figures)
+    run_min: int = 0
     closing: bool = False
     lost: str = ""
     answered_at: float = field(default_factory=time.monotonic)
@@ -78,7 +83,11 @@ class Api:
         Raises Halted when a token is refused for good, or when the server asks for more patience than there is.
         """
         while not self.closing or flight.deciding:
-            headers, generation = await self._cleared()
+            flight.held = True
+            try:
+                headers, generation = await self._cleared()
+            finally:
+                flight.held = False
             if self._is_closing() and not flight.deciding:
                 return None
             flight.on_wire = True
@@ -89,7 +98,7 @@ class Api:
             self._learn(verdict)
             if verdict.act is Act.RETRY:
                 # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.
-                verdict = replace(verdict, after_s=self._bearable(after_s or 0.0), free=self.breaker.open)
+                verdict = verdict._replace(after_s=self._bearable(after_s or 0.0), free=self.breaker.open)
             flight.on_wire = False
             if verdict.act is Act.THROTTLED:
                 self.figures.throttled += 1
@@ -114,7 +123,7 @@ class Api:
             return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
         return self.auth.waiting
 
-    async def _cleared(self) -> tuple[dict[str, str], int]:
+    async def _cleared(self) -> tuple[Mapping[str, str], int]:
         """Wait for token, breaker and limiter. The first two are asked again behind the limiter, which waits."""
         while True:
             await self.auth.ensure()
@@ -124,7 +133,7 @@ class Api:
             await self.throttle.acquire()
             if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
                 headers, generation = ready
-                return dict(headers), generation
+                return headers, generation
 
     def _cleared_of(self, ids: Sequence[str], verdict: Verdict) -> Verdict:
         """Keep ids and credentials out of everything that is said or written from here on."""
@@ -133,9 +142,14 @@ class Api:
             return without_ids(self.auth.hide(text), ids)
 
         if verdict.act is Act.SETTLED:
-            # Of a success nothing but the request's id is ever told. This is on the way of every chunk.
+            # Of a success nothing but the request's id is ever told. This is on the way of every chunk, so an id that
+            # cannot be in such a text is not looked for.
             said = verdict.detail.request_id
-            if said is None or (len(said) <= TEXT_MAX and hide(said) == said):
+            if said is None or (
+                len(said) <= TEXT_MAX
+                and self.auth.hide(said) == said
+                and (longest_run(said) < self.run_min or without_ids(said, ids) == said)
+            ):
                 return verdict
         return cleared(verdict, hide)
 

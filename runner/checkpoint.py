@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,6 +52,7 @@ class Checkpoint:
 
     progress: what is durable, never more. recovered: where a torn tail was saved, if the log ended in one.
     failure: the first failure; from then on nothing is written and every append fails with it.
+    on_lost: called with the entries that will never be durable, when it fails and afterwards.
     """
 
     def __init__(self, file: LogFile, progress: Progress) -> None:
@@ -64,6 +65,7 @@ class Checkpoint:
         self.path = file.path
         self.recovered = file.recovered
         self.failure: FileFailed | None = None
+        self.on_lost: Callable[[Sequence[Entry]], None] = lambda _: None
 
     @property
     def sha256(self) -> str:
@@ -105,19 +107,29 @@ class Checkpoint:
         The future resolves when they are durable and in `progress`, or raises FileFailed. It may be dropped or
         cancelled; the entries are written all the same. A session's `log_sha256` is filled in, whatever it says.
         """
-        if self._closed:
-            raise RuntimeError(f"{self.path}: append after close")
-        parts = [_encode(entry) for entry in entries]
+        self.enqueue(*entries)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if self.failure:
             _reject(future, self.failure)
             return future
-        self._waiting.extend(zip(entries, parts, strict=True))
         self._waiting.append(future)
         if self._commit is None:
             loop.call_soon(self._begin, loop)  # not at once: what the loop's current turn appends shares one sync
         return future
+
+    def enqueue(self, *entries: Entry) -> None:
+        """The same for whoever does not wait: `on_lost` is told what does not become durable."""
+        if self._closed:
+            raise RuntimeError(f"{self.path}: append after close")
+        items = [(entry, _encode(entry)) for entry in entries]
+        if self.failure:
+            self.on_lost(entries)
+            return
+        self._waiting.extend(items)
+        if self._commit is None:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._begin, loop)
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable. Raises FileFailed when it never will be."""
@@ -139,6 +151,10 @@ class Checkpoint:
             concurrent.futures.wait([commit.job])
             self._finish(commit)
         self._thread.shutdown()
+        self._file.close()
+
+    def let_go(self) -> None:
+        """Close the file in a process that was forked off: there it must not keep the lock of this one alive."""
         self._file.close()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,7 +196,7 @@ class Checkpoint:
         """Fold what has become durable and tell those who wait for it; or latch."""
         self._commit = None
         if error := commit.job.exception() or self._fold(commit.entries):
-            self._latch(error, commit.waiters)
+            self._latch(error, commit)
             return
         for future in commit.waiters:
             if _is_waited_for(future):
@@ -194,16 +210,17 @@ class Checkpoint:
             return error
         return None
 
-    def _latch(self, error: BaseException, waiters: list[asyncio.Future[None]]) -> None:
+    def _latch(self, error: BaseException, commit: _Commit) -> None:
         self.failure = FileFailed(
             f"{self.path}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}. "
             "Nothing more is sent. Make room or repair the disk, then run the same command again: "
             "it goes on from what is in this file."
         )
         self.failure.__cause__ = error
-        waiters += [item for item in self._waiting if not isinstance(item, tuple)]
+        waiting = list(self._waiting)
         self._waiting.clear()
-        for future in waiters:
+        self.on_lost([*commit.entries, *(item[0] for item in waiting if isinstance(item, tuple))])
+        for future in (*commit.waiters, *(item for item in waiting if not isinstance(item, tuple))):
             _reject(future, self.failure)
 
 

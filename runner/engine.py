@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -25,7 +25,8 @@ from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
 from runner.core.presence import presence
-from runner.core.records import Record, positions_of
+from runner.core.ranges import size_of
+from runner.core.records import Record, ids_of, positions_of
 from runner.core.settling import Found, LookUp, Send, Settling, Why
 from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
@@ -123,6 +124,7 @@ class Engine:
         self._refused = 0
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
+        checkpoint.on_lost = self._lost
 
     async def run(self, passes: Callable[[], Iterator[Work | Skipped] | None]) -> None:
         """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
@@ -141,8 +143,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether every worker waits for an answer of the server."""
-        return all(flight.on_wire for flight in list(self._workers.values()))
+        """Whether every worker has a chunk in hand and none is held back by the pace: more of them would send more."""
+        return all(flight.has_chunk and not flight.held for flight in list(self._workers.values()))
 
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
@@ -220,9 +222,8 @@ class Engine:
                 self._api.answered_at += self._api.clock() - began  # patience with the server, not with our disk
                 if not found:
                     return None
-                skipped = [item for item in found if isinstance(item, Skipped)]
-                if skipped:
-                    self._checkpoint.append(*skipped)
+                if skipped := [item for item in found if isinstance(item, Skipped)]:
+                    self._checkpoint.enqueue(*skipped)
                 self._ready.extend(item for item in found if isinstance(item, Work))
             return self._ready.popleft()
 
@@ -238,6 +239,7 @@ class Engine:
             protected=work.protected,
         )
         errand = _Errand(work, settling, flight, intended=work.in_doubt_since is not None)
+        flight.has_chunk = True
         try:
             while (step := settling.next_step()) is not None:
                 flight.deciding = isinstance(step, LookUp) and step.why in DECIDING
@@ -248,7 +250,7 @@ class Engine:
             if flight.on_wire:
                 settling.touch()
                 flight.on_wire = False
-            flight.deciding = False
+            flight.deciding = flight.has_chunk = False
             self._record(errand)
         if settling.halt is not None:
             raise Halted(settling.halt)
@@ -270,8 +272,8 @@ class Engine:
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
-        ids = [record.id for record in step.records]
-        verdict = await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)
+        call, ids = self._action.call(step.records), ids_of(step.records)
+        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)
         if verdict is not None:
             settling.replied(self._judged(verdict))
 
@@ -282,7 +284,7 @@ class Engine:
         """
         if users := self._api.auth.users:
             self._protected |= frozenset(map(self._id_type.key, users))
-        if self._protected and not self._protected.isdisjoint(self._id_type.key(record.id) for record in records):
+        if self._protected and not self._protected.isdisjoint(map(self._id_type.key, ids_of(records))):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
 
     async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:
@@ -330,7 +332,7 @@ class Engine:
         if verdict.act is Act.SETTLED:
             self._succeeded = True
         if verdict.act is Act.FORBIDDEN:
-            return replace(verdict, act=Act.SPLIT if self._succeeded else Act.HALT)
+            return verdict._replace(act=Act.SPLIT if self._succeeded else Act.HALT)
         return verdict
 
     def _record(self, errand: _Errand) -> None:
@@ -342,8 +344,7 @@ class Engine:
             entries.append(Skipped("excluded", positions_of(settling.spared)))
         if untouched and errand.intended:
             entries.append(Released(untouched))
-        if entries:
-            self._checkpoint.append(*entries).add_done_callback(lambda done: self._recorded(done, settling.settled))
+        self._checkpoint.enqueue(*entries)
         self._on_settled(settling)
         for part in settling.settled:
             self._settled += len(part.records)
@@ -354,13 +355,12 @@ class Engine:
     def _halt(self, why: str) -> None:
         self.stop(Stop(why, error=Halted(why)))
 
-    def _recorded(self, done: asyncio.Future[None], settled: Sequence[Settled]) -> None:
-        if done.cancelled() or done.exception() is None:
-            return
-        for part in settled:
-            self.unrecorded[part.kind] += len(part.records)
-        error = self._checkpoint.failure or FileFailed(str(done.exception()))
-        self.stop(Stop(str(error), error=error))
+    def _lost(self, entries: Sequence[Entry]) -> None:
+        """The log has failed. What it should have said of rows whose answer has come is counted for the report."""
+        for entry in entries:
+            if isinstance(entry, Outcome):
+                self.unrecorded[entry.kind] += size_of(entry.ranges)
+        self.stop(Stop(str(self._checkpoint.failure), error=self._checkpoint.failure))
 
     async def _flush(self) -> None:
         try:
@@ -379,7 +379,8 @@ def _outcome(settled: Settled) -> Outcome:
         request_id=settled.detail.request_id,
         reason=settled.reason,
         exceptions=tuple(
-            {"position": record.position, "id": record.id, **settled.detail.to_json()}
-            for record in (settled.records if named else ())
-        ),
+            {"position": record.position, "id": record.id, **settled.detail.to_json()} for record in settled.records
+        )
+        if named
+        else (),
     )

@@ -159,8 +159,8 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
 
 def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None, signals: Signals) -> int:
     """One session and what it says at its end."""
-    sending = Sending(prepared, checkpoint, confirmed)
-    figures = run_loop_draining(sending.run, signals)
+    with Sending(prepared, checkpoint, confirmed) as sending:
+        figures = run_loop_draining(sending.run, signals)
     if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
         told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")

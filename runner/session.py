@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from runner.ahead import Ahead, worthwhile
 from runner.api import Api
 from runner.backup import Backup
 from runner.checkpoint import Checkpoint
@@ -41,7 +43,7 @@ PASSES = 2
 
 
 class Sending:
-    """The session that sends. `run` it once, then ask for the `ending`.
+    """The session that sends. Enter it, `run` it once, then ask for the `ending`.
 
     unrecorded: what replies said that could not be made durable.
     """
@@ -56,7 +58,20 @@ class Sending:
         self._stopped: Stop | None = None
         self._passes = 0
         self._lost = ""
+        self._ahead: Ahead | None = None
         self.unrecorded: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        """Begin to read, if that is done ahead: before there is an event loop."""
+        if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
+            self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
 
     async def run(self, on_signal: OnSignal) -> dict[str, Any]:
         """Send until all is settled or something stops it; returns the figures for the summary."""
@@ -67,6 +82,8 @@ class Sending:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
         async with reach(self._prepared.target, settings, pool=pool) as (api, _):
+            uniform = self._prepared.reading.options.id_check().id_type.uniform
+            api.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
             teller = Teller(lambda: self._moment(api, engine), level=settings.log_level)
             engine = self._engine(api, teller, backup)
             on_signal(lambda signum: _drain(engine, teller, signum))
@@ -136,9 +153,14 @@ class Sending:
         if self._passes == PASSES or self._progress.complete or left == 0:
             return None
         self._passes += 1
+        return iter(self._ahead) if self._ahead is not None and self._passes == 1 else self._feed()
+
+    def _feed(self) -> Iterator[Work | Skipped]:
+        """One pass over what has no outcome by now."""
         reading = self._prepared.reading
         sieve = reading.sieve(self._prepared.protected)
-        return work_of(reading.batches(self._progress.begin), sieve, self._progress, self._prepared.chunk_size, left)
+        batches = reading.batches(self._progress.begin)
+        return work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""

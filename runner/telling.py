@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, Any
 
 from runner.core.outcomes import KINDS
@@ -114,16 +115,6 @@ class Teller:
         self._done = threading.Event()
         self._out = Quiet(sys.stderr)
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
-        import structlog  # noqa: PLC0415 - takes its time to load, and only a run logs
-
-        self._log = structlog.wrap_logger(
-            structlog.PrintLogger(self._out),  # type: ignore[arg-type]  # it asks for no more than a text stream
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(),
-            ],
-        )
         self._speed = Speed()
         self._requests = Speed()
 
@@ -155,6 +146,19 @@ class Teller:
                 self._bar()
             else:
                 self._lines()
+
+    @cached_property
+    def _log(self) -> Any:
+        import structlog  # noqa: PLC0415 - takes its time to load, and a bar does without
+
+        return structlog.wrap_logger(
+            structlog.PrintLogger(self._out),  # type: ignore[arg-type]  # it asks for no more than a text stream
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
 
     def _lines(self) -> None:
         if (moment := self._look()) is not None:  # what the first line's speeds are measured from

@@ -42,12 +42,11 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask("
-        "self._action.call(step.records), self._action.read, errand.flight, ids)\n",
+        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(self._action.call(step.records), self._action.read, errand.flight, ids)\n"
+        "        await self._api.ask(call, self._action.read, errand.flight, ids)\n"
         "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, spellings, without_ids
+from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_ids
 from runner.core.outcomes import Detail
 from runner.core.verdicts import Act, Verdict
 
@@ -32,6 +32,20 @@ def test_an_id_in_a_text(text: str, id_: str, left: str) -> None:
 
 def test_an_id_that_another_begins_with() -> None:
     assert without_ids("abcdefgh-1 abcdefgh", ["abcdefgh", "abcdefgh-1"]) == "[id] [id]"
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("", 0),
+        ("--", 0),
+        ("9c1b2c6e-11aa-4c1d-8f1e-0123456789ab", 12),
+        (f"r-{ID}", 24),
+        (f"_{ID[:10]}é", 11),
+    ],
+)
+def test_letters_and_digits_together(text: str, length: int) -> None:
+    assert longest_run(text) == length
 
 
 def test_spellings() -> None:

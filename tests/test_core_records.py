@@ -7,21 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.core.ranges import positions_in
-from runner.core.records import Chunk, Record, chunks_of, halves, positions_of
+from runner.core.records import Chunk, Record, halves, ids_of, positions_of
 
 
 def records(*positions: int) -> list[Record]:
     return [Record(position, f"id{position}") for position in positions]
-
-
-@settings(deadline=None)
-@given(st.integers(0, 200), st.integers(1, 60))
-def test_chunks_hold_every_record_once_and_in_order(count: int, size: int) -> None:
-    source = records(*range(count))
-    chunks = list(chunks_of(iter(source), size))
-    assert [record for chunk in chunks for record in chunk.records] == source
-    assert all(len(chunk) == size for chunk in chunks[:-1])
-    assert all(1 <= len(chunk) <= size for chunk in chunks)
 
 
 def test_a_chunk_is_never_empty() -> None:
@@ -31,6 +21,19 @@ def test_a_chunk_is_never_empty() -> None:
 
 def test_a_chunk_names_its_positions() -> None:
     assert Chunk(tuple(records(3, 4, 9))).ranges == positions_of(records(3, 4, 9)) == ((3, 5), (9, 10))
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 100), min_size=1))
+def test_a_chunk_of_ids_is_one_of_records(positions: set[int]) -> None:
+    source = records(*sorted(positions))
+    chunk = Chunk.of([record.id for record in source], positions_of(source))
+    assert chunk == Chunk(source)
+    assert hash(chunk) == hash(Chunk(source))
+    assert chunk != source
+    assert repr(chunk) == repr(Chunk(source))
+    assert ([*chunk], len(chunk), chunk[0], [*chunk[1:]]) == (source, len(source), source[0], source[1:])
+    assert (ids_of(chunk), positions_of(chunk)) == (ids_of(source), positions_of(source))
 
 
 @settings(deadline=None)

@@ -70,7 +70,7 @@ def left(settling: Settling) -> tuple[list[int], list[int]]:
 
 def test_settled_at_once() -> None:
     settling = Settling(chunk(3))
-    assert settling.next_step() == Send(records(3), 1)
+    assert settling.next_step() == Send(chunk(3), 1)
     settling.replied(OK)
     assert told(settling) == [("deleted", ["u0", "u1", "u2"], None)]
     assert settling.settled[0].detail.request_id == "r"
@@ -82,7 +82,7 @@ def test_a_lost_reply_is_sent_again_whole() -> None:
     settling = Settling(chunk(3))
     for attempt in range(2, ATTEMPTS_MAX + 1):
         settling.replied(LOST)
-        assert settling.next_step() == Send(records(3), attempt)
+        assert settling.next_step() == Send(chunk(3), attempt)
     settling.replied(OK)
     assert told(settling) == [("deleted", ["u0", "u1", "u2"], None)]
     assert settling.settled[0].attempts == ATTEMPTS_MAX
@@ -362,7 +362,7 @@ def test_in_doubt_and_unproven(resend: bool) -> None:
     settling = Settling(chunk(2), in_doubt=True, resend_unproven=resend)
     settling.looked_up({}, proven=False)
     assert told(settling) == []
-    assert settling.next_step() == (Send(records(2), 1) if resend else None)
+    assert settling.next_step() == (Send(chunk(2), 1) if resend else None)
     assert left(settling) == ([], [0, 1])
 
 
@@ -671,14 +671,14 @@ class NeverTainted(Settling):
     """Forgets that a lost reply may have had effect."""
 
     def replied(self, verdict: Verdict) -> None:
-        super().replied(dataclasses.replace(verdict, tainting=False))
+        super().replied(verdict._replace(tainting=False))
 
 
 class AlwaysTainted(Settling):
     """Claims whatever is gone as deleted."""
 
     def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        super()._gone(dataclasses.replace(piece, tainted=True), why, gone, all_gone=all_gone)
+        super()._gone(piece._replace(tainted=True), why, gone, all_gone=all_gone)
 
 
 class ForgetsUnproven(Settling):
@@ -699,7 +699,7 @@ class NeverSplitsAgain(Settling):
     """Looks up again and again what is refused again."""
 
     def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
-        super()._there(dataclasses.replace(rest, known=False), why, found)
+        super()._there(rest._replace(known=False), why, found)
 
 
 class GivesUpAtOnce(Settling):

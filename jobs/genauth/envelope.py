@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -24,7 +23,7 @@ _HALT = Verdict(Act.HALT)
 STATUS_CODES: Mapping[int, Verdict] = {
     400: _SPLIT,
     401: Verdict(Act.SIGN_IN, untouched=True),
-    402: replace(_HALT, reason="the plan of this pool does not include this call"),
+    402: _HALT._replace(reason="the plan of this pool does not include this call"),
     403: Verdict(Act.FORBIDDEN, reason="the key has no permission for this call"),
     404: Verdict(Act.LOOK_UP),
     409: _SPLIT,
@@ -33,7 +32,7 @@ STATUS_CODES: Mapping[int, Verdict] = {
     429: Verdict(Act.THROTTLED, untouched=True),
     499: _SPLIT,
     500: _RETRY,
-    501: replace(_HALT, reason="the server does not support this call"),
+    501: _HALT._replace(reason="the server does not support this call"),
     502: _RETRY,
     503: _RETRY,
     504: _RETRY,
@@ -71,18 +70,18 @@ def read_envelope(reply: Reply, *, exact: bool = False) -> Verdict:
         _text(envelope.get("requestId")),
     )
     if reply.status == 429:  # noqa: PLR2004 - a gateway's word outweighs the body it wraps
-        return replace(STATUS_CODES[429], detail=detail)
+        return STATUS_CODES[429]._replace(detail=detail)
     if 300 <= reply.status < 400:  # noqa: PLR2004
         return _redirected(reply)
     if status_code == 200:  # noqa: PLR2004
         if reply.status >= 400:  # noqa: PLR2004 - a failure that claims success: believe neither
-            return replace(_LOST, detail=detail, reason=f"HTTP {reply.status} around statusCode 200")
+            return _LOST._replace(detail=detail, reason=f"HTTP {reply.status} around statusCode 200")
         return Verdict(Act.SETTLED, detail=detail, data=envelope.get("data"))
     verdict = STATUS_CODES.get(status_code, _LOST)
     named = API_CODES.get(detail.api_code or 0)
     said = f"{verdict.reason or named or 'the server answered'} ({detail})"
     # An unknown code may come from a server that failed half-way: any 5xx taints, and so does what we cannot read.
-    return replace(verdict, detail=detail, reason=said, tainting=verdict.tainting or reply.status >= 500)  # noqa: PLR2004
+    return verdict._replace(detail=detail, reason=said, tainting=verdict.tainting or reply.status >= 500)  # noqa: PLR2004
 
 
 def read_success(reply: Reply) -> Verdict:
@@ -92,7 +91,7 @@ def read_success(reply: Reply) -> Verdict:
         return verdict
     if isinstance(verdict.data, dict) and verdict.data.get("success") is True:
         return verdict
-    return replace(verdict, act=Act.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true")
+    return verdict._replace(act=Act.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true")
 
 
 def read_list(reply: Reply) -> Verdict:
@@ -101,7 +100,7 @@ def read_list(reply: Reply) -> Verdict:
     if verdict.act is Act.SETTLED and not (
         isinstance(verdict.data, list) and all(isinstance(item, dict) for item in verdict.data)
     ):
-        return replace(_LOST, detail=verdict.detail, reason="the answer holds no list of records")
+        return _LOST._replace(detail=verdict.detail, reason="the answer holds no list of records")
     return verdict
 
 
@@ -126,16 +125,16 @@ def _without_envelope(reply: Reply) -> Verdict:
     if 300 <= status < 400:  # noqa: PLR2004
         return _redirected(reply)
     if status == 404:  # noqa: PLR2004
-        return replace(_HALT, detail=detail, reason="HTTP 404 without an envelope: wrong host or path")
+        return _HALT._replace(detail=detail, reason="HTTP 404 without an envelope: wrong host or path")
     if status in (401, 413, 429):
-        return replace(STATUS_CODES[status], detail=detail, reason=f"HTTP {status}")
+        return STATUS_CODES[status]._replace(detail=detail, reason=f"HTTP {status}")
     if status == 501:  # noqa: PLR2004
-        return replace(STATUS_CODES[501], detail=detail)
-    return replace(_LOST, detail=detail, reason=f"HTTP {status} without an envelope")
+        return STATUS_CODES[501]._replace(detail=detail)
+    return _LOST._replace(detail=detail, reason=f"HTTP {status} without an envelope")
 
 
 def _redirected(reply: Reply) -> Verdict:
-    return replace(_HALT, reason=f"HTTP {reply.status}: the server redirects; give the final address as --host")
+    return _HALT._replace(reason=f"HTTP {reply.status}: the server redirects; give the final address as --host")
 
 
 def _integer(value: Any) -> int | None:

@@ -12,7 +12,7 @@ import orjson
 
 from jobs.genauth.envelope import read_envelope, read_list, read_success
 from runner.core.idtypes import IdType
-from runner.core.records import Record
+from runner.core.records import Record, ids_of
 from runner.core.verdicts import Act, Call, Reply, Verdict
 from runner.job import Account
 
@@ -40,9 +40,10 @@ def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
         raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
     if not 1 <= len(user_ids) <= IDS_MAX:
         raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
-    if not (all(user_ids) and set(map(type, user_ids)) == {str}):
+    different = set(user_ids)
+    if "" in different or set(map(type, different)) != {str}:
         raise ValueError("every user id is a non-empty string")
-    if len(set(user_ids)) != len(user_ids):
+    if len(different) != len(user_ids):
         raise ValueError("the same id twice in one call: the API may refuse the whole call")
     return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}}))
 
@@ -55,7 +56,7 @@ class DeleteUsersBatch:
 
     def call(self, records: Sequence[Record]) -> Call:
         """Build the request that deletes `records`."""
-        return delete_call([record.id for record in records], self._id_type)
+        return delete_call(ids_of(records), self._id_type)
 
     def read(self, reply: Reply) -> Verdict:
         """Success is statusCode 200 and data.success true; everything else is in the table of the envelope."""
@@ -117,7 +118,7 @@ class UserLookUps:
             return verdict
         users = verdict.data.get("list") if isinstance(verdict.data, dict) else None
         listed = users if isinstance(users, list) else ()
-        return replace(verdict, data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
+        return verdict._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
     def owner(self, user: str) -> Call:
         """Ask for one user by its user id, whatever this id type is."""
@@ -128,7 +129,7 @@ class UserLookUps:
         verdict = read_list(reply)
         if verdict.act is not Act.SETTLED:
             return verdict
-        return replace(verdict, data=[own for user in verdict.data for own in self._ids_of(user)])
+        return verdict._replace(data=[own for user in verdict.data for own in self._ids_of(user)])
 
     def _fold(self, id_: str) -> str:
         return id_.lstrip("+") if self._id_type.name == "phone" else self._id_type.key(id_)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from urllib.parse import quote
 
 from runner.core.verdicts import Verdict
@@ -26,16 +25,18 @@ A shorter one ("1", "404") would blot out codes, counts and words, and is no per
 a key of. A longer one stands nowhere by accident, and may well follow a letter: `%2C6319a15…`.
 """
 
+_RUN = re.compile(r"[^\W_]+")
+
 
 def cleared(verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
     """Pass all that the server said through `hide`, and cut it short: in this order, half a secret is one too."""
     detail = verdict.detail
     if not (detail.message or detail.request_id or verdict.reason):
         return verdict
-    said = replace(detail, message=_told(detail.message, hide), request_id=_told(detail.request_id, hide))
+    said = detail._replace(message=_told(detail.message, hide), request_id=_told(detail.request_id, hide))
     # A reason may quote the detail in its wording, which escapes characters: what is no longer itself is not found.
     reason = _told(verdict.reason.replace(str(detail), str(said)), hide, 3 * TEXT_MAX)
-    return replace(verdict, detail=said, reason=reason or "")
+    return verdict._replace(detail=said, reason=reason or "")
 
 
 def _told(text: str | None, hide: Callable[[str], str], length_max: int = TEXT_MAX) -> str | None:
@@ -51,14 +52,22 @@ def spellings(text: str) -> set[str]:
     return {text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
 
 
-def without_ids(text: str, ids: Iterable[str]) -> str:
+def longest_run(text: str) -> int:
+    """How many letters and digits stand together at most. An id that begins with more of them is not in `text`."""
+    return max(map(len, _RUN.findall(text)), default=0)
+
+
+def without_ids(text: str, ids: Collection[str]) -> str:
     """Put `[id]` in the place of every one of `ids`, in whatever case; see WORD_MIN for short ones."""
+    # This is on the way of every answer, and nearly none quotes an id: first whether there is anything to do at all.
+    joined = "\n".join(ids)
     # A phone's plus is left out: the server may leave it out, too.
-    spelled: Iterable[str] = [id_.removeprefix("+") for id_ in ids]
-    if "%" in text or "\\" in text:  # without, no other spelling is in it; this is on the way of every answer
+    spelled: Collection[str] = ids if "+" not in joined else [id_.removeprefix("+") for id_ in ids]
+    if "%" in text or "\\" in text:  # without, no other spelling is in it
         spelled = {form for id_ in spelled for form in spellings(id_)}
     folded = text.lower()
-    if not any(map(folded.__contains__, map(str.lower, spelled))):
+    low = spelled is ids and joined.islower()
+    if not any(map(folded.__contains__, spelled if low else map(str.lower, spelled))):
         return text
     # The longest first: one id may be the beginning of another.
     for form in sorted([form for form in spelled if form.lower() in folded], key=len, reverse=True):

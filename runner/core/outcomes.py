@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from runner.core.ranges import Ranges
 from runner.core.records import Record, positions_of
@@ -19,8 +18,7 @@ COUNTED: tuple[str, ...] = (*KINDS, *SKIPS)
 """Everything a row can end as; what is in none of them is `remaining`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(NamedTuple):
     """What the server said about a chunk or an id, in the API's own terms. All fields optional: gateways say less."""
 
     status_code: int | None = None
@@ -58,8 +56,10 @@ class Detail:
         return ", ".join(part for part in parts if part) or "no details"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+NOTHING_SAID = Detail()
+
+
+class Settled(NamedTuple):
     """Records of one chunk that ended alike.
 
     reason: a word where the kind alone would claim too much: `unproven`, `re-created`, `perhaps re-created`.
@@ -68,7 +68,7 @@ class Settled:
 
     kind: Kind
     records: Sequence[Record]
-    detail: Detail = field(default_factory=Detail)
+    detail: Detail = NOTHING_SAID
     reason: str | None = None
     attempts: int = 1
 

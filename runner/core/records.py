@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
-from runner.core.ranges import Ranges, ranges_of
+from runner.core.ranges import Ranges, positions_in, ranges_of
 
 
 class Record(NamedTuple):
@@ -23,40 +21,76 @@ class Record(NamedTuple):
     payload: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Records that are sent in one request, in ascending position."""
+class Chunk(Sequence[Record]):
+    """Records that are sent in one request, in ascending position.
 
-    records: tuple[Record, ...]
+    They are made when one of them is looked at: nearly every chunk is settled whole, by its ids and its positions, and
+    its records would be a tenth of all that is done for it (measured).
 
-    def __post_init__(self) -> None:
-        if not self.records:
+    ids: of the records, in their order. ranges: their positions, half-open.
+    """
+
+    __slots__ = ("_records", "ids", "ranges")
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records: tuple[Record, ...] | None = tuple(records)
+        self.ids: Sequence[str] = ids_of(records)
+        self.ranges = positions_of(records)
+        if not self.ids:
             raise ValueError("a chunk holds at least one record")
 
-    def __len__(self) -> int:
-        return len(self.records)
+    @classmethod
+    def of(cls, ids: Sequence[str], ranges: Ranges) -> Chunk:
+        """Make one of records without payload."""
+        chunk = cls.__new__(cls)
+        chunk._records, chunk.ids, chunk.ranges = None, ids, ranges  # noqa: SLF001 - its own
+        return chunk
 
     @property
-    def ranges(self) -> Ranges:
-        """The positions of the records, as half-open ranges."""
-        return positions_of(self.records)
+    def records(self) -> tuple[Record, ...]:
+        """The records themselves."""
+        if self._records is None:
+            self._records = tuple(map(Record, positions_in(self.ranges), self.ids))
+        return self._records
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chunk) and self.records == other.records
+
+    def __hash__(self) -> int:
+        return hash(self.records)
+
+    def __repr__(self) -> str:
+        return f"Chunk({self.records!r})"
+
+
+def ids_of(records: Sequence[Record]) -> Sequence[str]:
+    """The ids of `records`."""
+    return records.ids if isinstance(records, Chunk) else [record.id for record in records]
 
 
 def positions_of(records: Sequence[Record]) -> Ranges:
     """Half-open ranges that cover exactly the positions of `records` (ascending)."""
+    if isinstance(records, Chunk):
+        return records.ranges
     if not records:
         return ()
     first, last = records[0].position, records[-1].position
     if last - first == len(records) - 1:  # nearly every chunk of an export without skipped rows
         return ((first, last + 1),)
     return ranges_of(record.position for record in records)
-
-
-def chunks_of(records: Iterable[Record], size: int) -> Iterator[Chunk]:
-    """Cut `records` into chunks of `size`; the last one may be shorter."""
-    source = iter(records)
-    while taken := tuple(islice(source, size)):
-        yield Chunk(taken)
 
 
 def halves(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from runner.core.outcomes import Detail, Kind, Settled
+from runner.core.outcomes import NOTHING_SAID, Detail, Kind, Settled
 from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX
 from runner.core.presence import Presence
 from runner.core.ranges import Ranges
@@ -37,8 +38,7 @@ class Why(enum.Enum):
     FIRST = "before anything is sent"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Records that share a history.
 
     tainted: a request for them may have had effect unseen; an id found gone was then deleted by us.
@@ -54,19 +54,17 @@ class Piece:
     attempts: int = 0
     known: bool = False
     seen: bool = False
-    detail: Detail = field(default_factory=Detail)
+    detail: Detail = NOTHING_SAID
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send these records. attempt: 1 for the first request; higher ones wait for their backoff first."""
 
     records: Sequence[Record]
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(NamedTuple):
     """Ask which of these exist."""
 
     records: Sequence[Record]
@@ -74,8 +72,6 @@ class LookUp:
 
 
 Step = Send | LookUp
-
-NOTHING_SAID = Detail()
 
 Found = Mapping[str, Presence]
 """Answer to a look-up: the asked ids that exist."""
@@ -109,7 +105,7 @@ class Settling:
     _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        start = Piece(self.chunk.records, tainted=self.in_doubt, touched=self.in_doubt)
+        start = Piece(self.chunk, tainted=self.in_doubt, touched=self.in_doubt)
         self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
 
     def next_step(self) -> Step | None:
@@ -128,8 +124,7 @@ class Settling:
             self._settle("deleted", piece, piece.records, detail=verdict.detail)
             self._halt_if_all_refused()
             return
-        piece = replace(
-            piece,
+        piece = piece._replace(
             tainted=piece.tainted or verdict.tainting,
             touched=piece.touched or not verdict.untouched,
             known=piece.known and not verdict.tainting,
@@ -137,7 +132,7 @@ class Settling:
         )
         match verdict.act:
             case Act.RETRY:
-                self._retry(replace(piece, attempts=piece.attempts + (not verdict.free)))
+                self._retry(piece._replace(attempts=piece.attempts + (not verdict.free)))
             case Act.LOOK_UP if verdict.tainting:
                 self._stack.append((piece, Why.UNSURE))
             case Act.LOOK_UP if not piece.known:
@@ -168,7 +163,7 @@ class Settling:
         self._gone(piece, why, gone, all_gone=not there)
         if there:
             # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
-            again = replace(piece, records=there, attempts=0, known=why is not Why.FIRST, seen=True)
+            again = piece._replace(records=there, attempts=0, known=why is not Why.FIRST, seen=True)
             self._there(again, why, found)
         self._halt_if_all_refused()
 
@@ -176,7 +171,7 @@ class Settling:
         """A request for the step that was due is on the wire, and nobody will wait for its answer."""
         if self._stack:
             piece, why = self._stack.pop()
-            self._stack.append((replace(piece, tainted=True, touched=True), why))
+            self._stack.append((piece._replace(tainted=True, touched=True), why))
 
     def leave(self) -> tuple[Ranges, Ranges]:
         """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt).
@@ -223,8 +218,8 @@ class Settling:
         else:
             first, second = halves(piece.records)
             # The first half ends up on top, so that outcomes come in the order of the export.
-            self._stack.append((replace(piece, records=second, attempts=0, known=False), None))
-            self._stack.append((replace(piece, records=first, attempts=0, known=False), None))
+            self._stack.append((piece._replace(records=second, attempts=0, known=False), None))
+            self._stack.append((piece._replace(records=first, attempts=0, known=False), None))
 
     def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         if piece.tainted or piece.seen:
@@ -268,7 +263,7 @@ class Settling:
         if self.protected:
             self.spared += meant
         elif meant:
-            self._stack.append((replace(piece, records=meant), None))
+            self._stack.append((piece._replace(records=meant), None))
 
     def _halt_if_all_refused(self) -> None:
         """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""
@@ -278,4 +273,4 @@ class Settling:
         if len(codes) == 1 and None not in codes:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
-            self.left = [Piece(self.chunk.records, tainted=True, touched=True)]
+            self.left = [Piece(self.chunk, tainted=True, touched=True)]

@@ -1,0 +1,153 @@
+"""Reading ahead in a process of its own. Owns that process, and the way of the work out of it.
+
+Parsing, sifting and cutting cost half as much as sending, and in one process the two take turns. This one is forked, so
+that all it needs is in its memory already. It sends nothing and writes nothing but its pipe; it is gone when its reader
+is. What it hands out is checked again where it is sent, like all work.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import struct
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO, NoReturn
+
+import orjson
+
+from runner import errors
+from runner.core.entries import Skipped
+from runner.core.feed import Work
+from runner.core.records import Chunk
+from runner.errors import BulkdelError, Halted, trace_of
+from runner.shutdown import STOPPING
+
+RATE_MIN = 500.0
+"""Requests a second from which on it is worth a process: below, there is time enough between two requests."""
+
+IDS_MIN = 10_000
+"""Ids from which on it is: below, they are sent before it pays."""
+
+PIPE_BYTES = 1 << 20
+"""A few frames: the reading goes on while nobody takes any."""
+
+F_SETPIPE_SZ = 1031
+"""Linux, fcntl.h; Python's `fcntl` has it where it was there when that was built."""
+
+WRITE_BYTES = 1 << 16
+"""Written at a time."""
+
+LENGTH = struct.Struct("<I")
+END = b"[]"
+
+
+def worthwhile(rate: float, ids: int) -> bool:
+    """Whether to read ahead. rate: requests a second, 0 for no limit.
+
+    On Linux alone: macOS does not bear a fork after its network libraries were used. Never beside another thread (the
+    sandbox has one), whose locks would stay locked in the copy.
+    """
+    if not sys.platform.startswith("linux") or threading.active_count() > 1:
+        return False
+    return ids >= IDS_MIN and not 0 < rate < RATE_MIN and len(os.sched_getaffinity(0)) > 1
+
+
+class Ahead:
+    """Iterates what another process reads, once. Make it before there is an event loop.
+
+    items: what to hand out; nothing of it has been taken yet. let_go: closes, in the other process, what only this one
+    may hold: while a copy of the log's descriptor is open anywhere, its lock is held.
+    """
+
+    def __init__(self, items: Iterator[Work | Skipped], let_go: Callable[[], None]) -> None:
+        read, write = os.pipe()
+        gc.freeze()  # or the collector would touch, and thereby copy, every page that the two share
+        with warnings.catch_warnings():
+            # The threads that Python warns of are the loop's own for host names: none of them holds anything of ours.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid == 0:
+            _read_on(items, write, let_go)
+        os.close(write)
+        self._pipe: BinaryIO = os.fdopen(read, "rb", buffering=PIPE_BYTES)
+
+    def __iter__(self) -> Iterator[Work | Skipped]:
+        """Yield the items. Raises what went wrong with the reading, as if it had been done here."""
+        while True:
+            length = self._pipe.read(LENGTH.size)
+            item = self._pipe.read(LENGTH.unpack(length)[0]) if len(length) == LENGTH.size else b""
+            if item == END:
+                return
+            if not item:
+                raise Halted(
+                    "the process that reads the export has ended, killed by somebody or for want of memory; nothing "
+                    "that was not read was sent. Start the same command again"
+                )
+            yield _unpacked(item)
+
+    def close(self) -> None:
+        """End the other process. It holds nothing that a kill could harm."""
+        self._pipe.close()
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+
+def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], None]) -> NoReturn:
+    """Be the other process. It ends without a word or any clean-up: what is open here, the first one closes."""
+    try:
+        for signum in STOPPING:  # a terminal sends them to both; whether to stop is the first one's to say
+            signal.signal(signum, signal.SIG_IGN)
+        let_go()
+        empty = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # whoever waits for the end of our output must not wait for this process
+            os.dup2(empty, number)
+        with suppress(OSError, ImportError):
+            from fcntl import fcntl  # noqa: PLC0415 - Windows could import this module, and it is needed only here
+
+            fcntl(write, F_SETPIPE_SZ, PIPE_BYTES)
+        with os.fdopen(write, "wb", buffering=WRITE_BYTES) as pipe:
+            for item in _packed(items):
+                pipe.write(LENGTH.pack(len(item)))
+                pipe.write(item)
+    finally:
+        os._exit(0)
+
+
+def _packed(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
+    try:
+        for item in items:
+            yield orjson.dumps(_plain(item))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
+        known = isinstance(error, BulkdelError)
+        yield orjson.dumps({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
+    yield END
+
+
+def _plain(item: Work | Skipped) -> Any:
+    if isinstance(item, Skipped):
+        return item.reason, item.ranges
+    return item.in_doubt_since, item.protected, item.chunk.ranges, item.chunk.ids
+
+
+def _unpacked(item: bytes) -> Work | Skipped:
+    plain = orjson.loads(item)
+    if isinstance(plain, dict):
+        _raise(plain)
+    if len(plain) == 2:  # noqa: PLR2004 - see `_plain`
+        return Skipped(plain[0], tuple(map(tuple, plain[1])))
+    since, protected, ranges, ids = plain
+    return Work(Chunk.of(ids, tuple(map(tuple, ranges))), since, protected)
+
+
+def _raise(plain: dict[str, str]) -> NoReturn:
+    kind = getattr(errors, plain["error"], None)
+    if isinstance(kind, type) and issubclass(kind, BulkdelError):
+        raise kind(plain["text"])
+    raise RuntimeError(f"while reading the export: {plain['error']}\n{plain['text']}")
