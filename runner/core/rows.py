@@ -36,8 +36,8 @@ class BadRow:
 class Mark(NamedTuple):
     """Where a row begins from which the export can be read on, without what is before it.
 
-    It is the first row after the duplicate window has turned: what is left of the past is the old set, and that one is
-    whole again when rows are taken from the mark before this one on.
+    It is the first row after the duplicate window has gone round: what is left of the past is whole again when rows are
+    taken from the mark before this one on.
 
     row: its position. line: 1-based. byte: of the decompressed export, from 0.
     """

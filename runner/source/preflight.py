@@ -170,10 +170,10 @@ class _Tally:
         self.marks: list[Mark] = []
 
     def add(self, parsed: Parsed) -> None:
-        batch, taken, turned_at = parsed.batch, self._window.taken, self._window.turned_at
+        batch, taken, round_at = parsed.batch, self._window.taken, self._window.round_at
         skipped = self._sieve.skipped(batch)
-        if self._window.turned_at != turned_at:
-            self._mark(parsed, skipped, self._window.turned_at - taken)
+        if self._window.round_at != round_at:
+            self._mark(parsed, skipped, self._window.round_at - taken)
         positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
         never = {position for some in skipped.values() for position in some}
         if never:
@@ -192,7 +192,7 @@ class _Tally:
             self._look_for_spreadsheets(batch)
 
     def _mark(self, parsed: Parsed, skipped: dict[Skip, list[int]], taken: int) -> None:
-        """Note the first row after the window has turned. taken: how many of the batch's ids it had then."""
+        """Note the first row after the window has gone round. taken: how many of the batch's ids it had then."""
         batch = parsed.batch
         not_taken = {*skipped["invalid"], *skipped["excluded"]}
         rows = (row for row in range(batch.start, batch.start + len(batch.rows)) if row not in not_taken)
