@@ -62,6 +62,8 @@ class Ahead:
 
     items: what to hand out; nothing of it has been taken yet. let_go: closes, in the other process, what only this one
     may hold: while a copy of the log's descriptor is open anywhere, its lock is held.
+
+    Raises OSError where there is no other process to be had.
     """
 
     def __init__(self, items: Iterator[Work | Skipped], let_go: Callable[[], None]) -> None:
@@ -70,7 +72,12 @@ class Ahead:
         with warnings.catch_warnings():
             # The threads that Python warns of are the loop's own for host names: none of them holds anything of ours.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
+            try:
+                self._pid = os.fork()
+            except OSError:
+                os.close(read)
+                os.close(write)
+                raise
         if self._pid == 0:
             _read_on(items, write, let_go)
         os.close(write)

@@ -26,6 +26,10 @@ from runner.logreader import LINE_MAX, Log, is_fresh, read_entries, read_log
 COMMIT_BYTES = 1 << 20
 """A line is closed when it has gathered this much: syncing more at once takes no longer a line, but reading it does."""
 
+LINGER_S = 0.02
+"""How long entries that nobody waits for stay behind for company: with the next intent they cost no sync of their own,
+which at 150 requests a second is half of all syncs."""
+
 ENTRY_EXTRA = 65
 """A comma, and the SHA-256 that a session gets as it is written."""
 
@@ -61,6 +65,8 @@ class Checkpoint:
         self._waiting: deque[_Item] = deque()
         self._commit: _Commit | None = None
         self._closed = False
+        self._awaited = 0  # futures among what is waiting
+        self._lingering = False  # a timer will see to what is waiting
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
@@ -114,6 +120,7 @@ class Checkpoint:
             _reject(future, self.failure)
             return future
         self._waiting.append(future)
+        self._awaited += 1
         if self._commit is None:
             loop.call_soon(self._begin, loop)  # not at once: what the loop's current turn appends shares one sync
         return future
@@ -127,9 +134,10 @@ class Checkpoint:
             self.on_lost(entries)
             return
         self._waiting.extend(items)
-        if self._commit is None:
+        if not self._lingering and items:
+            self._lingering = True
             loop = asyncio.get_running_loop()
-            loop.call_soon(self._begin, loop)
+            loop.call_later(LINGER_S, self._lingered, loop)
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable. Raises FileFailed when it never will be."""
@@ -157,6 +165,10 @@ class Checkpoint:
         """Close the file in a process that was forked off: there it must not keep the lock of this one alive."""
         self._file.close()
 
+    def _lingered(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._lingering = False
+        self._begin(loop)
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._commit is None and (commit := self._submit()):
             commit.job.add_done_callback(partial(_hand_back, loop, partial(self._land, loop, commit)))
@@ -164,7 +176,8 @@ class Checkpoint:
     def _land(self, loop: asyncio.AbstractEventLoop, commit: _Commit) -> None:
         if self._commit is commit:  # `close` may have been faster
             self._finish(commit)
-            self._begin(loop)
+            if self._awaited or not self._lingering:
+                self._begin(loop)
 
     def _submit(self) -> _Commit | None:
         """Hand what is waiting to the thread, up to a line's worth."""
@@ -185,6 +198,7 @@ class Checkpoint:
                 size += len(part) + 1
             else:
                 waiters.append(item)
+        self._awaited -= len(waiters)
         self._commit = _Commit(entries, waiters, self._thread.submit(self._write, parts))
         return self._commit
 
@@ -219,6 +233,7 @@ class Checkpoint:
         self.failure.__cause__ = error
         waiting = list(self._waiting)
         self._waiting.clear()
+        self._awaited = 0
         self.on_lost([*commit.entries, *(item[0] for item in waiting if isinstance(item, tuple))])
         for future in (*commit.waiters, *(item for item in waiting if not isinstance(item, tuple))):
             _reject(future, self.failure)

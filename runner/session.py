@@ -12,6 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +65,8 @@ class Sending:
     def __enter__(self) -> Self:
         """Begin to read, if that is done ahead: before there is an event loop."""
         if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
-            self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
+            with suppress(OSError):  # no more processes are allowed, say: then this one reads
+                self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
         return self
 
     def __exit__(

@@ -81,7 +81,8 @@ class Throttle:
                 if (bucket := await self._current()) is None:
                     break
                 if not bucket.has_capacity():
-                    await asyncio.sleep(NAP_S)
+                    # One sleep to when there is room. aiolimiter, left to itself, wakes up three times on the way.
+                    await asyncio.sleep(max(NAP_S, (1 - _spare(bucket)) / self._bucket_rate))
                 await bucket.acquire()
                 # The gate may have closed meanwhile. What the bucket gave is then wasted, which only lowers the rate;
                 # kept until the gate opens, it would be a request beyond the rate.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.ahead import IDS_MIN
-from tests.harness import bulkdel, case, finish, kill, user_ids
+from tests.harness import COMMAND, bulkdel, case, environment, finish, kill, strace, user_ids
 
 IDS = user_ids(IDS_MIN + 2_010, seed=77)
 
@@ -108,7 +109,7 @@ def test_a_signal_to_both_drains(tmp_path: Path) -> None:
 def test_an_export_that_changes_halts_the_run(tmp_path: Path) -> None:
     """What the other process finds is raised here, with its exit code and its words."""
     ids = user_ids(200_000)  # more than fit the pipe: the end is not read yet
-    with case(tmp_path, ids, latency_s=0.02, options=("--rate", 0, "--concurrency", 2)) as it:
+    with case(tmp_path, ids, latency_s=0.002, options=("--rate", 0, "--concurrency", 16)) as it:
         process = it.start()
         while not it.served.ledger.effects(ids[0]):
             time.sleep(0.01)
@@ -118,3 +119,16 @@ def test_an_export_that_changes_halts_the_run(tmp_path: Path) -> None:
         ran = finish(process)
         assert ran.code == 4, ran.err
         assert "changed under the run" in ran.err
+
+
+def test_without_another_process_this_one_reads(tmp_path: Path) -> None:
+    """A limit on processes. fork is `clone` for the kernel, while threads are `clone3`."""
+    with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 64)) as it:
+        trace = tmp_path / "trace"
+        words = strace("-o", trace, "-e", "trace=clone", "-e", "inject=clone:error=EAGAIN")
+        done = subprocess.run(
+            [*words, *COMMAND, *map(str, it.args)], env=environment(), capture_output=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        assert "EAGAIN" in trace.read_text()
+        assert {it.served.ledger.effects(id_) for id_ in IDS} == {1}
