@@ -7,7 +7,6 @@ is. What it hands out is checked again where it is sent, like all work.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import struct
@@ -68,7 +67,6 @@ class Ahead:
 
     def __init__(self, items: Iterator[Work | Skipped], let_go: Callable[[], None]) -> None:
         read, write = os.pipe()
-        gc.freeze()  # or the collector would touch, and thereby copy, every page that the two share
         with warnings.catch_warnings():
             # The threads that Python warns of are the loop's own for host names: none of them holds anything of ours.
             warnings.simplefilter("ignore", DeprecationWarning)
