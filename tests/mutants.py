@@ -51,6 +51,20 @@ MUTANTS = (
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
+        "what nobody waits for is forgotten",
+        "runner/checkpoint.py",
+        "            loop.call_later(LINGER_S, self._lingered, loop)\n",
+        "            loop.call_later(LINGER_S, int)\n",
+        "test_checkpoint.py::test_what_nobody_waits_for_shares_a_line_and_comes_by_itself",
+    ),
+    Mutant(
+        "an id in a request's number",
+        "runner/api.py",
+        "(longest_run(said) < self.run_min or without_ids(said, ids) == said)",
+        "True",
+        "test_api.py::test_a_success_that_quotes_an_id_as_its_request_id",
+    ),
+    Mutant(
         "intent not awaited",
         "runner/engine.py",
         "await self._checkpoint.append(intent)",

@@ -431,6 +431,27 @@ def test_what_a_server_quotes_of_the_request_is_not_told() -> None:
     play(scene, *(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500)))
 
 
+def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
+    """Ids of 24 letters and digits are looked for only where so many stand together; the credentials everywhere."""
+    said = [
+        ("6319a15be4d9c05b8f1e9d2a", "[id]"),
+        ("x-6319A15BE4D9C05B8F1E9D2A-1", "x-[id]-1"),
+        ("badge-1", "[hidden]-1"),
+    ]
+    said += [(same, same) for same in ("9c1b2c6e-11aa-4c1d-8f1e-0123456789ab", "r", "0" * 40)]
+
+    async def scene(world: World) -> None:
+        world.api.run_min = 24
+        for _, told in said:
+            verdict = await world.api.ask(CALL, read_success, Flight(), ["6319a15be4d9c05b8f1e9d2a"])
+            assert verdict is not None
+            assert verdict.act is Act.SETTLED
+            assert verdict.detail.request_id == told
+
+    body = b'{"statusCode":200,"requestId":"%s","data":{"success":true}}'
+    play(scene, *(answer(body % quoted.encode()) for quoted, _ in said))
+
+
 def test_replies_are_what_they_seem() -> None:
     """The replies above mean to the job what their names say."""
     bodies = {SUCCESS: Act.SETTLED, REFUSED: Act.SPLIT, UNAUTHORIZED: Act.SIGN_IN, throttled(): Act.THROTTLED}

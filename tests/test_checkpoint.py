@@ -26,7 +26,7 @@ import pytest
 
 from runner import lockfile
 from runner.checkpoint import COMMIT_BYTES, ENTRY_EXTRA, ENTRY_MAX, Checkpoint, holder, is_fresh, read_entries, read_log
-from runner.core.entries import Intent, Outcome, Session, Skipped, encode_entry
+from runner.core.entries import Entry, Intent, Outcome, Session, Skipped, encode_entry
 from runner.errors import FileFailed, NotAcceptable
 from runner.logreader import LINE_MAX
 from tests import recorded
@@ -286,6 +286,47 @@ def test_an_append_is_written_though_nobody_waits_or_the_wait_is_cancelled(path:
     assert checkpoint.progress.settled.ranges == ((0, 3),)
     checkpoint.close()
     assert read_log(path).progress.settled.ranges == ((0, 3),)
+
+
+def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def main() -> None:
+        checkpoint.enqueue(deleted(0, 1))
+        await checkpoint.append(deleted(1, 2))
+        checkpoint.enqueue(deleted(2, 3))
+        async with asyncio.timeout(HELD_S):
+            while checkpoint.progress.counts["deleted"] < 3:  # noqa: ASYNC110 - nobody is told: that is the point
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert disk.calls == len(lines_in(path)) == 3
+    checkpoint.close()
+    assert read_log(path).progress.settled.ranges == ((0, 3),)
+
+
+def test_what_nobody_waits_for_is_told_when_it_is_lost(path: Path, disk: Disk) -> None:
+    checkpoint = Checkpoint.create(path, recorded.header())
+    lost: list[Entry] = []
+
+    async def main() -> None:
+        disk.hold()
+        disk.error = OSError(errno.EIO, "broken")
+        checkpoint.enqueue(deleted(0, 1))
+        await disk.until_busy()
+        checkpoint.enqueue(deleted(1, 2))
+        disk.open.set()
+        with pytest.raises(FileFailed):
+            await checkpoint.append(deleted(2, 3))
+        assert lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
+        checkpoint.enqueue(deleted(3, 4))
+        assert lost[3:] == [deleted(3, 4)]
+
+    checkpoint.on_lost = lost.extend
+    asyncio.run(main())
+    checkpoint.close()
+    assert disk.calls == 2
+    assert checkpoint.progress.counts["deleted"] == 0
 
 
 def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
