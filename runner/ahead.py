@@ -67,6 +67,7 @@ class Ahead:
 
     def __init__(self, items: Iterator[Work | Skipped], let_go: Callable[[], None]) -> None:
         read, write = os.pipe()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some supervisors have it, pids may change owners
         with warnings.catch_warnings():
             # The threads that Python warns of are the loop's own for host names: none of them holds anything of ours.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -77,31 +78,38 @@ class Ahead:
                 os.close(write)
                 raise
         if self._pid == 0:
+            os.close(read)  # else it would be its own reader, and stay when the other one has gone
             _read_on(items, write, let_go)
         os.close(write)
+        self._over = False
         self._pipe: BinaryIO = os.fdopen(read, "rb", buffering=PIPE_BYTES)
 
     def __iter__(self) -> Iterator[Work | Skipped]:
         """Yield the items. Raises what went wrong with the reading, as if it had been done here."""
         while True:
             length = self._pipe.read(LENGTH.size)
-            item = self._pipe.read(LENGTH.unpack(length)[0]) if len(length) == LENGTH.size else b""
+            size = LENGTH.unpack(length)[0] if len(length) == LENGTH.size else -1
+            item = self._pipe.read(max(size, 0))
             if item == END:
                 return
-            if not item:
+            if len(item) != size:
                 raise Halted(
                     "the process that reads the export has ended, killed by somebody or for want of memory; nothing "
                     "that was not read was sent. Start the same command again"
                 )
             yield _unpacked(item)
 
-    def close(self) -> None:
-        """End the other process. It holds nothing that a kill could harm."""
-        self._pipe.close()
-        with suppress(ProcessLookupError):
+    def kill(self) -> None:
+        """End the other process, which holds nothing that this could harm. Whoever waits for it wakes up."""
+        if not self._over:
             os.kill(self._pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+
+    def close(self) -> None:
+        """End it, and let go of all that belongs to it."""
+        self.kill()
+        self._over = True
+        os.waitpid(self._pid, 0)
+        self._pipe.close()
 
 
 def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], None]) -> NoReturn:

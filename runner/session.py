@@ -96,7 +96,7 @@ class Sending:
             api.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
             teller = Teller(lambda: self._moment(api, engine), level=settings.log_level)
             engine = self._engine(api, teller, backup)
-            on_signal(lambda signum: _drain(engine, teller, signum))
+            on_signal(lambda signum: self._drain(engine, teller, signum))
             with teller.telling():
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded = engine.stopped, engine.unrecorded
@@ -191,6 +191,14 @@ class Sending:
             engine.busy,
         )
 
+    def _drain(self, engine: Engine, teller: Teller, signum: int) -> None:
+        name = signal.Signals(signum).name
+        why = "requests on the wire may finish; again to leave at once"
+        teller.event("warning", "run.draining", signal=name, why=why)
+        engine.stop(Stop(name, signal=signum))
+        if self._ahead is not None:
+            self._ahead.kill()  # nothing more is wanted of it; one that hangs must not hold up the end
+
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)
         argv = self._prepared.argv
@@ -234,12 +242,6 @@ def _told(value: Any) -> Any:
     if isinstance(value, Path | str):
         return printable(value)
     return [_told(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _drain(engine: Engine, teller: Teller, signum: int) -> None:
-    name = signal.Signals(signum).name
-    teller.event("warning", "run.draining", signal=name, why="requests on the wire may finish; again to leave at once")
-    engine.stop(Stop(name, signal=signum))
 
 
 def _tell_chunk(teller: Teller, settling: Settling) -> None:

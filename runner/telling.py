@@ -133,6 +133,8 @@ class Teller:
     @contextlib.contextmanager
     def telling(self) -> Iterator[Teller]:
         """Tell until the block ends; then say what is left, for at most a second."""
+        if not self._has_bar():
+            _ = self._log  # loaded here: in the thread, later, there may be no descriptor left for it
         self._thread.start()
         try:
             yield self
@@ -142,10 +144,13 @@ class Teller:
 
     def _run(self) -> None:
         with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
-            if self._out.isatty() and os.environ.get("TERM") != "dumb" and not self.debug:
+            if self._has_bar():
                 self._bar()
             else:
                 self._lines()
+
+    def _has_bar(self) -> bool:
+        return self._out.isatty() and os.environ.get("TERM") != "dumb" and not self.debug
 
     @cached_property
     def _log(self) -> Any:

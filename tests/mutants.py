@@ -51,6 +51,20 @@ MUTANTS = (
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
+        "a reader that outlives its run",
+        "runner/ahead.py",
+        "            os.close(read)  # else it would be its own reader, and stay when the other one has gone\n",
+        "            pass\n",
+        "test_e2e_ahead.py::test_a_run_that_ends_at_once_leaves_neither_a_reader_nor_a_lock",
+    ),
+    Mutant(
+        "a chunk that was cut off in the pipe",
+        "runner/ahead.py",
+        "            if len(item) != size:\n",
+        "            if not item:\n",
+        "test_e2e_ahead.py::test_a_reader_that_is_killed_halts_the_run",
+    ),
+    Mutant(
         "what nobody waits for is forgotten",
         "runner/checkpoint.py",
         "            loop.call_later(LINGER_S, self._lingered, loop)\n",

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from runner.ahead import IDS_MIN
-from tests.harness import COMMAND, bulkdel, case, environment, finish, kill, strace, user_ids
+from tests.harness import COMMAND, bulkdel, case, environment, finish, strace, user_ids
 
 IDS = user_ids(IDS_MIN + 2_010, seed=77)
+MANY = user_ids(120_000, seed=78)
+"""More than fit the pipe: the reader is there until it is no longer wanted."""
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or len(os.sched_getaffinity(0)) < 2,
@@ -63,33 +65,56 @@ def test_skipped_rows_come_through(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_is_killed_halts_the_run(tmp_path: Path) -> None:
-    ids = user_ids(120_000)  # more than fit the pipe: the reader is still there
-    with case(tmp_path, ids, latency_s=0.05, options=("--rate", 0, "--concurrency", 4)) as it:
+    # Ids so long that what a write to the pipe holds ends in the middle of a chunk.
+    ids = [f"{number:06}{'x' * 140}" for number in range(20_000)]
+    options = ("--rate", 0, "--concurrency", 4, "--id-type", "username")
+    with case(tmp_path, ids, id_type="username", latency_s=0.05, options=options) as it:
         process = it.start()
-        os.kill(wait_for_reader(process.pid), signal.SIGKILL)
+        reader = wait_for_reader(process.pid)
+        while not it.served.ledger.effects(ids[0], "username"):
+            time.sleep(0.01)
+        os.kill(reader, signal.SIGKILL)
         ran = finish(process)
         assert ran.code == 4, ran.err
         assert "the process that reads the export has ended" in ran.err
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
-        it.options = ["--rate", 0, "--concurrency", 64]
+        it.options = ["--rate", 0, "--concurrency", 64, "--id-type", "username"]
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}
-        assert {it.served.ledger.effects(id_) for id_ in ids} == {1}
+        assert {it.served.ledger.effects(id_, "username") for id_ in ids} == {1}
 
 
-def test_a_killed_run_leaves_neither_a_reader_nor_a_lock(tmp_path: Path) -> None:
-    with case(tmp_path, IDS, latency_s=0.05, options=("--rate", 0, "--concurrency", 4)) as it:
+@pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
+def test_a_run_that_ends_at_once_leaves_neither_a_reader_nor_a_lock(tmp_path: Path, signals: list[int]) -> None:
+    with case(tmp_path, MANY, latency_s=0.05, options=("--rate", 0, "--concurrency", 4)) as it:
         process = it.start()
         reader = wait_for_reader(process.pid)
-        while not it.served.ledger.effects(IDS[0]):
+        while not it.served.ledger.effects(MANY[0]):
             time.sleep(0.01)
-        kill(process)
+        for signum in signals:
+            process.send_signal(signum)
+            time.sleep(0.01)
+        finish(process)
         it.options = ["--rate", 0, "--concurrency", 64]
         ran = it.run()  # at once: a lock that the reader held would refuse it
         assert ran.code == 0, ran.err
-        assert ran.counts() == {"deleted": len(IDS)}
+        assert ran.counts() == {"deleted": len(MANY)}
         assert not is_there(reader)
+
+
+def test_a_reader_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with case(tmp_path, MANY, options=("--rate", 0, "--concurrency", 64)) as it:
+        process = it.start()
+        reader = wait_for_reader(process.pid)
+        while not it.served.ledger.effects(MANY[0]):
+            time.sleep(0.01)
+        os.kill(reader, signal.SIGSTOP)
+        time.sleep(2.0)  # what the pipe holds is sent, and the run waits for more
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process, timeout=20)
+        assert ran.code == 143, ran.err
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
 
 
 def test_a_signal_to_both_drains(tmp_path: Path) -> None:
