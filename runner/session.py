@@ -64,6 +64,7 @@ class Sending:
         self._passes = 0
         self._lost = ""
         self._ahead: Ahead | None = None
+        self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -82,6 +83,8 @@ class Sending:
     ) -> None:
         if self._ahead is not None:
             self._ahead.close()
+        gc.set_threshold(*self._gc_before)
+        gc.unfreeze()
 
     async def run(self, on_signal: OnSignal) -> dict[str, Any]:
         """Send until all is settled or something stops it; returns the figures for the summary."""
