@@ -7,6 +7,7 @@ is. What it hands out is checked again where it is sent, like all work.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import struct
@@ -34,9 +35,6 @@ IDS_MIN = 10_000
 
 PIPE_BYTES = 1 << 20
 """A few frames: the reading goes on while nobody takes any."""
-
-F_SETPIPE_SZ = 1031
-"""Linux, fcntl.h; Python's `fcntl` has it where it was there when that was built."""
 
 WRITE_BYTES = 1 << 16
 """Written at a time."""
@@ -121,10 +119,8 @@ def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], N
         empty = os.open(os.devnull, os.O_RDWR)
         for number in range(3):  # whoever waits for the end of our output must not wait for this process
             os.dup2(empty, number)
-        with suppress(OSError, ImportError):
-            from fcntl import fcntl  # noqa: PLC0415 - Windows could import this module, and it is needed only here
-
-            fcntl(write, F_SETPIPE_SZ, PIPE_BYTES)
+        with suppress(OSError):  # the system may allow less
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with os.fdopen(write, "wb", buffering=WRITE_BYTES) as pipe:
             for item in _packed(items):
                 pipe.write(LENGTH.pack(len(item)))
