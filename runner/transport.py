@@ -1,13 +1,20 @@
-"""One attempt on the wire, over aiohttp. Owns the session and what a fault of the network is called.
+"""One attempt on the wire, over aiohttp. Owns the connections and what a fault of the network is called.
 
 Every exception of aiohttp, ssl and the sockets is translated here and nowhere else. Must never know what a status or a
 body means, nor try anything twice. What it says about a fault names no id, no address and no credential.
+
+Of aiohttp it takes the connector (addresses, TLS, proxies, keeping connections) and the reading of answers, not the
+session. What a session adds is what must not happen here: it sends again after a disconnect, follows redirects, keeps
+cookies, asks the environment and .netrc. And it costs three quarters of the time of a request (measured), for building
+anew what is the same for every chunk. An attempt here is one write of bytes that were made once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
+import re
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -19,9 +26,9 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from aiohttp.client_middlewares import ClientHandlerType
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from runner.core.verdicts import Call, Lost, Reply
@@ -31,13 +38,16 @@ KEEPALIVE_S = 4.0
 """Idle connections are dropped after this long: Node's servers close theirs after 5 s, and a request that crosses such
 a close is lost although nothing is wrong."""
 
-PATHS_MAX = 64
-"""Prepared URLs that are kept. A job has a handful of paths; ids belong into the query or the body."""
+PREPARED_MAX = 64
+"""Prepared beginnings of requests that are kept: a job has a handful of paths, and a run one token at a time."""
+
+PROVISIONAL = frozenset(range(100, 200)) - {101}
+"""Statuses that announce an answer. 101 is one: from there on the server speaks something else."""
 
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's way to ask for gzip."""
 
-SESSION_HEADERS = {
+HEADERS = {
     "accept": "application/json",
     # Only what this module inflates itself, with a bound.
     "accept-encoding": "gzip",
@@ -121,44 +131,21 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-class _SentTwice(aiohttp.ClientError):
-    """aiohttp was about to send one attempt again."""
-
-
-class _Once:
-    """Client middleware of one attempt.
-
-    After a disconnect aiohttp sends a GET again, by itself: past the limiter, uncounted, and when that second attempt
-    finds no connection it looks as if nothing had been sent at all.
-    """
-
-    __slots__ = ("_entered",)
-
-    def __init__(self) -> None:
-        self._entered = False
-
-    async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        if self._entered:
-            raise _SentTwice
-        self._entered = True
-        return await handler(request)
-
-
 class _Unasked(aiohttp.ClientError):
     """An answer lay in the connection before its request was on the way."""
 
 
-class _Response(aiohttp.ClientResponse):
-    """Never takes what came unasked (a 408 for an idle connection, an answer sent twice) for the answer to a request.
+Field = tuple[str, str]
 
-    aiohttp 3.14.5 gives it to the next request on that connection: a chunk would be settled by the answer to another.
-    """
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What ends a header, or may be taken for its end: what stands behind it would be a header of another's making."""
 
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        # Nothing has been read since the request was written: sending it does not give the loop a turn.
-        if connection.protocol is not None and connection.protocol.should_close:
-            raise _Unasked
-        return await super().start(connection)
+
+def _written(fields: tuple[Field, ...]) -> bytes:
+    """Header fields as they go out. Raises ValueError for one that would not stay one field."""
+    if any(map(_UNSAFE.search, (text for field in fields for text in field))):
+        raise ValueError("a control character in a header")  # not shown: it may be a credential
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
 
 
 class Wire:
@@ -169,84 +156,123 @@ class Wire:
         self._host = check_host(options.host)
         self._proxy = None if options.proxy is None else _check_proxy(options.proxy)
         self._tls = _tls(options.ca_file)
-        self._prepared = lru_cache(PATHS_MAX)(self._url)
-        self._session: aiohttp.ClientSession | None = None
+        self._prepared_target = lru_cache(PREPARED_MAX)(self._target)
+        self._prepared_fields = lru_cache(PREPARED_MAX)(self._fields)
+        self._connecting = aiohttp.ClientTimeout(total=options.total_s, connect=options.connect_s)
+        self._connector: aiohttp.TCPConnector | None = None
+        self._door: aiohttp.ClientRequest
         self.requests = 0
         """Attempts made so far."""
 
     async def __aenter__(self) -> Self:
-        options = self._options
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEPALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=options.total_s, connect=options.connect_s, sock_read=options.read_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=SESSION_HEADERS,
-            response_class=_Response,
-            proxy=self._proxy,
-            trust_env=False,
-            # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
-            auto_decompress=False,
+        self._connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEPALIVE_S)
+        # Whom to connect to, in the form that a connector takes. It is never sent.
+        self._door = aiohttp.ClientRequest(
+            "GET",
+            URL(self._host, encoded=True),
+            headers=HEADERS,
+            proxy=None if self._proxy is None else URL(self._proxy),
+            loop=asyncio.get_running_loop(),
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            await connector.close()
 
     async def send(self, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
         """Make exactly one attempt. Never raises for what the network or the server does."""
-        if self._session is None:
+        if self._connector is None:
             raise RuntimeError("the wire was not entered")
         self.requests += 1
         try:
-            response = await self._session.request(
-                call.method,
-                self._url(call.path, call.query) if call.query else self._prepared(call.path),
-                data=None if call.body is None else aiohttp.BytesPayload(call.body, content_type="application/json"),
-                headers=headers,
-                allow_redirects=False,
-                middlewares=(_Once(),),
-            )
-            try:
-                body = await self._read(response)
-            finally:
-                # A whole answer has given its connection back already; after a part of one it cannot be used again.
-                response.close()
+            async with asyncio.timeout(self._options.total_s):
+                try:
+                    connection = await self._connector.connect(self._door, traces=[], timeout=self._connecting)
+                except TimeoutError as error:
+                    raise aiohttp.ConnectionTimeoutError from error
+                return await self._exchange(connection, call, headers)
         # RuntimeError: what aiohttp's reader raises for a connection that has gone.
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
             return self._lost(error)
-        if isinstance(body, Lost):
-            return body
-        return Reply(response.status, body, response.headers.get("retry-after"))
 
-    def _url(self, path: str, query: tuple[tuple[str, str], ...] = ()) -> URL:
+    def _request(self, call: Call, headers: Mapping[str, str]) -> bytes:
+        """The whole request as bytes."""
+        target = self._target(call.path, call.query) if call.query else self._prepared_target(call.path)
+        begin = b"%s %s HTTP/1.1\r\n%s" % (call.method.encode(), target, self._prepared_fields((*headers.items(),)))
+        if call.body is None:
+            return begin + (b"\r\n" if call.method == "GET" else b"content-length: 0\r\n\r\n")
+        return b"%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (begin, len(call.body), call.body)
+
+    def _target(self, path: str, query: tuple[Field, ...] = ()) -> bytes:
         """Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one."""
         target = f"{self._host}{path}"
         if query:
             target = f"{target}?{urlencode(query, quote_via=quote, safe='')}"
         # encoded: yarl would otherwise undo what it finds unnecessary.
-        return URL(target, encoded=True)
+        url = URL(target, encoded=True)
+        return (str(url) if self._proxy and url.scheme == "http" else url.raw_path_qs).encode("ascii")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | Lost:
-        """The body, at most `body_max` bytes of it in memory, before and after inflating."""
+    def _fields(self, headers: tuple[Field, ...]) -> bytes:
+        # The door's own are host, HEADERS, and what a connector adds for a proxy that asks for a password.
+        return _written((*self._door.headers.items(), *headers))
+
+    async def _exchange(self, connection: Connection, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
+        """Send `call` and read its answer, on a connection of its own for so long."""
+        protocol, transport, options = connection.protocol, connection.transport, self._options
+        assert protocol is not None
+        assert transport is not None
+        reply: Reply | Lost | None = None
+        try:
+            protocol.set_response_params(
+                read_until_eof=True,
+                # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
+                auto_decompress=False,
+                read_timeout=options.read_s,
+            )
+            transport.write(self._request(call, headers))
+            # Nothing has been read since: an answer that is there already (a 408 for an idle connection, an answer sent
+            # twice) is not to this. Taken for it, a chunk would be settled by the answer to another.
+            if protocol.should_close:
+                raise _Unasked
+            protocol.start_timeout()
+            message, content = await protocol.read()
+            while message.code in PROVISIONAL:  # "go on", "wait": the answer is still to come
+                message, content = await protocol.read()
+            reply = await self._read(message, content)
+            return reply
+        finally:
+            # After a part of an answer a connection cannot be used again; nor while one may be under way.
+            if isinstance(reply, Reply):
+                connection.release()
+            else:
+                connection.close()
+
+    async def _read(self, message: RawResponseMessage, content: StreamReader) -> Reply | Lost:
+        """The answer, at most `body_max` bytes of its body in memory, before and after inflating."""
         bound = self._options.body_max
         parts: list[bytes] = []
         size = 0
-        while part := await response.content.readany():
+        while part := await content.readany():
             size += len(part)
             if size > bound:
                 return TOO_LARGE
             parts.append(part)
         body = b"".join(parts)
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        encoding = message.headers.get("content-encoding", "identity").strip().lower()
         if encoding == "identity" or not body:
-            return body
+            return Reply(message.code, body, message.headers.get("retry-after"))
         if encoding not in {"gzip", "x-gzip"}:
             return Lost("answer in an encoding that was not asked for", sent=True)
-        return _inflate(body, bound)
+        inflated = _inflate(body, bound)
+        return (
+            inflated
+            if isinstance(inflated, Lost)
+            else Reply(message.code, inflated, message.headers.get("retry-after"))
+        )
 
     def _lost(self, error: Exception) -> Lost:
         sent, text = next((sent, text) for kinds, sent, text in FAULTS if isinstance(error, kinds))
@@ -257,8 +283,7 @@ TOO_LARGE = Lost("answer too large", sent=True)
 GARBLED = Lost("answer broken off or garbled", sent=True)
 
 FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], bool, str], ...] = (
-    # Not sent: what aiohttp raises for nothing but making a connection. `_Once` keeps that so: a second attempt inside
-    # the first could end like this after the first had been sent.
+    # Not sent: what aiohttp raises for nothing but making a connection.
     (aiohttp.ConnectionTimeoutError, False, "no connection within {options.connect_s:g} s"),
     (aiohttp.ClientConnectorCertificateError, False, "certificate not accepted: {fault}"),
     (aiohttp.ClientConnectorSSLError, False, "no connection: TLS handshake failed"),
@@ -269,7 +294,7 @@ FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], bool, str], .
     # Sent, or nobody can tell.
     (aiohttp.SocketTimeoutError, True, "no data for {options.read_s:g} s"),
     (TimeoutError, True, "no whole answer within {options.total_s:g} s"),
-    ((aiohttp.ServerDisconnectedError, _SentTwice), True, "connection closed before an answer"),
+    (aiohttp.ServerDisconnectedError, True, "connection closed before an answer"),
     (_Unasked, True, "the connection held an answer to something else"),
     (aiohttp.ClientPayloadError, True, GARBLED.reason),
     ((aiohttp.ClientResponseError, HttpProcessingError), True, "answer is not HTTP"),

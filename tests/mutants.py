@@ -103,8 +103,10 @@ MUTANTS = (
     Mutant(
         "redirect followed",
         "runner/transport.py",
-        "allow_redirects=False",
-        "allow_redirects=True",
+        "            reply = await self._read(message, content)\n",
+        "            reply = await self._read(message, content)\n"
+        "            if message.code // 100 == 3:\n"
+        "                return await self.send(Call('GET', message.headers['location']), {})\n",
         "test_transport.py::test_a_redirect_is_an_answer_and_is_not_followed",
     ),
     Mutant(
@@ -172,10 +174,24 @@ MUTANTS = (
         "test_checkpoint.py::test_the_first_failure_is_the_last_thing_tried",
     ),
     Mutant(
-        "a look-up sent twice by the library",
+        "a connection used again after half an answer",
         "runner/transport.py",
-        "middlewares=(_Once(),)",
-        "middlewares=()",
+        "            if isinstance(reply, Reply):\n                connection.release()",
+        "            if True:\n                connection.release()",
+        "test_transport.py::test_an_answer_that_comes_too_late_answers_nothing",
+    ),
+    Mutant(
+        "an answer to something else taken",
+        "runner/transport.py",
+        "            if protocol.should_close:\n",
+        "            if False:\n",
+        "test_transport.py::test_what_came_unasked_answers_nothing",
+    ),
+    Mutant(
+        "a look-up sent twice in one attempt",
+        "runner/transport.py",
+        "            return self._lost(error)\n",
+        "            return await self.send(call, headers)\n",
         "test_transport.py::test_a_look_up_is_not_sent_again_behind_our_back",
     ),
     Mutant(

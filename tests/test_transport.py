@@ -173,7 +173,7 @@ def test_a_look_up_is_not_sent_again_behind_our_back(run: Run) -> None:
 
 
 def test_aiohttp_by_itself_would_have_sent_it_again(run: Run) -> None:
-    """If this fails, aiohttp has changed, and the middleware has nothing to do any more."""
+    """Why the wire does without aiohttp's session. If this fails, aiohttp has changed."""
 
     async def go() -> None:
         server = RawServer(closes_as_the_second_goes_out())
@@ -223,6 +223,45 @@ def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -
             assert server.connections == 1
 
     run(go())
+
+
+def test_an_answer_that_comes_too_late_answers_nothing(run: Run) -> None:
+    """The attempt has timed out; what comes for it now must not be taken for the answer to the next one."""
+
+    async def go() -> None:
+        late = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            if server.connections == 1:
+                await peer.request()
+                await late.wait()
+                await peer.send(answer(b'"late"'))
+            await always(answer(b'"in time"'))(peer)
+
+        server = RawServer(script)
+        async with server.running(), Wire(WireOptions(server.url, total_s=0.2)) as wire:
+            assert await wire.send(POST, {}) == Lost("no whole answer within 0.2 s", sent=True)
+            late.set()
+            assert await wire.send(POST, {}) == Reply(200, b'"in time"')
+            assert server.connections == 2
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    "field", [("x", "hidden\r\nhost: b"), ("x", "\nhidden"), ("x\r\n", "hidden"), ("x", "hidden\0")]
+)
+def test_a_header_stays_one_header(field: tuple[str, str]) -> None:
+    async def go() -> None:
+        server = RawServer(always(answer()))
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            with pytest.raises(ValueError, match="control character") as caught:
+                await wire.send(POST, dict([field]))
+            assert "hidden" not in str(caught.value)
+            assert await wire.send(POST, {"x": "é\t"}) == Reply(200, b"{}")
+        assert [request.headers["x"].encode("latin-1").decode() for request in server.requests] == ["é"]
+
+    asyncio.run(go())
 
 
 # Faults after the request has left
@@ -452,6 +491,25 @@ def test_a_tunnel_through_a_proxy(run: Run) -> None:
         assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert len(server.requests) == 1
+
+    run(go())
+
+
+def test_a_proxy_in_front_of_a_server_without_tls(run: Run) -> None:
+    """It is told the whole address, and its password; the server's name is the one that was asked for."""
+
+    async def go() -> None:
+        proxy = RawServer(always(answer(b'"by proxy"')))
+        async with proxy.running():
+            address = proxy.url.replace("://", "://user:word@")
+            async with Wire(WireOptions("http://127.0.0.1:9/base", proxy=address)) as wire:
+                for call in (POST, GET, POST):
+                    assert await wire.send(call, {}) == Reply(200, b'"by proxy"')
+        targets = [request.target for request in proxy.requests]
+        assert targets == [f"http://127.0.0.1:9/base/{path}" for path in ("delete", "look/up?id=a", "delete")]
+        assert {request.headers["host"] for request in proxy.requests} == {"127.0.0.1:9"}
+        assert {request.headers["proxy-authorization"] for request in proxy.requests} == {"Basic dXNlcjp3b3Jk"}
+        assert proxy.connections == 1
 
     run(go())
 
