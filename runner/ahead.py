@@ -1,13 +1,14 @@
 """Reading ahead in a process of its own. Owns that process, and the way of the work out of it.
 
-Parsing, sifting and cutting cost half as much as sending, and in one process the two take turns. This one is forked, so
-that all it needs is in its memory already. It sends nothing and writes nothing but its pipe; it is gone when its reader
-is. What it hands out is checked again where it is sent, like all work.
+Parsing, sifting, cutting and making requests cost as much as sending them, and in one process the two take turns. This
+one is forked, so that all it needs is in its memory already. It sends nothing and writes nothing but its pipe; it is
+gone when its reader is. What it hands out is checked again where it is sent, like all work.
 """
 
 from __future__ import annotations
 
 import fcntl
+import marshal
 import os
 import signal
 import struct
@@ -24,6 +25,7 @@ from runner import errors
 from runner.core.entries import Skipped
 from runner.core.feed import Work
 from runner.core.records import Chunk
+from runner.core.verdicts import Call
 from runner.errors import BulkdelError, Halted, trace_of
 from runner.shutdown import STOPPING
 
@@ -40,7 +42,7 @@ WRITE_BYTES = 1 << 16
 """Written at a time."""
 
 LENGTH = struct.Struct("<I")
-END = b"[]"
+END = marshal.dumps(None)
 
 
 def worthwhile(rate: float, ids: int) -> bool:
@@ -132,27 +134,29 @@ def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], N
 def _packed(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
     try:
         for item in items:
-            yield orjson.dumps(_plain(item))
+            yield marshal.dumps(_plain(item))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
         known = isinstance(error, BulkdelError)
-        yield orjson.dumps({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
+        yield marshal.dumps({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
     yield END
 
 
 def _plain(item: Work | Skipped) -> Any:
+    """What marshal knows. The ids as one text: the other side will hardly ever look at them."""
     if isinstance(item, Skipped):
         return item.reason, item.ranges
-    return item.in_doubt_since, item.protected, item.chunk.ranges, item.chunk.ids
+    call = None if item.call is None else tuple(item.call)
+    return orjson.dumps(item.chunk.ids), item.chunk.ranges, item.in_doubt_since, item.protected, call
 
 
 def _unpacked(item: bytes) -> Work | Skipped:
-    plain = orjson.loads(item)
+    plain = marshal.loads(item)  # noqa: S302 - from a process of our own, through a pipe that nobody else has
     if isinstance(plain, dict):
         _raise(plain)
     if len(plain) == 2:  # noqa: PLR2004 - see `_plain`
-        return Skipped(plain[0], tuple(map(tuple, plain[1])))
-    since, protected, ranges, ids = plain
-    return Work(Chunk.of(ids, tuple(map(tuple, ranges))), since, protected)
+        return Skipped(*plain)
+    ids, ranges, since, protected, call = plain
+    return Work(Chunk.of(ids, ranges), since, protected, None if call is None else Call(*call))
 
 
 def _raise(plain: dict[str, str]) -> NoReturn:

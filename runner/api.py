@@ -20,6 +20,9 @@ from runner.errors import Halted
 from runner.throttle import Throttle
 from runner.transport import Wire
 
+Ids = Sequence[str] | Callable[[], Sequence[str]]
+"""Ids, or what gives them: they are wanted only when an answer may quote one."""
+
 BREAKER_LOOK_S = 0.25
 """How often those who wait for the breaker look again: the probe of another may have closed it."""
 
@@ -73,9 +76,7 @@ class Api:
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
 
-    async def ask(
-        self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()
-    ) -> Verdict | None:
+    async def ask(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Ids = ()) -> Verdict | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
 
         ids: those in the call. Neither they nor the credentials are in what the verdict says: a server may quote both.
@@ -135,20 +136,18 @@ class Api:
                 headers, generation = ready
                 return headers, generation
 
-    def _cleared_of(self, ids: Sequence[str], verdict: Verdict) -> Verdict:
+    def _cleared_of(self, ids: Ids, verdict: Verdict) -> Verdict:
         """Keep ids and credentials out of everything that is said or written from here on."""
 
         def hide(text: str) -> str:
-            return without_ids(self.auth.hide(text), ids)
+            return without_ids(self.auth.hide(text), ids() if callable(ids) else ids)
 
         if verdict.act is Act.SETTLED:
             # Of a success nothing but the request's id is ever told. This is on the way of every chunk, so an id that
             # cannot be in such a text is not looked for.
             said = verdict.detail.request_id
             if said is None or (
-                len(said) <= TEXT_MAX
-                and self.auth.hide(said) == said
-                and (longest_run(said) < self.run_min or without_ids(said, ids) == said)
+                len(said) <= TEXT_MAX and (self.auth.hide if longest_run(said) < self.run_min else hide)(said) == said
             ):
                 return verdict
         return cleared(verdict, hide)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from functools import partial
 
 from runner.api import Api, Flight
 from runner.backup import Backup
@@ -32,11 +30,8 @@ from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Account, Action
 from runner.seeking import Seeker
+from runner.supply import Supply
 from runner.wording import stamp
-
-AHEAD = 64
-"""Chunks read ahead at a time: enough that a read in another thread costs nothing, few enough to stay flat."""
-
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
 """Look-ups that say what an answer meant which has come: a drain waits for them."""
@@ -113,10 +108,7 @@ class Engine:
         self._backup = backup
         self._protected = protected
         self._on_settled = on_settled
-        self._ready: deque[Work] = deque()
-        self._refill = asyncio.Lock()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._feed: Iterator[Work | Skipped] = iter(())
+        self._supply = Supply(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=api.clock)
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
         self._succeeded = checkpoint.progress.counts["deleted"] > 0
@@ -133,8 +125,7 @@ class Engine:
                 await self._pass(feed)
                 await self._flush()
         finally:
-            # A read that was cancelled goes on in its thread; the export must not be closed under it.
-            await asyncio.to_thread(self._reader.shutdown)
+            await self._supply.aclose()
 
     @property
     def doubt(self) -> str:
@@ -161,7 +152,7 @@ class Engine:
                 task.cancel()
 
     async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
-        self._feed = feed
+        self._supply.begin(feed)
         flights = [Flight() for _ in range(self._options.concurrency)]
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
@@ -199,7 +190,7 @@ class Engine:
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
-            while self.stopped is None and (work := await self._take()) is not None:
+            while self.stopped is None and (work := await self._supply.take()) is not None:
                 # A session without a sample has its control before anything is deleted: all queue up behind it.
                 await self._seeker.prove(flight)
                 await self._settle(work, flight)
@@ -211,21 +202,6 @@ class Engine:
         except BaseException as error:
             self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
-
-    async def _take(self) -> Work | None:
-        if self._ready:
-            return self._ready.popleft()
-        async with self._refill:
-            while not self._ready:
-                loop, began = asyncio.get_running_loop(), self._api.clock()
-                found = await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD)))
-                self._api.answered_at += self._api.clock() - began  # patience with the server, not with our disk
-                if not found:
-                    return None
-                if skipped := [item for item in found if isinstance(item, Skipped)]:
-                    self._checkpoint.enqueue(*skipped)
-                self._ready.extend(item for item in found if isinstance(item, Work))
-            return self._ready.popleft()
 
     async def _settle(self, work: Work, flight: Flight) -> None:
         options = self._options
@@ -272,8 +248,9 @@ class Engine:
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
-        call, ids = self._action.call(step.records), ids_of(step.records)
-        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)
+        work = errand.work
+        call = work.call if work.call is not None and step.records is work.chunk else self._action.call(step.records)
+        verdict = await self._api.ask(call, self._action.read, errand.flight, partial(ids_of, step.records))
         if verdict is not None:
             settling.replied(self._judged(verdict))
 
@@ -351,6 +328,9 @@ class Engine:
             self._refused += len(part.records) if part.kind == "refused" else 0
         if self._options.refused_max.exceeded(self._refused, self._settled):
             self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
+
+    def _waited(self, seconds: float) -> None:
+        self._api.answered_at += seconds  # patience with the server, not with our disk
 
     def _halt(self, why: str) -> None:
         self.stop(Stop(why, error=Halted(why)))

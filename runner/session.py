@@ -25,7 +25,7 @@ from runner.api import Api
 from runner.backup import Backup
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Session, Skipped
-from runner.core.feed import Work, work_of
+from runner.core.feed import Work, with_calls, work_of
 from runner.core.health import RefusedMax
 from runner.core.outcomes import KINDS
 from runner.core.settling import Settling
@@ -58,6 +58,7 @@ class Sending:
         self._checkpoint = checkpoint
         self._confirmed = confirmed
         self._progress = checkpoint.progress
+        self._action = prepared.target.action(prepared.id_type)
         self._before = sum(self._progress.counts[kind] for kind in KINDS)
         self._resumed = self._progress.sessions > 0
         self._stopped: Stop | None = None
@@ -144,7 +145,7 @@ class Sending:
         return Engine(
             api=api,
             seeker=seeker,
-            action=prepared.target.action(prepared.id_type),
+            action=self._action,
             checkpoint=self._checkpoint,
             id_type=prepared.id_type,
             options=Options(
@@ -173,7 +174,8 @@ class Sending:
         reading = self._prepared.reading
         sieve = reading.sieve(self._prepared.protected)
         batches = reading.batches(self._progress.begin)
-        return work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
+        items = work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
+        return with_calls(items, self._action.call)
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""

@@ -18,7 +18,7 @@ import re
 import ssl
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +26,11 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from runner.core.verdicts import Call, Lost, Reply
@@ -46,6 +48,12 @@ PROVISIONAL = frozenset(range(100, 200)) - {101}
 
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's way to ask for gzip."""
+
+LOOK_SHARE = 0.05
+"""How often is looked for attempts that take long, as a share of the shortest time-out: so much later it may end."""
+
+NOBODY: list[Trace] = []
+"""Who is told by aiohttp what happens to a connection."""
 
 HEADERS = {
     "accept": "application/json",
@@ -152,6 +160,8 @@ class Wire:
     """Sends calls to one host. Use as an async context manager, in the loop that will send."""
 
     def __init__(self, options: WireOptions) -> None:
+        # A connection is a part of an attempt, which must not take longer than the whole.
+        options = replace(options, connect_s=min(options.connect_s, options.total_s))
         self._options = options
         self._host = check_host(options.host)
         self._proxy = None if options.proxy is None else _check_proxy(options.proxy)
@@ -161,10 +171,14 @@ class Wire:
         self._connecting = aiohttp.ClientTimeout(total=options.total_s, connect=options.connect_s)
         self._connector: aiohttp.TCPConnector | None = None
         self._door: aiohttp.ClientRequest
+        self._loop: asyncio.AbstractEventLoop
+        self._flights: dict[asyncio.Timeout, tuple[ResponseHandler, float]] = {}
+        self._looking: asyncio.TimerHandle
         self.requests = 0
         """Attempts made so far."""
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=KEEPALIVE_S)
         # Whom to connect to, in the form that a connector takes. It is never sent.
         self._door = aiohttp.ClientRequest(
@@ -172,8 +186,9 @@ class Wire:
             URL(self._host, encoded=True),
             headers=HEADERS,
             proxy=None if self._proxy is None else URL(self._proxy),
-            loop=asyncio.get_running_loop(),
+            loop=self._loop,
         )
+        self._look()
         return self
 
     async def __aexit__(
@@ -181,6 +196,7 @@ class Wire:
     ) -> None:
         connector, self._connector = self._connector, None
         if connector is not None:
+            self._looking.cancel()
             await connector.close()
 
     async def send(self, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
@@ -188,16 +204,30 @@ class Wire:
         if self._connector is None:
             raise RuntimeError("the wire was not entered")
         self.requests += 1
+        until = self._loop.time() + self._options.total_s
         try:
-            async with asyncio.timeout(self._options.total_s):
-                try:
-                    connection = await self._connector.connect(self._door, traces=[], timeout=self._connecting)
-                except TimeoutError as error:
-                    raise aiohttp.ConnectionTimeoutError from error
-                return await self._exchange(connection, call, headers)
+            try:
+                connection = await self._connector.connect(self._door, traces=NOBODY, timeout=self._connecting)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError from error
+            async with asyncio.timeout(None) as scope:
+                return await self._exchange(connection, call, headers, scope, until)
         # RuntimeError: what aiohttp's reader raises for a connection that has gone.
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
             return self._lost(error)
+
+    def _look(self) -> None:
+        """Arm the time-outs of what has not been answered by now.
+
+        Two timers for each request would be a fifth of its time (measured), and hardly any of them would ever end.
+        """
+        for scope, (protocol, until) in self._flights.items():
+            scope.reschedule(until)
+            protocol.read_timeout = self._options.read_s
+            protocol.start_timeout()
+        self._flights.clear()
+        every_s = min(self._options.total_s, self._options.read_s) * LOOK_SHARE
+        self._looking = self._loop.call_later(every_s, self._look)
 
     def _request(self, call: Call, headers: Mapping[str, str]) -> bytes:
         """The whole request as bytes."""
@@ -220,9 +250,11 @@ class Wire:
         # The door's own are host, HEADERS, and what a connector adds for a proxy that asks for a password.
         return _written((*self._door.headers.items(), *headers))
 
-    async def _exchange(self, connection: Connection, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
-        """Send `call` and read its answer, on a connection of its own for so long."""
-        protocol, transport, options = connection.protocol, connection.transport, self._options
+    async def _exchange(
+        self, connection: Connection, call: Call, headers: Mapping[str, str], scope: asyncio.Timeout, until: float
+    ) -> Reply | Lost:
+        """Send `call` and read its answer, on a connection of its own for so long; to be ended by `scope`."""
+        protocol, transport = connection.protocol, connection.transport
         assert protocol is not None
         assert transport is not None
         reply: Reply | Lost | None = None
@@ -231,20 +263,21 @@ class Wire:
                 read_until_eof=True,
                 # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
                 auto_decompress=False,
-                read_timeout=options.read_s,
             )
             transport.write(self._request(call, headers))
             # Nothing has been read since: an answer that is there already (a 408 for an idle connection, an answer sent
             # twice) is not to this. Taken for it, a chunk would be settled by the answer to another.
             if protocol.should_close:
                 raise _Unasked
-            protocol.start_timeout()
+            protocol.start_timeout()  # which is none; it ends one that was armed too late for the request before
+            self._flights[scope] = protocol, until
             message, content = await protocol.read()
             while message.code in PROVISIONAL:  # "go on", "wait": the answer is still to come
                 message, content = await protocol.read()
             reply = await self._read(message, content)
             return reply
         finally:
+            self._flights.pop(scope, None)
             # After a part of an answer a connection cannot be used again; nor while one may be under way.
             if isinstance(reply, Reply):
                 connection.release()

@@ -42,13 +42,20 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)\n",
+        "        verdict = await self._api.ask(",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(call, self._action.read, errand.flight, ids)\n"
-        "        verdict = None\n",
+        "        verdict = None\n"
+        "        await self._api.ask(",
         "test_promises.py::test_no_outcome_before_its_reply",
+    ),
+    Mutant(
+        "the request for a chunk sent for its halves",
+        "runner/engine.py",
+        "if work.call is not None and step.records is work.chunk else",
+        "if work.call is not None else",
+        "test_e2e_answers.py::test_three_poisonous_ids_stand_alone",
     ),
     Mutant(
         "a reader that outlives its run",

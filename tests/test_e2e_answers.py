@@ -65,7 +65,8 @@ def test_unknown_ids_accepted(tmp_path: Path) -> None:
     ran, sent, requests, _ = _with_unknown("accept", tmp_path)
     assert ran.counts() == {"deleted": N}
     assert sent == {1: N}
-    assert requests == N // 50 + 7
+    # Two sign-ins, the sample in four, and nearly always once more for who was missing in the fullest of the four.
+    assert requests - N // 50 in {6, 7}
 
 
 def test_wrong_pool(tmp_path: Path) -> None:

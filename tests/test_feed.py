@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import runner.core.feed as feed_module
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Skipped
-from runner.core.feed import Work, work_of
+from runner.core.feed import Work, with_calls, work_of
 from runner.core.outcomes import SKIPS
 from runner.core.progress import Progress
 from runner.core.ranges import positions_in, ranges_of
 from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.verdicts import Call
 from runner.core.window import DuplicateWindow
 
 BAD = BadRow(1, "?", "not an id")
@@ -228,6 +229,18 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     progress = progress_of(5)
     sieve = Sieve(str.lower, window=None)
     assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]
+
+
+def test_only_fresh_chunks_have_their_request_made() -> None:
+    """Who is looked up first may turn out not to be sent at all: no request for them exists before that."""
+    progress = progress_of(6, Intent(at(1), ((0, 2),)))
+    sieve = Sieve(protected=frozenset({"u1"}))
+    items = with_calls(
+        work_of(batches_of(ids(6), 4), sieve, progress, 2),
+        lambda chunk: Call("POST", "/", body=",".join(chunk.ids).encode()),
+    )
+    made = [(item.in_doubt_since, item.protected, item.call and item.call.body) for item in items]  # type: ignore[union-attr]
+    assert made == [(at(1), True, None), (at(1), False, None), (None, False, b"u2,u3"), (None, False, b"u4,u5")]
 
 
 def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:

@@ -7,29 +7,32 @@ chunks of its own, never mixed with fresh ids; the rest is cut into fresh chunks
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import NamedTuple, cast
 
 from runner.core.entries import Skipped
 from runner.core.outcomes import SKIPS
 from runner.core.progress import Progress
-from runner.core.ranges import RangeSet, ranges_of
+from runner.core.ranges import RangeSet, positions_in, ranges_of
 from runner.core.records import Chunk, Record
-from runner.core.rows import Batch, Sieve, Skip
+from runner.core.rows import Batch, Sieve, Skip, records_of
+from runner.core.verdicts import Call
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One chunk to settle.
 
     in_doubt_since: when an intent without outcome was written for it; None for fresh ids.
     protected: an exclude file that was added later names these ids: what is gone was deleted, the rest is spared.
+    call: the request for the whole chunk, where it is made already.
     """
 
     chunk: Chunk
     in_doubt_since: str | None = None
     protected: bool = False
+    call: Call | None = None
 
 
 def work_of(
@@ -41,42 +44,53 @@ def work_of(
     """
     settled = RangeSet(progress.settled.ranges)
     doubts = _Doubts(progress)
-    fresh: list[Record] = []
+    fresh = _Fresh()
     doubtful: list[Record] = []
     since: str | None = None
     left = limit if limit is not None else progress.rows
     for batch in batches:
         stop = batch.start + len(batch.rows)
-        sifted = sieve.sift(batch)
-        records: Sequence[Record] = sifted.records
-        # Nearly every batch of a run meets nothing that is settled or in doubt, and every id need not be asked.
-        if settled.meets(batch.start, stop):
-            records = [record for record in records if record.position not in settled]
-        if doubts.meets(batch.start, stop):
-            protected = [position for position in sifted.skipped["excluded"] if doubts.since(position) is not None]
-            yield from _protected(protected, batch, doubts, sieve, chunk_size)
-            yield from _skipped(sifted.skipped, settled, frozenset(protected))
-        elif settled.missing(batch.start, stop):
-            yield from _skipped(sifted.skipped, settled)
-        records = records[:left]
-        left -= len(records)
-        in_doubt = doubts.meets(batch.start, stop)
-        for record in records if in_doubt else ():
-            at = doubts.since(record.position)
-            if doubtful and (at != since or len(doubtful) == chunk_size):
-                yield from _work(doubtful, sieve, since)
-                doubtful = []
-            since = at
-            (fresh if at is None else doubtful).append(record)
-        fresh += () if in_doubt else records
+        skipped = sieve.skipped(batch)
+        met, in_doubt = settled.meets(batch.start, stop), doubts.meets(batch.start, stop)
+        if not met and not in_doubt and not any(skipped.values()):
+            # Nearly every batch of a run: its rows are its ids, and none of them need be asked for.
+            some = cast("list[str]", batch.rows[:left])
+            left -= len(some)
+            fresh.add(some, batch.start)
+        else:
+            yield from _told(skipped, batch, settled, doubts, sieve, chunk_size=chunk_size)
+            records = records_of(batch, skipped)
+            if met:
+                records = [record for record in records if record.position not in settled]
+            records = records[:left]
+            left -= len(records)
+            for record in records:
+                at = doubts.since(record.position) if in_doubt else None
+                if doubtful and (at != since or len(doubtful) == chunk_size):
+                    yield from _work(doubtful, sieve, since)
+                    doubtful = []
+                since = at
+                if at is None:
+                    fresh.add([record.id], record.position)
+                else:
+                    doubtful.append(record)
         while len(fresh) >= chunk_size:
-            yield from _work(fresh[:chunk_size], sieve)
-            del fresh[:chunk_size]
+            yield from fresh.cut(chunk_size, sieve)
         if left == 0:
             break
     if doubtful:
         yield from _work(doubtful, sieve, since)
-    yield from _work(fresh, sieve)
+    if fresh:
+        yield from fresh.cut(chunk_size, sieve)
+
+
+def with_calls(items: Iterable[Work | Skipped], call_of: Callable[[Chunk], Call]) -> Iterator[Work | Skipped]:
+    """Make the requests for fresh chunks. What is looked up first may never be sent, or not whole."""
+    for item in items:
+        if isinstance(item, Work) and item.in_doubt_since is None:
+            yield item._replace(call=call_of(item.chunk))
+        else:
+            yield item
 
 
 def _work(records: list[Record], sieve: Sieve, since: str | None = None, *, protected: bool = False) -> Iterator[Work]:
@@ -93,12 +107,61 @@ def _work(records: list[Record], sieve: Sieve, since: str | None = None, *, prot
         records = again
 
 
+def _told(
+    skipped: dict[Skip, list[int]], batch: Batch, settled: RangeSet, doubts: _Doubts, sieve: Sieve, *, chunk_size: int
+) -> Iterator[Work | Skipped]:
+    """What of a batch is never sent; but who may have been sent before an exclude file named it is looked up."""
+    stop = batch.start + len(batch.rows)
+    if doubts.meets(batch.start, stop):
+        protected = [position for position in skipped["excluded"] if doubts.since(position) is not None]
+        yield from _protected(protected, batch, doubts, sieve, chunk_size)
+        yield from _skipped(skipped, settled, frozenset(protected))
+    elif settled.missing(batch.start, stop):
+        yield from _skipped(skipped, settled)
+
+
 def _protected(positions: list[int], batch: Batch, doubts: _Doubts, sieve: Sieve, chunk_size: int) -> Iterator[Work]:
     """Chunks of rows that were sent without an answer before an exclude file named them: they are looked up only."""
     for since, some in groupby(positions, doubts.since):
         records = [Record(position, str(batch.rows[position - batch.start])) for position in some]
         for first in range(0, len(records), chunk_size):
             yield from _work(records[first : first + chunk_size], sieve, since, protected=True)
+
+
+class _Fresh:
+    """Ids that wait until a chunk is full: two columns, because most of them never become records."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._ranges: deque[tuple[int, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: list[str], start: int) -> None:
+        """Add ids whose positions are `start` and those after it."""
+        if ids:
+            self._ids += ids
+            begin = self._ranges.pop()[0] if self._ranges and self._ranges[-1][1] == start else start
+            self._ranges.append((begin, start + len(ids)))
+
+    def cut(self, size: int, sieve: Sieve) -> Iterator[Work]:
+        """Take out the first `size` of them, or all: one chunk, or several as `_work` has them."""
+        ids = self._ids[:size]
+        del self._ids[:size]
+        ranges: list[tuple[int, int]] = []
+        left = len(ids)
+        while left:
+            start, stop = self._ranges.popleft()
+            end = min(stop, start + left)
+            ranges.append((start, end))
+            left -= end - start
+            if end < stop:
+                self._ranges.appendleft((end, stop))
+        if len(set(ids if sieve.key is str else map(sieve.key, ids))) == len(ids):
+            yield Work(Chunk.of(ids, tuple(ranges)))
+        else:
+            yield from _work(list(map(Record, positions_in(tuple(ranges)), ids)), sieve)
 
 
 class _Doubts:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
-from runner.core.ranges import Ranges, positions_in, ranges_of
+import orjson
+
+from runner.core.ranges import Ranges, positions_in, ranges_of, size_of
 
 
 class Record(NamedTuple):
@@ -24,27 +26,35 @@ class Record(NamedTuple):
 class Chunk(Sequence[Record]):
     """Records that are sent in one request, in ascending position.
 
-    They are made when one of them is looked at: nearly every chunk is settled whole, by its ids and its positions, and
-    its records would be a tenth of all that is done for it (measured).
+    Ids and records are made when one of them is looked at: nearly every chunk is settled whole, by its positions and by
+    a request that was made where the export is read, and they would be a tenth of all that is done for it (measured).
 
-    ids: of the records, in their order. ranges: their positions, half-open.
+    ranges: the positions, half-open.
     """
 
-    __slots__ = ("_records", "ids", "ranges")
+    __slots__ = ("_ids", "_records", "ranges")
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records: tuple[Record, ...] | None = tuple(records)
-        self.ids: Sequence[str] = ids_of(records)
+        self._ids: Sequence[str] | bytes = ids_of(records)
         self.ranges = positions_of(records)
-        if not self.ids:
+        if not self._ids:
             raise ValueError("a chunk holds at least one record")
 
     @classmethod
-    def of(cls, ids: Sequence[str], ranges: Ranges) -> Chunk:
-        """Make one of records without payload."""
+    def of(cls, ids: Sequence[str] | bytes, ranges: Ranges) -> Chunk:
+        """Make one of records without payload. ids: in the order of the positions; bytes: a JSON array of them."""
         chunk = cls.__new__(cls)
-        chunk._records, chunk.ids, chunk.ranges = None, ids, ranges  # noqa: SLF001 - its own
+        chunk._records, chunk._ids, chunk.ranges = None, ids, ranges  # noqa: SLF001 - its own
         return chunk
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids, in order."""
+        if isinstance(self._ids, bytes):
+            ids: list[str] = orjson.loads(self._ids)
+            self._ids = ids
+        return self._ids
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -54,7 +64,7 @@ class Chunk(Sequence[Record]):
         return self._records
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return size_of(self.ranges)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

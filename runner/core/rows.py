@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
@@ -77,6 +77,15 @@ class Batch:
     rows: list[str | BadRow]
 
 
+def records_of(batch: Batch, skipped: Mapping[Skip, Sequence[int]]) -> list[Record]:
+    """The rows that are not `skipped` (positions by reason)."""
+    never = {position for positions in skipped.values() for position in positions}
+    rows: Iterator[tuple[int, object, None]] = zip(count(batch.start), batch.rows, repeat(None))
+    if never:
+        rows = (row for row in rows if row[0] not in never)
+    return list(map(_record, rows))
+
+
 @dataclass(frozen=True, slots=True)
 class Sifted:
     """A batch told apart: what to send, and the positions of what is never sent, ascending per reason."""
@@ -101,11 +110,7 @@ class Sieve:
     def sift(self, batch: Batch) -> Sifted:
         """Sort one batch. Batches must come in order: the duplicate window remembers."""
         skipped = self.skipped(batch)
-        never = {position for positions in skipped.values() for position in positions}
-        rows: Iterator[tuple[int, object, None]] = zip(count(batch.start), batch.rows, repeat(None))
-        if never:
-            rows = (row for row in rows if row[0] not in never)
-        return Sifted(list(map(_record, rows)), skipped)
+        return Sifted(records_of(batch, skipped), skipped)
 
     def skipped(self, batch: Batch) -> dict[Skip, list[int]]:
         """Return the positions that are never sent: `sift` without its records. Remembers too; call one of the two."""

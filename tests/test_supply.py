@@ -1,0 +1,142 @@
+"""Chunks are handed out once each, read ahead of those who take them, and never after the reading has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from runner.core.entries import Skipped
+from runner.core.feed import Work
+from runner.core.records import Chunk
+from runner.errors import Halted
+from runner.supply import AT_ONCE, Supply
+
+Item = Work | Skipped
+Run = Callable[[Any], None]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    runner: Run = request.param
+    return runner
+
+
+def work(number: int) -> Work:
+    return Work(Chunk.of([f"u{number}"], ((number, number + 1),)))
+
+
+class Told:
+    """What a supply says beside its chunks."""
+
+    def __init__(self) -> None:
+        self.skipped: list[Skipped] = []
+        self.waited: list[float] = []
+        self.supply = Supply(on_skipped=self.skipped.append, on_waited=self.waited.append, clock=time.monotonic)
+
+    async def take_all(self, workers: int) -> list[int]:
+        """The positions that `workers` got, in the order in which they got them."""
+        got: list[int] = []
+
+        async def worker() -> None:
+            while (taken := await self.supply.take()) is not None:
+                got.append(taken.chunk.ranges[0][0])
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*[worker() for _ in range(workers)])
+        return got
+
+
+def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers(run: Run) -> None:
+    async def go() -> None:
+        told = Told()
+        for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
+            skipped = [Skipped("invalid", ((count + n, count + n + 1),)) for n in range(2)]
+            told.supply.begin(iter([*map(work, range(count)), *skipped]))
+            assert await told.take_all(workers) == [*range(count)]
+            assert await told.supply.take() is None
+            assert told.skipped[-2:] == skipped
+        await told.supply.aclose()
+
+    run(go())
+
+
+def test_the_next_ones_are_read_while_these_are_sent(run: Run) -> None:
+    async def go() -> None:
+        read = threading.Semaphore(0)
+
+        def feed() -> Iterator[Item]:
+            for number in range(3 * AT_ONCE):
+                read.release()
+                yield work(number)
+
+        told = Told()
+        told.supply.begin(feed())
+        assert await told.supply.take() is not None
+        for _ in range(2 * AT_ONCE):
+            assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
+        await asyncio.sleep(0.05)
+        assert not read.acquire(blocking=False), "no more than what comes next is kept"
+        await told.supply.aclose()
+
+    run(go())
+
+
+def test_the_wait_for_a_slow_disk_is_told_once_for_all(run: Run) -> None:
+    async def go() -> None:
+        def feed() -> Iterator[Item]:
+            time.sleep(0.2)
+            yield work(0)
+
+        told = Told()
+        told.supply.begin(feed())
+        assert await told.take_all(8) == [0]
+        assert len(told.waited) == 2, "for the chunk, and for the end of the feed"
+        assert 0.1 < sum(told.waited) < 0.8
+        await told.supply.aclose()
+
+    run(go())
+
+
+def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else(run: Run) -> None:
+    async def go() -> None:
+        def feed() -> Iterator[Item]:
+            yield work(0)
+            raise Halted("the export changed")
+
+        told = Told()
+        told.supply.begin(feed())
+        for _ in range(2):
+            with pytest.raises(Halted, match="the export changed"):
+                await told.supply.take()
+        told.supply.begin(feed())  # and nobody takes: no complaint about a failure that was not asked for
+        await told.supply.aclose()
+
+    run(go())
+
+
+def test_a_taker_that_is_cancelled_takes_nothing_with_it(run: Run) -> None:
+    async def go() -> None:
+        may = threading.Event()
+
+        def feed() -> Iterator[Item]:
+            may.wait()
+            yield work(0)
+
+        told = Told()
+        told.supply.begin(feed())
+        first, second = (asyncio.create_task(told.supply.take()) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.sleep(0.01)
+        may.set()
+        assert await second == work(0)
+        assert first.cancelled()
+        await told.supply.aclose()
+
+    run(go())
