@@ -26,6 +26,7 @@ from runner.core.entries import Skipped
 from runner.core.feed import Work
 from runner.core.records import Chunk
 from runner.core.verdicts import Call
+from runner.disk import write_all
 from runner.errors import BulkdelError, Halted, trace_of
 from runner.shutdown import STOPPING
 
@@ -38,8 +39,8 @@ IDS_MIN = 10_000
 PIPE_BYTES = 1 << 20
 """A few frames: the reading goes on while nobody takes any."""
 
-WRITE_BYTES = 1 << 16
-"""Written at a time."""
+FRAME_ITEMS = 16
+"""Chunks that travel together: one by one, taking them apart costs twice as much."""
 
 LENGTH = struct.Struct("<I")
 END = marshal.dumps(None)
@@ -89,15 +90,15 @@ class Ahead:
         while True:
             length = self._pipe.read(LENGTH.size)
             size = LENGTH.unpack(length)[0] if len(length) == LENGTH.size else -1
-            item = self._pipe.read(max(size, 0))
-            if item == END:
+            frame = self._pipe.read(max(size, 0))
+            if frame == END:
                 return
-            if len(item) != size:
+            if len(frame) != size:
                 raise Halted(
                     "the process that reads the export has ended, killed by somebody or for want of memory; nothing "
                     "that was not read was sent. Start the same command again"
                 )
-            yield _unpacked(item)
+            yield from map(_unpacked, marshal.loads(frame))  # noqa: S302 - from our own process, by our own pipe
 
     def kill(self) -> None:
         """End the other process, which holds nothing that this could harm. Whoever waits for it wakes up."""
@@ -123,21 +124,24 @@ def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], N
             os.dup2(empty, number)
         with suppress(OSError):  # the system may allow less
             fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        with os.fdopen(write, "wb", buffering=WRITE_BYTES) as pipe:
-            for item in _packed(items):
-                pipe.write(LENGTH.pack(len(item)))
-                pipe.write(item)
+        for frame in _frames(items):
+            write_all(write, LENGTH.pack(len(frame)) + frame)
     finally:
         os._exit(0)
 
 
-def _packed(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
+def _frames(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
+    some: list[Any] = []
     try:
         for item in items:
-            yield marshal.dumps(_plain(item))
+            some.append(_plain(item))
+            if len(some) == FRAME_ITEMS:
+                yield marshal.dumps(some)
+                some.clear()
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
         known = isinstance(error, BulkdelError)
-        yield marshal.dumps({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
+        some.append({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
+    yield marshal.dumps(some)
     yield END
 
 
@@ -149,8 +153,7 @@ def _plain(item: Work | Skipped) -> Any:
     return orjson.dumps(item.chunk.ids), item.chunk.ranges, item.in_doubt_since, item.protected, call
 
 
-def _unpacked(item: bytes) -> Work | Skipped:
-    plain = marshal.loads(item)  # noqa: S302 - from a process of our own, through a pipe that nobody else has
+def _unpacked(plain: Any) -> Work | Skipped:
     if isinstance(plain, dict):
         _raise(plain)
     if len(plain) == 2:  # noqa: PLR2004 - see `_plain`

@@ -324,8 +324,9 @@ class Engine:
         self._checkpoint.enqueue(*entries)
         self._on_settled(settling)
         for part in settling.settled:
-            self._settled += len(part.records)
-            self._refused += len(part.records) if part.kind == "refused" else 0
+            count = len(part.records)
+            self._settled += count
+            self._refused += count if part.kind == "refused" else 0
         if self._options.refused_max.exceeded(self._refused, self._settled):
             self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
 

@@ -132,10 +132,6 @@ class Session:
 Entry = Header | Skipped | Intent | Outcome | Released | Session
 
 
-def _pairs(ranges: Ranges) -> list[list[int]]:
-    return [[start, stop] for start, stop in ranges]
-
-
 def _ranges(value: Any) -> Ranges:
     if len(value) == 1:  # nearly every entry of a long log
         start, stop = value[0]
@@ -155,14 +151,14 @@ def to_json(entry: Entry) -> dict[str, Any]:
     match entry:
         case Intent(at, ranges, saved):
             backup = {} if saved is None else {"backup": list(saved)}
-            return {"type": "intent", "at": at, "ranges": _pairs(ranges), **backup}
+            return {"type": "intent", "at": at, "ranges": ranges, **backup}
         case Outcome():
             data: dict[str, Any] = {
                 "type": "outcome",
                 "at": entry.at,
                 "attempts": entry.attempts,
                 "kind": entry.kind,
-                "ranges": _pairs(entry.ranges),
+                "ranges": entry.ranges,
             }
             if entry.request_id is not None:
                 data["requestId"] = entry.request_id
@@ -172,9 +168,9 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 data["exceptions"] = [dict(exception) for exception in entry.exceptions]
             return data
         case Skipped(reason, ranges):
-            return {"type": "skipped", "reason": reason, "ranges": _pairs(ranges)}
+            return {"type": "skipped", "reason": reason, "ranges": ranges}
         case Released(ranges):
-            return {"type": "released", "ranges": _pairs(ranges)}
+            return {"type": "released", "ranges": ranges}
         case Session(event, at, log_sha256, facts):
             return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
         case _:  # the header

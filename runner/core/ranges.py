@@ -32,6 +32,9 @@ def ranges_of(positions: Iterable[int]) -> Ranges:
 
 def size_of(ranges: Ranges) -> int:
     """How many positions `ranges` cover."""
+    if len(ranges) == 1:  # nearly always
+        ((start, stop),) = ranges
+        return stop - start
     return sum(stop - start for start, stop in ranges)
 
 

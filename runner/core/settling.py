@@ -267,10 +267,9 @@ class Settling:
 
     def _halt_if_all_refused(self) -> None:
         """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""
-        if self._stack or self.left or len(self.chunk) < ALL_REFUSED_MIN:
+        if self._stack or self.left or any(part.kind != "refused" for part in self.settled):
             return
-        codes = {settled.detail.code if settled.kind == "refused" else None for settled in self.settled}
-        if len(codes) == 1 and None not in codes:
+        if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.code for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
             self.left = [Piece(self.chunk, tainted=True, touched=True)]
