@@ -244,7 +244,7 @@ class Engine:
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
-            await self._checkpoint.append(intent)
+            await self._checkpoint.append(intent, slack_s=self._api.throttle.slack_s)
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))

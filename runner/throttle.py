@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from math import ceil
 
 from aiolimiter import AsyncLimiter
 
@@ -17,10 +18,6 @@ BURST_SHARE = 0.01
 
 SPARE_STEPS = 10
 """Halvings when asking a bucket how much room it has: exact to a thousandth of its size."""
-
-NAP_S = 0.001
-"""Least wait for a full bucket. uvloop's timers count whole milliseconds: aiolimiter, asking for a fraction of one,
-spins through it, at 1,000 a second for most of a core. This late costs nothing: the room above makes up for it."""
 
 
 class Throttle:
@@ -39,6 +36,7 @@ class Throttle:
         self._bucket_rate = 0.0
         # One waiter at a time: aiolimiter wakes a crowd one by one, each late by a loop turn, and falls below the rate.
         self._turn = asyncio.Lock()
+        self._queued = 0
         self.taken = 0
         """Requests let through so far."""
         self.set_rate(rate)
@@ -58,6 +56,11 @@ class Throttle:
         """Why nothing goes out, for the progress bar; None while the gate is open."""
         return "throttled" if self.paused_s > 0 else None
 
+    @property
+    def slack_s(self) -> float:
+        """How long whoever comes now will have to wait, at least, seconds; 0 without a limit."""
+        return self._queued / self._rate if self._rate else 0.0
+
     def pause(self, seconds: float) -> None:
         """Close the gate for everybody: a 429 arrived. It never opens earlier than an older 429 wanted."""
         self._open_at = max(self._open_at, self._clock() + seconds)
@@ -73,6 +76,13 @@ class Throttle:
         if not self._rate and self.paused_s <= 0:
             self.taken += 1
             return
+        self._queued += 1
+        try:
+            await self._acquire()
+        finally:
+            self._queued -= 1
+
+    async def _acquire(self) -> None:
         async with self._turn:
             while True:
                 if (left := self.paused_s) > 0:
@@ -80,9 +90,11 @@ class Throttle:
                     continue  # another 429 may have moved the end
                 if (bucket := await self._current()) is None:
                     break
-                if not bucket.has_capacity():
-                    # One sleep to when there is room. aiolimiter, left to itself, wakes up three times on the way.
-                    await asyncio.sleep(max(NAP_S, (1 - _spare(bucket)) / self._bucket_rate))
+                while not bucket.has_capacity():  # noqa: ASYNC110 - it tells nobody
+                    # One sleep to when there is room. aiolimiter, left to itself, wakes up three times on the way, and
+                    # spins: uvloop's timers count whole milliseconds, and end at once when asked for less than half of
+                    # one. Late by a millisecond costs nothing: the room in the bucket makes up for it.
+                    await asyncio.sleep(ceil(1000 * (1 - _spare(bucket)) / self._bucket_rate) / 1000)
                 await bucket.acquire()
                 # The gate may have closed meanwhile. What the bucket gave is then wasted, which only lowers the rate;
                 # kept until the gate opens, it would be a request beyond the rate.

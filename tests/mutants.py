@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "intent not awaited",
         "runner/engine.py",
-        "await self._checkpoint.append(intent)",
-        "self._checkpoint.append(intent)",
+        "await self._checkpoint.append(intent, ",
+        "self._checkpoint.append(intent, ",
         "test_promises.py::test_no_request_before_its_intent",
         traced=True,
     ),

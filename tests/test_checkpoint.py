@@ -25,7 +25,17 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from runner import lockfile
-from runner.checkpoint import COMMIT_BYTES, ENTRY_EXTRA, ENTRY_MAX, Checkpoint, holder, is_fresh, read_entries, read_log
+from runner.checkpoint import (
+    COMMIT_BYTES,
+    ENTRY_EXTRA,
+    ENTRY_MAX,
+    LINGER_S,
+    Checkpoint,
+    holder,
+    is_fresh,
+    read_entries,
+    read_log,
+)
 from runner.core.entries import Entry, Intent, Outcome, Session, Skipped, encode_entry
 from runner.errors import FileFailed, NotAcceptable
 from runner.logreader import LINE_MAX
@@ -303,6 +313,42 @@ def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, dis
     assert disk.calls == len(lines_in(path)) == 3
     checkpoint.close()
     assert read_log(path).progress.settled.ranges == ((0, 3),)
+
+
+def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.checkpoint.LINGER_S", 60.0)
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def go() -> None:
+        patient = checkpoint.append(deleted(0, 1), slack_s=120.0), checkpoint.append(deleted(1, 2), slack_s=500.0)
+        await asyncio.sleep(0.02)
+        assert disk.calls == 1, "the header's: nothing hurries"
+        await asyncio.wait_for(checkpoint.append(deleted(2, 3), slack_s=119.0), HELD_S)
+        assert all(future.done() for future in patient)
+        await checkpoint.aclose()
+
+    asyncio.run(go())
+    assert disk.calls == len(lines_in(path)) == 2
+
+
+def test_who_has_time_does_not_wait_for_ever(path: Path, disk: Disk) -> None:
+    """Alone, and while the disk is slower than the waiting for company is long."""
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def go() -> None:
+        await asyncio.wait_for(checkpoint.append(deleted(2, 3), slack_s=1.0), HELD_S)
+        disk.hold()
+        first = checkpoint.append(deleted(0, 1))
+        await disk.until_busy()
+        patient = checkpoint.append(deleted(1, 2), slack_s=1.0)
+        await asyncio.sleep(2 * LINGER_S)
+        disk.open.set()
+        await asyncio.wait_for(asyncio.gather(first, patient), HELD_S)
+        await checkpoint.aclose()
+
+    asyncio.run(go())
 
 
 def test_what_nobody_waits_for_is_told_when_it_is_lost(path: Path, disk: Disk) -> None:

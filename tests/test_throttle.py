@@ -132,6 +132,26 @@ def test_paused_s_and_waiting_say_what_is_going_on() -> None:
     run_fake(go())
 
 
+def test_slack_s_is_what_those_before_will_take() -> None:
+    async def go() -> None:
+        throttle = make(100)
+        assert throttle.slack_s == 0
+        queue = [asyncio.create_task(throttle.acquire()) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert throttle.slack_s == pytest.approx(0.2)
+        begun = now()
+        queue.append(asyncio.create_task(throttle.acquire()))
+        queue.pop(3).cancel()
+        await asyncio.gather(*queue)
+        assert now() - begun >= 0.19, "whoever came then waited as long as was said, but for the one who left"
+        assert throttle.slack_s == 0
+        unlimited = make(0)
+        await unlimited.acquire()
+        assert unlimited.slack_s == 0
+
+    run_fake(go())
+
+
 def test_a_grant_that_meets_a_closed_gate_is_dropped_not_kept() -> None:
     """Kept grants would leave together when the gate opens: here one a second, all taken just as it closes."""
 
