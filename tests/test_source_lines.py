@@ -10,6 +10,7 @@ import pytest
 
 from runner.core.rows import BadRow
 from runner.source import ReadOptions, open_export, preflight, read_parsed
+from runner.source.lines import BLOCK, whole_lines
 from tests.sourcefiles import options, write
 
 
@@ -62,6 +63,21 @@ def test_rows_know_their_lines(name: str, block_size: int, tmp_path: Path) -> No
 
 def test_of_the_decompressed_text(tmp_path: Path) -> None:
     assert lines(write(tmp_path / "x", gzip.compress(b'"a"\n"b"\n'))) == [(1, "a"), (2, "b")]
+
+
+def test_blocks_are_small_whatever_is_read_at_once() -> None:
+    """Cut at line feeds and nowhere else; only a line that is longer itself makes a longer block."""
+    rng = random.Random(5)
+    some = [b"x" * rng.choice((0, 1, 30, 500, BLOCK // 2, BLOCK + 1)) + b"\n" for _ in range(300)] + [b"end"]
+    text = b"".join(some)
+    blocks = [*whole_lines([text[:999_999], text[999_999:]], "x")]
+    assert b"".join(block.data for block in blocks) == text
+    line, byte = 1, 0
+    for block in blocks:
+        assert (block.line, block.byte) == (line, byte)
+        assert len(block.data) <= BLOCK or block.data.count(b"\n") == 1
+        line, byte = line + block.data.count(b"\n"), byte + len(block.data)
+    assert len(blocks) <= 2 * len(text) / BLOCK + 2, "and not smaller than need be"
 
 
 @pytest.mark.parametrize("block_size", [997, 1 << 20])

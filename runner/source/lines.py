@@ -14,6 +14,10 @@ LINE_MAX = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
 
+BLOCK = 1 << 16
+"""Bytes of a block, unless a line is longer. What is made of a block for a moment, line by line, lies in memory among
+the ids that are kept for long: after blocks of a MiB the holes take as much room as those ids (measured)."""
+
 HEAD = 1 << 16
 """Bytes from which the dialect is told: any header, and enough rows to see through a delimiter."""
 
@@ -63,13 +67,22 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: Mark | None = None) -
         done, kept = (data[:end], data[end:]) if text else (b"", data)
         if len(kept) > LINE_MAX or data.find(b"\n", 0, end) > LINE_MAX:
             raise _too_long(path, line + done.count(b"\n") if len(kept) > LINE_MAX else line, kept or data)
-        if done:
-            yield Lines(done, line, byte)
-            line += done.count(b"\n")
-            byte += len(done)
+        for some in _in_blocks(done):
+            yield Lines(some, line, byte)
+            line += some.count(b"\n")
+            byte += len(some)
     rest = (kept if begun else kept.removeprefix(BOM)).rstrip(b"\r\n")
     if rest:
         yield Lines(rest, line, byte, torn=True)
+
+
+def _in_blocks(lines: bytes) -> Iterator[bytes]:
+    """Cut whole lines into pieces of about BLOCK bytes."""
+    begin = 0
+    while begin < len(lines):
+        end = lines.rfind(b"\n", begin, begin + BLOCK) + 1 or lines.index(b"\n", begin) + 1
+        yield lines[begin:end]
+        begin = end
 
 
 def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:

@@ -159,11 +159,17 @@ def pace(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
     return {"bare": statistics.median(bare), "ours": statistics.median(ours), "times": times}
 
 
-def flat(bench: Bench, *, count: int) -> dict[int, float]:
-    """Microseconds an id while sending, by the size of the export."""
-    sizes = (100_000, 1_000_000)
-    costs = rounds({str(size): bench.ours("objects", "uvloop", 64, count=size) for size in sizes}, count)
-    return {size: 1e6 * statistics.median(cost.sending_s for cost in costs[str(size)]) / size for size in sizes}
+def flat(bench: Bench, *, count: int) -> dict[int, dict[str, float]]:
+    """What an id costs while it is sent, and what memory the run takes, by the size of the export."""
+    sizes = (100_000, 1_000_000, 10_000_000)
+    costs = rounds({f"{size:,} ids": bench.ours("objects", "uvloop", 64, count=size) for size in sizes}, count)
+    return {
+        size: {
+            "us_per_id": 1e6 * statistics.median(cost.sending_s for cost in some) / size,
+            "peak_mib": max(cost.peak_kib for cost in some) / 1024,
+        }
+        for size, some in zip(sizes, costs.values(), strict=True)
+    }
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -184,8 +190,8 @@ def show(found: Mapping[str, Any]) -> None:
     print(f"\nat --rate {PACE}: {paced['ours']:.0f} µs CPU a request, the bare loop {paced['bare']:.0f}", end="")
     print(f", {paced['times']:.2f} times as much")
     print(f"--help in {found['help_s']:.2f} s; first deletion of a run of 1,000 ids after {found['first_s']:.2f} s")
-    for size, us in found.get("flat_us_per_id", {}).items():
-        print(f"an id of {int(size):,}: {us:.2f} µs")
+    for size, one in found.get("flat", {}).items():
+        print(f"{int(size):,} ids: {one['us_per_id']:.2f} µs an id while sending; peak {one['peak_mib']:.0f} MiB")
     for size, seconds in found.get("resumed_s", {}).items():
         print(f"{int(size):,} ids resumed at 90 %: first deletion after {seconds:.2f} s")
 
@@ -218,7 +224,7 @@ def main() -> None:
             "first_s": min(thousand().first_s for _ in range(3)),
         }
         if not given.quick:
-            found["flat_us_per_id"] = flat(bench, count=2)
+            found["flat"] = flat(bench, count=2)
             found["resumed_s"] = {10_000_000: bench.resumed(10_000_000)}
     show(found)
     (OUT / "bench.json").write_text(json.dumps(found, indent=2) + "\n")
