@@ -11,7 +11,7 @@ from tests.bench import commands, exports
 from tests.bench.serving import serving
 
 pytestmark = pytest.mark.soak
-SMALL, LARGE = 200_000, 10_000_000
+SMALL, LARGE = 100_000, 10_000_000
 GROWTH_MAX_KIB = 10 * 1024
 ALL_MAX_KIB = 120 * 1024
 
@@ -29,7 +29,7 @@ def peaks_kib(url: str, folder: Path, count: int) -> dict[str, int]:
 
 
 def test_memory_is_flat_to_ten_million(tmp_path: Path) -> None:
-    """SMALL is where the duplicate window is full."""
+    """At SMALL the duplicate window has just become full."""
     with serving(tmp_path) as (url, _):
         small, large = peaks_kib(url, tmp_path, SMALL), peaks_kib(url, tmp_path, LARGE)
     for name, kib in large.items():
