@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from runner.core.entries import Entry, Header, Session, Unreadable, encode_entry
@@ -26,9 +27,10 @@ from runner.logreader import LINE_MAX, Log, is_fresh, read_entries, read_log
 COMMIT_BYTES = 1 << 20
 """A line is closed when it has gathered this much: syncing more at once takes no longer a line, but reading it does."""
 
-LINGER_S = 0.02
+LINGER_S, RIPE_S = 0.025, 0.018
 """How long entries that nobody waits for stay behind for company, and those of whom has to wait longer for something
-else: at 150 requests a second that is one sync for six entries, and a third of the processor's time."""
+else: at 150 requests a second that is one sync for six entries, and a third of the processor's time. When they are
+ripe, the next entry takes them along at once: a timer would wake the processor once more, for them alone."""
 
 ENTRY_EXTRA = 65
 """A comma, and the SHA-256 that a session gets as it is written."""
@@ -67,6 +69,8 @@ class Checkpoint:
         self._closed = False
         self._urgent = False  # somebody waits for what is waiting
         self._lingering = False  # a timer will see to what is waiting
+        self._ripe_at = inf
+        self._timer: asyncio.TimerHandle
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
@@ -137,10 +141,16 @@ class Checkpoint:
             self.on_lost(entries)
             return
         self._waiting.extend(items)
-        if not self._lingering and items:
-            self._lingering = True
-            loop = asyncio.get_running_loop()
-            loop.call_later(LINGER_S, self._lingered, loop)
+        if not items:
+            return
+        loop = asyncio.get_running_loop()
+        if not self._lingering:
+            self._lingering, self._ripe_at = True, loop.time() + RIPE_S
+            self._timer = loop.call_later(LINGER_S, self._lingered, loop)
+        elif loop.time() >= self._ripe_at:
+            self._timer.cancel()
+            self._ripe_at = inf
+            loop.call_soon(self._lingered, loop)
 
     async def flush(self) -> None:
         """Wait until everything appended so far is durable. Raises FileFailed when it never will be."""

@@ -23,7 +23,7 @@ from runner.core.outcomes import KINDS
 INTERVAL_S = 5.0
 """Between two JSON progress lines."""
 
-FRAME_S = 0.2
+FRAME_S = 0.25
 """Between two frames of the bar."""
 
 LIMITED_SHARE = 0.9

@@ -74,8 +74,8 @@ MUTANTS = (
     Mutant(
         "what nobody waits for is forgotten",
         "runner/checkpoint.py",
-        "            loop.call_later(LINGER_S, self._lingered, loop)\n",
-        "            loop.call_later(LINGER_S, int)\n",
+        "            self._timer = loop.call_later(LINGER_S, self._lingered, loop)\n",
+        "            self._timer = loop.call_later(LINGER_S, int)\n",
         "test_checkpoint.py::test_what_nobody_waits_for_shares_a_line_and_comes_by_itself",
     ),
     Mutant(

@@ -30,6 +30,7 @@ from runner.checkpoint import (
     ENTRY_EXTRA,
     ENTRY_MAX,
     LINGER_S,
+    RIPE_S,
     Checkpoint,
     holder,
     is_fresh,
@@ -327,6 +328,25 @@ def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
         assert disk.calls == 1, "the header's: nothing hurries"
         await asyncio.wait_for(checkpoint.append(deleted(2, 3), slack_s=119.0), HELD_S)
         assert all(future.done() for future in patient)
+        await checkpoint.aclose()
+
+    asyncio.run(go())
+    assert disk.calls == len(lines_in(path)) == 2
+
+
+def test_the_next_entry_takes_along_what_is_ripe(path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.checkpoint.LINGER_S", 60.0)
+    checkpoint = Checkpoint.create(path, recorded.header())
+
+    async def go() -> None:
+        checkpoint.enqueue(deleted(0, 1))
+        checkpoint.enqueue(deleted(1, 2))
+        await asyncio.sleep(RIPE_S + 0.002)
+        assert disk.calls == 1, "the header's: nobody came by"
+        disk.hold()
+        checkpoint.enqueue(deleted(2, 3))
+        await disk.until_busy()
+        disk.open.set()
         await checkpoint.aclose()
 
     asyncio.run(go())
