@@ -256,10 +256,10 @@ class Wire:
     ) -> Reply | Lost:
         """Send `call` and read its answer, on a connection of its own for so long; to be ended by `scope`."""
         protocol, transport = connection.protocol, connection.transport
-        assert protocol is not None
-        assert transport is not None
         reply: Reply | Lost | None = None
         try:
+            if protocol is None or transport is None or transport.is_closing():
+                return GONE
             protocol.set_response_params(
                 read_until_eof=True,
                 # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
@@ -313,6 +313,7 @@ class Wire:
         return Lost(text.format(options=self._options, fault=_fault(error)), sent=sent)
 
 
+GONE = Lost("no connection: closed as soon as it was made", sent=False)
 TOO_LARGE = Lost("answer too large", sent=True)
 GARBLED = Lost("answer broken off or garbled", sent=True)
 

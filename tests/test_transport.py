@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import socket
+import struct
+import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,7 +32,7 @@ NOT_HTTP = Lost("answer is not HTTP", sent=True)
 CLOSED = Lost("connection closed before an answer", sent=True)
 TOO_LARGE = Lost("answer too large", sent=True)
 
-Run = Callable[[Any], None]
+Run = Callable[[Any], Any]
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -223,6 +227,27 @@ def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -
             assert server.connections == 1
 
     run(go())
+
+
+def test_a_server_that_hangs_up_on_everybody(run: Run) -> None:
+    """At once: some connections are gone before the client's loop has told that they are there."""
+
+    def hang_up(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the end of the test
+            while True:
+                peer, _ = listening.accept()
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.close()
+
+    async def go(port: int) -> set[Reply | Lost]:
+        async with Wire(WireOptions(f"http://127.0.0.1:{port}")) as wire:
+            rounds = [await asyncio.gather(*[wire.send(POST, {}) for _ in range(50)]) for _ in range(20)]
+        return {reply for replies in rounds for reply in replies}
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
+        assert {type(reply) for reply in run(go(listening.getsockname()[1]))} == {Lost}
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_an_answer_that_comes_too_late_answers_nothing(run: Run) -> None:
