@@ -2,7 +2,8 @@
 
 Parsing, sifting, cutting and making requests cost as much as sending them, and in one process the two take turns. This
 one is forked, so that all it needs is in its memory already. It sends nothing and writes nothing but its pipe; it is
-gone when its reader is. What it hands out is checked again where it is sent, like all work.
+gone when its reader is. Whom a chunk names is checked again where it is sent, like all work; its request was made of
+the same ids.
 """
 
 from __future__ import annotations
@@ -138,10 +139,10 @@ def _frames(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
             if len(some) == FRAME_ITEMS:
                 yield marshal.dumps(some)
                 some.clear()
+        yield marshal.dumps(some)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side raises it
         known = isinstance(error, BulkdelError)
-        some.append({"error": type(error).__name__, "text": str(error) if known else trace_of(error)})
-    yield marshal.dumps(some)
+        yield marshal.dumps([{"error": type(error).__name__, "text": str(error) if known else trace_of(error)}])
     yield END
 
 

@@ -32,6 +32,9 @@ LINGER_S, RIPE_S = 0.025, 0.018
 else: at 150 requests a second that is one sync for six entries, and a third of the processor's time. When they are
 ripe, the next entry takes them along at once: a timer would wake the processor once more, for them alone."""
 
+SLACK_MIN_S = 2 * LINGER_S
+"""Who has so much time waits for company: once for the timer, and as long again when it meets a commit under way."""
+
 ENTRY_EXTRA = 65
 """A comma, and the SHA-256 that a session gets as it is written."""
 
@@ -126,7 +129,7 @@ class Checkpoint:
             _reject(future, self.failure)
             return future
         self._waiting.append(future)
-        if slack_s < 2 * LINGER_S or not self._lingering:
+        if slack_s < SLACK_MIN_S or not self._lingering:  # a flush alone has nobody who would see to it
             self._urgent = True
             if self._commit is None:
                 loop.call_soon(self._begin, loop)  # not at once: what the loop's current turn appends shares one sync
@@ -185,6 +188,9 @@ class Checkpoint:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._commit is None and (commit := self._submit()):
             commit.job.add_done_callback(partial(_hand_back, loop, partial(self._land, loop, commit)))
+            if self._lingering and not self._waiting:  # all of them have found company
+                self._timer.cancel()
+                self._lingering, self._ripe_at = False, inf
 
     def _land(self, loop: asyncio.AbstractEventLoop, commit: _Commit) -> None:
         if self._commit is commit:  # `close` may have been faster

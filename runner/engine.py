@@ -97,6 +97,7 @@ class Engine:
         backup: Backup | None = None,
         protected: frozenset[str] = frozenset(),
         on_settled: Callable[[Settling], None] = lambda _: None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = api
         self._seeker = seeker
@@ -108,6 +109,7 @@ class Engine:
         self._backup = backup
         self._protected = protected
         self._on_settled = on_settled
+        self._on_stop = on_stop
         self._supply = Supply(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=api.clock)
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
@@ -144,6 +146,7 @@ class Engine:
         self.stopped = stop
         self._api.closing = True
         self._stopping.set()
+        self._on_stop()  # nothing more is read: whoever reads must not hold up the end
         for task, flight in self._workers.items():
             # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
             # So does a look-up that decides, unless something holds it up.

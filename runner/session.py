@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,6 +66,7 @@ class Sending:
         self._passes = 0
         self._lost = ""
         self._ahead: Ahead | None = None
+        self._closing = False
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
 
@@ -160,6 +162,7 @@ class Sending:
             backup=backup,
             protected=prepared.protected,
             on_settled=lambda settling: _tell_chunk(teller, settling),
+            on_stop=self._stop_reading,
         )
 
     def _next_pass(self) -> Iterator[Work | Skipped] | None:
@@ -173,9 +176,15 @@ class Sending:
         """One pass over what has no outcome by now."""
         reading = self._prepared.reading
         sieve = reading.sieve(self._prepared.protected)
-        batches = reading.batches(self._progress.begin)
+        batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
         items = work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
         return with_calls(items, self._action.call)
+
+    def _stop_reading(self) -> None:
+        """Let the end not wait for a read that nobody wants any more, however long it would take."""
+        self._closing = True
+        if self._ahead is not None:
+            self._ahead.kill()
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""
@@ -201,8 +210,6 @@ class Sending:
         why = "requests on the wire may finish; again to leave at once"
         teller.event("warning", "run.draining", signal=name, why=why)
         engine.stop(Stop(name, signal=signum))
-        if self._ahead is not None:
-            self._ahead.kill()  # nothing more is wanted of it; one that hangs must not hold up the end
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)

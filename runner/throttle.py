@@ -58,7 +58,7 @@ class Throttle:
 
     @property
     def slack_s(self) -> float:
-        """How long whoever comes now will have to wait, at least, seconds; 0 without a limit."""
+        """About how long whoever comes now will have to wait, seconds; 0 without a limit."""
         return self._queued / self._rate if self._rate else 0.0
 
     def pause(self, seconds: float) -> None:

@@ -31,6 +31,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
+from multidict import CIMultiDict
 from yarl import URL
 
 from runner.core.verdicts import Call, Lost, Reply
@@ -139,11 +140,9 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-class _Unasked(aiohttp.ClientError):
-    """An answer lay in the connection before its request was on the way."""
-
-
 Field = tuple[str, str]
+
+FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """What ends a header, or may be taken for its end: what stands behind it would be a header of another's making."""
@@ -153,6 +152,8 @@ def _written(fields: tuple[Field, ...]) -> bytes:
     """Header fields as they go out. Raises ValueError for one that would not stay one field."""
     if any(map(_UNSAFE.search, (text for field in fields for text in field))):
         raise ValueError("a control character in a header")  # not shown: it may be a credential
+    if not FRAMING.isdisjoint(name.lower() for name, _ in fields):
+        raise ValueError("how long a request is says the one who writes it")
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
 
 
@@ -173,7 +174,7 @@ class Wire:
         self._connector: aiohttp.TCPConnector | None = None
         self._door: aiohttp.ClientRequest
         self._loop: asyncio.AbstractEventLoop
-        self._flights: dict[asyncio.Timeout, tuple[ResponseHandler, float]] = {}
+        self._unarmed: dict[asyncio.Timeout, tuple[ResponseHandler, float]] = {}
         self._looking: asyncio.TimerHandle
         self.requests = 0
         """Attempts made so far."""
@@ -222,21 +223,22 @@ class Wire:
 
         Two timers for each request would be a fifth of its time (measured), and hardly any of them would ever end.
         """
-        for scope, (protocol, until) in self._flights.items():
+        for scope, (protocol, until) in self._unarmed.items():
             scope.reschedule(until)
             protocol.read_timeout = self._options.read_s
             protocol.start_timeout()
-        self._flights.clear()
+        self._unarmed.clear()
         every_s = min(self._options.total_s, self._options.read_s) * LOOK_SHARE
         self._looking = self._loop.call_later(every_s, self._look)
 
     def _request(self, call: Call, headers: Mapping[str, str]) -> bytes:
         """The whole request as bytes."""
         target = self._target(call.path, call.query) if call.query else self._prepared_target(call.path)
-        begin = b"%s %s HTTP/1.1\r\n%s" % (call.method.encode(), target, self._prepared_fields((*headers.items(),)))
-        if call.body is None:
-            return begin + (b"\r\n" if call.method == "GET" else b"content-length: 0\r\n\r\n")
-        return b"%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (begin, len(call.body), call.body)
+        method, body = call.method.upper().encode(), call.body or b""
+        fields = self._prepared_fields((*headers.items(),), json=call.body is not None)
+        if call.body is None and method == b"GET":
+            return b"%s %s HTTP/1.1\r\n%s\r\n" % (method, target, fields)
+        return b"%s %s HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (method, target, fields, len(body), body)
 
     def _target(self, path: str, query: tuple[Field, ...] = ()) -> bytes:
         """Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one."""
@@ -247,9 +249,13 @@ class Wire:
         url = URL(target, encoded=True)
         return (str(url) if self._proxy and url.scheme == "http" else url.raw_path_qs).encode("ascii")
 
-    def _fields(self, headers: tuple[Field, ...]) -> bytes:
+    def _fields(self, headers: tuple[Field, ...], *, json: bool) -> bytes:
         # The door's own are host, HEADERS, and what a connector adds for a proxy that asks for a password.
-        return _written((*self._door.headers.items(), *headers))
+        merged = CIMultiDict(self._door.headers)
+        if json:
+            merged["content-type"] = "application/json"
+        merged.update(headers)
+        return _written(tuple(merged.items()))
 
     async def _exchange(
         self, connection: Connection, call: Call, headers: Mapping[str, str], scope: asyncio.Timeout, until: float
@@ -265,20 +271,22 @@ class Wire:
                 # aiohttp inflates gzip without a bound for the whole, and takes a torn end for a whole answer.
                 auto_decompress=False,
             )
-            transport.write(self._request(call, headers))
-            # Nothing has been read since: an answer that is there already (a 408 for an idle connection, an answer sent
-            # twice) is not to this. Taken for it, a chunk would be settled by the answer to another.
             if protocol.should_close:
-                raise _Unasked
-            protocol.start_timeout()  # which is none; it ends one that was armed too late for the request before
-            self._flights[scope] = protocol, until
+                # An answer is there already (a 408 for an idle connection, an answer sent twice), to something else.
+                # Taken for the answer to this, a chunk would be settled by that of another.
+                return UNASKED
+            transport.write(self._request(call, headers))
+            self._unarmed[scope] = protocol, until
             message, content = await protocol.read()
             while message.code in PROVISIONAL:  # "go on", "wait": the answer is still to come
+                protocol.start_timeout()  # if it is armed, aiohttp took this for the end and stopped it
                 message, content = await protocol.read()
             reply = await self._read(message, content)
             return reply
         finally:
-            self._flights.pop(scope, None)
+            if self._unarmed.pop(scope, None) is None and protocol is not None:
+                protocol.read_timeout = None  # armed, perhaps when the answer was there already: not for the next one
+                protocol.start_timeout()
             # After a part of an answer a connection cannot be used again; nor while one may be under way.
             if isinstance(reply, Reply):
                 connection.release()
@@ -297,16 +305,14 @@ class Wire:
             parts.append(part)
         body = b"".join(parts)
         encoding = message.headers.get("content-encoding", "identity").strip().lower()
-        if encoding == "identity" or not body:
-            return Reply(message.code, body, message.headers.get("retry-after"))
-        if encoding not in {"gzip", "x-gzip"}:
-            return Lost("answer in an encoding that was not asked for", sent=True)
-        inflated = _inflate(body, bound)
-        return (
-            inflated
-            if isinstance(inflated, Lost)
-            else Reply(message.code, inflated, message.headers.get("retry-after"))
-        )
+        if body and encoding != "identity":
+            if encoding not in {"gzip", "x-gzip"}:
+                return Lost("answer in an encoding that was not asked for", sent=True)
+            inflated = _inflate(body, bound)
+            if isinstance(inflated, Lost):
+                return inflated
+            body = inflated
+        return Reply(message.code, body, message.headers.get("retry-after"))
 
     def _lost(self, error: Exception) -> Lost:
         sent, text = next((sent, text) for kinds, sent, text in FAULTS if isinstance(error, kinds))
@@ -314,6 +320,7 @@ class Wire:
 
 
 GONE = Lost("no connection: closed as soon as it was made", sent=False)
+UNASKED = Lost("the connection held an answer to something else", sent=False)
 TOO_LARGE = Lost("answer too large", sent=True)
 GARBLED = Lost("answer broken off or garbled", sent=True)
 
@@ -330,7 +337,6 @@ FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], bool, str], .
     (aiohttp.SocketTimeoutError, True, "no data for {options.read_s:g} s"),
     (TimeoutError, True, "no whole answer within {options.total_s:g} s"),
     (aiohttp.ServerDisconnectedError, True, "connection closed before an answer"),
-    (_Unasked, True, "the connection held an answer to something else"),
     (aiohttp.ClientPayloadError, True, GARBLED.reason),
     ((aiohttp.ClientResponseError, HttpProcessingError), True, "answer is not HTTP"),
     (Exception, True, "connection lost: {fault}"),

@@ -58,6 +58,13 @@ MUTANTS = (
         "test_e2e_answers.py::test_three_poisonous_ids_stand_alone",
     ),
     Mutant(
+        "the last frame lost on its way",
+        "runner/ahead.py",
+        "                some.clear()\n        yield marshal.dumps(some)\n",
+        "                some.clear()\n",
+        "test_ahead.py::test_every_item_comes_out_as_it_was[17]",
+    ),
+    Mutant(
         "a reader that outlives its run",
         "runner/ahead.py",
         "            os.close(read)  # else it would be its own reader, and stay when the other one has gone\n",

@@ -30,7 +30,6 @@ from runner.checkpoint import (
     ENTRY_EXTRA,
     ENTRY_MAX,
     LINGER_S,
-    RIPE_S,
     Checkpoint,
     holder,
     is_fresh,
@@ -320,6 +319,8 @@ def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.checkpoint.LINGER_S", 60.0)
+    monkeypatch.setattr("runner.checkpoint.RIPE_S", 60.0)
+    monkeypatch.setattr("runner.checkpoint.SLACK_MIN_S", 120.0)
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
@@ -339,18 +340,22 @@ def test_the_next_entry_takes_along_what_is_ripe(path: Path, disk: Disk, monkeyp
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
-        checkpoint.enqueue(deleted(0, 1))
-        checkpoint.enqueue(deleted(1, 2))
-        await asyncio.sleep(RIPE_S + 0.002)
-        assert disk.calls == 1, "the header's: nobody came by"
-        disk.hold()
-        checkpoint.enqueue(deleted(2, 3))
-        await disk.until_busy()
-        disk.open.set()
+        for row, ripe_s in ((0, 60.0), (2, 0.0)):
+            monkeypatch.setattr("runner.checkpoint.RIPE_S", ripe_s)
+            before = disk.calls
+            checkpoint.enqueue(deleted(row, row + 1))
+            await asyncio.sleep(0.02)
+            assert disk.calls == before, "nobody came by"
+            disk.hold()
+            checkpoint.enqueue(deleted(row + 1, row + 2))
+            await asyncio.sleep(0.02)
+            assert disk.entered.is_set() == (not ripe_s)
+            disk.open.set()
+            await checkpoint.flush()
         await checkpoint.aclose()
 
     asyncio.run(go())
-    assert disk.calls == len(lines_in(path)) == 2
+    assert disk.calls == len(lines_in(path)) == 3
 
 
 def test_who_has_time_does_not_wait_for_ever(path: Path, disk: Disk) -> None:

@@ -36,6 +36,16 @@ def test_a_chunk_of_ids_is_one_of_records(positions: set[int]) -> None:
     assert (ids_of(chunk), positions_of(chunk)) == (ids_of(source), positions_of(source))
 
 
+def test_a_chunk_has_as_many_ids_as_positions() -> None:
+    """Else it would settle rows whose ids were not in the request."""
+    with pytest.raises(ValueError, match="1 ids at 2 positions"):
+        Chunk.of(["a"], ((0, 2),))
+    packed = Chunk.of(b'["a"]', ((0, 2),))
+    with pytest.raises(ValueError, match="1 ids at 2 positions"):
+        _ = packed.ids
+    assert Chunk.of(b'["a","b"]', ((0, 2),)) == Chunk([Record(0, "a"), Record(1, "b")])
+
+
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 100)))
 def test_positions_of_covers_the_records(positions: set[int]) -> None:

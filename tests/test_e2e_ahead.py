@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -103,17 +104,22 @@ def test_a_run_that_ends_at_once_leaves_neither_a_reader_nor_a_lock(tmp_path: Pa
         assert not is_there(reader)
 
 
-def test_a_reader_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with case(tmp_path, MANY, options=("--rate", 0, "--concurrency", 64)) as it:
+@pytest.mark.parametrize("halted", [False, True])
+def test_a_reader_that_hangs_does_not_hold_up_the_end(tmp_path: Path, *, halted: bool) -> None:
+    """By a signal, or by itself."""
+    at = datetime.now(UTC) + timedelta(seconds=6)
+    until = ("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}+00:00") if halted else ()
+    with case(tmp_path, MANY, options=("--rate", 0, "--concurrency", 64, *until)) as it:
         process = it.start()
         reader = wait_for_reader(process.pid)
         while not it.served.ledger.effects(MANY[0]):
             time.sleep(0.01)
         os.kill(reader, signal.SIGSTOP)
         time.sleep(2.0)  # what the pipe holds is sent, and the run waits for more
-        process.send_signal(signal.SIGTERM)
+        if not halted:
+            process.send_signal(signal.SIGTERM)
         ran = finish(process, timeout=20)
-        assert ran.code == 143, ran.err
+        assert ran.code == (4 if halted else 143), ran.err
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 import uvloop
+from aiohttp.streams import DataQueue
 
 from runner.core.verdicts import Call, Lost, Reply
 from runner.errors import UsageError
@@ -222,9 +223,11 @@ def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -
             more.set()
             await said.wait()
             await asyncio.sleep(0.05)  # until the client's kernel and loop have it
-            expected = Lost("the connection held an answer to something else", sent=True) if own else b'"unasked"'
+            expected = Lost("the connection held an answer to something else", sent=False) if own else b'"unasked"'
             assert await ask() == expected
             assert server.connections == 1
+            await asyncio.sleep(0.05)
+            assert not own or len(server.requests) == 1, "what nobody could answer is not sent"
 
     run(go())
 
@@ -264,8 +267,8 @@ def test_an_answer_that_comes_too_late_answers_nothing(run: Run) -> None:
             await always(answer(b'"in time"'))(peer)
 
         server = RawServer(script)
-        async with server.running(), Wire(WireOptions(server.url, total_s=0.2)) as wire:
-            assert await wire.send(POST, {}) == Lost("no whole answer within 0.2 s", sent=True)
+        async with server.running(), Wire(WireOptions(server.url, total_s=1.0)) as wire:
+            assert await wire.send(POST, {}) == Lost("no whole answer within 1 s", sent=True)
             late.set()
             assert await wire.send(POST, {}) == Reply(200, b'"in time"')
             assert server.connections == 2
@@ -287,6 +290,113 @@ def test_a_header_stays_one_header(field: tuple[str, str]) -> None:
         assert [request.headers["x"].encode("latin-1").decode() for request in server.requests] == ["é"]
 
     asyncio.run(go())
+
+
+def test_headers_of_a_job_replace_ours() -> None:
+    """Never stand beside them; and how long the request is, is not theirs to say."""
+
+    async def go() -> None:
+        server = RawServer(always(answer()))
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            for method in ("post", "GET"):
+                await wire.send(Call(method, "/x", body=b"<x/>"), {"Content-Type": "text/xml", "User-Agent": "job"})
+            await wire.send(Call("DELETE", "/x"), {})
+            for name in ("Content-Length", "transfer-encoding"):
+                with pytest.raises(ValueError, match="how long"):
+                    await wire.send(POST, {name: "0"})
+        assert [request.method for request in server.requests] == ["POST", "GET", "DELETE"]
+        for request in server.requests[:2]:
+            assert (request.headers["content-type"], request.headers["user-agent"]) == ("text/xml", "job")
+            assert request.body == b"<x/>"
+        assert server.requests[2].headers["content-length"] == "0"
+        assert "content-type" not in server.requests[2].headers
+
+    asyncio.run(go())
+
+
+def test_silence_is_noticed_wherever_it_falls(run: Run) -> None:
+    """Before the answer, after an announcement of it, and within it."""
+
+    async def go() -> None:
+        for begin in (b"", b"HTTP/1.1 102 Wait\r\n\r\n", b"HTTP/1.1 200 OK\r\n", answer(b"{", length=2)):
+
+            async def script(peer: Peer, begin: bytes = begin) -> None:
+                await peer.request()
+                await asyncio.sleep(0.1)  # until its time-outs are armed
+                await peer.send(begin)
+                await peer.stall()
+
+            reply, _ = await exchange(script, read_s=0.4, total_s=20)
+            assert reply == Lost("no data for 0.4 s", sent=True), begin
+
+    run(go())
+
+
+def test_a_slow_answer_leaves_no_time_out_to_the_next_one(run: Run) -> None:
+    """Its timer was armed, and must not go off while the connection is idle or answers something else."""
+
+    async def go() -> None:
+        async def script(peer: Peer) -> None:
+            while True:
+                await peer.request()
+                await asyncio.sleep(0.2)
+                await peer.send(answer())
+
+        server = RawServer(script)
+        async with server.running(), Wire(WireOptions(server.url, read_s=0.5)) as wire:
+            for _ in range(2):
+                assert await wire.send(POST, {}) == Reply(200, b"{}")
+                await asyncio.sleep(0.6)
+            assert server.connections == 1
+
+    run(go())
+
+
+def test_an_answer_that_is_there_before_it_is_looked_at(run: Run) -> None:
+    """The look comes between an answer and whoever waits for it: the timer that it arms ends with this attempt."""
+
+    async def go() -> None:
+        server = RawServer(always(answer()))
+        async with server.running(), Wire(WireOptions(server.url, read_s=0.3)) as wire:
+            read = DataQueue.read
+
+            async def looked_at(queue: Any) -> Any:
+                found = await read(queue)
+                wire._look()
+                return found
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(DataQueue, "read", looked_at)
+                assert await wire.send(POST, {}) == Reply(200, b"{}")
+            await asyncio.sleep(0.5)
+            assert await wire.send(POST, {}) == Reply(200, b"{}")
+            assert server.connections == 1
+
+    run(go())
+
+
+def test_a_server_that_speaks_something_else_from_now_on(run: Run) -> None:
+    async def go() -> None:
+        server = RawServer(once(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"))
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            for connections in (1, 2):
+                assert await wire.send(POST, {}) == Reply(101, b"")
+                assert server.connections == connections
+
+    run(go())
+
+
+def test_a_connection_takes_no_longer_than_an_attempt_may(run: Run) -> None:
+    async def go() -> None:
+        async def no_tls(peer: Peer) -> None:
+            await peer.stall()
+
+        server = RawServer(no_tls)
+        async with server.running():
+            reply = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
+            assert reply == Lost("no connection within 0.3 s", sent=False)
+
+    run(go())
 
 
 # Faults after the request has left

@@ -44,6 +44,8 @@ class Chunk(Sequence[Record]):
     @classmethod
     def of(cls, ids: Sequence[str] | bytes, ranges: Ranges) -> Chunk:
         """Make one of records without payload. ids: in the order of the positions; bytes: a JSON array of them."""
+        if not isinstance(ids, bytes) and len(ids) != size_of(ranges):
+            raise ValueError(f"{len(ids)} ids at {size_of(ranges)} positions")
         chunk = cls.__new__(cls)
         chunk._records, chunk._ids, chunk.ranges = None, ids, ranges  # noqa: SLF001 - its own
         return chunk
@@ -53,6 +55,8 @@ class Chunk(Sequence[Record]):
         """The ids, in order."""
         if isinstance(self._ids, bytes):
             ids: list[str] = orjson.loads(self._ids)
+            if len(ids) != len(self):
+                raise ValueError(f"{len(ids)} ids at {len(self)} positions")
             self._ids = ids
         return self._ids
 

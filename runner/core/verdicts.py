@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """No whole answer. sent: False only when the request provably never left (no connection was made)."""
+    """No whole answer. sent: False only when the request provably never left: nothing of it was written."""
 
     reason: str
     sent: bool
