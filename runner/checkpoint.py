@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -61,6 +62,7 @@ class Checkpoint:
 
     progress: what is durable, never more. recovered: where a torn tail was saved, if the log ended in one.
     failure: the first failure; from then on nothing is written and every append fails with it.
+    slack_s: how long whoever appends has to wait for something else anyhow, seconds: time to wait for company.
     on_lost: called with the entries that will never be durable, when it fails and afterwards.
     """
 
@@ -79,6 +81,7 @@ class Checkpoint:
         self.recovered = file.recovered
         self.failure: FileFailed | None = None
         self.on_lost: Callable[[Sequence[Entry]], None] = lambda _: None
+        self.slack_s: Callable[[], float] = lambda: 0.0
 
     @property
     def sha256(self) -> str:
@@ -114,10 +117,8 @@ class Checkpoint:
                 "Make room or repair the disk, then run the same command again."
             ) from error
 
-    def append(self, *entries: Entry, slack_s: float = 0.0) -> asyncio.Future[None]:
+    def append(self, *entries: Entry) -> asyncio.Future[None]:
         """Enqueue `entries`, in this order and after everything appended before.
-
-        slack_s: how long the caller has to wait for something else anyhow, seconds: time to wait for company.
 
         The future resolves when they are durable and in `progress`, or raises FileFailed. It may be dropped or
         cancelled; the entries are written all the same. A session's `log_sha256` is filled in, whatever it says.
@@ -129,7 +130,7 @@ class Checkpoint:
             _reject(future, self.failure)
             return future
         self._waiting.append(future)
-        if slack_s < SLACK_MIN_S or not self._lingering:  # a flush alone has nobody who would see to it
+        if not entries or self.slack_s() < SLACK_MIN_S:  # a flush alone has nobody who would see to it
             self._urgent = True
             if self._commit is None:
                 loop.call_soon(self._begin, loop)  # not at once: what the loop's current turn appends shares one sync
@@ -244,10 +245,12 @@ class Checkpoint:
         return None
 
     def _latch(self, error: BaseException, commit: _Commit) -> None:
+        # The same command would begin anew without the file, and take all whom this run deleted for absent.
+        gone = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ESTALE}
+        todo = "Put back the file that was there" if gone else "Make room or repair the disk"
         self.failure = FileFailed(
             f"{self.path}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}. "
-            "Nothing more is sent. Make room or repair the disk, then run the same command again: "
-            "it goes on from what is in this file."
+            f"Nothing more is sent. {todo}, then run the same command again: it goes on from what is in this file."
         )
         self.failure.__cause__ = error
         waiting = list(self._waiting)

@@ -119,6 +119,7 @@ class Engine:
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
         checkpoint.on_lost = self._lost
+        checkpoint.slack_s = lambda: api.throttle.slack_s
 
     async def run(self, passes: Callable[[], Iterator[Work | Skipped] | None]) -> None:
         """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
@@ -247,13 +248,13 @@ class Engine:
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
-            await self._checkpoint.append(intent, slack_s=self._api.throttle.slack_s)
+            await self._checkpoint.append(intent)
         if step.attempt > 1:
             self._api.figures.retries += 1
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
-        work = errand.work
-        call = work.call if work.call is not None and step.records is work.chunk else self._action.call(step.records)
-        verdict = await self._api.ask(call, self._action.read, errand.flight, partial(ids_of, step.records))
+        made, ids = errand.work.call, partial(ids_of, step.records)
+        call = made if made is not None and step.records is errand.work.chunk else self._action.call(step.records)
+        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)
         if verdict is not None:
             settling.replied(self._judged(verdict))
 

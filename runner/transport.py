@@ -208,15 +208,16 @@ class Wire:
         self.requests += 1
         until = self._loop.time() + self._options.total_s
         try:
-            try:
-                connection = await self._connector.connect(self._door, traces=NOBODY, timeout=self._connecting)
-            except TimeoutError as error:
-                raise aiohttp.ConnectionTimeoutError from error
+            connection = await self._connector.connect(self._door, traces=NOBODY, timeout=self._connecting)
+        except TimeoutError:
+            return self._lost(aiohttp.ConnectionTimeoutError(), sent=False)
+        except FAULTY as error:
+            return self._lost(error, sent=False)
+        try:
             async with asyncio.timeout(None) as scope:
                 return await self._exchange(connection, call, headers, scope, until)
-        # RuntimeError: what aiohttp's reader raises for a connection that has gone.
-        except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
-            return self._lost(error)
+        except FAULTY as error:
+            return self._lost(error, sent=True)
 
     def _look(self) -> None:
         """Arm the time-outs of what has not been answered by now.
@@ -291,6 +292,8 @@ class Wire:
             if isinstance(reply, Reply):
                 connection.release()
             else:
+                if transport is not None:
+                    transport.abort()  # closed in order, it would still send what nobody waits for any more
                 connection.close()
 
     async def _read(self, message: RawResponseMessage, content: StreamReader) -> Reply | Lost:
@@ -314,8 +317,8 @@ class Wire:
             body = inflated
         return Reply(message.code, body, message.headers.get("retry-after"))
 
-    def _lost(self, error: Exception) -> Lost:
-        sent, text = next((sent, text) for kinds, sent, text in FAULTS if isinstance(error, kinds))
+    def _lost(self, error: Exception, *, sent: bool) -> Lost:
+        text = next(text for kinds, text in FAULTS if isinstance(error, kinds))
         return Lost(text.format(options=self._options, fault=_fault(error)), sent=sent)
 
 
@@ -324,22 +327,23 @@ UNASKED = Lost("the connection held an answer to something else", sent=False)
 TOO_LARGE = Lost("answer too large", sent=True)
 GARBLED = Lost("answer broken off or garbled", sent=True)
 
-FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], bool, str], ...] = (
-    # Not sent: what aiohttp raises for nothing but making a connection.
-    (aiohttp.ConnectionTimeoutError, False, "no connection within {options.connect_s:g} s"),
-    (aiohttp.ClientConnectorCertificateError, False, "certificate not accepted: {fault}"),
-    (aiohttp.ClientConnectorSSLError, False, "no connection: TLS handshake failed"),
-    (aiohttp.ClientConnectorDNSError, False, "no connection: host name not found"),
-    (aiohttp.ClientProxyConnectionError, False, "no connection to the proxy: {fault}"),
-    (aiohttp.ClientHttpProxyError, False, "no connection: the proxy answered {fault}"),
-    (aiohttp.ClientConnectorError, False, "no connection: {fault}"),
-    # Sent, or nobody can tell.
-    (aiohttp.SocketTimeoutError, True, "no data for {options.read_s:g} s"),
-    (TimeoutError, True, "no whole answer within {options.total_s:g} s"),
-    (aiohttp.ServerDisconnectedError, True, "connection closed before an answer"),
-    (aiohttp.ClientPayloadError, True, GARBLED.reason),
-    ((aiohttp.ClientResponseError, HttpProcessingError), True, "answer is not HTTP"),
-    (Exception, True, "connection lost: {fault}"),
+FAULTY = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError)
+"""What aiohttp raises for a fault of the network. RuntimeError: its reader, for a connection that has gone."""
+
+FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "no connection within {options.connect_s:g} s"),
+    (aiohttp.ClientConnectorCertificateError, "certificate not accepted: {fault}"),
+    (aiohttp.ClientConnectorSSLError, "no connection: TLS handshake failed"),
+    (aiohttp.ClientConnectorDNSError, "no connection: host name not found"),
+    (aiohttp.ClientProxyConnectionError, "no connection to the proxy: {fault}"),
+    (aiohttp.ClientHttpProxyError, "no connection: the proxy answered {fault}"),
+    (aiohttp.ClientConnectorError, "no connection: {fault}"),
+    (aiohttp.SocketTimeoutError, "no data for {options.read_s:g} s"),
+    (TimeoutError, "no whole answer within {options.total_s:g} s"),
+    (aiohttp.ServerDisconnectedError, "connection closed before an answer"),
+    (aiohttp.ClientPayloadError, GARBLED.reason),
+    ((aiohttp.ClientResponseError, HttpProcessingError), "answer is not HTTP"),
+    (Exception, "connection lost: {fault}"),
 )
 """What a fault is called; the first row that fits. The parents stand below their children."""
 

@@ -42,19 +42,19 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(",
+        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        verdict = None\n"
-        "        await self._api.ask(",
+        "        await self._api.ask(call, self._action.read, errand.flight, ids)\n"
+        "        verdict = None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
         "the request for a chunk sent for its halves",
         "runner/engine.py",
-        "if work.call is not None and step.records is work.chunk else",
-        "if work.call is not None else",
+        "if made is not None and step.records is errand.work.chunk else",
+        "if made is not None else",
         "test_e2e_answers.py::test_three_poisonous_ids_stand_alone",
     ),
     Mutant(
@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "intent not awaited",
         "runner/engine.py",
-        "await self._checkpoint.append(intent, ",
-        "self._checkpoint.append(intent, ",
+        "await self._checkpoint.append(intent)",
+        "self._checkpoint.append(intent)",
         "test_promises.py::test_no_request_before_its_intent",
         traced=True,
     ),

@@ -324,10 +324,12 @@ def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
-        patient = checkpoint.append(deleted(0, 1), slack_s=120.0), checkpoint.append(deleted(1, 2), slack_s=500.0)
+        checkpoint.slack_s = lambda: 120.0
+        patient = checkpoint.append(deleted(0, 1)), checkpoint.append(deleted(1, 2))
         await asyncio.sleep(0.02)
         assert disk.calls == 1, "the header's: nothing hurries"
-        await asyncio.wait_for(checkpoint.append(deleted(2, 3), slack_s=119.0), HELD_S)
+        checkpoint.slack_s = lambda: 119.0
+        await asyncio.wait_for(checkpoint.append(deleted(2, 3)), HELD_S)
         assert all(future.done() for future in patient)
         await checkpoint.aclose()
 
@@ -363,11 +365,14 @@ def test_who_has_time_does_not_wait_for_ever(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
-        await asyncio.wait_for(checkpoint.append(deleted(2, 3), slack_s=1.0), HELD_S)
+        checkpoint.slack_s = lambda: 1.0
+        await asyncio.wait_for(checkpoint.append(deleted(2, 3)), HELD_S)
         disk.hold()
+        checkpoint.slack_s = lambda: 0.0
         first = checkpoint.append(deleted(0, 1))
         await disk.until_busy()
-        patient = checkpoint.append(deleted(1, 2), slack_s=1.0)
+        checkpoint.slack_s = lambda: 1.0
+        patient = checkpoint.append(deleted(1, 2))
         await asyncio.sleep(2 * LINGER_S)
         disk.open.set()
         await asyncio.wait_for(asyncio.gather(first, patient), HELD_S)

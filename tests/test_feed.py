@@ -127,6 +127,10 @@ def test_limit_counts_what_is_handed_out_in_doubt_or_not(limit: int, expected: l
     assert sorted(position for _, positions in work for position in positions) == expected
 
 
+def test_a_limit_of_nothing_hands_out_nothing() -> None:
+    assert shape(work_of(batches_of(ids(6), 2), Sieve(), progress_of(6), 2, 0)) == []
+
+
 def test_progress_is_looked_at_once() -> None:
     progress = progress_of(4, deleted((0, 1)))
     work = work_of(batches_of(ids(4), 4), Sieve(), progress, 1)
