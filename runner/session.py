@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -67,6 +67,8 @@ class Sending:
         self._lost = ""
         self._ahead: Ahead | None = None
         self._closing = False
+        self._look: Callable[[], Moment | None] = lambda: None
+        self._teller = Teller(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
 
@@ -79,6 +81,7 @@ class Sending:
         if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
             with suppress(OSError):  # no more processes are allowed, say: then this one reads
                 self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
+        self._teller.load()  # while the other process reads, and before anybody counts the seconds
         return self
 
     def __exit__(
@@ -100,8 +103,8 @@ class Sending:
         async with reach(self._prepared.target, settings, pool=pool) as (api, _):
             uniform = self._prepared.reading.options.id_check().id_type.uniform
             api.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
-            teller = Teller(lambda: self._moment(api, engine), level=settings.log_level)
-            engine = self._engine(api, teller, backup)
+            teller, engine = self._teller, self._engine(api, self._teller, backup)
+            self._look = lambda: self._moment(api, engine)
             on_signal(lambda signum: self._drain(engine, teller, signum))
             with teller.telling():
                 await engine.run(self._next_pass)

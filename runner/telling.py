@@ -133,14 +133,22 @@ class Teller:
     @contextlib.contextmanager
     def telling(self) -> Iterator[Teller]:
         """Tell until the block ends; then say what is left, for at most a second."""
-        if not self._has_bar():
-            _ = self._log  # loaded here: in the thread, later, there may be no descriptor left for it
+        self.load()
         self._thread.start()
         try:
             yield self
         finally:
             self._done.set()
             self._thread.join(timeout=1.0)
+
+    def load(self) -> None:
+        """Load what the thread needs: there it would take turns with the sending, or find no descriptor left for it."""
+        with contextlib.suppress(OSError, ImportError):  # no descriptor left already: then there will be no telling
+            if self._has_bar():
+                import rich.console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+                import rich.progress  # noqa: F401, PLC0415
+            else:
+                _ = self._log
 
     def _run(self) -> None:
         with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
