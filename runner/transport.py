@@ -315,7 +315,8 @@ class Wire:
             if isinstance(inflated, Lost):
                 return inflated
             body = inflated
-        return Reply(message.code, body, message.headers.get("retry-after"))
+        headers = message.headers
+        return Reply(message.code, body, headers.get("retry-after"), headers.get("date"))
 
     def _lost(self, error: Exception, *, sent: bool) -> Lost:
         text = next(text for kinds, text in FAULTS if isinstance(error, kinds))

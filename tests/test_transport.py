@@ -72,10 +72,12 @@ def after_request(act: Callable[[Peer], Awaitable[None] | None]) -> Script:
 
 def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole(run: Run) -> None:
     async def go() -> None:
-        server = RawServer(always(answer(b'{"a":1}', 503, {"retry-after": "7", "set-cookie": "a=b"})))
+        date = "Sun, 06 Nov 1994 08:49:37 GMT"
+        headers = {"retry-after": "7", "date": date, "set-cookie": "a=b"}
+        server = RawServer(always(answer(b'{"a":1}', 503, headers)))
         async with server.running(), Wire(WireOptions(f"{server.url}/base/")) as wire:
             for call in (POST, POST, GET):
-                assert await wire.send(call, {"authorization": "Bearer x"}) == Reply(503, b'{"a":1}', "7")
+                assert await wire.send(call, {"authorization": "Bearer x"}) == Reply(503, b'{"a":1}', "7", date)
             assert wire.requests == 3
         post, _, get = server.requests
         assert (post.method, post.target, post.body) == ("POST", "/base/delete", POST.body)

@@ -25,11 +25,12 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A whole answer. body: decompressed, capped. retry_after: the header as it stood."""
+    """A whole answer. body: decompressed, capped. retry_after, date: these headers as they stood; None without one."""
 
     status: int
     body: bytes
     retry_after: str | None = None
+    date: str | None = None
 
 
 class Lost(NamedTuple):
