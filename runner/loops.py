@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from runner.errors import trace_of
 from runner.shutdown import Interrupted, Signals
 from runner.telling import say
-
-LOOP = "BULKDEL_LOOP"
 
 T = TypeVar("T")
 OnSignal = Callable[[Callable[[int], object]], None]
@@ -36,12 +33,12 @@ def run_loop(main: Coroutine[Any, Any, T], signals: Signals) -> T:
 
 
 def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signals: Signals) -> T:
-    """Run a coroutine on the fastest loop there is. It is told how to say what the first signal does, inside the loop.
+    """Run a coroutine that decides itself, inside the loop, what the first signal does.
 
     A signal that comes before it has said so is kept for it.
     """
     before = signals.on_first
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
         loop.set_exception_handler(_report)
         early: list[int] = []
@@ -65,17 +62,3 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Tell of a failure that nobody waited for. asyncio's own way prints the texts of exceptions, ids and all."""
     error = context.get("exception")
     say(f"bulkdel: {context['message']}" + (f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Choose uvloop where it is installed, which is everywhere but on exotic platforms.
-
-    BULKDEL_LOOP=asyncio is for tests and the benchmark, which want to know the other loop too.
-    """
-    if os.environ.get(LOOP) == "asyncio":
-        return None
-    try:
-        import uvloop  # noqa: PLC0415 - optional, and asked for only when a loop is needed
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -91,9 +91,8 @@ class Throttle:
                 if (bucket := await self._current()) is None:
                     break
                 while not bucket.has_capacity():  # noqa: ASYNC110 - it tells nobody
-                    # One sleep to when there is room. aiolimiter, left to itself, wakes up three times on the way, and
-                    # spins: uvloop's timers count whole milliseconds, and end at once when asked for less than half of
-                    # one. Late by a millisecond costs nothing: the room in the bucket makes up for it.
+                    # One sleep until there is room; aiolimiter by itself wakes up several times on the way. Rounded up
+                    # to a whole millisecond: the room in the bucket makes up for a late wake-up.
                     await asyncio.sleep(ceil(1000 * (1 - _spare(bucket)) / self._bucket_rate) / 1000)
                 await bucket.acquire()
                 # The gate may have closed meanwhile. What the bucket gave is then wasted, which only lowers the rate;

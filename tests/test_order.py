@@ -25,8 +25,6 @@ IDS = user_ids(600, seed=8)
 SYNC_S = 0.01
 
 PLAIN = "import sys\nfrom runner.cli import main\nsys.exit(main())\n"
-ASYNCIO = "import sys\nsys.modules['uvloop'] = None\n"
-"""An import that fails: the runner falls back to asyncio's own loop."""
 
 NOT_AWAITED = """
 import asyncio
@@ -125,12 +123,9 @@ def traced(folder: Path, script: str, ids: Sequence[str] = IDS, *options: object
     return order
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_intents_are_durable_before_their_requests(loop: str, tmp_path: Path) -> None:
-    """On both loops: of all positions that left, none left early."""
-    if loop == "uvloop":
-        pytest.importorskip("uvloop", reason="not on this platform, so the runner does not use it either")
-    order = traced(tmp_path, ASYNCIO if loop == "asyncio" else "")
+def test_intents_are_durable_before_their_requests(tmp_path: Path) -> None:
+    """Of all positions that left, none left early."""
+    order = traced(tmp_path, "")
     assert order.early == []
     assert order.syncs >= 2
 

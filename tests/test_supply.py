@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import uvloop
 
 from runner.core.entries import Skipped
 from runner.core.feed import Work
@@ -18,13 +16,6 @@ from runner.errors import Halted
 from runner.supply import AT_ONCE, Supply
 
 Item = Work | Skipped
-Run = Callable[[Any], None]
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    runner: Run = request.param
-    return runner
 
 
 def work(number: int) -> Work:
@@ -52,7 +43,7 @@ class Told:
         return got
 
 
-def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers(run: Run) -> None:
+def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers() -> None:
     async def go() -> None:
         told = Told()
         for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
@@ -63,10 +54,10 @@ def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers(run: Ru
             assert told.skipped[-2:] == skipped
         await told.supply.aclose()
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_the_next_ones_are_read_while_these_are_sent(run: Run) -> None:
+def test_the_next_ones_are_read_while_these_are_sent() -> None:
     async def go() -> None:
         read = threading.Semaphore(0)
 
@@ -84,10 +75,10 @@ def test_the_next_ones_are_read_while_these_are_sent(run: Run) -> None:
         assert not read.acquire(blocking=False), "no more than what comes next is kept"
         await told.supply.aclose()
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_the_wait_for_a_slow_disk_is_told_once_for_all(run: Run) -> None:
+def test_the_wait_for_a_slow_disk_is_told_once_for_all() -> None:
     async def go() -> None:
         def feed() -> Iterator[Item]:
             time.sleep(0.2)
@@ -100,10 +91,10 @@ def test_the_wait_for_a_slow_disk_is_told_once_for_all(run: Run) -> None:
         assert 0.1 < sum(told.waited) <= time.monotonic() - begun
         await told.supply.aclose()
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else(run: Run) -> None:
+def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else() -> None:
     async def go() -> None:
         def feed() -> Iterator[Item]:
             yield work(0)
@@ -117,10 +108,10 @@ def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else(run: Run
         told.supply.begin(feed())  # and nobody takes: no complaint about a failure that was not asked for
         await told.supply.aclose()
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_taker_that_is_cancelled_takes_nothing_with_it(run: Run) -> None:
+def test_a_taker_that_is_cancelled_takes_nothing_with_it() -> None:
     async def go() -> None:
         may = threading.Event()
 
@@ -139,4 +130,4 @@ def test_a_taker_that_is_cancelled_takes_nothing_with_it(run: Run) -> None:
         assert first.cancelled()
         await told.supply.aclose()
 
-    run(go())
+    asyncio.run(go())

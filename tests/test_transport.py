@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvloop
 from aiohttp.streams import DataQueue
 
 from runner.core.verdicts import Call, Lost, Reply
@@ -32,14 +31,6 @@ GARBLED = Lost("answer broken off or garbled", sent=True)
 NOT_HTTP = Lost("answer is not HTTP", sent=True)
 CLOSED = Lost("connection closed before an answer", sent=True)
 TOO_LARGE = Lost("answer too large", sent=True)
-
-Run = Callable[[Any], Any]
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    runner: Run = request.param
-    return runner
 
 
 async def send(server: RawServer, call: Call = POST, **options: Any) -> Reply | Lost:
@@ -70,7 +61,7 @@ def after_request(act: Callable[[Peer], Awaitable[None] | None]) -> Script:
 # What goes out and what comes back
 
 
-def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole(run: Run) -> None:
+def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> None:
     async def go() -> None:
         date = "Sun, 06 Nov 1994 08:49:37 GMT"
         headers = {"retry-after": "7", "date": date, "set-cookie": "a=b"}
@@ -94,10 +85,10 @@ def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole(run: Run) -> N
         assert not {"cookie", "content-type"} & set(get.headers)
         assert server.connections == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_query_is_encoded_once_and_left_alone(run: Run) -> None:
+def test_a_query_is_encoded_once_and_left_alone() -> None:
     async def go() -> None:
         pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
         _, (request,) = await exchange(always(answer()), Call("GET", "/q", pairs))
@@ -105,7 +96,7 @@ def test_a_query_is_encoded_once_and_left_alone(run: Run) -> None:
             "/q?e=a%2Bb%40c.de&e=x%26y%3Dz&id=lark%3Aou_1%2F2&q=50%25%20%C3%A9~-._%20%23%3F%5B%5D&p=%2541"
         )
 
-    run(go())
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -119,7 +110,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
     asyncio.run(go())
 
 
-def test_chunked_gzipped_and_endless_answers_are_read(run: Run) -> None:
+def test_chunked_gzipped_and_endless_answers_are_read() -> None:
     async def go() -> None:
         packed = gzip.compress(b'{"a":1}')
         for script in (
@@ -132,7 +123,7 @@ def test_chunked_gzipped_and_endless_answers_are_read(run: Run) -> None:
             assert (await exchange(script))[0] == Reply(200, b'{"a":1}')
         assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Reply(204, b"")
 
-    run(go())
+    asyncio.run(go())
 
 
 def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +158,7 @@ def closes_as_the_second_goes_out() -> Script:
     return script
 
 
-def test_a_look_up_is_not_sent_again_behind_our_back(run: Run) -> None:
+def test_a_look_up_is_not_sent_again_behind_our_back() -> None:
     async def go() -> None:
         server = RawServer(closes_as_the_second_goes_out())
         async with server.running(), Wire(WireOptions(server.url)) as wire:
@@ -176,10 +167,10 @@ def test_a_look_up_is_not_sent_again_behind_our_back(run: Run) -> None:
             assert len(server.requests) == wire.requests == 2
             assert await wire.send(GET, {}) == Reply(200, b"{}")
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_aiohttp_by_itself_would_have_sent_it_again(run: Run) -> None:
+def test_aiohttp_by_itself_would_have_sent_it_again() -> None:
     """Why the wire does without aiohttp's session. If this fails, aiohttp has changed."""
 
     async def go() -> None:
@@ -190,12 +181,12 @@ def test_aiohttp_by_itself_would_have_sent_it_again(run: Run) -> None:
                     assert response.status == 200
             assert len(server.requests) == 3
 
-    run(go())
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("call", [GET, POST], ids=["get", "post"])
 @pytest.mark.parametrize("own", [True, False], ids=["wire", "aiohttp"])
-def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -> None:
+def test_what_came_unasked_answers_nothing(call: Call, *, own: bool) -> None:
     """The server says something on an idle connection. aiohttp alone takes it for the answer to the next request."""
 
     async def go() -> None:
@@ -231,10 +222,10 @@ def test_what_came_unasked_answers_nothing(run: Run, call: Call, *, own: bool) -
             await asyncio.sleep(0.05)
             assert not own or len(server.requests) == 1, "what nobody could answer is not sent"
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_server_that_hangs_up_on_everybody(run: Run) -> None:
+def test_a_server_that_hangs_up_on_everybody() -> None:
     """At once: some connections are gone before the client's loop has told that they are there."""
 
     def hang_up(listening: socket.socket) -> None:
@@ -251,11 +242,11 @@ def test_a_server_that_hangs_up_on_everybody(run: Run) -> None:
 
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
-        assert {type(reply) for reply in run(go(listening.getsockname()[1]))} == {Lost}
+        assert {type(reply) for reply in asyncio.run(go(listening.getsockname()[1]))} == {Lost}
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def test_an_answer_that_comes_too_late_answers_nothing(run: Run) -> None:
+def test_an_answer_that_comes_too_late_answers_nothing() -> None:
     """The attempt has timed out; what comes for it now must not be taken for the answer to the next one."""
 
     async def go() -> None:
@@ -275,7 +266,7 @@ def test_an_answer_that_comes_too_late_answers_nothing(run: Run) -> None:
             assert await wire.send(POST, {}) == Reply(200, b'"in time"')
             assert server.connections == 2
 
-    run(go())
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize(
@@ -316,7 +307,7 @@ def test_headers_of_a_job_replace_ours() -> None:
     asyncio.run(go())
 
 
-def test_silence_is_noticed_wherever_it_falls(run: Run) -> None:
+def test_silence_is_noticed_wherever_it_falls() -> None:
     """Before the answer, after an announcement of it, and within it."""
 
     async def go() -> None:
@@ -331,10 +322,10 @@ def test_silence_is_noticed_wherever_it_falls(run: Run) -> None:
             reply, _ = await exchange(script, read_s=0.4, total_s=20)
             assert reply == Lost("no data for 0.4 s", sent=True), begin
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_slow_answer_leaves_no_time_out_to_the_next_one(run: Run) -> None:
+def test_a_slow_answer_leaves_no_time_out_to_the_next_one() -> None:
     """Its timer was armed, and must not go off while the connection is idle or answers something else."""
 
     async def go() -> None:
@@ -351,10 +342,10 @@ def test_a_slow_answer_leaves_no_time_out_to_the_next_one(run: Run) -> None:
                 await asyncio.sleep(0.6)
             assert server.connections == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_an_answer_that_is_there_before_it_is_looked_at(run: Run) -> None:
+def test_an_answer_that_is_there_before_it_is_looked_at() -> None:
     """The look comes between an answer and whoever waits for it: the timer that it arms ends with this attempt."""
 
     async def go() -> None:
@@ -374,10 +365,10 @@ def test_an_answer_that_is_there_before_it_is_looked_at(run: Run) -> None:
             assert await wire.send(POST, {}) == Reply(200, b"{}")
             assert server.connections == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_server_that_speaks_something_else_from_now_on(run: Run) -> None:
+def test_a_server_that_speaks_something_else_from_now_on() -> None:
     async def go() -> None:
         server = RawServer(once(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"))
         async with server.running(), Wire(WireOptions(server.url)) as wire:
@@ -385,10 +376,10 @@ def test_a_server_that_speaks_something_else_from_now_on(run: Run) -> None:
                 assert await wire.send(POST, {}) == Reply(101, b"")
                 assert server.connections == connections
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_connection_takes_no_longer_than_an_attempt_may(run: Run) -> None:
+def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
     async def go() -> None:
         async def no_tls(peer: Peer) -> None:
             await peer.stall()
@@ -398,7 +389,7 @@ def test_a_connection_takes_no_longer_than_an_attempt_may(run: Run) -> None:
             reply = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
             assert reply == Lost("no connection within 0.3 s", sent=False)
 
-    run(go())
+    asyncio.run(go())
 
 
 # Faults after the request has left
@@ -435,16 +426,16 @@ def test_a_connection_takes_no_longer_than_an_attempt_may(run: Run) -> None:
         (after_request(lambda peer: peer.drip(answer(), 0.05)), Lost("no whole answer within 0.4 s", sent=True)),
     ],
 )
-def test_a_fault_on_the_wire_is_a_lost_answer(run: Run, script: Script, expected: Reply | Lost) -> None:
+def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Reply | Lost) -> None:
     async def go() -> None:
         reply, requests = await exchange(script, POST, total_s=0.4, read_s=0.2, body_max=1000)
         assert reply == expected
         assert len(requests) == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_body_dripping_in_ends_at_the_total_time_out(run: Run) -> None:
+def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
     async def go() -> None:
         async def script(peer: Peer) -> None:
             await peer.request()
@@ -456,10 +447,10 @@ def test_a_body_dripping_in_ends_at_the_total_time_out(run: Run) -> None:
         assert reply == Lost("no whole answer within 0.3 s", sent=True)
         assert asyncio.get_running_loop().time() - began < 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_reset_in_the_middle_of_a_body(run: Run) -> None:
+def test_a_reset_in_the_middle_of_a_body() -> None:
     async def go() -> None:
         begun = asyncio.Event()
 
@@ -472,7 +463,7 @@ def test_a_reset_in_the_middle_of_a_body(run: Run) -> None:
         asyncio.get_running_loop().call_later(0.05, begun.set)
         assert (await exchange(script))[0] == GARBLED
 
-    run(go())
+    asyncio.run(go())
 
 
 def test_fifty_megabytes_out_of_48_kilobytes_cost_no_more_than_the_bound() -> None:
@@ -493,7 +484,7 @@ def test_fifty_megabytes_out_of_48_kilobytes_cost_no_more_than_the_bound() -> No
     asyncio.run(go())
 
 
-def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone(run: Run) -> None:
+def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> None:
     async def go() -> None:
         arrived = asyncio.Event()
         ended = asyncio.Event()
@@ -515,13 +506,13 @@ def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone(run: Run) -> N
             async with asyncio.timeout(1):
                 await ended.wait()
 
-    run(go())
+    asyncio.run(go())
 
 
 # Faults before the request can have left
 
 
-def test_nothing_listens(run: Run) -> None:
+def test_nothing_listens() -> None:
     async def go() -> None:
         server = RawServer(always(answer()))
         async with server.running():
@@ -531,10 +522,10 @@ def test_nothing_listens(run: Run) -> None:
             "no connection to the proxy: Connection refused", sent=False
         )
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_an_unknown_host_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_args: object, **_more: object) -> None:
         raise OSError(-2, "Name or service not known")
 
@@ -545,10 +536,10 @@ def test_an_unknown_host_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         reply = await send(RawServer(always(answer())), host="https://nowhere.invalid")
         assert reply == Lost("no connection: host name not found", sent=False)
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_certificate_that_nobody_signed(run: Run) -> None:
+def test_a_certificate_that_nobody_signed() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context())
         async with server.running():
@@ -557,10 +548,10 @@ def test_a_certificate_that_nobody_signed(run: Run) -> None:
             assert await send(server, ca_file=DATA / "localhost.crt") == Reply(200, b"{}")
             assert len(server.requests) == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_certificate_for_another_host(run: Run) -> None:
+def test_a_certificate_for_another_host() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context("elsewhere"))
         async with server.running():
@@ -570,10 +561,10 @@ def test_a_certificate_for_another_host(run: Run) -> None:
         assert reply.reason.startswith("certificate not accepted: Hostname mismatch")
         assert not server.requests
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_server_that_does_not_speak_tls(run: Run) -> None:
+def test_a_server_that_does_not_speak_tls() -> None:
     async def says_hello(peer: Peer) -> None:
         await peer.send(b"220 hello\r\n")
         await peer.reader.read()
@@ -592,13 +583,13 @@ def test_a_server_that_does_not_speak_tls(run: Run) -> None:
             async with server.running():
                 assert await send(server, host=f"https://localhost:{server.port}", connect_s=0.3) == expected
 
-    run(go())
+    asyncio.run(go())
 
 
 # Proxies
 
 
-def test_a_tunnel_through_a_proxy(run: Run) -> None:
+def test_a_tunnel_through_a_proxy() -> None:
     """The proxy sees CONNECT and nothing of the request; the certificate is checked all the same."""
 
     async def go() -> None:
@@ -629,10 +620,10 @@ def test_a_tunnel_through_a_proxy(run: Run) -> None:
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert len(server.requests) == 1
 
-    run(go())
+    asyncio.run(go())
 
 
-def test_a_proxy_in_front_of_a_server_without_tls(run: Run) -> None:
+def test_a_proxy_in_front_of_a_server_without_tls() -> None:
     """It is told the whole address, and its password; the server's name is the one that was asked for."""
 
     async def go() -> None:
@@ -648,7 +639,7 @@ def test_a_proxy_in_front_of_a_server_without_tls(run: Run) -> None:
         assert {request.headers["proxy-authorization"] for request in proxy.requests} == {"Basic dXNlcjp3b3Jk"}
         assert proxy.connections == 1
 
-    run(go())
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize(
@@ -660,13 +651,13 @@ def test_a_proxy_in_front_of_a_server_without_tls(run: Run) -> None:
         (once(b"garbage\r\n\r\n"), NOT_HTTP._replace(sent=False)),
     ],
 )
-def test_a_proxy_that_makes_no_tunnel(run: Run, script: Script, expected: Lost) -> None:
+def test_a_proxy_that_makes_no_tunnel(script: Script, expected: Lost) -> None:
     async def go() -> None:
         proxy = RawServer(script)
         async with proxy.running():
             assert await send(proxy, host="https://api.invalid", proxy=proxy.url, connect_s=0.3) == expected
 
-    run(go())
+    asyncio.run(go())
 
 
 # Settings
@@ -737,7 +728,7 @@ def test_a_wire_is_for_use_inside_its_block() -> None:
     asyncio.run(go())
 
 
-def test_no_fault_tells_an_id_an_address_or_a_token(run: Run) -> None:
+def test_no_fault_tells_an_id_an_address_or_a_token() -> None:
     """Every kind of fault at once: before, during and after, with everything private in the call."""
 
     async def go() -> None:
@@ -762,4 +753,4 @@ def test_no_fault_tells_an_id_an_address_or_a_token(run: Run) -> None:
                 assert "localhost" not in reply.reason
                 assert str(server.port) not in reply.reason
 
-    run(go())
+    asyncio.run(go())

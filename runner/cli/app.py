@@ -40,8 +40,8 @@ acceptable, nobody looked up; 4 could not tell of some, or halted, run again; 5 
 """
 
 
-ENV_ELSEWHERE = ("BULKDEL_LOOP", "BULKDEL_SEED", "BULKDEL_SAMPLE", "BULKDEL_AGAIN", "BULKDEL_STATE", "BULKDEL_EXPORT")
-"""Read by other commands, the event loop and the tests."""
+ENV_ELSEWHERE = ("BULKDEL_SEED", "BULKDEL_SAMPLE", "BULKDEL_AGAIN", "BULKDEL_STATE", "BULKDEL_EXPORT")
+"""Read by other commands and the tests."""
 
 Export = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A path, or `-`."""

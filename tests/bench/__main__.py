@@ -48,25 +48,25 @@ class Bench:
             self._made[key] = exports.write(self._folder, name, key[1], duplicates=duplicates)
         return self._made[key]
 
-    def bare(self, loop: str, concurrency: int) -> Take:
+    def bare(self, concurrency: int) -> Take:
         """The bare loop, with as many requests as the run has."""
-        return lambda: commands.bare(self._url, self.count // CHUNK, concurrency, loop)
+        return lambda: commands.bare(self._url, self.count // CHUNK, concurrency)
 
     def sdk(self) -> Take:
         """The SDK, with a tenth of the requests: it is that slow."""
         requests = self.count // CHUNK // 10
         return lambda: _times(commands.sdk(self._url, requests, SDK_THREADS), self.count / CHUNK / requests)
 
-    def ours(self, name: str, loop: str, concurrency: int, *, count: int = 0, duplicates: int = 0) -> Take:
+    def ours(self, name: str, concurrency: int, *, count: int = 0, duplicates: int = 0) -> Take:
         """The real command."""
         made = self.made(name, count=count, duplicates=duplicates)
-        return lambda: commands.ours(self._url, made, "--rate", 0, "--concurrency", concurrency, loop=loop)
+        return lambda: commands.ours(self._url, made, "--rate", 0, "--concurrency", concurrency)
 
     def paced(self, requests: int) -> Mapping[str, Take]:
         """Both at PACE requests a second."""
         made = self.made("objects", count=requests * CHUNK)
         return {
-            "bare": lambda: commands.bare(self._url, requests, 16, "uvloop", PACE),
+            "bare": lambda: commands.bare(self._url, requests, 16, PACE),
             "ours": lambda: commands.ours(self._url, made, "--rate", PACE),
         }
 
@@ -108,24 +108,22 @@ def ratio(these: Sequence[Cost], those: Sequence[Cost]) -> float:
 def compare(bench: Bench, *, count: int, quick: bool) -> list[dict[str, Any]]:
     """Everything at full speed. Each row has ids/s, and the ratio to the row that it names."""
     takes: dict[str, tuple[Take, str]] = {
-        "bare loop, uvloop, 64": (bench.bare("uvloop", 64), ""),
-        "objects, uvloop, 64": (bench.ours("objects", "uvloop", 64), "bare loop, uvloop, 64"),
-        "objects with duplicates, uvloop, 64": (
-            bench.ours("objects", "uvloop", 64, duplicates=100),
-            "bare loop, uvloop, 64",
+        "bare loop, 64": (bench.bare(64), ""),
+        "objects, 64": (bench.ours("objects", 64), "bare loop, 64"),
+        "objects with duplicates, 64": (
+            bench.ours("objects", 64, duplicates=100),
+            "bare loop, 64",
         ),
-        "bare loop, asyncio, 64": (bench.bare("asyncio", 64), ""),
-        "objects, asyncio, 64": (bench.ours("objects", "asyncio", 64), "bare loop, asyncio, 64"),
-        f"SDK, {SDK_THREADS} threads": (bench.sdk(), "objects, uvloop, 64"),
+        f"SDK, {SDK_THREADS} threads": (bench.sdk(), "objects, 64"),
     }
     if not quick:
         takes |= {
-            "bare ids, uvloop, 64": (bench.ours("bare", "uvloop", 64), "bare loop, uvloop, 64"),
-            "CSV, uvloop, 64": (bench.ours("csv", "uvloop", 64), "bare loop, uvloop, 64"),
-            "bare loop, uvloop, 16": (bench.bare("uvloop", 16), ""),
-            "objects, uvloop, 16": (bench.ours("objects", "uvloop", 16), "bare loop, uvloop, 16"),
-            "bare loop, uvloop, 256": (bench.bare("uvloop", 256), ""),
-            "objects, uvloop, 256": (bench.ours("objects", "uvloop", 256), "bare loop, uvloop, 256"),
+            "bare ids, 64": (bench.ours("bare", 64), "bare loop, 64"),
+            "CSV, 64": (bench.ours("csv", 64), "bare loop, 64"),
+            "bare loop, 16": (bench.bare(16), ""),
+            "objects, 16": (bench.ours("objects", 16), "bare loop, 16"),
+            "bare loop, 256": (bench.bare(256), ""),
+            "objects, 256": (bench.ours("objects", 256), "bare loop, 256"),
         }
     costs = rounds({name: take for name, (take, _) in takes.items()}, count)
     rows = []
@@ -162,7 +160,7 @@ def pace(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
 def flat(bench: Bench, *, count: int) -> dict[int, dict[str, float]]:
     """What an id costs while it is sent, and what memory the run takes, by the size of the export."""
     sizes = (100_000, 1_000_000, 10_000_000)
-    costs = rounds({f"{size:,} ids": bench.ours("objects", "uvloop", 64, count=size) for size in sizes}, count)
+    costs = rounds({f"{size:,} ids": bench.ours("objects", 64, count=size) for size in sizes}, count)
     return {
         size: {
             "us_per_id": 1e6 * statistics.median(cost.sending_s for cost in some) / size,
@@ -180,9 +178,7 @@ def show(found: Mapping[str, Any]) -> None:
         times = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         cells = f"{row['ids_per_s']:>9,.0f}{times:>8}{row['cpu_us_per_request']:>16.0f}{row['peak_mib']:>10.0f}"
         print(f"{row['what']:<38}{cells}")
-    print(
-        "ratio: to the bare loop on the same loop with as many in flight; for the SDK, to ours. CPU: the whole process"
-    )
+    print("ratio: to the bare loop with as many in flight; for the SDK, to ours. CPU: the whole process")
     print(f"\n{'part, by itself':<38}{'µs/chunk':>9}{'ids/s':>12}")
     for name, us in found["parts_us"].items():
         print(f"{name:<38}{us:>9.1f}{1e6 * CHUNK / us:>12,.0f}")
@@ -207,7 +203,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUT) as name, serving(Path(name).absolute(), stub=given.stub) as (url, server):
         bench = Bench(url, Path(name), ids)
-        thousand = bench.ours("objects", "uvloop", 16, count=1_000)
+        thousand = bench.ours("objects", 16, count=1_000)
         found: dict[str, Any] = {
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "commit": subprocess.run(

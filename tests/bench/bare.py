@@ -1,6 +1,6 @@
 """How fast this stack can be at all: the same request over and over, nothing read from a file, nothing kept.
 
-    python -m tests.bench.bare URL REQUESTS CONCURRENCY [--loop asyncio|uvloop] [--rate REQUESTS/S]
+    python -m tests.bench.bare URL REQUESTS CONCURRENCY [--rate REQUESTS/S]
 
 Prints the seconds that the requests took.
 """
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import aiohttp
 import orjson
-import uvloop
 
 CHUNK = 50
 PATH = "/api/v3/delete-users-batch"
@@ -55,12 +54,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("requests", type=int)
     parser.add_argument("concurrency", type=int)
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="uvloop")
     parser.add_argument("--rate", type=float, default=0.0)
     given = parser.parse_args()
-    factory = uvloop.new_event_loop if given.loop == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        print(runner.run(spent(given.url, given.requests, given.concurrency, given.rate)))
+    print(asyncio.run(spent(given.url, given.requests, given.concurrency, given.rate)))
 
 
 if __name__ == "__main__":

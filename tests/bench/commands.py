@@ -64,10 +64,10 @@ def _swallow(master: int) -> None:
     os.close(master)
 
 
-def bare(url: str, requests: int, concurrency: int, loop: str, rate: float = 0.0) -> Cost:
+def bare(url: str, requests: int, concurrency: int, rate: float = 0.0) -> Cost:
     """The bare loop."""
     words = [*_module("tests.bench.bare"), url, str(requests), str(concurrency)]
-    return _timed([*words, "--loop", loop, "--rate", str(rate)])
+    return _timed([*words, "--rate", str(rate)])
 
 
 def sdk(url: str, requests: int, threads: int) -> Cost:
@@ -87,7 +87,7 @@ def run_words(url: str, export: Made, log: Path, *options: object) -> list[str]:
     return [*_module("runner.cli"), *words, *map(str, options)]
 
 
-def ours(url: str, export: Made, *options: object, loop: str = "uvloop", log: Path | None = None) -> Cost:
+def ours(url: str, export: Made, *options: object, log: Path | None = None) -> Cost:
     """The real command with all that it always does, against an empty checkpoint or an earlier run's `log`.
 
     first_s: from its start to the first intent of this session, which is written just before the first deletion.
@@ -96,7 +96,7 @@ def ours(url: str, export: Made, *options: object, loop: str = "uvloop", log: Pa
     if log is None:
         path.unlink(missing_ok=True)
     begun = time.time()
-    cost = measured(run_words(url, export, path, *options), {**ENVIRON, "BULKDEL_LOOP": loop}, bar=True)
+    cost = measured(run_words(url, export, path, *options), ENVIRON, bar=True)
     summary = json.loads(cost.out.splitlines()[-1])
     if summary["status"] != "complete" or summary["deleted"] != export.count:
         raise RuntimeError(f"not what was expected of a run: {summary}")

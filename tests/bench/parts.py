@@ -16,8 +16,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import uvloop
-
 from runner.api import Flight
 from runner.checkpoint import Checkpoint
 from runner.core.entries import Header, Intent, Outcome
@@ -111,7 +109,7 @@ async def _spread(each: Callable[[int], Awaitable[object]]) -> None:
 def logging(path: Path) -> None:
     """Intents that are waited for and outcomes that are not, as the engine writes them."""
     path.unlink(missing_ok=True)
-    uvloop.run(_log(Checkpoint.create(path, _header(ROWS))))
+    asyncio.run(_log(Checkpoint.create(path, _header(ROWS))))
 
 
 async def _log(checkpoint: Checkpoint) -> None:
@@ -149,9 +147,9 @@ def sending(url: str, folder: Path) -> dict[str, float]:
     action = JOB.target(TargetOptions(url, {}, ENVIRON)).action(ID_TYPE)
     chunks = list(_chunks(ROWS))
     return {
-        "bare loop": cpu_s(lambda: uvloop.run(spent(url, CHUNKS, CONCURRENCY, 0))),
-        "send": cpu_s(lambda: uvloop.run(_wire(url, whole=False))),
-        "ask": cpu_s(lambda: uvloop.run(_wire(url, whole=True))),
+        "bare loop": cpu_s(lambda: asyncio.run(spent(url, CHUNKS, CONCURRENCY, 0))),
+        "send": cpu_s(lambda: asyncio.run(_wire(url, whole=False))),
+        "ask": cpu_s(lambda: asyncio.run(_wire(url, whole=True))),
         "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
         "ranges": cpu_s(lambda: [chunk.ranges for chunk in chunks]),
         "log": cpu_s(lambda: logging(folder / "parts.log")),
