@@ -16,6 +16,7 @@ from functools import partial
 from runner.api import Api, Flight
 from runner.backup import Backup
 from runner.checkpoint import Checkpoint
+from runner.core.alike import Alike
 from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Skipped
 from runner.core.feed import Work
 from runner.core.health import RefusedMax
@@ -95,7 +96,7 @@ class Engine:
         options: Options,
         chance: Callable[[], float],
         backup: Backup | None = None,
-        protected: frozenset[str] = frozenset(),
+        protected: Alike | None = None,
         on_settled: Callable[[Settling], None] = lambda _: None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
@@ -107,7 +108,8 @@ class Engine:
         self._options = options
         self._chance = chance
         self._backup = backup
-        self._protected = protected
+        self._protected = Alike(id_type) if protected is None else protected
+        self._own = Alike(id_type)
         self._on_settled = on_settled
         self._on_stop = on_stop
         self._supply = Supply(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=api.clock)
@@ -264,8 +266,9 @@ class Engine:
         A token that was renewed since may name somebody else as the one it belongs to; the next run leaves them out.
         """
         if users := self._api.auth.users:
-            self._protected |= frozenset(map(self._id_type.key, users))
-        if self._protected and not self._protected.isdisjoint(map(self._id_type.key, ids_of(records))):
+            self._own.update(users)
+        ids = ids_of(records)
+        if self._protected.meets_any(ids) or self._own.meets_any(ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
 
     async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from runner.core.alike import Alike
 from runner.errors import NotAcceptable, UsageError
 from runner.source import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from runner.source.recognise import is_bare_list
@@ -28,26 +29,26 @@ class ExcludeFile:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """What is protected by files. keys: folded ids (`IdType.key`) of all of them, about 200 bytes of memory each."""
+    """What is protected by files. ids: all of them together."""
 
     files: Sequence[ExcludeFile] = ()
-    keys: frozenset[str] = frozenset()
+    ids: Alike = field(default_factory=Alike)
 
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
     """Read every exclude file whole. Raises NotAcceptable for a bad row, a wrong shape, or no ids at all."""
-    keys: set[str] = set()
-    files = [_read_one(path, replace(options, on_invalid="never"), keys) for path in paths]
-    return Excluded(files, frozenset(keys))
+    ids = Alike(options.id_type)
+    files = [_read_one(path, replace(options, on_invalid="never"), ids) for path in paths]
+    return Excluded(files, ids)
 
 
-def _read_one(path: Path, options: ReadOptions, keys: set[str]) -> ExcludeFile:
+def _read_one(path: Path, options: ReadOptions, ids: Alike) -> ExcludeFile:
     if str(path) == "-":
         raise UsageError("--exclude -: an exclude file has to be a file; it is asked for again on a resume")
     with open_export(str(path)) as export:
         seen, used = _preflight(export, options)
         for batch in read_rows(export, seen.dialect, used, seen.fingerprint):
-            keys.update(options.id_type.key(row) for row in batch.rows if isinstance(row, str))
+            ids.update(row for row in batch.rows if isinstance(row, str))
     return ExcludeFile(str(path), seen.fingerprint.sha256, seen.rows)
 
 

@@ -78,9 +78,15 @@ def plan_lines(prepared: Prepared) -> list[str]:
 
 
 def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
-    """What is never deleted, one line for each source."""
-    lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in prepared.reading.excluded.files]
-    if lines and not prepared.reading.counts["excluded"]:
+    """What is never deleted, one line for each source; and how much of it is in the export."""
+    reading = prepared.reading
+    lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in reading.excluded.files]
+    if lines and reading.kept:
+        text = f"{reading.kept:,} of these ids met in the export, {reading.counts['excluded']:,} rows left out for them"
+        if reading.perhaps:
+            text += f", {reading.perhaps:,} of these rows only because they may be the same {prepared.id_type.name}"
+        lines.append(("protected", text))
+    if lines and not reading.counts["excluded"]:
         lines.append(("note", "none of the ids to keep is in the export: are they written alike, of the same kind?"))
     if prepared.survey.owner:
         lines.append(("protected", "the key's own user, should it be in the export"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.checkpoint import Checkpoint, is_fresh
+from runner.core.alike import Alike
 from runner.core.entries import Saved
 from runner.core.idtypes import IdType
 from runner.core.policy import SAMPLE_SIZE
@@ -55,6 +56,8 @@ class Reading:
     """The export, read or recognised.
 
     counts: rows, ids, excluded, duplicate, invalid, as in the header. excluded: the exclude files.
+    kept: ids to keep that were met in the export; perhaps: excluded rows that only may be one of them. None when a
+    resume did not read the rows again.
     marks: where the export can be read on from, when it was read just now.
     """
 
@@ -68,11 +71,13 @@ class Reading:
     notes: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     excluded: Excluded = field(default_factory=Excluded)
+    kept: int | None = None
+    perhaps: int = 0
 
-    def sieve(self, protected: frozenset[str]) -> Sieve:
+    def sieve(self, protected: Alike) -> Sieve:
         """A fresh sieve for one pass. Without duplicates in the preflight there is nothing to look for."""
         window = DuplicateWindow() if self.counts["duplicate"] else None
-        return Sieve(self.options.id_type.key, window, protected)
+        return Sieve(self.options.id_type, window, protected)
 
     def batches(self, begin: Mark | None = None) -> Iterator[Batch]:
         """One pass over the rows, every block checked against its hash. begin: where the first of them is."""
@@ -83,7 +88,7 @@ class Reading:
 class Prepared:
     """Everything known before the confirmation.
 
-    checkpoint: open and locked when the run is a resume. protected: keys that must never be sent; the survey adds those
+    checkpoint: open and locked when the run is a resume. protected: ids that must never be sent; the survey adds those
     of the account that the credentials belong to. more_excluded: whether exclude files were added to an earlier run's.
     backup_known: what of the backup an earlier session made durable; None when it is a new file.
     until: --not-after.
@@ -98,7 +103,7 @@ class Prepared:
     checkpoint: Checkpoint | None
     chunk_size: int
     protection: Protection
-    protected: frozenset[str]
+    protected: Alike
     more_excluded: bool = False
     backup_known: Saved | None = None
     until: datetime | None = None
@@ -179,7 +184,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added)
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
-        sieve = reading.sieve(excluded.keys)
+        sieve = reading.sieve(excluded.ids)
         ids = (record.id for batch in reading.batches() for record in sieve.sift(batch).records)
         target = stack.enter_context(job.sandbox(ids, id_type))
     chunk_size = settings.chunk_size or job.chunk_max
@@ -193,7 +198,7 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
         checkpoint,
         chunk_size,
         protection=Protection.of(request.config.get(TABLE, {})),
-        protected=excluded.keys,
+        protected=excluded.ids,
         more_excluded=added,
         backup_known=backup_known,
         until=until_of(settings.not_after, datetime.now(UTC)) if settings.not_after else None,
@@ -287,7 +292,7 @@ def _read(
     seen = preflight(
         export,
         options,
-        protected=excluded.keys,
+        protected=excluded.ids,
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
         sample_size=0 if again else SAMPLE_SIZE,
         invalid_to=Path(f"{name}{INVALID}") if options.on_invalid == "skip" else None,
@@ -310,4 +315,6 @@ def _read(
         tuple(notes),
         seen.marks,
         excluded,
+        seen.kept,
+        seen.perhaps,
     )

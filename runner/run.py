@@ -82,7 +82,7 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
     prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
     prepared.protection.check_pool(prepared.survey.pool)
     if prepared.survey.owner:
-        prepared.protected |= frozenset(map(prepared.id_type.key, prepared.survey.owner))
+        prepared.protected.update(prepared.survey.owner)
     if prepared.checkpoint is not None:
         pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
         if now != pool:

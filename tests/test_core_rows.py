@@ -7,11 +7,14 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.core.alike import Alike
+from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.window import DuplicateWindow
 
 BAD = BadRow(1, "?", "empty")
+MAIL = IdType("email", key=str.lower)
 ROWS = st.lists(st.sampled_from(["a", "A", "b", "c", "d"]) | st.just(BAD), max_size=40)
 
 
@@ -37,8 +40,8 @@ def naive(rows: list[str | BadRow], start: int, protected: frozenset[str]) -> di
 def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
     rows: list[str | BadRow], start: int, protected: frozenset[str], cuts: list[int]
 ) -> None:
-    sieve = Sieve(str.lower, DuplicateWindow(100), protected)
-    counting = Sieve(str.lower, DuplicateWindow(100), protected)
+    sieve = Sieve(MAIL, DuplicateWindow(100), Alike(MAIL, protected))
+    counting = Sieve(MAIL, DuplicateWindow(100), Alike(MAIL, protected))
     ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
     for begin, end in pairwise([0, *sorted(cut for cut in cuts if cut <= len(rows)), len(rows)]):
         batch = Batch(start + begin, rows[begin:end])
@@ -61,6 +64,6 @@ def test_without_a_window_nothing_is_a_duplicate() -> None:
 
 
 def test_ids_of_one_key_are_one_account() -> None:
-    sifted = Sieve(key=str.lower).sift(Batch(0, ["A@x", "a@X"]))
+    sifted = Sieve(MAIL).sift(Batch(0, ["A@x", "a@X"]))
     assert sifted.records == [Record(0, "A@x")]
     assert sifted.skipped["duplicate"] == [1]

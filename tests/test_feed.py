@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import runner.core.feed as feed_module
+from runner.core.alike import Alike
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Skipped
 from runner.core.feed import Work, with_calls, work_of
+from runner.core.idtypes import IdType
 from runner.core.outcomes import SKIPS
 from runner.core.progress import Progress
 from runner.core.ranges import positions_in, ranges_of
@@ -20,6 +22,9 @@ from runner.core.verdicts import Call
 from runner.core.window import DuplicateWindow
 
 BAD = BadRow(1, "?", "not an id")
+MAIL = IdType("email", key=str.lower)
+NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
+"""Made up: the first digit may be missing."""
 
 
 def progress_of(rows: int, *entries: Entry) -> Progress:
@@ -96,7 +101,7 @@ def test_what_was_released_is_fresh_again() -> None:
 def test_skipped_rows_are_told_once() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
     fresh = progress_of(7)
-    assert shape(work_of(batches_of(rows, 4), Sieve(protected=frozenset("p")), fresh, 9)) == [
+    assert shape(work_of(batches_of(rows, 4), Sieve(protected=Alike(ids="p")), fresh, 9)) == [
         ("duplicate", [2]),
         ("invalid", [1]),
         ("excluded", [4]),
@@ -104,7 +109,7 @@ def test_skipped_rows_are_told_once() -> None:
         (None, [0, 3, 6]),
     ]
     later = progress_of(7, Skipped("invalid", ((1, 2),)), Skipped("duplicate", ((2, 3),)))
-    assert shape(work_of(batches_of(rows, 4), Sieve(protected=frozenset("p")), later, 9)) == [
+    assert shape(work_of(batches_of(rows, 4), Sieve(protected=Alike(ids="p")), later, 9)) == [
         ("excluded", [4]),
         ("invalid", [5]),
         (None, [0, 3, 6]),
@@ -161,7 +166,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     entries += [Skipped("invalid", ranges_of(positions("I")))]
     entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
     progress = progress_of(len(rows), *entries)
-    sieve = Sieve(window=DuplicateWindow(1000), protected=frozenset(f"p{i}" for i in range(len(rows))))
+    sieve = Sieve(window=DuplicateWindow(1000), protected=Alike(ids=(f"p{i}" for i in range(len(rows)))))
     items = list(work_of(batches_of(rows, batch_size), sieve, progress, chunk_size, limit))
     given_out = [(item, record) for item in items if isinstance(item, Work) for record in item.chunk.records]
     told = Counter(record.position for _, record in given_out)
@@ -231,14 +236,30 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     """Farther apart than the duplicate window sees, but side by side when everything between them is settled."""
     rows = ["a", "b", "A", "c", "a"]
     progress = progress_of(5)
-    sieve = Sieve(str.lower, window=None)
+    sieve = Sieve(MAIL, window=None)
     assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]
+
+
+def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
+    """`2` may be `12` or `32`, which differ from each other: these two share a chunk, fresh and in doubt alike."""
+    rows = ["12", "2", "32", "12"]
+    apart = [[0, 2], [1], [3]]
+    work = work_of(batches_of(rows, 4), Sieve(NUMBER, window=None), progress_of(4), 50)
+    assert shape(work) == [(None, positions) for positions in apart]
+    in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
+    work = work_of(batches_of(rows, 4), Sieve(NUMBER, window=None), in_doubt, 50)
+    assert shape(work) == [(at(1), positions) for positions in apart]
+
+
+def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
+    work = work_of(batches_of(["12", "32", "42"], 4), Sieve(NUMBER, window=None), progress_of(3), 50)
+    assert shape(work) == [(None, [0, 1, 2])]
 
 
 def test_only_fresh_chunks_have_their_request_made() -> None:
     """Who is looked up first may turn out not to be sent at all: no request for them exists before that."""
     progress = progress_of(6, Intent(at(1), ((0, 2),)))
-    sieve = Sieve(protected=frozenset({"u1"}))
+    sieve = Sieve(protected=Alike(ids=["u1"]))
     items = with_calls(
         work_of(batches_of(ids(6), 4), sieve, progress, 2),
         lambda chunk: Call("POST", "/", body=",".join(chunk.ids).encode()),
@@ -251,7 +272,7 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     """An exclude file that was added names rows that may have been sent: nobody may skip them without a look."""
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
-    sieve = Sieve(str.lower, protected=frozenset({"keep1", "keep2", "keep3", "keep4"}))
+    sieve = Sieve(MAIL, protected=Alike(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
     work = list(work_of(batches_of(rows, 6), sieve, progress, 2))
     protected = [item for item in work if isinstance(item, Work) and item.protected]
     assert shape(protected) == [(at(1), [1, 3]), (at(2), [4])]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.core.alike import Alike
 from runner.core.rows import BadRow
 from runner.errors import NotAcceptable, UsageError
 from runner.source import ReadOptions
 from runner.source.lines import LINE_MAX
-from tests.sourcefiles import UID, both, ids, look, options, uid, write
+from tests.sourcefiles import TYPES, UID, both, ids, look, options, uid, write
 
 JSONL = "export.jsonl"
 
@@ -337,7 +338,7 @@ def test_21_the_same_id_again(tmp_path: Path) -> None:
     seen = look(path, options("email"))
     assert (seen.rows, seen.ids, seen.duplicate, seen.invalid) == (4, 2, 2, 0)
     assert [record.position for record in seen.sample] == [0, 2]
-    seen = look(path, options("email"), protected=frozenset({"d@b.c"}))
+    seen = look(path, options("email"), protected=Alike(TYPES["email"], ["d@b.c"]))
     assert (seen.ids, seen.duplicate, seen.excluded, seen.examples) == (1, 2, 1, ("a@b.c",))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.core.alike import Alike
 from runner.core.rows import BadRow, Mark, Sieve, mark_before
 from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable
@@ -55,7 +56,7 @@ def rows(export: Export, seen: Preflight, form: str, begin: Mark | None) -> list
     ]
 
 
-def skipped(export: Export, seen: Preflight, form: str, begin: Mark | None, protected: frozenset[str]) -> list[int]:
+def skipped(export: Export, seen: Preflight, form: str, begin: Mark | None, protected: Alike) -> list[int]:
     sieve = Sieve(window=DuplicateWindow(SIZE), protected=protected)
     batches = (each.batch for each in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin))
     return sorted(position for batch in batches for some in sieve.skipped(batch).values() for position in some)
@@ -68,7 +69,7 @@ def test_from_every_mark_on_the_rows_are_the_same(
 ) -> None:
     path = tmp_path / "export"
     path.write_bytes(written(form, ids))
-    never = frozenset(protected)
+    never = Alike(OPTIONS.id_type, protected)
     with open_export(str(path), block_size=block) as export:
         try:
             seen = preflight(export, options(form), protected=never, rng=random.Random(0), window_size=SIZE)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.core.alike import Alike
 from runner.core.records import Record
 from runner.core.rows import Batch
 from runner.errors import FileFailed, NotAcceptable
@@ -23,11 +24,12 @@ from tests.sourcefiles import ids, look, options, write
 def test_counts_and_sample(tmp_path: Path) -> None:
     text = "".join(f'"user-{number}"\n' for number in range(10_000)) + '"user-9999"\n"user-5"\n'
     told: list[tuple[int, int]] = []
-    protected = frozenset(f"user-{number}" for number in range(10))
+    protected = Alike(ids=[*(f"user-{number}" for number in range(10)), "another"])
     seen = look(
         write(tmp_path / "x", text), protected=protected, on_progress=lambda done, size: told.append((done, size))
     )
     assert (seen.rows, seen.ids, seen.excluded, seen.duplicate, seen.invalid) == (10_002, 9990, 11, 1, 0)
+    assert (seen.kept, seen.perhaps) == (10, 0)
     assert seen.examples == ("user-10", "user-11", "user-12")
     assert len(seen.sample) == 200
     positions = [record.position for record in seen.sample]
@@ -46,7 +48,7 @@ def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) 
 
 
 def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
-    seen = look(write(tmp_path / "x", '"a"\n'), protected=frozenset({"a"}))
+    seen = look(write(tmp_path / "x", '"a"\n'), protected=Alike(ids=["a"]))
     assert (seen.rows, seen.ids, seen.sample, seen.examples) == (1, 0, (), ())
 
 

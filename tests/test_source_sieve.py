@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.core.alike import Alike
+from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.window import DuplicateWindow
@@ -24,7 +26,8 @@ def test_like_a_plain_loop(
 ) -> None:
     def sieve() -> Sieve:
         window = None if size is None else DuplicateWindow(size)
-        return Sieve(str.lower if fold else str, window, protected)
+        id_type = IdType("id", key=str.lower if fold else str)
+        return Sieve(id_type, window, Alike(id_type, protected))
 
     quick, counting = sieve(), sieve()
     window = None if size is None else DuplicateWindow(size)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.core.entries import Damaged, Outcome, Skipped, Unreadable, frame
+from runner.core.idtypes import PLAIN, IdType
 from runner.core.presence import REUSE_AFTER_S, SKEW_S
 from runner.core.progress import Progress
 from runner.core.ranges import RangeSet, positions_in
@@ -86,11 +87,14 @@ def test_claims_are_the_claimed_rows_that_are_not_known() -> None:
     assert list(claims_of(rows, RangeSet(), iter(()))) == []
 
 
-def test_no_id_is_twice_in_a_chunk() -> None:
+def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:
     claims = [Claim(i, id_, AT, replaced=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
-    chunks = [[claim.id for claim in chunk] for chunk in chunks_apart(claims, 3, str.lower)]
+    chunks = [[claim.id for claim in chunk] for chunk in chunks_apart(claims, 3, IdType("email", key=str.lower))]
     assert chunks == [["a", "b"], ["A", "c", "d"], ["e"], ["e"]]
-    assert list(chunks_apart([], 3, str)) == []
+    claims = [Claim(i, id_, AT, replaced=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
+    number = IdType("number", forms=lambda id_: (id_, id_[1:]))
+    assert [len(chunk) for chunk in chunks_apart(claims, 9, number)] == [1, 1, 2]
+    assert list(chunks_apart([], 3, PLAIN)) == []
 
 
 # ── what an answer means ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,20 @@ from runner.core.idtypes import IdType
 
 _HEX24 = r"[0-9a-f]{24}"
 
+COUNTRY_CODE_MAX = 3
+"""Digits of a country code, at most (ITU-T E.164)."""
+
+
+def phone_forms(id_: str) -> tuple[str, ...]:
+    """The digits of a number, then what is left of them without a country code of 1, 2 or 3 digits.
+
+    The plus, an international prefix `00` and a trunk prefix `0` come off first. So `+8613800000004`, `8613800000004`
+    and `13800000004` may be one number; `+8613800000004` and `+113800000004` differ in their country codes.
+    """
+    digits = id_.lstrip("+0")
+    return (digits, *(digits[cut:] for cut in range(1, min(COUNTRY_CODE_MAX + 1, len(digits)))))
+
+
 ID_TYPES: Mapping[str, IdType] = {
     id_type.name: id_type
     for id_type in (
@@ -18,7 +32,7 @@ ID_TYPES: Mapping[str, IdType] = {
             re.compile(r"\+?[0-9]{4,20}"),
             "digits, an optional + before them",
             reusable=True,
-            key=lambda id_: id_.removeprefix("+"),
+            forms=phone_forms,
         ),
         IdType(
             "email",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple, cast
 
+from runner.core.alike import Alike, surely_apart
 from runner.core.entries import Skipped
 from runner.core.outcomes import SKIPS
 from runner.core.progress import Progress
@@ -94,17 +95,19 @@ def with_calls(items: Iterable[Work | Skipped], call_of: Callable[[Chunk], Call]
 
 
 def _work(records: list[Record], sieve: Sieve, since: str | None = None, *, protected: bool = False) -> Iterator[Work]:
-    """One chunk of `records`, or several when an id is in them twice: farther apart than the duplicate window sees."""
+    """One chunk of `records`, or several: two ids that may be the same account never go into one request."""
     while records:
-        keys: set[str] = set()
+        met = Alike(sieve.id_type)
         once: list[Record] = []
-        again: list[Record] = []
+        later: list[Record] = []
         for record in records:
-            key = sieve.key(record.id)
-            (again if key in keys else once).append(record)
-            keys.add(key)
+            if met.meets(record.id):
+                later.append(record)
+            else:
+                once.append(record)
+                met.update([record.id])
         yield Work(Chunk(tuple(once)), since, protected)
-        records = again
+        records = later
 
 
 def _told(
@@ -158,7 +161,7 @@ class _Fresh:
             left -= end - start
             if end < stop:
                 self._ranges.appendleft((end, stop))
-        if len(set(ids if sieve.key is str else map(sieve.key, ids))) == len(ids):
+        if surely_apart(sieve.id_type, ids):
             yield Work(Chunk.of(ids, tuple(ranges)))
         else:
             yield from _work(list(map(Record, positions_in(tuple(ranges)), ids)), sieve)

@@ -20,7 +20,10 @@ class IdType:
     uniform: length and ASCII letters (no space, no control character), when the shape is just this: so many of these.
         Asked for many ids at once it is three times as fast as the pattern, and says the same.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
-    key: folds an id to what the API compares (emails: lower case). Two ids with one key are one account.
+    key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
+    forms: the whole id without what does not tell two accounts apart, and after it what is left without the parts that
+        may be missing (a phone's country code). Two ids may be one account when the whole form of one is among the
+        forms of the other (`core.alike`). None: only ids with one key may be one account.
     """
 
     name: str
@@ -29,6 +32,11 @@ class IdType:
     uniform: tuple[int, bytes] | None = None
     reusable: bool = False
     key: Callable[[str], str] = field(default=str)
+    forms: Callable[[str], tuple[str, ...]] | None = None
+
+
+PLAIN = IdType("id")
+"""Free text, compared exactly."""
 
 
 def rewritten_by_spreadsheet(id_: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 from typing import Literal, NamedTuple, cast
 
+from runner.core.alike import Alike
+from runner.core.idtypes import PLAIN, IdType
 from runner.core.records import Record
 from runner.core.window import DuplicateWindow
 
@@ -98,14 +100,14 @@ class Sifted:
 class Sieve:
     """Tells rows apart, in the order of the export.
 
-    key: the id type's folding (`IdType.key`); two ids with one key are one account.
+    id_type: what makes two ids certainly one account (a duplicate), and what makes them perhaps one (protected).
     window: None when the preflight found no duplicate, which spares the sending pass the work.
-    protected: keys that must never be sent.
+    protected: ids that must never be sent, nor any that may be the same.
     """
 
-    key: Callable[[str], str] = str
+    id_type: IdType = PLAIN
     window: DuplicateWindow | None = field(default_factory=DuplicateWindow)
-    protected: frozenset[str] = frozenset()
+    protected: Alike = field(default_factory=Alike)
 
     def sift(self, batch: Batch) -> Sifted:
         """Sort one batch. Batches must come in order: the duplicate window remembers."""
@@ -119,9 +121,10 @@ class Sieve:
         if set(map(type, rows)) <= {str}:
             # Nearly every batch goes this way. It is the loop below, run by the interpreter's own loops.
             ids = cast("list[str]", rows)
-            keys = ids if self.key is str else list(map(self.key, ids))
-            if protected.isdisjoint(keys):
+            if not protected.meets_any(ids):
                 if self.window is not None:
+                    key = self.id_type.key
+                    keys = ids if key is str else list(map(key, ids))
                     skipped["duplicate"].extend(batch.start + i for i in self.window.repeated(keys))
                 return skipped
         seen = self.window.seen if self.window else None
@@ -129,9 +132,8 @@ class Sieve:
             if isinstance(row, BadRow):
                 skipped["invalid"].append(position)
                 continue
-            folded = self.key(row)
-            if folded in protected:
+            if protected.meets(row):
                 skipped["excluded"].append(position)
-            elif seen is not None and seen(folded):
+            elif seen is not None and seen(self.id_type.key(row)):
                 skipped["duplicate"].append(position)
         return skipped

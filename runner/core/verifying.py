@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from runner.core.alike import Alike
 from runner.core.entries import Damaged, Unreadable, frame, sound
+from runner.core.idtypes import IdType
 from runner.core.presence import Presence, presence
 from runner.core.progress import Progress
 from runner.core.ranges import Ranges, RangeSet
@@ -85,17 +87,16 @@ def claims_of(
                         yield Claim(position, id_, at, replaced)
 
 
-def chunks_apart(claims: Iterable[Claim], size: int, key: Callable[[str], str]) -> Iterator[tuple[Claim, ...]]:
-    """Cut into chunks of at most `size`, with no id twice in one (rows far apart may share one)."""
+def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterator[tuple[Claim, ...]]:
+    """Cut into chunks of at most `size`, with no two ids in one that may be the same account."""
     chunk: list[Claim] = []
-    keys: set[str] = set()
+    met = Alike(id_type)
     for claim in claims:
-        folded = key(claim.id)
-        if len(chunk) == size or folded in keys:
+        if len(chunk) == size or met.meets(claim.id):
             yield tuple(chunk)
-            chunk, keys = [], set()
+            chunk, met = [], Alike(id_type)
         chunk.append(claim)
-        keys.add(folded)
+        met.update([claim.id])
     if chunk:
         yield tuple(chunk)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from runner.core.alike import Alike
 from runner.core.idtypes import SPREADSHEET
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Mark, Sieve, Skip
@@ -33,6 +34,7 @@ class Preflight:
 
     rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
     excluded, duplicate, invalid: the others, by why they are not sent.
+    kept: ids to keep that some row is, or may be. perhaps: excluded rows that only may be one of them.
     sample: records drawn evenly from all that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
@@ -47,6 +49,8 @@ class Preflight:
     excluded: int
     duplicate: int
     invalid: int
+    kept: int
+    perhaps: int
     sample: tuple[Record, ...]
     examples: tuple[str, ...]
     spreadsheet: int
@@ -60,7 +64,7 @@ def preflight(
     export: Export,
     options: ReadOptions,
     *,
-    protected: frozenset[str] = frozenset(),
+    protected: Alike | None = None,
     rng: random.Random,
     sample_size: int = 200,
     invalid_to: Path | None = None,
@@ -69,7 +73,7 @@ def preflight(
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
-    protected: keys (`IdType.key`) that must never be sent. rng: draws the sample.
+    protected: ids that must never be sent. rng: draws the sample.
     invalid_to: where skipped rows go; nothing is written without any. window_size: for tests.
 
     Raises NotAcceptable for everything in the export that is not acceptable, FileFailed when `invalid_to` cannot be
@@ -82,7 +86,7 @@ def preflight(
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
     window = DuplicateWindow(window_size)
-    sieve = Sieve(options.id_type.key, window, protected)
+    sieve = Sieve(options.id_type, window, Alike(options.id_type) if protected is None else protected)
     tally = _Tally(sieve, window, _Reservoir(sample_size, rng), free_text=free_text)
     with InvalidFile(invalid_to, export, _header(head, dialect)) as bad_rows:
         for parsed in parse(lines, dialect, options, export.path):
@@ -99,6 +103,8 @@ def preflight(
         excluded=tally.excluded,
         duplicate=tally.duplicate,
         invalid=tally.invalid,
+        kept=tally.kept(),
+        perhaps=tally.perhaps,
         sample=tally.reservoir.sample(),
         examples=tuple(tally.examples),
         spreadsheet=tally.spreadsheet,
@@ -163,7 +169,8 @@ class _Tally:
         self._window = window
         self._free_text = free_text
         self.reservoir = reservoir
-        self.rows = self.ids = self.excluded = self.duplicate = self.invalid = self.spreadsheet = 0
+        self.rows = self.ids = self.excluded = self.duplicate = self.invalid = self.spreadsheet = self.perhaps = 0
+        self._met = Alike(sieve.id_type)
         self.examples: list[str] = []
         self.spreadsheet_examples: list[str] = []
         self.first_bad: BadRow | None = None
@@ -186,10 +193,18 @@ class _Tally:
         self.excluded += len(skipped["excluded"])
         self.duplicate += len(skipped["duplicate"])
         self.invalid += len(skipped["invalid"])
+        if skipped["excluded"]:
+            ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
+            self.perhaps += sum(not self._sieve.protected.holds(id_) for id_ in ids)
+            self._met.update(ids)
         if self.first_bad is None and skipped["invalid"]:
             self.first_bad = next(row for row in batch.rows if isinstance(row, BadRow))
         if self._free_text:
             self._look_for_spreadsheets(batch)
+
+    def kept(self) -> int:
+        """How many of the ids to keep some row is, or may be."""
+        return sum(map(self._met.meets, self._sieve.protected)) if self.excluded else 0
 
     def _mark(self, parsed: Parsed, skipped: dict[Skip, list[int]], taken: int) -> None:
         """Note the first row after the window has gone round. taken: how many of the batch's ids it had then."""

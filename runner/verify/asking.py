@@ -136,7 +136,7 @@ class Asking:
             for parsed, fates in self._reopened.rows()
         )
         claims = claims_of(rows, RangeSet(self._state.books.known.ranges), drawn)
-        return chunks_apart(claims, self._reopened.job.chunk_max, self._reopened.id_type.key)
+        return chunks_apart(claims, self._reopened.job.chunk_max, self._reopened.id_type)
 
     async def _work(self, api: Api) -> None:
         seeker, flight = Seeker(api, self._look_ups, random.random), Flight()

@@ -1,0 +1,84 @@
+"""Which ids may mean the same account: the relation of phone numbers as a table, and the set against the plain rule."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.genauth.id_types import ID_TYPES
+from runner.core.alike import Alike, surely_apart
+from runner.core.idtypes import PLAIN, IdType
+
+PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "certainly", "perhaps"),
+    [
+        ("+8613800000004", "+8613800000004", True, True),
+        ("+8613800000004", "8613800000004", False, True),
+        ("+8613800000004", "008613800000004", False, True),
+        ("+8613800000004", "13800000004", False, True),
+        ("+8613800000004", "013800000004", False, True),
+        ("13800000004", "013800000004", False, True),
+        ("+15550100000", "5550100000", False, True),  # a country code of one digit
+        ("+35840123456", "040123456", False, True),  # of three
+        ("+4402079460000", "02079460000", False, True),  # the trunk zero was kept after the country code
+        ("+8613800000004", "+113800000004", False, False),  # two country codes
+        ("+8613800000004", "+13800000004", False, True),  # the second may be written without a code
+        ("+8613800000004", "+8613800000005", False, False),
+        ("13800000004", "3800000004", False, True),
+        ("123413800000004", "13800000004", False, False),  # four digits are no country code
+        ("0000", "1234", False, False),
+        ("0000", "00000", False, True),
+    ],
+)
+def test_phone_numbers(one: str, other: str, certainly: bool, perhaps: bool) -> None:
+    for first, second in ((one, other), (other, one)):
+        alike = Alike(PHONE, [first])
+        assert (alike.holds(second), alike.meets(second), alike.meets_any([second])) == (certainly, perhaps, perhaps)
+        assert not (perhaps and surely_apart(PHONE, [first, second]))
+
+
+@pytest.mark.parametrize(
+    ("id_type", "one", "other", "same"),
+    [
+        (MAIL, "Ann@X.org", "ann@x.ORG", True),
+        (MAIL, "ann@x.org", "bob@x.org", False),
+        (ID_TYPES["username"], "Ann", "ann", False),
+        (PLAIN, "a", "a", True),
+    ],
+)
+def test_types_that_compare_by_their_key_alone(id_type: IdType, one: str, other: str, same: bool) -> None:
+    alike = Alike(id_type, [one])
+    assert (alike.holds(other), alike.meets(other), alike.meets_any([other])) == (same, same, same)
+    assert surely_apart(id_type, [one, other]) is not same
+
+
+def may_be_the_same(one: str, other: str) -> bool:
+    """The rule in words: after plus and leading zeros, one number ends with the other, at most 3 digits longer."""
+    short, long = sorted((one.lstrip("+0"), other.lstrip("+0")), key=len)
+    return long == short or (short != "" and long.endswith(short) and len(long) - len(short) <= 3)
+
+
+NUMBERS = st.from_regex(r"\A\+?[01]{4,9}\Z")
+
+
+@given(st.lists(NUMBERS, max_size=6), NUMBERS)
+@example(["0000"], "0001")
+def test_like_the_rule_in_words(ids: list[str], asked: str) -> None:
+    alike = Alike(PHONE, ids)
+    assert alike.meets(asked) is any(may_be_the_same(id_, asked) for id_ in ids)
+    assert alike.holds(asked) is (asked in ids)
+    pairs = [(one, other) for i, one in enumerate(ids) for other in ids[:i]]
+    if surely_apart(PHONE, ids):
+        assert not any(may_be_the_same(one, other) for one, other in pairs)
+
+
+def test_a_set_of_ids() -> None:
+    alike = Alike(MAIL)
+    assert (len(alike), bool(alike), alike.meets_any(["a@b.c"])) == (0, False, False)
+    alike.update(["A@b.c", "a@b.c", "d@b.c"])
+    assert (len(alike), sorted(alike)) == (2, ["a@b.c", "d@b.c"])
+    assert not Alike(PHONE).meets_any(["1234"])
