@@ -1,6 +1,12 @@
 """Programs that break one promise each: a copy of the packages with one substitution, and the test that must notice.
 
-A mutant whose text is not found exactly once is an error: the code has moved on, and the mutant has to move with it.
+The rules for a mutant:
+- Its text is found exactly once. The code moves on, and the mutant has to move with it.
+- The file with the substitution passes ruff and mypy: code that could have been committed.
+- The named test fails by an assertion of its own. A NameError, a timeout or a traceback of the program is no kill: it
+  says that the program is broken, and not that the test watches the promise. Where the promise is about crashes, so
+  that the test makes the program crash, the mutant says `crashes=True`.
+To try one: `python -m pytest tests/test_mutants.py -k "the-name-with-dashes"`.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 class Mutant:
     """One broken promise. file: below the root. old → new: the substitution. test: what must fail by it.
 
-    traced: the test needs strace.
+    traced: the test needs strace. crashes: the test makes the program crash on purpose, so a traceback proves nothing.
     """
 
     name: str
@@ -29,6 +35,7 @@ class Mutant:
     new: str
     test: str
     traced: bool = False
+    crashes: bool = False
 
 
 MUTANTS = (
@@ -46,8 +53,8 @@ MUTANTS = (
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        await self._api.ask(call, self._action.read, errand.flight, ids)\n"
-        "        verdict = None\n",
+        "        asked = await self._api.ask(call, self._action.read, errand.flight, ids)\n"
+        "        verdict = asked if settling.halt else None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
@@ -68,14 +75,14 @@ MUTANTS = (
         "a reader that outlives its run",
         "runner/ahead.py",
         "            os.close(read)  # else it would be its own reader, and stay when the other one has gone\n",
-        "            pass\n",
+        "            os.fstat(read)\n",
         "test_e2e_ahead.py::test_a_run_that_ends_at_once_leaves_neither_a_reader_nor_a_lock",
     ),
     Mutant(
         "a chunk that was cut off in the pipe",
         "runner/ahead.py",
-        "            if len(frame) != size:\n",
-        "            if not frame:\n",
+        "            if frame == END:\n",
+        "            if frame == END or len(frame) < size:\n",
         "test_e2e_ahead.py::test_a_reader_that_is_killed_halts_the_run",
     ),
     Mutant(
@@ -88,8 +95,8 @@ MUTANTS = (
     Mutant(
         "an id in a request's number",
         "runner/api.py",
-        "(self.auth.hide if longest_run(said) < self.run_min else hide)(said) == said",
-        "self.auth.hide(said) == said",
+        "longest_run(said) < self.run_min",
+        "longest_run(said) <= TEXT_MAX",
         "test_api.py::test_a_success_that_quotes_an_id_as_its_request_id",
     ),
     Mutant(
@@ -119,8 +126,8 @@ MUTANTS = (
         "runner/transport.py",
         "            reply = await self._read(message, content)\n",
         "            reply = await self._read(message, content)\n"
-        "            if message.code // 100 == 3:\n"
-        "                return await self.send(Call('GET', message.headers['location']), {})\n",
+        '            if "location" in message.headers and message.headers["location"] != call.path:\n'
+        '                return await self.send(Call("GET", message.headers["location"]), {})\n',
         "test_transport.py::test_a_redirect_is_an_answer_and_is_not_followed",
     ),
     Mutant(
@@ -134,36 +141,35 @@ MUTANTS = (
         "torn tail kept",
         "runner/logfile.py",
         "            if reader.damaged_tail:\n",
-        "            if False:\n",
+        "            if reader.damaged_tail and not reader.last:\n",
         "test_checkpoint_damage.py::test_a_resumed_log_goes_on_as_if_nothing_had_been_torn",
     ),
     Mutant(
         "hash check dropped",
         "runner/source/export.py",
         "        if digest.digest() != expected.blocks",
-        "        if False and digest.digest() != expected.blocks",
+        "        if not block and digest.digest() != expected.blocks",
         "test_source_export.py::test_a_changed_block_is_never_parsed",
     ),
     Mutant(
         "lock dropped",
         "runner/lockfile.py",
         "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
-        "            pass\n",
+        "            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
         "test_checkpoint.py::test_a_second_run_is_refused_and_told_who_has_the_log",
     ),
     Mutant(
         "429 uses up an attempt",
         "runner/api.py",
-        "self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))\n",
-        "self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))\n"
-        "                return replace(verdict, act=Act.RETRY)\n",
+        "            elif verdict.act is Act.SIGN_IN:\n",
+        "                verdict = verdict._replace(act=Act.RETRY)\n            if verdict.act is Act.SIGN_IN:\n",
         "test_api.py::test_429_as_often_as_it_comes",
     ),
     Mutant(
         "an empty answer believed without proof",
         "runner/core/settling.py",
         "        if not there and not proven:\n",
-        "        if False:\n",
+        "        if not there and not proven and why is None:\n",
         "test_settling.py::test_unproven_gone_is_no_proof_of_a_deletion",
     ),
     Mutant(
@@ -184,56 +190,56 @@ MUTANTS = (
         "latch dropped",
         "runner/checkpoint.py",
         "        if self.failure:\n            _reject",
-        "        if False:\n            _reject",
+        "        if self.failure and not entries:\n            _reject",
         "test_checkpoint.py::test_the_first_failure_is_the_last_thing_tried",
     ),
     Mutant(
         "a connection used again after half an answer",
         "runner/transport.py",
         "            if isinstance(reply, Reply):\n                connection.release()",
-        "            if True:\n                connection.release()",
+        "            if isinstance(reply, Reply) or protocol is not None:\n                connection.release()",
         "test_transport.py::test_an_answer_that_comes_too_late_answers_nothing",
     ),
     Mutant(
         "an answer to something else taken",
         "runner/transport.py",
         "            if protocol.should_close:\n",
-        "            if False:\n",
+        "            if protocol.should_close and self._proxy:\n",
         "test_transport.py::test_what_came_unasked_answers_nothing",
     ),
     Mutant(
         "a look-up sent twice in one attempt",
         "runner/transport.py",
         "            return self._lost(error, sent=True)\n",
-        "            return await self.send(call, headers)\n",
+        '            return self._lost(error, sent=True) if call.method != "GET" else await self.send(call, headers)\n',
         "test_transport.py::test_a_look_up_is_not_sent_again_behind_our_back",
     ),
     Mutant(
         "not confirmed and sent",
         "runner/run.py",
-        "if any(given[name] != value for name, value in wanted.items()):",
-        "if False:",
+        "given[name] != value for name, value in wanted.items()",
+        "given[name] is None for name in wanted",
         "test_e2e_command.py::test_unconfirmed[wrong count]",
     ),
     Mutant(
         "second signal ignored",
         "runner/shutdown.py",
         "            os._exit(128 + signum)\n",
-        "            return\n",
+        "            os.getpid()\n            return\n",
         "test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",
     ),
     Mutant(
         "a log that was lost is written on",
         "runner/logfile.py",
         "        check_place(self._fd, self.path, self.size + len(line))\n",
-        "",
+        "        if not line:\n            check_place(self._fd, self.path, self.size + len(line))\n",
         "test_promises.py::test_a_log_that_is_gone_takes_no_more",
     ),
     Mutant(
         "ids that a server quotes are told",
         "runner/api.py",
         "without_ids(self.auth.hide(text), ids() if callable(ids) else ids)",
-        "self.auth.hide(text)",
+        "without_ids(self.auth.hide(text), () if callable(ids) else ids)",
         "test_secrets.py::test_what_a_server_says[402]",
     ),
     Mutant(
@@ -254,7 +260,7 @@ MUTANTS = (
         "the text of an unexpected exception is told",
         "runner/errors.py",
         '{type(link).__qualname__}\\n"',
-        '{type(link).__qualname__}: {link}\\n"',
+        '{type(link).__qualname__}\\n{link}"',
         "test_secrets.py::test_an_unexpected_failure[call]",
     ),
     Mutant(
@@ -282,7 +288,7 @@ MUTANTS = (
         "exclude files read and forgotten",
         "runner/session.py",
         "sieve = reading.sieve(self._prepared.protected)",
-        "sieve = reading.sieve(frozenset())",
+        "sieve = reading.sieve(type(self._prepared.protected)())",
         "test_e2e_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
@@ -296,14 +302,15 @@ MUTANTS = (
         "deleted before the copy is on the disk",
         "runner/backup.py",
         "            sync(self._fd)\n",
-        "",
+        "            if not packed:\n                sync(self._fd)\n",
         "test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
     ),
     Mutant(
         "deleted although its copy could not be written",
         "runner/engine.py",
         "            await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)\n",
-        "            asyncio.create_task(self._backup.save([errand.accounts[id_].raw for id_ in missing]))\n",
+        "            saving = self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)\n"
+        "            await asyncio.gather(saving, return_exceptions=True)\n",
         "test_e2e_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
     ),
     Mutant(
@@ -317,14 +324,14 @@ MUTANTS = (
         "time window ignored",
         "runner/engine.py",
         'self._halt(f"it is {words} (--not-after)")',
-        "pass",
+        'self._api.lost = f"it is {words} (--not-after)"',
         "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
         "in doubt taken for fresh",
         "runner/core/feed.py",
         "                at = doubts.since(record.position) if in_doubt else None\n",
-        "                at = None\n",
+        "                at = doubts.since(-1 - record.position) if in_doubt else None\n",
         "test_model.py::TestProtocol::runTest",
     ),
     Mutant(
@@ -352,7 +359,7 @@ MUTANTS = (
         "everyone is a probe",
         "runner/core/health.py",
         "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
-        "        return True\n",
+        "        if self._probe_at is not None:\n            self._probe_at = now\n        return True\n",
         "test_health.py::test_one_probe_an_interval_while_it_is_open",
     ),
     Mutant(
@@ -373,42 +380,43 @@ MUTANTS = (
         "verify without a control afterwards",
         "runner/verify/asking.py",
         "        await self._control(api)\n        positions = ",
-        "        positions = ",
+        "        if not answered:\n            await self._control(api)\n        positions = ",
         "test_e2e_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
     ),
     Mutant(
         "a failed look-up taken for an empty one",
         "runner/verify/asking.py",
         "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n",
-        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight) or {}\n",
+        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n"
+        "            accounts = {} if seeker.failed else accounts\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(
         "still there does not matter to verify",
         "runner/core/verifying.py",
         "    return EXIT_REFUSED if tally.there else EXIT_COMPLETE\n",
-        "    return EXIT_COMPLETE\n",
+        "    return EXIT_REFUSED if tally.could_not_tell else EXIT_COMPLETE\n",
         "test_verifying.py::test_every_ending",
     ),
     Mutant(
         "a session's hash is not checked",
         "runner/logreader.py",
         "if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():",
-        "if False and type(entry) is Session:",
+        "if type(entry) is Session and not entry.log_sha256:",
         "test_audit.py::test_an_edited_log_does_not_pass",
     ),
     Mutant(
         "what no session wrote is believed",
         "runner/auditing.py",
         "if not found.sittings or found.sittings[-1].stop is not None:",
-        "if False:",
+        "if not found.sittings:",
         "test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",
     ),
     Mutant(
         "an id fed back with its mark on",
         "runner/source/csvrows.py",
         "            id_ = unmarked(id_)\n",
-        "",
+        "            id_ = unmarked(MARK + id_)\n",
         "test_e2e_results.py::test_what_was_refused_can_be_fed_back",
     ),
     Mutant(
@@ -421,12 +429,19 @@ MUTANTS = (
 )
 
 
-NO_SHRINKING = """
+CONFTEST = """
+import subprocess
 from hypothesis import Phase, settings
+
+# That an example was found is all that a mutant needs; the smallest one may take minutes.
 settings.register_profile("found", phases=[Phase.explicit, Phase.generate], derandomize=True)
 settings.load_profile("found")
+
+from tests.kills import Watch
+
+def pytest_configure(config):
+    config.pluginmanager.register(Watch(config.rootpath))
 """
-"""That an example was found is all that a mutant needs; the smallest one may take minutes."""
 
 
 def copied(folder: Path) -> Path:
@@ -438,16 +453,59 @@ def copied(folder: Path) -> Path:
     for package in ("runner", "jobs", "tests"):
         shutil.copytree(ROOT / package, folder / package)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "conftest.py").write_text(NO_SHRINKING)
+    (folder / "conftest.py").write_text(CONFTEST)
     return folder
+
+
+def mutated(folder: Path, mutant: Mutant) -> str:
+    """The text of the file with the substitution."""
+    text = (folder / mutant.file).read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.name}: not found exactly once in {mutant.file}: {mutant.old!r}"
+    return text.replace(mutant.old, mutant.new)
 
 
 def mutate(folder: Path, mutant: Mutant) -> None:
     """Break the copy."""
-    file = folder / mutant.file
-    text = file.read_text()
-    assert text.count(mutant.old) == 1, f"{mutant.name}: not found exactly once in {mutant.file}: {mutant.old!r}"
-    file.write_text(text.replace(mutant.old, mutant.new))
+    (folder / mutant.file).write_text(mutated(folder, mutant))
+
+
+def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
+    """What ruff and mypy say of the mutants, by name; nothing of one that passes.
+
+    ruff is told the path of the file that was mutated, because some rules depend on it. mypy checks all of the files in
+    one run, each as a module of its own beside the program: one run costs as much as one mutant would.
+    """
+    found: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for number, mutant in enumerate(mutants):
+        try:
+            text = mutated(ROOT, mutant)
+        except AssertionError as error:
+            found[mutant.name] = str(error)
+            continue
+        file = folder / f"mutant_{number}.py"
+        names[file.name] = mutant.name
+        file.write_text(text)
+        ruff = tool("ruff", "check", "--output-format=concise", "--stdin-filename", mutant.file, "-", text=text)
+        if ruff.returncode:
+            found[mutant.name] = ruff.stdout + ruff.stderr
+    mypy = tool("mypy", "--no-error-summary", *(str(folder / name) for name in names))
+    for line in mypy.stdout.splitlines():
+        name = names.get(Path(line.partition(":")[0]).name)
+        if name is not None:
+            found[name] = f"{found.get(name, '')}{line}\n"
+        else:  # not a complaint about a mutant: then there is no telling what was checked
+            found.update(dict.fromkeys(names.values(), mypy.stdout + mypy.stderr))
+    if mypy.returncode not in (0, 1):
+        found.update(dict.fromkeys(names.values(), mypy.stdout + mypy.stderr))
+    return found
+
+
+def tool(name: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a checker in the project, with the project's configuration."""
+    return subprocess.run(
+        [sys.executable, "-m", name, *words], cwd=ROOT, input=text, capture_output=True, text=True, check=False
+    )
 
 
 def pytest_on(folder: Path, tests: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:

@@ -325,6 +325,7 @@ def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
         await checkpoint.append(Session("start", AT, "", {"pid": 1}))
 
     checkpoint = Checkpoint.resume(path)
+    assert path.read_bytes() == WHOLE[: ENDS[7]]
     asyncio.run(main())
     checkpoint.close()
     assert path.read_bytes().startswith(WHOLE[: ENDS[8]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.harness import strace
-from tests.mutants import MUTANTS, Mutant, copied, mutate, pytest_on
+from tests.kills import REPORT
+from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
 
 pytestmark = pytest.mark.campaign
 
@@ -15,15 +18,37 @@ ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
 
 
+@pytest.fixture(scope="session")
+def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What ruff and mypy say of the mutants that are about to run. One worker asks for all of them."""
+    callspecs = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = [one.params["mutant"] for one in callspecs if one is not None and "mutant" in one.params]
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+    with (shared / "mutants.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = shared / "complaints.json"
+        if not said.exists():
+            folder = shared / "mutants"
+            folder.mkdir()
+            said.write_text(json.dumps(complaints(chosen, folder)))
+    found: dict[str, str] = json.loads(said.read_text())
+    return found
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
-def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path, checked: dict[str, str]) -> None:
     """The named test passes on the program as it is (it runs beside this one) and fails on the mutant."""
+    assert mutant.name not in checked, f"the mutant is no sound code:\n{checked[mutant.name]}"
     if mutant.traced:
         strace()
     mutate(copied(tmp_path), mutant)
     done = pytest_on(tmp_path, [mutant.test], "-x")
     assert done.returncode == ALL_TESTS_FAILED, done.stdout + done.stderr
     assert f"FAILED tests/{mutant.test}" in done.stdout
+    report = json.loads((tmp_path / REPORT).read_text())
+    assert report["faults"] == [None], done.stdout
+    assert mutant.crashes or not report["crashes"], "\n".join(["the program crashed:", *report["crashes"]])
 
 
 def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
@@ -54,3 +79,35 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
     )
     done = pytest_on(tmp_path, ["test_where.py"])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
+    spoilt = Mutant("spoilt", "runner/errors.py", "exit_code = 5", "exit_code = five", "")
+    typed = Mutant("typed", "runner/errors.py", "exit_code = 5", 'exit_code = "5"', "")
+    moved = Mutant("moved", "runner/errors.py", "exit_code = 55", "exit_code = 56", "")
+    sound = Mutant("sound", "runner/errors.py", "exit_code = 5", "exit_code = 6", "")
+    said = complaints([spoilt, typed, moved, sound], tmp_path)
+    assert sorted(said) == ["moved", "spoilt", "typed"]
+    assert "F821" in said["spoilt"]
+    assert "[assignment]" in said["typed"]
+    assert "not found exactly once" in said["moved"]
+
+
+def test_only_an_assertion_of_the_test_is_a_kill(tmp_path: Path) -> None:
+    """Also seen: a command that crashed, although the assertion does not show what it said."""
+    crash = "import runner.cli.app as app\napp.make_app = lambda *_: {}['x']\napp.run_app(['jobs'])"
+    (copied(tmp_path) / "tests" / "test_kinds.py").write_text(
+        "import subprocess, sys\n"
+        "import pytest\n"
+        "def test_assertion():\n    assert not __name__\n"
+        "def test_raises():\n    with pytest.raises(ValueError):\n        pass\n"
+        "def test_name():\n    nothing\n"
+        f"def test_crash():\n    assert not subprocess.run([sys.executable, '-c', {crash!r}], capture_output=True)\n"
+    )
+    pytest_on(tmp_path, ["test_kinds.py"])
+    report = json.loads((tmp_path / REPORT).read_text())
+    assert report["faults"][:2] == [None, None]
+    assert "NameError" in report["faults"][2]
+    assert report["faults"][3:] == [None]
+    assert len(report["crashes"]) == 1
+    assert "KeyError" in report["crashes"][0]
