@@ -725,7 +725,7 @@ def test_a_tie_used_again_leads_to_the_new_user() -> None:
 
 def test_deleted_created_users_go_by_the_type_asked_for_or_their_user_id() -> None:
     pool = Pool()
-    user = pool.create([{"username": "a"}])[0]
+    user = pool.create([{"username": "a"}], "2026-01-01T00:00:00.000Z")[0]
     pool.delete(0)
     assert list(pool.deleted_ids()) == [(user.user_id, 1)]
     assert list(pool.deleted_ids("username")) == [("a", 1)]
@@ -738,6 +738,48 @@ def test_a_million_generated_users_take_a_byte_each() -> None:
     assert ordinal == 999_999
     pool.delete(ordinal)
     assert len(pool) == 999_999
+
+
+# --- clocks and a replica ----------------------------------------------------------------------------------------
+
+
+def test_date_and_created_at_follow_their_switches_while_it_runs() -> None:
+    async def scenario(client: Client) -> None:
+        for date_s, created_s in ((0, 0), (7200, 7200), (0, -3600)):
+            wanted = {"date_offset_s": date_s, "created_offset_s": created_s}
+            await client.post("/sandbox/switches", wanted)
+            body = orjson.dumps({"list": [{"username": f"u{created_s}"}]})
+            _, created, headers = await client.call("POST", CREATE_PATH, data=body)
+            now = time.time()
+            assert abs(parsedate_to_datetime(headers["date"]).timestamp() - now - date_s) < 5
+            made = datetime.fromisoformat(created["data"][0]["createdAt"]).timestamp()
+            assert abs(made - now - created_s) < 5
+        await client.post("/sandbox/users", {"ids": ["again"], "userIdType": "username", "createdAt": "now"})
+        (again,) = await client.look_up(["again"], "username")
+        assert abs(datetime.fromisoformat(again["createdAt"]).timestamp() - time.time() + 3600) < 5
+        await client.post("/sandbox/switches", {"no_date": True})
+        _, _, headers = await client.call("GET", LOOKUP_PATH, params={"userIds": IDS[0]})
+        assert headers["date"] == ""
+
+    play(scenario, users())
+
+
+def test_look_ups_lag_behind_deletions_and_lists_do_not() -> None:
+    async def scenario(client: Client) -> None:
+        await client.delete(IDS[:2])
+        assert await client.existing(IDS[:3]) == {*IDS[:3]}
+        listed = await client.post(LIST_PATH, {})
+        assert listed["data"]["totalCount"] == 8
+        client.sandbox.switches = client.sandbox.switches.changed({"lag_s": 0.3})
+        while await client.existing(IDS[:3]) != {IDS[2]}:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.02)
+        client.sandbox.switches = client.sandbox.switches.changed({"lag_s": 600})
+        await client.delete(IDS[2:3])
+        assert await client.existing(IDS[:3]) == {*IDS[:3]}  # the first two: by the lag that holds now
+        client.sandbox.switches = client.sandbox.switches.changed({"lag_s": 0})
+        assert await client.existing(IDS[:3]) == set()
+
+    play(scenario, users(), Switches(lag_s=600))
 
 
 # --- open points -------------------------------------------------------------------------------------------------
@@ -1075,7 +1117,7 @@ def test_deleted_ids_are_streamed_as_json_lines() -> None:
         pool = client.sandbox.pool
         for ordinal in range(10_005):
             pool.delete(ordinal)
-        pool.create([{"email": "e3@x.example"}])
+        pool.create([{"email": "e3@x.example"}], "2026-01-01T00:00:00.000Z")
         pool.delete(10_010)
         for query in ("", "?userIdType=email"):
             _, raw, _ = await client.call("GET", f"/sandbox/deleted{query}")

@@ -22,6 +22,7 @@ def routes(sandbox: Sandbox) -> list[web.RouteDef]:
     GET /sandbox/deleted → JSON lines `{"id", "count"}`, one per id that was deleted; `?userIdType=` chooses the type.
     GET /sandbox/switches → all switches. POST, a JSON object → changes them; answers all.
     POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` or `{"count": n}` → adds users: `{"added": n}`.
+        createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past.
     POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path suffer these.
     A request that makes no sense is answered HTTP 400 with the reason as text.
     """
@@ -113,7 +114,10 @@ class Control:
         ids, id_type = wanted["ids"], wanted.get("userIdType") or "user_id"
         if not isinstance(ids, list) or not all(isinstance(id_, str) and id_ for id_ in ids):
             raise TypeError("ids must be a list of texts, none of them empty")
-        return _json({"added": self._sandbox.pool.add_ids(ids, id_type, created_at=wanted.get("createdAt"))})
+        created_at = wanted.get("createdAt")
+        if created_at == "now":
+            created_at = self._sandbox.created_at
+        return _json({"added": self._sandbox.pool.add_ids(ids, id_type, created_at=created_at)})
 
     async def script(self, request: web.Request) -> web.StreamResponse:
         """Script the faults of the next requests to one path."""

@@ -15,6 +15,7 @@ from typing import Any
 from jobs.sandbox.envelope import BATCH_MAX, USER_NOT_FOUND, Answer, failure, malformed, success
 from jobs.sandbox.faults import UNSUCCESSFUL, Switches
 from jobs.sandbox.ids import ID_TYPES, USER_ID_SHAPE, fold
+from jobs.sandbox.replica import Replica
 from jobs.sandbox.users import Conflict, Pool
 
 _USER_IDS = re.compile(r"userIds(?:\[\d*\])?")
@@ -28,6 +29,8 @@ class Call:
     """One request, read.
 
     body: of a POST, parsed; None where there is none or it is no JSON.
+    created_at: what a user that is created now gets as `createdAt`.
+    replica: what look-ups by id read, as it is now.
     fault: what the answer is going to suffer; only "unsuccessful" matters here.
     """
 
@@ -36,6 +39,8 @@ class Call:
     query: Sequence[tuple[str, str]]
     body: Any
     english: bool
+    created_at: str
+    replica: Replica
     fault: str | None = None
 
     def parameter(self, name: str) -> str | None:
@@ -102,6 +107,7 @@ def delete_users_batch(call: Call) -> Answer:
         ordinals = []
     for ordinal in ordinals:
         pool.delete(ordinal)
+    call.replica.deleted(ordinals)
     if call.fault == UNSUCCESSFUL:
         return success({"success": False}, english=call.english)
     if incomplete:
@@ -124,8 +130,8 @@ def get_user_batch(call: Call) -> Answer:
     if isinstance(asked, str):
         return malformed(asked, english=call.english)
     ids = () if call.switches.blind else asked.ids
-    ordinals = {call.pool.find_alive(asked.id_type, id_) for id_ in ids}
-    users = [call.pool.user(ordinal) for ordinal in ordinals if ordinal is not None]
+    ordinals = {call.pool.find(asked.id_type, id_) for id_ in ids}
+    users = [call.pool.user(ordinal) for ordinal in ordinals if ordinal is not None and call.replica.shows(ordinal)]
     users.sort(key=lambda user: user.user_id)
     users = users[: call.switches.look_up_max]
     parts = {
@@ -205,7 +211,7 @@ def create_users_batch(call: Call) -> Answer:
         if name := _malformed_field(user):
             return malformed(name, english=call.english)
     try:
-        created = call.pool.create(users)
+        created = call.pool.create(users, call.created_at)
     except Conflict as conflict:
         message = f"{conflict.field} already exists" if call.english else f"{conflict.field} 已存在"
         return failure(409, english=call.english, message=message)

@@ -25,6 +25,9 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "unsuccessful_effect": get_args(Effect),
 }
 
+_SIGNED = frozenset({"date_offset_s", "created_offset_s"})
+"""Numbers that may be negative."""
+
 BEFORE = frozenset({"html", "drop_before"})
 AFTER = frozenset({"drop_after", "500_after", "truncated_after", "malformed_after"})
 UNSUCCESSFUL = "unsuccessful"
@@ -69,6 +72,11 @@ class Switches:
     forbidden: every deletion is answered 403.
     liars: ids, as sent, that are reported deleted and stay.
     blind: look-ups by id find nobody, whoever exists; lists are as ever.
+    lag_s: look-ups by id read a replica that learns of a deletion this much later; lists are as ever.
+    date_offset_s: the clock of the `Date` header, relative to this machine's. Negative: behind.
+    created_offset_s: the clock that writes `createdAt` of users created from now on, relative to this machine's.
+        -3600 with `date_offset_s` 0: the server writes its local time, one hour west of UTC, with a `Z`.
+    no_date: the `Date` header is empty.
     rate_per_s: more requests than this in any second lock everyone out (429) for lockout_s; None for no limit.
     token_lifetime_s: a token older than this is answered statusCode 401. Holds for tokens already handed out too.
     token_announced_s: what `expires_in` says; None for the truth, rounded up.
@@ -105,6 +113,10 @@ class Switches:
     forbidden: bool = False
     liars: frozenset[str] = frozenset()
     blind: bool = False
+    lag_s: float = 0.0
+    date_offset_s: float = 0.0
+    created_offset_s: float = 0.0
+    no_date: bool = False
     rate_per_s: float | None = None
     lockout_s: float = 3.0
     token_lifetime_s: float = 7200.0
@@ -129,7 +141,7 @@ class Switches:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         fits = {
             bool: isinstance(value, bool),
-            float: number and value >= 0,
+            float: number and (value >= 0 or name in _SIGNED),
             type(None): value is None or isinstance(value, str) or (number and value >= 0),
         }
         if not fits.get(type(default), True):

@@ -101,6 +101,18 @@ class Options:
     blind: Annotated[bool, Parameter(group=CERTAIN, negative="", show_default=False)] = USUAL.blind
     """Let look-ups by id find nobody: a key that may list users, and sees none of them."""
 
+    lag_s: Annotated[float, Parameter(name="--lag-s", group=CERTAIN)] = USUAL.lag_s
+    """Look-ups by id learn of a deletion this many seconds later, as from a read replica."""
+
+    date_offset_s: Annotated[float, Parameter(name="--date-offset-s", group=CERTAIN)] = USUAL.date_offset_s
+    """Seconds that the clock of the Date header is ahead of this machine's; negative: behind."""
+
+    created_offset_s: Annotated[float, Parameter(name="--created-offset-s", group=CERTAIN)] = USUAL.created_offset_s
+    """Seconds that the clock which writes createdAt is ahead of this machine's; negative: behind."""
+
+    no_date: Annotated[bool, Parameter(group=CERTAIN, negative="", show_default=False)] = USUAL.no_date
+    """Answer with an empty Date header."""
+
     token_lifetime_s: Annotated[float, Parameter(name="--token-lifetime-s", group=CERTAIN)] = USUAL.token_lifetime_s
     """After this many seconds a token is answered 401."""
 

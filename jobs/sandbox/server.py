@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from random import Random
 
@@ -29,6 +30,8 @@ from jobs.sandbox.envelope import (
 )
 from jobs.sandbox.faults import AFTER, UNSUCCESSFUL, Faults, RateLimit, Switches
 from jobs.sandbox.ledger import Ledger
+from jobs.sandbox.records import iso
+from jobs.sandbox.replica import Deletions, Replica
 from jobs.sandbox.signature import Tokens, readings, signed_by
 from jobs.sandbox.users import Pool
 
@@ -71,6 +74,7 @@ class Sandbox:
         self.faults = Faults(Random(seed))  # noqa: S311 - chance that must be repeatable
         self.url = ""
         self._tokens = Tokens()
+        self._deletions = Deletions()
         self._limit = RateLimit()
 
     def script(self, *faults: str | None, path: str = DELETE_PATH) -> None:
@@ -80,6 +84,11 @@ class Sandbox:
         500_after, truncated_after, malformed_after; unsuccessful.
         """
         self.faults.script(path, *faults)
+
+    @property
+    def created_at(self) -> str:
+        """What a user that is created now gets as `createdAt`, by the clock of the switches."""
+        return iso(datetime.now(UTC) + timedelta(seconds=self.switches.created_offset_s))
 
     def revoke_tokens(self) -> None:
         """Make every token invalid that was handed out so far."""
@@ -112,7 +121,15 @@ class Sandbox:
             body = orjson.loads(raw) if raw else None
         except orjson.JSONDecodeError:
             body = None
-        call = Call(self.pool, switches, tuple(request.query.items()), body, wants_english(request.headers))
+        call = Call(
+            pool=self.pool,
+            switches=switches,
+            query=tuple(request.query.items()),
+            body=body,
+            english=wants_english(request.headers),
+            created_at=self.created_at,
+            replica=Replica(self.pool, self._deletions, time.monotonic, switches.lag_s),
+        )
         if request.path == DELETE_PATH and isinstance(asked := asked_to_delete(body, switches), Asked):
             self.ledger.asked_to_delete(asked.id_type, asked.ids)
         elif request.path == LOOKUP_PATH and isinstance(asked := asked_to_read(call.query, switches), Asked):
@@ -194,7 +211,8 @@ class Sandbox:
         headers: dict[str, str] = {}
         if status == web.HTTPTooManyRequests.status_code and switches.retry_after is not None:
             wait_s = math.ceil(switches.retry_after_s if retry_after_s is None else retry_after_s)
-            date = formatdate(math.ceil(time.time()) + wait_s, usegmt=True)  # it has whole seconds: never too early
+            # It has whole seconds: rounded up, so that it is never too early.
+            date = formatdate(math.ceil(time.time() + switches.date_offset_s) + wait_s, usegmt=True)
             headers["retry-after"] = str(wait_s) if switches.retry_after == "seconds" else date
         if http in _GATEWAY:
             return Answer(_PAGE % ((b"%d" % http,) * 2), status, http, "text/html", headers)
@@ -217,9 +235,12 @@ class Sandbox:
 
     def _finish(self, answer: Answer, *, counted_as: str | None = None) -> web.Response:
         self.ledger.answers[counted_as or str(answer.status)] += 1
-        return web.Response(
-            body=answer.body, status=answer.http, content_type=answer.content_type, headers=dict(answer.headers)
-        )
+        headers = {**answer.headers, "date": self._date()}
+        return web.Response(body=answer.body, status=answer.http, content_type=answer.content_type, headers=headers)
+
+    def _date(self) -> str:
+        switches = self.switches
+        return "" if switches.no_date else formatdate(time.time() + switches.date_offset_s, usegmt=True)
 
     def _drop(self, request: web.Request, fault: str) -> web.Response:
         """Close the connection without an answer; what is returned goes nowhere."""
@@ -231,7 +252,7 @@ class Sandbox:
     async def _truncate(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         """Announce the whole body, send half of it, and close."""
         self.ledger.answers["truncated_after"] += 1
-        response = web.StreamResponse(status=answer.http)
+        response = web.StreamResponse(status=answer.http, headers={"date": self._date()})
         response.content_type = answer.content_type
         response.content_length = len(answer.body)
         await response.prepare(request)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
 from jobs.sandbox.ids import ID_TYPES, fold
-from jobs.sandbox.records import User, created, iso, made_up, made_up_user_id, ordinal_in
+from jobs.sandbox.records import User, created, made_up, made_up_user_id, ordinal_in
 
 _UNIQUE = {"email": "email", "phone": "phone", "username": "username", "externalId": "external_id"}
 
@@ -122,10 +121,10 @@ class Pool:
         if ordinal is not None and self._dead[ordinal]:
             self._earlier[id_type, key] += 1
 
-    def create(self, users: Sequence[Mapping[str, Any]]) -> list[User]:
-        """Create all of `users` (the API's fields), or none: Conflict when an id is taken. Created now."""
-        now, taken = iso(datetime.now(UTC)), set[tuple[str, str]]()
-        made = [created(len(self._dead) + i, fields, now) for i, fields in enumerate(users)]
+    def create(self, users: Sequence[Mapping[str, Any]], created_at: str) -> list[User]:
+        """Create all of `users` (the API's fields), or none: Conflict when an id is taken. created_at: ISO 8601."""
+        taken = set[tuple[str, str]]()
+        made = [created(len(self._dead) + i, fields, created_at) for i, fields in enumerate(users)]
         for user in made:
             for field, id_type in _UNIQUE.items():
                 for key in user.keys(id_type):
@@ -169,6 +168,10 @@ class Pool:
             return None
         keys = (self._user_id(guess),) if id_type == "user_id" else self.user(guess).keys(id_type)
         return guess if key in keys else None
+
+    def is_alive(self, ordinal: int) -> bool:
+        """Whether the user exists now."""
+        return not self._dead[ordinal]
 
     def find_alive(self, id_type: str, id_: str) -> int | None:
         """Return the ordinal of the existing user that carries `id_`, or None."""
