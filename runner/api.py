@@ -95,7 +95,7 @@ class Api:
             self.pace.sent(self.clock())
             reply = await self.wire.send(call, headers)
             verdict = lost(reply) if isinstance(reply, Lost) else self._cleared_of(ids, read(reply))
-            after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self.now())
+            after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, reply.date, self.now())
             self._learn(verdict)
             if verdict.act is Act.RETRY:
                 # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.

@@ -206,6 +206,7 @@ class Sending:
             api.throttle.rate,
             api.waiting,
             engine.busy,
+            api.pace.slowed(api.clock()),
         )
 
     def _drain(self, engine: Engine, teller: Teller, signum: int) -> None:

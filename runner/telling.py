@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
 
+from runner.core.health import Slowed
 from runner.core.outcomes import KINDS
 
 INTERVAL_S = 5.0
@@ -28,6 +29,10 @@ FRAME_S = 0.25
 
 LIMITED_SHARE = 0.9
 """Of the rate: below it, something else is the limit. Not 98 %, because a progress line measures short stretches."""
+
+CONCURRENCY = "concurrency"
+LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed.FAILURES: "earlier failures"}
+"""What may keep a run below its rate: the value in progress lines, and its words in the bar."""
 
 QUEUE_MAX = 10_000
 """Events that wait for a slow stderr; later ones are dropped, and their number is told."""
@@ -41,7 +46,8 @@ class Moment:
     """What there is to tell at one moment.
 
     rate: requests a second that are allowed now; 0 for no limit. waiting: why nothing goes out, in words; None while it
-    does. busy: whether every slot waits for an answer, so that nothing more could go out.
+    does. busy: whether every slot waits for an answer, so that nothing more could go out. slowed: why the rate is below
+    the configured one.
     """
 
     settled: int
@@ -51,6 +57,7 @@ class Moment:
     rate: float
     waiting: str | None
     busy: bool = False
+    slowed: Slowed | None = None
 
 
 class Quiet(io.TextIOBase):
@@ -242,9 +249,12 @@ class Teller:
 
 
 def limited_by(moment: Moment, requests_s: float) -> str | None:
-    """Say what keeps a run below its rate, when it is not the rate: more requests under way would make it faster."""
-    slow = 0 < requests_s < LIMITED_SHARE * moment.rate
-    return "concurrency" if slow and moment.busy and not moment.waiting else None
+    """Say what keeps a run below the configured rate: a value of LIMITS, or None."""
+    if moment.waiting:
+        return None
+    if moment.busy and 0 < requests_s < LIMITED_SHARE * moment.rate:
+        return CONCURRENCY  # more requests under way would make it faster
+    return moment.slowed
 
 
 def bar_text(moment: Moment, per_s: float, left_s: float | None, limited: str | None = None) -> str:
@@ -253,7 +263,7 @@ def bar_text(moment: Moment, per_s: float, left_s: float | None, limited: str | 
     if moment.waiting:
         return f"{counts} · waiting: {moment.waiting}"
     left = f" · {span(left_s)} left" if left_s is not None else ""
-    by = f" · limited by {limited}" if limited else ""
+    by = f" · limited by {LIMITS[limited]}" if limited else ""
     return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}{by}"
 
 

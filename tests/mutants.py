@@ -349,10 +349,24 @@ MUTANTS = (
         "test_throttle.py::test_one_that_takes_over_from_another_does_not_burst",
     ),
     Mutant(
+        "an unlimited run takes part of a second for its rate",
+        "runner/core/health.py",
+        "            measured = self._measured or before or UNMEASURED\n",
+        "            measured = self._count\n",
+        "test_e2e_pace.py::test_one_429_does_not_slow_an_unlimited_run_down_for_good",
+    ),
+    Mutant(
+        "a Retry-After date measured by our clock",
+        "runner/core/policy.py",
+        "if answered is None else min(until - answered, RETRY_AFTER_MAX_S)",
+        "if answered is None else min(until - now, RETRY_AFTER_MAX_S)",
+        "test_e2e_pace.py::test_a_retry_after_date_is_measured_by_the_servers_clock",
+    ),
+    Mutant(
         "a 429 that is not learned from",
         "runner/core/health.py",
-        '        """A 429 came."""\n        self._halve(now)\n',
-        '        """A 429 came."""\n',
+        "        self._halve(now, Slowed.THROTTLED)\n",
+        "",
         "test_health.py::test_a_429_halves_at_most_once_a_second",
     ),
     Mutant(

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.policy import BACKOFF_MAX_S, RETRY_AFTER_MAX_S, SAMPLE_SIZE, backoff_s, retry_after_s, sample_suffices
+from runner.core.policy import (
+    BACKOFF_MAX_S,
+    RETRY_AFTER_MAX_S,
+    SAMPLE_SIZE,
+    UNDATED_MAX_S,
+    backoff_s,
+    retry_after_s,
+    sample_suffices,
+)
 
+NOON = "Sun, 01 Mar 2026 12:00:00 GMT"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 
 
@@ -33,7 +42,8 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, longest_s: float) -> None:
         ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
         ("Sun, 01 Mar 2026 12:00:30", 30.0),  # no zone: UTC
         ("Sun, 01 Mar 2026 13:00:30 +0100", 30.0),
-        ("Sun, 01 Mar 2026 11:59:00 GMT", 0.0),  # past: at once
+        ("Sun, 01 Mar 2026 11:59:00 GMT", None),  # past: the caller's default
+        ("Sun, 01 Mar 2026 12:00:00 GMT", None),  # now, as far as a date in seconds tells
         ("", None),
         ("-3", None),
         ("1.5", None),
@@ -45,21 +55,41 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, longest_s: float) -> None:
     ],
 )
 def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
-    assert retry_after_s(header, NOW) == seconds
+    """The answer's own Date is noon, whatever our clock says."""
+    for ours in (NOW, NOW - 3600, NOW + 45, 0.0):
+        assert retry_after_s(header, NOON, ours) == seconds
+
+
+@pytest.mark.parametrize("date", [None, "", "noon", "Sun, 01 Mar 2026 12:00:99999 GMT"])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3.0),
+        ("120", 120.0),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 13:00:30 GMT", UNDATED_MAX_S),  # our clock may be an hour behind
+        ("Sun, 01 Mar 2026 11:59:00 GMT", None),
+    ],
+)
+def test_without_a_usable_date_our_clock_measures_with_a_bound(
+    header: str, seconds: float | None, date: str | None
+) -> None:
+    assert retry_after_s(header, date, NOW) == seconds
 
 
 @settings(deadline=None)
 @given(st.text() | st.from_regex(r"\w{3}, \d+ (Jan|Dec) \d+ \d+:\d+:\d+ ([+-]\d+|GMT)", fullmatch=True))
 def test_no_header_breaks_the_reading(header: str) -> None:
-    seconds = retry_after_s(header, NOW)
-    assert seconds is None or seconds >= 0
+    for date in (None, NOON, header):
+        seconds = retry_after_s(header, date, NOW)
+        assert seconds is None or seconds >= 0
 
 
 @settings(deadline=None)
-@given(st.datetimes(datetime(2026, 3, 1, 12, 0, 0), datetime(2057, 1, 1)))  # noqa: DTZ001
+@given(st.datetimes(datetime(2026, 3, 1, 12, 0, 1), datetime(2057, 1, 1)))  # noqa: DTZ001
 def test_a_date_is_the_seconds_until_it(at: datetime) -> None:
     at = at.replace(tzinfo=UTC, microsecond=0)
-    assert retry_after_s(format_datetime(at, usegmt=True), NOW) == at.timestamp() - NOW
+    assert retry_after_s(format_datetime(at, usegmt=True), NOON, 0.0) == at.timestamp() - NOW
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from runner.core.health import (
     HALVE_S,
     PROBE_S,
     RATE_WINDOW,
+    UNMEASURED,
     Breaker,
     Pace,
     RefusedMax,
+    Slowed,
 )
 
 
@@ -106,32 +108,108 @@ def test_more_than_a_tenth_failing_halves_and_clears_the_window() -> None:
     assert pace.rate(8.0) == 26.0
 
 
-@pytest.mark.parametrize("second", [3, 100])
-def test_an_unlimited_run_takes_the_measured_rate_as_its_ceiling(second: int) -> None:
+def sending(pace: Pace, rate: int, begin: float, seconds: float) -> float:
+    """Send `rate` requests a second for some seconds; returns the time after them."""
+    for i in range(round(rate * seconds)):
+        pace.sent(begin + i / rate)
+    return begin + seconds
+
+
+def test_an_unlimited_run_goes_on_at_half_of_its_last_whole_second() -> None:
     pace = Pace(0.0)
-    assert pace.rate(0.0) == 0.0
-    for i in range(400):
-        pace.sent(second + i / 400)
-    pace.sent(second + 1.0)
-    pace.throttled(second + 1.0)
-    assert pace.rate(second + 1.0) == 200.0
-    assert pace.rate(second + 51.0) == 400.0
-    assert pace.rate(second + 500.0) == 400.0
+    now = sending(pace, 400, 3.4, 2.7)  # the last 0.7 s of it are no whole second
+    assert pace.rate(now) == 0.0
+    assert pace.slowed(now) is None
+    pace.throttled(now)
+    assert pace.rate(now) == 200.0
+    assert pace.slowed(now) is Slowed.THROTTLED
 
 
-def test_an_unlimited_run_that_is_throttled_at_its_first_request() -> None:
+@pytest.mark.parametrize("sent", [0, 1, 40])
+def test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty(sent: int) -> None:
+    pace = Pace(0.0)
+    sending(pace, 1_000, 8.9, sent / 1_000)
+    pace.throttled(9.0)
+    assert pace.rate(9.0) == UNMEASURED / 2
+
+
+def test_a_quiet_time_does_not_count_as_a_slow_one() -> None:
+    """A pause, an open breaker, a slow disk: the last whole second with requests says what the run can do."""
+    pace = Pace(0.0)
+    sending(pace, 100, 1.0, 2.5)
+    pace.sent(9.0)
+    pace.throttled(9.1)
+    assert pace.rate(9.1) == 50.0
+
+
+def test_an_unlimited_run_finds_its_way_up_without_a_ceiling() -> None:
+    """1 % of the measured rate a second for 10 s after the 429, then 10 % of the present one, until it is unlimited."""
+    pace = Pace(0.0)
+    pace.throttled(sending(pace, 400, 0.0, 1.25))
+    at = [round(pace.rate(1.25 + t)) for t in (0, 1, 5, 10, 11, 15, 16, 20, 24, 25)]
+    assert at == [200, 204, 220, 240, 264, 387, 425, 622, 911, 1003]
+    assert pace.rate(1.25 + 73) > 95_000
+    assert pace.rate(1.25 + 74) == 0.0
+    assert pace.slowed(1.25 + 74) is None
+    assert pace.rate(1e9) == 0.0, "and no overflow after years"
+
+
+def test_one_429_at_the_first_deletion_costs_seconds() -> None:
+    """Finding B1: this run stayed at 1.5 a second for good."""
+    pace, now, sent = Pace(0.0), 0.0, 1
+    pace.sent(now)
+    pace.throttled(now)
+    due = {50: 0.0, 1_000: 0.0, 20_000: 0.0}
+    while sent < 20_000:
+        now += 1 / pace.rate(now)
+        pace.sent(now)
+        sent += 1
+        due = {count: now if count == sent else at for count, at in due.items()}
+    assert due[50] < 2.1
+    assert due[1_000] < 24
+    assert due[20_000] < 56
+
+
+def test_failures_alone_do_not_hold_growth_back() -> None:
+    pace = Pace(0.0)
+    now = sending(pace, 100, 0.0, 1.25)
+    for _ in range(11):
+        pace.record(now, failed=True)
+    assert pace.slowed(now) is Slowed.FAILURES
+    assert [round(pace.rate(now + t)) for t in (0, 1, 2, 10)] == [50, 55, 61, 130]
+
+
+def test_a_rate_that_grew_beyond_what_is_sent_is_halved_from_what_is_sent() -> None:
     pace = Pace(0.0)
     pace.throttled(0.0)
-    assert pace.rate(0.0) == 1.0
+    now = sending(pace, 300, 60.0, 1.25)
+    assert pace.rate(now) > 2_000
+    pace.throttled(now)
+    assert pace.rate(now) == 150.0
 
 
-def test_a_quiet_second_is_forgotten() -> None:
+def test_429_after_429_ends_at_a_sixteenth_of_the_measured_rate() -> None:
     pace = Pace(0.0)
-    for _ in range(100):
-        pace.sent(1.0)
-    pace.sent(7.0)
-    pace.throttled(7.0)
-    assert pace.rate(7.0) == 1.0
+    now = sending(pace, 800, 0.0, 1.25)
+    for _ in range(10):
+        pace.throttled(now)
+        now += HALVE_S
+    assert pace.rate(now - HALVE_S) == 50.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["sent", "sent", "ok", "fail", "429"])), max_size=300))
+def test_an_unlimited_run_never_falls_below_one_a_second_and_always_comes_back(events: list[tuple[float, str]]) -> None:
+    pace, now = Pace(0.0), 0.0
+    for gap, event in events:
+        now += gap
+        if event == "429":
+            pace.throttled(now)
+        elif event == "sent":
+            pace.sent(now)
+        else:
+            pace.record(now, failed=event == "fail")
+        assert pace.rate(now) == 0.0 or pace.rate(now) >= 1.0
+    assert pace.rate(now + 180) == 0.0, "three quiet minutes, whatever was before"
 
 
 @given(st.floats(1, 2000), st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ok", "fail", "429"])), max_size=300))

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pytest
 
 import runner.telling as telling_module
+from runner.core.health import Slowed
 from runner.core.outcomes import KINDS
 from runner.telling import FIELDS, Moment, Quiet, Speed, Teller, bar_text, hush, limited_by, result, say, span
 
@@ -330,18 +331,28 @@ def test_speed_is_that_of_the_last_half_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "requests_s", "busy", "waiting", "expected"),
+    ("rate", "requests_s", "busy", "waiting", "slowed", "expected"),
     [
-        (50.0, 30.0, True, None, "concurrency"),
-        (50.0, 49.0, True, None, None),
-        (50.0, 30.0, False, None, None),
-        (50.0, 30.0, True, "throttled, 2.1 s", None),
-        (0.0, 30.0, True, None, None),
-        (50.0, 0.0, True, None, None),
+        (50.0, 30.0, True, None, None, "concurrency"),
+        (50.0, 49.0, True, None, None, None),
+        (50.0, 30.0, False, None, None, None),
+        (50.0, 30.0, True, "throttled, 2.1 s", None, None),
+        (0.0, 30.0, True, None, None, None),
+        (50.0, 0.0, True, None, None, None),
+        (25.0, 25.0, False, None, Slowed.THROTTLED, "earlier_429"),
+        (25.0, 9.0, False, None, Slowed.FAILURES, "earlier_failures"),
+        (25.0, 9.0, True, None, Slowed.THROTTLED, "concurrency"),
+        (25.0, 25.0, False, "throttled, 2.1 s", Slowed.THROTTLED, None),
     ],
 )
-def test_what_limits(rate: float, requests_s: float, busy: bool, waiting: str | None, expected: str | None) -> None:
-    moment = Moment(1502, 3000, COUNTS, 40, rate, waiting, busy)
+def test_what_limits(  # noqa: PLR0917 - a table
+    rate: float, requests_s: float, busy: bool, waiting: str | None, slowed: Slowed | None, expected: str | None
+) -> None:
+    moment = Moment(1502, 3000, COUNTS, 40, rate, waiting, busy, slowed)
     assert limited_by(moment, requests_s) == expected
+    words = {None: None, "concurrency": "concurrency", "earlier_429": "an earlier 429"}.get(
+        expected, "earlier failures"
+    )
     text = bar_text(moment, 9.0, None, expected)
-    assert ("limited by" in text) == (expected is not None)
+    assert ("limited by" in text) == (expected is not None and not waiting)
+    assert words is None or f"limited by {words}" in text

@@ -163,7 +163,7 @@ class GenAuthClient:
             raise NotSent(f"{reply.reason}: nothing was sent")
         verdict = cleared(read_success(reply), self._tokens.hide)  # the ids are the caller's, the token is nobody's
         if verdict.act is Act.THROTTLED:
-            after_s = retry_after_s(reply.retry_after, time.time())
+            after_s = retry_after_s(reply.retry_after, reply.date, time.time())
             self._throttle.pause(PAUSE_S if after_s is None else after_s)
         elif verdict.act is Act.SIGN_IN:
             with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too

@@ -146,7 +146,7 @@ class SignIn:
             await self._throttle.acquire()
             reply = await self._send(self._call, self._headers)
             verdict = lost(reply) if isinstance(reply, Lost) else cleared(read_token(reply), self._hide)
-            asked_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, self._now())
+            asked_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, reply.date, self._now())
             if verdict.act is Act.SETTLED:
                 self._worked = True
                 return _signed_in(verdict.data)

@@ -6,6 +6,7 @@ overload ("retries amplify"); the numbers are design.md's.
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from dataclasses import dataclass
 
@@ -27,6 +28,15 @@ CLIMB_SHARE = 0.01
 FLOOR_SHARE = 1 / 16
 FLOOR_MIN = 1.0
 """It climbs back by 1 % of the ceiling a second; never below 1/16 of the ceiling, nor below one a second."""
+
+UNMEASURED = 50.0
+"""Requests a second that an unlimited run is taken to have had before its first whole second: the default of --rate."""
+
+CALM_S = 10.0
+GROWTH = 1.1
+UNLIMITED_FROM = 100_000.0
+"""Without a ceiling the rate grows by 10 % a second from 10 s after the last 429 on. From 100,000 a second on, the
+highest --rate there is, it is unlimited again."""
 
 REFUSED_AFTER = 1_000
 """Ids that a session settles before the share of refused ones means anything."""
@@ -66,56 +76,85 @@ class Breaker:
             self._probe_at = now + PROBE_S
 
 
-class Pace:
-    """The adaptive rate: halved by trouble, climbing back to the ceiling.
+class Slowed(enum.StrEnum):
+    """Why the rate is below the configured one."""
 
-    ceiling: requests a second as configured; 0 is unlimited until the first trouble, whose measured rate is the ceiling
-    from then on.
+    THROTTLED = "earlier_429"
+    FAILURES = "earlier_failures"
+
+
+class Pace:
+    """The adaptive rate: halved by a 429 or by failures, then climbing back (AIMD).
+
+    ceiling: requests a second as configured. 0 is unlimited: then the first trouble sets the rate to half of that of
+    the last whole second, and the way up has no end.
     """
 
     def __init__(self, ceiling: float) -> None:
         self._ceiling = ceiling
+        self._step = CLIMB_SHARE * ceiling
+        self._floor = min(ceiling, max(FLOOR_SHARE * ceiling, FLOOR_MIN))
         self._base = ceiling
         self._base_at = 0.0
         self._halved_at = float("-inf")
+        self._throttled_at = float("-inf")
+        self._slowed = Slowed.THROTTLED
         self._failures: deque[bool] = deque(maxlen=RATE_WINDOW)
-        self._second = 0
-        self._counts = (0, 0)  # requests of the last whole second, and of this one
+        self._second_at: float | None = None  # when the second that is being counted began; None after trouble
+        self._count = 0
+        self._measured: int | None = None  # requests of the last whole second since the last trouble
 
     def rate(self, now: float) -> float:
-        """Requests a second from now on. Changes in steps of a second: each change is a new bucket for the limiter."""
-        if self._base >= self._ceiling:
-            return self._ceiling
-        climbed = int(now - self._base_at) * CLIMB_SHARE * self._ceiling
-        return min(self._ceiling, self._base + climbed)
+        """Requests a second from now on; 0 is unlimited. Changes in steps of a second: each is a new bucket."""
+        whole_s = int(now - self._base_at)
+        if self._ceiling:
+            return min(self._ceiling, self._base + whole_s * self._step)
+        if not self._base:
+            return 0.0
+        steady_s = int(min(whole_s, max(0.0, self._throttled_at + CALM_S - self._base_at)))
+        growing_s = min(whole_s - steady_s, 500)  # far beyond any limit, and no overflow after days
+        grown = (self._base + steady_s * self._step) * GROWTH**growing_s
+        return grown if grown < UNLIMITED_FROM else 0.0
+
+    def slowed(self, now: float) -> Slowed | None:
+        """Why the rate is below the configured one; None when it is not."""
+        return None if self.rate(now) == self._ceiling else self._slowed
 
     def sent(self, now: float) -> None:
-        """Count a request, for the ceiling of an unlimited run."""
-        second = int(now)
-        if second != self._second:
-            self._counts = (self._counts[1] if second == self._second + 1 else 0, 0)
-            self._second = second
-        self._counts = (self._counts[0], self._counts[1] + 1)
+        """Count a request, for the measured rate of an unlimited run."""
+        if self._second_at is None or now - self._second_at >= 2:  # noqa: PLR2004 - a whole second without a request
+            self._second_at, self._count = now, 0
+        elif now - self._second_at >= 1:
+            self._measured = self._count
+            self._second_at, self._count = self._second_at + 1, 0
+        self._count += 1
 
     def throttled(self, now: float) -> None:
         """A 429 came."""
-        self._halve(now)
+        self._halve(now, Slowed.THROTTLED)
+        self._throttled_at = now
 
     def record(self, now: float, *, failed: bool) -> None:
         """Take note of an answer (or of none)."""
         self._failures.append(failed)
         if failed and sum(self._failures) > RATE_WINDOW * RATE_SHARE:
-            self._halve(now)
+            self._halve(now, Slowed.FAILURES)
 
-    def _halve(self, now: float) -> None:
+    def _halve(self, now: float, why: Slowed) -> None:
         if now - self._halved_at < HALVE_S:
             return
+        before = self.rate(now)
         if not self._ceiling:
-            self._ceiling = self._base = float(max(*self._counts, 1))
-        floor = min(self._ceiling, max(self._ceiling * FLOOR_SHARE, FLOOR_MIN))
-        self._base = max(floor, self.rate(now) / 2)
+            # The rate may have grown beyond what is sent: half of it would then slow nothing down.
+            measured = self._measured or before or UNMEASURED
+            before = min(before or measured, measured)
+            self._step = CLIMB_SHARE * before
+            self._floor = max(FLOOR_MIN, self._floor, FLOOR_SHARE * before)
+        self._base = max(self._floor, before / 2)
         self._base_at = self._halved_at = now
+        self._slowed = why
         self._failures.clear()
+        self._second_at = self._measured = None  # what is left of this second is not a whole one
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ BACKOFF_MAX_S = 20.0
 RETRY_AFTER_MAX_S = 1e9
 """30 years: longer than any patience, and still a date that can be said to the user."""
 
+UNDATED_MAX_S = 60.0
+"""Longest pause for a Retry-After date in an answer without a Date header: only our own clock can measure it then."""
+
 SAMPLE_SIZE = 200
 SAMPLE_SHARE_MIN = 0.5
 """Ids looked up before the first deletion, and the share of them that has to exist (design)."""
@@ -28,18 +31,33 @@ def backoff_s(attempt: int, chance: float) -> float:
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
 
 
-def retry_after_s(header: str | None, now: float) -> float | None:
-    """Read a Retry-After header in either form (RFC 9110: seconds, or a date). `now` is the epoch in seconds."""
+def retry_after_s(header: str | None, date: str | None, now: float) -> float | None:
+    """Read a Retry-After header in either form (RFC 9110: seconds, or a date), as seconds.
+
+    A date is measured against `date`, the Date header of the same answer: our clock may differ from the server's. `now`
+    (epoch, seconds) stands in only where the answer has no usable Date.
+
+    None when the header names no time, or a date that has passed: the caller's default pause applies.
+    """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), RETRY_AFTER_MAX_S)
+    if (until := _epoch(text)) is None:
+        return None
+    answered = None if date is None else _epoch(date.strip())
+    wait_s = min(until - now, UNDATED_MAX_S) if answered is None else min(until - answered, RETRY_AFTER_MAX_S)
+    return wait_s if wait_s > 0 else None
+
+
+def _epoch(text: str) -> float | None:
+    """Read an HTTP date; None when it is not one."""
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for numbers that no date has
         return None
-    return min(max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now), RETRY_AFTER_MAX_S)
+    return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
 
 
 def sample_suffices(asked: int, found: int) -> bool:

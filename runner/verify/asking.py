@@ -214,7 +214,8 @@ class Asking:
         tally = Tally.of(self._progress, self._state.books, self._sample)
         counts = {"gone": tally.gone + self._unproven_rows, "there": tally.there, "failed": self.failed}
         settled = counts["gone"] + tally.there
-        return Moment(settled, tally.checked, counts, api.wire.requests, api.throttle.rate, api.waiting)
+        slowed = api.pace.slowed(api.clock())
+        return Moment(settled, tally.checked, counts, api.wire.requests, api.throttle.rate, api.waiting, slowed=slowed)
 
 
 async def _watch(api: Api) -> None:

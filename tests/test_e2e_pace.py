@@ -1,0 +1,85 @@
+"""What the pace does after trouble, and what is said of a server that cannot be reached. The server counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from tests import faultserver
+from tests.faultserver import FaultServer, envelope
+from tests.harness import Ran, bulkdel, case, user_ids, write_objects
+from tests.rawserver import Peer, answer
+
+IDS = user_ids(2_500, seed=10)
+
+
+def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) -> None:
+    """Finding B1: the first of 50 deletions is answered 429. The other 49 and it take seconds, not minutes."""
+    with case(tmp_path, IDS, options=("--rate", 0)) as it:
+        it.served.script("429")
+        ran = it.run(timeout=60)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(IDS)}
+        assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
+        assert ran.summary["throttled"] == 1
+        assert 3.0 < ran.summary["duration_s"] < 7.0, "the pause of 3 s, and 50 requests at 25 a second"
+
+
+@dataclass(slots=True)
+class Clocked(FaultServer):
+    """Locks out for LOCK_S from its first sign-in and from its first deletion on, and says until when as a date.
+
+    ahead_s: of our clock. undated: whether it leaves out the Date header.
+    """
+
+    ahead_s: float = 0.0
+    undated: bool = False
+    refused: int = 0
+    _until: dict[str, float] = field(default_factory=dict)
+
+    async def _connection(self, peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            path = request.target.partition("?")[0]
+            if path not in {faultserver.TOKEN_PATH, faultserver.DELETE_PATH}:
+                await peer.send(self._answered(request, effect=True))
+                continue
+            until = self._until.setdefault(path, time.time() + LOCK_S)
+            if time.time() >= until:
+                await peer.send(self._answered(request, effect=True))
+                continue
+            self.refused += 1
+            headers = {"retry-after": formatdate(until + self.ahead_s + 1, usegmt=True)}
+            if not self.undated:
+                headers["date"] = formatdate(time.time() + self.ahead_s, usegmt=True)
+            await peer.send(answer(envelope(status_code=429), 429, headers))
+
+
+LOCK_S = 1.0
+
+
+@pytest.mark.parametrize(("ahead_s", "undated"), [(-60.0, False), (3_600.0, False), (-3_600.0, True)])
+def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, undated: bool, tmp_path: Path) -> None:
+    """Finding B2: our clock ahead met 429 after 429, behind it waited for the difference, an hour behind it halted."""
+    ids = IDS[:1_000]
+    export = write_objects(tmp_path / "export.jsonl", ids)
+    server = Clocked(ids, ahead_s=ahead_s, undated=undated)
+
+    async def go() -> Ran:
+        async with server.running():
+            args = ("--host", server.url, "--rate", 0, "--json", "--confirm", len(ids), "--pool", faultserver.POOL)
+            command = ("run", "delete-users", export, *args)
+            return await asyncio.to_thread(bulkdel, *command, env=faultserver.KEYS, timeout=60)
+
+    ran = asyncio.run(go())
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"deleted": len(ids)}
+    assert set(server.effects.values()) == {1}
+    assert server.refused <= 1 + 16, "one sign-in, and the requests that were on the wire together"
+    longest = 3.0 if undated else LOCK_S + 1
+    assert ran.summary["duration_s"] < longest + 4.0
