@@ -23,7 +23,7 @@ from runner.core.health import RefusedMax
 from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
-from runner.core.presence import presence
+from runner.core.presence import Presence, presence
 from runner.core.ranges import size_of
 from runner.core.records import Record, ids_of, positions_of
 from runner.core.settling import Found, LookUp, Send, Settling, Why
@@ -83,6 +83,7 @@ class Engine:
 
     stopped: why it stops early; None while all is well.
     unrecorded: what replies said that could not be made durable, for the final report only.
+    kept: rows that were not sent because the record that a look-up found carries a protected id.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Engine:
         self._refused = 0
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
+        self.kept = 0
         checkpoint.on_lost = self._lost
         checkpoint.slack_s = lambda: api.throttle.slack_s
 
@@ -267,9 +269,11 @@ class Engine:
         """
         if users := self._api.auth.users:
             self._own.update(users)
-        ids = ids_of(records)
-        if self._protected.meets_any(ids) or self._own.meets_any(ids):
+        if self._protects(ids_of(records)):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
+
+    def _protects(self, ids: Sequence[str]) -> bool:
+        return self._protected.meets_any(ids) or self._own.meets_any(ids)
 
     async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:
         """Have a durable copy of everybody who is about to be deleted. Returns what is durable; None without a backup.
@@ -292,15 +296,16 @@ class Engine:
             return None
         if not accounts:
             await self._seeker.prove_since(self._api.clock(), errand.flight)
+        protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if self._backup is not None:
-            if loose := [id_ for id_, account in accounts.items() if not account.certain]:
+            if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
                 # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.
                 self._seeker.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
                 return None
             errand.accounts.update(accounts)
         now, since = time.time(), errand.work.in_doubt_since
         intent_at = datetime.fromisoformat(since).timestamp() if since else now
-        return {
+        found = {
             id_: presence(
                 account.created_at,
                 intent_at,
@@ -309,6 +314,10 @@ class Engine:
                 resend=self._options.in_doubt_resend,
             )
             for id_, account in accounts.items()
+        }
+        return {
+            id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each
+            for id_, each in found.items()
         }
 
     def _judged(self, verdict: Verdict) -> Verdict:
@@ -325,7 +334,9 @@ class Engine:
         untouched, _ = settling.leave()
         entries: list[Entry] = [_outcome(settled) for settled in settling.settled]
         if settling.spared:
-            entries.append(Skipped("excluded", positions_of(settling.spared)))
+            entries.append(Skipped("excluded", positions_of(sorted(settling.spared))))
+            if not settling.protected:
+                self.kept += len(settling.spared)
         if untouched and errand.intended:
             entries.append(Released(untouched))
         self._checkpoint.enqueue(*entries)

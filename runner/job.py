@@ -32,6 +32,7 @@ class Account:
 
     created_at, last_seen_at: epoch seconds, None when the API does not say. status: the API's word, for the plan.
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
+    ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
     certain: whether the id is in the record; else the server's own rule, which nobody knows, found it.
     """
 
@@ -41,6 +42,7 @@ class Account:
     raw: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[Mapping[str, Any], ...] = ()
     certain: bool = True
+    ids: tuple[str, ...] = ()
 
     @property
     def records(self) -> tuple[Mapping[str, Any], ...]:

@@ -164,6 +164,11 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
     if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
         told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
+    if sending.kept:
+        say(
+            f"{sending.kept:,} {'row was kept and counts' if sending.kept == 1 else 'rows were kept and count'} as "
+            "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user."
+        )
     return _tell_end(prepared, checkpoint, figures, sending.ending())
 
 

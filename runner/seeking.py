@@ -65,8 +65,12 @@ class Seeker:
             matched, strays = self._look_ups.match(group, found)
             accounts.update(matched)
             if strays and len(group) > 1:
-                # Somebody came back whom no id explains: ask for the unexplained ids one by one.
+                # A record came back that no id explains: ask for the ids without a record one by one.
                 alone = await self._one_by_one([id_ for id_ in group if id_ not in matched], flight)
+                if alone is not None and sum(len(account.records) for account in alone.values()) < strays:
+                    # It is explained by none of them, so it may be a second record of an id that has one.
+                    more = await self._one_by_one(list(matched), flight)
+                    alone = None if more is None else {**alone, **more}
                 if alone is None:
                     return None
                 accounts.update(alone)
@@ -81,8 +85,12 @@ class Seeker:
             alone = await self._find([id_], flight)
             if alone is None:
                 return None
-            if any(account.raw == other.raw for account in alone.values() for other in accounts.values()):
-                self.failed = STRANGER  # one account cannot be meant by two ids, whatever the server's rule
+            if any(
+                account.raw == other.raw and not (account.certain and other.certain)
+                for account in alone.values()
+                for other in accounts.values()
+            ):
+                self.failed = STRANGER  # one account cannot be meant by two ids that it does not carry
                 return None
             accounts.update(alone)
         return accounts

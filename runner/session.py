@@ -51,7 +51,7 @@ GC_AFTER = 5_000
 class Sending:
     """The session that sends. Enter it, `run` it once, then ask for the `ending`.
 
-    unrecorded: what replies said that could not be made durable.
+    unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
     """
 
     def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
@@ -71,6 +71,7 @@ class Sending:
         self._teller = Teller(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
+        self.kept = 0
 
     def __enter__(self) -> Self:
         """Begin to read, if that is done ahead: before there is an event loop."""
@@ -108,7 +109,7 @@ class Sending:
             on_signal(lambda signum: self._drain(engine, teller, signum))
             with teller.telling():
                 await engine.run(self._next_pass)
-            self._stopped, self.unrecorded = engine.stopped, engine.unrecorded
+            self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
             self._lost = api.lost or engine.doubt
             figures = {
                 "requests": self._prepared.survey.requests + api.wire.requests,

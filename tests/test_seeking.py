@@ -186,11 +186,13 @@ def in_odd_server(
     listed: Sequence[Any] = (),
     fail_from: int | None = None,
     stranger: dict[str, Any] | None = None,
+    also: dict[str, dict[str, Any]] | None = None,
     id_type: str = "username",
 ) -> list[list[str]]:
     """Play a scene by username; return what each look-up asked for.
 
     listed: what list-users tells. fail_from: look-ups after this many are refused. stranger: always returned.
+    also: a second user that is found by the same id.
     """
     token = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
 
@@ -200,7 +202,7 @@ def in_odd_server(
             told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": token}}
             if request.target.startswith(LOOKUP_PATH):
                 asked = len([one for one in server.requests if one.target.startswith(LOOKUP_PATH)])
-                found = users_of(request, users) + ([stranger] if stranger else [])
+                found = users_of(request, users) + users_of(request, also or {}) + ([stranger] if stranger else [])
                 refused = fail_from is not None and asked > fail_from
                 told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
@@ -230,6 +232,31 @@ def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
 
     asked = in_odd_server(scene, {"ann": {"username": "ann"}, "bob": {"username": "bob"}})
     assert asked == [["bob", "Ann", "carl"], ["Ann"], ["carl"]]
+
+
+def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
+    """The server folds case: `Ann` means two users. Both have to be in a backup."""
+
+    async def scene(seeker: Seeker, _: Api) -> None:
+        found = await seeker.find(["Ann", "bob"], Flight())
+        assert found is not None
+        assert {id_: len(account.records) for id_, account in found.items()} == {"Ann": 2, "bob": 1}
+
+    users = {"ann": {"username": "Ann"}, "bob": {"username": "bob"}}
+    also = {"ann": {"username": "ann"}}
+    assert in_odd_server(scene, users, also=also) == [["Ann", "bob"], ["Ann"], ["bob"]]
+
+
+def test_one_record_that_two_ids_may_mean() -> None:
+    """A number without country code, and two ids that differ in theirs: each is asked for alone, and each finds it."""
+    ids = ["+8613800000000", "+113800000000"]
+
+    async def scene(seeker: Seeker, _: Api) -> None:
+        assert set(await seeker.find(ids, Flight()) or ()) == set(ids)
+
+    user = {"phone": "13800000000"}
+    asked = [[id_.replace("+", "%2B") for id_ in some] for some in (ids, ids[:1], ids[1:])]
+    assert in_odd_server(scene, {id_.replace("+", "%2b"): user for id_ in ids}, id_type="phone") == asked
 
 
 def test_without_a_stray_nobody_is_asked_for_twice() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from runner.core.records import Chunk, Record
 from runner.core.settling import Found, LookUp, Piece, Send, Settling, Why
 from runner.core.verdicts import Act, Lost, Verdict, lost
 
-OLD, NEW, UNDATED = Presence.OLD, Presence.NEW, Presence.UNDATED
+OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 
 OK = Verdict(Act.SETTLED, detail=Detail(200, request_id="r"))
 LOST = lost(Lost("connection lost", sent=True))
@@ -395,6 +395,54 @@ def test_one_found_proves_the_others_gone() -> None:
     assert told(settling) == [("deleted", ["u1"], None)]
 
 
+@pytest.mark.parametrize("why", list(Why))
+def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
+    """u0 exists, u1 is gone, u2 has a comma and was not found."""
+    settling = Settling(chunk(3), in_doubt=why is Why.IN_DOUBT, look_first=why is Why.FIRST, attempts_max=1)
+    if answer := {Why.UNKNOWN_ID: NOT_FOUND, Why.UNSURE: UNSURE, Why.EXHAUSTED: LOST}.get(why):
+        settling.replied(answer)
+    assert look_up_due(settling) is why
+    settling.looked_up(found("u0"), proven=True, unproven={"u2"})
+    assert told(settling)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "deleted", ["u1"], None)
+    steps = []
+    while (step := settling.next_step()) is not None:
+        steps.append([record.id for record in step.records])
+        settling.replied(OK)
+    left_behind = {Why.UNKNOWN_ID: ([], []), Why.FIRST: ([2], []), Why.EXHAUSTED: ([], [0, 2])}
+    assert left(settling) == left_behind.get(why, ([], [2]))
+    assert steps == {Why.UNKNOWN_ID: [["u2"], ["u0"]], Why.EXHAUSTED: [], Why.UNSURE: []}.get(why, [["u0"]])
+
+
+def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing() -> None:
+    settling = Settling(chunk(1), look_first=True)
+    settling.looked_up(found("u0"), proven=True)
+    settling.replied(NOT_FOUND)
+    settling.looked_up({}, proven=True, unproven={"u0"})
+    assert told(settling) == [("deleted", ["u0"], "unproven")]
+
+
+@pytest.mark.parametrize("look_first", [False, True])
+def test_a_protected_record_is_never_sent(look_first: bool) -> None:
+    settling = Settling(chunk(3), look_first=look_first)
+    if not look_first:
+        settling.replied(NOT_FOUND)
+    settling.looked_up({"u0": OLD, "u1": PROTECTED}, proven=True)
+    assert settling.spared == [records(3)[1]]
+    assert told(settling) == [("absent", ["u2"], None)]
+    assert sent(settling) == ["u0"]
+    settling.replied(OK)
+    assert (settling.next_step(), left(settling)) == (None, ([], []))
+
+
+def test_all_refused_but_the_protected_is_no_reason_to_halt() -> None:
+    settling = Settling(chunk(ALL_REFUSED_MIN), look_first=True)
+    first = records(ALL_REFUSED_MIN)[0]
+    settling.looked_up({**found(*(f"u{i}" for i in range(ALL_REFUSED_MIN))), first.id: PROTECTED}, proven=True)
+    refuse_each(settling, lambda _: REFUSED)
+    assert (settling.halt, settling.spared) == (None, [first])
+    assert len(settling.settled) == ALL_REFUSED_MIN - 1
+
+
 # ── all arrows at once: a little server, and what must hold whatever it does ──────────────────────────────────────────
 
 FAULTS = ("lost_before", "lost_unread", "lost_after", "500_after", "unsuccessful", "half_done", "html")
@@ -408,7 +456,8 @@ class Scenario:
     unknown: never existed. poisonous: refused whatever happens, by code. policy: of chunks with an unknown id.
     faults: of the first requests, in order. look_ups: whether each look-up of the first ones is answered.
     blind: look-ups find nobody. in_doubt: an earlier session sent the chunk and deleted `earlier` of it.
-    presence: of accounts in doubt that exist.
+    presence: of accounts in doubt that exist, or of those whose record is protected.
+    commas: ids that a look-up never finds, and whose absence proves nothing.
     """
 
     size: int
@@ -422,6 +471,7 @@ class Scenario:
     resend_unproven: bool = False
     earlier: frozenset[int] = frozenset()
     presence: Mapping[int, Presence] = field(default_factory=dict)
+    commas: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -487,7 +537,7 @@ class Server:
         self.asked += 1
         if not answered:
             return None
-        return set() if self.scenario.blind else {i for i in ids if i in self.alive}
+        return set() if self.scenario.blind else {i for i in ids if i in self.alive - self.scenario.commas}
 
 
 def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settling, Server]:
@@ -509,12 +559,13 @@ def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settli
             if scenario.in_doubt:
                 assert server.asked, "what is in doubt is looked up before it is sent"
                 strangers = {i for i in everyone & server.alive if scenario.presence.get(i, OLD) is not OLD}
+                strangers -= scenario.commas
                 assert scenario.blind or strangers.isdisjoint(ids), "an account that may be another one is never sent"
             settling.replied(server.send(ids))
         else:
             seen = server.look_up(ids)
             answer = None if seen is None else {f"u{i}": scenario.presence.get(i, OLD) for i in seen}
-            settling.looked_up(answer, proven=proven)
+            settling.looked_up(answer, proven=proven, unproven={f"u{i}" for i in scenario.commas})
         assert server.sends + server.asked <= bound(scenario), "the number of requests is bounded"
     return settling, server
 
@@ -522,7 +573,7 @@ def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settli
 def bound(scenario: Scenario) -> int:
     """Requests and look-ups together. Each fault and culprit costs a few, an untrusted look-up three per id."""
     troubles = 8 * len(scenario.faults) + 26 * len(scenario.poisonous)
-    return 3 + troubles + (6 * scenario.size if scenario.blind else 0)
+    return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
 
 
 def check(scenario: Scenario, machine: type[Settling] = Settling) -> None:
@@ -531,8 +582,10 @@ def check(scenario: Scenario, machine: type[Settling] = Settling) -> None:
     settled = {record.position // 2: one for one in settling.settled for record in one.records}
     assert len(settled) == sum(len(one.records) for one in settling.settled), "an outcome is final"
     untouched, doubtful = map(set, left(settling))
-    assert set(settled) | untouched | doubtful == set(range(scenario.size)), "no record is lost"
-    assert len(settled) + len(untouched) + len(doubtful) == scenario.size, "no record ends twice"
+    spared = {record.position // 2 for record in settling.spared}
+    assert set(settled) | untouched | doubtful | spared == set(range(scenario.size)), "no record is lost"
+    assert len(settled) + len(untouched) + len(doubtful) + len(settling.spared) == scenario.size, "no record ends twice"
+    assert all(scenario.presence[i] is PROTECTED and i in server.alive for i in spared), "spared: protected, and there"
     assert untouched.isdisjoint(server.effective), "what is called untouched was never effective"
     assert untouched.isdisjoint(server.uncertain), "what is called untouched was never sent without an answer"
     if settling.halt is not None:
@@ -583,6 +636,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         draw(st.booleans()),
         draw(some),
         draw(st.dictionaries(st.integers(0, size - 1), st.sampled_from(Presence))),
+        draw(some),
     )
 
 
@@ -591,11 +645,11 @@ def plausible(scenario: Scenario) -> Scenario:
 
     That is: where look-ups find nobody, a deletion does not call an account unknown that exists.
     """
-    if scenario.blind:
-        poisonous = {i: code for i, code in scenario.poisonous.items() if code[0] != 404}
-        scenario = dataclasses.replace(scenario, poisonous=poisonous)
+    unfindable = frozenset(range(scenario.size)) if scenario.blind else scenario.commas
+    poisonous = {i: code for i, code in scenario.poisonous.items() if code[0] != 404 or i not in unfindable}
+    scenario = dataclasses.replace(scenario, poisonous=poisonous)
     earlier = scenario.earlier - scenario.poisonous.keys() if scenario.in_doubt else frozenset()
-    presence = scenario.presence if scenario.in_doubt else {}
+    presence = {i: each for i, each in scenario.presence.items() if scenario.in_doubt or each is PROTECTED}
     return dataclasses.replace(scenario, earlier=frozenset(earlier), presence=presence)
 
 
@@ -607,6 +661,7 @@ HALF_DONE = Scenario(8, frozenset(), {}, "refuse", ("half_done",))
 BLIND = Scenario(4, frozenset({1}), {}, "refuse", ("lost_unread",) * 4, blind=True)
 BLIND_UNKNOWN = Scenario(4, frozenset({1}), {}, "refuse", blind=True)
 ALL_REFUSED = Scenario(12, frozenset(), dict.fromkeys(range(12), (499, None)))
+COMMAS = Scenario(6, frozenset({1}), {}, "refuse", commas=frozenset({2, 4}))
 IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NEW, 2: UNDATED})
 
 
@@ -621,6 +676,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 @example(BLIND_UNKNOWN)
 @example(ALL_REFUSED)
 @example(IN_DOUBT)
+@example(COMMAS)
 def test_whatever_the_server_does_every_id_ends_once_and_truly(scenario: Scenario) -> None:
     check(scenario)
 
@@ -684,8 +740,15 @@ class AlwaysTainted(Settling):
 class ForgetsUnproven(Settling):
     """Takes an empty look-up for proof."""
 
-    def looked_up(self, found: Found | None, *, proven: bool) -> None:
-        super().looked_up(found, proven=True)
+    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+        super().looked_up(found, proven=True, unproven=unproven)
+
+
+class ForgetsCommas(Settling):
+    """Takes the absence of an id for proof that the look-up could not have found."""
+
+    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+        super().looked_up(found, proven=proven)
 
 
 class KeepsQuietAboutUnproven(Settling):
@@ -744,8 +807,8 @@ class ReleasesTheTouched(Settling):
 class LosesTheRest(Settling):
     """Drops what a failed look-up leaves."""
 
-    def looked_up(self, found: Found | None, *, proven: bool) -> None:
-        super().looked_up(found, proven=proven)
+    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
+        super().looked_up(found, proven=proven, unproven=unproven)
         self.left.clear()
 
 
@@ -764,6 +827,8 @@ class NeverHalts(Settling):
         (AlwaysTainted, EXHAUSTED_WITHOUT_TAINT),
         (ForgetsUnproven, BLIND),
         (ForgetsUnproven, BLIND_UNKNOWN),
+        (ForgetsCommas, COMMAS),
+        (ForgetsCommas, dataclasses.replace(COMMAS, faults=("lost_unread",) * 4)),
         (KeepsQuietAboutUnproven, PARTIAL),
         (NeverSplitsAgain, CULPRIT_NOT_FOUND),
         (GivesUpAtOnce, CULPRIT_NOT_FOUND),

@@ -121,6 +121,11 @@ def test_long_ids_go_in_smaller_groups() -> None:
         ("phone", "+8613800000000", {"phone": "+8613800000000"}, True),
         ("phone", "+8613800000000", {"phone": "13800000000", "phoneCountryCode": "+1"}, False),
         ("phone", "13800000000", {"phone": "13800000001"}, False),
+        ("phone", "+8613800000000", {"phone": "13800000000"}, True),
+        ("phone", "013800000000", {"phone": "13800000000", "phoneCountryCode": "+86"}, True),
+        ("phone", "+447911123456", {"phone": "07911123456", "phoneCountryCode": "+44"}, True),
+        ("phone", "+390612345", {"phone": "0612345", "phoneCountryCode": "+39"}, True),
+        ("phone", "+8613800000000", {"phone": "+113800000000"}, False),
         ("username", "Ann", {"username": "Ann"}, True),
         ("username", "Ann", {"username": "ann"}, False),
         ("external_id", "10086", {"externalId": "10086"}, True),
@@ -157,6 +162,35 @@ def test_several_ids_one_account() -> None:
     user = {"phone": "13800000000", "phoneCountryCode": "+86"}
     ids = ["13800000000", "+8613800000000", "8613800000000", "1"]
     assert matched("phone", ids, user) == (dict.fromkeys(ids[:3], user), 0)
+
+
+def test_a_number_without_code_and_two_ids_with_different_codes() -> None:
+    """Which of the two it is, only a look-up of each alone can tell."""
+    user = {"phone": "13800000000"}
+    ids = ["+8613800000000", "+113800000000"]
+    assert matched("phone", ids, user) == ({}, 1)
+    assert [matched("phone", [id_], user) for id_ in ids] == [({id_: user}, 0) for id_ in ids]
+
+
+def test_one_number_in_two_countries() -> None:
+    users = [{"phone": "13800000000", "phoneCountryCode": code, "userId": code} for code in ("+86", "+1")]
+    look_ups = UserLookUps(ID_TYPES["phone"])
+    # Without a code, deleting by it may delete both, so both are copied.
+    accounts, strays = look_ups.match(["13800000000", "5550100000"], users)
+    assert (strays, len(accounts["13800000000"].records)) == (0, 2)
+    assert sorted(accounts["13800000000"].ids) == ["+113800000000", "+8613800000000"]
+    # With a code, the other one is no match; but whatever comes back for one id alone is meant by the server.
+    accounts, strays = look_ups.match(["+8613800000000", "5550100000"], users)
+    assert (strays, accounts["+8613800000000"].records) == (1, (users[0],))
+    accounts, strays = look_ups.match(["+8613800000000"], users)
+    assert (strays, accounts["+8613800000000"].records, accounts["+8613800000000"].certain) == (0, tuple(users), True)
+
+
+def test_all_that_came_back_for_one_id_alone_is_copied() -> None:
+    users = [{"username": "ann"}, {"username": "ANN"}]
+    accounts, _ = UserLookUps(ID_TYPES["username"]).match(["Ann"], users)
+    assert sorted(record["username"] for record in accounts["Ann"].records) == ["ANN", "ann"]
+    assert (sorted(accounts["Ann"].ids), accounts["Ann"].certain) == (["ANN", "ann"], False)
 
 
 def test_strays_are_counted() -> None:

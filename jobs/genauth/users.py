@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import reduce
+from itertools import combinations
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
 from jobs.genauth.envelope import read_envelope, read_list, read_success
+from runner.core.alike import Alike
 from runner.core.idtypes import IdType
 from runner.core.records import Record, ids_of
 from runner.core.verdicts import Act, Call, Reply, Verdict
@@ -86,23 +89,33 @@ class UserLookUps:
         return read_list(reply)
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
-        """Match users to ids: emails without case, phones with or without country code, everything else exactly."""
-        asked: dict[str, list[str]] = {}
-        for id_ in ids:
-            asked.setdefault(self._fold(id_), []).append(id_)
+        """Match users to ids that may be the same: emails without case, phones with or without country code.
+
+        A user that matches two ids which differ from each other (a number without its country code, two country codes)
+        counts as matching none: each of the ids has to be looked up alone.
+        """
+        asked = _Asked(self._id_type, ids)
         accounts: dict[str, Account] = {}
-        strays = 0
+        strays: list[Account] = []
         for user in found:
-            matching = [id_ for own in self._ids_of(user) for id_ in asked.get(self._fold(own), ())]
-            strays += not matching
+            account = account_of(user, tuple(self._full_ids_of(user)))
+            matching = asked.matching(account.ids)
+            if not matching:
+                strays.append(account)
             for id_ in matching:
-                account, before = account_of(user), accounts.get(id_)
+                before = accounts.get(id_)
                 # One id, two accounts: the younger one decides what may be done, and both may be gone by it.
                 accounts[id_] = account if before is None else together(before, account)
-        if strays and len(ids) == 1 and self._id_type.name in _LOOSE:
-            # Asked for alone, so whoever came back is meant, by a rule of the server's that we do not know.
-            return accounts or {ids[0]: replace(account_of(found[0]), certain=False)}, 0
-        return accounts, strays
+        if self._id_type.name not in _LOOSE:
+            return accounts, 0 if len(accounts) == len(ids) else len(strays)
+        if not strays or len(ids) > 1:
+            return accounts, len(strays)
+        # Asked for alone, so every user that came back is meant, by a rule of the server's that we do not know.
+        stray, known = reduce(together, strays), accounts.get(ids[0])
+        if known is None:
+            return {ids[0]: replace(stray, certain=False)}, 0
+        also, own = (*known.also, *stray.records), (*known.ids, *stray.ids)
+        return {ids[0]: replace(known, also=also, ids=own)}, 0
 
     def control(self) -> Call:
         """List one page of users, to have somebody who must be found."""
@@ -131,12 +144,36 @@ class UserLookUps:
             return verdict
         return verdict._replace(data=[own for user in verdict.data for own in self._ids_of(user)])
 
-    def _fold(self, id_: str) -> str:
-        return id_.lstrip("+") if self._id_type.name == "phone" else self._id_type.key(id_)
+    def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
+        return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
 
 
-def account_of(user: Mapping[str, Any]) -> Account:
-    """What the engine wants to know of a user record."""
+class _Asked:
+    """The ids of one look-up, found by the forms of what may be the same (`IdType.forms`)."""
+
+    def __init__(self, id_type: IdType, ids: Sequence[str]) -> None:
+        self._id_type = id_type
+        self._whole: dict[str, list[str]] = {}
+        self._shortened: dict[str, list[str]] = {}
+        for id_ in ids:
+            whole, *shortened = id_type.forms_of(id_)
+            self._whole.setdefault(whole, []).append(id_)
+            for form in shortened:
+                self._shortened.setdefault(form, []).append(id_)
+
+    def matching(self, own: Sequence[str]) -> list[str]:
+        """The asked ids that may be one of `own`, the ids of one user; none when these ids differ from each other."""
+        matching: dict[str, None] = {}
+        for id_ in own:
+            whole, *shortened = self._id_type.forms_of(id_)
+            ids = (*self._whole.get(whole, ()), *self._shortened.get(whole, ()))
+            matching.update(dict.fromkeys((*ids, *(each for form in shortened for each in self._whole.get(form, ())))))
+        one_number = all(Alike(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        return list(matching) if one_number else []
+
+
+def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
+    """What the engine wants to know of a user record. ids: those of the job's id type in it."""
     status = user.get("status")
     return Account(
         created_at=_epoch(user.get("createdAt")),
@@ -144,6 +181,7 @@ def account_of(user: Mapping[str, Any]) -> Account:
         # A word, as documented: it is shown in the plan, and anything else might be somebody's id.
         status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
+        ids=ids,
     )
 
 
@@ -152,7 +190,7 @@ def together(one: Account, other: Account) -> Account:
     first, second = (one, other) if one.created_at is None else (other, one)
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first
-    return replace(first, also=(*second.records, *first.also))
+    return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
 
 
 def _epoch(value: Any) -> float | None:
@@ -191,6 +229,19 @@ def _phones(user: Mapping[str, Any]) -> list[str]:
     phone, code = user.get("phone"), user.get("phoneCountryCode")
     numbers = _strings(phone)
     return numbers + [f"{prefix}{number}" for prefix in _strings(code) for number in numbers]
+
+
+def _full_phones(user: Mapping[str, Any]) -> list[str]:
+    """A user's number with its country code, where it has one: so it differs from the same number of another country.
+
+    Both with the trunk zero that it may be written with, and without.
+    """
+    code = "".join(_strings(user.get("phoneCountryCode")))
+    return [
+        number if number.startswith("+") else f"{code}{digits}"
+        for number in _strings(user.get("phone"))
+        for digits in dict.fromkeys((number, number.lstrip("0")))
+    ]
 
 
 def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:

@@ -34,6 +34,10 @@ class IdType:
     key: Callable[[str], str] = field(default=str)
     forms: Callable[[str], tuple[str, ...]] | None = None
 
+    def forms_of(self, id_: str) -> tuple[str, ...]:
+        """The whole form of `id_`, then the shortened ones, for any type."""
+        return (self.key(id_),) if self.forms is None else self.forms(id_)
+
 
 PLAIN = IdType("id")
 """Free text, compared exactly."""

@@ -17,6 +17,7 @@ class Presence(enum.Enum):
     OLD = "the account that was meant"
     NEW = "created after the intent: another account under the same id"
     UNDATED = "cannot tell whether it is the account that was meant"
+    PROTECTED = "its record carries an id that must never be sent"
 
 
 def presence(created_at: float | None, intent_at: float, now: float, *, reusable: bool, resend: bool) -> Presence:

@@ -10,13 +10,15 @@ with `replied` or `looked_up`, until no step is left. Nothing here waits or send
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split
       └─ split ──────────────────────────────────→ two halves; a single id → refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
+    LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
+    LookUp that finds a protected record ────────→ spared, never sent
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -85,8 +87,8 @@ class Settling:
     resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
     look_first: ask who is there before anything is sent, so that `deleted` and `absent` are seen and not inferred.
     protected: in doubt, and never to be sent again: who is still there is spared.
-    settled: outcomes so far. spared: records that stay, and why is in the exclude file. left: pieces that get none in
-    this pass. halt: why the run must stop.
+    settled: outcomes so far. spared: records that are never sent, because they are protected. left: pieces that get
+    none in this pass. halt: why the run must stop.
     after_s: how long the server wished to be left alone before the next attempt, seconds.
     """
 
@@ -145,26 +147,39 @@ class Settling:
                 self.halt = verdict.reason or verdict.act.value
         self._halt_if_all_refused()
 
-    def looked_up(self, found: Found | None, *, proven: bool) -> None:
+    def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
         """Take in the answer to the `LookUp` that was due.
 
         found: the ids that exist; None when the look-up failed.
         proven: whether this session's look-ups have ever found an existing account; if not, "gone" is no proof.
+        unproven: ids whose absence from this answer proves nothing, whatever else was found (`core.absence`).
         """
         piece, why = self._stack.pop()
         if found is None:
             self.left.append(piece)
             return
-        there = [record for record in piece.records if record.id in found]
-        gone = [record for record in piece.records if record.id not in found]
-        if not there and not proven:
-            self._unproven(piece, why)
-            return
-        self._gone(piece, why, gone, all_gone=not there)
+        blind = not found and not proven
+        there: list[Record] = []
+        gone: list[Record] = []
+        unsure: list[Record] = []
+        for record in piece.records:
+            if (presence := found.get(record.id)) is Presence.PROTECTED:
+                self.spared.append(record)
+            elif presence is not None:
+                there.append(record)
+            else:
+                (unsure if blind or record.id in unproven else gone).append(record)
+        self._gone(piece, why, gone, all_gone=not found)
         if there:
             # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
             again = piece._replace(records=there, attempts=0, known=why is not Why.FIRST, seen=True)
             self._there(again, why, found)
+        if len(unsure) == len(piece.records):
+            self._unproven(piece, why)
+        elif unsure and why is Why.UNKNOWN_ID:
+            self._stack.append((piece._replace(records=unsure, attempts=0), None))  # refused because of others, perhaps
+        elif unsure:
+            self._unproven(piece._replace(records=unsure, attempts=0), why)
         self._halt_if_all_refused()
 
     def touch(self) -> None:
@@ -241,12 +256,13 @@ class Settling:
                 self._stack.append((rest, None))
 
     def _unproven(self, piece: Piece, why: Why | None) -> None:
-        """Nothing was found, and nothing has shown that this session's look-ups can find anyone."""
+        """None of these was found, and nothing has shown that this look-up could have found them."""
         if why is Why.UNKNOWN_ID and len(piece.records) > 1:
             self._split(piece)
         elif why is Why.UNKNOWN_ID:
-            # The API itself said of this one id that it is unknown: a second witness.
-            self._settle("deleted" if piece.tainted else "absent", piece, piece.records, reason="unproven")
+            # The API itself said of this one id that it is unknown: a second witness. A deletion's body splits no id.
+            kind: Kind = "deleted" if piece.tainted or piece.seen else "absent"
+            self._settle(kind, piece, piece.records, reason="unproven")
         elif why is Why.IN_DOUBT and self.resend_unproven:
             self._stack.append((piece, None))
         else:
@@ -267,7 +283,7 @@ class Settling:
 
     def _halt_if_all_refused(self) -> None:
         """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""
-        if self._stack or self.left or any(part.kind != "refused" for part in self.settled):
+        if self._stack or self.left or self.spared or any(part.kind != "refused" for part in self.settled):
             return
         if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.code for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
