@@ -292,6 +292,27 @@ MUTANTS = (
         "test_e2e_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
+        "a protected phone number compared as it is written",
+        "runner/core/alike.py",
+        "        return whole in self._whole or whole in self._shortened or not self._whole.isdisjoint(shortened)\n",
+        "        return whole in self._whole or whole in shortened\n",
+        "test_e2e_matching.py::test_a_protected_number_is_kept_however_it_is_written[13800000004]",
+    ),
+    Mutant(
+        "two ids that may be the same in one request",
+        "runner/core/feed.py",
+        "        if surely_apart(sieve.id_type, ids):\n",
+        "        if surely_apart(sieve.id_type, ids[:1]):\n",
+        "test_e2e_matching.py::test_two_ids_that_may_be_the_same_are_both_sent_and_never_together",
+    ),
+    Mutant(
+        "a looked-up record not held against the ids to keep",
+        "runner/engine.py",
+        "if id_ in protected and each is Presence.OLD else",
+        "if id_ in protected and each is Presence.UNDATED else",
+        "test_e2e_matching.py::test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep[--look-first]",
+    ),
+    Mutant(
         "in doubt and protected since sent again",
         "runner/core/settling.py",
         "        if self.protected:\n            self.spared += meant\n        elif meant:",
