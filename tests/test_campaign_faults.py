@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pytest
 
 from tests.faultserver import DELETE_PATH, KEYS, POOL, READ_PATH, REDIRECTS, Fault, FaultServer
 from tests.harness import COMMAND, Ran, entries, environment, user_ids, write_objects
+from tests.launching import launched, took
 from tests.rawserver import DATA, RawServer, always, answer
 
 pytestmark = pytest.mark.campaign
@@ -43,13 +43,6 @@ GROUPS = {
 REFUSING = Fault.FALSE_BEFORE
 """The one fault that may leave somebody refused: the API says of a single id, alone, that it was not deleted."""
 
-MEASURED = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(peak // 1024 if sys.platform == "darwin" else peak, file=sys.stderr)
-sys.exit(code)
-"""
 BOMB_KIB_MAX = 40 * 1024
 
 
@@ -291,9 +284,9 @@ def test_a_wrong_certificate_halts(tmp_path: Path) -> None:
 
 async def _peak_kib(folder: Path, shares: Mapping[Fault, float]) -> int:
     async with campaign(folder, shares, *SMALL) as it:
-        ran = await it.session(sys.executable, "-c", MEASURED)
-        it.check_all_deleted(ran)
-        return int(ran.err.splitlines()[-1])
+        report = folder / "took"
+        it.check_all_deleted(await it.session(*launched([], report)))
+        return took(report).peak_kib
 
 
 def test_a_bomb_stays_small(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,8 @@ from runner.core.entries import Entry, Header, Outcome
 from runner.logreader import read_entries
 from tests import recorded
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
-from tests.test_e2e_memory import GROWTH_MAX_KIB, MEASURE
+from tests.launching import launched, took
+from tests.test_e2e_memory import GROWTH_MAX_KIB
 
 pytestmark = pytest.mark.campaign
 
@@ -51,7 +51,7 @@ def peak_kib(folder: Path, count: int) -> int:
         header = replace(header, pinned=pinned, counts={**header.counts, "rows": count, "ids": count})
         log.write_bytes(b"".join(recorded.lines_of(commits(header, count))))
         done = subprocess.run(
-            [*(sys.executable, "-c", MEASURE, *COMMAND, "verify", str(log), "--rate", "0")],
+            launched([*COMMAND, "verify", str(log), "--rate", "0"], folder / "took"),
             env=environment(),
             capture_output=True,
             check=False,
@@ -59,7 +59,7 @@ def peak_kib(folder: Path, count: int) -> int:
         assert done.returncode == 1, done.stderr
         assert f"still there    {len(there):>13,}" in done.stdout.decode()
     assert len(Path(f"{log}.still-there.jsonl").read_text().splitlines()) == len(there)
-    return int(done.stdout.splitlines()[-1])
+    return took(folder / "took").peak_kib
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:

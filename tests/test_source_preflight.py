@@ -18,6 +18,7 @@ from runner.core.rows import Batch
 from runner.errors import FileFailed, NotAcceptable
 from runner.source import open_export, preflight
 from runner.source.preflight import _Reservoir
+from tests.launching import launched
 from tests.sourcefiles import ids, look, options, write
 
 
@@ -169,7 +170,7 @@ def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
         with path.open("w") as file:
             file.writelines(f'{{"id":"{rng.getrandbits(96):024x}"}}\n' for _ in range(count))
         command = [sys.executable, "-c", PEAK, str(path), *sys.path]
-        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+        return int(subprocess.run(launched(command, tmp_path / "took"), capture_output=True, check=True).stdout)
 
     assert peak(900_000) <= peak(300_000) + 10
 

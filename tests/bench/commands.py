@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.bench.exports import Made
 from tests.bench.stub import POOL
+from tests.launching import launched, took
 
 ENVIRON = {"GENAUTH_ACCESS_KEY_ID": "key", "GENAUTH_ACCESS_KEY_SECRET": "secret"}
 
@@ -37,24 +38,25 @@ class Cost:
 def measured(words: list[str], environ: Mapping[str, str] | None = None, *, bar: bool = False) -> Cost:
     """Run one command. bar: give it a terminal for its stderr, so that it draws its progress bar."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
-    with tempfile.TemporaryFile() as out:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "took.json"
         master, slave = pty.openpty() if bar else (-1, -1)
-        started = time.perf_counter()
         process = subprocess.Popen(
-            words, env={**kept, **(environ or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=slave if bar else None
+            launched(words, report),
+            env={**kept, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=slave if bar else None,
         )
         if bar:
             os.close(slave)
             threading.Thread(target=_swallow, args=(master,), daemon=True).start()
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.wait()
         out.seek(0)
         said = out.read().decode()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(words)}: exit {process.returncode}\n{said}")
-    peak_kib = used.ru_maxrss // 1024 if sys.platform == "darwin" else used.ru_maxrss
-    return Cost(wall_s, used.ru_utime + used.ru_stime, peak_kib, out=said)
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(words)}: exit {process.returncode}\n{said}")
+        return Cost(*took(report), out=said)
 
 
 def _swallow(master: int) -> None:
