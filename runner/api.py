@@ -107,7 +107,7 @@ class Api:
             elif verdict.act is Act.SIGN_IN:
                 self.auth.rejected(generation)
             else:
-                if verdict.act is not Act.RETRY:
+                if isinstance(reply, Reply) and verdict.act is not Act.RETRY:
                     self.auth.accepted(generation)
                     self.answered_at = self.clock()
                 return verdict

@@ -12,6 +12,7 @@ anew what is the same for every chunk. An attempt here is one write of bytes tha
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import re
@@ -34,7 +35,7 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from runner.core.verdicts import Call, Lost, Reply
+from runner.core.verdicts import Call, Lost, Reply, Setup
 from runner.errors import UsageError
 
 KEEPALIVE_S = 4.0
@@ -176,6 +177,7 @@ class Wire:
         self._loop: asyncio.AbstractEventLoop
         self._unarmed: dict[asyncio.Timeout, tuple[ResponseHandler, float]] = {}
         self._looking: asyncio.TimerHandle
+        self._answered = False
         self.requests = 0
         """Attempts made so far."""
 
@@ -215,9 +217,13 @@ class Wire:
             return self._lost(error, sent=False)
         try:
             async with asyncio.timeout(None) as scope:
-                return await self._exchange(connection, call, headers, scope, until)
+                reply = await self._exchange(connection, call, headers, scope, until)
         except FAULTY as error:
             return self._lost(error, sent=True)
+        if self._proxy is not None and isinstance(reply, Reply) and reply.status == PROXY_LOGIN:
+            return self._lost_on_the_way(f"no connection: the proxy answered {PROXY_LOGIN}", Setup.PROXY)
+        self._answered = self._answered or isinstance(reply, Reply)
+        return reply
 
     def _look(self) -> None:
         """Arm the time-outs of what has not been answered by now.
@@ -320,7 +326,16 @@ class Wire:
 
     def _lost(self, error: Exception, *, sent: bool) -> Lost:
         text = next(text for kinds, text in FAULTS if isinstance(error, kinds))
-        return Lost(text.format(options=self._options, fault=_fault(error)), sent=sent)
+        if self._proxy is not None and not sent:
+            text = THROUGH_PROXY.get(text, text)
+        reason = text.format(options=self._options, fault=_fault(error))
+        setup = _setup(error, proxied=self._proxy is not None)
+        return Lost(reason, sent=True) if sent else self._lost_on_the_way(reason, setup)
+
+    def _lost_on_the_way(self, reason: str, setup: Setup | None) -> Lost:
+        """Nothing was sent. What has worked before is set up well: one bad node behind a load balancer may pass."""
+        passing = self._answered and setup is not Setup.DESCRIPTORS
+        return Lost(reason, sent=False, setup=None if passing else setup)
 
 
 GONE = Lost("no connection: closed as soon as it was made", sent=False)
@@ -347,6 +362,46 @@ FAULTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
     (Exception, "connection lost: {fault}"),
 )
 """What a fault is called; the first row that fits. The parents stand below their children."""
+
+THROUGH_PROXY = {
+    "no connection within {options.connect_s:g} s": "no connection through --proxy within {options.connect_s:g} s",
+    "no connection: host name not found": "no connection to the proxy: host name not found",
+    "connection closed before an answer": "no connection: the proxy hung up",
+    "answer is not HTTP": "no connection: the answer of the proxy is not HTTP",
+}
+"""What some of them are called where there is a proxy: then only its name is looked up here."""
+
+PROXY_LOGIN = 407
+"""Only a proxy answers this status: it wants a user and a password."""
+
+PROXY_PASSING = 500
+"""From this status on a proxy could not reach the server, which may pass."""
+
+CERTIFICATE = {
+    9: Setup.DATES,  # not yet valid
+    10: Setup.DATES,  # has expired
+    62: Setup.HOST_NAME,
+    64: Setup.HOST_NAME,  # of an IP address
+}
+"""What OpenSSL's codes of failed verification (X509_V_ERR_…) ask for; every other one: trust for the authority."""
+
+
+def _setup(error: Exception, *, proxied: bool) -> Setup | None:
+    """Say what is set up wrongly when this is raised for a first connection; None for what may pass."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            cause = error.certificate_error
+            code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else 0
+            return CERTIFICATE.get(code, Setup.AUTHORITY)
+        case aiohttp.ClientHttpProxyError():
+            return Setup.PROXY if error.status < PROXY_PASSING else None
+        case aiohttp.ClientProxyConnectionError():
+            return Setup.PROXY
+        case aiohttp.ClientConnectorDNSError() | aiohttp.ClientResponseError() | HttpProcessingError() if proxied:
+            return Setup.PROXY
+        case OSError() if error.errno in {errno.EMFILE, errno.ENFILE}:
+            return Setup.DESCRIPTORS
+    return None
 
 
 def _inflate(body: bytes, bound: int) -> bytes | Lost:

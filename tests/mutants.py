@@ -384,6 +384,13 @@ MUTANTS = (
         "test_e2e_pace.py::test_a_retry_after_date_is_measured_by_the_servers_clock",
     ),
     Mutant(
+        "a certificate that is not accepted is tried again",
+        "runner/core/verdicts.py",
+        "        return Verdict(Act.HALT, untouched=not reply.sent, reason",
+        "        return Verdict(Act.RETRY, untouched=not reply.sent, reason",
+        "test_e2e_pace.py::test_a_certificate_that_is_not_accepted_is_named_at_the_first_try",
+    ),
+    Mutant(
         "a 429 that is not learned from",
         "runner/core/health.py",
         "        self._halve(now, Slowed.THROTTLED)\n",

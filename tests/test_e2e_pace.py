@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from tests import faultserver
 from tests.faultserver import FaultServer, envelope
 from tests.harness import Ran, bulkdel, case, user_ids, write_objects
-from tests.rawserver import Peer, answer
+from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
 
 IDS = user_ids(2_500, seed=10)
 
@@ -83,3 +86,88 @@ def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, und
     assert server.refused <= 1 + 16, "one sign-in, and the requests that were on the wire together"
     longest = 3.0 if undated else LOCK_S + 1
     assert ran.summary["duration_s"] < longest + 4.0
+
+
+# A server that cannot be reached as the command is set up
+
+
+@contextmanager
+def serving(server: RawServer) -> Iterator[RawServer]:
+    """Run a raw server on a thread of its own."""
+    ready, done = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def go() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with server.running():
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(go(),), daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield server
+    finally:
+        loops[0].call_soon_threadsafe(done.set)
+        thread.join()
+
+
+def run_against(export: Path, server: RawServer, *options: object) -> Ran:
+    """Run the command, which must halt before anything was deleted, and quickly."""
+    host = () if "--host" in options else ("--host", server.url)
+    began = time.monotonic()
+    ran = bulkdel("run", "delete-users", export, *host, "--confirm", 1, "--pool", "p", *options, timeout=60)
+    assert time.monotonic() - began < 3, "at the first try"
+    assert ran.code == 4, ran.err
+    assert not Path(f"{export}.checkpoint.jsonl").exists()
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("certificate", "named"),
+    [
+        ("localhost", "self-signed certificate; this machine does not know who signed it: give that authority's"),
+        ("elsewhere", "Hostname mismatch, certificate is not valid for 'localhost'.; --host must be a name"),
+        ("expired", "certificate has expired; have the server's certificate renewed, or set this machine's clock"),
+    ],
+)
+def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
+    certificate: str, named: str, tmp_path: Path
+) -> None:
+    """Finding C4: it was "no answer in 4 attempts; check --host"."""
+    export = write_objects(tmp_path / "export.jsonl", IDS[:1])
+    with serving(RawServer(always(answer()), tls_context(certificate))) as server:
+        trusted = () if certificate == "localhost" else ("--ca-file", DATA / f"{certificate}.crt")
+        ran = run_against(export, server, *trusted)
+        assert f"sign-in: certificate not accepted: {named}" in ran.err
+        assert ("--ca-file" in ran.err) is (certificate == "localhost")
+        assert not server.requests
+
+
+@pytest.mark.parametrize("status", [None, 407, 403])
+def test_a_proxy_that_makes_no_connection_is_named_at_the_first_try(status: int | None, tmp_path: Path) -> None:
+    """Finding C4: nothing listens there, it wants a password, it does not connect to that host."""
+    export = write_objects(tmp_path / "export.jsonl", IDS[:1])
+    proxy = RawServer(always(answer(status=status or 200)))
+    with serving(proxy):
+        if status is not None:
+            ran = run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
+            assert f"the proxy answered {status}; check --proxy" in ran.err
+            assert len(proxy.requests) == 1
+            if status == 407:  # without TLS there is no tunnel that could fail: it answers the request itself
+                ran = run_against(export, proxy, "--host", "http://127.0.0.1:9", "--proxy", proxy.url)
+                assert "the proxy answered 407; check --proxy" in ran.err
+    if status is None:
+        ran = run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
+        assert "sign-in: no connection to the proxy: Connection refused; check --proxy" in ran.err
+
+
+def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) -> None:
+    """An outage may pass, so this is no matter of the setup."""
+    export = write_objects(tmp_path / "export.jsonl", IDS[:1])
+    with serving(RawServer(always(answer()))) as server:
+        pass
+    ran = bulkdel("run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p")
+    assert ran.code == 4
+    assert "sign-in: no answer in 4 attempts (no connection: Connection refused); check --host" in ran.err

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
+import resource
 import socket
+import ssl
 import struct
 import threading
 import tracemalloc
@@ -16,7 +19,7 @@ import aiohttp
 import pytest
 from aiohttp.streams import DataQueue
 
-from runner.core.verdicts import Call, Lost, Reply
+from runner.core.verdicts import Call, Lost, Reply, Setup
 from runner.errors import UsageError
 from runner.transport import Wire, WireOptions, check_host
 from tests.rawserver import DATA, Peer, RawServer, Request, Script, always, answer, once, tls_context
@@ -31,6 +34,7 @@ GARBLED = Lost("answer broken off or garbled", sent=True)
 NOT_HTTP = Lost("answer is not HTTP", sent=True)
 CLOSED = Lost("connection closed before an answer", sent=True)
 TOO_LARGE = Lost("answer too large", sent=True)
+SELF_SIGNED = Lost("certificate not accepted: self-signed certificate", sent=False, setup=Setup.AUTHORITY)
 
 
 async def send(server: RawServer, call: Call = POST, **options: Any) -> Reply | Lost:
@@ -519,7 +523,7 @@ def test_nothing_listens() -> None:
             pass
         assert await send(server) == Lost("no connection: Connection refused", sent=False)
         assert await send(server, proxy=server.url) == Lost(
-            "no connection to the proxy: Connection refused", sent=False
+            "no connection to the proxy: Connection refused", sent=False, setup=Setup.PROXY
         )
 
     asyncio.run(go())
@@ -535,6 +539,8 @@ def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         reply = await send(RawServer(always(answer())), host="https://nowhere.invalid")
         assert reply == Lost("no connection: host name not found", sent=False)
+        reply = await send(RawServer(always(answer())), host="https://api.invalid", proxy="http://nowhere.invalid")
+        assert reply == Lost("no connection to the proxy: host name not found", sent=False, setup=Setup.PROXY)
 
     asyncio.run(go())
 
@@ -544,7 +550,7 @@ def test_a_certificate_that_nobody_signed() -> None:
         server = RawServer(always(answer()), tls_context())
         async with server.running():
             reply = await send(server)
-            assert reply == Lost("certificate not accepted: self-signed certificate", sent=False)
+            assert reply == SELF_SIGNED
             assert await send(server, ca_file=DATA / "localhost.crt") == Reply(200, b"{}")
             assert len(server.requests) == 1
 
@@ -558,8 +564,60 @@ def test_a_certificate_for_another_host() -> None:
             reply = await send(server, ca_file=DATA / "elsewhere.crt")
         assert isinstance(reply, Lost)
         assert not reply.sent
+        assert reply.setup is Setup.HOST_NAME
         assert reply.reason.startswith("certificate not accepted: Hostname mismatch")
         assert not server.requests
+
+    asyncio.run(go())
+
+
+def test_a_certificate_whose_time_is_over() -> None:
+    async def go() -> None:
+        server = RawServer(always(answer()), tls_context("expired"))
+        async with server.running():
+            reply = await send(server, ca_file=DATA / "expired.crt")
+        assert reply == Lost("certificate not accepted: certificate has expired", sent=False, setup=Setup.DATES)
+
+    asyncio.run(go())
+
+
+def test_a_wrong_certificate_after_an_answer_may_pass() -> None:
+    """One bad node behind a load balancer, or a certificate that expires during the run: like an outage."""
+
+    async def go() -> None:
+        contexts = [tls_context(), tls_context("elsewhere")]
+
+        def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+            connection.context = contexts.pop(0)
+
+        right = tls_context()
+        right.sni_callback = choose
+        server = RawServer(once(answer()), right)
+        async with server.running(), Wire(WireOptions(server.url, ca_file=DATA / "localhost.crt")) as wire:
+            assert await wire.send(POST, {}) == Reply(200, b"{}")
+            assert await wire.send(POST, {}) == SELF_SIGNED._replace(setup=None)
+
+    asyncio.run(go())
+
+
+def test_no_descriptor_is_left() -> None:
+    """At any time: it is this machine's limit, and not the server."""
+
+    async def go() -> None:
+        server = RawServer(once(answer(headers={"connection": "close"})))
+        async with server.running(), Wire(WireOptions(server.url)) as wire:
+            assert await wire.send(POST, {}) == Reply(200, b"{}")
+            taken: list[int] = []
+            with contextlib.ExitStack() as stack:
+                soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+                stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+                with contextlib.suppress(OSError):
+                    while True:
+                        taken.append(os.dup(0))
+                        stack.callback(os.close, taken[-1])
+                reply = await wire.send(POST, {})
+        assert reply == Lost("no connection: Too many open files", sent=False, setup=Setup.DESCRIPTORS)
 
     asyncio.run(go())
 
@@ -615,7 +673,7 @@ def test_a_tunnel_through_a_proxy() -> None:
             trusted = {"proxy": proxy.url, "ca_file": DATA / "localhost.crt"}
             assert await send(server, POST, **trusted) == Reply(200, b'"through"')
             reply = await send(server, POST, proxy=proxy.url)
-            assert reply == Lost("certificate not accepted: self-signed certificate", sent=False)
+            assert reply == SELF_SIGNED
         assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert len(server.requests) == 1
@@ -645,10 +703,18 @@ def test_a_proxy_in_front_of_a_server_without_tls() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (once(answer(status=407)), Lost("no connection: the proxy answered 407", sent=False)),
-        (after_request(lambda peer: peer.stall()), Lost("no connection within 0.3 s", sent=False)),
-        (once(b""), CLOSED._replace(sent=False)),
-        (once(b"garbage\r\n\r\n"), NOT_HTTP._replace(sent=False)),
+        (once(answer(status=407)), Lost("no connection: the proxy answered 407", sent=False, setup=Setup.PROXY)),
+        (once(answer(status=403)), Lost("no connection: the proxy answered 403", sent=False, setup=Setup.PROXY)),
+        (once(answer(status=502)), Lost("no connection: the proxy answered 502", sent=False)),
+        (
+            after_request(lambda peer: peer.stall()),
+            Lost("no connection through --proxy within 0.3 s", sent=False),
+        ),
+        (once(b""), Lost("no connection: the proxy hung up", sent=False)),
+        (
+            once(b"garbage\r\n\r\n"),
+            Lost("no connection: the answer of the proxy is not HTTP", sent=False, setup=Setup.PROXY),
+        ),
     ],
 )
 def test_a_proxy_that_makes_no_tunnel(script: Script, expected: Lost) -> None:

@@ -155,6 +155,8 @@ class SignIn:
             elif verdict.act is Act.RETRY:
                 attempts += 1
                 wait_s = max(asked_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
+            elif isinstance(reply, Lost):
+                raise Halted(f"sign-in: {verdict.reason}")
             else:
                 raise Halted(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}")
             self._check_patience(verdict, attempts, self._clock() - began, wait_s)

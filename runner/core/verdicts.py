@@ -33,11 +33,26 @@ class Reply(NamedTuple):
     date: str | None = None
 
 
+class Setup(enum.Enum):
+    """What is set up wrongly, so that repeating the request cannot help. The value is what to do about it."""
+
+    AUTHORITY = "this machine does not know who signed it: give that authority's certificate with --ca-file FILE"
+    HOST_NAME = "--host must be a name that the certificate is for"
+    DATES = "have the server's certificate renewed, or set this machine's clock"
+    PROXY = "check --proxy: its address and port, the user and password in it, and whether it may connect to --host"
+    DESCRIPTORS = "raise the limit of open files (ulimit -n), or give a lower --concurrency"
+
+
 class Lost(NamedTuple):
-    """No whole answer. sent: False only when the request provably never left: nothing of it was written."""
+    """No whole answer.
+
+    sent: False only when the request provably never left: nothing of it was written. setup: what has to be set up
+    otherwise before any request can succeed; None for a fault that may pass.
+    """
 
     reason: str
     sent: bool
+    setup: Setup | None = None
 
 
 class Act(enum.Enum):
@@ -75,5 +90,7 @@ class Verdict(NamedTuple):
 
 
 def lost(reply: Lost) -> Verdict:
-    """A lost reply: again. Tainting unless the request never left."""
+    """A lost reply: again, unless the setup is at fault. Tainting unless the request never left."""
+    if reply.setup is not None:
+        return Verdict(Act.HALT, untouched=not reply.sent, reason=f"{reply.reason}; {reply.setup.value}")
     return Verdict(Act.RETRY, tainting=reply.sent, untouched=not reply.sent, reason=reply.reason)
