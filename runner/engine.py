@@ -16,6 +16,7 @@ from functools import partial
 from runner.api import Api, Flight
 from runner.backup import Backup
 from runner.checkpoint import Checkpoint
+from runner.core.absence import may_be_split
 from runner.core.alike import Alike
 from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Skipped
 from runner.core.feed import Work
@@ -68,6 +69,7 @@ class _Errand:
     """One chunk in the hands of one worker.
 
     intended: its intent is appended. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    unproven: ids that the latest look-ups did not find, which proves nothing of them.
     """
 
     work: Work
@@ -76,6 +78,7 @@ class _Errand:
     intended: bool
     accounts: dict[str, Account] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)
+    unproven: set[str] = field(default_factory=set)
 
 
 class Engine:
@@ -84,6 +87,7 @@ class Engine:
     stopped: why it stops early; None while all is well.
     unrecorded: what replies said that could not be made durable, for the final report only.
     kept: rows that were not sent because the record that a look-up found carries a protected id.
+    unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class Engine:
         self._refused = 0
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
-        self.kept = 0
+        self.kept = self.unproven = 0
         checkpoint.on_lost = self._lost
         checkpoint.slack_s = lambda: api.throttle.slack_s
 
@@ -161,6 +165,7 @@ class Engine:
 
     async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
         self._supply.begin(feed)
+        self.unproven = 0
         flights = [Flight() for _ in range(self._options.concurrency)]
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
@@ -244,7 +249,7 @@ class Engine:
         if isinstance(step, LookUp):
             found = await self._look_up(step.records, errand)
             if self.stopped is None or found is not None:
-                settling.looked_up(found, proven=self._seeker.proven)
+                settling.looked_up(found, proven=self._seeker.proven, unproven=errand.unproven)
             return
         await self._api.auth.ensure()  # else nobody knows yet whom the token belongs to
         self._check_protected(step.records)
@@ -291,10 +296,14 @@ class Engine:
         return self._backup.saved
 
     async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
-        accounts = await self._seeker.find([record.id for record in records], errand.flight)
-        if accounts is None:
+        ids = [record.id for record in records]
+        looked = await self._seeker.find(ids, errand.flight)
+        if looked is None:
             return None
-        if not accounts:
+        accounts = looked.accounts
+        errand.unproven.difference_update(ids)
+        errand.unproven |= looked.unproven
+        if not accounts and not all(map(may_be_split, ids)):  # ids with a comma bring their own control
             await self._seeker.prove_since(self._api.clock(), errand.flight)
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if self._backup is not None:
@@ -331,6 +340,7 @@ class Engine:
     def _record(self, errand: _Errand) -> None:
         """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
         settling = errand.settling
+        self.unproven += sum(record.id in errand.unproven for piece in settling.left for record in piece.records)
         untouched, _ = settling.leave()
         entries: list[Entry] = [_outcome(settled) for settled in settling.settled]
         if settling.spared:

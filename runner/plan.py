@@ -12,7 +12,7 @@ from runner.core.summary import counts_of
 from runner.core.window import WINDOW
 from runner.preparing import Prepared
 from runner.telling import span
-from runner.wording import command, until_words
+from runner.wording import COMMAS, command, until_words
 
 UNDONE = "a deletion cannot be undone"
 
@@ -97,6 +97,8 @@ def _sample_text(prepared: Prepared) -> str:
     survey = prepared.survey
     statuses = Counter(account.status for account in survey.found.values() if account.status)
     text = f"{len(survey.found)} of {survey.asked} looked up exist"
+    if survey.unproven:
+        text += f", {survey.unproven} with a comma could not be told"
     if statuses:
         text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
     seen = [account.last_seen_at for account in survey.found.values() if account.last_seen_at]
@@ -110,9 +112,10 @@ def sample_trouble(prepared: Prepared) -> str | None:
     survey = prepared.survey
     if sample_suffices(survey.asked, len(survey.found)):
         return None
+    commas = f"Of {survey.unproven} others it could not be told. {COMMAS}. " if survey.unproven else ""
     return (
         f"{len(survey.found)} of {survey.asked} sampled ids exist as {prepared.id_type.name} in pool {survey.pool}. "
-        "Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
+        f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
         f"go on with:\n  {command(prepared.argv, plus=['--allow-absent'])}"
     )
 

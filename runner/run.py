@@ -28,7 +28,7 @@ from runner.settings import until_of
 from runner.shutdown import Signals
 from runner.surveying import survey
 from runner.telling import result, say, span
-from runner.wording import argument, command, printable, stamp
+from runner.wording import COMMAS, argument, comma_control, command, printable, stamp
 
 
 def run(request: Request) -> int:
@@ -169,7 +169,24 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
             f"{sending.kept:,} {'row was kept and counts' if sending.kept == 1 else 'rows were kept and count'} as "
             "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user."
         )
+    if sending.unproven:
+        say(_comma_text(prepared, sending.unproven))
     return _tell_end(prepared, checkpoint, figures, sending.ending())
+
+
+def _comma_text(prepared: Prepared, rows: int) -> str:
+    """Why rows with a comma in their id are left, and the two ways out."""
+    if prepared.request.settings.backup:
+        other = "without a copy of them, a run with --backup does not send these ids."
+    elif prepared.look_first:
+        other = "or leave out --look-first: then these ids are sent without being looked up."
+    else:
+        resend = command(prepared.argv, without=["--in-doubt"], plus=["--in-doubt", "resend"])
+        other = (
+            "or send them again without a look-up, at the risk that a new user has been given the id meanwhile:\n"
+            f"  {resend}"
+        )
+    return f"{rows:,} rows remain. {COMMAS}. To settle them, {comma_control(prepared.id_type.name)};\n{other}"
 
 
 def _done_with(prepared: Prepared, ending: Ending) -> list[str]:

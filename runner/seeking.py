@@ -1,16 +1,18 @@
 """Asking which ids exist, in a way that an empty answer can be trusted. Holds nothing that could delete.
 
 "Gone" counts only in a session whose look-ups have found at least one existing account: a key that may not read, or an
-id type that matches nobody, answers with an empty list too.
+id type that matches nobody, answers with an empty list too. For an id with a comma it counts only where the same answer
+has found an account whose id has a comma too (`core.absence`): a control that goes into the same request.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.api import Api, Flight
+from runner.core.absence import may_be_split, unproven
 from runner.core.policy import ATTEMPTS_MAX, backoff_s
 from runner.core.verdicts import Act, Call, Reply, Verdict
 from runner.errors import Halted
@@ -24,8 +26,22 @@ CONTROL_TRIES = 3
 """An empty pool, or a key that may not list, is not asked again and again."""
 
 
+COMMA_CONTROLS_MAX = 3
+"""Accounts whose id has a comma that go into a request as its control; one that is found suffices."""
+
+
 STRANGER = "a look-up of one id returned another account"
 """Such look-ups say nothing about anybody: the server may have ignored the ids and returned whom it liked."""
+
+
+class Looked(NamedTuple):
+    """What a look-up has told.
+
+    accounts: those that exist, by id as asked. unproven: ids that were not found, which proves nothing of them.
+    """
+
+    accounts: dict[str, Account]
+    unproven: frozenset[str] = frozenset()
 
 
 class Seeker:
@@ -44,69 +60,129 @@ class Seeker:
         self._controls_left = CONTROL_TRIES
         self._exhausted = False
         self._found_at = self._checked_at = float("-inf")
+        self._with_comma: list[str] = []
+        self._comma_tries_left = CONTROL_TRIES
         self.proven = False
         self.failed = ""
         self.listed = 0
 
-    async def find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
-        """Return the accounts that exist among `ids`, by id as asked; None when the look-up failed or must stop."""
-        began = self._api.clock()
-        accounts = await self._find(ids, flight)
-        if accounts:
-            self.proven, self._found_at = True, max(self._found_at, began)
-        return accounts
+    async def find(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+        """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
 
-    async def _find(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+        Ids with a comma that were not found are asked for again, together with a control that has a comma.
+        """
+        looked = await self._find_noting(ids, flight)
+        if looked is None or not looked.unproven:
+            return looked
+        return await self._with_control(looked, [id_ for id_ in ids if id_ in looked.unproven], flight)
+
+    async def _with_control(self, looked: Looked, missing: list[str], flight: Flight) -> Looked:
+        """Ask for `missing`, ids with a comma, beside accounts that exist and have one too."""
+        accounts = dict(looked.accounts)
+        while missing and (controls := [id_ for id_ in await self._comma_controls(flight) if id_ not in missing]):
+            again = await self._find_noting([*controls, *missing], flight)
+            if again is None:
+                break
+            if again.accounts.keys().isdisjoint(controls):
+                # They may have been deleted meanwhile, or this server splits: other ones are tried, a few times in all.
+                self._with_comma = []
+                self._comma_tries_left -= 1
+                continue
+            self._comma_tries_left = CONTROL_TRIES
+            accounts.update({id_: again.accounts[id_] for id_ in missing if id_ in again.accounts})
+            # What did not fit into the request with the control goes into the next one.
+            left = [id_ for id_ in missing if id_ in again.unproven]
+            if len(left) == len(missing):
+                break
+            missing = left
+        return Looked(accounts, frozenset(missing))
+
+    async def _comma_controls(self, flight: Flight) -> list[str]:
+        """Some listed ids with a comma. Empty when none is listed, or when look-ups did not find them a few times."""
+        async with self._control:
+            if not self._with_comma and self._comma_tries_left > 0:
+                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+                self._with_comma = list(filter(may_be_split, listed or ()))[:COMMA_CONTROLS_MAX]
+                if not self._with_comma:
+                    self._comma_tries_left -= 1
+            return self._with_comma
+
+    async def _find_noting(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+        """Look up `ids`, and note that look-ups find accounts when this one does."""
+        began = self._api.clock()
+        looked = await self._find(ids, flight)
+        if looked is not None and looked.accounts:
+            self.proven, self._found_at = True, max(self._found_at, began)
+        return looked
+
+    async def _find(self, ids: Sequence[str], flight: Flight) -> Looked | None:
         accounts: dict[str, Account] = {}
+        open_ids: set[str] = set()
         for group, call in self._look_ups.calls(ids):
             found = await self._read(call, self._look_ups.read, flight, group)
             if found is None:
                 return None
             matched, strays = self._look_ups.match(group, found)
-            accounts.update(matched)
+            # What comes back for an id with a comma and does not carry it may be the account of a part of it.
+            matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
+            looked = Looked(matched, unproven(group, matched))
             if strays and len(group) > 1:
-                # A record came back that no id explains: ask for the ids without a record one by one.
-                alone = await self._one_by_one([id_ for id_ in group if id_ not in matched], flight)
-                if alone is not None and sum(len(account.records) for account in alone.values()) < strays:
-                    # It is explained by none of them, so it may be a second record of an id that has one.
-                    more = await self._one_by_one(list(matched), flight)
-                    alone = None if more is None else {**alone, **more}
-                if alone is None:
+                traced = await self._traced(looked, [id_ for id_ in group if id_ not in matched], strays, flight)
+                if traced is None:
                     return None
-                accounts.update(alone)
-            elif strays:
+                looked = traced
+            elif strays and not may_be_split(group[0]):
                 self.failed = STRANGER
                 return None
-        return accounts
+            accounts.update(looked.accounts)
+            open_ids |= looked.unproven
+        return Looked(accounts, frozenset(open_ids))
 
-    async def _one_by_one(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+    async def _traced(self, looked: Looked, missing: list[str], strays: int, flight: Flight) -> Looked | None:
+        """Records came back that no id explains: ask for the ids without a record one by one, then for the others."""
+        alone = await self._one_by_one(missing, flight)
+        if alone is None:
+            return None
+        explained = sum(len(account.records) for account in alone.accounts.values())
+        accounts = {**looked.accounts, **alone.accounts}
+        if explained < strays and not any(map(may_be_split, missing)):
+            # They may be second records of ids that have one. (Parts of an id with a comma would explain them too.)
+            more = await self._one_by_one(list(looked.accounts), flight)
+            if more is None:
+                return None
+            accounts.update(more.accounts)
+        return Looked(accounts, alone.unproven)
+
+    async def _one_by_one(self, ids: Sequence[str], flight: Flight) -> Looked | None:
         accounts: dict[str, Account] = {}
+        open_ids: set[str] = set()
         for id_ in ids:
             alone = await self._find([id_], flight)
             if alone is None:
                 return None
             if any(
                 account.raw == other.raw and not (account.certain and other.certain)
-                for account in alone.values()
+                for account in alone.accounts.values()
                 for other in accounts.values()
             ):
                 self.failed = STRANGER  # one account cannot be meant by two ids that it does not carry
                 return None
-            accounts.update(alone)
-        return accounts
+            accounts.update(alone.accounts)
+            open_ids |= alone.unproven
+        return Looked(accounts, frozenset(open_ids))
 
-    async def find_all(self, ids: Sequence[str], flight: Flight) -> dict[str, Account] | None:
+    async def find_all(self, ids: Sequence[str], flight: Flight) -> Looked | None:
         """As `find`, and ask again for those who are missing beside others, until an answer finds nobody more.
 
         An API may return so many and no more. Costs one look-up wherever only some exist.
         """
-        found: dict[str, Account] = {}
-        while missing := [id_ for id_ in ids if id_ not in found]:
+        found = Looked({})
+        while missing := [id_ for id_ in ids if id_ not in found.accounts]:
             more = await self.find(missing, flight)
             if more is None:
                 return None
-            found.update(more)
-            if not more:
+            found = Looked({**found.accounts, **more.accounts}, more.unproven)
+            if not more.accounts:
                 break
         return found
 
@@ -148,8 +224,10 @@ class Seeker:
         """List some accounts by another call and look them up; whether some were listed and none found."""
         listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
         self.listed = len(listed or ())
-        # Several: the first one listed may be the very next one that this run deletes.
-        return bool(listed) and await self.find((listed or [])[:CONTROLS_MAX], flight) == {}
+        # Several: the first one listed may be the very next one that this run deletes. Those without a comma first.
+        some = sorted(listed or (), key=may_be_split)[:CONTROLS_MAX]
+        looked = await self._find_noting(some, flight) if some else None
+        return looked is not None and not looked.accounts
 
     async def owner(self, user: str, flight: Flight) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""

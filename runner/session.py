@@ -52,6 +52,7 @@ class Sending:
     """The session that sends. Enter it, `run` it once, then ask for the `ending`.
 
     unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
+    unproven: rows that are left because a look-up did not find them and that proves nothing.
     """
 
     def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
@@ -71,7 +72,7 @@ class Sending:
         self._teller = Teller(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
-        self.kept = 0
+        self.kept = self.unproven = 0
 
     def __enter__(self) -> Self:
         """Begin to read, if that is done ahead: before there is an event loop."""
@@ -110,6 +111,7 @@ class Sending:
             with teller.telling():
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
+            self.unproven = engine.unproven
             self._lost = api.lost or engine.doubt
             figures = {
                 "requests": self._prepared.survey.requests + api.wire.requests,

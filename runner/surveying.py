@@ -13,7 +13,7 @@ from runner.core.health import Pace
 from runner.core.idtypes import IdType
 from runner.errors import Halted
 from runner.job import Account, Target
-from runner.seeking import Seeker
+from runner.seeking import Looked, Seeker
 from runner.settings import Settings, seconds_of
 from runner.throttle import Throttle
 from runner.transport import Wire, WireOptions
@@ -24,6 +24,7 @@ class Survey:
     """What the server told before anything was deleted.
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
+    asked, found: of the sample. unproven: how many of those asked for were not found, which proves nothing (commas).
     """
 
     pool: str | None = None
@@ -31,10 +32,11 @@ class Survey:
     found: Mapping[str, Account] = field(default_factory=dict)
     requests: int = 0
     owner: tuple[str, ...] = ()
+    unproven: int = 0
 
     def to_json(self) -> dict[str, int]:
         """As it stands in the header."""
-        return {"asked": self.asked, "found": len(self.found)}
+        return {"asked": self.asked, "found": len(self.found), **({"unproven": self.unproven} if self.unproven else {})}
 
 
 async def survey(target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int) -> Survey:
@@ -48,15 +50,18 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
             # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
             owner += [user, *(await seeker.owner(user, Flight()) or ())]
         fullest: tuple[int, Sequence[str]] = (0, ())
+        unproven = 0
         for start in range(0, len(sample), group):
             some = sample[start : start + group]
-            accounts = await seeker.find(some, Flight())
-            if accounts is None:
+            looked = await seeker.find(some, Flight())
+            if looked is None:
                 raise _blind(target, seeker)
-            found.update(accounts)
-            fullest = max(fullest, (len(accounts), some), key=lambda each: each[0])
+            found.update(looked.accounts)
+            unproven += len(looked.unproven)
+            told = [id_ for id_ in some if id_ not in looked.unproven]
+            fullest = max(fullest, (len(looked.accounts), told), key=lambda each: each[0])
         await _check_whole(seeker, found, fullest[1], target)
-        return Survey(auth.pool, len(sample), found, api.wire.requests, tuple(owner))
+        return Survey(auth.pool, len(sample), found, api.wire.requests, tuple(owner), unproven)
 
 
 async def _check_whole(seeker: Seeker, found: Mapping[str, Account], ids: Sequence[str], target: Target) -> None:
@@ -65,13 +70,13 @@ async def _check_whole(seeker: Seeker, found: Mapping[str, Account], ids: Sequen
     Whom an answer leaves out would be taken for gone.
     """
     missing = [id_ for id_ in ids if id_ not in found]
-    more = await seeker.find(missing, Flight()) if missing else {}
+    more = await seeker.find(missing, Flight()) if missing else Looked({})
     if more is None:
         raise _blind(target, seeker)
-    if more:
+    if more.accounts:
         raise Halted(
-            f"{target.pinned_host}: a look-up of {len(ids)} ids left out {len(more)} that exist: asked for without the "
-            "others, they were there. Whoever is left out would be taken for gone, so nothing was deleted."
+            f"{target.pinned_host}: a look-up of {len(ids)} ids left out {len(more.accounts)} that exist: asked for "
+            "without the others, they were there. Whoever is left out would be taken for gone, so nothing was deleted."
         )
 
 

@@ -39,6 +39,18 @@ def argument(path: Path | str) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
+COMMAS = (
+    "Their ids have a comma. In a look-up, a server may take such an id for two ids, so it proves nothing that it was "
+    "not found"
+)
+"""Why rows are left although a look-up came back empty."""
+
+
+def comma_control(id_type: str) -> str:
+    """What the user can do about it, as the rest of a sentence."""
+    return f"create a user whose {id_type} has a comma, among the first that the API lists, for look-ups to find"
+
+
 def stamp(epoch: float) -> str:
     """UTC, ISO 8601, milliseconds: how the log writes a time."""
     second, ms = divmod(int(epoch * 1000), 1000)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.harness import POOL, Case, Ran, bulkdel, case, write_objects
 pytestmark = pytest.mark.campaign
 
 KEPT = "+8613800000004"
-FORMS = ("13800000004", "8613800000004", "008613800000004", "013800000004", "+8613800000004")
+FORMS = ("13800000004", "8613800000004", "013800000004", "008613800000004", "+8613800000004")
 OTHERS = [f"139000000{n:02}" for n in range(20)]
 PHONES = ("--rate", 0, "--id-type", "phone")
 
@@ -42,7 +43,7 @@ def effects(it: Case, ids: Sequence[str], id_type: str) -> list[int]:
 # ── phones: kept ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kept", FORMS)
+@pytest.mark.parametrize("kept", [FORMS[0], FORMS[2], FORMS[4]])
 def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: Path) -> None:
     keep = write_objects(tmp_path / "keep.jsonl", [kept, "+8613700000000"])
     export = [*FORMS, *OTHERS]
@@ -115,3 +116,140 @@ def test_two_ids_that_may_be_the_same_are_both_sent_and_never_together(tmp_path:
         it.served.pool.add_ids(["+8613900000000"], "phone")
         assert bulkdel("verify", it.log, "--rate", 0).code == 0
         assert max(it.served.ledger.lookup_sizes - sizes) <= 10
+
+
+# ── ids with a comma, and a server that splits them in a look-up ──────────────────────────────────────────────────────
+
+NAMES = ("--rate", 0, "--id-type", "username", "--allow-absent")
+COMMA = [f"doe,j{n}" for n in range(20)]
+PLAIN = [f"user{n}" for n in range(20)]
+CONTROL, BYSTANDER = "keep,me", "bystander"
+SIZES = [1, 20]
+"""Alone in its look-up, and among others: a server may split either."""
+
+
+def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object, **switches: Any) -> Any:
+    return case(folder, ids, users=users, id_type="username", options=(*NAMES, *more), **switches)
+
+
+def switch(it: Case, **changes: Any) -> None:
+    it.served.switches = it.served.switches.changed(changes)
+
+
+def found(done: Ran) -> tuple[int, int, int]:
+    return done.summary["gone"], done.summary["still_there"], done.summary["could_not_tell"]
+
+
+@pytest.mark.parametrize(("how", "size"), [("--look-first", 1), ("--look-first", 20), ("--backup", 20)])
+def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, tmp_path: Path) -> None:
+    ids = COMMA[:size]
+    more = ("--backup", tmp_path / "users.jsonl") if how == "--backup" else (how,)
+    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], split_commas=True) as it:
+        done = run(it, size, *more)
+        assert (done.code, done.counts()) == (4, {"remaining": size}), done
+        assert "have a comma" in done.err
+        assert ("a run with --backup does not send" if how == "--backup" else "leave out --look-first") in done.err
+        assert effects(it, ids, "username") == [0] * size
+        # The way out that was named: a deletion's body splits nothing. With a backup: a server that does not split.
+        switch(it, split_commas=how != "--backup")
+        done = run(it, size, *(more if how == "--backup" else ()))
+        assert (done.code, done.counts()) == (0, {"deleted": size}), done
+        assert effects(it, ids, "username") == [1] * size
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_with_a_control_absent_is_absent_and_there_is_deleted(size: int, tmp_path: Path) -> None:
+    with names(tmp_path, COMMA[:size], [CONTROL, BYSTANDER]) as it:
+        assert run(it, size, "--look-first").counts() == {"absent": size}
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with names(folder, COMMA[:size], [*COMMA[: size // 2], BYSTANDER]) as it:
+        there = size // 2
+        done = run(it, size, "--look-first")
+        # Of several, those that are there are control enough. A single one that is not there has none.
+        expected = {"deleted": there, "absent": size - there} if there else {"remaining": size}
+        assert (done.code, done.counts()) == (0 if there else 4, expected), done
+        assert effects(it, COMMA[:there], "username") == [1] * there
+
+
+def test_the_sample_does_not_say_that_they_do_not_exist(tmp_path: Path) -> None:
+    with names(tmp_path, [*COMMA, *PLAIN], [*COMMA, *PLAIN], split_commas=True) as it:
+        it.options.remove("--allow-absent")
+        done = bulkdel("plan", "delete-users", it.export, "--host", it.served.url, *it.options)
+        assert "20 of 40 looked up exist, 20 with a comma could not be told" in done.out, done
+        switch(it, blind=True)
+        done = run(it, 40)
+        assert done.code == 4, done
+        assert "Of 20 others it could not be told" in done.err
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_verify_could_not_tell(size: int, tmp_path: Path) -> None:
+    """The sandbox lies about them: the run says deleted, and all of them are still there."""
+    ids = [*COMMA[:size], *PLAIN]
+    chunk = ("--chunk-size", 1) if size == 1 else ()
+    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], *chunk, liars=frozenset(COMMA), split_commas=True) as it:
+        assert run(it, len(ids)).counts() == {"deleted": len(ids)}
+        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        assert (done.code, found(done)) == (4, (len(PLAIN), 0, size)), done
+        assert f"{size} could not be told. Their ids have a comma" in done.err
+        # A server that does not split says the truth.
+        switch(it, split_commas=False)
+        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        assert (done.code, found(done)) == (1, (len(PLAIN), size, 0)), done
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_verify_takes_a_control_with_a_comma(size: int, control: bool, tmp_path: Path) -> None:
+    ids = COMMA[:size]
+    with names(tmp_path, ids, [*ids, BYSTANDER, *([CONTROL] if control else [])]) as it:
+        assert run(it, size).counts() == {"deleted": size}
+        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        assert (done.code, found(done)) == ((0, (size, 0, 0)) if control else (4, (0, 0, size))), done
+        # The way out that was named.
+        it.served.pool.add_ids(["a,control"], "username")
+        done = bulkdel("verify", it.log, "--rate", 0, "--json")
+        assert (done.code, found(done)) == (0, (size, 0, 0)), done
+
+
+@pytest.mark.parametrize(("fault", "split"), [("drop_before", True), ("unsuccessful", True), ("unsuccessful", False)])
+def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, tmp_path: Path) -> None:
+    """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
+    ids = [*COMMA[:5], *PLAIN[:5]]
+    share = {f"share_{fault}": 1.0, "fault_paths": ["/api/v3/delete-users-batch"]}
+    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "30s", split_commas=split, **share) as it:
+        done = run(it, len(ids))
+        counts = done.counts()
+        assert "deleted" not in counts, done
+        assert "absent" not in counts, done
+        assert effects(it, ids, "username") == [0] * len(ids)
+        if split:
+            assert counts["remaining"] >= 5
+            assert "have a comma" in done.err
+            assert "--in-doubt resend" in done.err
+        switch(it, **{f"share_{fault}": 0.0})
+        done = run(it, len(ids), "--in-doubt", "resend")
+        if counts.get("remaining", 0) == len(ids):
+            assert (done.code, done.counts()) == (0, {"deleted": len(ids)}), done
+        if split:
+            assert effects(it, COMMA[:5], "username") == [1] * 5
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_an_unknown_id_among_ids_with_a_comma(split: bool, tmp_path: Path) -> None:
+    """The API refuses a request with an unknown id. What a look-up cannot tell, it tells of each id alone."""
+    ids = [*COMMA[:6], *PLAIN[:6]]
+    there = [*ids[1:11]]  # the first with a comma and the last without are unknown
+    with names(tmp_path, ids, [*there, BYSTANDER], unknown_ids="refuse", split_commas=split) as it:
+        done = run(it, len(ids))
+        assert (done.code, done.counts()) == (0, {"deleted": 10, "absent": 2}), done
+        assert effects(it, there, "username") == [1] * 10
+
+
+def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:
+    """`doe,j0` falls apart into `doe` and `j0`, who exist: neither is held for the one that was meant."""
+    with names(tmp_path, COMMA[:2], ["doe", "j0", BYSTANDER], split_commas=True) as it:
+        done = run(it, 2, "--look-first")
+        assert (done.code, done.counts()) == (4, {"remaining": 2}), done
+        assert it.served.ledger.deleted == 0

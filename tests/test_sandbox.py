@@ -370,7 +370,6 @@ def test_malformed_look_up(query: Any) -> None:
         [("userIds", IDS[0]), ("userIds", IDS[1])],
         [("userIds[]", IDS[0]), ("userIds[]", IDS[1])],
         [("userIds[0]", IDS[0]), ("userIds[1]", IDS[1])],
-        [("userIds", f"{IDS[0]},{IDS[1]}")],
         [("userIds", IDS[0]), ("userIds", IDS[1]), ("userIds", IDS[59])],
     ],
 )
@@ -380,6 +379,26 @@ def test_look_up_in_every_spelling(query: Any) -> None:
         assert {user["userId"] for user in answer["data"]} == set(IDS[:2])
 
     play(scenario, users())
+
+
+@pytest.mark.parametrize(
+    ("asked", "whole", "split"),
+    [
+        (["a,b"], {"a,b"}, {"a", "b"}),
+        (["a,b", "c"], {"a,b", "c"}, {"a", "b", "c"}),
+        (["a,,b", ",", "x,y"], set(), {"a", "b"}),
+        ([","], set(), set()),
+    ],
+)
+def test_ids_fall_apart_at_commas_on_a_switch(asked: list[str], whole: set[str], split: set[str]) -> None:
+    async def scenario(client: Client) -> None:
+        query = [*(("userIds", id_) for id_ in asked), ("userIdType", "username")]
+        for switches, expected in ((Switches(), whole), (Switches(split_commas=True), split)):
+            client.sandbox.switches = switches
+            answer = await client.get(LOOKUP_PATH, query)
+            assert {user["username"] for user in answer["data"]} == expected
+
+    play(scenario, Pool.from_ids(["a", "b", "c", "a,b"], "username"))
 
 
 def test_bulky_parts_come_only_when_asked_for() -> None:

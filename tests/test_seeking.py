@@ -18,7 +18,7 @@ from jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, 
 from runner.api import Api, Flight
 from runner.core.policy import ATTEMPTS_MAX
 from runner.errors import Halted
-from runner.seeking import CONTROL_TRIES, CONTROLS_MAX, Seeker
+from runner.seeking import CONTROL_TRIES, CONTROLS_MAX, Looked, Seeker
 from runner.settings import Settings
 from runner.surveying import reach
 from tests.rawserver import Peer, RawServer, Request, answer
@@ -51,8 +51,8 @@ def test_who_exists_is_found_and_proves_it() -> None:
         ids = list(sandbox.pool.user_ids())
         found = await seeker.find([*NOBODY, *ids[:60]], Flight())
         assert found is not None
-        assert set(found) == set(ids[:60])
-        assert all(account.created_at is not None for account in found.values())
+        assert set(found.accounts) == set(ids[:60])
+        assert all(account.created_at is not None for account in found.accounts.values())
         assert seeker.proven
         assert await seeker.prove(Flight())
 
@@ -63,7 +63,7 @@ def test_who_exists_is_found_and_proves_it() -> None:
 
 def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await seeker.find(NOBODY, Flight()) == {}
+        assert await seeker.find(NOBODY, Flight()) == Looked({})
         assert not seeker.proven
         assert await seeker.prove(Flight())
         assert seeker.proven
@@ -89,7 +89,7 @@ def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
         assert await seeker.prove(Flight())
         found = await seeker.find([id_], Flight())
         assert found is not None
-        assert set(found) == {id_}
+        assert set(found.accounts) == {id_}
 
     in_sandbox(act, Pool.from_ids([id_], id_type), id_type)
 
@@ -140,7 +140,7 @@ def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
         sandbox.script(*[fault] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
         found = await seeker.find(list(sandbox.pool.user_ids())[:3], Flight())
         assert found is not None
-        assert len(found) == 3
+        assert len(found.accounts) == 3
         assert api.figures.retries == ATTEMPTS_MAX - 1
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
         assert await seeker.find(NOBODY, Flight()) is None
@@ -153,7 +153,7 @@ def test_429_and_401_use_up_no_attempt() -> None:
     async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await seeker.find(NOBODY, Flight()) == {}
+        assert await seeker.find(NOBODY, Flight()) == Looked({})
         assert (api.figures.throttled, api.figures.retries) == (ATTEMPTS_MAX + 1, 0)
 
     in_sandbox(act)
@@ -227,7 +227,7 @@ def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
     async def scene(seeker: Seeker, _: Api) -> None:
         found = await seeker.find(["bob", "Ann", "carl"], Flight())
         assert found is not None
-        assert {id_: account.raw["username"] for id_, account in found.items()} == {"bob": "bob", "Ann": "ann"}
+        assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
         assert seeker.proven
 
     asked = in_odd_server(scene, {"ann": {"username": "ann"}, "bob": {"username": "bob"}})
@@ -240,7 +240,7 @@ def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
     async def scene(seeker: Seeker, _: Api) -> None:
         found = await seeker.find(["Ann", "bob"], Flight())
         assert found is not None
-        assert {id_: len(account.records) for id_, account in found.items()} == {"Ann": 2, "bob": 1}
+        assert {id_: len(account.records) for id_, account in found.accounts.items()} == {"Ann": 2, "bob": 1}
 
     users = {"ann": {"username": "Ann"}, "bob": {"username": "bob"}}
     also = {"ann": {"username": "ann"}}
@@ -252,7 +252,9 @@ def test_one_record_that_two_ids_may_mean() -> None:
     ids = ["+8613800000000", "+113800000000"]
 
     async def scene(seeker: Seeker, _: Api) -> None:
-        assert set(await seeker.find(ids, Flight()) or ()) == set(ids)
+        found = await seeker.find(ids, Flight())
+        assert found is not None
+        assert set(found.accounts) == set(ids)
 
     user = {"phone": "13800000000"}
     asked = [[id_.replace("+", "%2B") for id_ in some] for some in (ids, ids[:1], ids[1:])]
@@ -261,7 +263,9 @@ def test_one_record_that_two_ids_may_mean() -> None:
 
 def test_without_a_stray_nobody_is_asked_for_twice() -> None:
     async def scene(seeker: Seeker, _: Api) -> None:
-        assert set(await seeker.find(["bob", "ann", "carl"], Flight()) or ()) == {"bob"}
+        found = await seeker.find(["bob", "ann", "carl"], Flight())
+        assert found is not None
+        assert set(found.accounts) == {"bob"}
 
     assert in_odd_server(scene, {"bob": {"username": "bob"}}) == [["bob", "ann", "carl"]]
 

@@ -22,6 +22,9 @@ from runner.job import Account
 IDS_MAX = 50
 """Ids per call, for deleting and for reading (seed document: "Array length limit: 50")."""
 
+LIST_MAX = 50
+"""Users on one page of list-users; a higher limit is refused."""
+
 URL_MAX = 6_000
 """Bytes of a look-up's query (design: gateways cut off URLs somewhere above 8 KB)."""
 
@@ -119,7 +122,9 @@ class UserLookUps:
 
     def control(self) -> Call:
         """List one page of users, to have somebody who must be found."""
-        options: dict[str, Any] = {"pagination": {"page": 1, "limit": 10}}
+        # Where ids may have a comma, a control with a comma is sought among more users.
+        limit = LIST_MAX if self._id_type.name in _COMMAS else 10
+        options: dict[str, Any] = {"pagination": {"page": 1, "limit": limit}}
         if self._with_identities:
             options["withIdentities"] = True
         return Call("POST", LIST_PATH, body=orjson.dumps({"options": options}))
@@ -257,6 +262,9 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
 
 _LOOSE = frozenset({"phone", "email", "username", "identity", "sync_relation"})
 """Types that the server may match by rules we do not know. The others are compared exactly: a stranger is no match."""
+
+_COMMAS = frozenset({"username", "external_id", "identity", "sync_relation"})
+"""Types whose ids may have a comma."""
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "user_id": lambda user: _strings(user.get("userId")),

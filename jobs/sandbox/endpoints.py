@@ -60,8 +60,8 @@ class Asked:
     id_type: str
 
 
-def _asked(ids: Any, id_type: Any, switches: Switches) -> Asked | str:
-    """Check what a request names; a text is the name of the malformed parameter."""
+def _asked(ids: Any, id_type: Any, switches: Switches, *, split: bool = False) -> Asked | str:
+    """Check what a request names; a text is the name of the malformed parameter. split: ids fall apart at commas."""
     id_type = "user_id" if id_type is None else id_type
     if id_type not in ID_TYPES:
         return "userIdType"
@@ -69,6 +69,8 @@ def _asked(ids: Any, id_type: Any, switches: Switches) -> Asked | str:
         return "userIds"
     if not all(isinstance(id_, str) and id_ for id_ in ids):
         return "userIds"
+    if split:
+        ids = [part for id_ in ids for part in id_.split(",") if part]
     if id_type == "user_id" and not switches.any_id_shape and not all(map(USER_ID_SHAPE.fullmatch, ids)):
         return "userIds"
     return Asked(ids, id_type)
@@ -145,9 +147,8 @@ def get_user_batch(call: Call) -> Answer:
 def asked_to_read(query: Sequence[tuple[str, str]], switches: Switches) -> Asked | str:
     """Read the query of get-user-batch, in every spelling; a text is the name of the malformed parameter."""
     ids = [value for name, value in query if _USER_IDS.fullmatch(name)]
-    if len(ids) == 1 and "," in ids[0]:
-        ids = ids[0].split(",")
-    return _asked(ids, next((value for name, value in query if name == "userIdType"), None), switches)
+    id_type = next((value for name, value in query if name == "userIdType"), None)
+    return _asked(ids, id_type, switches, split=switches.split_commas)
 
 
 def _page(page: Any, limit: Any) -> tuple[int, int] | str:

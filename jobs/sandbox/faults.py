@@ -82,6 +82,7 @@ class Switches:
     token_announced_s: what `expires_in` says; None for the truth, rounded up.
     pool_id: the pool of the tokens from now on; None for the sandbox's own.
     look_up_max: a look-up tells of so many users at most; None for all.
+    split_commas: a look-up splits each id at its commas, and looks for the parts.
     token_user: the user id that tokens from now on name as the one they belong to; None for nobody.
     """
 
@@ -124,6 +125,7 @@ class Switches:
     pool_id: str | None = None
     token_user: str | None = None
     look_up_max: int | None = None
+    split_commas: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

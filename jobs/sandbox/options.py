@@ -56,6 +56,9 @@ class Options:
     look_up_max: Annotated[int | None, Parameter(group=OPEN)] = None
     """A look-up tells of so many users at most. Default: of all that were asked for."""
 
+    split_commas: Annotated[bool, Parameter(group=OPEN, negative="", show_default=False)] = USUAL.split_commas
+    """A look-up splits each id at its commas and looks for the parts, so an id with a comma is never found."""
+
     token_user: Annotated[str | None, Parameter(group=SERVING)] = None
     """User id that its tokens name as the one they belong to. Default: nobody."""
 

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -46,7 +46,8 @@ class Asking:
     """Asks for every claimed row that `state` does not know. `run` it once.
 
     requests, figures: what it did on the wire, also when it ended early. undated: accounts that were found and could
-    not be told from new ones. failed: rows whose look-up failed in the last pass; doubt: why, in words.
+    not be told from new ones. unproven: rows that were not found, which proves nothing of them. failed: rows whose
+    look-up failed in the last pass; doubt: why, in words.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Asking:
         self.requests = 0
         self.figures = Figures()
         self.undated = 0
+        self.unproven = 0
         self.failed = 0
         self.doubt = ""
 
@@ -106,7 +108,7 @@ class Asking:
     async def _ask_all(self, api: Api) -> None:
         await self._control(api)
         for _ in range(PASSES):
-            self.failed = self.undated = 0
+            self.failed = self.undated = self.unproven = 0
             self._feed = self._chunks()
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._settings.concurrency):
@@ -141,8 +143,8 @@ class Asking:
     async def _work(self, api: Api) -> None:
         seeker, flight = Seeker(api, self._look_ups, random.random), Flight()
         while (chunk := await self._take(api)) is not None:
-            accounts = await seeker.find_all([claim.id for claim in chunk], flight)
-            if accounts is None:
+            looked = await seeker.find_all([claim.id for claim in chunk], flight)
+            if looked is None:
                 self.failed += len(chunk)
                 self._failed_in_row += 1
                 self.doubt = seeker.failed
@@ -151,7 +153,9 @@ class Asking:
                     await self._control(api)
                 continue
             self._failed_in_row = 0
-            self._note(chunk, {id_: account.created_at for id_, account in accounts.items()})
+            self.unproven += len(looked.unproven)
+            told = [claim for claim in chunk if claim.id not in looked.unproven]
+            self._note(told, {id_: account.created_at for id_, account in looked.accounts.items()})
             if len(self._unproven) >= CONTROL_EVERY:
                 await self._confirm(api)
 
@@ -163,7 +167,7 @@ class Asking:
                 api.answered_at += api.clock() - began  # patience with the server, not with our disk
             return self._ready.popleft() if self._ready else None
 
-    def _note(self, chunk: tuple[Claim, ...], created: dict[str, float | None]) -> None:
+    def _note(self, chunk: Sequence[Claim], created: dict[str, float | None]) -> None:
         """Write down who is there; keep who was not found until a control has shown that it means something."""
         now, reusable = time.time(), self._reopened.id_type.reusable
         seen: dict[Finding, list[int]] = {"there": [], "recreated": []}

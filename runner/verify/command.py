@@ -26,7 +26,7 @@ from runner.verify.asking import Asking
 from runner.verify.listing import write_list
 from runner.verify.settings import VerifySettings
 from runner.verify.state import State
-from runner.wording import command, printable, stamp
+from runner.wording import COMMAS, comma_control, command, printable, stamp
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
@@ -203,6 +203,9 @@ class Report:
                 f"{asking.undated:,} could not be told: an account is there, but not whether it is the one that was "
                 "meant or a newer one under the same id."
             )
+        if asking.unproven:
+            what = comma_control(self._reopened.id_type.name)
+            say(f"{asking.unproven:,} could not be told. {COMMAS}. To have them told, {what}; then verify again.")
         if asking.failed:
             say(f"The look-ups of {asking.failed:,} ids failed; the last failure: {asking.doubt or 'none'}")
         argv = [word for word in self._request.argv if word != "--again"]

@@ -1,0 +1,30 @@
+"""When a missing id proves that the account does not exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.core.absence import may_be_split, unproven
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "expected"),
+    [
+        ([], [], []),
+        (["a"], [], []),
+        (["a", "b"], ["a"], []),
+        (["a,b"], [], ["a,b"]),
+        (["a,b"], ["a,b"], []),
+        (["a,b", "c"], [], ["a,b"]),
+        (["a,b", "c"], ["c"], ["a,b"]),  # that `c` was found says nothing of commas
+        (["a,b", "c,d"], ["c,d"], []),  # found in the same answer: this server does not split
+        (["a,b", "c,d", ","], [], ["a,b", "c,d", ","]),
+    ],
+)
+def test_what_is_not_proven_by_an_answer(asked: list[str], found: list[str], expected: list[str]) -> None:
+    assert unproven(asked, found) == frozenset(expected)
+
+
+@pytest.mark.parametrize(("id_", "expected"), [("a,b", True), (",", True), ("ab", False), ("a;b", False)])
+def test_which_ids_may_be_split(id_: str, expected: bool) -> None:
+    assert may_be_split(id_) is expected
