@@ -313,6 +313,27 @@ MUTANTS = (
         "test_e2e_matching.py::test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep[--look-first]",
     ),
     Mutant(
+        "an id with a comma that was not found is gone",
+        "runner/core/absence.py",
+        "    commas = frozenset(filter(may_be_split, asked))\n",
+        "    commas = frozenset(filter(may_be_split, asked[:0]))\n",
+        "test_e2e_matching.py::test_existing_users_with_a_comma_are_not_called_absent[--look-first-1]",
+    ),
+    Mutant(
+        "verify believes an empty answer about a comma",
+        "runner/verify/asking.py",
+        "            told = [claim for claim in chunk if claim.id not in looked.unproven]\n",
+        "            told = list(chunk)\n",
+        "test_e2e_matching.py::test_verify_could_not_tell[1]",
+    ),
+    Mutant(
+        "a part of an id taken for the id",
+        "runner/seeking.py",
+        "if account.certain or not may_be_split(id_)}",
+        "if account.certain or not may_be_split(id_[:0])}",
+        "test_e2e_matching.py::test_a_part_of_an_id_is_not_taken_for_it",
+    ),
+    Mutant(
         "in doubt and protected since sent again",
         "runner/core/settling.py",
         "        if self.protected:\n            self.spared += meant\n        elif meant:",

@@ -308,3 +308,92 @@ def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
 
     stranger = {"userId": "f" * 24, "username": "stranger"}
     in_odd_server(scene, {}, stranger=stranger, id_type=id_type)
+
+
+# ── ids with a comma ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+CONTROLS = ["keep,me", "keep,too"]
+GONE = [f"doe,j{n}" for n in range(3)]
+
+
+def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        for _again in range(2):
+            found = await seeker.find([*GONE, "plain"], Flight())
+            assert found == Looked({})
+        assert seeker.proven
+        assert (await seeker.find(["plain"], Flight())) == Looked({})
+
+    sandbox = in_sandbox(act, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
+    # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
+    assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
+    assert sandbox.ledger.by_path[LIST_PATH] == 1
+
+
+def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        found = await seeker.find_all([*GONE, CONTROLS[0]], Flight())
+        assert found is not None
+        assert (set(found.accounts), found.unproven) == ({CONTROLS[0]}, frozenset())
+
+    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+
+
+@pytest.mark.parametrize(
+    ("users", "switches", "lists"),
+    [
+        (["other"], Switches(), CONTROL_TRIES),  # nobody with a comma is listed
+        (CONTROLS, Switches(split_commas=True), CONTROL_TRIES),  # listed, and never found
+    ],
+)
+def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
+    users: list[str], switches: Switches, lists: int
+) -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.switches = switches
+        for _again in range(6):
+            found = await seeker.find_all(GONE, Flight())
+            assert found == Looked({}, frozenset(GONE))
+
+    sandbox = in_sandbox(act, Pool.from_ids(users, "username"), "username")
+    assert sandbox.ledger.by_path[LIST_PATH] == lists
+
+
+def test_more_than_fit_into_the_request_with_the_control() -> None:
+    ids = [f"a,{n}" for n in range(50)]
+
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        assert await seeker.find(ids, Flight()) == Looked({})
+
+    sandbox = in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+    assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
+
+
+def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
+    ids = ["," + "x" * 5_890]
+
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        assert await seeker.find(ids, Flight()) == Looked({}, frozenset(ids))
+
+    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+
+
+def test_a_control_that_fails_leaves_it_unproven() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.script(None, "403", path=LOOKUP_PATH)
+        assert await seeker.find(GONE, Flight()) == Looked({}, frozenset(GONE))
+
+    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+
+
+def test_parts_of_an_id_explain_what_came_back() -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.switches = Switches(split_commas=True)
+        found = await seeker.find([*GONE, "plain"], Flight())
+        assert found is not None
+        assert (set(found.accounts), found.unproven) == ({"plain"}, frozenset(GONE))
+
+    sandbox = in_sandbox(act, Pool.from_ids(["doe", "j1", "plain"], "username"), "username")
+    # Together, then those with a comma one by one; nothing with a comma is listed.
+    assert LOOKUP_PATH in sandbox.ledger.by_path
+    assert sandbox.ledger.by_path[LOOKUP_PATH] == 1 + len(GONE)
