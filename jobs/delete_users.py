@@ -16,6 +16,7 @@ from runner.errors import Halted, UsageError
 from runner.job import Target, TargetOptions
 from runner.throttle import Throttle
 from runner.transport import Wire, check_host
+from runner.uptime import uptime
 
 CONFIG_KEYS = frozenset({"brand", "credentials_file", "lang"})
 
@@ -49,6 +50,7 @@ class GenAuth:
             brand=self.brand,
             lang=self.lang,
             patience_s=patience_s,
+            clock=uptime,
         )
         secrets = (self.credentials.secret, self.credentials.key_id)
         return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang, secrets=secrets)

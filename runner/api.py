@@ -19,6 +19,7 @@ from runner.core.verdicts import Act, Call, Lost, Reply, Verdict, lost
 from runner.errors import Halted
 from runner.throttle import Throttle
 from runner.transport import Wire
+from runner.uptime import Uptime
 
 Ids = Sequence[str] | Callable[[], Sequence[str]]
 """Ids, or what gives them: they are wanted only when an answer may quote one."""
@@ -56,7 +57,8 @@ class Api:
 
     pause_s: how long everyone pauses after a 429 without Retry-After.
     breaker, pace: how the server is doing, and what follows.
-    lost: what the last failure was. answered_at: when the last useful answer came, on `clock`.
+    lost: what the last failure was. clock: the time in which this process ran. answered_at: when the last useful answer
+    came, on it.
     run_min: letters and digits that every id begins with, at least; what has no such run quotes none of them.
     closing: set when the run drains; from then on nothing is sent but look-ups that decide, and nothing twice.
     """
@@ -72,9 +74,12 @@ class Api:
     run_min: int = 0
     closing: bool = False
     lost: str = ""
-    answered_at: float = field(default_factory=time.monotonic)
     now: Callable[[], float] = time.time
-    clock: Callable[[], float] = time.monotonic
+    clock: Uptime = field(default_factory=Uptime)
+    answered_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answered_at = self.clock()
 
     async def ask(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Ids = ()) -> Verdict | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
@@ -93,13 +98,18 @@ class Api:
                 return None
             flight.on_wire = True
             self.pace.sent(self.clock())
+            stopped_s = self.clock.stopped_s
             reply = await self.wire.send(call, headers)
+            self.clock()
+            # Lost while this process was stopped: its time-outs ended then, which says nothing about the server.
+            asleep = isinstance(reply, Lost) and self.clock.stopped_s > stopped_s
             verdict = lost(reply) if isinstance(reply, Lost) else self._cleared_of(ids, read(reply))
             after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, reply.date, self.now())
-            self._learn(verdict)
+            if not asleep:
+                self._learn(verdict)
             if verdict.act is Act.RETRY:
                 # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.
-                verdict = verdict._replace(after_s=self._bearable(after_s or 0.0), free=self.breaker.open)
+                verdict = verdict._replace(after_s=self._bearable(after_s or 0.0), free=self.breaker.open or asleep)
             flight.on_wire = False
             if verdict.act is Act.THROTTLED:
                 self.figures.throttled += 1

@@ -33,6 +33,7 @@ from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Account, Action
 from runner.seeking import Seeker
 from runner.supply import Supply
+from runner.uptime import TICK_S
 from runner.wording import stamp
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
@@ -186,10 +187,13 @@ class Engine:
             raise failure  # an unexpected one, after the others have drained
 
     async def _watch(self) -> None:
-        """Halt when the server has given no useful answer for --patience, whatever the cause."""
+        """Halt when the server has given no useful answer for --patience, whatever the cause.
+
+        Looks every second: only that tells the time in which this process ran from the time in which it was stopped.
+        """
         api = self._api
         while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
-            await asyncio.sleep(left_s)
+            await asyncio.sleep(min(left_s, TICK_S))
         self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
 
     async def _watch_time(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from runner.seeking import Looked, Seeker
 from runner.settings import Settings, seconds_of
 from runner.throttle import Throttle
 from runner.transport import Wire, WireOptions
+from runner.uptime import uptime
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +97,8 @@ async def reach(target: Target, settings: Settings, *, pool: str | None) -> Asyn
         throttle = Throttle(settings.rate)
         patience_s = seconds_of(settings.patience)
         auth = target.auth(wire, throttle, pool=pool, patience_s=patience_s)
-        yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate)), auth
+        ticking = asyncio.create_task(uptime.tick())
+        try:
+            yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate), clock=uptime), auth
+        finally:
+            ticking.cancel()

@@ -188,7 +188,7 @@ class Teller:
         while not self._done.wait(FRAME_S):
             self._drain()
             if time.monotonic() >= due:
-                due += self._interval_s
+                due = time.monotonic() + self._interval_s  # after a stop of the process one line, not one an interval
                 self._progress()
         self._drain()
 

@@ -412,6 +412,13 @@ MUTANTS = (
         "test_e2e_pace.py::test_a_certificate_that_is_not_accepted_is_named_at_the_first_try",
     ),
     Mutant(
+        "time in which the process was stopped counts as the server's silence",
+        "runner/uptime.py",
+        "                self.stopped_s += gap_s - TICK_S\n",
+        "                self.stopped_s += 0\n",
+        "test_e2e_stopped.py::test_while_requests_are_on_the_wire",
+    ),
+    Mutant(
         "a 429 that is not learned from",
         "runner/core/health.py",
         "        self._halve(now, Slowed.THROTTLED)\n",

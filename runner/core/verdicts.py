@@ -74,7 +74,7 @@ class Verdict(NamedTuple):
     tainting: the request may have had effect although it was not confirmed.
     untouched: the request provably had none (429, 401, never sent).
     after_s: the server's own wish for a pause, seconds; None when it said nothing.
-    free: it uses up no attempt, because it failed while the breaker held everything back.
+    free: it uses up no attempt: it failed while the breaker was open, or while this process was stopped.
     reason: why, in words for the user, for RETRY and HALT.
     data: what a reading call returned, for SETTLED.
     """

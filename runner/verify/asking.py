@@ -25,6 +25,7 @@ from runner.seeking import CONTROL_TRIES, STRANGER, Seeker
 from runner.settings import Settings
 from runner.surveying import reach
 from runner.telling import Moment, Teller
+from runner.uptime import TICK_S
 from runner.verify.state import State
 from runner.wording import stamp
 
@@ -224,7 +225,7 @@ class Asking:
 
 async def _watch(api: Api) -> None:
     while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
-        await asyncio.sleep(left_s)
+        await asyncio.sleep(min(left_s, TICK_S))
     raise Halted(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
 
 
