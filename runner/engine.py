@@ -142,7 +142,9 @@ class Engine:
     @property
     def doubt(self) -> str:
         """Why look-ups did not help, in words; empty when they did."""
-        return self._seeker.failed or ("" if self._seeker.proven else "look-ups found nobody, so they prove nothing")
+        if self._seeker.failed or self._seeker.proven:
+            return self._seeker.failed or ("ids with a comma were not found" if self.unproven else "")
+        return "look-ups found nobody, so they prove nothing"
 
     @property
     def busy(self) -> bool:

@@ -82,9 +82,11 @@ def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
     reading = prepared.reading
     lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in reading.excluded.files]
     if lines and reading.kept:
-        text = f"{reading.kept:,} of these ids met in the export, {reading.counts['excluded']:,} rows left out for them"
+        text = (
+            f"{reading.kept:,} of these ids met in the export; {reading.counts['excluded']:,} rows are left out for it"
+        )
         if reading.perhaps:
-            text += f", {reading.perhaps:,} of these rows only because they may be the same {prepared.id_type.name}"
+            text += f", {reading.perhaps:,} of them only because they may be the same {prepared.id_type.name}"
         lines.append(("protected", text))
     if lines and not reading.counts["excluded"]:
         lines.append(("note", "none of the ids to keep is in the export: are they written alike, of the same kind?"))

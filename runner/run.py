@@ -175,18 +175,16 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
 
 
 def _comma_text(prepared: Prepared, rows: int) -> str:
-    """Why rows with a comma in their id are left, and the two ways out."""
+    """Why rows with a comma in their id are left, and what to do."""
+    ways = [f"{comma_control(prepared.id_type.name)} Then run the same command again."]
     if prepared.request.settings.backup:
-        other = "without a copy of them, a run with --backup does not send these ids."
+        pass  # without a look-up there is no copy, and without a copy nothing is sent
     elif prepared.look_first:
-        other = "or leave out --look-first: then these ids are sent without being looked up."
+        ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
         resend = command(prepared.argv, without=["--in-doubt"], plus=["--in-doubt", "resend"])
-        other = (
-            "or send them again without a look-up, at the risk that a new user has been given the id meanwhile:\n"
-            f"  {resend}"
-        )
-    return f"{rows:,} rows remain. {COMMAS}. To settle them, {comma_control(prepared.id_type.name)};\n{other}"
+        ways.append(f"Send them again without a look-up; a user who was given the id meanwhile is deleted:\n  {resend}")
+    return "\n".join([f"{rows:,} rows remain. {COMMAS}. To settle them:", *(f"- {way}" for way in ways)])
 
 
 def _done_with(prepared: Prepared, ending: Ending) -> list[str]:

@@ -47,8 +47,8 @@ COMMAS = (
 
 
 def comma_control(id_type: str) -> str:
-    """What the user can do about it, as the rest of a sentence."""
-    return f"create a user whose {id_type} has a comma, among the first that the API lists, for look-ups to find"
+    """What the user can do about it."""
+    return f"Create a user whose {id_type} has a comma, among the first that the API lists; look-ups must find it."
 
 
 def stamp(epoch: float) -> str:

@@ -205,7 +205,7 @@ class Report:
             )
         if asking.unproven:
             what = comma_control(self._reopened.id_type.name)
-            say(f"{asking.unproven:,} could not be told. {COMMAS}. To have them told, {what}; then verify again.")
+            say(f"{asking.unproven:,} could not be told. {COMMAS}.\n- {what} Then verify again.")
         if asking.failed:
             say(f"The look-ups of {asking.failed:,} ids failed; the last failure: {asking.doubt or 'none'}")
         argv = [word for word in self._request.argv if word != "--again"]
