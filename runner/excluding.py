@@ -6,16 +6,17 @@ the run, because a file that protects less than it was meant to is worse than no
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.core.alike import Alike
-from runner.errors import NotAcceptable, UsageError
+from runner.errors import UsageError
 from runner.source import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from runner.source.recognise import is_bare_list
+from runner.source.refusals import ExportRefused
+from runner.wording import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Excluded:
 
     files: Sequence[ExcludeFile] = ()
     ids: Alike = field(default_factory=Alike)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the path of each file by its SHA-256, as the log keeps it."""
+        return {file.sha256: printable(Path(file.path).absolute()) for file in self.files}
 
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
@@ -53,15 +58,34 @@ def _read_one(path: Path, options: ReadOptions, ids: Alike) -> ExcludeFile:
 
 
 def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOptions]:
-    """Read it as the export is read; or by the usual names; or as a plain list, one id a line without a heading.
+    """Read it in the first way that gives an id. Raises NotAcceptable.
+
+    The first way that gives an id decides, also when other rows are bad: a way that comes later might read another
+    column, and protect other ids without a word. If no way gives one, the error is that of the one that got furthest.
+    """
+    errors: list[ExportRefused] = []
+    for way in _ways(export, options):
+        try:
+            return preflight(export, way, rng=random.Random(0), sample_size=0), way  # noqa: S311 - nothing is drawn
+        except ExportRefused as error:
+            if error.usable:
+                raise
+            errors.append(error)
+    raise max(errors, key=lambda error: error.line)
+
+
+def _ways(export: Export, options: ReadOptions) -> list[ReadOptions]:
+    """As the export is read; or by the usual names; or, a plain list, as the first column.
 
     A heading that is taken for an id here protects one id too many, which harms nobody; and of a shape it has to be.
     """
-    rng = random.Random(0)  # noqa: S311 - nothing is drawn
-    ways = [options, replace(options, id_field=None)] if options.id_field is not None else [options]
-    if is_bare_list(export):
-        ways.append(replace(options, id_field="1"))
-    for way in ways[:-1]:
-        with contextlib.suppress(NotAcceptable):
-            return preflight(export, way, rng=rng, sample_size=0), way
-    return preflight(export, ways[-1], rng=rng, sample_size=0), ways[-1]
+    bare = is_bare_list(export)
+    # Each line of any file is a free-text id: as such only what looks like a list is read.
+    ways = [options] if options.format != "lines" or bare else []
+    if options.format == "lines":
+        ways.append(replace(options, format="auto"))
+    if options.id_field is not None:
+        ways.append(replace(options, id_field=None))
+    if bare:
+        ways.append(replace(options, format="csv", id_field="1"))
+    return ways

@@ -57,14 +57,20 @@ def _host(url: str) -> str:
 
 def check_excluded(progress: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
     """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
-    now, before = {file.sha256 for file in files}, set(progress.excluded)
-    if before - now and not progress.complete:
+    now, before = {file.sha256 for file in files}, progress.excluded
+    gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
+    if gone and not progress.complete:
+        given = {printable(Path(file.path).absolute()) for file in files}
+        told = [
+            f"  {name}: {'was changed since' if name in given else 'is not given now'} (its SHA-256 was {sha256})"
+            for sha256, name in gone.items()
+        ]
         raise NotAcceptable(
-            f"{path}: this run was started with {len(before)} exclude files, and {len(before - now)} of them are not "
-            f"given now or were changed (SHA-256 {', '.join(sorted(before - now))}). Nothing was sent. "
-            "Give every --exclude file of that run as it was; more may be added."
+            f"{path}: this run was started with other exclude files. Nothing was sent.\n"
+            + "\n".join(told)
+            + "\nGive every --exclude file of that run as it was; more may be added."
         )
-    return bool(now - before)
+    return any(sha256 not in before for sha256 in now)
 
 
 def check_backup(settings: Settings, progress: Progress | None) -> Saved | None:

@@ -9,8 +9,10 @@ from runner.core.policy import sample_suffices
 from runner.core.presence import REUSE_AFTER_S
 from runner.core.progress import Progress
 from runner.core.summary import counts_of
+from runner.core.unusable import with_article
 from runner.core.window import WINDOW
 from runner.preparing import Prepared
+from runner.source import Dialect
 from runner.telling import span
 from runner.wording import COMMAS, command, until_words
 
@@ -34,10 +36,9 @@ def plan_lines(prepared: Prepared) -> list[str]:
     counts, dialect = reading.counts, reading.dialect
     requests = prepared.requests
     twice = ", each looked up first" if prepared.look_first else ""
-    how = [dialect.format.upper(), dialect.compression if dialect.compression != "none" else ""]
-    where = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
-    if dialect.guessed:
-        where += " (found by its name; --id-field names another)"
+    form = "one id a line" if dialect.format == "lines" else dialect.format.upper()
+    how = [form, dialect.compression if dialect.compression != "none" else ""]
+    where = _where_the_id_is(dialect, prepared.id_type.name)
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
     pace = f"at {settings.rate:g} requests/s" if settings.rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / settings.rate))}" if settings.rate else ""
@@ -46,7 +47,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         ("host", prepared.target.pinned_host),
         ("pool", survey.pool or "not signed in"),
         ("key", prepared.target.key or "none"),
-        ("export", f"{reading.export.path} ({' '.join(part for part in how if part)}, {where})"),
+        ("export", f"{reading.export.path} ({' '.join(part for part in how if part)}{where})"),
         (
             "id type",
             f"{prepared.id_type.name}, such as {', '.join(reading.examples)}"
@@ -75,6 +76,13 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(("note", "the same id more than 100,000 rows apart is sent again, and counted twice"))
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def _where_the_id_is(dialect: Dialect, id_type: str) -> str:
+    if dialect.format == "lines":
+        return f", recognised by the shape of {with_article(id_type)}" if dialect.guessed else ""
+    where = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
+    return f", {where} (found by its name; --id-field names another)" if dialect.guessed else f", {where}"
 
 
 def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:

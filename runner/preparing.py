@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runner.addresses import check_exclude, check_export
 from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.alike import Alike
+from runner.core.badrows import MAX_INVALID, BadGroup, MaxInvalid
 from runner.core.entries import Saved
 from runner.core.idtypes import IdType
 from runner.core.policy import SAMPLE_SIZE
@@ -27,7 +29,17 @@ from runner.excluding import Excluded, read_excluded
 from runner.guards import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from runner.job import Job, Target, TargetOptions, job_names, load_job
 from runner.settings import Settings, until_of
-from runner.source import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export, preflight, read_rows
+from runner.source import (
+    REASONS,
+    Dialect,
+    Export,
+    Fingerprint,
+    ReadOptions,
+    fingerprint,
+    open_export,
+    preflight,
+    read_rows,
+)
 from runner.source.recognise import recognise
 from runner.surveying import Survey
 from runner.telling import say
@@ -59,6 +71,7 @@ class Reading:
     kept: ids to keep that were met in the export; perhaps: excluded rows that only may be one of them. None when a
     resume did not read the rows again.
     marks: where the export can be read on from, when it was read just now.
+    bad: the bad rows that are left out, by reason, when it was read just now; invalid_to: where a run writes them.
     """
 
     export: Export
@@ -71,6 +84,8 @@ class Reading:
     notes: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     excluded: Excluded = field(default_factory=Excluded)
+    bad: tuple[BadGroup, ...] = ()
+    invalid_to: Path | None = None
     kept: int | None = None
     perhaps: int = 0
 
@@ -161,6 +176,9 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     job = load_job(request.job)
     _check_config(request.config)
     settings.check(job.chunk_max)
+    check_export(request.export, request.argv)
+    for name in settings.exclude or ():
+        check_exclude(str(name))
     id_type = _id_type(job, settings)
     path = settings.checkpoint_for(request.export)
     target: Target | None = None
@@ -265,6 +283,7 @@ def _options(job: Job, id_type: IdType, settings: Settings) -> ReadOptions:
         id_field=settings.id_field,
         trim=settings.trim,
         on_invalid=settings.on_invalid,
+        max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
         id_pattern=settings.id_pattern,
     )
 
@@ -288,22 +307,28 @@ def _read(
     if checkpoint is not None and not again:
         counts = checkpoint.progress.asked
         return Reading(export, options, recognise(export, options), fingerprint(export), counts, excluded=excluded)
-    name = str(path) if request.export == "-" else request.export
+    name = str(path) if export.spooled is not None else request.export
     seen = preflight(
         export,
         options,
         protected=excluded.ids,
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
         sample_size=0 if again else SAMPLE_SIZE,
-        invalid_to=Path(f"{name}{INVALID}") if options.on_invalid == "skip" else None,
     )
     counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
     notes = []
     if seen.spreadsheet:
         shown = ", ".join(seen.spreadsheet_examples)
         notes.append(f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}")
+    invalid_to = Path(f"{name}{INVALID}")
     if seen.invalid:
-        notes.append(f"{seen.invalid:,} bad rows are left out and written to {seen.invalid_path}")
+        notes.append(
+            f"{_rows(seen.invalid, 'bad row')} left out; a run writes them to {invalid_to}, and why to its {REASONS}"
+        )
+        notes += [
+            f"{_rows(group.count, 'row')}: {group.first.why.words}; the first in line {group.first.line}"
+            for group in seen.bad
+        ]
     return Reading(
         export,
         options,
@@ -315,6 +340,12 @@ def _read(
         tuple(notes),
         seen.marks,
         excluded,
-        seen.kept,
-        seen.perhaps,
+        bad=seen.bad,
+        invalid_to=invalid_to if seen.invalid else None,
+        kept=seen.kept,
+        perhaps=seen.perhaps,
     )
+
+
+def _rows(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

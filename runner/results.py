@@ -140,7 +140,7 @@ def _records(parsed: Parsed, fate: Fate, form: Form, hashed: Hash | None) -> lis
         known: dict[str, Any] = details(fate.outcome, named.get(position, {}), in_doubt=fate.in_doubt)
         id_: str | None = None
         if isinstance(row, BadRow):
-            known = {"reason": row.reason, **known}  # what is wrong with it, and not what stands there
+            known = {"reason": row.why.words, **known}  # what is wrong with it, and not what stands there
         else:
             id_ = hashed(row) if hashed else row
         if hashed:

@@ -26,6 +26,7 @@ from runner.preparing import Prepared, Request, prepare
 from runner.session import Sending
 from runner.settings import until_of
 from runner.shutdown import Signals
+from runner.source import write_invalid
 from runner.surveying import survey
 from runner.telling import result, say, span
 from runner.wording import COMMAS, argument, comma_control, command, printable, stamp
@@ -146,12 +147,15 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         at=stamp(time.time()),
         pinned=prepared.pinned(),
         export_path=printable(Path(prepared.reading.export.path).absolute()),
-        excluded=tuple(file.sha256 for file in prepared.reading.excluded.files),
+        excluded=prepared.reading.excluded.to_json(),
         counts=prepared.reading.counts,
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
         confirmed=confirmed or {},
         marks=prepared.reading.marks,
     )
+    reading = prepared.reading
+    if reading.invalid_to is not None:
+        write_invalid(reading.export, reading.dialect, reading.options, reading.fingerprint, reading.invalid_to)
     checkpoint = Checkpoint.create(prepared.checkpoint_path, header)
     stack.callback(checkpoint.close)
     return checkpoint

@@ -241,7 +241,7 @@ class Sending:
             "options": {name: _told(value) for name, value in settings.items()},
             "asked": dict(self._prepared.reading.counts),
             **({"marks": [list(mark) for mark in self._prepared.reading.marks]} if read_again else {}),
-            "excluded": [file.sha256 for file in self._prepared.reading.excluded.files],
+            "excluded": self._prepared.reading.excluded.to_json(),
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,
         }

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
 
+from runner.core.badrows import MaxInvalid
 from runner.core.health import RefusedMax
 from runner.errors import UsageError
 
@@ -125,14 +126,18 @@ class Settings:
     id_pattern: Annotated[str | None, Parameter(group=READING)] = None
     """Regular expression that a whole id must match, instead of the type's own shape."""
 
-    format: Annotated[Literal["auto", "jsonl", "csv"], Parameter(group=READING)] = "auto"
-    """Format of the export. gzip and zstd are recognised by themselves."""
+    format: Annotated[Literal["auto", "jsonl", "csv", "lines"], Parameter(group=READING)] = "auto"
+    """Format of the export; `lines`: each line is an id. gzip and zstd are recognised by themselves."""
 
     trim: Annotated[bool, Parameter(group=READING, negative="", show_default=False)] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
     on_invalid: Annotated[Literal["stop", "skip"], Parameter(group=READING)] = "stop"
     """What a bad row does: stop before anything is sent, or be written to EXPORT.invalid and skipped."""
+
+    max_invalid: Annotated[str | None, Parameter(group=READING)] = None
+    """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
+    May change on a resume, which does not count again."""
 
     confirm: Annotated[int | None, Parameter(group=SAFETY, converter=_whole)] = None
     """Confirm the number of ids that will be deleted, as `plan` shows it. Together with --pool."""
@@ -193,6 +198,15 @@ class Settings:
             RefusedMax.parse(self.max_refused)
         except ValueError:
             raise UsageError(f"--max-refused {self.max_refused!r}: a number of ids, or a share like 1%") from None
+        if self.max_invalid is not None:
+            try:
+                MaxInvalid.parse(self.max_invalid)
+            except ValueError:
+                raise UsageError(
+                    f"--max-invalid {self.max_invalid!r}: write a number of rows, or a share of them like 1% or 0.5%"
+                ) from None
+        if self.format == "lines" and self.id_field is not None:
+            raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         for option, text in (("--host", self.host), ("--proxy", self.proxy), ("--pool", self.pool)):
             if text is not None and not text.strip():  # an unset variable of a script, most likely
                 raise UsageError(f"{option} is empty: give a value, or leave it out")

@@ -81,7 +81,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
     marks = tuple(Mark(row, row + 1, row * (size // count)) for row in range(WINDOW, count, WINDOW))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
-    header = Header("bulkdel 0", "r", AT, pinned, str(export), (), counts, None, confirmed, marks=marks)
+    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, marks=marks)
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

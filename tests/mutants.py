@@ -496,6 +496,41 @@ MUTANTS = (
         '            return\n            raise FileFailed(f"{self._name}: ',
         "test_e2e_results.py::test_where_it_cannot_be_written",
     ),
+    Mutant(
+        "an export without a usable id is a run",
+        "runner/source/refusals.py",
+        'on_invalid == "skip" and bad < rows and bad <= allowed):',
+        'on_invalid == "skip" and bad <= allowed):',
+        "test_e2e_bad_rows.py::test_an_export_without_a_usable_id_is_refused[run-options2]",
+    ),
+    Mutant(
+        "one bad row more than allowed",
+        "runner/source/refusals.py",
+        'on_invalid == "skip" and bad < rows and bad <= allowed):',
+        'on_invalid == "skip" and bad < rows and bad <= allowed + 1):',
+        "test_e2e_bad_rows.py::test_too_many_bad_rows[1199-12-options1-False]",
+    ),
+    Mutant(
+        "blank rows at the end count as rows",
+        "runner/source/reading.py",
+        "    blocks = without_blank_end(lines, dialect.delimiter, path)\n",
+        "    blocks = lines if dialect.delimiter else without_blank_end(lines, dialect.delimiter, path)\n",
+        "test_e2e_reading.py::test_a_csv_as_excel_writes_it",
+    ),
+    Mutant(
+        "an exclude file read from another column",
+        "runner/excluding.py",
+        "            if error.usable:\n",
+        "            if error.usable < 0:\n",
+        "test_e2e_bad_rows.py::test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column",
+    ),
+    Mutant(
+        "a csv file read as a list of ids to keep",
+        "runner/excluding.py",
+        'ways = [options] if options.format != "lines" or bare else []',
+        "ways = [options]",
+        "test_e2e_reading.py::test_a_csv_is_no_list_to_keep",
+    ),
 )
 
 

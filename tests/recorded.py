@@ -17,7 +17,7 @@ AT = "2026-03-01T12Z"
 
 def header(rows: int = 1000) -> Header:
     counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
-    return Header("0.1.0", "r1", AT, {"pool": "p"}, "ids.jsonl", (), counts, None, {"ids": rows})
+    return Header("0.1.0", "r1", AT, {"pool": "p"}, "ids.jsonl", {}, counts, None, {"ids": rows})
 
 
 def deleted(start: int, stop: int) -> Outcome:

@@ -380,7 +380,7 @@ def log_after(folder: Path, reply: bytes) -> list[dict[str, Any]]:
     path = folder / "log"
 
     async def scene(world: World) -> None:
-        header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", (), counts, None, {})
+        header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {})
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
         seeker = Seeker(world.api, UserLookUps(id_type), lambda: 0.0)

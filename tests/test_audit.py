@@ -63,14 +63,14 @@ def test_it_says_who_ran_what_and_what_was_confirmed(twice: Path) -> None:
 
 
 def test_it_says_what_was_excluded(tmp_path: Path) -> None:
-    """By the SHA-256 of the file: the ids in it are not in the log."""
+    """By the name and the SHA-256 of the file: the ids in it are not in the log."""
     kept = tmp_path / "kept.jsonl"
     kept.write_text(f'"{IDS[0]}"\n')
     with case(tmp_path, IDS[:100]) as it:
         it.ids = 99
         assert it.run("--exclude", kept).code == 0
         sha256 = hashlib.sha256(kept.read_bytes()).hexdigest()
-        assert f"excluded   the ids of a file with sha256 {sha256}" in audit_of(it.log).out
+        assert f"excluded   the ids of {kept}, sha256 {sha256}" in audit_of(it.log).out
         found = [json.loads(line) for line in bulkdel("results", it.log, env={}).out.splitlines()]
     assert found[0] == {"position": 0, "line": 1, "id": IDS[0], "outcome": "excluded"}
     assert {row["outcome"] for row in found[1:]} == {"deleted"}

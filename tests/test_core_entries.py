@@ -40,7 +40,7 @@ RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found:
 FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
 COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
 HEADERS = st.builds(
-    Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.lists(TEXT, max_size=3).map(tuple), COUNTS, st.none() | OBJECT, OBJECT
+    Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), COUNTS, st.none() | OBJECT, OBJECT
 )
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Intent, TEXT, RANGES, st.none() | st.builds(Saved, COUNT, COUNT)),

@@ -149,11 +149,11 @@ def started(**facts: object) -> Session:
 def test_what_was_confirmed_last_is_what_counts() -> None:
     """Exclude files may be added: then more is excluded, and fewer ids are asked for."""
     progress = folded()
-    assert (progress.asked, progress.excluded, progress.confirmed_at) == (progress.header.counts, (), AT)
+    assert (progress.asked, progress.excluded, progress.confirmed_at) == (progress.header.counts, {}, AT)
     fewer = {**progress.header.counts, "ids": 39, "excluded": 1}
-    progress.apply(started(asked=fewer, excluded=["aa", "bb"], confirmed={"ids": 39}))
+    progress.apply(started(asked=fewer, excluded={"aa": "/a", "bb": "/b"}, confirmed={"ids": 39}))
     progress.apply(started())
-    assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, ("aa", "bb"), "2")
+    assert (progress.asked, progress.excluded, progress.confirmed_at) == (fewer, {"aa": "/a", "bb": "/b"}, "2")
 
 
 def known(progress: Progress) -> tuple[str, Saved] | None:

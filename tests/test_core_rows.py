@@ -11,9 +11,10 @@ from runner.core.alike import Alike
 from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.unusable import Unusable, Why
 from runner.core.window import DuplicateWindow
 
-BAD = BadRow(1, "?", "empty")
+BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
 ROWS = st.lists(st.sampled_from(["a", "A", "b", "c", "d"]) | st.just(BAD), max_size=40)
 

@@ -304,15 +304,15 @@ def test_bomb_stays_small(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_nothing_to_delete(skip: bool, tmp_path: Path) -> None:
-    """Row 25: nothing to do, exit 0, and it says so; only reachable here when every row is skipped."""
-    export = tmp_path / "all-bad.jsonl"
-    export.write_bytes(jsonl("oops", "nope"))
+def test_nothing_to_delete(tmp_path: Path) -> None:
+    """Row 25: every id is excluded; nothing to do, exit 0, and it says so."""
+    export = tmp_path / "all-kept.jsonl"
+    export.write_bytes(jsonl(A, "oops", B))
+    keep = tmp_path / "keep.jsonl"
+    keep.write_bytes(jsonl(A, B))
     with sandbox(IDS) as served:
-        ran = run_on(export, served, *(("--on-invalid", "skip") if skip else ()), ids=0)
-        assert ran.code == (0 if skip else 3), ran.err
-        if skip:
-            assert "nothing to delete" in ran.err
-            assert ran.counts() == {"invalid": 2}
+        ran = run_on(export, served, "--on-invalid", "skip", "--exclude", keep, ids=0)
+        assert ran.code == 0, ran.err
+        assert "nothing to delete" in ran.err
+        assert ran.counts() == {"excluded": 2, "invalid": 1}
         assert served.ledger.requests == 0

@@ -18,10 +18,11 @@ from runner.core.outcomes import SKIPS
 from runner.core.progress import Progress
 from runner.core.ranges import positions_in, ranges_of
 from runner.core.rows import BadRow, Batch, Sieve
+from runner.core.unusable import Unusable, Why
 from runner.core.verdicts import Call
 from runner.core.window import DuplicateWindow
 
-BAD = BadRow(1, "?", "not an id")
+BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
 NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
@@ -29,7 +30,7 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 
 def progress_of(rows: int, *entries: Entry) -> Progress:
     counts: dict[str, int] = {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}
-    progress = Progress(Header("t", "r", at(0), {}, "x", (), counts, None, {}))
+    progress = Progress(Header("t", "r", at(0), {}, "x", {}, counts, None, {}))
     for entry in entries:
         progress.apply(entry)
     return progress

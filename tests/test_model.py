@@ -25,6 +25,7 @@ from runner.core.ranges import positions_in
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.settling import LookUp, Settling
+from runner.core.unusable import Unusable, Why
 from runner.core.verdicts import Act, Lost, Verdict, lost
 
 WORKERS = 3
@@ -112,14 +113,14 @@ class Protocol(RuleBasedStateMachine):
         self.ids = [f"u{position}" for position in range(len(rows))]
         self.kinds = dict(zip(self.ids, rows, strict=True))
         self.rows: list[str | BadRow] = [
-            BadRow(position + 1, "?", "no id") if kind == "bad" else f"u{position}"
+            BadRow(position + 1, "?", Unusable(Why.EMPTY_ID)) if kind == "bad" else f"u{position}"
             for position, kind in enumerate(rows)
         ]
         existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
         there = dict.fromkeys(existing, EPOCH - timedelta(days=9))
         self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others)
         counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
-        self.append(Header("t", "r", self.stamp(), {}, "x", (), counts, None, {}))
+        self.append(Header("t", "r", self.stamp(), {}, "x", {}, counts, None, {}))
         self.to_disk(1)
         self.start(size, sees=True)
 

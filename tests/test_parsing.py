@@ -16,7 +16,6 @@ from runner.core.parsing import (
     TEXT_MAX,
     IdCheck,
     Member,
-    Unusable,
     id_of_row,
     id_of_value,
     ids_of_rows,
@@ -24,6 +23,7 @@ from runner.core.parsing import (
     shortened,
     with_pattern,
 )
+from runner.core.unusable import Unusable, Why
 from tests.sourcefiles import TYPES, UID
 
 ANY = st.text(alphabet=st.sampled_from("ab1 \t\n\r\0\x7f\u0085\u00a0\u2028\ufeff\ud800é"), max_size=5)
@@ -35,7 +35,7 @@ def check(id_type: str = "external_id", *, trim: bool = False) -> IdCheck:
 
 def reason(found: str | Unusable) -> str:
     assert isinstance(found, Unusable), found
-    return found.reason
+    return found.words
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def reason(found: str | Unusable) -> str:
         ("user_id", "a@b.c", "not a user_id (24 lower-case hex digits); looks like email"),
         ("user_id", "4912345", "not a user_id (24 lower-case hex digits); looks like phone"),
         ("phone", "73928e05", "not a phone (digits); looks like a spreadsheet rewrote it"),
-        ("identity", UID, "not a identity (<extIdpId>:<userIdInIdp>); looks like user_id"),
+        ("identity", UID, "not an identity (<extIdpId>:<userIdInIdp>); looks like user_id"),
     ],
 )
 def test_an_id_that_is_none(id_type: str, id_: str, why: str) -> None:
@@ -96,7 +96,7 @@ def test_an_id_that_is_one_comes_back_unchanged(id_type: str, id_: str) -> None:
 )
 def test_trim_takes_spaces_off_and_nothing_else(id_: str, found: str) -> None:
     got = check(trim=True).check(id_)
-    assert (got.reason if isinstance(got, Unusable) else got) == found
+    assert (got.words if isinstance(got, Unusable) else got) == found
 
 
 @given(st.lists(ANY, min_size=1, max_size=6), st.booleans(), st.sampled_from(["external_id", "phone"]))
@@ -134,12 +134,12 @@ def test_a_pattern_replaces_the_shape_and_names_itself() -> None:
         (2**64 - 1, "18446744073709551615"),
         (
             1.5,
-            Unusable("a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"),
+            Unusable(Why.INEXACT),
         ),
-        (True, Unusable("a boolean is no id")),
-        (None, Unusable("null is no id")),
-        ({}, Unusable("an object is no id")),
-        ([], Unusable("a list is no id")),
+        (True, Unusable(Why.BOOLEAN)),
+        (None, Unusable(Why.NULL)),
+        ({}, Unusable(Why.OBJECT)),
+        ([], Unusable(Why.LIST)),
     ],
 )
 def test_a_json_value(value: Any, found: str | Unusable) -> None:
@@ -215,8 +215,8 @@ def test_a_line_without_an_id(line: bytes, member: str | None, why: str) -> None
     found = id_of_row(line, where)
     assert isinstance(found, Unusable)
     # After the colon the words are orjson's.
-    assert found.reason.startswith(why) if why == "not JSON: " else found.reason == why
-    assert found.structural == found.reason.startswith("not UTF-8")
+    assert found.words.startswith(why) if why == "not JSON: " else found.words == why
+    assert found.structural == found.words.startswith("not UTF-8")
     assert ids_of_rows([line], line, where) is None
 
 

@@ -158,7 +158,7 @@ def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
 def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool = False) -> Checkpoint:
     """A checkpoint with one session in it, or none yet."""
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
-    checkpoint = Checkpoint.create(folder / "log", Header("t", "r", AT, {}, "x", (), counts, None, {}))
+    checkpoint = Checkpoint.create(folder / "log", Header("t", "r", AT, {}, "x", {}, counts, None, {}))
     stack.callback(checkpoint.close)
     if started:
         checkpoint.progress.apply(Session("start", AT, "", {"limit": limit}))

@@ -71,6 +71,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "format": "auto",
         "trim": False,
         "on_invalid": "stop",
+        "max_invalid": None,
         "confirm": None,
         "pool": None,
         "confirm_host": None,

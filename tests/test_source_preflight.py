@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.core.alike import Alike
 from runner.core.records import Record
 from runner.core.rows import Batch
+from runner.core.unusable import Why
 from runner.errors import FileFailed, NotAcceptable
-from runner.source import open_export, preflight
+from runner.source import Preflight, open_export, preflight, write_invalid
 from runner.source.preflight import _Reservoir
 from tests.launching import launched
 from tests.sourcefiles import ids, look, options, write
@@ -39,7 +41,7 @@ def test_counts_and_sample(tmp_path: Path) -> None:
     assert positions[0] >= 10
     assert positions[-1] < 10_000
     assert told == [(len(text), len(text))]
-    assert (seen.invalid_path, seen.first_bad) == (None, None)
+    assert seen.bad == ()
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 6, 100])
@@ -80,71 +82,83 @@ def test_the_draw_survives_the_ends_of_the_scale(value: float) -> None:
 BAD_CSV = 'n,id\r\n1,a\r\n"2\r\n2", b\r\n3,c,3\r\n4,d\r\n5,'
 
 
+def left_out(path: Path, to: Path, **others: Any) -> Preflight:
+    """Preflight a file, and write its bad rows to `to`."""
+    opts = options(on_invalid="skip", **others)
+    with open_export(str(path)) as export:
+        seen = preflight(export, opts, rng=random.Random(1))
+        write_invalid(export, seen.dialect, opts, seen.fingerprint, to)
+    return seen
+
+
 def test_bad_rows_are_written_as_they_stand_and_can_be_fed_back(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "\ufeff" + BAD_CSV)
-    invalid = tmp_path / "invalid.csv"
-    seen = look(path, options(on_invalid="skip"), invalid_to=invalid)
-    assert (seen.rows, seen.ids, seen.invalid, seen.invalid_path) == (5, 2, 3, invalid)
+    invalid, reasons = tmp_path / "invalid.csv", tmp_path / "invalid.csv.reasons.csv"
+    seen = left_out(path, invalid)
+    assert (seen.rows, seen.ids, seen.invalid) == (5, 2, 3)
     assert invalid.read_bytes().decode() == 'n,id\r\n"2\r\n2", b\r\n3,c,3\r\n5,'
-    assert stat.S_IMODE(invalid.stat().st_mode) == 0o600
-    assert seen.first_bad is not None
-    assert (seen.first_bad.line, seen.first_bad.reason) == (3, "spaces around the id (--trim takes them off)")
+    assert reasons.read_text().splitlines() == [
+        "line,reason",
+        "3,spaces around the id (--trim takes them off)",
+        '5,"3 columns, where the first row has 2"',
+        "7,an empty id",
+    ]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (invalid, reasons)] == [0o600, 0o600]
+    assert [(group.count, group.first.line, group.first.why.why) for group in seen.bad] == [
+        (1, 3, Why.SPACES),
+        (1, 5, Why.COLUMNS),
+        (1, 7, Why.EMPTY_ID),
+    ]
     text = invalid.read_bytes().decode().replace("3,c,3", "3,c").replace(", b", ",b") + "e"
     assert ids(write(invalid, text)) == ["b", "c", "e"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["invalid.csv", "x.csv"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["invalid.csv", reasons.name, "x.csv"]
 
 
 def test_bad_json_rows_are_written_as_they_stand(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '{"id":"a"}\r\n{"id": " b"}\r\n\n{"id":null}')
     invalid = tmp_path / "invalid"
-    seen = look(path, options(on_invalid="skip"), invalid_to=invalid)
+    seen = left_out(path, invalid)
     assert (seen.ids, seen.invalid) == (1, 3)
     assert invalid.read_bytes() == b'{"id": " b"}\r\n\n{"id":null}'
+
+
+def test_bad_lines_of_a_plain_list_are_written_as_they_stand(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", "a\r\n b\r\n\r\nc\n d")
+    seen = left_out(path, tmp_path / "invalid", format="lines")
+    assert (seen.ids, seen.invalid) == (2, 3)
+    assert (tmp_path / "invalid").read_bytes() == b" b\r\n\r\n d"
 
 
 def test_an_older_file_of_bad_rows_is_left_alone_unless_it_is_the_same(tmp_path: Path) -> None:
     """It may hold corrections by hand."""
     export, invalid = write(tmp_path / "x", '"a"\n""\n'), write(tmp_path / "invalid", "corrected")
     with pytest.raises(NotAcceptable, match="invalid"):
-        look(export, options(on_invalid="skip"), invalid_to=invalid)
+        left_out(export, invalid)
     assert invalid.read_text() == "corrected"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["invalid", "x"]
     invalid.write_text('""\n')
     invalid.chmod(0o644)
-    look(export, options(on_invalid="skip"), invalid_to=invalid)
+    left_out(export, invalid)
     assert invalid.read_bytes() == b'""\n'
     assert stat.S_IMODE(invalid.stat().st_mode) == 0o600
 
 
-def test_without_a_bad_row_or_a_place_there_is_no_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "x", '"a"\n')
-    assert look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y").invalid_path is None
-    seen = look(write(tmp_path / "x", '"a"\n""\n'), options(on_invalid="skip"))
-    assert (seen.invalid, seen.invalid_path) == (1, None)
-    assert [each.name for each in tmp_path.iterdir()] == ["x"]
-
-
-def test_a_refusal_later_on_leaves_no_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "x", b'"a"\n""\n' + b'"b"\n' * 5000 + b'"\xff"\n')
-    with pytest.raises(NotAcceptable, match="UTF-8"):
-        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y")
-    assert [each.name for each in tmp_path.iterdir()] == ["x"]
-
-
 def test_the_export_is_not_overwritten(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '"a"\n""\n')
-    os.link(path, tmp_path / "y")
-    with pytest.raises(NotAcceptable, match="this is the export itself"):
-        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "y")
-    assert path.read_bytes() == b'"a"\n""\n'
+    for name in ("y", "z.reasons.csv"):
+        os.link(path, tmp_path / name)
+        with pytest.raises(NotAcceptable, match="this is the export itself"):
+            left_out(path, tmp_path / name.removesuffix(".reasons.csv"))
+        assert path.read_bytes() == b'"a"\n""\n'
 
 
 def test_a_file_of_bad_rows_that_cannot_be_written(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '"a"\n""\n')
     with pytest.raises(FileFailed, match="No such file"):
-        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "missing" / "y")
+        left_out(path, tmp_path / "missing" / "y")
     (tmp_path / "dir").mkdir()
     with pytest.raises(FileFailed, match="directory"):
-        look(path, options(on_invalid="skip"), invalid_to=tmp_path / "dir")
+        left_out(path, tmp_path / "dir")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["dir", "x"]
 
 

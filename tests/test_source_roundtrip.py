@@ -94,9 +94,10 @@ def test_csv(  # noqa: PLR0917 - Hypothesis passes them by position
     assert seen.dialect == Dialect("csv", packed, delimiter, header=True, id_field="id", id_column=column, guessed=True)
 
 
-@given(st.lists(st.sampled_from(["ok", "", " x", "a\tb"]), min_size=1, max_size=12), BLOCK, st.booleans())
+@given(st.lists(st.sampled_from(["ok", "", " x", "a\tb"]), min_size=1, max_size=10), BLOCK, st.booleans())
 @settings(deadline=None)
 def test_bad_rows_keep_their_place(cells: list[str], block: int, as_csv: bool) -> None:
+    cells = ["ok", *cells]
     if as_csv:
         text = "".join(f'"{cell}","a\nb"\n' for cell in ["id", *cells])
         lines = [3 + 2 * number for number in range(len(cells))]

@@ -25,7 +25,7 @@ KEYS = (
 def progress_of(remaining: int = 0, **counts: int) -> Progress:
     """A log whose rows ended as `counts` says."""
     rows = remaining + sum(counts.values())
-    header = Header("t", "r", AT, {}, "x", (), {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}, None, {})
+    header = Header("t", "r", AT, {}, "x", {}, {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}, None, {})
     progress = Progress(header)
     at = 0
     for name, count in counts.items():

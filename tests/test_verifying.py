@@ -17,6 +17,7 @@ from runner.core.progress import Progress
 from runner.core.ranges import RangeSet, positions_in
 from runner.core.rows import BadRow, Batch
 from runner.core.summary import Ending
+from runner.core.unusable import Unusable, Why
 from runner.core.verifying import (
     FIRST_LINE,
     Books,
@@ -68,7 +69,7 @@ def batch(start: int, count: int) -> Batch:
 
 
 def test_claims_are_the_claimed_rows_that_are_not_known() -> None:
-    bad: list[str | BadRow] = ["id0", BadRow(2, "?", "bad"), "id2", "id3"]
+    bad: list[str | BadRow] = ["id0", BadRow(2, "?", Unusable(Why.EMPTY_ID)), "id2", "id3"]
     rows = [
         (Batch(0, bad), [Stretch(0, 1, "t1", replaced=False), Stretch(2, 4, "t2", replaced=True)]),
         (batch(4, 3), [Stretch(4, 7, "t3", replaced=False)]),

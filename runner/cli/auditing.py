@@ -67,7 +67,8 @@ def _sitting_lines(number: int, sitting: Sitting, pid: int | None) -> list[str]:
     ]
     if facts.get("confirmed"):
         lines.append(f"  confirmed  {_confirmed(facts['confirmed'])}")
-    lines += [f"  excluded   the ids of a file with sha256 {sha256}" for sha256 in facts.get("excluded") or ()]
+    excluded = facts.get("excluded") or {}
+    lines += [f"  excluded   the ids of {path}, sha256 {sha256}" for sha256, path in excluded.items()]
     if stop is not None:
         lines.append(f"  stopped    {stop.facts.get('why', '?')} (exit {stop.facts.get('exit', '?')})")
     lines.append(f"  log before {start.log_sha256} at its start")

@@ -40,7 +40,7 @@ class Header:
 
     pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
     export_path: a hint for the reader's eyes, not compared.
-    excluded: SHA-256 of every exclude file. May only grow.
+    excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
@@ -52,7 +52,7 @@ class Header:
     at: str
     pinned: Mapping[str, Any]
     export_path: str
-    excluded: tuple[str, ...]
+    excluded: Mapping[str, str]
     counts: Mapping[str, int]
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
@@ -182,7 +182,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "at": entry.at,
                 "pinned": dict(entry.pinned),
                 "export_path": entry.export_path,
-                "excluded": list(entry.excluded),
+                "excluded": dict(entry.excluded),
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
@@ -199,7 +199,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         at=data["at"],
         pinned=data["pinned"],
         export_path=data["export_path"],
-        excluded=tuple(data["excluded"]),
+        excluded=dict(data["excluded"]),
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
         confirmed=data["confirmed"],

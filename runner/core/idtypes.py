@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from runner.core.unusable import Unusable, Why, with_article
+
 SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
 """A decimal number in scientific notation: `7.3928E+23`, `73928e05`. Excel and its kin write long digit strings so."""
 
@@ -48,17 +50,19 @@ def rewritten_by_spreadsheet(id_: str) -> bool:
     return SPREADSHEET.fullmatch(id_) is not None
 
 
-def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> str | None:
+def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> Unusable | None:
     """Say why `id_` cannot be of `id_type`, or None when it can.
 
     `others`: every type the job knows, to say which one the id looks like.
     """
     if id_type.shape is None or id_type.shape.fullmatch(id_):
         return None
-    reason = f"not a {id_type.name} ({id_type.shape_text})"
+    wanted = f"{with_article(id_type.name)} ({id_type.shape_text})"
     if rewritten_by_spreadsheet(id_):
-        return f"{reason}; looks like a spreadsheet rewrote it"
-    alike = [
-        other.name for other in others.values() if other is not id_type and other.shape and other.shape.fullmatch(id_)
-    ]
-    return f"{reason}; looks like {' or '.join(alike)}" if alike else reason
+        return Unusable(Why.SPREADSHEET, wanted)
+    alike = tuple(
+        other.name
+        for other in others.values()
+        if other.name != id_type.name and other.shape and other.shape.fullmatch(id_)
+    )
+    return Unusable(Why.SHAPE, wanted, alike)

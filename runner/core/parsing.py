@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from runner.core.idtypes import IdType, misshapen
+from runner.core.unusable import Unusable, Why
 
 TEXT_MAX = 120
 """Characters of a bad row that a message shows: enough to find it by eye, and one line of a wide terminal."""
@@ -36,17 +37,6 @@ _CONTROL = bytes(each for each in range(128) if unicodedata.category(chr(each)) 
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
-    """Why a row gives no id.
-
-    structural: the file itself is damaged here (its encoding); no option makes that acceptable.
-    """
-
-    reason: str
-    structural: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class IdCheck:
     """What an id has to be.
 
@@ -62,19 +52,18 @@ class IdCheck:
     def check(self, id_: str) -> str | Unusable:
         """Return the id as it will be sent, or why it will not be."""
         if "\n" in id_ or "\r" in id_:
-            return Unusable("a newline in the id")
+            return Unusable(Why.NEWLINE)
         bare = id_.strip()
         if not bare and (self.trim or not id_):
-            return Unusable("an empty id")
+            return Unusable(Why.EMPTY_ID)
         if self.trim:
             id_ = bare
         for char in id_:
             if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
-                return Unusable(f"the control character U+{ord(char):04X} in the id")
+                return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
         if id_ != bare:
-            return Unusable("spaces around the id (--trim takes them off)")
-        reason = misshapen(id_, self.id_type, self.others)
-        return id_ if reason is None else Unusable(reason)
+            return Unusable(Why.SPACES)
+        return misshapen(id_, self.id_type, self.others) or id_
 
     def all_usable(self, ids: Sequence[str]) -> bool:
         """Whether `check` would return every one of `ids` unchanged. May be wrong in one direction: no for yes."""
@@ -118,16 +107,14 @@ def id_of_value(value: Any) -> str | Unusable:
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
-        return Unusable("a boolean is no id")
+        return Unusable(Why.BOOLEAN)
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):  # that is also what orjson makes of an integer of more than 64 bits
-        return Unusable(
-            "a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"
-        )
+        return Unusable(Why.INEXACT)
     if value is None:
-        return Unusable("null is no id")
-    return Unusable("an object is no id" if isinstance(value, dict) else "a list is no id")
+        return Unusable(Why.NULL)
+    return Unusable(Why.OBJECT if isinstance(value, dict) else Why.LIST)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -189,18 +176,18 @@ class Member:
             row = row[name]
         return row
 
-    def exact(self, line: bytes) -> str | None:
+    def exact(self, line: bytes) -> Unusable | None:
         """Say what is wrong with how a row spells its id, when the quick parser cannot see it; else None."""
         try:
             row: Any = json.loads(line.decode(), object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
         except RecursionError:  # pragma: no cover - from 3.12 on the parser is not bound by this limit
-            return "nested too deep"
+            return Unusable(Why.TOO_DEEP)
         for name in self.path:
             values = [value for key, value in row if key == name]
             if len(values) > 1:
-                return f"the member {name} stands there twice"
+                return Unusable(Why.MEMBER_TWICE, name)
             row = values[0]
-        return "the number -0 is no id" if row == "-0" else None
+        return Unusable(Why.MINUS_ZERO) if row == "-0" else None
 
 
 def id_of_row(line: bytes, member: Member | None) -> str | Unusable:
@@ -211,16 +198,16 @@ def id_of_row(line: bytes, member: Member | None) -> str | Unusable:
         return _why_not_json(line, error)
     if member is None:
         if isinstance(row, dict):
-            return Unusable("an object, where the first row is a bare id")
-        return Unusable("the number -0 is no id") if line.strip() == b"-0" else id_of_value(row)
+            return Unusable(Why.NO_BARE_ID)
+        return Unusable(Why.MINUS_ZERO) if line.strip() == b"-0" else id_of_value(row)
     try:
         value = member.find(row)
     except KeyError:
-        return Unusable(f"no member {'.'.join(member.path)}")
+        return Unusable(Why.NO_MEMBER, ".".join(member.path))
     if member.may_repeat(line, [row]) or value == 0:
-        reason = member.exact(line)
-        if reason is not None:
-            return Unusable(reason)
+        inexact = member.exact(line)
+        if inexact is not None:
+            return inexact
     return id_of_value(value)
 
 
@@ -228,12 +215,10 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
     try:
         line.decode()
     except UnicodeDecodeError as wrong:
-        return Unusable(
-            f"not UTF-8: byte 0x{line[wrong.start]:02x}, {wrong.start + 1} bytes into the line", structural=True
-        )
+        return Unusable(Why.NOT_UTF8, f"byte 0x{line[wrong.start]:02x}, {wrong.start + 1} bytes into the line")
     if not line.strip():
-        return Unusable("an empty line")
-    return Unusable(f"not JSON: {error.msg}, column {error.colno}")
+        return Unusable(Why.EMPTY_LINE)
+    return Unusable(Why.NOT_JSON, f"{error.msg}, column {error.colno}")
 
 
 def ids_of_rows(lines: Sequence[bytes], text: bytes, member: Member | None) -> list[str] | None:

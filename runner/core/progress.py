@@ -24,8 +24,8 @@ class Progress:
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     marks: where that export can be read on from.
-    excluded: SHA-256 of every exclude file so far. backup: where the last session kept its backup, and what of it
-    is known to be durable; None when it kept none.
+    excluded: every exclude file so far, as in the header.
+    backup: where the last session kept its backup, and what of it is known to be durable; None when it kept none.
     """
 
     header: Header
@@ -38,7 +38,7 @@ class Progress:
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
-    excluded: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
     backup: tuple[str, Saved] | None = None
     _intended: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ class Progress:
             self.confirmed_at = entry.at
         self.asked = facts.get("asked") or self.asked
         self.marks = marks_of(facts["marks"]) if "marks" in facts else self.marks
-        self.excluded = tuple(facts.get("excluded") or self.excluded)
+        self.excluded = dict(facts.get("excluded") or self.excluded)
         if (path := facts.get("backup")) is None:
             self.backup = None
         elif self.backup is None or self.backup[0] != path:

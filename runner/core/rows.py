@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, cast
 from runner.core.alike import Alike
 from runner.core.idtypes import PLAIN, IdType
 from runner.core.records import Record
+from runner.core.unusable import Unusable
 from runner.core.window import DuplicateWindow
 
 Skip = Literal["excluded", "duplicate", "invalid"]
@@ -27,12 +28,12 @@ class BadRow:
 
     line: 1-based line of the (decompressed) export where the row starts.
     text: the row as it stands there, shortened; shown to the user and never logged.
-    reason: what is wrong with it, in a few words.
+    why: what is wrong with it.
     """
 
     line: int
     text: str
-    reason: str
+    why: Unusable
 
 
 class Mark(NamedTuple):

@@ -2,6 +2,7 @@
 
 from runner.source.dialect import CANDIDATES
 from runner.source.export import BLOCK, Export, Fingerprint, fingerprint, open_export
+from runner.source.invalidfile import REASONS, write_invalid
 from runner.source.jsonl import Parsed
 from runner.source.options import Dialect, ReadOptions
 from runner.source.preflight import Preflight, preflight
@@ -11,6 +12,7 @@ from runner.source.recognise import recognise
 __all__ = [
     "BLOCK",
     "CANDIDATES",
+    "REASONS",
     "Dialect",
     "Export",
     "Fingerprint",
@@ -23,4 +25,5 @@ __all__ = [
     "read_parsed",
     "read_rows",
     "recognise",
+    "write_invalid",
 ]

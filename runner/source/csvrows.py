@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 
-from runner.core.parsing import FED_BACK, IdCheck, Unusable, shortened
+from runner.core.parsing import FED_BACK, IdCheck, shortened
 from runner.core.results import COLUMNS, MARK, unmarked
 from runner.core.rows import BadRow, Batch
+from runner.core.unusable import Unusable, Why
 from runner.errors import NotAcceptable
 from runner.source.jsonl import ROWS_MAX, Parsed, result_refusal
-from runner.source.lines import LINE_MAX, Lines
+from runner.source.lines import LINE_MAX, Lines, decoded
 from runner.source.options import Dialect
 from runner.source.refusals import refusal
 
@@ -52,6 +53,7 @@ class CsvRows:
         self._column = dialect.id_column
         self._cell = itemgetter(dialect.id_column)
         self._delimiter = dialect.delimiter
+        self._sep_line_left = dialect.sep_line
         self._header_left = dialect.header
         self._check = check
         self._path = path
@@ -73,7 +75,7 @@ class CsvRows:
         self._block = block
         pending, self._pending = self._pending, []
         line = self._pending_line if pending else block.line
-        lines = [*pending, *io.StringIO(self._decoded(block), newline="\n")]
+        lines = [*pending, *io.StringIO(decoded(block, self._path), newline="\n")]
         at = 0
         if not self._width:
             at = self._first_row(lines, line)
@@ -95,31 +97,27 @@ class CsvRows:
         if self._pending:
             raise self._damaged("a quote that is never closed", self._pending_line, self._pending)
 
-    def _decoded(self, block: Lines) -> str:
-        try:
-            return block.data.decode()
-        except UnicodeDecodeError as error:
-            before = block.data.count(b"\n", 0, error.start)
-            text = block.data.split(b"\n")[before]
-            reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
-            raise refusal(self._path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
-
     def _first_row(self, lines: list[str], line: int) -> int:
-        """Learn the columns; return how many lines the header took."""
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        """Learn the columns; return how many lines the header took, and a line that names the delimiter before it."""
+        above = 1 if self._sep_line_left else 0
+        reader = csv.reader(lines[above:], delimiter=self._delimiter, strict=True)
         try:
             row = next(reader)
+        except StopIteration:  # the block ends after the line that names the delimiter
+            self._sep_line_left = False
+            return above
         except csv.Error as error:
             self._wait(error, lines, line)
             return len(lines)
+        self._sep_line_left = False
         self._width = len(row)
         if not self._header_left:
-            return 0
+            return above
         self._header_left = False
         if "outcome" in row:
             self._outcome = row.index("outcome")
             self._marked = row == [*COLUMNS]
-        return reader.line_num
+        return above + reader.line_num
 
     def _quick(self, reader: Iterator[list[str]], line: int) -> Parsed | None:
         """Read a batch in which every row is one line, from `line` on, and has a good id; or return None."""
@@ -165,10 +163,7 @@ class CsvRows:
 
     def _row(self, cells: list[str], line: int, raw: list[str]) -> str | BadRow:
         if len(cells) != self._width:
-            reason = f"{len(cells)} columns, where the first row has {self._width}"
-            if not cells:
-                reason = "an empty id" if self._width == 1 else "an empty line"
-            return BadRow(line, shortened("".join(raw)), reason)
+            return BadRow(line, shortened("".join(raw)), self._ragged(len(cells)))
         if self._outcome is not None and cells[self._outcome] not in FED_BACK:
             raise result_refusal(self._path, line, "".join(raw), cells[self._outcome])
         id_ = cells[self._column]
@@ -177,7 +172,14 @@ class CsvRows:
                 raise self._perhaps_marked(line, raw)
             id_ = unmarked(id_)
         found = self._check.check(id_)
-        return BadRow(line, shortened("".join(raw)), found.reason) if isinstance(found, Unusable) else found
+        return BadRow(line, shortened("".join(raw)), found) if isinstance(found, Unusable) else found
+
+    def _ragged(self, width: int) -> Unusable:
+        if not width:
+            return Unusable(Why.EMPTY_ID if self._width == 1 else Why.EMPTY_LINE)
+        return Unusable(
+            Why.COLUMNS, f"{width} column{'' if width == 1 else 's'}, where the first row has {self._width}"
+        )
 
     def _perhaps_marked(self, line: int, raw: list[str]) -> NotAcceptable:
         """Results whose columns were changed, or somebody else's: with or without the mark, the id may be wrong."""
@@ -188,12 +190,13 @@ class CsvRows:
     def _wait(self, error: csv.Error, lines: list[str], line: int) -> None:
         """Keep `lines` until the next block comes, if all that is wrong with them is that they end inside quotes."""
         if str(error) != _UNFINISHED:
-            raise self._damaged(str(error), line, lines[:1]) from error
+            reason = str(error)
+            if "\r" in lines[0].rstrip("\r\n"):  # the usual cause, and csv's words for it are those of a programmer
+                reason = "a carriage return outside quotes that is no line end, or a misplaced quote"
+            raise self._damaged(reason, line, lines[:1]) from error
         if sum(map(len, lines)) > LINE_MAX:
             raise self._damaged("a row over 1 MiB: a quote is not closed", line, lines)
         self._pending, self._pending_line = lines, line
 
     def _damaged(self, reason: str, line: int, raw: list[str]) -> NotAcceptable:
-        if "new-line" in reason:
-            reason = "a carriage return outside quotes that is no line end"
         return refusal(self._path, reason, CORRECT_QUOTES, line=line, text="".join(raw[:2]))

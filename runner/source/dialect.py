@@ -9,10 +9,12 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from typing import NoReturn
 
 import orjson
 
-from runner.core.parsing import Member, Unusable, id_of_row, id_of_value
+from runner.core.parsing import id_of_row, id_of_value
+from runner.core.unusable import Unusable
 from runner.errors import NotAcceptable
 from runner.source.compression import MAGIC, detect
 from runner.source.csvrows import CORRECT_QUOTES
@@ -20,9 +22,14 @@ from runner.source.options import Dialect, ReadOptions
 from runner.source.refusals import refusal
 
 CANDIDATES = ("id", "userId", "user_id")
-"""Names that are taken for the id without being asked for, if exactly one of them is there."""
+"""Names that are taken for the id without being asked for, in any case, if exactly one of them is there."""
+
+_CANDIDATES = frozenset(name.casefold() for name in CANDIDATES)
 
 DELIMITERS = (",", ";", "\t")
+
+_MARKS = tuple(mark.encode() for mark in ("{", "[", '"', *DELIMITERS))
+"""Where one of these stands in a line, the line may be more than a bare id."""
 
 _FOREIGN = (
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -46,6 +53,9 @@ _COLUMN_NAMES = re.compile(
 )
 """What the head of an id column says in most exports; as an account's own free-text id it would be a strange one."""
 
+_SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
+"""A first line that names the delimiter: Excel writes it, and reads it."""
+
 _TITLE = re.compile(r"[^\W\d_][\w .:()/-]{0,63}")
 """A heading begins with a letter and is short. Some misshapen ids look like that too, see `_is_heading`."""
 
@@ -58,9 +68,34 @@ def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> D
         raise refusal(path, "no ids", "Is this the right file?")
     if _CHECKPOINT.match(lines[0]):
         raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
+    if options.format == "lines":
+        return _plain_lines(compression, guessed=False)
+    if options.format == "auto" and _is_plain_list(lines, options):
+        return _plain_lines(compression, guessed=True)
     if options.format == "jsonl" or (options.format == "auto" and _is_jsonl(lines[0], options, path)):
         return _resolve_jsonl(head, options, path, compression)
     return _Csv(head, options, path, compression).resolve()
+
+
+def _plain_lines(compression: str, *, guessed: bool) -> Dialect:
+    return Dialect("lines", compression, None, header=False, id_field=None, id_column=None, guessed=guessed)
+
+
+def _is_plain_list(lines: list[bytes], options: ReadOptions) -> bool:
+    """Whether each line of the head is an id of the wanted shape, so that nothing else can be meant by the file."""
+    check = options.id_check()
+    if check.id_type.shape is None or options.id_field is not None:
+        return False
+    head = b"\n".join(lines)
+    if any(mark in head for mark in _MARKS) or _COLUMN_NAMES.fullmatch(lines[0].strip().decode(errors="replace")):
+        return False
+    ids = [line.removesuffix(b"\r").decode(errors="replace") for line in lines]
+    return check.all_usable(ids) or all(isinstance(check.check(id_), str) for id_ in ids)
+
+
+def is_bare(line: bytes) -> bool:
+    """Whether a line is text in one column: neither JSON, nor quoted, nor with a delimiter."""
+    return not any(mark in line for mark in _MARKS)
 
 
 def _refuse_foreign(head: bytes, path: str) -> None:
@@ -120,21 +155,45 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
     number, line = lines[0]
     why = id_of_row(line, None)
     assert isinstance(why, Unusable)
-    raise refusal(path, why.reason, "Write one id or one object a line.", line=number, text=line)
+    raise refusal(path, why.words, "Write one id or one object a line.", line=number, text=line)
 
 
 def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> tuple[str, bool]:
     if wanted is not None:
-        try:
-            Member.of(wanted).find(row)
-        except KeyError:
-            raise _no_column(path, f"no member {wanted} in the first object", list(row), line=line) from None
-        return wanted, False
+        return _spelled(row, wanted, path, line), False
     return _guess(path, list(row), line), True
 
 
+def _spelled(row: dict[str, object], wanted: str, path: str, line: int) -> str:
+    """Return the path `wanted` as the members of `row` spell it."""
+    value: object = row
+    spelled = []
+    for part in wanted.split("."):
+        names = list(value) if isinstance(value, dict) else []
+        name = _named(part, names, path, line)
+        if name is None:
+            raise _no_column(path, f"no member {wanted} in the first object", list(row), line=line)
+        spelled.append(name)
+        value = value[name] if isinstance(value, dict) else None
+    return ".".join(spelled)
+
+
+def _named(wanted: str, names: list[str], path: str, line: int) -> str | None:
+    """Return the one of `names` that is meant: the same text, or else the same without case. Raises NotAcceptable."""
+    if wanted in names:
+        return wanted
+    found = [name for name in dict.fromkeys(names) if name.casefold() == wanted.casefold()]
+    if len(found) > 1:
+        raise _no_column(path, f"{wanted} may be any of {', '.join(found)}", names, line=line)
+    return found[0] if found else None
+
+
+def _is_candidate(name: str) -> bool:
+    return name.casefold() in _CANDIDATES
+
+
 def _guess(path: str, names: list[str], line: int = 1) -> str:
-    found = [name for name in names if name in CANDIDATES]
+    found = [name for name in names if _is_candidate(name)]
     if len(found) == 1:
         return found[0]
     seen = f"more than one candidate for the id ({', '.join(found)})" if found else "no column or member for the id"
@@ -159,30 +218,46 @@ class _Csv:
         self._options = options
         self._path = path
         self._compression = compression
+        sep_line = _SEP_LINE.match(self._text)
+        self._named_delimiter = sep_line[1] if sep_line else None
+        self._line = 2 if sep_line else 1
+        self._text = self._text[sep_line.end() :] if sep_line else self._text
 
     def resolve(self) -> Dialect:
+        """Raises NotAcceptable for what is not clear."""
+        if not self._text.strip():
+            raise refusal(self._path, "no ids", "Is this the right file?")
+        if self._named_delimiter is not None:
+            return self._columns(self._named_delimiter, self._first_row(self._named_delimiter) or self._bad_quotes())
         rows = {delimiter: row for delimiter in DELIMITERS if (row := self._first_row(delimiter)) is not None}
         delimiter = self._delimiter(rows)
-        row = rows[delimiter]
+        return self._columns(delimiter, rows[delimiter])
+
+    def _columns(self, delimiter: str, row: list[str]) -> Dialect:
+        """Find the column of the id in the first row."""
         wanted = self._options.id_field
         if wanted is not None and wanted.isdecimal():
             column = int(wanted) - 1
             if not 0 <= column < len(row):
-                raise _no_column(self._path, f"no column {wanted}", row)
+                raise self._no_column(f"no column {wanted}", row)
             header = self._is_heading(row[column])
             return Dialect(
-                "csv", self._compression, delimiter, header, row[column] if header else None, column, guessed=False
+                "csv",
+                self._compression,
+                delimiter,
+                header,
+                row[column] if header else None,
+                column,
+                guessed=False,
+                sep_line=self._named_delimiter is not None,
             )
-        if wanted is None:
-            name = self._guess(row)
-        elif wanted in row:
-            name = wanted
-        else:
-            raise _no_column(self._path, f"no column {wanted}", row)
+        name = self._guess(row) if wanted is None else _named(wanted, row, self._path, self._line)
+        if name is None:
+            raise self._no_column(f"no column {wanted}", row)
         twice = sorted({each for each in row if row.count(each) > 1})
         if twice:
             todo = " With a column number the names do not matter."
-            raise _no_column(self._path, f"the same header twice ({', '.join(twice)})", row, todo)
+            raise self._no_column(f"the same header twice ({', '.join(twice)})", row, todo)
         return Dialect(
             "csv",
             self._compression,
@@ -191,16 +266,26 @@ class _Csv:
             id_field=name,
             id_column=row.index(name),
             guessed=wanted is None,
+            sep_line=self._named_delimiter is not None,
         )
+
+    def _no_column(self, reason: str, row: list[str], todo: str = "") -> NotAcceptable:
+        return _no_column(self._path, reason, row, todo, self._line)
+
+    def _bad_quotes(self) -> NoReturn:
+        line = self._text.split("\n", 1)[0]
+        raise refusal(self._path, "a quote is misplaced or not closed", CORRECT_QUOTES, line=self._line, text=line)
 
     def _guess(self, row: list[str]) -> str:
         names = list(dict.fromkeys(row))
-        if len([name for name in names if name in CANDIDATES]) == 1:
+        if len([name for name in names if _is_candidate(name)]) == 1:
             return _guess(self._path, names)
         todo = " If the first line is no header, give the column's number: --id-field 1."
-        found = ", ".join(name for name in names if name in CANDIDATES)
+        if len(row) == 1:
+            todo = " If the first line is an id as well, and there is one id a line: --format lines."
+        found = ", ".join(name for name in names if _is_candidate(name))
         reason = f"more than one candidate for the id ({found})" if found else "no column for the id"
-        raise _no_column(self._path, reason, row, todo)
+        raise self._no_column(reason, row, todo)
 
     def _first_row(self, delimiter: str) -> list[str] | None:
         return next(self._rows(delimiter), None)
@@ -215,14 +300,13 @@ class _Csv:
     def _delimiter(self, rows: dict[str, list[str]]) -> str:
         """Return the delimiter that the first row leaves no doubt about."""
         wanted = self._options.id_field
-        names = CANDIDATES if wanted is None else (wanted,)
-        named = [delimiter for delimiter, row in rows.items() if any(name in row for name in names)]
+        names = _CANDIDATES if wanted is None else {wanted.casefold()}
+        named = [delimiter for delimiter, row in rows.items() if not names.isdisjoint(name.casefold() for name in row)]
         if named and not (wanted and wanted.isdecimal()):
             return named[0]  # only a lone column has the same name with every delimiter
         several = [delimiter for delimiter, row in rows.items() if len(row) > 1]
         if not several and len(rows) < len(DELIMITERS):  # where the quotes are read as such, they are wrong
-            line = self._text.split("\n", 1)[0]
-            raise refusal(self._path, "a quote is misplaced or not closed", CORRECT_QUOTES, line=1, text=line)
+            self._bad_quotes()
         if len(several) > 1:
             steady = [delimiter for delimiter in several if self._steady(delimiter)]
             several = steady if len(steady) == 1 else several

@@ -1,86 +1,79 @@
-"""The file of bad rows that --on-invalid skip leaves behind. Owns its writing; knows nothing of why a row is bad."""
+"""The bad rows that --on-invalid skip leaves out, in a file of their own, and the reasons in a second one."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import filecmp
+import io
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
+from runner.core.rows import BadRow
+from runner.disk import sync, sync_directory
 from runner.errors import FileFailed, NotAcceptable
-from runner.source.export import Export
+from runner.source.export import Export, Fingerprint
+from runner.source.options import Dialect, ReadOptions
+from runner.source.reading import read_parsed
+from runner.source.recognise import header_of
+
+REASONS = ".reasons.csv"
+"""What is appended to the name of the file of bad rows for the reasons."""
 
 
-class InvalidFile:
-    """Bad rows exactly as they stand in the export, after the CSV header; mode 0600. To be corrected and fed back.
+def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, to: Path) -> None:
+    """Write the bad rows to `to` as they stand in the export, after its CSV header: to be corrected and fed back.
 
-    Written under another name and given its own only when it is complete, so that it can never be half a file, nor
-    the export that is being read. There is no file without a bad row.
+    Beside it, `to` + REASONS gets the line and the reason of each, and no text of the row. Both are readable by their
+    owner alone, and get their names only when both are complete and on the disk.
+
+    Raises NotAcceptable when `to` holds other rows, which somebody may have corrected by hand, FileFailed when a file
+    cannot be written, and Halted when the export is not the one of the preflight any more.
     """
-
-    def __init__(self, to: Path | None, export: Export, header: bytes) -> None:
-        self._to = to
-        self._export = export
-        self._header = header
-        self._file: BinaryIO | None = None
-        self._part = Path()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave nothing behind that `keep` did not give its name."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):
-                self._part.unlink()
-            self._file = None
-
-    def write(self, rows: list[bytes]) -> None:
-        """Append rows, line ends included. Raises FileFailed."""
-        if not rows or self._to is None:
-            return
-        try:
-            if self._file is None:
-                self._file = self._create(self._to)
-            self._file.writelines(rows)
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _create(self, to: Path) -> BinaryIO:
-        if self._export.is_file(to):
-            raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
-        fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
-        self._part = Path(name)
-        file = os.fdopen(fd, "wb")
-        file.write(self._header)
-        return file
-
-    def keep(self) -> Path | None:
-        """Complete the file and return its path; None when no row was bad. Raises FileFailed."""
-        if self._file is None or self._to is None:
-            return None
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            if self._to.exists() and self._to.read_bytes() != self._part.read_bytes():
+    reasons = Path(f"{to}{REASONS}")
+    if export.is_file(to) or export.is_file(reasons):
+        raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
+    try:
+        with _part(to) as (rows_part, rows), _part(reasons) as (reasons_part, why):
+            rows.write(header_of(export, dialect))
+            why.write(b"line,reason\n")
+            for parsed in read_parsed(export, dialect, options, fingerprint):
+                if parsed.raw:
+                    rows.writelines(parsed.raw)
+                    why.write(_reasons([row for row in parsed.batch.rows if isinstance(row, BadRow)]))
+            for file in (rows, why):
+                file.flush()
+                sync(file.fileno())
+            if to.is_file() and not filecmp.cmp(to, rows_part, shallow=False):
                 raise NotAcceptable(
-                    f"{self._to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was "
-                    "sent. Move it away first."
+                    f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
+                    "Move it away first."
                 )
-            self._part.replace(self._to)
-        except OSError as error:
-            raise self._failed(error) from error
-        self._file = None
-        return self._to
+            rows_part.replace(to)
+            reasons_part.replace(reasons)
+            sync_directory(to)
+    except OSError as error:
+        raise FileFailed(
+            f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent. Free the disk."
+        ) from error
 
-    def _failed(self, error: OSError) -> FileFailed:
-        return FileFailed(
-            f"{self._to}: {error.strerror}. The bad rows could not be written; nothing was sent. Free the disk."
-        )
+
+def _reasons(bad: list[BadRow]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in bad)
+    return text.getvalue().encode()
+
+
+@contextlib.contextmanager
+def _part(to: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a new file beside `to`, mode 0600; it is removed again unless it was given another name."""
+    fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
+    part = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield part, file
+    finally:
+        part.unlink(missing_ok=True)

@@ -10,13 +10,13 @@ import orjson
 from runner.core.parsing import (
     IdCheck,
     Member,
-    Unusable,
     id_of_row,
     ids_of_rows,
     refused_as_result,
     shortened,
 )
 from runner.core.rows import BadRow, Batch, Mark
+from runner.core.unusable import Unusable, Why
 from runner.source.lines import Lines
 from runner.source.refusals import refusal
 
@@ -91,16 +91,17 @@ class _Slow:
             row = self.check.check(found) if isinstance(found, str) else found
             last = torn and number == begin + len(self.lines) - 1
             if isinstance(row, Unusable):
-                if row.structural or (last and row.reason.startswith("not JSON")):
+                if row.structural or (last and row.why is Why.NOT_JSON):
                     raise self._damaged(number, line, row, last=last)
                 parsed.raw.append(line if last else line + b"\n")
-                parsed.batch.rows.append(BadRow(number, shortened(line), row.reason))
+                parsed.batch.rows.append(BadRow(number, shortened(line), row))
             else:
                 parsed.batch.rows.append(row)
         return parsed
 
     def _damaged(self, number: int, line: bytes, why: Unusable, *, last: bool) -> Exception:
-        reason = f"{why.reason}; the file ends in the middle of this row" if last and not why.structural else why.reason
+        cut = last and not why.structural
+        reason = f"{why.words}; the file ends in the middle of this row" if cut else why.words
         todo = "Get the export again." if last else "Export it as UTF-8."
         return refusal(self.path, reason, todo, line=number, text=line)
 

@@ -14,6 +14,9 @@ LINE_MAX = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
 
+BLANK_MAX = 1 << 24
+"""Bytes of blank rows in a row that may stand at the end: a million of them (all that Excel has) with 15 columns."""
+
 BLOCK = 1 << 16
 """Bytes of a block, unless a line is longer. What is made of a block for a moment, line by line, lies in memory among
 the ids that are kept for long: after blocks of a MiB the holes take as much room as those ids (measured)."""
@@ -74,6 +77,59 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: Mark | None = None) -
     rest = (kept if begun else kept.removeprefix(BOM)).rstrip(b"\r\n")
     if rest:
         yield Lines(rest, line, byte, torn=True)
+
+
+def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str) -> Iterator[Lines]:
+    """Leave out the blank rows at the end of the file: spreadsheets write them where a cell was emptied or formatted.
+
+    A row is blank when it holds nothing but spaces and, in a CSV file, empty cells. A blank row before another row is
+    one, because an id may be missing there; so blank rows are held until another row follows.
+
+    Raises NotAcceptable when more than BLANK_MAX bytes of them have to be held.
+    """
+    separator = delimiter.encode() if delimiter is not None else None
+    held: list[Lines] = []
+    size = 0
+    for block in blocks:
+        end = _blank_from(block.data, separator)
+        if end:
+            yield from held
+            held, size = [], 0
+            yield block if end == len(block.data) else Lines(block.data[:end], block.line, block.byte)
+        if end < len(block.data):
+            line = block.line + block.data.count(b"\n", 0, end)
+            held.append(Lines(block.data[end:], line, block.byte + end, block.torn))
+            size += len(block.data) - end
+            if size > BLANK_MAX:
+                todo = "Is it the right file? If so, delete the blank rows."
+                raise refusal(path, "over 16 MiB of nothing but blank rows", todo, line=held[0].line)
+
+
+def _blank_from(data: bytes, separator: bytes | None) -> int:
+    """Return where the blank lines at the end of `data` begin.
+
+    In an open quote such lines would be text; but then the quote has to be closed, and the line that does so is none.
+    """
+    blank = {b""} if separator is None else {b"", b'""'}
+    end = len(data)
+    while end:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        cells = data[begin:end].split(separator) if separator is not None else [data[begin:end]]
+        if any(cell.strip() not in blank for cell in cells):
+            break
+        end = begin
+    return end
+
+
+def decoded(block: Lines, path: str) -> str:
+    """Return a block as text. Raises NotAcceptable with the line that is not UTF-8."""
+    try:
+        return block.data.decode()
+    except UnicodeDecodeError as error:
+        before = block.data.count(b"\n", 0, error.start)
+        text = block.data.split(b"\n")[before]
+        reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
+        raise refusal(path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
 
 
 def _in_blocks(lines: bytes) -> Iterator[bytes]:

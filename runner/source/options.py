@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from runner.core.badrows import MAX_INVALID, MaxInvalid
 from runner.core.idtypes import IdType
 from runner.core.parsing import IdCheck, with_pattern
 from runner.errors import UsageError
@@ -21,15 +22,17 @@ class ReadOptions:
     trim: take surrounding spaces off ids instead of refusing them.
     on_invalid: what a row without a usable id does: stop everything, or be left out and counted. `never`: it stops, and
         there is no way around it.
+    max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     """
 
     id_type: IdType
     id_types: Mapping[str, IdType]
-    format: Literal["auto", "jsonl", "csv"] = "auto"
+    format: Literal["auto", "jsonl", "csv", "lines"] = "auto"
     id_field: str | None = None
     trim: bool = False
     on_invalid: Literal["stop", "skip", "never"] = "stop"
+    max_invalid: MaxInvalid = MAX_INVALID
     id_pattern: str | None = None
 
     def id_check(self) -> IdCheck:
@@ -47,11 +50,13 @@ class ReadOptions:
 class Dialect:
     """What the file turned out to be; the checkpoint's header keeps it, so that a resume reads the same rows.
 
-    format: `jsonl` or `csv`. compression: `none`, `gzip` or `zstd`.
+    format: `jsonl`, `csv` or `lines` (each line is an id). compression: `none`, `gzip` or `zstd`.
     delimiter: CSV only. header: CSV only: the first row names columns and is no data.
-    id_field: the JSON member's path or the CSV column's header name; None for bare strings and CSV without a header.
+    id_field: the JSON member's path or the CSV column's header name; None for bare strings, plain lines and CSV
+        without a header.
     id_column: CSV only, 0-based.
-    guessed: nobody named the id field; it has to be announced.
+    guessed: the id field, or that each line is an id, was recognised and not named by the user; the plan says so.
+    sep_line: CSV only: the first line names the delimiter (`sep=;`, as Excel writes it) and is neither header nor data.
     """
 
     format: str
@@ -61,6 +66,7 @@ class Dialect:
     id_field: str | None
     id_column: int | None
     guessed: bool
+    sep_line: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the members as JSON has them."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from runner.core.alike import Alike
+from runner.core.badrows import BadGroup, BadRows
 from runner.core.idtypes import SPREADSHEET
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Mark, Sieve, Skip
@@ -18,12 +17,11 @@ from runner.core.window import WINDOW, DuplicateWindow
 from runner.source.compression import MAGIC, decompressed, detect
 from runner.source.dialect import resolve
 from runner.source.export import Export, Fingerprint, Hashing, Progress
-from runner.source.invalidfile import InvalidFile
 from runner.source.jsonl import Parsed
 from runner.source.lines import peek, whole_lines
 from runner.source.options import Dialect, ReadOptions
 from runner.source.reading import parse
-from runner.source.refusals import refusal
+from runner.source.refusals import bad_rows_refusal, refusal
 
 EXAMPLES = 3
 
@@ -38,7 +36,7 @@ class Preflight:
     sample: records drawn evenly from all that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
-    invalid_path: the file that holds the bad rows, if there were any; first_bad: the first of them.
+    bad: the invalid rows by reason, the most frequent first.
     marks: where a resume can begin to read, one for every hundred thousand ids.
     """
 
@@ -55,8 +53,7 @@ class Preflight:
     examples: tuple[str, ...]
     spreadsheet: int
     spreadsheet_examples: tuple[str, ...]
-    invalid_path: Path | None
-    first_bad: BadRow | None
+    bad: tuple[BadGroup, ...]
     marks: tuple[Mark, ...]
 
 
@@ -67,17 +64,16 @@ def preflight(
     protected: Alike | None = None,
     rng: random.Random,
     sample_size: int = 200,
-    invalid_to: Path | None = None,
     on_progress: Progress | None = None,
     window_size: int = WINDOW,
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
     protected: ids that must never be sent. rng: draws the sample.
-    invalid_to: where skipped rows go; nothing is written without any. window_size: for tests.
+    window_size: for tests.
 
-    Raises NotAcceptable for everything in the export that is not acceptable, FileFailed when `invalid_to` cannot be
-    written.
+    Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
+    all together.
     """
     hashing = Hashing(export, on_progress)
     compression = detect(hashing.head(MAGIC))
@@ -88,13 +84,16 @@ def preflight(
     window = DuplicateWindow(window_size)
     sieve = Sieve(options.id_type, window, Alike(options.id_type) if protected is None else protected)
     tally = _Tally(sieve, window, _Reservoir(sample_size, rng), free_text=free_text)
-    with InvalidFile(invalid_to, export, _header(head, dialect)) as bad_rows:
-        for parsed in parse(lines, dialect, options, export.path):
-            tally.add(parsed)
-            bad_rows.write(parsed.raw)
-        invalid_path = bad_rows.keep()
+    for parsed in parse(lines, dialect, options, export.path):
+        tally.add(parsed)
     if not tally.rows:
         raise refusal(export.path, "no ids", "Is this the right file?")
+    bad = tally.bad.groups()
+    error = bad_rows_refusal(
+        export.path, bad, tally.rows, on_invalid=options.on_invalid, max_invalid=options.max_invalid
+    )
+    if error is not None:
+        raise error
     return Preflight(
         dialect=dialect,
         fingerprint=hashing.fingerprint(),
@@ -109,20 +108,9 @@ def preflight(
         examples=tuple(tally.examples),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
-        invalid_path=invalid_path,
-        first_bad=tally.first_bad,
+        bad=bad,
         marks=tuple(tally.marks),
     )
-
-
-def _header(head: bytes, dialect: Dialect) -> bytes:
-    """Return the CSV header as it stands there, so that the file of bad rows can be fed back."""
-    if not dialect.header:
-        return b""
-    lines = head.splitlines(keepends=True)
-    reader = csv.reader((line.decode() for line in lines), delimiter=dialect.delimiter or ",", strict=True)
-    next(reader)
-    return b"".join(lines[: reader.line_num])
 
 
 class _Reservoir:
@@ -173,7 +161,7 @@ class _Tally:
         self._met = Alike(sieve.id_type)
         self.examples: list[str] = []
         self.spreadsheet_examples: list[str] = []
-        self.first_bad: BadRow | None = None
+        self.bad = BadRows()
         self.marks: list[Mark] = []
 
     def add(self, parsed: Parsed) -> None:
@@ -197,8 +185,8 @@ class _Tally:
             ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
             self.perhaps += sum(not self._sieve.protected.holds(id_) for id_ in ids)
             self._met.update(ids)
-        if self.first_bad is None and skipped["invalid"]:
-            self.first_bad = next(row for row in batch.rows if isinstance(row, BadRow))
+        if skipped["invalid"]:
+            self.bad.add(row for row in batch.rows if isinstance(row, BadRow))
         if self._free_text:
             self._look_for_spreadsheets(batch)
 

@@ -10,9 +10,10 @@ from runner.source.compression import decompressed
 from runner.source.csvrows import csv_rows
 from runner.source.export import Export, Fingerprint, checked_blocks
 from runner.source.jsonl import Parsed, jsonl_rows
-from runner.source.lines import Lines, skip_to, whole_lines
+from runner.source.lines import Lines, skip_to, whole_lines, without_blank_end
 from runner.source.options import Dialect, ReadOptions
-from runner.source.refusals import bad_row
+from runner.source.plainlines import plain_rows
+from runner.source.refusals import refusal
 
 
 def read_rows(
@@ -36,9 +37,22 @@ def read_parsed(
     blocks = checked_blocks(export, fingerprint)
     plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
     if begin is None:
-        return parse(whole_lines(plain, export.path), dialect, options, export.path)
-    head, rest = skip_to(plain, begin.byte)
-    return parse(whole_lines(rest, export.path, begin), dialect, options, export.path, position=begin.row, head=head)
+        found = parse(whole_lines(plain, export.path), dialect, options, export.path)
+    else:
+        head, rest = skip_to(plain, begin.byte)
+        lines = whole_lines(rest, export.path, begin)
+        found = parse(lines, dialect, options, export.path, position=begin.row, head=head)
+    return found if options.on_invalid == "skip" else _usable(found, export.path)
+
+
+def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
+    """Hold what the preflight found: every row has an id. Another version of this program may judge otherwise."""
+    for parsed in found:
+        if parsed.raw:
+            bad = next(row for row in parsed.batch.rows if isinstance(row, BadRow))
+            todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."
+            raise refusal(path, bad.why.words, todo, line=bad.line, text=bad.text)
+        yield parsed
 
 
 def parse(
@@ -50,18 +64,15 @@ def parse(
     position: int = 0,
     head: bytes = b"",
 ) -> Iterator[Parsed]:
-    """Yield parsed rows. Raises NotAcceptable for damage, and for the first bad row unless they may be skipped.
+    """Yield parsed rows, bad ones included. Raises NotAcceptable for what no option makes acceptable.
 
     position, head: as `csv_rows` has them.
     """
     check = options.id_check()
+    blocks = without_blank_end(lines, dialect.delimiter, path)
     if dialect.format == "csv":
-        found = csv_rows(lines, dialect, check, path, position=position, head=head)
-    else:
-        member = Member.of(dialect.id_field) if dialect.id_field is not None else None
-        found = jsonl_rows(lines, member, check, path, position)
-    for parsed in found:
-        if parsed.raw and options.on_invalid != "skip":
-            bad = next(row for row in parsed.batch.rows if isinstance(row, BadRow))
-            raise bad_row(path, bad, may_skip=options.on_invalid == "stop")
-        yield parsed
+        return csv_rows(blocks, dialect, check, path, position=position, head=head)
+    if dialect.format == "lines":
+        return plain_rows(blocks, check, path, position)
+    member = Member.of(dialect.id_field) if dialect.id_field is not None else None
+    return jsonl_rows(blocks, member, check, path, position)

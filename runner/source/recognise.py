@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+
 from runner.source.compression import MAGIC, decompressed, detect
-from runner.source.dialect import DELIMITERS, resolve
+from runner.source.dialect import is_bare, resolve
 from runner.source.export import Export, Hashing
 from runner.source.lines import peek, whole_lines
 from runner.source.options import Dialect, ReadOptions
@@ -17,8 +19,20 @@ def recognise(export: Export, options: ReadOptions) -> Dialect:
 
 def is_bare_list(export: Export) -> bool:
     """Whether the first line is text in one column, so that `--id-field 1` cannot mean the wrong one."""
-    first = _head(export)[0].lstrip().partition(b"\n")[0]
-    return not any(mark in first for mark in b'{["' + "".join(DELIMITERS).encode())
+    return is_bare(_head(export)[0].lstrip().partition(b"\n")[0])
+
+
+def header_of(export: Export, dialect: Dialect) -> bytes:
+    """Return the lines above the data rows as they stand in a CSV file, so that some of its rows can be fed back."""
+    if not dialect.header and not dialect.sep_line:
+        return b""
+    lines = _head(export)[0].splitlines(keepends=True)
+    above = 1 if dialect.sep_line else 0
+    if not dialect.header:
+        return b"".join(lines[:above])
+    reader = csv.reader((line.decode() for line in lines[above:]), delimiter=dialect.delimiter or ",", strict=True)
+    next(reader)
+    return b"".join(lines[: above + reader.line_num])
 
 
 def _head(export: Export) -> tuple[bytes, str]:

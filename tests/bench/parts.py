@@ -86,7 +86,7 @@ def _feeding(batches: list[Batch]) -> dict[str, float]:
 
 def _header(rows: int) -> Header:
     counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
-    return Header("bench", "bench", stamp(time.time()), {}, "", (), counts, None, {})
+    return Header("bench", "bench", stamp(time.time()), {}, "", {}, counts, None, {})
 
 
 def _progress(rows: int) -> Progress:

@@ -1,0 +1,185 @@
+"""What the command reads by itself: CSV of spreadsheets, plain lists, column names without case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.harness import POOL, Ran, bulkdel, entries, sandbox, user_ids
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(120)
+MAILS = [f"u{i}@example.com" for i in range(60)]
+NAMES = [f"name-{i}" for i in range(60)]
+
+
+def run(export: Path | str, url: str, ids: int, *options: object, **popen: object) -> Ran:
+    return bulkdel(
+        *("run", "delete-users", export, "--host", url, "--rate", 0, "--json", "--confirm", ids, "--pool", POOL),
+        *options,
+        **popen,  # type: ignore[arg-type]
+    )
+
+
+def test_a_csv_as_excel_writes_it(tmp_path: Path) -> None:
+    """`sep=;` names the delimiter, empty rows at the end are no rows, and the column's name is found without case."""
+    export = tmp_path / "crm.csv"
+    rows = [f"n{i};{mail};a, b" for i, mail in enumerate(MAILS)]
+    export.write_bytes("\r\n".join(["sep=;", "Name;E-Mail;Grund", *rows, ";;", ' ;"" ;', "", ";;", ""]).encode())
+    keep = tmp_path / "vips.csv"
+    keep.write_bytes("\r\n".join(["Grund;e-mail", *(f"x;{mail}" for mail in MAILS[:7]), ";", ";", ""]).encode())
+    options = ("--id-type", "email", "--id-field", "e-mail", "--exclude", keep)
+    with sandbox(MAILS, "email") as served:
+        ran = run(export, served.url, 53, *options, "--limit", 10)
+        assert ran.code == 0, ran.err
+        ran = run(export, served.url, 53, *options)
+        assert ran.counts() == {"deleted": 53, "excluded": 7}, ran.err
+        assert served.ledger.deleted == 53
+        assert all(served.pool.find_alive("email", mail) is not None for mail in MAILS[:7])
+    found = bulkdel("results", f"{export}.checkpoint.jsonl", "--only", "deleted").out.splitlines()
+    assert [(row["line"], row["id"]) for row in map(json.loads, found)] == [
+        (number, mail) for number, mail in enumerate(MAILS, 3) if mail not in MAILS[:7]
+    ]
+
+
+def test_a_line_number_is_true_below_sep(tmp_path: Path) -> None:
+    export = tmp_path / "x.csv"
+    export.write_text(f"sep=|\nname|ID\nx|{IDS[0]}\n|\nx|oops\n|\n|\n")
+    ran = bulkdel("plan", "delete-users", export, env={})
+    assert ran.code == 3
+    assert "2 of 3 rows are bad" in ran.err
+    assert "line 4: '|': an empty id" in ran.err
+    assert "line 5: 'x|oops': not a user_id" in ran.err
+
+
+def test_a_plain_list(tmp_path: Path) -> None:
+    """One id a line, without a word about it where the ids have a shape; its first line is an id."""
+    export = tmp_path / "ids.txt"
+    export.write_bytes("\r\n".join([*IDS, "", ""]).encode())
+    with sandbox(IDS) as served:
+        plan = bulkdel("plan", "delete-users", export, "--host", served.url)
+        assert plan.code == 0, plan.err
+        assert "one id a line, recognised by the shape of a user_id" in plan.out
+        assert IDS[0] in plan.out
+        assert run(export, served.url, 120, "--limit", 50).code == 0
+        ran = run(export, served.url, 120)
+        assert ran.counts() == {"deleted": 120}, ran.err
+        assert served.ledger.sent_times() == {1: 120}
+    found = bulkdel("results", f"{export}.checkpoint.jsonl").out.splitlines()
+    assert [(row["line"], row["id"]) for row in map(json.loads, found)] == list(enumerate(IDS, 1))
+
+
+def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
+    """Such a file may as well be a column with its heading. Said once, a resume has to say it too."""
+    export = tmp_path / "names.txt"
+    export.write_text("".join(f"{name}\n" for name in NAMES))
+    keep = tmp_path / "keep.txt"
+    keep.write_text("".join(f"{name}\n" for name in NAMES[:5]))
+    named = ("--id-type", "username", "--exclude", keep)
+    with sandbox(NAMES, "username") as served:
+        unsaid = run(export, served.url, 55, *named)
+        assert (unsaid.code, "--format lines" in unsaid.err) == (3, True), unsaid.err
+        assert run(export, served.url, 55, *named, "--format", "lines", "--limit", 10).code == 0
+        header = entries(Path(f"{export}.checkpoint.jsonl"))[0]
+        assert header["pinned"]["source"]["format"] == "lines"
+        assert list(header["excluded"].values()) == [str(keep)]
+        other = run(export, served.url, 55, *named, "--id-field", "1")
+        assert (other.code, "format: the checkpoint has 'lines'" in other.err) == (3, True), other.err
+        ran = run(export, served.url, 55, *named, "--format", "lines")
+        assert ran.counts() == {"deleted": 55, "excluded": 5}, ran.err
+        assert served.ledger.deleted == 55
+        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--rate", 0)
+        assert verified.code == 0, verified.err
+    both = bulkdel("plan", "delete-users", export, "--format", "lines", "--id-field", "id", env={})
+    assert (both.code, "--id-field" in both.err) == (2, True), both.err
+
+
+def test_a_csv_is_no_list_to_keep(tmp_path: Path) -> None:
+    """Each of its lines is a free-text id, and would protect nobody."""
+    export = tmp_path / "names.txt"
+    export.write_text("".join(f"{name}\n" for name in NAMES))
+    keep = tmp_path / "keep.csv"
+    keep.write_text(f"login,why\n{NAMES[0]},x\n")
+    with sandbox(NAMES, "username") as served:
+        ran = run(export, served.url, 60, "--id-type", "username", "--format", "lines", "--exclude", keep)
+        assert ran.code == 3, ran.err
+        assert f"{keep}, line 1: no column for the id; there are: 'login', 'why'" in ran.err
+        assert served.ledger.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "told"),
+    [
+        ("name,ID", (), None),
+        ("name,UserId", (), None),
+        ("iD,User_ID", (), "more than one candidate for the id (iD, User_ID)"),
+        ("MAIL,mail", ("--id-field", "mail"), None),
+        ("mail,MAIL", ("--id-field", "Mail"), "Mail may be any of mail, MAIL"),
+    ],
+)
+def test_a_column_is_found_without_case(head: str, options: tuple[str, ...], told: str | None, tmp_path: Path) -> None:
+    """The same name in the same case wins; else there must be one that is the same but for the case."""
+    export = tmp_path / "x.csv"
+    export.write_text(f"{head}\nx,{IDS[0]}\n")
+    ran = bulkdel("plan", "delete-users", export, *options, env={})
+    assert ran.code == (0 if told is None else 3), ran.err
+    assert told is None or told in ran.err
+    assert told is not None or IDS[0] in ran.out
+
+
+@pytest.mark.parametrize("field", ["ID", "userID"])
+def test_a_member_is_found_without_case(field: str, tmp_path: Path) -> None:
+    export = tmp_path / "x.jsonl"
+    export.write_text("".join(json.dumps({"Account": {field: id_}, "n": 1}) + "\n" for id_ in IDS))
+    with sandbox(IDS) as served:
+        ran = run(export, served.url, 120, "--id-field", f"account.{field.lower()}")
+        assert ran.counts() == {"deleted": 120}, ran.err
+
+
+def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_path: Path) -> None:
+    export = tmp_path / "ids.txt"
+    export.write_text("".join(f"{id_}\n" for id_ in IDS))
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text(f"{IDS[0]}\n")
+    two.write_text(f"{IDS[1]}\n")
+    with sandbox(IDS) as served:
+        both = ("--exclude", one, "--exclude", two)
+        assert run(export, served.url, 118, *both, "--limit", 20).code == 0
+        forgotten = run(export, served.url, 118, "--exclude", one)
+        assert forgotten.code == 3
+        assert f"{two}: is not given now" in forgotten.err
+        assert str(one) not in forgotten.err
+        two.write_text(f"{IDS[2]}\n")
+        changed = run(export, served.url, 118, *both)
+        assert (changed.code, f"{two}: was changed since" in changed.err) == (3, True), changed.err
+        two.unlink()
+        gone = run(export, served.url, 118, *both)
+        assert (gone.code, str(two) in gone.err) == (3, True), gone.err
+        assert served.ledger.deleted == 20
+        audit = bulkdel("status", "--audit", f"{export}.checkpoint.jsonl").out
+        assert f"excluded   the ids of {two}, sha256 " in audit
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (
+            ("run", "delete-users", "s3://b/users.jsonl.gz", "--limit", "5"),
+            "- | bulkdel run delete-users - --limit 5 --checkpoint users.jsonl.gz.checkpoint.jsonl",
+        ),
+        (
+            ("plan", "delete-users", "https://h/a b.csv?token=1", "--checkpoint", "missing/log"),
+            "curl -fsSL 'https://h/a b.csv?token=1' | bulkdel plan delete-users - --checkpoint missing/log",
+        ),
+        (("plan", "delete-users", "gs://b/x"), "gcloud storage cat gs://b/x | bulkdel plan delete-users - "),
+        (("plan", "delete-users", "missing/x", "--exclude", "az://b/x.csv"), "download -c b -n x.csv -f /dev/stdout"),
+    ],
+)
+def test_an_address_is_answered_with_a_pipe(args: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    ran = bulkdel(*args, env={}, cwd=tmp_path)
+    assert ran.code == 2, ran.err
+    assert says in ran.err
+    assert list(tmp_path.iterdir()) == []
