@@ -168,8 +168,8 @@ MUTANTS = (
     Mutant(
         "an empty answer believed without proof",
         "runner/core/settling.py",
-        "        if not there and not proven:\n",
-        "        if not there and not proven and why is None:\n",
+        "        blind = not found and not proven\n",
+        "        blind = not found and not proven and why is None\n",
         "test_settling.py::test_unproven_gone_is_no_proof_of_a_deletion",
     ),
     Mutant(
@@ -457,9 +457,9 @@ MUTANTS = (
     Mutant(
         "a failed look-up taken for an empty one",
         "runner/verify/asking.py",
-        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n",
-        "            accounts = await seeker.find_all([claim.id for claim in chunk], flight)\n"
-        "            accounts = {} if seeker.failed else accounts\n",
+        "            looked = await seeker.find_all([claim.id for claim in chunk], flight)\n",
+        "            looked = await seeker.find_all([claim.id for claim in chunk], flight)\n"
+        "            looked = looked or await seeker.find_all((), flight)\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(
