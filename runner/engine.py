@@ -21,6 +21,7 @@ from runner.core.alike import Alike
 from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Skipped
 from runner.core.feed import Work
 from runner.core.health import RefusedMax
+from runner.core.hiding import without_ids
 from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
 from runner.core.policy import backoff_s
@@ -31,6 +32,7 @@ from runner.core.settling import Found, LookUp, Send, Settling, Why
 from runner.core.verdicts import Act, Verdict
 from runner.errors import BulkdelError, FileFailed, Halted
 from runner.job import Account, Action
+from runner.jobfaults import job_faults
 from runner.seeking import Seeker
 from runner.supply import Supply
 from runner.uptime import TICK_S
@@ -210,9 +212,10 @@ class Engine:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
             while self.stopped is None and (work := await self._supply.take()) is not None:
-                # A session without a sample has its control before anything is deleted: all queue up behind it.
-                await self._seeker.prove(flight)
-                await self._settle(work, flight)
+                with job_faults(partial(self._hide, work)):
+                    # A session without a sample has its control before anything is deleted: all queue up behind it.
+                    await self._seeker.prove(flight)
+                    await self._settle(work, flight)
         except asyncio.CancelledError:
             if self.stopped is None:
                 raise
@@ -221,6 +224,9 @@ class Engine:
         except BaseException as error:
             self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
+
+    def _hide(self, work: Work, text: str) -> str:
+        return without_ids(self._api.auth.hide(text), work.chunk.ids)
 
     async def _settle(self, work: Work, flight: Flight) -> None:
         options = self._options

@@ -32,6 +32,12 @@ class Halted(BulkdelError):
     exit_code = 4
 
 
+class JobFailed(BulkdelError):
+    """A job raised something: its author has to mend it, and the run can be resumed then."""
+
+    exit_code = 4
+
+
 class FileFailed(BulkdelError):
     """A file of the run could not be written. The first failure latches: no more requests."""
 

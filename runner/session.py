@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
@@ -28,11 +29,15 @@ from runner.checkpoint import Checkpoint
 from runner.core.entries import Session, Skipped
 from runner.core.feed import Work, with_calls, work_of
 from runner.core.health import RefusedMax
+from runner.core.hiding import without_ids
 from runner.core.outcomes import KINDS
+from runner.core.records import Chunk
 from runner.core.settling import Settling
 from runner.core.summary import Ending, exit_code, status_of
+from runner.core.verdicts import Call
 from runner.engine import Engine, Options, Stop
 from runner.errors import FileFailed
+from runner.jobfaults import job_faults
 from runner.loops import OnSignal
 from runner.preparing import Prepared
 from runner.seeking import Seeker
@@ -184,7 +189,11 @@ class Sending:
         sieve = reading.sieve(self._prepared.protected)
         batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
         items = work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
-        return with_calls(items, self._action.call)
+        return with_calls(items, self._call)
+
+    def _call(self, chunk: Chunk) -> Call:
+        with job_faults(partial(without_ids, ids=chunk.ids)):
+            return self._action.call(chunk)
 
     def _stop_reading(self) -> None:
         """Let the end not wait for a read that nobody wants any more, however long it would take."""

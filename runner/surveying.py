@@ -7,13 +7,16 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from runner.api import Api, Flight
 from runner.auth import Auth
 from runner.core.health import Pace
+from runner.core.hiding import without_ids
 from runner.core.idtypes import IdType
 from runner.errors import Halted
 from runner.job import Account, Target
+from runner.jobfaults import job_faults
 from runner.seeking import Looked, Seeker
 from runner.settings import Settings, seconds_of
 from runner.throttle import Throttle
@@ -55,7 +58,8 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
         unproven = 0
         for start in range(0, len(sample), group):
             some = sample[start : start + group]
-            looked = await seeker.find(some, Flight())
+            with job_faults(partial(without_ids, ids=some)):
+                looked = await seeker.find(some, Flight())
             if looked is None:
                 raise _blind(target, seeker)
             found.update(looked.accounts)
@@ -99,6 +103,7 @@ async def reach(target: Target, settings: Settings, *, pool: str | None) -> Asyn
         auth = target.auth(wire, throttle, pool=pool, patience_s=patience_s)
         ticking = asyncio.create_task(uptime.tick())
         try:
-            yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate), clock=uptime), auth
+            with job_faults(auth.hide):
+                yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate), clock=uptime), auth
         finally:
             ticking.cancel()

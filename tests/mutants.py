@@ -261,14 +261,30 @@ MUTANTS = (
         "runner/errors.py",
         '{type(link).__qualname__}\\n"',
         '{type(link).__qualname__}\\n{link}"',
-        "test_secrets.py::test_an_unexpected_failure[call]",
+        "test_secrets.py::test_an_unexpected_failure[program]",
+        crashes=True,
     ),
     Mutant(
         "failures that nobody asks for",
         "runner/engine.py",
         "failures = [task.exception() for task in tasks if not task.cancelled()]",
         "failures = (task.exception() for task in tasks if not task.cancelled())",
+        "test_secrets.py::test_an_unexpected_failure[program]",
+        crashes=True,
+    ),
+    Mutant(
+        "what a job raises is told whole",
+        "runner/core/hiding.py",
+        "or inner in source or",
+        "or inner not in source or",
         "test_secrets.py::test_an_unexpected_failure[read]",
+    ),
+    Mutant(
+        "a job's fault is the program's",
+        "runner/jobfaults.py",
+        "    if not jobs[at_fault]:\n",
+        "    if at_fault:\n",
+        "test_jobfaults.py::test_told",
     ),
     Mutant(
         "a proxy's password is told",
@@ -457,9 +473,8 @@ MUTANTS = (
     Mutant(
         "a failed look-up taken for an empty one",
         "runner/verify/asking.py",
-        "            looked = await seeker.find_all([claim.id for claim in chunk], flight)\n",
-        "            looked = await seeker.find_all([claim.id for claim in chunk], flight)\n"
-        "            looked = looked or await seeker.find_all((), flight)\n",
+        "                self.failed += len(chunk)\n",
+        "                self._note(chunk, {})\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(
@@ -601,9 +616,9 @@ def complaints(mutants: Sequence[Mutant], folder: Path) -> dict[str, str]:
         if name is not None:
             found[name] = f"{found.get(name, '')}{line}\n"
         else:  # not a complaint about a mutant: then there is no telling what was checked
-            found.update(dict.fromkeys(names.values(), mypy.stdout + mypy.stderr))
+            found.update(dict.fromkeys(names.values(), f"mypy cannot check the mutants: {line}\n"))
     if mypy.returncode not in (0, 1):
-        found.update(dict.fromkeys(names.values(), mypy.stdout + mypy.stderr))
+        found.update(dict.fromkeys(names.values(), f"mypy cannot check the mutants: {mypy.stderr}\n"))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_ids
+from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_data, without_ids
 from runner.core.outcomes import Detail
 from runner.core.verdicts import Act, Verdict
 
@@ -82,3 +82,26 @@ def test_what_is_too_long_is_not_searched() -> None:
     verdict = cleared(Verdict(Act.HALT, detail=detail, reason=f"refused ({detail})"), hide)
     assert verdict.detail.message == "[60,000 characters]"
     assert verdict.reason == "refused ('[60,000 characters]')"
+
+
+SOURCE = "return reply['things'][user_name]"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("'things'", "'things'"),  # a KeyError
+        ("'6319a1504f3', 'thing'", "'[hidden]', 'thing'"),
+        ("list index out of range", "list index out of range"),
+        ("no user_name, no other_name: it isn't there.", "no user_name, no [hidden]: it isn't there."),
+        ("user 6319a1504f3a: code 404", "user [hidden]: code 404"),
+        ('a "quoted text" of 1234 (some.one@mail.example)', 'a "[hidden]" of [hidden] ([hidden])'),
+        ("['one-two', 'three-four', 'five-six']", "['[hidden]', …]"),
+        ("小明明 is not there", "[hidden] is not there"),
+        ("", ""),
+        ("x" * (READ_MAX + 1), "[10,001 characters]"),
+        ("x" * READ_MAX, "x" * TEXT_MAX),
+    ],
+)
+def test_what_a_job_raised_without_data(text: str, told: str) -> None:
+    assert without_data(text, SOURCE) == told

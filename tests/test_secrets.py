@@ -647,6 +647,7 @@ import os
 from dataclasses import fields
 from jobs.delete_users import DeleteUsers, GenAuth
 from jobs.genauth.users import DeleteUsersBatch, UserLookUps
+from runner.core import settling
 
 def leak(where, ids):
     if os.environ["LEAKY"] == where:
@@ -672,10 +673,21 @@ class LookUps(UserLookUps):
 
 class Target(GenAuth):
     def action(self, id_type):
+        if os.environ["LEAKY"] == "program":
+            exec(PROGRAM, vars(settling))
         return Action(id_type)
 
     def look_ups(self, id_type, *, full=False):
         return LookUps(id_type, full=full)
+
+# As if this stood in the program: an exception is a job's where its last line is the job's.
+PROGRAM = '''
+def replied(self, verdict):
+    import os
+    raise ValueError(f"no idea: {list(self.chunk.ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
+
+Settling.replied = replied
+'''
 
 class Leaky(DeleteUsers):
     name = "delete-leaky"
@@ -687,9 +699,9 @@ class Leaky(DeleteUsers):
 ENTRY_POINT = "[bulkdel.jobs]\ndelete-leaky = leaky:Leaky\n"
 
 
-@pytest.mark.parametrize("where", ["call", "read", "match"])
+@pytest.mark.parametrize("where", ["call", "read", "match", "program"])
 def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
-    """Raised by a job, by all workers at once: what it is and where it was raised is told, not what it says."""
+    """By all workers at once: what it is and where it was raised is told. What it says is left out, of a job's too."""
     package = tmp_path / "package"
     for name, text in {
         "leaky.py": LEAKY,
@@ -707,11 +719,16 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
         ran = await it.run(*argv, env={**KEYS, "LEAKY": where, "PYTHONPATH": path})
         assert ran.code == 4, ran.err
         assert "ValueError" in ran.err
-        assert "leaky.py" in ran.err
-        assert "please report it" in ran.err
+        if where == "program":
+            assert "in replied" in ran.err
+            assert "that was a mistake of this program; please report it" in ran.err
+        else:
+            assert "leaky.py" in ran.err
+            assert "the job delete-leaky failed: ValueError: no idea: [" in ran.err
+            assert "report it to its author" in ran.err
         assert "retrieved" not in ran.err
 
-    play(tmp_path, scene, modes=tuple(MODES) if where == "read" else ONE)
+    play(tmp_path, scene, modes=tuple(MODES) if where in ("read", "program") else ONE)
 
 
 # --- core dumps -------------------------------------------------------------------------------------------------------

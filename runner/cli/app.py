@@ -267,12 +267,17 @@ def run_app(words: list[str]) -> int:
     except BulkdelError as error:
         say(f"bulkdel: {error}")
         code = error.exit_code
-    except Exception as error:  # noqa: BLE001 - a bug of ours; the log knows how far the run came
-        say(trace_of(error))
-        say(
-            "bulkdel: that was a mistake of this program; please report it. What is in the checkpoint holds: the same "
-            "command goes on from there."
-        )
+    except Exception as error:  # noqa: BLE001 - a bug of ours or of a job's; the log knows how far the run came
+        from runner.jobfaults import job_failed  # noqa: PLC0415 - only now is it needed
+
+        if failed := job_failed(error):
+            say(f"bulkdel: {failed}")
+        else:
+            say(trace_of(error))
+            say(
+                "bulkdel: that was a mistake of this program; please report it. What is in the checkpoint holds: the "
+                "same command goes on from there."
+            )
         code = BulkdelError.exit_code
     hush()
     return code if isinstance(code, int) else 0

@@ -1,6 +1,7 @@
 """What a server said, without what it must not say: it may quote the request. Owns how an id is recognised in a text.
 
 Everything that is said or written about an answer has passed `cleared`: the log, the terminal, the reason of a halt.
+The text of an exception that a job raised has passed `without_data`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ a key of. A longer one stands nowhere by accident, and may well follow a letter:
 """
 
 _RUN = re.compile(r"[^\W_]+")
+
+_TOKEN = re.compile(r"""(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)"[^"\n]*"(?!\w)|[^\s'"()\[\]{}<>,;=]+""")
+"""A quoted text, or a word."""
+
+_PLAIN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*[.:!?]*")
+"""A word of prose."""
+
+_REPEATED = re.compile(r"""(['"]?\[hidden]['"]?)(?:,? \1)+""")
 
 
 def cleared(verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
@@ -57,8 +66,8 @@ def longest_run(text: str) -> int:
     return max(map(len, _RUN.findall(text)), default=0)
 
 
-def without_ids(text: str, ids: Collection[str]) -> str:
-    """Put `[id]` in the place of every one of `ids`, in whatever case; see WORD_MIN for short ones."""
+def without_ids(text: str, ids: Collection[str], mark: str = "[id]") -> str:
+    """Put `mark` in the place of every one of `ids`, in whatever case; see WORD_MIN for short ones."""
     # This is on the way of every answer, and nearly none quotes an id: first whether there is anything to do at all.
     joined = "\n".join(ids)
     # A phone's plus is left out: the server may leave it out, too.
@@ -76,5 +85,24 @@ def without_ids(text: str, ids: Collection[str]) -> str:
             pattern = re.escape(form)
             if length < ANYWHERE_MIN:
                 pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
-            text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
+            text = re.sub(pattern, mark, text, flags=re.IGNORECASE)
     return text
+
+
+def without_data(text: str, source: str) -> str:
+    """Put `[hidden]` in the place of what may be data: what is quoted, and words that are not of letters alone.
+
+    For the text of an exception that a job raised: it may quote an id of any chunk, or what the server said. What
+    stands in `source`, the job's own code, is no data: the name of a field, say. Texts shorter than WORD_MIN stay.
+    """
+    if len(text) > READ_MAX:
+        return f"[{len(text):,} characters]"
+    return _REPEATED.sub(r"\1, …", _TOKEN.sub(lambda token: _without_data(token[0], source), text))[:TEXT_MAX]
+
+
+def _without_data(token: str, source: str) -> str:
+    quote_ = token[0] if token[0] in "'\"" else ""
+    inner = token.strip(quote_) if quote_ else token.rstrip(".:!?")
+    if len(inner.encode()) < WORD_MIN or inner in source or (not quote_ and _PLAIN.fullmatch(token)):
+        return token
+    return f"{quote_}[hidden]{quote_ or token[len(inner) :]}"

@@ -13,13 +13,16 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 from runner.api import Api, Figures, Flight
+from runner.core.hiding import without_ids
 from runner.core.ranges import RangeSet, ranges_of
 from runner.core.verifying import CLAIMED, Claim, Finding, Stretch, Tally, chunks_apart, claims_of, judged, picks
 from runner.errors import Halted, NotAcceptable
 from runner.job import Target
+from runner.jobfaults import job_faults
 from runner.reopening import Reopened
 from runner.seeking import CONTROL_TRIES, STRANGER, Seeker
 from runner.settings import Settings
@@ -144,7 +147,9 @@ class Asking:
     async def _work(self, api: Api) -> None:
         seeker, flight = Seeker(api, self._look_ups, random.random), Flight()
         while (chunk := await self._take(api)) is not None:
-            looked = await seeker.find_all([claim.id for claim in chunk], flight)
+            ids = [claim.id for claim in chunk]
+            with job_faults(partial(_hide, api, ids)):
+                looked = await seeker.find_all(ids, flight)
             if looked is None:
                 self.failed += len(chunk)
                 self._failed_in_row += 1
@@ -221,6 +226,10 @@ class Asking:
         settled = counts["gone"] + tally.there
         slowed = api.pace.slowed(api.clock())
         return Moment(settled, tally.checked, counts, api.wire.requests, api.throttle.rate, api.waiting, slowed=slowed)
+
+
+def _hide(api: Api, ids: Sequence[str], text: str) -> str:
+    return without_ids(api.auth.hide(text), ids)
 
 
 async def _watch(api: Api) -> None:

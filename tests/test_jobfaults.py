@@ -1,0 +1,97 @@
+"""Whose fault an exception is, and what of it is told where a job fails twice."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import Halted, JobFailed
+from runner.jobfaults import job_failed, job_faults
+
+SOURCE = """
+import json
+
+def fails(kind, said):
+    raise kind(said)
+
+def misled():
+    json.loads("{")
+
+def calls(function):
+    function()
+
+class Silent(Exception):
+    def __str__(self):
+        raise RuntimeError
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """An installed package with two jobs."""
+    (tmp_path / "elsewhere.py").write_text(SOURCE)
+    info = tmp_path / "elsewhere-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[bulkdel.jobs]\none = elsewhere:One\ntwo = elsewhere:Two\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    import elsewhere  # type: ignore[import-not-found]
+
+    yield elsewhere
+    del sys.modules["elsewhere"]
+
+
+def raised(function: Callable[..., Any], *args: Any) -> Exception:
+    with pytest.raises(Exception) as caught:
+        function(*args)
+    return caught.value
+
+
+def test_told(module: types.ModuleType) -> None:
+    assert str(job_failed(raised(module.fails, LookupError, "no 'kind' in 6319a1504f3a"))) == (
+        "the job one or two failed: LookupError: no 'kind' in [hidden]; report it to its author. Once it is mended, "
+        f"the same command goes on.\n  {module.__file__}, line 5, in fails: raise kind(said)"
+    )
+
+
+def test_inside_a_library(module: types.ModuleType) -> None:
+    failed = str(job_failed(raised(module.misled)))
+    assert "JSONDecodeError: Expecting property name enclosed in double quotes" in failed
+    assert failed.endswith('line 8, in misled: json.loads("{")')
+
+
+def test_text_that_cannot_be_read(module: types.ModuleType) -> None:
+    failed = str(job_failed(raised(module.fails, module.Silent, "")))
+    assert "failed: Silent: [its text could not be read]; report it" in failed
+
+
+def test_the_environment_is_not_told(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGS_KEY", "swordfish")
+    failed = str(job_failed(raised(module.fails, LookupError, "refused swordfish")))
+    assert "LookupError: refused [hidden]; report" in failed
+    assert os.environ["THINGS_KEY"] not in failed
+
+
+@pytest.mark.parametrize("error", [Halted("no"), ValueError("not raised at all")])
+def test_no_fault_of_a_job(error: Exception) -> None:
+    assert job_failed(error) is None
+
+
+def test_what_the_program_raises_while_a_job_calls_it(module: types.ModuleType) -> None:
+    from runner.settings import seconds_of
+
+    error = raised(module.calls, lambda: seconds_of(None))  # type: ignore[arg-type]
+    assert not isinstance(error, JobFailed)
+    assert job_failed(error) is None
+    with pytest.raises(type(error)), job_faults(str):
+        raise error
+    with pytest.raises(JobFailed), job_faults(str):
+        module.fails(LookupError, "")
