@@ -432,7 +432,7 @@ MUTANTS = (
         "time in which the process was stopped counts as the server's silence",
         "runner/uptime.py",
         "                self.stopped_s += gap_s - TICK_S\n",
-        "                self.stopped_s += 0\n",
+        "                self.stopped_s += 0 * gap_s\n",
         "test_e2e_stopped.py::test_while_requests_are_on_the_wire",
     ),
     Mutant(
