@@ -429,7 +429,7 @@ MUTANTS = (
         "test_e2e_pace.py::test_a_certificate_that_is_not_accepted_is_named_at_the_first_try",
     ),
     Mutant(
-        "time in which the process was stopped counts as the server's silence",
+        "time in which the process was stopped counts as silence of the server",
         "runner/uptime.py",
         "                self.stopped_s += gap_s - TICK_S\n",
         "                self.stopped_s += 0 * gap_s\n",
