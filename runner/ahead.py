@@ -117,7 +117,8 @@ class Ahead:
 def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], None]) -> NoReturn:
     """Be the other process. It ends without a word or any clean-up: what is open here, the first one closes."""
     try:
-        for signum in STOPPING:  # a terminal sends them to both; whether to stop is the first one's to say
+        # A terminal sends signals to both processes; the first one stops, or tells the progress.
+        for signum in (*STOPPING, signal.SIGUSR1):
             signal.signal(signum, signal.SIG_IGN)
         let_go()
         empty = os.open(os.devnull, os.O_RDWR)

@@ -11,12 +11,16 @@ from runner.shutdown import Interrupted, Signals
 from runner.telling import say
 
 T = TypeVar("T")
+OnFirst = Callable[[int], None]
 OnSignal = Callable[[Callable[[int], object]], None]
 """Call it with what the first signal shall do."""
 
 
-def run_loop(main: Coroutine[Any, Any, T], signals: Signals) -> T:
-    """Run a coroutine that may be dropped at any moment: the first signal cancels it and is raised as Interrupted."""
+def run_loop(main: Coroutine[Any, Any, T], signals: Signals, *, after: OnFirst | None = None) -> T:
+    """Run a coroutine that may be dropped at any moment: the first signal cancels it and is raised as Interrupted.
+
+    after: what the first signal does from the end of the coroutine on; what it did before by default.
+    """
 
     async def cancelled_by_signal(on_signal: OnSignal) -> T:
         task = asyncio.current_task()
@@ -25,17 +29,19 @@ def run_loop(main: Coroutine[Any, Any, T], signals: Signals) -> T:
         return await main
 
     try:
-        return run_loop_draining(cancelled_by_signal, signals)
+        return run_loop_draining(cancelled_by_signal, signals, after=after)
     except asyncio.CancelledError:
         if signals.received is None:
             raise
         raise Interrupted(signals.received) from None
 
 
-def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signals: Signals) -> T:
+def run_loop_draining(
+    main: Callable[[OnSignal], Coroutine[Any, Any, T]], signals: Signals, *, after: OnFirst | None = None
+) -> T:
     """Run a coroutine that decides itself, inside the loop, what the first signal does.
 
-    A signal that comes before it has said so is kept for it.
+    A signal that comes before it has said so is kept for it. after: see `run_loop`.
     """
     before = signals.on_first
     with asyncio.Runner() as runner:
@@ -55,7 +61,7 @@ def run_loop_draining(main: Callable[[OnSignal], Coroutine[Any, Any, T]], signal
         try:
             return runner.run(main(on_signal))
         finally:
-            signals.on_first = before
+            signals.on_first = after or before
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

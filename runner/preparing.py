@@ -29,6 +29,7 @@ from runner.excluding import Excluded, read_excluded
 from runner.guards import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from runner.job import Job, Target, TargetOptions, job_names, load_job
 from runner.settings import Settings, until_of
+from runner.shutdown import Signals
 from runner.source import (
     REASONS,
     Dialect,
@@ -167,8 +168,10 @@ class Prepared:
         }
 
 
-def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
+def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: bool) -> Prepared:
     """Go as far as possible without a word to the server. `stack` closes what was opened.
+
+    signals: learns how far the reading has come.
 
     resume: open the checkpoint, if there is one, for writing. `plan` does not: it must not disturb a run.
     """
@@ -199,7 +202,9 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     added = check_excluded(checkpoint.progress, excluded.files, path) if checkpoint else False
     backup_known = check_backup(settings, checkpoint.progress if checkpoint else None)
     check_apart(settings.backup, [path, Path(request.export), *(settings.exclude or ())])
-    reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added)
+    progress = ReadingProgress()
+    with signals.doing(progress.text):
+        reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added, progress=progress)
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
         sieve = reading.sieve(excluded.ids)
@@ -224,6 +229,25 @@ def prepare(request: Request, stack: ExitStack, *, resume: bool) -> Prepared:
     if checkpoint is not None:
         refuse_differences(checkpoint.progress.header.pinned, prepared.pinned(), path, leave_out={"pool"})
     return prepared
+
+
+class ReadingProgress:
+    """How far the reading of the export has come, in words."""
+
+    def __init__(self) -> None:
+        self._text = "opening the export"
+
+    def copied(self, done: int) -> None:
+        """Take note of the bytes of a pipe that were copied so far."""
+        self._text = f"copying the export from a pipe: {done:,} bytes so far"
+
+    def read(self, done: int, total: int) -> None:
+        """Take note of the bytes that were read so far."""
+        self._text = f"reading the export: {done:,} of {total:,} bytes"
+
+    def text(self) -> str:
+        """What is being done."""
+        return self._text
 
 
 def refuse_differences(
@@ -297,16 +321,19 @@ def _read(
     *,
     excluded: Excluded,
     again: bool,
+    progress: ReadingProgress,
 ) -> Reading:
     """Read the whole export, or on a resume only its bytes: what is in them, the log says.
 
     again: read it whole on a resume too, because more of it is excluded now. The sample stays that of the first time:
     of a new one half may be deleted already.
     """
-    export = stack.enter_context(open_export(request.export, spool_to=Path(f"{path}{SPOOLED}")))
+    spool_to = Path(f"{path}{SPOOLED}")
+    export = stack.enter_context(open_export(request.export, spool_to=spool_to, on_progress=progress.copied))
     if checkpoint is not None and not again:
         counts = checkpoint.progress.asked
-        return Reading(export, options, recognise(export, options), fingerprint(export), counts, excluded=excluded)
+        whole = fingerprint(export, progress.read)
+        return Reading(export, options, recognise(export, options), whole, counts, excluded=excluded)
     name = str(path) if export.spooled is not None else request.export
     seen = preflight(
         export,
@@ -314,6 +341,7 @@ def _read(
         protected=excluded.ids,
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
         sample_size=0 if again else SAMPLE_SIZE,
+        on_progress=progress.read,
     )
     counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
     notes = []

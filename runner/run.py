@@ -34,8 +34,8 @@ from runner.wording import COMMAS, argument, comma_control, command, printable, 
 
 def run(request: Request) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for what ends it before the sending."""
-    with ExitStack() as stack, Signals() as signals:
-        prepared = prepare(request, stack, resume=True)
+    with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "preparing"):
+        prepared = prepare(request, stack, signals, resume=True)
         progress = prepared.checkpoint.progress if prepared.checkpoint else None
         if prepared.checkpoint and progress and progress.complete and progress.stop:
             say("This run is complete already; nothing was sent.")
@@ -48,15 +48,16 @@ def run(request: Request) -> int:
             say("\n".join(plan_lines(prepared)))
             if (trouble := sample_trouble(prepared)) and not request.settings.allow_absent:
                 raise Halted(trouble)
-        confirmed = _confirmed(prepared)
+        with signals.doing(lambda: "waiting for the confirmation; nothing was deleted by this session"):
+            confirmed = _confirmed(prepared)
         checkpoint = prepared.checkpoint or _create(prepared, confirmed, stack)
         return _send(prepared, checkpoint, confirmed, signals)
 
 
 def plan(request: Request) -> int:
     """Preflight and plan only. Nothing that could delete is made on this path."""
-    with ExitStack() as stack, Signals() as signals:
-        prepared = prepare(request, stack, resume=False)
+    with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "preparing"):
+        prepared = prepare(request, stack, signals, resume=False)
         if prepared.target.key is not None and prepared.ids:
             _survey(prepared, signals)
         for line in plan_lines(prepared):
@@ -80,7 +81,8 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
     """Learn the pool and look the sample up. A resume has no sample: it was looked up before the first deletion."""
     sample = [record.id for record in prepared.reading.sample]
     settings, group = prepared.request.settings, prepared.job.chunk_max
-    prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
+    with signals.doing(lambda: f"signing in and looking up {len(sample):,} of the ids as a sample"):
+        prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
     prepared.protection.check_pool(prepared.survey.pool)
     if prepared.survey.owner:
         prepared.protected.update(prepared.survey.owner)
@@ -163,8 +165,8 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
 
 def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None, signals: Signals) -> int:
     """One session and what it says at its end."""
-    with Sending(prepared, checkpoint, confirmed) as sending:
-        figures = run_loop_draining(sending.run, signals)
+    with Sending(prepared, checkpoint, confirmed) as sending, signals.doing(sending.told):
+        figures = run_loop_draining(sending.run, signals, after=signals.ignore)
     if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
         told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
@@ -175,7 +177,8 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
         )
     if sending.unproven:
         say(_comma_text(prepared, sending.unproven))
-    return _tell_end(prepared, checkpoint, figures, sending.ending())
+    with signals.doing(lambda: "writing the summary"):
+        return _tell_end(prepared, checkpoint, figures, sending.ending())
 
 
 def _comma_text(prepared: Prepared, rows: int) -> str:

@@ -131,9 +131,17 @@ class Sending:
         await self._checkpoint.aclose()
         return figures
 
+    def told(self) -> str | None:
+        """What is being done, where the progress does not tell it. It does while requests are sent."""
+        if self._teller.ask():
+            return None
+        return "beginning to send" if self._look() is None else "writing the last entries"
+
     def ending(self) -> Ending:
-        """How it ended."""
+        """How it ended. A signal that came when nothing was left to do has stopped nothing."""
         stop = self._stopped
+        if stop is not None and stop.signal is not None and self._done():
+            stop = None
         remaining = f"{self._progress.remaining:,} ids got no answer that settles them"
         return Ending(
             why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
@@ -210,13 +218,14 @@ class Sending:
     def _moment(self, api: Api, engine: Engine) -> Moment:
         progress = self._progress
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
+        waiting = api.waiting if engine.stopped is None else "draining: requests on the wire may finish"
         return Moment(
             progress.settled.size,
             progress.rows,
             counts,
             api.wire.requests,
             api.throttle.rate,
-            api.waiting,
+            waiting,
             engine.busy,
             api.pace.slowed(api.clock()),
         )

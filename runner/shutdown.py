@@ -1,4 +1,6 @@
-"""Signals. The first one does what the phase of the run asks for; the second ends the program at once.
+"""Signals. The first one that stops does what the phase of the run asks for; the second ends the program at once.
+
+SIGUSR1 prints one line about what is being done, and the program goes on.
 
 `signal.signal` and not the loop's own handlers: they also work while the loop is busy or there is none yet.
 """
@@ -7,11 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
 from runner.errors import BulkdelError
+from runner.telling import note
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,6 +29,10 @@ class Interrupted(BulkdelError):
         self.exit_code = 128 + signum
 
 
+Doing = Callable[[], str | None]
+"""Says in words what is being done. None: it is told in another way, or there is nothing to tell."""
+
+
 class Signals:
     """Installs the handlers for as long as it is entered.
 
@@ -32,6 +40,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
+        self._doing: Doing = lambda: None
         self.received: int | None = None
         self.on_first: Callable[[int], None] = self.interrupt
         self._before: dict[int, object] = {}
@@ -41,13 +50,31 @@ class Signals:
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # under nohup the terminal may go
             self._before[signum] = signal.signal(signum, self._handle)
+        signal.signal(signal.SIGUSR1, self._tell)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the default would end the program
         if self.received is not None:
             return  # the program is on its way out; a second signal must still find its handler
         for signum, handler in self._before.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal returned
+
+    @contextmanager
+    def doing(self, what: Doing) -> Iterator[None]:
+        """Say what is being done in this block. Blocks may lie inside each other."""
+        before, self._doing = self._doing, what
+        try:
+            yield
+        finally:
+            self._doing = before
+
+    def _tell(self, _signum: int, _frame: FrameType | None) -> None:
+        if (text := self._doing()) is not None:
+            note(f"bulkdel: {text}")
+
+    def ignore(self, signum: int) -> None:
+        """Go on: for the last words of a session, when nothing is left to stop."""
 
     def interrupt(self, signum: int) -> None:
         """Stop by exception: for phases in which nothing was sent."""

@@ -94,6 +94,12 @@ def say(text: str = "") -> None:
     Quiet(sys.stderr).write(text + "\n")
 
 
+def note(text: str) -> None:
+    """Write a line to stderr from a signal handler: not through the stream, which may be in the middle of a write."""
+    with contextlib.suppress(OSError):
+        os.write(2, (text + "\n").encode(errors="backslashreplace"))
+
+
 def result(text: str) -> None:
     """Write a line of the result to stdout."""
     Quiet(sys.stdout).write(text + "\n")
@@ -120,6 +126,7 @@ class Teller:
         self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
         self._dropped = 0
         self._done = threading.Event()
+        self._asked = threading.Event()
         self._out = Quiet(sys.stderr)
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
         self._speed = Speed()
@@ -136,6 +143,11 @@ class Teller:
             self._events.put_nowait((level, name, fields))
         except queue.Full:
             self._dropped += 1
+
+    def ask(self) -> bool:
+        """Tell the progress now, whatever the level and the interval. False: nothing is told at this time."""
+        self._asked.set()
+        return self._thread.is_alive()
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[Teller]:
@@ -187,6 +199,8 @@ class Teller:
         due = time.monotonic() + self._interval_s
         while not self._done.wait(FRAME_S):
             self._drain()
+            if self._asked.is_set():
+                self._progress(asked=True)
             if time.monotonic() >= due:
                 due = time.monotonic() + self._interval_s  # after a stop of the process one line, not one an interval
                 self._progress()
@@ -203,9 +217,10 @@ class Teller:
             dropped, self._dropped = self._dropped, 0
             self._log.warning("events.dropped", dropped=dropped)
 
-    def _progress(self) -> None:
+    def _progress(self, *, asked: bool = False) -> None:
+        self._asked.clear()
         moment = self._look()
-        if moment is None or not self._info:
+        if moment is None or not (self._info or asked):
             return
         per_s, left_s = self._speed.take(moment.settled, moment.rows)
         limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
@@ -236,6 +251,9 @@ class Teller:
                     per_s, left_s = self._speed.take(moment.settled, moment.rows)
                     limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
                     text = bar_text(moment, per_s, left_s, limited)
+                    if self._asked.is_set():
+                        self._asked.clear()
+                        console.print(f"{moment.settled:,} of {moment.rows:,} rows: {text}", highlight=False)
                     progress.update(task, total=moment.rows, completed=moment.settled, description=text)
                 progress.refresh()
         for line in self._spoken():

@@ -436,6 +436,20 @@ MUTANTS = (
         "test_e2e_stopped.py::test_while_requests_are_on_the_wire",
     ),
     Mutant(
+        "a signal that came too late is told as the reason to stop",
+        "runner/session.py",
+        "            stop = None\n",
+        "            stop = self._stopped\n",
+        "test_e2e_stopped.py::test_a_signal_after_the_last_request_changes_nothing",
+    ),
+    Mutant(
+        "SIGUSR1 ends a command",
+        "runner/cli/__init__.py",
+        "    signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
+        "    signal.signal(signal.SIGUSR1, signal.SIG_DFL)",
+        "test_e2e_stopped.py::test_sigusr1_does_not_end_other_commands",
+    ),
+    Mutant(
         "a 429 that is not learned from",
         "runner/core/health.py",
         "        self._halve(now, Slowed.THROTTLED)\n",

@@ -1,4 +1,7 @@
-"""A run that is stopped and continued by job control: SIGSTOP, Ctrl-Z, `fg`. Nothing is lost and nobody is blamed."""
+"""Signals that do not end a run: stopped and continued (SIGSTOP, Ctrl-Z, `fg`), asked how it goes (SIGUSR1).
+
+And one that comes too late to stop anything.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ import pytest
 
 from jobs.sandbox import DELETE_PATH
 from jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
-from tests.harness import COMMAND, Case, Ran, case, environment, finish, user_ids
+from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
+from tests.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 
 IDS = user_ids(1_000, seed=11)
 DELETIONS = frozenset({DELETE_PATH})
@@ -147,7 +151,7 @@ def test_while_it_drains(tmp_path: Path) -> None:
 def test_while_verify_asks(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:400], users=IDS) as it:
         assert it.run().code == 0
-        it.served.switches = it.served.switches.changed({"latency_s": 0.4})
+        it.served.switches = it.served.switches.changed({"latency_s": 0.3})
         args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         before = it.served.ledger.by_path[LOOKUP_PATH]
         process = subprocess.Popen(
@@ -232,3 +236,117 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
         assert shell.wait_for(r"code=(\d+)").group(1) == "0"
         assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
         assert it.served.ledger.by_path[TOKEN_PATH] > signed_in
+
+
+# SIGUSR1
+
+
+def told_after(process: subprocess.Popen[bytes], pattern: str) -> str:
+    """Send SIGUSR1; return the line of stderr that it brings."""
+    assert process.stderr is not None
+    process.send_signal(signal.SIGUSR1)
+    said, until = "", time.monotonic() + 20
+    while (found := re.search(f"(?m)^.*{pattern}.*$", said)) is None:
+        assert process.poll() is None, said
+        assert time.monotonic() < until, said
+        if select.select([process.stderr], [], [], 0.1)[0]:
+            said += os.read(process.stderr.fileno(), 65536).decode()
+    return found.group()
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (preflight, r"bulkdel: copying the export from a pipe: \d[\d,]* bytes so far"),
+        (signing_in, "bulkdel: signing in and looking up 200 of the ids as a sample"),
+        (confirming, "bulkdel: waiting for the confirmation; nothing was deleted by this session"),
+        (sending, '"settled": .*"event": "progress"'),
+        (paused, '"waiting": "throttled, .*"event": "progress"'),
+        (breaker_open, '"waiting": "the server fails, .*"event": "progress"'),
+    ],
+)
+def test_sigusr1_tells_how_it_goes_and_the_run_goes_on(
+    state: Callable[[Path], AbstractContextManager[Running]], told: str, tmp_path: Path
+) -> None:
+    """It used to end the run with 138. A second one is answered as well."""
+    with state(tmp_path) as running:
+        for _ in range(2):
+            told_after(running.process, told)
+        running.process.send_signal(signal.SIGTERM)
+        ran = finish(running.process)
+        assert ran.code == 128 + signal.SIGTERM, ran.err
+
+
+def test_sigusr1_while_it_drains(tmp_path: Path) -> None:
+    with draining(tmp_path) as running:
+        running.process.send_signal(signal.SIGTERM)
+        told_after(running.process, '"waiting": "draining')
+        assert finish(running.process).code == 128 + signal.SIGTERM
+
+
+def test_sigusr1_tells_what_limits_an_unlimited_run(tmp_path: Path) -> None:
+    """Finding B1: slow after a 429, and not a word about why."""
+    with case(
+        tmp_path, IDS[:400], options=("--rate", 0, "--chunk-size", 5), retry_after="seconds", retry_after_s=0
+    ) as it:
+        it.served.script("429")
+        process = it.start()
+        wait_until(lambda: it.served.pool.deleted > 0)
+        told_after(process, '"limited_by": "earlier_429"')
+        assert_whole(it, finish(process))
+
+
+def test_sigusr1_while_verify_asks(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:400], users=IDS) as it:
+        assert it.run().code == 0
+        it.served.switches = it.served.switches.changed({"latency_s": 0.3})
+        before = it.served.ledger.by_path[LOOKUP_PATH]
+        args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
+        process = start(*args)
+        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > before + 1)
+        told_after(process, '"settled": .*"event": "progress"')
+        ran = finish(process)
+        assert ran.code == 0, ran.err
+
+
+def test_sigusr1_does_not_end_other_commands(tmp_path: Path) -> None:
+    """Here `results`, in the middle of its output."""
+    with case(tmp_path, user_ids(5_000)) as it:
+        assert it.run().code == 0
+        process = start("results", it.log)
+        assert process.stdout is not None
+        first = os.read(process.stdout.fileno(), 1)  # more than the pipe holds is to come
+        process.send_signal(signal.SIGUSR1)
+        ran = finish(process)
+        assert ran.code == 0, ran.err
+        assert len((first.decode() + ran.out).splitlines()) == 5_000
+
+
+def test_sigusr1_above_the_bar(shell: Shell, tmp_path: Path) -> None:
+    with case(tmp_path, IDS, latency_s=0.2, options=("--rate", 20, "--chunk-size", 20)) as it:
+        shell.type(shlex.join([*COMMAND, *map(str, it.args)]) + " &\n")
+        wait_until(lambda: it.served.pool.deleted > 0)
+        shell.type("kill -USR1 %1\n")
+        shell.wait_for(r"\d+ of 1,000 rows: ")
+        shell.type("wait %1; echo code=$?\n")
+        assert shell.wait_for(r"code=(\d+)").group(1) == "0"
+        assert it.served.pool.deleted == len(IDS)
+
+
+# Too late to stop anything
+
+
+@pytest.mark.parametrize("options", [(), ("--limit", 50)])
+def test_a_signal_after_the_last_request_changes_nothing(options: tuple[object, ...], tmp_path: Path) -> None:
+    """Finding D5: it said `complete` and "Stopped: SIGTERM"."""
+    ids = IDS[: 100 if options else 50]
+    with case(tmp_path, ids, latency_after_s=0.7, fault_paths=DELETIONS) as it:
+        process = it.start(*options)
+        wait_until(lambda: it.served.pool.deleted == 50)
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert ran.code == 0, ran.err
+        assert ran.summary["deleted"] == 50
+        assert (ran.summary["status"] == "complete") is not bool(options)
+        assert "Stopped" not in ran.err
+        assert (entries(it.log)[-1]["why"], entries(it.log)[-1]["exit"]) == ("done", 0)

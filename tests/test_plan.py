@@ -24,6 +24,7 @@ from runner.plan import (
 )
 from runner.preparing import Prepared, Request, prepare
 from runner.settings import Settings
+from runner.shutdown import Signals
 from runner.surveying import Survey
 from runner.wording import command
 
@@ -48,7 +49,9 @@ def prepared_for(
     export = folder / "my users.csv"
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
     argv = ["run", "delete-users", str(export), *typed]
-    return prepare(Request("delete-users", str(export), Settings(**options), {}, {}, argv), stack, resume=False)
+    return prepare(
+        Request("delete-users", str(export), Settings(**options), {}, {}, argv), stack, Signals(), resume=False
+    )
 
 
 def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Account]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. A Ctrl-C before anything has begun ends it without a traceback."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # by default it ends a program; `run` and `verify` tell the progress
     _forbid_core_dumps()
     _fill_streams()
     try:

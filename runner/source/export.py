@@ -17,7 +17,7 @@ from typing import Self
 
 from runner.errors import Halted, NotAcceptable, UsageError
 from runner.source.refusals import refusal
-from runner.source.spool import spool
+from runner.source.spool import Copied, spool
 
 BLOCK = 1 << 20
 """Bytes read and checked at a time: 32 bytes of digest per MiB are 32 kB for a gigabyte."""
@@ -90,17 +90,20 @@ class Export:
         return data
 
 
-def open_export(path: str, *, spool_to: Path | None = None, block_size: int = BLOCK) -> Export:
+def open_export(
+    path: str, *, spool_to: Path | None = None, block_size: int = BLOCK, on_progress: Copied | None = None
+) -> Export:
     """Open an export for every pass that will be made over it.
 
-    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests.
+    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: told of the
+    copying.
 
     Raises NotAcceptable for what is no readable file, UsageError for a pipe without `spool_to`, FileFailed when the
     copy cannot be written.
     """
     try:
         if path == "-":
-            return _open_pipe(os.dup(0), path, spool_to, block_size)
+            return _open_pipe(os.dup(0), path, spool_to, block_size, on_progress)
         mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a device or a pipe has effects
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             raise _no_file(path, mode)
@@ -111,10 +114,10 @@ def open_export(path: str, *, spool_to: Path | None = None, block_size: int = BL
         raise _cannot_open(path, error) from error
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return Export(fd, path, block_size=block_size)
-    return _open_pipe(fd, path, spool_to, block_size)
+    return _open_pipe(fd, path, spool_to, block_size, on_progress)
 
 
-def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int) -> Export:
+def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int, on_progress: Copied | None) -> Export:
     """Copy what `fd` yields to a file and open that. Closes `fd`."""
     try:
         mode = os.fstat(fd).st_mode
@@ -122,7 +125,7 @@ def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int) -> Ex
             raise _no_file(path, mode, spool_to)
         if spool_to is None:
             raise _nowhere_to_spool(path)
-        return Export(spool(fd, path, spool_to), path, spooled=spool_to, block_size=block_size)
+        return Export(spool(fd, path, spool_to, on_progress), path, spooled=spool_to, block_size=block_size)
     finally:
         os.close(fd)
 

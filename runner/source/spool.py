@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from runner.disk import write_all
@@ -15,7 +16,11 @@ from runner.source.refusals import refusal
 _PIECE = 1 << 20
 
 
-def spool(fd: int, path: str, to: Path) -> int:
+Copied = Callable[[int], None]
+"""Called with the bytes that were copied so far."""
+
+
+def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> int:
     """Copy all of `fd` to the file `to` (mode 0600) and return a descriptor to read it. Leaves `fd` open.
 
     The copy is made under another name and takes the name `to` when it is complete and durable. A file that is there
@@ -29,7 +34,7 @@ def spool(fd: int, path: str, to: Path) -> int:
     except OSError as error:
         raise FileFailed(f"{to}: {error.strerror}. Standard input could not be copied; free the disk.") from error
     try:
-        digest = _copy(fd, made, path, to)
+        digest = _copy(fd, made, path, to, on_progress)
         _put(name, to, path, digest)
     except BaseException:
         os.close(made)
@@ -39,9 +44,9 @@ def spool(fd: int, path: str, to: Path) -> int:
     return made
 
 
-def _copy(source: int, target: int, path: str, to: Path) -> bytes:
+def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | None) -> bytes:
     """Copy everything, make it durable, return its SHA-256."""
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     while True:
         try:
             data = os.read(source, _PIECE)
@@ -53,6 +58,9 @@ def _copy(source: int, target: int, path: str, to: Path) -> bytes:
                 return digest.digest()
             digest.update(data)
             write_all(target, data)
+            size += len(data)
+            if on_progress:
+                on_progress(size)
         except OSError as error:
             raise FileFailed(f"{to}: {error.strerror}. The copy of {path} is incomplete; nothing was sent.") from error
 

@@ -71,6 +71,8 @@ class Asking:
         self._unproven: list[list[int]] = []  # positions that nobody was found for, per look-up, since the last control
         self._unproven_rows = 0
         self._failed_in_row = 0
+        self._look: Callable[[], Moment | None] = lambda: None
+        self._teller = Teller(lambda: self._look(), level=settings.log_level)  # noqa: PLW0108 - it changes
         self.requests = 0
         self.figures = Figures()
         self.undated = 0
@@ -92,12 +94,17 @@ class Asking:
                         f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool "
                         f"{auth.pool}. Nobody was looked up. Use the key of that pool."
                     )
-                with Teller(lambda: self._moment(api), level=self._settings.log_level).telling():
+                self._look = lambda: self._moment(api)
+                with self._teller.telling():
                     await self._watched(api, self._ask_all)
             finally:
                 self.requests, self.figures = api.wire.requests, api.figures
                 # A read that was cancelled goes on in its thread; the export must not be closed under it.
                 await asyncio.to_thread(self._reader.shutdown)
+
+    def told(self) -> str | None:
+        """What is being done, where the progress does not tell it. It does while look-ups are sent."""
+        return None if self._teller.ask() else "signing in" if self._look() is None else "writing the state"
 
     async def _watched(self, api: Api, ask_all: Callable[[Api], Awaitable[None]]) -> None:
         """Ask, and stop when the server has given no useful answer for --patience."""

@@ -51,7 +51,7 @@ def verify(request: Request) -> int:
     """Read back, or go on. Returns the exit code; raises BulkdelError for what ends it before anybody is asked."""
     wire = request.settings.for_wire()
     path = request.checkpoint
-    with ExitStack() as stack, Signals() as signals:
+    with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "reading the log and the export"):
         _refuse_running(path)
         size = _size(path)
         reopened = Reopened.open(path, _export(request), stack)
@@ -74,7 +74,8 @@ def verify(request: Request) -> int:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
             try:
-                run_loop(asking.run(), signals)
+                with signals.doing(asking.told):
+                    run_loop(asking.run(), signals, after=signals.ignore)
             except Interrupted as error:
                 ending = Ending(signal=error.signal)
             except Halted as error:
