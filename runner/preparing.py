@@ -72,7 +72,8 @@ class Reading:
     kept: ids to keep that were met in the export; perhaps: excluded rows that only may be one of them. None when a
     resume did not read the rows again.
     marks: where the export can be read on from, when it was read just now.
-    bad: the bad rows that are left out, by reason, when it was read just now; invalid_to: where a run writes them.
+    bad: the bad rows that are left out, by reason, when it was read just now.
+    invalid_to: where a run writes them when it begins; None without any.
     """
 
     export: Export
@@ -330,11 +331,18 @@ def _read(
     """
     spool_to = Path(f"{path}{SPOOLED}")
     export = stack.enter_context(open_export(request.export, spool_to=spool_to, on_progress=progress.copied))
+    invalid_to = Path(f"{request.export if export.spooled is None else path}{INVALID}")
     if checkpoint is not None and not again:
         counts = checkpoint.progress.asked
-        whole = fingerprint(export, progress.read)
-        return Reading(export, options, recognise(export, options), whole, counts, excluded=excluded)
-    name = str(path) if export.spooled is not None else request.export
+        return Reading(
+            export,
+            options,
+            recognise(export, options),
+            fingerprint(export, progress.read),
+            counts,
+            excluded=excluded,
+            invalid_to=invalid_to if counts["invalid"] else None,
+        )
     seen = preflight(
         export,
         options,
@@ -348,11 +356,9 @@ def _read(
     if seen.spreadsheet:
         shown = ", ".join(seen.spreadsheet_examples)
         notes.append(f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}")
-    invalid_to = Path(f"{name}{INVALID}")
     if seen.invalid:
-        notes.append(
-            f"{_rows(seen.invalid, 'bad row')} left out; a run writes them to {invalid_to}, and why to its {REASONS}"
-        )
+        files = f"{invalid_to}, and the reasons to {invalid_to}{REASONS}"
+        notes.append(f"{_rows(seen.invalid, 'bad row')} left out; when a run begins, it writes them to {files}")
         notes += [
             f"{_rows(group.count, 'row')}: {group.first.why.words}; the first in line {group.first.line}"
             for group in seen.bad

@@ -26,7 +26,7 @@ from runner.preparing import Prepared, Request, prepare
 from runner.session import Sending
 from runner.settings import until_of
 from runner.shutdown import Signals
-from runner.source import write_invalid
+from runner.source import REASONS, write_invalid
 from runner.surveying import survey
 from runner.telling import result, say, span
 from runner.wording import COMMAS, argument, comma_control, command, printable, stamp
@@ -227,6 +227,8 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     log = argument(prepared.checkpoint_path)
     if progress.counts["refused"] or progress.counts["unknown"]:
         say(f"Which were refused or are unknown, and why:\n  {command(['results', log, '--only', 'refused,unknown'])}")
+    if (left_out := prepared.reading.invalid_to) is not None:
+        say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     if not settings.sandbox and (progress.complete or ending.limit_reached):
         say(f"To verify that what was deleted is gone:\n  {command(['verify', log])}")
     if not progress.complete:

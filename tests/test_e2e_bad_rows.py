@@ -126,6 +126,7 @@ def test_what_is_left_out_is_written_when_the_run_begins(tmp_path: Path) -> None
         ran = run_on(export, served, *skip, ids=2)
         assert ran.counts() == {"deleted": 2, "invalid": 2}, ran.err
         assert served.ledger.deleted == 2
+        assert f"left out are in {left}, the reasons in {reasons}" in ran.err
     assert left.read_text() == "id,name\noops,secret\n,secret\n"
     with reasons.open(newline="") as file:
         assert list(csv.reader(file)) == [

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.core.rows import BadRow
+from runner.errors import NotAcceptable
 from runner.source import ReadOptions, open_export, preflight, read_parsed
-from runner.source.lines import BLOCK, whole_lines
+from runner.source.lines import BLOCK, Lines, whole_lines, without_blank_end
 from tests.sourcefiles import options, write
 
 
@@ -49,6 +53,27 @@ CASES: dict[str, tuple[bytes, ReadOptions, list[tuple[int, str | None]]]] = {
         b'id,n\na,1\n,"2\n2"\n\nb,3,4\nc,"5\n"\nd,6\n',
         SKIP,
         [(2, "a"), (3, None), (5, None), (6, None), (7, "c"), (9, "d")],
+    ),
+    "CSV with the delimiter above": (
+        b"\xef\xbb\xbfsep=;\r\nid;n\r\na;1\r\n;\r\nb;2\r\n;\r\n\r\n;\r\n",
+        SKIP,
+        [(3, "a"), (4, None), (5, "b")],
+    ),
+    "a tab above": (b'"sep=\t"\nn\tid\n1\ta\n', options(), [(3, "a")]),
+    "the delimiter above, no header": (b"Sep=|\n1a|1\n2b|2\n", options(id_field="1"), [(2, "1a"), (3, "2b")]),
+    "blank rows in quotes": (b'id,n\na,"x\n,\n,\n"\nb,"\n"\n"",\n , \n', options(), [(2, "a"), (6, "b")]),
+    "blank rows and a last one": (b"id,n\na,1\n,\n,\nb,2", SKIP, [(2, "a"), (3, None), (4, None), (5, "b")]),
+    "blank rows to the last byte": (b"id,n\na,1\n,\n ,", options(), [(2, "a")]),
+    "an empty JSON string is a row": (b'"a"\n""\n \n', SKIP, [(1, "a"), (2, None)]),
+    "plain lines": (
+        b"\xef\xbb\xbfa\r\nb,c\n\n{\r\n d\n\n  \n",
+        options(on_invalid="skip", format="lines"),
+        [(1, "a"), (2, "b,c"), (3, None), (4, "{"), (5, None)],
+    ),
+    "plain lines, trimmed": (
+        b" a \n\t\nb",
+        options(on_invalid="skip", format="lines", trim=True),
+        [(1, "a"), (2, None), (3, "b")],
     ),
 }
 
@@ -95,3 +120,41 @@ def test_over_many_batches(block_size: int, tmp_path: Path) -> None:
     jsonl = "".join(f'"{id_}"\n' for _, id_ in expected)
     numbered = [(number, id_) for number, (_, id_) in enumerate(expected, 1)]
     assert lines(write(tmp_path / "x", jsonl), block_size=block_size) == numbered
+
+
+BLANK = [b",\n", b' , ""\n', b"\r\n", b" \n", b'"",\n']
+
+
+@given(
+    st.lists(st.sampled_from([b"a,1\n", b'""""\n', b";\n", *BLANK]), max_size=12),
+    st.lists(st.integers(0, 60), max_size=6),
+    st.sampled_from([b"", b",", b" "]),
+)
+def test_blank_rows_at_the_end_are_left_out(rows: list[bytes], cuts: list[int], torn: bytes) -> None:
+    """However the blocks fall, and nothing else is; with the line and the byte of what stays."""
+    wanted = [*rows]
+    while wanted and wanted[-1] in BLANK:
+        wanted.pop()
+    stops = sorted({min(cut, len(rows)) for cut in cuts} | {0, len(rows)})
+    blocks, line, byte = [], 1, 3
+    for begin, end in pairwise(stops):
+        data = b"".join(rows[begin:end])
+        blocks.append(Lines(data, line, byte))
+        line, byte = line + end - begin, byte + len(data)
+    if torn:
+        blocks.append(Lines(torn, line, byte, torn=True))
+    found = list(without_blank_end(blocks, ",", "x"))
+    assert b"".join(block.data for block in found) == b"".join(wanted)
+    assert not any(block.torn for block in found)
+    line, byte = 1, 3
+    for block in found:
+        assert (block.line, block.byte) == (line, byte)
+        line, byte = line + block.data.count(b"\n"), byte + len(block.data)
+
+
+def test_more_blank_rows_than_a_spreadsheet_has_are_refused() -> None:
+    """They are held until a row follows, and memory is bounded."""
+    block = b",,,,,,,\n" * 1000
+    blocks = (Lines(block, 1 + 1000 * number, len(block) * number) for number in range(10_000))
+    with pytest.raises(NotAcceptable, match="x, line 1: over 16 MiB of nothing but blank rows"):
+        list(without_blank_end(blocks, ",", "x"))
