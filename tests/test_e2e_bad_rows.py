@@ -191,7 +191,7 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_path: Path) -> None:
-    """The file would also be read by the usual name, `id`; but there stand other ids, which nobody wanted to keep."""
+    """The file would also be read by the usual name, `id`; but that column holds other ids."""
     export = export_of(tmp_path, [f"{id_},x" for id_ in IDS[:40]], head="account,name")
     keep = export_of(tmp_path, [f"{IDS[0]},{IDS[-1]}", f",{IDS[-2]}"], "keep.csv", "account,id")
     with sandbox(IDS) as served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,73 @@ def test_10_the_id_member(tmp_path: Path) -> None:
     assert (seen.dialect.id_field, seen.dialect.guessed) == ("user_id", True)
     seen = look(write(tmp_path / "x", '{"user_id":1}\n'), options(id_field="user_id"))
     assert (seen.dialect.id_field, seen.dialect.guessed) == ("user_id", False)
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "found"),
+    [
+        ("ID,n\n1,2\n", None, "ID"),
+        ("n,UserId\n1,2\n", None, "UserId"),
+        ("n;User_ID\n1;2\n", None, "User_ID"),
+        ("MAIL,mail\n1,2\n", "mail", "mail"),
+        ("n;E-Mail\n1;2\n", "e-mail", "E-Mail"),
+        ('{"ID":1}\n', None, "ID"),
+        ('{"Id":1,"n":2}\n', "ID", "Id"),
+        ('{"User":{"ID":1}}\n', "user.id", "User.ID"),
+        ('{"mail":1,"MAIL":2}\n', "MAIL", "MAIL"),
+    ],
+)
+def test_10_a_name_is_found_without_case(tmp_path: Path, data: str, field: str | None, found: str) -> None:
+    seen = look(write(tmp_path / "x", data), options(id_field=field))
+    assert (seen.ids, seen.dialect.id_field) == (1, found)
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "why"),
+    [
+        ("iD,User_ID\n1,2\n", None, "more than one candidate for the id (iD, User_ID)"),
+        ("id,ID\n1,2\n", None, "more than one candidate for the id (id, ID)"),
+        ("mail,MAIL\n1,2\n", "Mail", "Mail may be any of mail, MAIL"),
+        ('{"id":1,"USERID":2}\n', None, "more than one candidate for the id (id, USERID)"),
+        ('{"a":{"mail":1,"MAIL":2}}\n', "A.Mail", "Mail may be any of mail, MAIL"),
+        ('{"a":1}\n', "A.id", "no member A.id in the first object"),
+        ("sep=;\nn;m\n1;2\n", None, "line 2: no column for the id"),
+        ("sep=;\n", None, "no ids"),
+        ('sep=;\n"id;x\n', None, "line 2: '\"id;x': a quote is misplaced or not closed"),
+        ("alice\nbob\n", None, "--format lines"),
+    ],
+)
+def test_10_a_name_in_doubt(tmp_path: Path, data: str, field: str | None, why: str) -> None:
+    assert why in refused(write(tmp_path / "x", data), options(id_field=field))
+
+
+@pytest.mark.parametrize(
+    ("data", "id_type", "opts", "form"),
+    [
+        (f"{UID}\n{uid(1)}\n", "user_id", {}, "lines"),
+        (f"{UID}\r\n{uid(1)}", "user_id", {}, "lines"),
+        (f"{UID}\n\n{uid(1)}\n", "user_id", {"on_invalid": "skip"}, "lines"),
+        (f" {UID}\n{uid(1)} \n", "user_id", {"trim": True}, "lines"),
+        (f"user_id\n{uid(1)}\n", "user_id", {}, "csv"),
+        (f"{UID}\n{uid(1)}\n", "user_id", {"id_field": "1"}, "csv"),
+        (f'"{UID}"\n', "user_id", {}, "jsonl"),
+        ("13800000001\n+8613800000002\n", "phone", {}, "lines"),
+        (f"{UID}:a\n{UID}:b\n", "identity", {}, "lines"),
+        ("12\n13\n", "external_id", {}, "jsonl"),
+        ("12\n0013\n", "external_id", {"id_pattern": "[0-9]+"}, "lines"),
+        ("id\nu13\n", "external_id", {"id_pattern": "[a-z0-9]+"}, "csv"),
+        ("a,b\n{\n", "external_id", {"format": "lines"}, "lines"),
+    ],
+)
+def test_a_plain_list(tmp_path: Path, data: str, id_type: str, opts: dict[str, Any], form: str) -> None:
+    """Taken for one only where each line has the shape, and nothing else can be meant."""
+    assert look(write(tmp_path / "x", data), options(id_type, **opts)).dialect.format == form
+
+
+@pytest.mark.parametrize("data", [f"{UID}\n{UID[:-1]}\n", f"{UID},x\n", f"{UID}:a,b\n{UID}:c\n"])
+def test_a_list_in_doubt(tmp_path: Path, data: str) -> None:
+    assert "no column for the id" in refused(write(tmp_path / "x", data), options("user_id"))
+    assert "no column for the id" in refused(write(tmp_path / "x", data), options("identity"))
 
 
 def test_11_a_ragged_row(tmp_path: Path) -> None:
