@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from dataclasses import replace
 
 from runner.errors import UsageError
-from runner.wording import command
+from runner.wording import CommandLine
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)")
 """Of two slashes a path (`Path`) keeps one."""
@@ -19,17 +19,17 @@ _READ = {
 """Programs that write an object to stdout, by scheme. curl knows most others."""
 
 
-def check_export(export: str, argv: Sequence[str]) -> None:
-    """Raise UsageError when `export` is an address. argv: the command line, printed back with a pipe before it."""
+def check_export(export: str, line: CommandLine) -> None:
+    """Raise UsageError when `export` is an address. line: the command line, printed back with a pipe before it."""
     found = _ADDRESS.fullmatch(export)
     if found is None or "://" not in export:
         return
-    words = ["-" if word == export else word for word in argv]
-    given = any(word.partition("=")[0] == "--checkpoint" for word in words)
-    plus = [] if given else ["--checkpoint", f"{_name(found[2])}.checkpoint.jsonl"]
+    line = replace(line, names=(*line.names[:-1], "-"))
+    if not line.has("--checkpoint"):
+        line = line.plus("--checkpoint", f"{_name(found[2])}.checkpoint.jsonl")
     raise UsageError(
         f"{export}: bulkdel reads files and pipes, not addresses. Nothing was read. To pipe it:\n"
-        f"  {_reading(found)} | {command(words, plus=plus)}"
+        f"  {_reading(found)} | {line}"
     )
 
 

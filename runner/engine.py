@@ -60,11 +60,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run stops before its end. signal: the number, when a signal did it. error: when something went wrong."""
+    """Why a run stops before its end.
+
+    signal: the number, when a signal did it. error: when something went wrong. planned: the time of --not-after came.
+    """
 
     why: str
     signal: int | None = None
     error: BulkdelError | None = None
+    planned: bool = False
 
 
 @dataclass(slots=True)
@@ -154,8 +158,13 @@ class Engine:
         return all(flight.has_chunk and not flight.held for flight in list(self._workers.values()))
 
     def stop(self, stop: Stop) -> None:
-        """Begin to drain: no new chunk, no retry; requests on the wire may finish. The first reason stays."""
+        """Begin to drain: no new chunk, no retry; requests on the wire may finish.
+
+        The first reason stays, except that any other reason replaces a planned stop.
+        """
         if self.stopped is not None:
+            if self.stopped.planned and not stop.planned:
+                self.stopped = stop
             return
         self.stopped = stop
         self._api.closing = True
@@ -201,12 +210,12 @@ class Engine:
         self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
 
     async def _watch_time(self) -> None:
-        """Halt at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
+        """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
         if self._options.until is not None:
             until, words = self._options.until
             while (left_s := until - time.time()) > 0:  # noqa: ASYNC110 - nothing else tells
                 await asyncio.sleep(min(left_s, 1.0))
-            self._halt(f"it is {words} (--not-after)")
+            self.stop(Stop(f"it is {words} (--not-after)", planned=True))
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""

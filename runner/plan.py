@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.core.policy import sample_suffices
 from runner.core.presence import REUSE_AFTER_S
 from runner.core.progress import Progress
-from runner.core.summary import counts_of
+from runner.core.summary import Ending, counts_of
 from runner.core.unusable import with_article
 from runner.core.window import WINDOW
+from runner.errors import UsageError
 from runner.preparing import Prepared
+from runner.settings import is_time_of_day, until_of
 from runner.source import Dialect
 from runner.telling import span
-from runner.wording import COMMAS, command, until_words
+from runner.wording import COMMAS, CommandLine, until_words
 
 UNDONE = "a deletion cannot be undone"
 
 CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 
-def confirming_command(prepared: Prepared) -> str:
+NEXT_DAY_S = 6 * 3600.0
+"""A time of day that has stopped a run means that of the next day only so long after it. Sooner it has to be asked for
+by its date: most likely the old command was typed again, or a scheduler has started it again at once."""
+
+
+def confirming_command(prepared: Prepared) -> CommandLine:
     """Word the command that runs this plan without a question."""
-    argv = ["run", *prepared.argv[1:]]
-    pool = prepared.survey.pool or "POOL"
+    line = replace(prepared.line, command="run").instead("--confirm", str(prepared.ids))
+    line = line.instead("--pool", prepared.survey.pool or "POOL").without("--confirm-host")
     word = prepared.protection.word(prepared.target.host)
-    plus = ["--confirm", str(prepared.ids), "--pool", pool, *(["--confirm-host", word] if word else [])]
-    return command(argv, without=CONFIRMING, plus=plus)
+    return line.plus("--confirm-host", word) if word else line
+
+
+def command_to_go_on(prepared: Prepared, ending: Ending, now: datetime) -> CommandLine:
+    """Word the command that goes on after a session that ended like this.
+
+    Once --not-after has come, the run is confirmed again; a time of day becomes that of the next day.
+    """
+    line = prepared.line.without("--limit") if ending.limit_reached else prepared.line
+    if prepared.until is None or now < prepared.until:
+        return line
+    line = line.without(*CONFIRMING, "--not-after")
+    text = prepared.request.settings.not_after or ""
+    if is_time_of_day(text):
+        with suppress(UsageError):  # the clocks change about then
+            line = line.plus("--not-after", until_of(text, now).isoformat())
+    return line
 
 
 def plan_lines(prepared: Prepared) -> list[str]:
@@ -126,22 +150,22 @@ def sample_trouble(prepared: Prepared) -> str | None:
     return (
         f"{len(survey.found)} of {survey.asked} sampled ids exist as {prepared.id_type.name} in pool {survey.pool}. "
         f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
-        f"go on with:\n  {command(prepared.argv, plus=['--allow-absent'])}"
+        f"go on with:\n  {prepared.line.instead('--allow-absent')}"
     )
 
 
 def confirmation_due(prepared: Prepared, now: float) -> str | None:
     """Say why the run has to be confirmed (again); None when it was."""
-    if prepared.checkpoint is None:
-        return UNDONE
-    start = prepared.checkpoint.progress.start
-    if start is None:
+    start = None if prepared.checkpoint is None else prepared.checkpoint.progress.start
+    if prepared.checkpoint is None or start is None:
         return UNDONE
     if prepared.more_excluded:
         return "exclude files were added"
-    before, now_limit = start.facts.get("limit"), prepared.request.settings.limit
-    if before is not None and (now_limit is None or now_limit > max(before, prepared.checkpoint.progress.remaining)):
-        return "the run goes on without --limit" if now_limit is None else "--limit is more than what remains"
+    stopped = prepared.checkpoint.progress.stop
+    if stopped is not None and (until := stopped.facts.get("not_after")):
+        return f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
+    if due := _limit_due(start.facts.get("limit"), prepared.request.settings.limit, prepared.checkpoint.progress):
+        return due
     age_s = now - datetime.fromisoformat(prepared.checkpoint.progress.confirmed_at).timestamp()
     if prepared.id_type.reusable and age_s > REUSE_AFTER_S:
         return (
@@ -149,6 +173,29 @@ def confirmation_due(prepared: Prepared, now: float) -> str | None:
             "does the export still hold?"
         )
     return None
+
+
+def _limit_due(before: int | None, now: int | None, progress: Progress) -> str | None:
+    """Say so when a run that was confirmed with --limit goes on beyond it."""
+    if before is None or (now is not None and now <= max(before, progress.remaining)):
+        return None
+    return "the run goes on without --limit" if now is None else "--limit is more than what remains"
+
+
+def meant_for_the_day_before(prepared: Prepared, now: float) -> str | None:
+    """Say why the options do not confirm: the time of day that has just stopped this run would now mean tomorrow's."""
+    text, stopped = prepared.request.settings.not_after, prepared.checkpoint and prepared.checkpoint.progress.stop
+    until = stopped.facts.get("not_after") if stopped else None
+    if until is None or prepared.until is None or text is None or not is_time_of_day(text):
+        return None
+    before = datetime.fromisoformat(until)
+    age_s = now - before.timestamp()
+    if age_s > NEXT_DAY_S or before.time() != prepared.until.time():
+        return None
+    return (
+        f"--not-after stopped this run {span(max(0.0, age_s))} ago, and --not-after {text} would now mean "
+        f"{until_words(prepared.until)}"
+    )
 
 
 def progress_lines(progress: Progress) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from runner.errors import NotAcceptable, UsageError
 from runner.excluding import Excluded, read_excluded
 from runner.guards import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from runner.job import Job, Target, TargetOptions, job_names, load_job
-from runner.settings import Settings, until_of
+from runner.settings import Settings, flags_of, until_of, with_environment
 from runner.shutdown import Signals
 from runner.source import (
     REASONS,
@@ -44,6 +44,7 @@ from runner.source import (
 from runner.source.recognise import recognise
 from runner.surveying import Survey
 from runner.telling import say
+from runner.wording import CommandLine, until_words
 
 SPOOLED = ".input"
 """What is appended to the checkpoint's name for the copy of a piped export."""
@@ -62,6 +63,18 @@ class Request:
     config: Mapping[str, Any]
     environ: Mapping[str, str]
     argv: Sequence[str]
+
+    @property
+    def typed(self) -> CommandLine:
+        """The command line as it was typed."""
+        return replace(CommandLine.parse(self.argv, flags_of(Settings)), names=(self.job, self.export))
+
+    def line(self, export: str, checkpoint: Path) -> CommandLine:
+        """Word the command line for this export and this checkpoint, with what the environment sets."""
+        line = replace(with_environment(self.typed, self.settings, self.environ), names=(self.job, export))
+        if checkpoint == self.settings.default_checkpoint(export) or line.has("--checkpoint"):
+            return line
+        return line.plus("--checkpoint", str(checkpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +140,14 @@ class Prepared:
     survey: Survey = field(default_factory=Survey)
 
     @property
-    def argv(self) -> list[str]:
-        """The command line as it can be typed again: what came through a pipe is in its copy now."""
-        spooled, words = self.reading.export.spooled, list(self.request.argv)
-        if spooled is None:
-            return words
-        return [str(spooled) if word == self.request.export else word for word in words]
+    def line(self) -> CommandLine:
+        """The command line that goes on with this checkpoint.
+
+        What came through a pipe is in its copy now; --not-after has its date, so that it means the same tomorrow.
+        """
+        export = self.reading.export.spooled or self.request.export
+        line = self.request.line(str(export), self.checkpoint_path)
+        return line.instead("--not-after", self.until.isoformat()) if self.until else line
 
     @property
     def ids(self) -> int:
@@ -180,7 +195,7 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
     job = load_job(request.job)
     _check_config(request.config)
     settings.check(job.chunk_max)
-    check_export(request.export, request.argv)
+    check_export(request.export, request.typed)
     for name in settings.exclude or ():
         check_exclude(str(name))
     id_type = _id_type(job, settings)
@@ -189,6 +204,7 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
     if not settings.sandbox:
         target = job.target(TargetOptions(settings.host, request.config.get(job.config_table, {}), request.environ))
     _check_folder(path)
+    _check_copy(request, path)
     checkpoint = None
     if resume and not is_fresh(path):
         checkpoint = Checkpoint.resume(path)
@@ -198,6 +214,7 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
     complete = checkpoint is not None and checkpoint.progress.complete
     if target is not None and resume and target.key is None and not complete:
         raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
+    until = None if complete else _until(settings, datetime.now(UTC))
     options = _options(job, id_type, settings)
     excluded = Excluded() if complete else read_excluded(settings.exclude or (), options)
     added = check_excluded(checkpoint.progress, excluded.files, path) if checkpoint else False
@@ -225,7 +242,7 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
         protected=excluded.ids,
         more_excluded=added,
         backup_known=backup_known,
-        until=until_of(settings.not_after, datetime.now(UTC)) if settings.not_after else None,
+        until=until,
     )
     if checkpoint is not None:
         refuse_differences(checkpoint.progress.header.pinned, prepared.pinned(), path, leave_out={"pool"})
@@ -283,6 +300,35 @@ def _check_folder(path: Path) -> None:
         return  # whoever opens it says what is wrong
     if missing:
         raise UsageError(f"--checkpoint {path}: the folder {folder} does not exist; make it first")
+
+
+def _check_copy(request: Request, path: Path) -> None:
+    """Refuse the copy of a pipe under another checkpoint than its own: what was deleted would be sent once more."""
+    copy = Path(request.export).resolve()
+    if request.settings.sandbox or not copy.name.endswith(SPOOLED):
+        return
+    log = copy.with_name(copy.name.removesuffix(SPOOLED))
+    if log.is_file() and not is_fresh(log) and log != path.resolve():
+        shown = Path(request.export.removesuffix(SPOOLED)) if request.export.endswith(SPOOLED) else log
+        line = request.typed.instead("--checkpoint", str(shown))
+        raise NotAcceptable(
+            f"{request.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint would "
+            f"begin a new run and send again what is deleted already. Nothing was sent. To go on:\n  {line}\n"
+            "To begin a new run all the same, copy the file and give it another name."
+        )
+
+
+def _until(settings: Settings, now: datetime) -> datetime | None:
+    """Return when the run has to stop. Raises UsageError for a time that has passed."""
+    if settings.not_after is None:
+        return None
+    at = until_of(settings.not_after, now)
+    if at <= now:
+        raise UsageError(
+            f"--not-after {settings.not_after!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. "
+            "Nothing was sent. Give a later time, or leave --not-after out"
+        )
+    return at
 
 
 def _check_config(config: Mapping[str, Any]) -> None:

@@ -21,15 +21,22 @@ from runner.core.entries import Header
 from runner.core.summary import Ending, exit_code, status_of, summary_of
 from runner.errors import Halted, NotAcceptable, UsageError
 from runner.loops import run_loop, run_loop_draining
-from runner.plan import confirmation_due, confirming_command, plan_lines, progress_lines, sample_trouble
+from runner.plan import (
+    command_to_go_on,
+    confirmation_due,
+    confirming_command,
+    meant_for_the_day_before,
+    plan_lines,
+    progress_lines,
+    sample_trouble,
+)
 from runner.preparing import Prepared, Request, prepare
 from runner.session import Sending
-from runner.settings import until_of
 from runner.shutdown import Signals
 from runner.source import REASONS, write_invalid
 from runner.surveying import survey
 from runner.telling import result, say, span
-from runner.wording import COMMAS, argument, comma_control, command, printable, stamp
+from runner.wording import COMMAS, CommandLine, comma_control, printable, stamp
 
 
 def run(request: Request) -> int:
@@ -67,9 +74,8 @@ def plan(request: Request) -> int:
         elif prepared.survey.pool is None:
             result("Not signed in: without credentials neither the pool nor the ids could be checked.")
         elif not is_fresh(prepared.checkpoint_path):
-            result(
-                f"A checkpoint is there already, so `run` goes on with it: bulkdel status {prepared.checkpoint_path}"
-            )
+            status = CommandLine("status", (str(prepared.checkpoint_path),))
+            result(f"A checkpoint is there already, so `run` goes on with it: {status}")
         elif trouble := sample_trouble(prepared):
             result(f"This plan will be refused: {trouble}")
         if prepared.ids and not request.settings.sandbox:
@@ -119,8 +125,18 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
         if word is not None:
             _ask(prepared, "name of the host, which the config protects", word)
         return {"ids": ids, "pool": pool, "how": "typed", **host}
+    if too_soon := meant_for_the_day_before(prepared, time.time()):
+        raise UsageError(
+            f"not confirmed: {too_soon}. Nothing was deleted. If that is what you want:\n"
+            f"  {confirming_command(prepared)}"
+        )
     wanted = {"--confirm": ids, "--pool": pool, **({"--confirm-host": word} if word is not None else {})}
     given = {"--confirm": settings.confirm, "--pool": settings.pool, "--confirm-host": settings.confirm_host}
+    if missing := [name for name in wanted if given[name] is None]:
+        raise UsageError(
+            f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
+            f"Nothing was deleted. To confirm:\n  {confirming_command(prepared)}"
+        )
     if any(given[name] != value for name, value in wanted.items()):
         said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
@@ -189,20 +205,9 @@ def _comma_text(prepared: Prepared, rows: int) -> str:
     elif prepared.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
-        resend = command(prepared.argv, without=["--in-doubt"], plus=["--in-doubt", "resend"])
+        resend = prepared.line.instead("--in-doubt", "resend")
         ways.append(f"Send them again without a look-up; a user who was given the id meanwhile is deleted:\n  {resend}")
     return "\n".join([f"{rows:,} rows remain. {COMMAS}. To settle them:", *(f"- {way}" for way in ways)])
-
-
-def _done_with(prepared: Prepared, ending: Ending) -> list[str]:
-    """Options that the command which goes on is better without."""
-    options = ["--limit"] if ending.limit_reached else []
-    if (not_after := prepared.request.settings.not_after) is not None:
-        try:
-            until_of(not_after, datetime.now(UTC))
-        except UsageError:  # a date that has passed; a time of day comes again
-            options.append("--not-after")
-    return options
 
 
 def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, Any], ending: Ending) -> int:
@@ -224,13 +229,26 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:
         say(f"Stopped: {ending.why}")
-    log = argument(prepared.checkpoint_path)
+    log = (str(prepared.checkpoint_path),)
     if progress.counts["refused"] or progress.counts["unknown"]:
-        say(f"Which were refused or are unknown, and why:\n  {command(['results', log, '--only', 'refused,unknown'])}")
+        which = CommandLine("results", log).plus("--only", "refused,unknown")
+        say(f"Which were refused or are unknown, and why:\n  {which}")
     if (left_out := prepared.reading.invalid_to) is not None:
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     if not settings.sandbox and (progress.complete or ending.limit_reached):
-        say(f"To verify that what was deleted is gone:\n  {command(['verify', log])}")
+        say(f"To verify that what was deleted is gone:\n  {_verify_command(prepared)}")
     if not progress.complete:
-        say(f"To go on:\n  {command(prepared.argv, without=_done_with(prepared, ending))}")
+        now = datetime.now(UTC)
+        again = ", with a new confirmation" if prepared.until and prepared.until <= now else ""
+        say(f"To go on{again}:\n  {command_to_go_on(prepared, ending, now)}")
     return exit_code(progress, ending)
+
+
+def _verify_command(prepared: Prepared) -> CommandLine:
+    """Word the command that reads the pool back, with what it needs to reach the server and to sign in."""
+    settings = prepared.request.settings
+    given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
+    line = CommandLine("verify", (str(prepared.checkpoint_path),))
+    for option, value in given.items():
+        line = line if value is None else line.plus(option, str(value))
+    return line

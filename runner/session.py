@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
@@ -39,12 +40,13 @@ from runner.engine import Engine, Options, Stop
 from runner.errors import FileFailed
 from runner.jobfaults import job_faults
 from runner.loops import OnSignal
+from runner.plan import command_to_go_on
 from runner.preparing import Prepared
 from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
-from runner.wording import command, printable, stamp, until_words
+from runner.wording import printable, stamp, until_words
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -147,8 +149,9 @@ class Sending:
             why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
             signal=stop.signal if stop else None,
             file_failed=self._checkpoint.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None,
+            halted=stop is not None and stop.signal is None and not stop.planned,
             limit_reached=self._left() == 0,
+            planned=stop is not None and stop.planned,
         )
 
     def _done(self) -> bool:
@@ -238,9 +241,7 @@ class Sending:
 
     def _start_facts(self) -> dict[str, Any]:
         settings = asdict(self._prepared.request.settings)
-        argv = self._prepared.argv
         if settings["proxy"] is not None:  # its URL may carry a password
-            argv = [word.replace(settings["proxy"], "PROXY") for word in argv]
             settings["proxy"] = "PROXY"
         # With more excluded, the duplicate window turns elsewhere. In the header they are otherwise.
         read_again = self._prepared.more_excluded
@@ -253,7 +254,8 @@ class Sending:
             "user": user,
             "machine": os.uname().nodename,
             "pid": os.getpid(),
-            "command": printable(command(argv)),
+            "command": str(self._prepared.request.typed),
+            "to_go_on": self._prepared.line.words,
             "limit": settings["limit"],
             "cwd": printable(Path.cwd()),
             "options": {name: _told(value) for name, value in settings.items()},
@@ -265,9 +267,12 @@ class Sending:
         }
 
     def _stop_facts(self) -> dict[str, Any]:
-        ending = self.ending()
+        ending, now, until = self.ending(), datetime.now(UTC), self._prepared.until
+        come = until is not None and now >= until and not self._progress.complete
         return {
             "why": ending.why or "done",
+            **({"not_after": until.isoformat()} if until is not None and come else {}),
+            **({} if self._progress.complete else {"to_go_on": command_to_go_on(self._prepared, ending, now).words}),
             "status": status_of(self._progress, ending),
             "exit": exit_code(self._progress, ending),
             "limit_reached": ending.limit_reached,

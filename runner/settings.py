@@ -7,9 +7,9 @@ or a 0600 file, and a job reads them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,13 @@ from cyclopts import Group, Parameter, Token
 from runner.core.badrows import MaxInvalid
 from runner.core.health import RefusedMax
 from runner.errors import UsageError
+from runner.wording import CommandLine
 
 ENV_PREFIX = "BULKDEL_"
+
+LOG = ".checkpoint.jsonl"
+SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
+"""What is appended to the export's name for the log of a run, and of one with --sandbox."""
 
 READING = Group("How the export is read", sort_key=1)
 SENDING = Group("How it is sent", sort_key=2)
@@ -27,7 +32,7 @@ SAFETY = Group("Before anything is deleted", sort_key=3)
 REACHING = Group("Where it is sent", sort_key=4)
 TELLING = Group("What it tells", sort_key=5)
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?")
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -39,30 +44,60 @@ def seconds_of(text: str, option: str = "duration") -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(Z|[+-]\d{2}:?\d{2})?")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
+
+
+def is_time_of_day(text: str) -> bool:
+    """Whether --not-after names a time that comes again every day."""
+    return _CLOCK.fullmatch(text.strip()) is not None
 
 
 def until_of(text: str, now: datetime) -> datetime:
-    """Read --not-after: a time of day (its next occurrence after `now`) or a date with a time; with its zone.
+    """Read --not-after: a time of day (its next occurrence after `now`), or a date with a time, perhaps in the past.
 
-    Without a zone it is this machine's. Raises UsageError, also for a date that has passed.
+    Without a zone it is this machine's. Raises UsageError for what it does not understand, for a time that the change
+    of the clocks makes ambiguous, and for a date more than a year ahead.
     """
-    found = _CLOCK.fullmatch(text.strip())
+    clock = _CLOCK.fullmatch(text.strip())
     try:
-        if found is None:
-            at = datetime.fromisoformat(text.strip())
-            at = at if at.tzinfo else at.astimezone()
-        else:
-            zone = datetime.fromisoformat(f"2000-01-01T00:00{found[4]}").tzinfo if found[4] else None
-            here = now.astimezone(zone).replace(tzinfo=None)  # naive, because an offset may change overnight
-            naive = here.replace(hour=int(found[1]), minute=int(found[2]), second=int(found[3] or 0), microsecond=0)
-            naive += timedelta(days=naive <= here)
-            at = naive.replace(tzinfo=zone) if zone else naive.astimezone()
-    except ValueError:
+        readings = _dated(text.strip(), now) if clock is None else _next_of(clock, now)
+    except (ValueError, OverflowError):
         raise UsageError(f"--not-after {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
-    if at <= now:
-        raise UsageError(f"--not-after {text!r}: has passed; it is {now.astimezone(at.tzinfo):%Y-%m-%d %H:%M %z}")
-    return at
+    if len(readings) > 1:
+        either = " or ".join(at.isoformat(timespec="seconds") for at in readings)
+        raise UsageError(f"--not-after {text!r}: the clocks change about then. Write which time is meant: {either}")
+    if not readings:
+        raise UsageError(f"--not-after {text!r}: more than a year ahead. Correct the date, or leave --not-after out")
+    return readings[0]
+
+
+def _dated(text: str, now: datetime) -> list[datetime]:
+    """Return the moments that a date may mean; none for one that is more than a year ahead."""
+    at = datetime.fromisoformat(text)
+    if at.year > now.year + 1:  # the last year that there is has no neighbours to convert into
+        return []
+    readings = [at] if at.tzinfo else _local(at)
+    return [] if readings[0] > now + timedelta(days=366) else readings
+
+
+def _next_of(clock: re.Match[str], now: datetime) -> list[datetime]:
+    """Return the moments that a time of day may mean, the next one first."""
+    of_day = time(int(clock[1]), int(clock[2]), int(clock[3] or 0))
+    if clock[4]:
+        zone = datetime.fromisoformat(f"2000-01-01T00:00{clock[4]}").tzinfo
+        at = datetime.combine(now.astimezone(zone).date(), of_day, zone)
+        return [at + timedelta(days=at <= now)]
+    today = now.astimezone().date()
+    days = [_local(datetime.combine(today + timedelta(days=n), of_day)) for n in (0, 1)]
+    ahead = [[at for at in day if at > now] for day in days]
+    first = 0 if ahead[0] else 1
+    return ahead[first] if len(days[first]) == 1 else (ahead[first] + ahead[1])[:2]
+
+
+def _local(naive: datetime) -> list[datetime]:
+    """Return the moments that this local time may be: two when the clocks are set back over it, or skip it."""
+    both = [naive.replace(fold=fold).astimezone() for fold in (0, 1)]
+    return sorted(set(both))
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
@@ -224,4 +259,31 @@ class Settings:
             return self.checkpoint
         if export == "-" or export.startswith(("/dev/", "/proc/")):
             raise UsageError(f"reading {export} needs --checkpoint PATH: there is no file name to derive it from")
-        return Path(f"{export}.sandbox.checkpoint.jsonl" if self.sandbox else f"{export}.checkpoint.jsonl")
+        return self.default_checkpoint(export)
+
+    def default_checkpoint(self, export: str) -> Path:
+        """Where the log of this export goes without --checkpoint."""
+        return Path(f"{export}{SANDBOX_LOG if self.sandbox else LOG}")
+
+
+def flags_of(settings: type) -> frozenset[str]:
+    """Names of the options that take no value."""
+    return frozenset(option_of(one.name) for one in fields(settings) if one.default is False)
+
+
+def option_of(name: str) -> str:
+    """Name an option as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def with_environment(line: CommandLine, settings: Any, environ: Mapping[str, str]) -> CommandLine:
+    """Add the options that the environment sets: a printed command is typed in another shell, perhaps."""
+    for one in fields(settings):
+        option, value = option_of(one.name), getattr(settings, one.name)
+        if f"{ENV_PREFIX}{one.name.upper()}" not in environ or value in (None, False):
+            continue
+        if isinstance(value, list):  # the environment's files are added to those that were typed
+            line = line.instead(option, *map(str, value))
+        elif not line.has(option):
+            line = line.plus(option) if value is True else line.plus(option, str(value))
+    return line

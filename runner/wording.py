@@ -1,42 +1,90 @@
-"""Words for what the user typed: command lines and paths, as they can be typed again."""
+"""Command lines and paths as they can be typed again, and times as the log and the user read them."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
 
 
-def command(argv: Sequence[str], *, without: Iterable[str] = (), plus: Sequence[str] = ()) -> str:
-    """Word the command line again, but for passwords in its URLs: what is printed is kept by others.
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """A command line taken apart: it is printed again with other names, and with options added or left out.
 
-    without: options (with their value) to leave out; plus: words to add.
+    command: the first word. names: the arguments that are no option, such as job and export; paths are not quoted yet.
+    options: name of each option, and the words that it was typed with.
     """
-    dropped = set(without)
-    words: list[str] = []
-    skip = False
-    for word in argv:
-        if skip:
-            skip = False
-        elif word in dropped:
-            skip = True
-        elif word.split("=", 1)[0] not in dropped:
-            words.append(_USER.sub("[hidden]@", word))
-    end = words.index("--") if "--" in words else len(words)  # behind it everything is taken for a name
-    return shlex.join(["bulkdel", *words[:end], *plus, *words[end:]])
+
+    command: str
+    names: tuple[str, ...] = ()
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @classmethod
+    def parse(cls, words: Sequence[str], flags: Collection[str]) -> Self:
+        """Take apart what was typed. flags: the options that take no value."""
+        names: list[str] = []
+        options: list[tuple[str, tuple[str, ...]]] = []
+        rest = iter(words[1:])
+        for word in rest:
+            if word == "--":
+                names += rest
+            elif not is_option(word):
+                names.append(word)
+            else:
+                name = word.partition("=")[0].replace("_", "-")
+                alone = "=" in word or name in flags
+                options.append((name, (word,) if alone else (word, next(rest, ""))))
+        return cls(words[0] if words else "", tuple(names), tuple(options))
+
+    def has(self, option: str) -> bool:
+        """Whether the option was typed."""
+        return any(name == option for name, _ in self.options)
+
+    def without(self, *options: str) -> Self:
+        """Leave these options out."""
+        return replace(self, options=tuple(each for each in self.options if each[0] not in options))
+
+    def plus(self, option: str, *values: str) -> Self:
+        """Add an option once for each value; without a value it is a flag."""
+        added = tuple((option, _typed(option, value)) for value in values) or ((option, (option,)),)
+        return replace(self, options=(*self.options, *added))
+
+    def instead(self, option: str, *values: str) -> Self:
+        """Give the option these values and no others."""
+        return self.without(option).plus(option, *values)
+
+    @property
+    def words(self) -> list[str]:
+        """The words to type, but for passwords in URLs: what is printed is kept by others."""
+        typed = [word for _, words in self.options for word in words]
+        return [_USER.sub("[hidden]@", word) for word in ("bulkdel", self.command, *map(argument, self.names), *typed)]
+
+    def __str__(self) -> str:
+        return shlex.join(self.words)
+
+
+def is_option(word: str) -> bool:
+    """Whether a word of a command line is an option; `-` is standard input."""
+    return word.startswith("-") and word != "-"
+
+
+def _typed(option: str, value: str) -> tuple[str, ...]:
+    return (f"{option}={value}",) if value.startswith("-") else (option, value)
 
 
 def argument(path: Path | str) -> str:
     """A path as it can stand on a command line: not like an option."""
     text = printable(path)
-    return f"./{text}" if text.startswith("-") else text
+    return f"./{text}" if is_option(text) else text
 
 
 COMMAS = (

@@ -67,6 +67,7 @@ class Fault(enum.StrEnum):
     FALSE_AFTER = enum.auto()  # success: false, and it was done
     HTML_AFTER = enum.auto()
     NO_ENVELOPE = enum.auto()
+    NULL_DATA = enum.auto()  # statusCode 200, data null, and nothing was done
     STRING_CODE = enum.auto()
     STORM_401 = enum.auto()  # from some request on, a token is refused
     TOKEN_DOWN = enum.auto()  # the same, and no new one for a while
@@ -75,7 +76,7 @@ class Fault(enum.StrEnum):
 
 REDIRECTS = {fault: int(fault[-3:]) for fault in Fault if fault.startswith("redirect")}
 EFFECT = {Fault.RESET_AFTER: True, Fault.FALSE_AFTER: True, Fault.HTML_AFTER: True}
-EFFECT |= dict.fromkeys((Fault.RESET_BEFORE, Fault.FALSE_BEFORE, Fault.LATE_EFFECT, *REDIRECTS), False)
+EFFECT |= dict.fromkeys((Fault.RESET_BEFORE, Fault.FALSE_BEFORE, Fault.NULL_DATA, Fault.LATE_EFFECT, *REDIRECTS), False)
 OF_TOKENS = (Fault.STORM_401, Fault.TOKEN_DOWN)
 OF_CONNECTIONS = (Fault.KEEPALIVE_CLOSE, Fault.WRONG_CERTIFICATE)
 
@@ -230,6 +231,8 @@ class FaultServer:
             return answer(text.encode(), headers={"content-type": "text/html"})
         if fault is Fault.NO_ENVELOPE:
             return json_answer(b'{"ok": true, "deleted": 50}')
+        if fault is Fault.NULL_DATA:
+            return json_answer(envelope(None))
         assert fault is Fault.STRING_CODE, fault
         return json_answer(body.replace(b'"statusCode": 200', b'"statusCode": "200"'))
 

@@ -117,9 +117,16 @@ MUTANTS = (
     Mutant(
         "success ignored",
         "jobs/genauth/envelope.py",
-        'verdict.data.get("success") is True',
+        'verdict.data["success"] is True',
         "True",
         "test_envelope.py::test_success_that_is_not_true_is_looked_up_and_may_have_had_effect",
+    ),
+    Mutant(
+        "an answer without success taken for a refusal",
+        "jobs/genauth/envelope.py",
+        'return _LOST._replace(detail=verdict.detail, reason="statusCode 200, but the answer has no data.success")',
+        "return verdict._replace(act=Act.LOOK_UP, tainting=True)",
+        "test_e2e_endings.py::test_an_answer_without_data_refuses_nothing",
     ),
     Mutant(
         "redirect followed",
@@ -382,7 +389,7 @@ MUTANTS = (
     Mutant(
         "time window ignored",
         "runner/engine.py",
-        'self._halt(f"it is {words} (--not-after)")',
+        'self.stop(Stop(f"it is {words} (--not-after)", planned=True))',
         'self._api.lost = f"it is {words} (--not-after)"',
         "test_e2e_guards.py::test_not_after_stops_and_goes_on_later",
     ),

@@ -8,6 +8,7 @@ import pytest
 
 from runner.addresses import check_exclude, check_export
 from runner.errors import UsageError
+from runner.wording import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -23,13 +24,13 @@ from runner.errors import UsageError
 )
 def test_an_export(export: str, more: list[str], source: str, log: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_export(export, ["run", "j", export, *more])
+        check_export(export, CommandLine.parse(["run", "j", export, *more], ()))
     assert str(caught.value).endswith(f"\n  {source} | bulkdel run j - {log}")
 
 
 @pytest.mark.parametrize("name", ["users.csv", "-", "a/b://c", "s3:/b/x", "./s3://b", "c:\\x", "x:", "://x", "1s3://b"])
 def test_a_file(name: str) -> None:
-    check_export(name, ["run", "j", name])
+    check_export(name, CommandLine.parse(["run", "j", name], ()))
 
 
 def test_an_exclude_file() -> None:

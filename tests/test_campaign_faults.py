@@ -35,7 +35,7 @@ GROUPS = {
         *(Fault.CHUNKED_CUT, Fault.KEEPALIVE_CLOSE),
     ),
     "time": (Fault.DRIP, Fault.STALL, Fault.LATE_EFFECT),
-    "answer": (Fault.FALSE_AFTER, Fault.HTML_AFTER, Fault.NO_ENVELOPE, Fault.STRING_CODE, Fault.BOMB),
+    "answer": (Fault.FALSE_AFTER, Fault.HTML_AFTER, Fault.NO_ENVELOPE, Fault.NULL_DATA, Fault.STRING_CODE, Fault.BOMB),
     "access": (Fault.STORM_401, Fault.TOKEN_DOWN, Fault.WRONG_CERTIFICATE),
 }
 """Faults whose campaigns run side by side, each against a server of its own: most of their time is waiting."""

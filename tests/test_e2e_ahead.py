@@ -119,7 +119,7 @@ def test_a_reader_that_hangs_does_not_hold_up_the_end(tmp_path: Path, *, halted:
         if not halted:
             process.send_signal(signal.SIGTERM)
         ran = finish(process, timeout=20)
-        assert ran.code == (4 if halted else 143), ran.err
+        assert ran.code == (6 if halted else 143), ran.err
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 0
 
 

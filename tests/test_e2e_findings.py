@@ -113,10 +113,17 @@ def test_stdin_closed_and_unconfirmed(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
-    """File names are bytes."""
-    export = tmp_path / "us\udcffers.jsonl"
-    write_objects(export, IDS[:60])
-    ran = bulkdel("run", "delete-users", export, "--sandbox", "--rate", 0, "--json", env={})
+    """It could not stand in the log, nor in the command that goes on: refused; a link to it is accepted."""
+    export = write_objects(tmp_path / "us\udcffers.jsonl", IDS[:60])
+    args = ("--sandbox", "--rate", 0, "--json")
+    for where in (tmp_path, None):
+        name = export.name if where else export
+        ran = bulkdel("run", "delete-users", name, *args, env={}, cwd=where)
+        assert (ran.code, ran.out) == (2, "")
+        assert "us\ufffders.jsonl: is not UTF-8" in ran.err
+    link = tmp_path / "users.jsonl"
+    link.symlink_to(export)
+    ran = bulkdel("run", "delete-users", link, *args, env={})
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": 60}
 
@@ -173,14 +180,15 @@ def test_what_the_terminal_cannot_show(tmp_path: Path) -> None:
 
 
 def test_corrections_are_not_overwritten(tmp_path: Path) -> None:
-    """EXPORT.invalid may hold a user's corrections: another plan does not replace them."""
+    """EXPORT.invalid may hold a user's corrections: another run does not replace them."""
     export = tmp_path / "e.jsonl"
     write_objects(export, [*IDS[:5], "oops"])
-    assert bulkdel("plan", "delete-users", export, "--on-invalid", "skip", env={}).code == 0
+    args = ("run", "delete-users", export, "--sandbox", "--on-invalid", "skip", "--rate", 0)
+    assert bulkdel(*args, env={}).code == 0
     mended = tmp_path / "e.jsonl.invalid"
     mended.write_text(mended.read_text().replace("oops", IDS[7]))
     corrected = mended.read_text()
-    ran = bulkdel("plan", "delete-users", export, "--on-invalid", "skip", env={})
+    ran = bulkdel(*args, "--checkpoint", tmp_path / "other", env={})
     assert ran.code == 3
     assert "e.jsonl.invalid" in ran.err
     assert mended.read_text() == corrected

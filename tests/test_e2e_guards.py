@@ -248,8 +248,8 @@ def test_not_after_stops_and_goes_on_later(tmp_path: Path) -> None:
     with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
         at = datetime.now(UTC) + timedelta(seconds=5)
         ran = it.run("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}+00:00")
-        assert ran.code == 4, ran.err
-        assert ran.summary["status"] == "halted"
+        assert ran.code == 6, ran.err
+        assert ran.summary["status"] == "stopped"
         assert f"it is {at:%Y-%m-%d %H:%M}" in ran.err
         assert 0 < it.served.ledger.deleted < len(IDS)
         assert it.served.ledger.deleted == ran.summary["deleted"]

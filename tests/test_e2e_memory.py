@@ -52,13 +52,13 @@ def peak_of_results_kib(folder: Path, count: int) -> int:
     """Peak resident memory of `results` over a made-up run of `count` ids, KiB."""
     log = make_run(folder / f"{count}.jsonl", count)
     done = subprocess.run(
-        launched([*COMMAND, "results", str(log), "--out", str(folder / f"{count}.out")], folder / "took"),
+        launched([*COMMAND, "results", str(log), "--out", str(folder / f"{count}.out.jsonl")], folder / "took"),
         env=environment({}),
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    with (folder / f"{count}.out").open("rb") as file:
+    with (folder / f"{count}.out.jsonl").open("rb") as file:
         assert sum(1 for _ in file) == count
     return took(folder / "took").peak_kib
 

@@ -68,15 +68,21 @@ def test_success() -> None:
     assert verdict.detail == Detail(200, None, "ok", "r")
 
 
-@pytest.mark.parametrize(
-    "data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}, {}, None, [], "true", True]
-)
+@pytest.mark.parametrize("data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}])
 def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
     verdict = read_success(reply({"statusCode": 200, "data": data}))
     assert (verdict.act, verdict.tainting, verdict.untouched) == (LOOK_UP, True, False)
     assert verdict.detail.status_code == 200
     assert "success" in verdict.reason
-    assert read_success(reply({"statusCode": 200})).act is LOOK_UP
+
+
+@pytest.mark.parametrize("data", [{}, {"ok": True}, None, [], [{"success": True}], "true", True, 0])
+def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
+    for body in ({"statusCode": 200, "data": data}, {"statusCode": 200}):
+        verdict = read_success(reply(body))
+        assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
+        assert verdict.detail.status_code == 200
+        assert "success" in verdict.reason
 
 
 @pytest.mark.parametrize("status_code", [0, 1, 100, 201, 204, 299, 300, 418, 505, 520, 600, 604, 777, -200, 10**12])

@@ -26,7 +26,7 @@ from runner.preparing import Prepared, Request, prepare
 from runner.settings import Settings
 from runner.shutdown import Signals
 from runner.surveying import Survey
-from runner.wording import command
+from runner.wording import CommandLine
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_EPOCH = 1_767_225_600.0
@@ -70,6 +70,12 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
         (["run", "j", "e", "--limit=5", "--json"], ("--limit",), (), "bulkdel run j e --json"),
         (["run", "--limit", "5", "j", "e", "--limit=6"], ("--limit",), (), "bulkdel run j e"),
         (["run", "j", "e", "--limit"], ("--limit",), (), "bulkdel run j e"),
+        (["run", "j", "e", "--pool", "--limit", "--limit", "5"], ("--limit",), (), "bulkdel run j e --pool --limit"),
+        (["run", "--json", "j", "e"], ("--limit",), (), "bulkdel run j e --json"),
+        (["run", "j", "--chunk_size", "7", "e"], ("--chunk-size",), (), "bulkdel run j e"),
+        (["run", "j", "--", "-e"], (), ("--rate", "5"), "bulkdel run j ./-e --rate 5"),
+        (["run", "j", "-"], (), ("--checkpoint", "-log"), "bulkdel run j - --checkpoint=-log"),
+        (["run", "j", "e", "--json=true"], (), (), "bulkdel run j e --json=true"),
         (["run", "j", "e", "--limits", "5"], ("--limit",), (), "bulkdel run j e --limits 5"),
         (["run", "j", "e"], (), ("--confirm", "5"), "bulkdel run j e --confirm 5"),
         (
@@ -82,20 +88,32 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
     ],
 )
 def test_command(argv: list[str], without: tuple[str, ...], plus: tuple[str, ...], expected: str) -> None:
-    assert command(argv, without=without, plus=plus) == expected
+    line = CommandLine.parse(argv, flags=("--json",)).without(*without)
+    for option, value in zip(plus[::2], plus[1::2], strict=True):
+        line = line.plus(option, value)
+    assert str(line) == expected
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)))
-def test_a_command_can_be_pasted_into_a_shell(argv: list[str]) -> None:
-    assert shlex.split(command(argv)) == ["bulkdel", *argv]
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+
+@given(st.lists(WORDS, max_size=3), st.lists(st.tuples(st.sampled_from(("--rate", "--pool")), WORDS), max_size=3))
+def test_a_command_can_be_pasted_into_a_shell(names: list[str], options: list[tuple[str, str]]) -> None:
+    """What the shell makes of it is taken apart to the same names and options."""
+    line = CommandLine("run", tuple(names))
+    for option, value in options:
+        line = line.plus(option, value)
+    pasted = CommandLine.parse(shlex.split(str(line))[1:], flags=())
+    assert [Path(name) for name in pasted.names] == [Path(name) for name in names]
+    assert pasted.options == line.options
 
 
 def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack, tmp_path: Path) -> None:
     prepared = prepared_for(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
     export = shlex.quote(str(tmp_path / "my users.csv"))
-    assert confirming_command(prepared) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
+    assert str(confirming_command(prepared)) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
     prepared.survey = Survey(pool="p1")
-    assert confirming_command(prepared).endswith("--confirm 120 --pool p1")
+    assert str(confirming_command(prepared)).endswith("--confirm 120 --pool p1")
 
 
 # ── the plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────

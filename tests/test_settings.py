@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.settings import Settings, seconds_of
+from runner.settings import Settings, seconds_of, until_of
 
 CHUNK_MAX = 50
 
@@ -138,3 +142,86 @@ def test_standard_input_needs_a_name_for_the_log() -> None:
 def test_settings_do_not_change_under_a_run() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().rate = 0  # type: ignore[misc]
+
+
+# ── --not-after ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clocks are changed on 29 March and 25 October 2026."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "now", "meant"),
+    [
+        ("06:00", "2026-11-25T22:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("06:00", "2026-11-25T05:59:59+01:00", "2026-11-25T06:00:00+01:00"),
+        ("06:00", "2026-11-25T06:00:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("06:00:30", "2026-11-25T06:00:00+01:00", "2026-11-25T06:00:30+01:00"),
+        ("06:00Z", "2026-11-25T06:30:00+01:00", "2026-11-25T06:00:00+00:00"),
+        ("06:00+02:00", "2026-11-25T06:30:00+01:00", "2026-11-26T06:00:00+02:00"),
+        ("2026-11-26T06:00", "2026-11-25T06:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("2026-11-26 06:00Z", "2026-11-25T06:00+01:00", "2026-11-26T06:00:00+00:00"),
+        ("2020-01-01T06:00", "2026-11-25T06:00+01:00", "2020-01-01T06:00:00+01:00"),
+        # the night in which the clocks are set back, before and after the hour that comes twice
+        ("06:00", "2026-10-24T22:00+02:00", "2026-10-25T06:00:00+01:00"),
+        ("03:30", "2026-10-25T02:30+02:00", "2026-10-25T03:30:00+01:00"),
+        ("02:30", "2026-10-25T02:45+01:00", "2026-10-26T02:30:00+01:00"),
+        ("02:30+01:00", "2026-10-25T02:45+02:00", "2026-10-25T02:30:00+01:00"),
+        # the night in which they are set forward
+        ("03:30", "2026-03-29T01:30+01:00", "2026-03-29T03:30:00+02:00"),
+    ],
+)
+def test_not_after(text: str, now: str, meant: str) -> None:
+    assert until_of(text, datetime.fromisoformat(now)).isoformat() == meant
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "now", "readings"),
+    [
+        ("02:30", "2026-10-24T22:00+02:00", ("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00")),
+        ("02:30", "2026-10-25T02:45+02:00", ("2026-10-25T02:30:00+01:00", "2026-10-26T02:30:00+01:00")),
+        ("2026-10-25T02:30", "2026-10-20T06:00+02:00", ("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00")),
+        # there is no 02:30 in this night
+        ("02:30", "2026-03-28T22:00+01:00", ("2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00")),
+        ("2026-03-29T02:30", "2026-03-20T06:00+01:00", ("2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00")),
+    ],
+)
+def test_not_after_that_the_change_of_clocks_makes_ambiguous(text: str, now: str, readings: tuple[str, str]) -> None:
+    """Both readings are named as they can be typed, and typed they mean what they say."""
+    with pytest.raises(UsageError) as caught:
+        until_of(text, datetime.fromisoformat(now))
+    assert " or ".join(readings) in str(caught.value)
+    for reading in readings:
+        assert until_of(reading, datetime.fromisoformat(now)) == datetime.fromisoformat(reading)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *((text, "write 06:00") for text in ("", "tomorrow", "25:00", "06:60", "6", "06:00+99:00", "2026-02-30")),
+        ("\u0660\u0666:\u0660\u0660", "write 06:00"),
+        ("9999-12-31T23:59", "more than a year ahead"),
+        ("9999-12-31T23:59-23:00", "more than a year ahead"),
+        ("2027-12-01T00:00Z", "more than a year ahead"),
+    ],
+)
+def test_not_after_that_is_none(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        until_of(text, datetime(2026, 11, 25, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00", "0001-01-01T00:00+23:00", "2026-11-25T00:00Z"])
+def test_not_after_far_back(text: str) -> None:
+    """No overflow: a time in the past, or no time at all."""
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    with suppress(UsageError):
+        assert until_of(text, now) <= now

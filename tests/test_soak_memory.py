@@ -21,7 +21,7 @@ def peaks_kib(url: str, folder: Path, count: int) -> dict[str, int]:
     made = exports.write(folder, "objects", count, duplicates=100)  # so that the sending pass keeps its window too
     log = Path(f"{made.path}.checkpoint.jsonl")
     found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64).peak_kib}
-    for words in (["status"], ["results", "--out", f"{log}.out"]):
+    for words in (["status"], ["results", "--out", f"{log}.out.jsonl"]):
         words.insert(1, str(log))
         found[words[0]] = commands.measured([sys.executable, "-m", "runner.cli", *words]).peak_kib
     found["again"] = commands.measured(commands.run_words(url, made, log), commands.ENVIRON).peak_kib

@@ -42,24 +42,27 @@ def progress_of(remaining: int = 0, **counts: int) -> Progress:
 
 
 def expected_code(
-    *, remaining: bool, refused: bool, file_failed: bool, signal: int | None, halted: bool, limit: bool
+    *, remaining: bool, refused: bool, file_failed: bool, signal: int | None, halted: bool, limit: bool, planned: bool
 ) -> int:
-    """The sentence of the design, word by word: 5 before a signal before 4 before 1."""
+    """The sentence of the design, word by word: 5 before a signal before 4 before 6 before 1."""
     if file_failed:
         return 5
     if signal is not None and remaining:
         return 128 + signal
-    if remaining and (halted or not limit):
+    if remaining and (halted or not (limit or planned)):
         return 4
+    if remaining and planned and not limit:
+        return 6
     return 1 if refused and not remaining else 0
 
 
 @pytest.mark.parametrize("file_failed", [False, True])
 @pytest.mark.parametrize("signal", [None, 1, 2, 15])
 def test_every_combination(file_failed: bool, signal: int | None) -> None:
-    for remaining, refused, unknown, halted, limit in product((0, 3), (0, 1), (0, 1), (False, True), (False, True)):
+    either = (False, True)
+    for remaining, refused, unknown, halted, limit, planned in product((0, 3), (0, 1), (0, 1), either, either, either):
         progress = progress_of(remaining, deleted=5, refused=refused, unknown=unknown)
-        ending = Ending("why", signal, file_failed, halted, limit)
+        ending = Ending("why", signal, file_failed, halted, limit, planned)
         expected = expected_code(
             remaining=bool(remaining),
             refused=bool(refused or unknown),
@@ -67,6 +70,7 @@ def test_every_combination(file_failed: bool, signal: int | None) -> None:
             signal=signal,
             halted=halted,
             limit=limit,
+            planned=planned,
         )
         assert exit_code(progress, ending) == expected, ending
 
@@ -85,6 +89,11 @@ def test_every_combination(file_failed: bool, signal: int | None) -> None:
         (4, 1, {"deleted": 1}, Ending()),
         (4, 1, {"refused": 1}, Ending(halted=True)),
         (4, 1, {}, Ending(halted=True, limit_reached=True)),
+        (6, 1, {"deleted": 1, "refused": 1}, Ending(planned=True)),
+        (0, 1, {"deleted": 1}, Ending(planned=True, limit_reached=True)),
+        (4, 1, {}, Ending(planned=True, halted=True)),
+        (143, 1, {}, Ending(planned=True, signal=15)),
+        (1, 0, {"refused": 1}, Ending(planned=True)),
         (130, 1, {}, Ending(signal=2)),
         (143, 1, {"refused": 1}, Ending(signal=15, halted=True)),
         (129, 1, {}, Ending(signal=1, limit_reached=True)),
@@ -107,6 +116,11 @@ def test_by_hand(code: int, remaining: int, counts: dict[str, int], ending: Endi
         ("halted", 1, Ending(file_failed=True)),
         ("incomplete", 1, Ending()),
         ("incomplete", 1, Ending(limit_reached=True)),
+        ("incomplete", 1, Ending(limit_reached=True, planned=True)),
+        ("stopped", 1, Ending(planned=True)),
+        ("halted", 1, Ending(planned=True, file_failed=True)),
+        ("interrupted", 1, Ending(planned=True, signal=15)),
+        ("complete", 0, Ending(planned=True)),
     ],
 )
 def test_status(status: Status, remaining: int, ending: Ending) -> None:

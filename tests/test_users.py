@@ -38,7 +38,8 @@ def test_deleting(id_type: str) -> None:
     assert (call.method, call.path, call.query) == ("POST", "/api/v3/delete-users-batch", ())
     assert body_of(call) == {"userIds": ["a", "ü+&"], "options": {"userIdType": id_type}}
     assert action.read(Reply(200, b'{"statusCode":200,"data":{"success":true}}')).act is Act.SETTLED
-    assert action.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.LOOK_UP
+    assert action.read(Reply(200, b'{"statusCode":200,"data":{"success":false}}')).act is Act.LOOK_UP
+    assert action.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.RETRY
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runner.errors import Halted, trace_of
-from runner.wording import command
+from runner.wording import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,8 @@ from runner.wording import command
     ],
 )
 def test_a_password_in_a_url_is_not_printed(word: str, printed: str) -> None:
-    assert command(["run", word]) == f"bulkdel run {printed}"
+    line = CommandLine.parse(["run", word], flags=())
+    assert str(line) == f"bulkdel run {printed}"
 
 
 def _fail(how: str) -> None:

@@ -85,11 +85,17 @@ def read_envelope(reply: Reply, *, exact: bool = False) -> Verdict:
 
 
 def read_success(reply: Reply) -> Verdict:
-    """The same for calls that answer `{"data": {"success": true}}`: anything less than true is looked up."""
+    """The same for calls that answer `{"data": {"success": true}}`.
+
+    `success` with another value is an answer, and the ids are looked up. Without `success` it is no answer: like a lost
+    reply, because the request may have had effect, and asking again does no harm.
+    """
     verdict = read_envelope(reply)
     if verdict.act is not Act.SETTLED:
         return verdict
-    if isinstance(verdict.data, dict) and verdict.data.get("success") is True:
+    if not isinstance(verdict.data, dict) or "success" not in verdict.data:
+        return _LOST._replace(detail=verdict.detail, reason="statusCode 200, but the answer has no data.success")
+    if verdict.data["success"] is True:
         return verdict
     return verdict._replace(act=Act.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,10 @@ from rich.console import Console
 
 from runner.errors import BulkdelError, UsageError, trace_of
 from runner.job import job_names, load_job
-from runner.settings import ENV_PREFIX, Settings
+from runner.settings import ENV_PREFIX, Settings, flags_of
 from runner.telling import Quiet, hush, result, say
 from runner.verify.settings import VerifySettings, known_to_verify
+from runner.wording import CommandLine, is_option, printable
 
 HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
 
@@ -29,14 +31,27 @@ Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes
 `bulkdel demo` shows all of it on a sandbox in a minute.
 """
 
-EPILOGUE = """Exit codes: 0 complete, or --limit reached; 1 complete, some ids refused or unknown; 2 usage, or not
-confirmed; 3 export, checkpoint or pool not acceptable, nothing sent; 4 halted or ids remaining, run again; 5 a file
-could not be written; 129, 130, 143 interrupted, run again.
+EPILOGUE = """Exit codes, and what a scheduler should do:
+
+- 0 complete, or --limit reached: nothing
+- 1 complete, some ids refused or unknown: alarm
+- 2 usage, settings, or not confirmed: alarm
+- 3 export, checkpoint or pool not acceptable, nothing sent: alarm
+- 4 halted, or ids remaining: alarm; run again when the cause is mended
+- 5 a file could not be written: alarm; make room, run again
+- 6 stopped at --not-after with ids remaining: run again in the next window
+- 129, 130, 143 interrupted: run again
 """
 
-VERIFY_EPILOGUE = """Exit codes: 0 all are gone; 1 some are still there; 2 usage; 3 checkpoint, export or pool not
-acceptable, nobody looked up; 4 could not tell of some, or halted, run again; 5 a file could not be written; 129, 130,
-143 interrupted, run again.
+VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
+
+- 0 all are gone: nothing
+- 1 some are still there: alarm
+- 2 usage or settings: alarm
+- 3 checkpoint, export or pool not acceptable, nothing looked up: alarm
+- 4 could not tell of some, or halted: alarm; run again when the cause is mended
+- 5 a file could not be written: alarm; make room, run again
+- 129, 130, 143 interrupted: run again
 """
 
 
@@ -68,7 +83,8 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         from runner.preparing import Request  # noqa: PLC0415 - `--help` need not load the network stack
 
         _check_environment()
-        if export.startswith("-") and export != "-":
+        _check_folder()
+        if is_option(export) and export not in CommandLine.parse(argv, flags_of(Settings)).names:
             raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
         return Request(job, export, settings or Settings(), config, os.environ, argv)
 
@@ -155,7 +171,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
             Outcomes to write, separated by commas, of deleted, absent, refused, unknown, excluded, duplicate, invalid
             and remaining. What `--only refused,unknown` writes can be given to `run` as it is.
         format: str
-            Without it, CSV for an --out that ends in .csv, else JSON Lines.
+            Without it CSV for an --out that ends in .csv; JSON Lines for .jsonl, no ending, or stdout.
         out: Path
             Write to a new file, for your eyes only (mode 0600), instead of stdout.
         export: str
@@ -221,6 +237,44 @@ def _no_config(*_: Any) -> None:
     """Let the command line alone decide. An empty list of configurations would mean those of the whole program."""
 
 
+KUBERNETES = re.compile(r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)")
+"""Variables that Kubernetes sets in every pod of a namespace which has a Service called `bulkdel`."""
+
+
+def _forget_kubernetes() -> None:
+    """Take those variables out of the environment: `bulkdel sandbox` would take BULKDEL_PORT for its --port."""
+    for name in list(os.environ):
+        if KUBERNETES.fullmatch(name):
+            del os.environ[name]
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Refuse a name that is not UTF-8: neither the log nor the command that goes on could hold it."""
+    options = [value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)]
+    for word in (*words, *options):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{printable(word)}: is not UTF-8, so it could not be typed again. Rename the file, or make a link to "
+                "it (ln -s) and name that"
+            ) from None
+
+
+def _check_folder() -> None:
+    """Refuse to start in a folder that could not be named in the log."""
+    try:
+        folder = os.fsencode(Path.cwd())
+    except OSError as error:
+        raise UsageError(f"the current folder: {error.strerror}. Change to a folder that exists") from error
+    try:
+        folder.decode()
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{folder.decode(errors='replace')}: the name of the current folder is not UTF-8. Start from another folder"
+        ) from None
+
+
 def _check_environment() -> None:
     """Refuse a variable that no option reads: a guard that is misspelt guards nothing. As a config file does."""
     known = {f"{ENV_PREFIX}{one.name.upper()}" for one in fields(Settings)} | set(ENV_ELSEWHERE)
@@ -259,7 +313,9 @@ def read_config(path: str | None) -> dict[str, Any]:
 
 def run_app(words: list[str]) -> int:
     """Run one command line; returns the exit code. Whatever goes wrong is told in words."""
+    _forget_kubernetes()
     try:
+        _check_text(words)
         app = make_app(read_config(_config_path(words)), words)
         code = app(words, exit_on_error=False, print_error=True)
     except CycloptsError:

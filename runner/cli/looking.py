@@ -14,7 +14,7 @@ from runner.core.progress import Progress
 from runner.core.summary import counts_of
 from runner.job import Job
 from runner.telling import result
-from runner.wording import command, printable
+from runner.wording import printable
 
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
@@ -66,12 +66,11 @@ def _state(progress: Progress) -> str:
 
 def _going_on(progress: Progress) -> str:
     """Word the command that goes on, as the session that stopped would have."""
-    facts = progress.start.facts if progress.start else {}
-    if "command" not in facts:
+    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
+    if not (words := stop.get("to_go_on") or start.get("to_go_on")):
         return "To go on, run the command of this run again."
-    reached = progress.stop is not None and progress.stop.facts.get("limit_reached")
-    said = command(shlex.split(facts["command"])[1:], without=("--limit",) if reached else ())
-    return f"To go on, in {facts.get('cwd', 'its folder')}:\n  {said}"
+    again = ", with a new confirmation" if stop.get("not_after") else ""
+    return f"To go on{again}, in {start.get('cwd', 'its folder')}:\n  {shlex.join(words)}"
 
 
 def jobs_text(jobs: Sequence[Job]) -> str:

@@ -7,8 +7,12 @@ import signal
 from pathlib import Path
 
 from runner.core.results import OUTCOMES
+from runner.errors import UsageError
 from runner.results import Report, only_of, read_key, told, write_results
 from runner.telling import say
+
+FORMATS = {".jsonl": "jsonl", ".csv": "csv", "": "jsonl"}
+"""What is written, by the ending of --out."""
 
 UNREAD = 128 + signal.SIGPIPE
 """Exit code when whoever read stdout has gone (`| head`): nothing to complain of, but not all of it was written."""
@@ -26,7 +30,7 @@ def results(
     """Write the report and say how many rows it has."""
     report = Report(
         only=OUTCOMES if only is None else only_of(only),
-        csv=format_ == "csv" if format_ else out is not None and out.suffix.lower() == ".csv",
+        csv=(format_ or _format_of(out)) == "csv",
         key=None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids))),  # noqa: PTH111 - as elsewhere
     )
     try:
@@ -35,3 +39,15 @@ def results(
         return UNREAD
     say(told(tally))
     return 0
+
+
+def _format_of(out: Path | None) -> str:
+    """Name the format for this file. Raises UsageError for an ending that promises another one."""
+    ending = out.suffix.lower() if out else ""
+    if ending not in FORMATS:
+        written = " or ".join(filter(None, FORMATS))
+        raise UsageError(
+            f"--out {out}: {ending} is not written. Name a file that ends in {written}, or say the format whatever the "
+            "name: --format jsonl or --format csv"
+        )
+    return FORMATS[ending]

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from runner.core.outcomes import COUNTED
 from runner.core.progress import Progress
 
-Status = Literal["complete", "incomplete", "halted", "interrupted"]
+Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
 
 EXIT_COMPLETE = 0
 EXIT_REFUSED = 1
 EXIT_REMAINING = 4
 EXIT_FILE = 5
+EXIT_STOPPED = 6
 EXIT_SIGNAL = 128
 
 
@@ -23,7 +24,7 @@ class Ending:
     """How a session ended, as far as the log's counts do not say it.
 
     why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
-    outage, a permission. limit_reached: --limit was.
+    outage, a permission. limit_reached: --limit was. planned: the run stopped as planned, at its --not-after.
     """
 
     why: str = ""
@@ -31,6 +32,7 @@ class Ending:
     file_failed: bool = False
     halted: bool = False
     limit_reached: bool = False
+    planned: bool = False
 
 
 def status_of(progress: Progress, ending: Ending) -> Status:
@@ -39,18 +41,28 @@ def status_of(progress: Progress, ending: Ending) -> Status:
         return "complete"
     if ending.signal is not None:
         return "interrupted"
-    return "halted" if ending.halted or ending.file_failed else "incomplete"
+    if ending.halted or ending.file_failed:
+        return "halted"
+    return "stopped" if ending.planned and not ending.limit_reached else "incomplete"
 
 
 def exit_code(progress: Progress, ending: Ending) -> int:
-    """Where several apply: 5 before a signal before 4 before 1."""
+    """Where several apply: 5 before a signal before 4 before 6 before 1."""
     if ending.file_failed:
         return EXIT_FILE
     if ending.signal is not None and not progress.complete:
         return EXIT_SIGNAL + ending.signal
     if not progress.complete:
-        return EXIT_COMPLETE if ending.limit_reached and not ending.halted else EXIT_REMAINING
+        return _exit_with_remaining(ending)
     return EXIT_REFUSED if progress.counts["refused"] or progress.counts["unknown"] else EXIT_COMPLETE
+
+
+def _exit_with_remaining(ending: Ending) -> int:
+    if ending.halted:
+        return EXIT_REMAINING
+    if ending.limit_reached:
+        return EXIT_COMPLETE
+    return EXIT_STOPPED if ending.planned else EXIT_REMAINING
 
 
 def counts_of(progress: Progress) -> dict[str, int]:

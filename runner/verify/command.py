@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from runner.job import TargetOptions
 from runner.loops import run_loop
 from runner.preparing import SPOOLED
 from runner.reopening import Reopened
+from runner.settings import flags_of, with_environment
 from runner.shutdown import Interrupted, Signals
 from runner.telling import result, say, span
 from runner.verify.asking import Asking
 from runner.verify.listing import write_list
 from runner.verify.settings import VerifySettings
 from runner.verify.state import State
-from runner.wording import COMMAS, comma_control, command, printable, stamp
+from runner.wording import COMMAS, CommandLine, comma_control, printable, stamp
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
@@ -45,6 +46,12 @@ class Request:
     config: Mapping[str, Any]
     environ: Mapping[str, str]
     argv: Sequence[str]
+
+    @property
+    def line(self) -> CommandLine:
+        """The command line to type again, with what the environment sets."""
+        line = CommandLine.parse(self.argv, flags_of(VerifySettings))
+        return replace(with_environment(line, self.settings, self.environ), names=(str(self.checkpoint),))
 
 
 def verify(request: Request) -> int:
@@ -209,25 +216,27 @@ class Report:
             say(f"{asking.unproven:,} could not be told. {COMMAS}.\n- {what} Then verify again.")
         if asking.failed:
             say(f"The look-ups of {asking.failed:,} ids failed; the last failure: {asking.doubt or 'none'}")
-        argv = [word for word in self._request.argv if word != "--again"]
+        line = self._request.line.without("--again")
         if tally.could_not_tell:
-            say(f"To go on:\n  {command(argv)}")
+            say(f"To go on:\n  {line}")
         if still_there is not None:
             say(
                 f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their "
                 f"deletion:\n  {self._plan_command(still_there)}\n"
-                f"To read everything back once more after it:\n  {command(argv, plus=['--again'])}"
+                f"To read everything back once more after it:\n  {line.plus('--again')}"
             )
 
-    def _plan_command(self, still_there: Path) -> str:
+    def _plan_command(self, still_there: Path) -> CommandLine:
         settings, pinned = self._request.settings, self._progress.header.pinned
-        words = ["plan", pinned["job"], printable(still_there), "--id-type", pinned["id_type"]]
-        words += ["--host", settings.host or pinned["host"]]
         given = {
+            "--id-type": pinned["id_type"],
+            "--host": settings.host or pinned["host"],
             "--id-pattern": pinned["source"]["id_pattern"],
             "--config": settings.config,
             "--ca-file": settings.ca_file,
             "--proxy": settings.proxy,
         }
-        words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
-        return command(words)
+        line = CommandLine("plan", (pinned["job"], str(still_there)))
+        for option, value in given.items():
+            line = line if value is None else line.plus(option, str(value))
+        return line

@@ -1,0 +1,302 @@
+"""How a run ends, and the command that it prints to go on: typed into a shell as it stands, with the server's count."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.sandbox import DELETE_PATH, Sandbox
+from tests import faultserver
+from tests.faultserver import Fault, FaultServer
+from tests.harness import (
+    COMMAND,
+    KEYS,
+    POOL,
+    Ran,
+    bulkdel,
+    case,
+    environment,
+    finish,
+    sandbox,
+    start,
+    user_ids,
+    write_objects,
+)
+
+IDS = user_ids(500, seed=10)
+EMAILS = [f"user{number}@example.com" for number in range(500)]
+
+
+def printed(ran: Ran) -> str:
+    """Return the last command that was printed."""
+    lines = [line.strip() for line in (ran.out + ran.err).splitlines() if line.startswith("  bulkdel ")]
+    assert lines, ran
+    return lines[-1]
+
+
+def shell(line: str, folder: Path) -> Ran:
+    """Type a line into a shell that finds `bulkdel`."""
+    tools = folder / "bin"
+    tools.mkdir(exist_ok=True)
+    script = tools / "bulkdel"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    script.chmod(0o755)
+    env = environment()
+    done = subprocess.run(
+        ["sh", "-c", line],
+        env={**env, "PATH": f"{tools}:{env['PATH']}"},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def pipe_of(path: Path, ids: Sequence[str]) -> threading.Thread:
+    """Make a named pipe that a thread writes an export into, once."""
+    os.mkfifo(path)
+    data = "".join(json.dumps({"id": id_}) + "\n" for id_ in ids)
+    writer = threading.Thread(target=path.write_text, args=(data,), daemon=True)
+    writer.start()
+    return writer
+
+
+def wait_for_deletions(served: Sandbox, count: int) -> None:
+    """Wait until the server has deleted so many."""
+    until = time.monotonic() + 30
+    while served.ledger.deleted < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# ── the printed command goes on with this checkpoint ─────────────────────────────────────────────────────────────────
+
+
+def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
+    """Run an export of e-mails from the named pipe `10` and interrupt it. The name equals another word typed."""
+    writer = pipe_of(folder / "10", EMAILS)
+    args = ("run", "delete-users", "10", "--id-type", "email", "--host", served.url, "--rate", 50, "--chunk-size", "10")
+    process = start(*args, "--confirm", len(EMAILS), "--pool", POOL, cwd=folder)
+    wait_for_deletions(served, 50)
+    process.send_signal(signal.SIGTERM)
+    ran = finish(process)
+    writer.join()
+    assert ran.code == 143, ran.err
+    assert served.ledger.deleted < len(EMAILS)
+    return ran
+
+
+def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
+    """Accounts that were created anew meanwhile are not deleted, and no id is sent twice."""
+    with sandbox(EMAILS, "email") as served:
+        ran = interrupted_pipe(tmp_path, served)
+        status = bulkdel("status", "10.checkpoint.jsonl", cwd=tmp_path)
+        assert printed(status) == printed(ran)
+        gone = [email for email in EMAILS if served.ledger.effects(email, "email")]
+        assert served.pool.add_ids(gone, "email") == len(gone)
+        again = shell(printed(ran), tmp_path)
+        assert again.code == 0, again.err
+        assert all(served.pool.find_alive("email", email) is not None for email in gone)
+        assert served.ledger.deleted == len(EMAILS)
+        assert served.ledger.sent_times() == {1: len(EMAILS)}
+
+
+def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
+    """Neither for `run` nor for `plan`; the command that is printed goes on."""
+    with sandbox(EMAILS, "email") as served:
+        interrupted_pipe(tmp_path, served)
+        before = served.ledger.deleted
+        args = ("delete-users", "10.checkpoint.jsonl.input", "--id-type", "email", "--host", served.url)
+        confirmed = ("--confirm", len(EMAILS), "--pool", POOL)
+        for more in ((), ("--checkpoint", "other.jsonl")):
+            ran = bulkdel("run", *args, *more, *confirmed, cwd=tmp_path)
+            assert ran.code == 3, ran.err
+            assert "belongs to the checkpoint 10.checkpoint.jsonl" in ran.err
+        assert bulkdel("plan", *args, cwd=tmp_path).code == 3
+        assert served.ledger.deleted == before
+        again = shell(printed(ran), tmp_path)
+        assert again.code == 0, again.err
+        assert served.ledger.sent_times() == {1: len(EMAILS)}
+
+
+@pytest.mark.parametrize("typed", [("--", "-users.jsonl"), ("./-users.jsonl",)])
+def test_a_name_with_a_leading_dash(typed: tuple[str, ...], tmp_path: Path) -> None:
+    """Every command that is printed on the way can be typed: plan, run, go on, verify."""
+    write_objects(tmp_path / "-users.jsonl", IDS[:30])
+    with sandbox(IDS[:30]) as served:
+        options = ("--host", served.url, "--rate", 0, "--limit", 10)
+        plan = bulkdel("plan", *options, "delete-users", *typed, cwd=tmp_path)
+        assert plan.code == 0, plan.err
+        first = shell(printed(plan), tmp_path)
+        assert first.code == 0, first.err
+        last = shell(printed(first), tmp_path)
+        assert last.code == 0, last.err
+        assert served.ledger.sent_times() == {1: 30}
+        served.pool.add_ids(IDS[40:41])
+        verified = shell(printed(last), tmp_path)
+        assert verified.code == 0, verified.err
+
+
+def test_a_typo_is_no_export(tmp_path: Path) -> None:
+    ran = bulkdel("run", "delete-users", "--trimm", cwd=tmp_path)
+    assert ran.code == 2
+    assert "unknown option --trimm" in ran.err
+
+
+def test_what_the_environment_sets_is_in_the_command(tmp_path: Path) -> None:
+    """It works in a shell that does not set it."""
+    with case(tmp_path, IDS, options=("--rate", 0)) as it:
+        env = {"BULKDEL_CHUNK_SIZE": "10", "BULKDEL_CHECKPOINT": str(tmp_path / "log"), "BULKDEL_LIMIT": "20"}
+        ran = it.run(env={**KEYS, **env})
+        assert ran.code == 0, ran.err
+        assert f"--checkpoint {tmp_path / 'log'}" in printed(ran)
+        again = shell(printed(ran), tmp_path)
+        assert again.code == 0, again.err
+        assert it.served.ledger.sent_times() == {1: len(IDS)}
+        assert set(it.served.ledger.chunk_sizes) == {10}
+
+
+def test_a_killed_run_is_gone_on_by_the_command_of_status(tmp_path: Path) -> None:
+    """There is no stop entry: the start entry has the command."""
+    with case(tmp_path, IDS, options=("--rate", 20, "--chunk-size", 10, "--not-after", "23:59Z")) as it:
+        process = it.start()
+        wait_for_deletions(it.served, 20)
+        process.kill()
+        finish(process)
+        status = bulkdel("status", it.log)
+        assert re.search(r"--not-after \d{4}-\d\d-\d\dT23:59:00\+00:00", printed(status))
+        again = shell(printed(status).replace("--rate 20", "--rate 0"), tmp_path)
+        assert again.code == 0, again.err
+        assert it.served.ledger.deleted == len(IDS)
+
+
+# ── planned stops ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stopped_at_a_time_of_day(tmp_path: Path) -> None:
+    """Exit 6; neither the same command nor the printed one goes on until tomorrow before that date is confirmed."""
+    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
+        at = datetime.now(UTC) + timedelta(seconds=5)
+        ran = it.run("--not-after", f"{at:%H:%M:%S}Z")
+        assert (ran.code, ran.summary["status"]) == (6, "stopped"), ran.err
+        before = it.served.ledger.deleted
+        assert 0 < before == ran.summary["deleted"] < len(IDS)
+        status = bulkdel("status", it.log)
+        assert "stopped" in status.out
+        assert printed(status) == printed(ran)
+        tomorrow = f"--not-after {at + timedelta(days=1):%Y-%m-%dT%H:%M:%S}+00:00"
+        assert tomorrow in printed(ran)
+        same = it.run("--not-after", f"{at:%H:%M:%S}Z")
+        shown = shell(printed(ran), tmp_path)
+        for again in (same, shown):
+            assert again.code == 2, again.err
+            assert "--not-after" in again.err
+            assert tomorrow in printed(again)
+        assert it.served.ledger.deleted == before
+        confirmed = shell(printed(shown).replace("--rate 10", "--rate 0"), tmp_path)
+        assert confirmed.code == 0, confirmed.err
+        assert it.served.ledger.deleted == len(IDS)
+
+
+def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
+    """A date that has passed is not printed again; without a confirmation nothing is sent."""
+    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
+        at = datetime.now(UTC) + timedelta(seconds=5)
+        ran = it.run("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}Z")
+        assert ran.code == 6, ran.err
+        before = it.served.ledger.deleted
+        assert "--not-after" not in printed(ran)
+        again = shell(printed(ran), tmp_path)
+        assert again.code == 2, again.err
+        assert "the run was stopped by its --not-after" in again.err
+        assert it.served.ledger.deleted == before
+        assert shell(printed(again).replace("--rate 10", "--rate 0"), tmp_path).code == 0
+
+
+def test_a_signal_outranks_a_planned_stop(tmp_path: Path) -> None:
+    """SIGTERM while the run drains at its --not-after: 143."""
+    slow: dict[str, Any] = {"latency_after_s": 2.5, "fault_paths": frozenset({DELETE_PATH})}
+    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), **slow) as it:
+        at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
+        process = it.start("--not-after", at.isoformat())
+        while it.served.ledger.by_path[DELETE_PATH] < 1:
+            time.sleep(0.01)
+        time.sleep(max(0.0, at.timestamp() + 0.3 - time.time()))
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert (ran.code, ran.summary["status"]) == (143, "interrupted"), ran.err
+
+
+def test_a_complete_run_repeats_its_code_after_its_time(tmp_path: Path) -> None:
+    """The --not-after of its command has passed by then; that does not matter any more."""
+    with case(tmp_path, IDS[:40], poisonous={IDS[7]: (422, None)}) as it:
+        at = datetime.now(UTC) + timedelta(seconds=6)
+        until = ("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}Z")
+        first = it.run(*until)
+        assert first.code == 1, first.err
+        time.sleep(max(0.0, at.timestamp() - time.time()))
+        again = it.run(*until)
+        assert (again.code, again.summary) == (1, first.summary), again.err
+
+
+def test_a_limit_is_no_planned_stop(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--limit", 100, "--not-after", "23:59Z")
+        assert (ran.code, ran.summary["status"]) == (0, "incomplete"), ran.err
+        assert it.served.ledger.deleted == 100
+
+
+# ── confirmation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("given", "missing"), [(("--confirm", 20), "--pool"), (("--pool", POOL), "--confirm")])
+def test_half_a_confirmation(given: tuple[Any, ...], missing: str, tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "e.jsonl", IDS[:20])
+    with sandbox(IDS[:20]) as served:
+        ran = bulkdel("run", "delete-users", export, "--host", served.url, *given)
+        assert ran.code == 2
+        assert f"not confirmed: {missing} missing" in ran.err
+        assert served.ledger.deleted == 0
+        assert shell(printed(ran), tmp_path).code == 0
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
+    """statusCode 200 with `data: null` for a chunk of one: the id remains, and the next run deletes it."""
+
+    async def go() -> None:
+        ids = IDS[:1]
+        export = write_objects(tmp_path / "e.jsonl", ids)
+        shares = {Fault.NULL_DATA: 1.0}
+        paths = frozenset({faultserver.DELETE_PATH})
+        async with FaultServer([*ids, IDS[9]], 1, shares, paths=paths).running() as served:
+            args = ("run", "delete-users", export, "--host", served.url, "--json", "--chunk-size", 1, "--rate", 0)
+            confirmed = ("--confirm", len(ids), "--pool", faultserver.POOL)
+            ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
+            assert ran.code == 4, ran.err
+            assert "refused" not in ran.counts()
+            served.shares = {}
+            ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
+            assert ran.code == 0, ran.err
+            assert ran.counts() == {"deleted": len(ids)}
+            assert served.effects == dict.fromkeys(ids, 1)
+
+    asyncio.run(go())
