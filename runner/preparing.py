@@ -377,7 +377,8 @@ def _read(
     """
     spool_to = Path(f"{path}{SPOOLED}")
     export = stack.enter_context(open_export(request.export, spool_to=spool_to, on_progress=progress.copied))
-    invalid_to = Path(f"{request.export if export.spooled is None else path}{INVALID}")
+    piped = export.spooled is not None or export.is_file(spool_to)
+    invalid_to = Path(f"{path if piped else request.export}{INVALID}")
     if checkpoint is not None and not again:
         counts = checkpoint.progress.asked
         return Reading(

@@ -233,7 +233,8 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     if progress.counts["refused"] or progress.counts["unknown"]:
         which = CommandLine("results", log).plus("--only", "refused,unknown")
         say(f"Which were refused or are unknown, and why:\n  {which}")
-    if (left_out := prepared.reading.invalid_to) is not None:
+    left_out = prepared.reading.invalid_to
+    if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     if not settings.sandbox and (progress.complete or ending.limit_reached):
         say(f"To verify that what was deleted is gone:\n  {_verify_command(prepared)}")

@@ -199,3 +199,23 @@ def test_a_bad_row_among_the_ids_to_keep_is_not_read_from_another_column(tmp_pat
         assert ran.code == 3, (ran.out, ran.err)
         assert f"{keep}, line 3: ',{IDS[-2]}': an empty id" in ran.err
         assert served.ledger.deleted == 0
+
+
+def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path) -> None:
+    """The plan's only file is the copy of the pipe, and it says so; a resume from the copy names the same files."""
+    data = "".join(f"{row}\n" for row in ("id", *IDS[:20], "oops")).encode()
+    log, copy = tmp_path / "log", tmp_path / "log.input"
+    skip = ("--checkpoint", log, "--on-invalid", "skip")
+    with sandbox(IDS) as served:
+        url = ("--host", served.url, "--rate", 0)
+        plan = bulkdel("plan", "delete-users", "-", *url, *skip, input=data)
+        assert (plan.code, f"{copy} holds what came through the pipe" in plan.out) == (0, True), plan.err
+        assert names(tmp_path) == ["log.input"]
+        confirm = ("--confirm", 20, "--pool", POOL)
+        first = bulkdel("run", "delete-users", "-", *url, *skip, *confirm, "--limit", 5, input=data)
+        assert first.code == 0, first.err
+        last = bulkdel("run", "delete-users", copy, *url, *skip, *confirm)
+        assert last.code == 0, last.err
+        assert f"left out are in {log}.invalid, the reasons in {log}.invalid.reasons.csv" in last.err
+        assert served.ledger.deleted == 20
+    assert names(tmp_path) == ["log", "log.input", "log.invalid", "log.invalid.reasons.csv"]

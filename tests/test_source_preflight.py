@@ -93,6 +93,8 @@ def left_out(path: Path, to: Path, **others: Any) -> Preflight:
 
 def test_bad_rows_are_written_as_they_stand_and_can_be_fed_back(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "\ufeff" + BAD_CSV)
+    write(tmp_path / ".invalid.csv.abcdefgh.part", "left by a run that was killed")
+    write(tmp_path / ".invalid.csv.reasons.csv.abcdefgh.part", "left by a run that was killed")
     invalid, reasons = tmp_path / "invalid.csv", tmp_path / "invalid.csv.reasons.csv"
     seen = left_out(path, invalid)
     assert (seen.rows, seen.ids, seen.invalid) == (5, 2, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import filecmp
+import glob
 import io
 import os
 import tempfile
@@ -37,6 +38,8 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
     if export.is_file(to) or export.is_file(reasons):
         raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
     try:
+        for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # by a run that was killed while it wrote
+            left.unlink(missing_ok=True)
         with _part(to) as (rows_part, rows), _part(reasons) as (reasons_part, why):
             rows.write(header_of(export, dialect))
             why.write(b"line,reason\n")
