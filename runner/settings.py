@@ -7,6 +7,7 @@ or a 0600 file, and a job reads them.
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, time, timedelta
@@ -31,6 +32,9 @@ SENDING = Group("How it is sent", sort_key=2)
 SAFETY = Group("Before anything is deleted", sort_key=3)
 REACHING = Group("Where it is sent", sort_key=4)
 TELLING = Group("What it tells", sort_key=5)
+
+DESCRIPTORS_BESIDE = 32
+"""Files that are open beside the connections: ten (measured), the look-up of host names, and some to spare."""
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?")
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -213,6 +217,22 @@ class Settings:
     log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=TELLING)] = "info"
     """debug: one event per chunk."""
 
+    def check_descriptors(self) -> None:
+        """Refuse a limit of open files that the connections do not fit in. Raises UsageError.
+
+        Found out in the middle, it would be taken for a server that fails.
+        """
+        # The sandbox runs in this process, so that both ends of a connection count.
+        needed = self.concurrency * (2 if self.sandbox else 1) + DESCRIPTORS_BESIDE
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit != resource.RLIM_INFINITY and limit < needed:
+            fitting = (limit - DESCRIPTORS_BESIDE) // (2 if self.sandbox else 1)
+            lower = f", or --concurrency {fitting} or lower" if fitting > 0 else ""
+            raise UsageError(
+                f"only {limit} files may be open at once, and --concurrency {self.concurrency} needs {needed}: raise "
+                f"the limit (ulimit -n {needed}){lower}"
+            )
+
     def check(self, chunk_max: int) -> None:
         """Refuse numbers that cannot work. Raises UsageError naming the option."""
         bounds: list[tuple[str, Any, float, float]] = [
@@ -229,6 +249,7 @@ class Settings:
         for option, value, low, high in bounds:
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{option} {value:g}: must be from {low:g} to {high:g}")
+        self.check_descriptors()
         try:
             RefusedMax.parse(self.max_refused)
         except ValueError:

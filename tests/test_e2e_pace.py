@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from runner.ahead import IDS_MIN
 from tests import faultserver
 from tests.faultserver import FaultServer, envelope
-from tests.harness import Ran, bulkdel, case, user_ids, write_objects
+from tests.harness import COMMAND, Ran, bulkdel, case, environment, user_ids, write_objects
 from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
 
 IDS = user_ids(2_500, seed=10)
@@ -171,3 +173,42 @@ def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) -> Non
     ran = bulkdel("run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p")
     assert ran.code == 4
     assert "sign-in: no answer in 4 attempts (no connection: Connection refused); check --host" in ran.err
+
+
+# Too few files may be open
+
+
+def limited(files: int, *args: object) -> Ran:
+    """Run the command with so many files allowed."""
+    command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *COMMAND, *map(str, args)]
+    done = subprocess.run(
+        command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("files", [8, 16, 17, 24, 47])
+def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path) -> None:
+    """Finding D2: a traceback, or EMFILE taken for a failing server."""
+    with case(tmp_path, IDS[:100]) as it:
+        ran = limited(files, *it.args)
+        assert ran.code == 2, ran.err
+        assert f"only {files} files may be open at once, and --concurrency 16 needs 48" in ran.err
+        assert "ulimit -n 48" in ran.err
+        assert ("--concurrency 15 or lower" in ran.err) is (files == 47)
+        assert "Traceback" not in ran.err
+        assert it.served.ledger.requests == 0
+        assert not it.log.exists()
+
+
+@pytest.mark.parametrize(("files", "options"), [(48, ()), (33, ("--concurrency", 1))])
+def test_as_many_open_files_as_are_asked_for_suffice(files: int, options: tuple[object, ...], tmp_path: Path) -> None:
+    """With a backup, a process that reads ahead, and every connection in use."""
+    ids = user_ids(IDS_MIN, seed=13) if files == 48 else IDS[:500]
+    with case(tmp_path, ids, users=[*ids, *user_ids(1, seed=14)], latency_s=0.02) as it:
+        ran = limited(files, *it.args, *options, "--backup", tmp_path / "backup.jsonl.gz")
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(ids)}
+        assert (ran.summary["retries"], ran.summary["throttled"]) == (0, 0)
+        again = limited(files, "verify", it.log, "--host", it.served.url, *options)
+        assert again.code == 0, again.err
