@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import subprocess
 import threading
 import time
@@ -17,7 +19,7 @@ import pytest
 from runner.ahead import IDS_MIN
 from tests import faultserver
 from tests.faultserver import FaultServer, envelope
-from tests.harness import COMMAND, Ran, bulkdel, case, environment, user_ids, write_objects
+from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
 from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
 
 IDS = user_ids(2_500, seed=10)
@@ -32,7 +34,7 @@ def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) ->
         assert ran.counts() == {"deleted": len(IDS)}
         assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
         assert ran.summary["throttled"] == 1
-        assert 3.0 < ran.summary["duration_s"] < 7.0, "the pause of 3 s, and 50 requests at 25 a second"
+        assert 3.0 < ran.summary["duration_s"] < 12.0, "the pause of 3 s, and 50 requests at 25 a second"
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, und
     assert set(server.effects.values()) == {1}
     assert server.refused <= 1 + 16, "one sign-in, and the requests that were on the wire together"
     longest = 3.0 if undated else LOCK_S + 1
-    assert ran.summary["duration_s"] < longest + 4.0
+    assert ran.summary["duration_s"] < longest + 8.0
 
 
 # A server that cannot be reached as the command is set up
@@ -116,12 +118,11 @@ def serving(server: RawServer) -> Iterator[RawServer]:
 
 
 def run_against(export: Path, server: RawServer, *options: object) -> Ran:
-    """Run the command, which must halt before anything was deleted, and quickly."""
+    """Run the command, which must halt at the first try, before anything was deleted."""
     host = () if "--host" in options else ("--host", server.url)
-    began = time.monotonic()
     ran = bulkdel("run", "delete-users", export, *host, "--confirm", 1, "--pool", "p", *options, timeout=60)
-    assert time.monotonic() - began < 3, "at the first try"
     assert ran.code == 4, ran.err
+    assert "attempts" not in ran.err
     assert not Path(f"{export}.checkpoint.jsonl").exists()
     return ran
 
@@ -187,7 +188,7 @@ def limited(files: int, *args: object) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("files", [8, 16, 17, 24, 47])
+@pytest.mark.parametrize("files", [8, 17, 47])
 def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path) -> None:
     """Finding D2: a traceback, or EMFILE taken for a failing server."""
     with case(tmp_path, IDS[:100]) as it:
@@ -212,3 +213,55 @@ def test_as_many_open_files_as_are_asked_for_suffice(files: int, options: tuple[
         assert (ran.summary["retries"], ran.summary["throttled"]) == (0, 0)
         again = limited(files, "verify", it.log, "--host", it.served.url, *options)
         assert again.code == 0, again.err
+
+
+# No room for the files of the preflight
+
+
+def on_a_full_disk(folder: Path, *args: object, stdin: Path | None = None) -> tuple[Ran, list[str]]:
+    """Run the command with `folder` on a disk of 64 KiB: what is there already is kept. Also what is left in it."""
+    unshare = shutil.which("unshare")
+    assert unshare, "install util-linux: this test fills a small tmpfs in a mount namespace of its own"
+    alone = (unshare, "--map-root-user", "--mount")
+    assert_permitted(*alone)
+    script = (
+        'cp -a "$1" "$1.kept" && mount -t tmpfs -o size=64k none "$1" && cp -a "$1.kept/." "$1" && '
+        'folder="$1" && shift && "$@"; status=$?; ls -A "$folder" > "$folder.left"; exit $status'
+    )
+    command = [*alone, "sh", "-c", script, "sh", folder, *COMMAND, *args]
+    with (stdin or Path(os.devnull)).open("rb") as file:
+        pipe = subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [*map(str, command)], env=environment(), stdin=pipe.stdout, capture_output=True, text=True, check=False
+        )
+        assert pipe.stdout is not None
+        pipe.stdout.close()
+        pipe.wait()
+    return Ran(done.returncode, done.stdout, done.stderr), Path(f"{folder}.left").read_text().split()
+
+
+def test_no_room_for_the_copy_of_a_pipe(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with case(tmp_path, IDS) as it:
+        args = ["-" if arg == it.export else arg for arg in it.args]
+        ran, left = on_a_full_disk(disk, *args, "--checkpoint", disk / "log", stdin=it.export)
+        assert ran.code == 5, ran.err
+        assert f"{disk / 'log.input'}: No space left on device" in ran.err
+        assert f"Make room in {disk}" in ran.err
+        assert left == []
+        assert it.served.ledger.requests == 0
+
+
+def test_no_room_for_the_bad_rows(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with case(disk, IDS[:800]) as it:
+        with it.export.open("a") as file:
+            file.writelines(f'{{"id": "{"bad" * 20} {number}"}}\n' for number in range(300))
+        ran, left = on_a_full_disk(disk, *it.args, "--on-invalid", "skip", "--max-invalid", "50%")
+        assert ran.code == 5, ran.err
+        assert f"{it.export}.invalid: No space left on device" in ran.err
+        assert f"Make room in {disk}" in ran.err
+        assert left == ["export.jsonl"]
+        assert it.served.ledger.by_path[faultserver.DELETE_PATH] == 0

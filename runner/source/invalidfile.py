@@ -60,7 +60,8 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
             sync_directory(to)
     except OSError as error:
         raise FileFailed(
-            f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent. Free the disk."
+            f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent and no part is kept. "
+            f"Make room in {to.absolute().parent}, and run again."
         ) from error
 
 

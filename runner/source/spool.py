@@ -32,7 +32,7 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
     try:
         made, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
     except OSError as error:
-        raise FileFailed(f"{to}: {error.strerror}. Standard input could not be copied; free the disk.") from error
+        raise _failed(to, path, error) from error
     try:
         digest = _copy(fd, made, path, to, on_progress)
         _put(name, to, path, digest)
@@ -62,7 +62,7 @@ def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | N
             if on_progress:
                 on_progress(size)
         except OSError as error:
-            raise FileFailed(f"{to}: {error.strerror}. The copy of {path} is incomplete; nothing was sent.") from error
+            raise _failed(to, path, error) from error
 
 
 def _put(name: str, to: Path, path: str, digest: bytes) -> None:
@@ -83,4 +83,12 @@ def _put(name: str, to: Path, path: str, digest: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise FileFailed(f"{to}: {error.strerror}. The copy of {path} could not be put there.") from error
+        raise _failed(to, path, error) from error
+
+
+def _failed(to: Path, path: str, error: OSError) -> FileFailed:
+    what = "standard input" if path == "-" else path
+    return FileFailed(
+        f"{to}: {error.strerror}. {what} is a pipe and is copied there first; nothing was sent and no part is kept. "
+        f"Make room in {to.absolute().parent}, or name another --checkpoint, and start the pipe again."
+    )
