@@ -11,14 +11,14 @@ import asyncio
 import concurrent.futures
 import errno
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
 
-from runner.core.entries import Entry, Header, Session, Unreadable, encode_entry
+from runner.core.entries import Entry, Header, Session, Skipped, Unreadable, encode_entry
 from runner.core.progress import Progress
 from runner.errors import FileFailed
 from runner.lockfile import holder
@@ -89,14 +89,22 @@ class Checkpoint:
         return self._file.sha256
 
     @classmethod
-    def create(cls, path: Path, header: Header) -> Checkpoint:
-        """Start a log with `header`, durable on return.
+    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = ()) -> Checkpoint:
+        """Start a log with `header` and the whole list of `duplicates`, durable on return.
 
         `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
-        part = _encode(header)
+        part, progress = _encode(header), Progress(header)
         try:
-            return cls(LogFile.create(path, part), Progress(header))
+            file = LogFile.create(path, part)
+            try:
+                for entry in duplicates:
+                    file.commit([_encode(entry)])
+                    progress.apply(entry)
+            except BaseException:
+                file.close()
+                raise
+            return cls(file, progress)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the checkpoint cannot be created: {error.strerror}. Nothing was sent. "

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.core.alike import Alike
+from runner.core.duplicates import Duplicates
 from runner.errors import UsageError
 from runner.source import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from runner.source.recognise import is_bare_list
@@ -66,7 +67,8 @@ def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOpt
     errors: list[ExportRefused] = []
     for way in _ways(export, options):
         try:
-            return preflight(export, way, rng=random.Random(0), sample_size=0), way  # noqa: S311 - nothing is drawn
+            rng = random.Random(0)  # noqa: S311 - nothing is drawn
+            return preflight(export, way, rng=rng, sample_size=0, known=Duplicates()), way
         except ExportRefused as error:
             if error.usable:
                 raise

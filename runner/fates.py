@@ -1,7 +1,7 @@
 """What a log says of each row: an index by position over a log whose entries stand in the order of their answers.
 
-Owns the way from a position to its entry. Memory is that of the log's ranges, 24 bytes each (a chunk of 50 ids is one),
-not of its length: the entry itself is read again where it stands when its rows come by.
+Owns the way from a position to its entry. Memory is that of the log's ranges, 24 bytes each (a chunk of 50 ids is one,
+also with duplicates in it), not of its length: the entry itself is read again where it stands when its rows come by.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 
+from runner.core.duplicates import Duplicates
 from runner.core.entries import Outcome, Skipped, from_json
 from runner.core.progress import Progress
 from runner.core.ranges import Ranges
@@ -82,6 +83,14 @@ class Fates:
 
     def between(self, start: int, stop: int) -> list[Fate]:
         """The fates that cover the rows `[start, stop)`, in order."""
+        duplicates = self.progress.duplicates
+        fates = self._without_duplicates(start, stop)
+        if not duplicates.count(start, stop):
+            return fates
+        return [part for fate in fates for part in _parts(fate, duplicates)]
+
+    def _without_duplicates(self, start: int, stop: int) -> list[Fate]:
+        """The fates as the index has them: those of the rows beside a duplicate stand for it too."""
         fates: list[Fate] = []
         i = max(0, bisect_right(self._starts, start) - 1)
         here = start
@@ -100,11 +109,11 @@ class Fates:
 
     def _index(self, reader: Reader) -> Progress:
         progress: Progress | None = None
-        for progress, entries in reader.folding():  # noqa: B007 - the last one is what is wanted
+        for progress, entries in reader.folding():
             for within, entry in enumerate(entries):
-                if isinstance(entry, Outcome | Skipped):
+                if isinstance(entry, Outcome | Skipped) and not _is_list(entry):
                     # `size` is the end of the lines before this one while it is being looked at.
-                    self._note(entry.ranges, reader.size, within)
+                    self._note(progress.duplicates.joined(entry.ranges), reader.size, within)
         assert progress is not None, "commits() lets no empty log through"
         return progress
 
@@ -151,3 +160,20 @@ class Fates:
         while self._kept_bytes > BYTES_KEPT and len(self._kept) > 1:
             self._kept_bytes -= self._kept.popitem(last=False)[1][1]
         return entries
+
+
+def _is_list(entry: Outcome | Skipped) -> bool:
+    """Whether it is a part of the list of duplicates, which `Progress` keeps in less memory."""
+    return isinstance(entry, Skipped) and entry.reason == "duplicate"
+
+
+def _parts(fate: Fate, duplicates: Duplicates) -> Iterator[Fate]:
+    """Cut the duplicates out of a fate."""
+    here = fate.start
+    for start, stop in duplicates.ranges(fate.start, fate.stop):
+        if start > here:
+            yield replace(fate, start=here, stop=start)
+        yield Fate(start, stop, "duplicate")
+        here = stop
+    if here < fate.stop:
+        yield replace(fate, start=here)

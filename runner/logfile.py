@@ -52,7 +52,10 @@ class LogFile:
 
     @classmethod
     def create(cls, path: Path, header: bytes) -> LogFile:
-        """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError."""
+        """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
+
+        The list of duplicates must follow, by `commit`, before anything else.
+        """
         try:
             fd = os.open(path, APPEND | NEW, MODE)
         except FileExistsError:
@@ -104,14 +107,19 @@ class LogFile:
             os.close(fd)
 
     def _clear_remains(self) -> None:
-        """Make room for the header. The file must be empty, or hold the torn header of a run killed just then."""
-        try:
-            next(Reader(self._fd, self.path).commits())
-        except Unborn:
-            if size := os.fstat(self._fd).st_size:
-                self._cut_tail(size)
-        else:
-            raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
+        """Make room for the header.
+
+        The file must be empty, or hold what a run wrote that was killed while it created the log: a torn header, which
+        is saved, or a header with a part of its list of duplicates, which this run writes again.
+        """
+        reader = Reader(self._fd, self.path)
+        with suppress(Unborn):
+            if any(progress.born for progress, _ in reader.folding()):
+                raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
+        if reader.seq:
+            os.ftruncate(self._fd, 0)
+        elif size := os.fstat(self._fd).st_size:
+            self._cut_tail(size)
 
     def _cut_tail(self, length: int) -> None:
         """Save the `length` bytes behind the last sound line beside the log, then cut them off."""

@@ -35,7 +35,7 @@ START_OVER = (
 
 
 class Unborn(NotAcceptable):
-    """A run was killed while it created this log. No commit is durable, hence nothing was sent."""
+    """A run was killed while it created this log: header or list of duplicates is not whole. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ class Reader:
     def folding(self) -> Iterator[tuple[Progress, list[Entry]]]:
         """The entries, line by line, each line folded into the one Progress before it is handed out.
 
-        Raises NotAcceptable as well for an entry that contradicts those before it.
+        Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
+        duplicates is not whole: it is written before the first intent, so nothing was sent.
         """
         progress: Progress | None = None
         for entries in self.commits():
@@ -124,6 +125,8 @@ class Reader:
             except Unreadable as error:
                 raise NotAcceptable(f"{self._here}: {error}") from error
             yield progress, entries
+        if progress is not None and not progress.born:
+            raise _killed_while_created(self._path)
 
     def replay(self) -> Progress:
         """Fold the whole log."""
@@ -166,10 +169,14 @@ class Reader:
         if not tail.startswith(HEADER_START[: len(tail)]):
             raise NotAcceptable(f"{self._path}: is not a checkpoint of bulkdel. Name another file (--checkpoint).")
         if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
-            raise Unborn(
-                f"{self._path}: a run was killed while it created this checkpoint; nothing was sent under it. "
-                "Run the same command again."
-            )
+            raise _killed_while_created(self._path)
+
+
+def _killed_while_created(path: Path) -> Unborn:
+    return Unborn(
+        f"{path}: a run is creating this checkpoint, or was killed while it did; nothing was sent under it. "
+        "Run the same command again."
+    )
 
 
 def read_log(path: Path) -> Log:
@@ -199,10 +206,8 @@ def is_fresh(path: Path) -> bool:
         return True
     fd = open_log(path)
     try:
-        next(Reader(fd, path).commits())
+        return not any(progress.born for progress, _ in Reader(fd, path).folding())
     except Unborn:
         return True
-    else:
-        return False
     finally:
         os.close(fd)

@@ -12,7 +12,6 @@ from runner.core.presence import REUSE_AFTER_S
 from runner.core.progress import Progress
 from runner.core.summary import Ending, counts_of
 from runner.core.unusable import with_article
-from runner.core.window import WINDOW
 from runner.errors import UsageError
 from runner.preparing import Prepared
 from runner.settings import is_time_of_day, until_of
@@ -92,12 +91,12 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(("copy", f"{reading.export.spooled} holds what came through the pipe; delete it when all is done"))
     if prepared.checkpoint is not None:
         progress = prepared.checkpoint.progress
-        lines.append(("going on", f"{progress.settled.size:,} rows are settled, {progress.remaining:,} remain"))
+        lines.append(
+            ("going on", f"{progress.rows - progress.remaining:,} rows are settled, {progress.remaining:,} remain")
+        )
     if survey.asked:
         lines.append(("sample", _sample_text(prepared)))
     lines += [("note", note) for note in reading.notes]
-    if counts["duplicate"] and counts["rows"] > WINDOW:
-        lines.append(("note", "the same id more than 100,000 rows apart is sent again, and counted twice"))
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
 

@@ -18,12 +18,12 @@ from runner.addresses import check_exclude, check_export
 from runner.checkpoint import Checkpoint, is_fresh
 from runner.core.alike import Alike
 from runner.core.badrows import MAX_INVALID, BadGroup, MaxInvalid
+from runner.core.duplicates import Duplicates
 from runner.core.entries import Saved
 from runner.core.idtypes import IdType
 from runner.core.policy import SAMPLE_SIZE
 from runner.core.records import Record
 from runner.core.rows import Batch, Mark, Sieve
-from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable, UsageError
 from runner.excluding import Excluded, read_excluded
 from runner.guards import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
@@ -84,7 +84,7 @@ class Reading:
     counts: rows, ids, excluded, duplicate, invalid, as in the header. excluded: the exclude files.
     kept: ids to keep that were met in the export; perhaps: excluded rows that only may be one of them. None when a
     resume did not read the rows again.
-    marks: where the export can be read on from, when it was read just now.
+    marks: where the export can be read on from, when it was read just now. duplicates: the rows that repeat an id.
     bad: the bad rows that are left out, by reason, when it was read just now.
     invalid_to: where a run writes them when it begins; None without any.
     """
@@ -103,11 +103,11 @@ class Reading:
     invalid_to: Path | None = None
     kept: int | None = None
     perhaps: int = 0
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
     def sieve(self, protected: Alike) -> Sieve:
-        """A fresh sieve for one pass. Without duplicates in the preflight there is nothing to look for."""
-        window = DuplicateWindow() if self.counts["duplicate"] else None
-        return Sieve(self.options.id_type, window, protected)
+        """What tells the rows apart in a pass over the export."""
+        return Sieve(self.options.id_type, protected, self.duplicates)
 
     def batches(self, begin: Mark | None = None) -> Iterator[Batch]:
         """One pass over the rows, every block checked against its hash. begin: where the first of them is."""
@@ -373,22 +373,24 @@ def _read(
     """Read the whole export, or on a resume only its bytes: what is in them, the log says.
 
     again: read it whole on a resume too, because more of it is excluded now. The sample stays that of the first time:
-    of a new one half may be deleted already.
+    of a new one half may be deleted already. So do the duplicates, which the log lists: all rows with one id are
+    excluded together, so of the others the first one is the same.
     """
     spool_to = Path(f"{path}{SPOOLED}")
     export = stack.enter_context(open_export(request.export, spool_to=spool_to, on_progress=progress.copied))
     piped = export.spooled is not None or export.is_file(spool_to)
     invalid_to = Path(f"{path if piped else request.export}{INVALID}")
     if checkpoint is not None and not again:
-        counts = checkpoint.progress.asked
+        log = checkpoint.progress
         return Reading(
             export,
             options,
             recognise(export, options),
             fingerprint(export, progress.read),
-            counts,
+            log.asked,
             excluded=excluded,
-            invalid_to=invalid_to if counts["invalid"] else None,
+            invalid_to=invalid_to if log.asked["invalid"] else None,
+            duplicates=log.duplicates,
         )
     seen = preflight(
         export,
@@ -397,6 +399,8 @@ def _read(
         rng=random.Random(),  # noqa: S311 - a sample, not a secret
         sample_size=0 if again else SAMPLE_SIZE,
         on_progress=progress.read,
+        known=checkpoint.progress.duplicates if checkpoint is not None else None,
+        temporary=path.absolute().parent,
     )
     counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
     notes = []
@@ -425,6 +429,7 @@ def _read(
         invalid_to=invalid_to if seen.invalid else None,
         kept=seen.kept,
         perhaps=seen.perhaps,
+        duplicates=seen.duplicates,
     )
 
 

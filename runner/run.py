@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.checkpoint import Checkpoint, is_fresh
-from runner.core.entries import Header
+from runner.core.duplicates import digest_of, entries_of
+from runner.core.entries import Header, Skipped
 from runner.core.summary import Ending, exit_code, status_of, summary_of
 from runner.errors import Halted, NotAcceptable, UsageError
 from runner.loops import run_loop, run_loop_draining
@@ -159,6 +160,7 @@ def _ask(prepared: Prepared, what: str, wanted: str) -> None:
 
 
 def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: ExitStack) -> Checkpoint:
+    duplicates = prepared.reading.duplicates
     header = Header(
         tool=f"bulkdel {version('bulkdel')}",
         run_id=str(uuid.uuid4()),
@@ -170,11 +172,13 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         sample=prepared.survey.to_json() if prepared.survey.asked else None,
         confirmed=confirmed or {},
         marks=prepared.reading.marks,
+        duplicates_sha256=digest_of(duplicates),
     )
     reading = prepared.reading
     if reading.invalid_to is not None:
         write_invalid(reading.export, reading.dialect, reading.options, reading.fingerprint, reading.invalid_to)
-    checkpoint = Checkpoint.create(prepared.checkpoint_path, header)
+    entries = (Skipped("duplicate", ranges) for ranges in entries_of(duplicates))
+    checkpoint = Checkpoint.create(prepared.checkpoint_path, header, entries)
     stack.callback(checkpoint.close)
     return checkpoint
 

@@ -223,7 +223,7 @@ class Sending:
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
         waiting = api.waiting if engine.stopped is None else "draining: requests on the wire may finish"
         return Moment(
-            progress.settled.size,
+            progress.rows - progress.remaining,
             progress.rows,
             counts,
             api.wire.requests,
@@ -243,8 +243,6 @@ class Sending:
         settings = asdict(self._prepared.request.settings)
         if settings["proxy"] is not None:  # its URL may carry a password
             settings["proxy"] = "PROXY"
-        # With more excluded, the duplicate window turns elsewhere. In the header they are otherwise.
-        read_again = self._prepared.more_excluded
         try:
             user = getpass.getuser()
         except (KeyError, OSError):  # a container may know no name for its user
@@ -260,7 +258,6 @@ class Sending:
             "cwd": printable(Path.cwd()),
             "options": {name: _told(value) for name, value in settings.items()},
             "asked": dict(self._prepared.reading.counts),
-            **({"marks": [list(mark) for mark in self._prepared.reading.marks]} if read_again else {}),
             "excluded": self._prepared.reading.excluded.to_json(),
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
             "confirmed": dict(self._confirmed) if self._confirmed else None,

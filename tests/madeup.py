@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner.core.window import WINDOW
+
 from runner.core.entries import Entry, Header, Intent, Outcome, Session, encode_line
 from runner.core.rows import Mark
-from runner.core.window import WINDOW
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16

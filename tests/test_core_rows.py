@@ -6,13 +6,13 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runner.core.window import DuplicateWindow
 
 from runner.core.alike import Alike
 from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.unusable import Unusable, Why
-from runner.core.window import DuplicateWindow
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)

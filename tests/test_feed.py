@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from runner.core.window import DuplicateWindow
 
 import runner.core.feed as feed_module
 from runner.core.alike import Alike
@@ -20,7 +21,6 @@ from runner.core.ranges import positions_in, ranges_of
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.unusable import Unusable, Why
 from runner.core.verdicts import Call
-from runner.core.window import DuplicateWindow
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)

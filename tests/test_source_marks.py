@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from runner.core.window import DuplicateWindow
 
 from runner.core.alike import Alike
 from runner.core.rows import BadRow, Mark, Sieve, mark_before
-from runner.core.window import DuplicateWindow
 from runner.errors import NotAcceptable
 from runner.source import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
 from tests.sourcefiles import TYPES

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from runner.core.window import DuplicateWindow
 
 from runner.core.alike import Alike
 from runner.core.idtypes import IdType
 from runner.core.records import Record
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.unusable import Unusable, Why
-from runner.core.window import DuplicateWindow
 
 ROW = st.sampled_from(["a", "A", "b", "c", "d"])
 BAD = BadRow(1, "", Unusable(Why.EMPTY_ID))

@@ -60,9 +60,11 @@ class Alike:
 
     def meets_any(self, ids: Iterable[str]) -> bool:
         """Whether any of `ids` may be one of them."""
+        if not self._keys:
+            return False
         if self._id_type.forms is None:
             return not self._keys.isdisjoint(map(self._id_type.key, ids))
-        return bool(self._keys) and any(map(self.meets, ids))
+        return any(map(self.meets, ids))
 
 
 def surely_apart(id_type: IdType, ids: Sequence[str]) -> bool:

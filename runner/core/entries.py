@@ -13,12 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from runner.core.duplicates import EMPTY_DIGEST
 from runner.core.outcomes import COUNTED, KINDS, SKIPS, Kind
 from runner.core.ranges import Ranges
 from runner.core.rows import Mark, Skip, marks_of
 
-FORMAT = 1
+FORMAT = 2
 """Grows when an older version could misread the log."""
+
+UNRELEASED = 1
+"""The format of a version that was never released."""
 
 LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
@@ -45,6 +49,7 @@ class Header:
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
+    duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
     """
 
     tool: str
@@ -58,6 +63,7 @@ class Header:
     confirmed: Mapping[str, Any]
     format: int = FORMAT
     marks: tuple[Mark, ...] = ()
+    duplicates_sha256: str = EMPTY_DIGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +192,17 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
+                "duplicates_sha256": entry.duplicates_sha256,
                 **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
 
 
 def _header(data: Mapping[str, Any]) -> Header:
+    if data["format"] == UNRELEASED:
+        raise Unreadable(
+            f"log format {UNRELEASED}: written by an unreleased bulkdel. Finish it with that version, or start anew "
+            "with another --checkpoint"
+        )
     if data["format"] != FORMAT:
         raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
     return Header(
@@ -204,6 +216,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         sample=data["sample"],
         confirmed=data["confirmed"],
         marks=marks_of(data.get("marks", ())),
+        duplicates_sha256=data["duplicates_sha256"],
     )
 
 
@@ -240,7 +253,6 @@ def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
     facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
-    marks_of(facts.get("marks", ()))
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 

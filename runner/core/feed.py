@@ -21,6 +21,9 @@ from runner.core.records import Chunk, Record
 from runner.core.rows import Batch, Sieve, Skip, records_of
 from runner.core.verdicts import Call
 
+TOLD: tuple[Skip, ...] = tuple(reason for reason in SKIPS if reason != "duplicate")
+"""Rows that a pass writes to the log as it meets them. The log has the list of duplicates from its beginning."""
+
 
 class Work(NamedTuple):
     """One chunk to settle.
@@ -185,7 +188,7 @@ class _Doubts:
 
 
 def _skipped(skipped: dict[Skip, list[int]], settled: RangeSet, but: frozenset[int] = frozenset()) -> Iterator[Skipped]:
-    for reason in SKIPS:
+    for reason in TOLD:
         if ranges := ranges_of(
             position for position in skipped[reason] if position not in settled and position not in but
         ):

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from runner.core.duplicates import Duplicates, ListDigest, RowSet
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from runner.core.outcomes import COUNTED
-from runner.core.ranges import Ranges, RangeSet
-from runner.core.rows import Mark, mark_before, marks_of
+from runner.core.ranges import Ranges, size_of
+from runner.core.rows import Mark, mark_before
 
 
 @dataclass(slots=True)
 class Progress:
     """The state that a log describes. Memory is that of its gaps, not of its length.
 
-    settled: positions with an outcome or skipped. in_doubt: positions with an intent and nothing after it.
+    duplicates: rows that repeat an id: the log lists all of them after its header, and `born` says that the list is
+    whole. Until then nothing may be sent.
+    settled: rows with an outcome or skipped. in_doubt: rows with an intent and nothing after it. Neither counts
+    duplicates.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
@@ -30,8 +34,10 @@ class Progress:
 
     header: Header
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
-    settled: RangeSet = field(default_factory=RangeSet)
-    in_doubt: RangeSet = field(default_factory=RangeSet)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    born: bool = False
+    settled: RowSet = field(init=False)
+    in_doubt: RowSet = field(init=False)
     start: Session | None = None
     stop: Session | None = None
     sessions: int = 0
@@ -41,12 +47,15 @@ class Progress:
     excluded: Mapping[str, str] = field(default_factory=dict)
     backup: tuple[str, Saved] | None = None
     _intended: dict[tuple[int, int], str] = field(default_factory=dict)
+    _listed: ListDigest = field(default_factory=ListDigest)
 
     def __post_init__(self) -> None:
         self.confirmed_at = self.header.at
         self.asked = self.header.counts
         self.marks = self.header.marks
         self.excluded = self.header.excluded
+        self.settled, self.in_doubt = RowSet(self.duplicates), RowSet(self.duplicates)
+        self._check_list()
 
     @property
     def rows(self) -> int:
@@ -56,7 +65,7 @@ class Progress:
     @property
     def remaining(self) -> int:
         """Rows without an outcome. With the seven counts it adds up to `rows`."""
-        return self.rows - self.settled.size
+        return self.rows - sum(self.counts.values())
 
     @property
     def begin(self) -> Mark | None:
@@ -71,20 +80,23 @@ class Progress:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts what came before."""
+        if not self.born and not (isinstance(entry, Skipped) and entry.reason == "duplicate"):
+            raise Unreadable("the list of duplicates breaks off before this entry")
         match entry:
             case Intent():
-                for start, stop in entry.ranges:
+                self._check_sent(entry.ranges)
+                for start, stop in self.duplicates.joined(entry.ranges):
                     self._intend(entry.at, start, stop)
                 if entry.backup is not None and self.backup is not None:
                     self.backup = self.backup[0], max(self.backup[1], entry.backup)
             case Outcome():
-                for start, stop in entry.ranges:
-                    self._settle(start, stop, entry.kind)
+                self._settle(entry.ranges, entry.kind)
+            case Skipped(reason="duplicate"):
+                self._list(entry.ranges)
             case Skipped():
-                for start, stop in entry.ranges:
-                    self._settle(start, stop, entry.reason)
+                self._settle(entry.ranges, entry.reason)
             case Released():
-                for start, stop in entry.ranges:
+                for start, stop in self.duplicates.joined(entry.ranges):
                     self._forget(start, stop)
             case Session(event="start"):
                 self._start(entry)
@@ -108,32 +120,59 @@ class Progress:
         if facts.get("confirmed"):
             self.confirmed_at = entry.at
         self.asked = facts.get("asked") or self.asked
-        self.marks = marks_of(facts["marks"]) if "marks" in facts else self.marks
         self.excluded = dict(facts.get("excluded") or self.excluded)
         if (path := facts.get("backup")) is None:
             self.backup = None
         elif self.backup is None or self.backup[0] != path:
             self.backup = path, Saved()
 
+    def _check_sent(self, ranges: Ranges) -> None:
+        for start, stop in ranges if self.duplicates.size else ():
+            if self.duplicates.count(start, stop):
+                raise Unreadable(f"rows {start}-{stop - 1} are sent, but a duplicate is among them")
+        if _end(ranges) > self.rows:
+            raise Unreadable(f"row {_end(ranges) - 1} is sent, but the export has {self.rows} rows")
+
     def _intend(self, at: str, start: int, stop: int) -> None:
         if self.settled.meets(start, stop):
             raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
-        if stop > self.header.counts["rows"]:
-            raise Unreadable(f"row {stop - 1} is sent, but the export has {self.rows} rows")
         # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
         for part in self.in_doubt.missing(start, stop):
             self._intended[part] = at
         self.in_doubt.add(start, stop)
 
-    def _settle(self, start: int, stop: int, kind: str) -> None:
-        if stop > self.header.counts["rows"] or self.settled.add(start, stop) != stop - start:
-            raise Unreadable(f"rows {start}-{stop - 1} are settled twice, or are not in the export")
-        self.counts[kind] += stop - start
-        self._forget(start, stop)
+    def _list(self, ranges: Ranges) -> None:
+        """Take the next part of the list of duplicates."""
+        if self.born:
+            raise Unreadable("more duplicates than the header counts")
+        if _end(ranges) > self.rows:
+            raise Unreadable(f"row {_end(ranges) - 1} is a duplicate, but the export has {self.rows} rows")
+        for start, stop in ranges:
+            self.duplicates.add(range(start, stop))
+        self._listed.add(ranges)
+        self.counts["duplicate"] = self.duplicates.size
+        self._check_list()
+
+    def _check_list(self) -> None:
+        if self.counts["duplicate"] < self.header.counts["duplicate"]:
+            return
+        if self._listed.hex != self.header.duplicates_sha256:
+            raise Unreadable("the list of duplicates is not the one of the header: its SHA-256 is another")
+        self.born = True
+
+    def _settle(self, ranges: Ranges, kind: str) -> None:
+        spans, rows = self.duplicates.joined(ranges), size_of(ranges)
+        if _end(spans) > self.rows or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
+            told = f"{ranges[0][0]}-{_end(ranges) - 1}"
+            raise Unreadable(f"rows {told} are settled twice, are duplicates, or are not in the export")
+        self.counts[kind] += rows
+        for start, stop in spans:
+            self._forget(start, stop)
 
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
             return  # a chunk mostly ends whole
+        start, stop = self.duplicates.first_before(start), self.duplicates.first_after(stop)
         kept: dict[tuple[int, int], str] = {}
         for (begin, end), at in self._intended.items():
             if begin < min(start, end):
@@ -141,6 +180,10 @@ class Progress:
             if end > max(stop, begin):
                 kept[max(stop, begin), end] = at
         self._intended = kept
+
+
+def _end(ranges: Ranges) -> int:
+    return ranges[-1][1] if ranges else 0
 
 
 def fold(entries: list[Entry]) -> Progress:

@@ -10,10 +10,10 @@ from itertools import count, repeat
 from typing import Literal, NamedTuple, cast
 
 from runner.core.alike import Alike
+from runner.core.duplicates import Duplicates
 from runner.core.idtypes import PLAIN, IdType
 from runner.core.records import Record
 from runner.core.unusable import Unusable
-from runner.core.window import DuplicateWindow
 
 Skip = Literal["excluded", "duplicate", "invalid"]
 """Why a row of the export is never sent."""
@@ -37,10 +37,7 @@ class BadRow:
 
 
 class Mark(NamedTuple):
-    """Where a row begins from which the export can be read on, without what is before it.
-
-    It is the first row after the duplicate window has gone round: what is left of the past is whole again when rows are
-    taken from the mark before this one on.
+    """Where a row begins, so that the export can be read on from there.
 
     row: its position. line: 1-based. byte: of the decompressed export, from 0.
     """
@@ -48,11 +45,6 @@ class Mark(NamedTuple):
     row: int
     line: int
     byte: int
-
-
-SPANS = 2
-"""Spans between marks that are read again before the first row that matters. One fills the window; the second is for
-ids that the preflight took and the sending pass does not: those of the account that the credentials belong to."""
 
 
 def marks_of(value: Iterable[Iterable[int]]) -> tuple[Mark, ...]:
@@ -68,7 +60,7 @@ def marks_of(value: Iterable[Iterable[int]]) -> tuple[Mark, ...]:
 
 def mark_before(marks: Sequence[Mark], row: int) -> Mark | None:
     """Where to begin to read for a pass in which nothing before `row` is wanted; None for the first row."""
-    found = bisect_right(marks, row, key=lambda mark: mark.row) - 1 - SPANS
+    found = bisect_right(marks, row, key=lambda mark: mark.row) - 1
     return marks[found] if found >= 0 else None
 
 
@@ -99,42 +91,33 @@ class Sifted:
 
 @dataclass(frozen=True, slots=True)
 class Sieve:
-    """Tells rows apart, in the order of the export.
+    """Tells rows apart, each by itself.
 
-    id_type: what makes two ids certainly one account (a duplicate), and what makes them perhaps one (protected).
-    window: None when the preflight found no duplicate, which spares the sending pass the work.
+    id_type: what makes two ids perhaps one account (protected).
     protected: ids that must never be sent, nor any that may be the same.
+    duplicates: the rows that repeat an id, as the preflight found them. A row that is one stays one, also when an
+        exclude file names its id later.
     """
 
     id_type: IdType = PLAIN
-    window: DuplicateWindow | None = field(default_factory=DuplicateWindow)
     protected: Alike = field(default_factory=Alike)
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
     def sift(self, batch: Batch) -> Sifted:
-        """Sort one batch. Batches must come in order: the duplicate window remembers."""
+        """Sort one batch."""
         skipped = self.skipped(batch)
         return Sifted(records_of(batch, skipped), skipped)
 
     def skipped(self, batch: Batch) -> dict[Skip, list[int]]:
-        """Return the positions that are never sent: `sift` without its records. Remembers too; call one of the two."""
-        skipped: dict[Skip, list[int]] = {"excluded": [], "duplicate": [], "invalid": []}
+        """Return the positions that are never sent: `sift` without its records."""
         rows, protected = batch.rows, self.protected
-        if set(map(type, rows)) <= {str}:
-            # Nearly every batch goes this way. It is the loop below, run by the interpreter's own loops.
-            ids = cast("list[str]", rows)
-            if not protected.meets_any(ids):
-                if self.window is not None:
-                    key = self.id_type.key
-                    keys = ids if key is str else list(map(key, ids))
-                    skipped["duplicate"].extend(batch.start + i for i in self.window.repeated(keys))
-                return skipped
-        seen = self.window.seen if self.window else None
+        repeated = list(self.duplicates.between(batch.start, batch.start + len(rows))) if self.duplicates.size else []
+        skipped: dict[Skip, list[int]] = {"excluded": [], "duplicate": repeated, "invalid": []}
+        if set(map(type, rows)) <= {str} and not protected.meets_any(cast("list[str]", rows)):
+            return skipped  # nearly every batch
         for position, row in enumerate(rows, batch.start):
             if isinstance(row, BadRow):
                 skipped["invalid"].append(position)
-                continue
-            if protected.meets(row):
+            elif protected.meets(row) and position not in self.duplicates:
                 skipped["excluded"].append(position)
-            elif seen is not None and seen(self.id_type.key(row)):
-                skipped["duplicate"].append(position)
         return skipped

@@ -13,11 +13,12 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from runner.core.alike import Alike
+from runner.core.duplicates import Duplicates, RowSet
 from runner.core.entries import Damaged, Unreadable, frame, sound
 from runner.core.idtypes import IdType
 from runner.core.presence import Presence, presence
 from runner.core.progress import Progress
-from runner.core.ranges import Ranges, RangeSet
+from runner.core.ranges import Ranges, RangeSet, size_of
 from runner.core.rows import Batch
 from runner.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
 
@@ -125,19 +126,28 @@ def judged(claim: Claim, created_at: float | None, now: float, *, reusable: bool
 
 @dataclass(slots=True)
 class Books:
-    """What has been found so far. Memory is that of the gaps. known: all three together."""
+    """What has been found so far. Memory is that of the gaps. known: all three together.
 
-    gone: RangeSet = field(default_factory=RangeSet)
-    recreated: RangeSet = field(default_factory=RangeSet)
-    there: RangeSet = field(default_factory=RangeSet)
-    known: RangeSet = field(default_factory=RangeSet)
+    duplicates: of the export; they are never asked for, and leave no gaps.
+    """
+
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    gone: RowSet = field(init=False)
+    recreated: RowSet = field(init=False)
+    there: RowSet = field(init=False)
+    known: RowSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gone, self.recreated, self.there, self.known = (RowSet(self.duplicates) for _ in range(4))
 
     def apply(self, found: Mapping[Finding, Ranges]) -> None:
         """Fold in what one line says. Raises Unreadable when it contradicts what came before."""
         for name in FINDINGS:
-            for start, stop in found.get(name, ()):
-                if self.known.add(start, stop) != stop - start:
-                    raise Unreadable(f"rows {start}-{stop - 1} are found twice")
+            ranges = found.get(name, ())
+            spans = self.duplicates.joined(ranges)
+            if sum(self.known.add(start, stop) for start, stop in spans) != size_of(ranges):
+                raise Unreadable(f"rows {ranges[0][0]}-{ranges[-1][1] - 1} are found twice")
+            for start, stop in spans:
                 getattr(self, name).add(start, stop)
 
 

@@ -159,6 +159,12 @@ class Hashing:
         self._on_progress = on_progress
         self._digest = hashlib.sha256()
         self._blocks = bytearray()
+        self._done = 0
+
+    @property
+    def share(self) -> float:
+        """How much of the export has been read, 0 to 1."""
+        return self._done / self._export.size
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the blocks. Raises NotAcceptable for a file that is being written to, or that cannot be read."""
@@ -170,9 +176,10 @@ class Hashing:
                 raise self._unsteady("shorter")
             self._digest.update(block)
             self._blocks += self._digest.digest()
+            self._done = offset + wanted
             yield block
             if self._on_progress:
-                self._on_progress(offset + wanted, export.size)
+                self._on_progress(self._done, export.size)
         if self._read(export.size, 1):
             raise self._unsteady("longer")
 

@@ -6,16 +6,18 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
+from typing import cast
 
 from runner.core.alike import Alike
 from runner.core.badrows import BadGroup, BadRows
+from runner.core.duplicates import Duplicates
 from runner.core.idtypes import SPREADSHEET
 from runner.core.records import Record
-from runner.core.rows import BadRow, Batch, Mark, Sieve, Skip
-from runner.core.window import WINDOW, DuplicateWindow
+from runner.core.rows import BadRow, Batch, Mark, Sieve
 from runner.source.compression import MAGIC, decompressed, detect
 from runner.source.dialect import resolve
+from runner.source.duplicates import DuplicateFinder
 from runner.source.export import Export, Fingerprint, Hashing, Progress
 from runner.source.jsonl import Parsed
 from runner.source.lines import peek, whole_lines
@@ -25,19 +27,22 @@ from runner.source.refusals import bad_rows_refusal, refusal
 
 EXAMPLES = 3
 
+MARK_ROWS = 100_000
+"""Rows between two marks, at least: a resume reads about as many again, and ten million rows have a hundred marks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What the export turned out to be.
 
     rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
-    excluded, duplicate, invalid: the others, by why they are not sent.
+    excluded, duplicate, invalid: the others, by why they are not sent. duplicates: their positions.
     kept: ids to keep that some row is, or may be. perhaps: excluded rows that only may be one of them.
     sample: records drawn evenly from all that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
     bad: the invalid rows by reason, the most frequent first.
-    marks: where a resume can begin to read, one for every hundred thousand ids.
+    marks: where a resume can begin to read, one for every hundred thousand rows.
     """
 
     dialect: Dialect
@@ -45,7 +50,7 @@ class Preflight:
     rows: int
     ids: int
     excluded: int
-    duplicate: int
+    duplicates: Duplicates
     invalid: int
     kept: int
     perhaps: int
@@ -56,6 +61,11 @@ class Preflight:
     bad: tuple[BadGroup, ...]
     marks: tuple[Mark, ...]
 
+    @property
+    def duplicate(self) -> int:
+        """How many rows repeat the id of an earlier row."""
+        return self.duplicates.size
+
 
 def preflight(
     export: Export,
@@ -65,15 +75,18 @@ def preflight(
     rng: random.Random,
     sample_size: int = 200,
     on_progress: Progress | None = None,
-    window_size: int = WINDOW,
+    known: Duplicates | None = None,
+    temporary: Path | None = None,
+    mark_rows: int = MARK_ROWS,
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
     protected: ids that must never be sent. rng: draws the sample.
-    window_size: for tests.
+    known: the duplicates, where they were found earlier or do not matter: they are not looked for, and nothing is
+        sampled. temporary: the folder of the file that finding them may take. mark_rows: for tests.
 
     Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
-    all together.
+    all together. Raises FileFailed when the temporary file cannot be written.
     """
     hashing = Hashing(export, on_progress)
     compression = detect(hashing.head(MAGIC))
@@ -81,30 +94,33 @@ def preflight(
     head, lines = peek(lines)
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
-    window = DuplicateWindow(window_size)
-    sieve = Sieve(options.id_type, window, Alike(options.id_type) if protected is None else protected)
-    tally = _Tally(sieve, window, _Reservoir(sample_size, rng), free_text=free_text)
-    for parsed in parse(lines, dialect, options, export.path):
-        tally.add(parsed)
-    if not tally.rows:
-        raise refusal(export.path, "no ids", "Is this the right file?")
-    bad = tally.bad.groups()
-    error = bad_rows_refusal(
-        export.path, bad, tally.rows, on_invalid=options.on_invalid, max_invalid=options.max_invalid
-    )
-    if error is not None:
-        raise error
+    protected = Alike(options.id_type) if protected is None else protected
+    found, reservoir = Duplicates() if known is None else known, _Reservoir(sample_size, rng)
+    sieve = Sieve(options.id_type, protected, found)
+    with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
+        tally = _Tally(sieve, finder if known is None else None, mark_rows, free_text=free_text)
+        for parsed in parse(lines, dialect, options, export.path):
+            tally.add(parsed)
+        if not tally.rows:
+            raise refusal(export.path, "no ids", "Is this the right file?")
+        bad = tally.bad.groups()
+        error = bad_rows_refusal(
+            export.path, bad, tally.rows, on_invalid=options.on_invalid, max_invalid=options.max_invalid
+        )
+        if error is not None:
+            raise error
+        finder.find(found, reservoir)
     return Preflight(
         dialect=dialect,
         fingerprint=hashing.fingerprint(),
         rows=tally.rows,
-        ids=tally.ids,
+        ids=tally.rows - tally.excluded - tally.invalid - found.size,
         excluded=tally.excluded,
-        duplicate=tally.duplicate,
+        duplicates=found,
         invalid=tally.invalid,
         kept=tally.kept(),
         perhaps=tally.perhaps,
-        sample=tally.reservoir.sample(),
+        sample=reservoir.sample(),
         examples=tuple(tally.examples),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
@@ -127,11 +143,17 @@ class _Reservoir:
         self._next = 0 if size else math.inf
         self._weight = 1.0
 
-    def add(self, batch: Batch, positions: Sequence[int]) -> None:
-        """Offer the rows of `batch` at `positions`."""
+    def passes(self, count: int) -> bool:
+        """Whether none of the next `count` rows is drawn; then they are passed over."""
+        passed = self._next >= self._seen + count
+        self._seen += count if passed else 0
+        return passed
+
+    def add(self, positions: Sequence[int], ids: Sequence[str]) -> None:
+        """Offer the rows at `positions`."""
         while self._next < self._seen + len(positions):
-            position = positions[int(self._next) - self._seen]
-            record = Record(position, str(batch.rows[position - batch.start]))
+            index = int(self._next) - self._seen
+            record = Record(positions[index], ids[index])
             if len(self._kept) < self._size:
                 self._kept.append(record)
             else:
@@ -150,36 +172,37 @@ class _Reservoir:
 
 
 class _Tally:
-    """Counts rows by what will become of them."""
+    """Counts rows by what will become of them. finder: takes the ids that may be sent; None: nothing looks for them."""
 
-    def __init__(self, sieve: Sieve, window: DuplicateWindow, reservoir: _Reservoir, *, free_text: bool) -> None:
+    def __init__(self, sieve: Sieve, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool) -> None:
         self._sieve = sieve
-        self._window = window
+        self._finder = finder
+        self._mark_rows = mark_rows
         self._free_text = free_text
-        self.reservoir = reservoir
-        self.rows = self.ids = self.excluded = self.duplicate = self.invalid = self.spreadsheet = self.perhaps = 0
+        self.rows = self.excluded = self.invalid = self.spreadsheet = self.perhaps = 0
         self._met = Alike(sieve.id_type)
+        self._shown: set[str] = set()
         self.examples: list[str] = []
         self.spreadsheet_examples: list[str] = []
         self.bad = BadRows()
         self.marks: list[Mark] = []
 
     def add(self, parsed: Parsed) -> None:
-        batch, taken, round_at = parsed.batch, self._window.taken, self._window.round_at
+        batch = parsed.batch
+        self._mark(parsed)
         skipped = self._sieve.skipped(batch)
-        if self._window.round_at != round_at:
-            self._mark(parsed, skipped, self._window.round_at - taken)
         positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
         never = {position for some in skipped.values() for position in some}
+        ids = cast("list[str]", batch.rows)
         if never:
             positions = [position for position in positions if position not in never]
-        self.reservoir.add(batch, positions)
-        for position in positions[: EXAMPLES - len(self.examples)]:
-            self.examples.append(str(batch.rows[position - batch.start]))
+            ids = [ids[position - batch.start] for position in positions]
+        if self._finder:
+            self._finder.add(positions, ids)
+        if len(self.examples) < EXAMPLES:
+            self._show(ids)
         self.rows += len(batch.rows)
-        self.ids += len(positions)
         self.excluded += len(skipped["excluded"])
-        self.duplicate += len(skipped["duplicate"])
         self.invalid += len(skipped["invalid"])
         if skipped["excluded"]:
             ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
@@ -194,14 +217,21 @@ class _Tally:
         """How many of the ids to keep some row is, or may be."""
         return sum(map(self._met.meets, self._sieve.protected)) if self.excluded else 0
 
-    def _mark(self, parsed: Parsed, skipped: dict[Skip, list[int]], taken: int) -> None:
-        """Note the first row after the window has gone round. taken: how many of the batch's ids it had then."""
-        batch = parsed.batch
-        not_taken = {*skipped["invalid"], *skipped["excluded"]}
-        rows = (row for row in range(batch.start, batch.start + len(batch.rows)) if row not in not_taken)
-        mark = parsed.mark(next(islice(rows, taken - 1, None)) + 1)
-        if mark is not None:  # else the next one will do: a mark more or less only means more or fewer rows to read
-            self.marks.append(mark)
+    def _show(self, ids: Sequence[str]) -> None:
+        """Take the first few different ids as examples."""
+        for id_ in ids:
+            key = self._sieve.id_type.key(id_)
+            if key not in self._shown and len(self.examples) < EXAMPLES:
+                self._shown.add(key)
+                self.examples.append(id_)
+
+    def _mark(self, parsed: Parsed) -> None:
+        """Note where the first row of the batch begins, if the last mark is far enough behind."""
+        start = parsed.batch.start
+        if start - (self.marks[-1].row if self.marks else 0) >= self._mark_rows:
+            mark = parsed.mark(start)
+            if mark is not None:  # else the next batch will do
+                self.marks.append(mark)
 
     def _look_for_spreadsheets(self, batch: Batch) -> None:
         ids = [row for row in batch.rows if isinstance(row, str)]

@@ -123,7 +123,8 @@ def _open_state(request: Request, reopened: Reopened, host: str) -> State:
         "sample": request.settings.sample,
     }
     tool, again = f"bulkdel {version('bulkdel')}", request.settings.again
-    state = State(path, pinned, tool=tool, at=stamp(time.time()), again=again)
+    duplicates = reopened.fates.progress.duplicates
+    state = State(path, pinned, tool=tool, at=stamp(time.time()), again=again, duplicates=duplicates)
     if state.aside is not None:
         why = "as --again says" if again else "the run has gone on since, or host or sample are others"
         say(f"This verification begins anew ({why}); the state of the one before is kept in {state.aside}.")

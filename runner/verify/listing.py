@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from runner.core.ranges import RangeSet
+from runner.core.ranges import RangeSet, positions_in
 from runner.errors import FileFailed
 from runner.reopening import Reopened
 
@@ -45,10 +45,12 @@ def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
 
 
 def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
+    duplicates = reopened.fates.progress.duplicates  # `there` covers those beside its rows too
     for parsed, _ in reopened.rows():
         batch = parsed.batch
-        for start, stop in there.overlap(batch.start, batch.start + len(batch.rows)):
-            for id_ in batch.rows[start - batch.start : stop - batch.start]:
+        for position in positions_in(there.overlap(batch.start, batch.start + len(batch.rows))):
+            if position not in duplicates:
+                id_ = batch.rows[position - batch.start]
                 assert isinstance(id_, str), "a bad row was never asked for"
                 yield id_
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from runner.core.duplicates import Duplicates
 from runner.core.entries import Damaged, Unreadable
 from runner.core.ranges import Ranges
 from runner.core.verifying import FIRST_LINE, Books, Finding, decode, encode_first, encode_found, found_of
@@ -30,18 +31,21 @@ class State:
     books: what it says. resumed: whether it said anything at the start. aside: where older books were moved to.
     """
 
-    def __init__(self, path: Path, pinned: Mapping[str, Any], *, tool: str, at: str, again: bool) -> None:
+    def __init__(
+        self, path: Path, pinned: Mapping[str, Any], *, tool: str, at: str, again: bool, duplicates: Duplicates
+    ) -> None:
         """Go on with the books at `path`, or begin new ones: where there are none, `again`, or they pin other things.
 
-        Other books are never overwritten: they are moved aside. Raises NotAcceptable for a file that is none, or that
-        another process has; FileFailed when it cannot be written.
+        duplicates: of the log that is verified. Other books are never overwritten: they are moved aside. Raises
+        NotAcceptable for a file that is none, or that another process has; FileFailed when it cannot be written.
         """
         self.path = path
         self.aside: Path | None = None
+        self._pinned, self._duplicates = dict(pinned), duplicates
         self._fd = -1
         try:
             found = self._open()
-            if found is not None and (again or found != dict(pinned)):
+            if found is not None and (again or found != self._pinned):
                 self.aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
                 path.rename(self.aside)
                 self.close()
@@ -65,7 +69,7 @@ class State:
             except NotAcceptable as error:
                 raise NotAcceptable(str(error).replace("--checkpoint", "--state")) from error
         _lock(self._fd, self.path)
-        self._seq, self.books = 0, Books()
+        self._seq, self.books = 0, Books(self._duplicates)
         return self._read()
 
     def __enter__(self) -> Self:
@@ -107,6 +111,8 @@ class State:
                     entry = decode(line, self._seq + 1)
                     if pinned is None:
                         pinned = entry["pinned"]
+                        if pinned != self._pinned:  # of another log, whose duplicates are others
+                            self.books = Books()
                     else:
                         self.books.apply(found_of(entry))
                 except Damaged:
