@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.core.entries import Entry, Header, Session, Unreadable
+from runner.core.entries import Entry, Header, Session, Skipped, Unreadable
 from runner.core.progress import Progress
 from runner.core.summary import counts_of
 from runner.errors import NotAcceptable
@@ -71,8 +71,8 @@ def _note(found: Audit, entries: list[Entry], line: int) -> None:
         match entry:
             case Session(event="start"):
                 found.sittings.append(Sitting(line, entry))
-            case Header():
-                pass
+            case Header() | Skipped(reason="duplicate"):
+                pass  # the list of duplicates belongs to the header, which holds its SHA-256
             case _ if not found.sittings or found.sittings[-1].stop is not None:
                 # No session's hash covers what was put behind the last stop; so nothing may be there.
                 kind = type(entry).__name__.lower()

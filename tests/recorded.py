@@ -6,18 +6,29 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from runner.core.duplicates import Duplicates, digest_of, entries_of
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_line
 from runner.core.progress import Progress, fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NONE = Duplicates()
 AT = "2026-03-01T12Z"
 
 
-def header(rows: int = 1000) -> Header:
-    counts = {"rows": rows, "ids": rows, "excluded": 0, "duplicate": 0, "invalid": 0}
-    return Header("0.1.0", "r1", AT, {"pool": "p"}, "ids.jsonl", {}, counts, None, {"ids": rows})
+def header(rows: int = 1000, duplicates: Duplicates = NONE) -> Header:
+    ids = rows - duplicates.size
+    counts = {"rows": rows, "ids": ids, "excluded": 0, "duplicate": duplicates.size, "invalid": 0}
+    digest = digest_of(duplicates)
+    confirmed = {"ids": ids}
+    pinned = {"pool": "p"}
+    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, duplicates_sha256=digest)
+
+
+def born(rows: int, duplicates: Duplicates) -> list[Entry]:
+    """The header and the list of duplicates: what a log holds before its first session."""
+    return [header(rows, duplicates), *(Skipped("duplicate", ranges) for ranges in entries_of(duplicates))]
 
 
 def deleted(start: int, stop: int) -> Outcome:

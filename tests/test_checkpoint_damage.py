@@ -191,9 +191,16 @@ def test_a_sound_line_that_cannot_be_believed_is_refused(path: Path, line: bytes
 
 
 def test_a_log_of_a_newer_format_is_refused(path: Path) -> None:
-    path.write_bytes(frame(1, [b'{"type":"header","format":2}']))
+    path.write_bytes(frame(1, [b'{"type":"header","format":3}']))
     for read in (read_log, Checkpoint.resume, is_fresh):
-        with pytest.raises(NotAcceptable, match=r"log format 2 .*use the newer bulkdel"):
+        with pytest.raises(NotAcceptable, match=r"log format 3 .*use the newer bulkdel"):
+            read(path)
+
+
+def test_a_log_of_the_unreleased_format_is_refused_by_name(path: Path) -> None:
+    path.write_bytes(frame(1, [b'{"type":"header","format":1}']))
+    for read in (read_log, Checkpoint.resume, is_fresh):
+        with pytest.raises(NotAcceptable, match=r"log format 1: written by an unreleased bulkdel\. Finish"):
             read(path)
 
 

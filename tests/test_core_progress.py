@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.core.duplicates import Duplicates
 from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
+from runner.core.feed import TOLD
 from runner.core.outcomes import KINDS, SKIPS
 from runner.core.progress import Progress, fold
-from runner.core.ranges import ranges_of
+from runner.core.ranges import positions_in, ranges_of
 from tests import recorded
 from tests.recorded import AT, deleted
 
@@ -23,7 +25,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, s
     """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
     ends = dict.fromkeys(range(ROWS), OPEN)
     doubts: dict[int, str] = {}
-    entries: list[Entry] = [recorded.header(ROWS)]
+    duplicates = Duplicates((row, row + 1) for row in sorted(draw(st.sets(st.integers(0, ROWS - 1), max_size=15))))
+    entries: list[Entry] = recorded.born(ROWS, duplicates)
+    ends |= dict.fromkeys(duplicates.between(0, ROWS), "duplicate")
     for step in range(draw(st.integers(0, 30))):
         left = [row for row in ends if ends[row] == OPEN]
         if not left:
@@ -43,7 +47,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, s
             entries.append(Outcome(AT, 1, kind, ranges))
             ends |= dict.fromkeys(rows, kind)
         else:
-            reason = draw(st.sampled_from(SKIPS))
+            reason = draw(st.sampled_from(TOLD))
             entries.append(Skipped(reason, ranges))
             ends |= dict.fromkeys(rows, reason)
         for row in rows:
@@ -63,10 +67,13 @@ def test_a_history_folds_into_what_became_of_every_row(
     assert progress.remaining == words.count(OPEN)
     assert sum(progress.counts.values()) + progress.remaining == progress.rows == ROWS
     assert progress.complete is (OPEN not in words)
-    assert progress.settled.ranges == ranges_of(row for row in ends if ends[row] != OPEN)
-    assert progress.in_doubt.ranges == ranges_of(sorted(doubts))
+    repeated = {row for row in ends if ends[row] == "duplicate"}
+    settled = {row for row in ends if ends[row] not in {OPEN, "duplicate"}}
+    for found, rows in ((progress.settled, settled), (progress.in_doubt, set(doubts))):
+        assert set(positions_in(found.ranges)) - repeated == rows
+        assert found.size == len(rows)
     told = {row: at for at, ranges in progress.doubts() for start, stop in ranges for row in range(start, stop)}
-    assert told == doubts
+    assert {row: at for row, at in told.items() if row not in repeated} == doubts
     starts = [ranges[0][0] for _, ranges in progress.doubts()]
     assert starts == sorted(starts)
 
@@ -115,10 +122,10 @@ def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[obje
     [
         ([deleted(0, 50), intent("a", 49, 60)], "rows 49-59 are sent after they were settled"),
         ([intent("a", 90, 101)], "row 100 is sent, but the export has 100 rows"),
-        ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, or are not in the export"),
+        ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, are duplicates, or are not in the export"),
         ([Skipped("invalid", ((3, 4),)), deleted(0, 50)], "rows 0-49 are settled twice"),
         ([deleted(0, 50), Skipped("invalid", ((3, 4),))], "rows 3-3 are settled twice"),
-        ([deleted(99, 101)], "rows 99-100 are settled twice, or are not in the export"),
+        ([deleted(99, 101)], "rows 99-100 are settled twice, are duplicates, or are not in the export"),
         ([recorded.header(100)], "a second header"),
     ],
 )

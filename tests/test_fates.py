@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runner.core.duplicates import Duplicates
 from runner.core.entries import Entry, Intent, Outcome, Skipped, encode_line
 from runner.core.progress import fold
+from runner.core.ranges import Ranges, ranges_of
 from runner.fates import Fates
 from tests import recorded
 
@@ -20,28 +22,40 @@ def write_log(path: Path, commits: list[list[Entry]]) -> list[Entry]:
     return [entry for commit in commits for entry in commit]
 
 
-def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path) -> None:
+def without(duplicates: Duplicates, positions: list[int]) -> tuple[Ranges, list[int]]:
+    """What a run would write for these rows."""
+    rows = [position for position in positions if position not in duplicates]
+    return ranges_of(rows), rows
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.95])
+def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) -> None:
     """Ranges in any order, several to an entry, several entries to a line, gaps, doubts; asked in any pieces."""
     rng = random.Random(4)
     rows = 3_000
     pieces = [(start, min(start + 7, rows)) for start in range(0, rows, 7)]
     rng.shuffle(pieces)
+    duplicates = Duplicates((row, row + 1) for row in range(rows) if rng.random() < share)
     expected: dict[int, tuple[str, bool, str | None]] = {}
     found: list[Entry] = []
     for number, (start, stop) in enumerate(pieces):
-        kind = rng.choice(["deleted", "absent", "refused", "duplicate", "in doubt", "untouched"])
-        ranges = ((start, start + 2), (start + 4, stop)) if stop > start + 4 else ((start, stop),)
-        positions = [position for begin, end in ranges for position in range(begin, end)]
-        if kind == "duplicate":
-            found.append(Skipped("duplicate", ranges))
-            expected |= dict.fromkeys(positions, ("duplicate", False, None))
+        kind = rng.choice(["deleted", "absent", "refused", "excluded", "in doubt", "untouched"])
+        pieces_of = ((start, start + 2), (start + 4, stop)) if stop > start + 4 else ((start, stop),)
+        every = [position for begin, end in pieces_of for position in range(begin, end)]
+        ranges, positions = without(duplicates, every)
+        if not positions:
+            continue
+        if kind == "excluded":
+            found.append(Skipped("excluded", ranges))
+            expected |= dict.fromkeys(positions, ("excluded", False, None))
         elif kind == "in doubt":
             found.append(Intent(AT, ranges))
             expected |= dict.fromkeys(positions, ("remaining", True, None))
         elif kind != "untouched":
             found.append(Outcome(AT, 1, kind, ranges, request_id=str(number)))  # type: ignore[arg-type]
             expected |= dict.fromkeys(positions, (kind, False, str(number)))
-    commits: list[list[Entry]] = [[recorded.header(rows=rows)]]
+    commits: list[list[Entry]] = [[entry] for entry in recorded.born(rows, duplicates)]
+    expected |= dict.fromkeys(duplicates.between(0, rows), ("duplicate", False, None))
     while found:
         size = rng.randrange(1, 9)
         commits.append(found[:size])

@@ -8,19 +8,19 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from runner.core.window import DuplicateWindow
 
 import runner.core.feed as feed_module
 from runner.core.alike import Alike
-from runner.core.entries import Entry, Header, Intent, Outcome, Released, Skipped
+from runner.core.duplicates import Duplicates
+from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
 from runner.core.feed import Work, with_calls, work_of
 from runner.core.idtypes import IdType
-from runner.core.outcomes import SKIPS
-from runner.core.progress import Progress
+from runner.core.progress import Progress, fold
 from runner.core.ranges import positions_in, ranges_of
 from runner.core.rows import BadRow, Batch, Sieve
 from runner.core.unusable import Unusable, Why
 from runner.core.verdicts import Call
+from tests import recorded
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
@@ -28,9 +28,8 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
 
 
-def progress_of(rows: int, *entries: Entry) -> Progress:
-    counts: dict[str, int] = {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}
-    progress = Progress(Header("t", "r", at(0), {}, "x", {}, counts, None, {}))
+def progress_of(rows: int, *entries: Entry, duplicates: Duplicates = recorded.NONE) -> Progress:
+    progress = fold(recorded.born(rows, duplicates))
     for entry in entries:
         progress.apply(entry)
     return progress
@@ -101,27 +100,33 @@ def test_what_was_released_is_fresh_again() -> None:
 
 def test_skipped_rows_are_told_once() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
-    fresh = progress_of(7)
-    assert shape(work_of(batches_of(rows, 4), Sieve(protected=Alike(ids="p")), fresh, 9)) == [
-        ("duplicate", [2]),
+    repeated = Duplicates([(2, 3)])
+    fresh, sieve = progress_of(7, duplicates=repeated), Sieve(protected=Alike(ids="p"), duplicates=repeated)
+    assert shape(work_of(batches_of(rows, 4), sieve, fresh, 9)) == [
         ("invalid", [1]),
         ("excluded", [4]),
         ("invalid", [5]),
         (None, [0, 3, 6]),
     ]
-    later = progress_of(7, Skipped("invalid", ((1, 2),)), Skipped("duplicate", ((2, 3),)))
-    assert shape(work_of(batches_of(rows, 4), Sieve(protected=Alike(ids="p")), later, 9)) == [
+    later = progress_of(7, Skipped("invalid", ((1, 2),)), duplicates=repeated)
+    assert shape(work_of(batches_of(rows, 4), sieve, later, 9)) == [
         ("excluded", [4]),
         ("invalid", [5]),
         (None, [0, 3, 6]),
     ]
-    done = progress_of(7, deleted((0, 1), (3, 4), (6, 7)), Skipped("invalid", ((1, 3), (4, 6))))
-    assert shape(work_of(batches_of(rows, 4), Sieve(), done, 9)) == []
+    entries = deleted((0, 1), (3, 4), (6, 7)), Skipped("invalid", ((1, 2), (4, 6)))
+    done = progress_of(7, *entries, duplicates=repeated)
+    assert shape(work_of(batches_of(rows, 4), sieve, done, 9)) == []
 
 
-def test_a_settled_first_occurrence_still_makes_the_second_a_duplicate() -> None:
-    rows: list[str | BadRow] = ["a", "b", "a"]
-    assert shape(work_of(batches_of(rows, 2), Sieve(), progress_of(3, deleted((0, 2))), 9)) == [("duplicate", [2])]
+def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_one() -> None:
+    """The log lists it from its beginning; an exclude file that is added later names it too."""
+    rows: list[str | BadRow] = ["b", "a", "c", "a", "d"]
+    repeated = Duplicates([(3, 4)])
+    sieve = Sieve(protected=Alike(ids="a"), duplicates=repeated)
+    fresh, settled = progress_of(5, duplicates=repeated), progress_of(5, deleted((0, 3)), duplicates=repeated)
+    assert shape(work_of(batches_of(rows, 2), sieve, fresh, 9)) == [("excluded", [1]), (None, [0, 2, 4])]
+    assert shape(work_of(batches_of(rows, 2), sieve, settled, 9)) == [(None, [4])]
 
 
 @pytest.mark.parametrize(
@@ -166,8 +171,9 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     entries: list[Entry] = [deleted(*ranges_of(positions("s")))]
     entries += [Skipped("invalid", ranges_of(positions("I")))]
     entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
-    progress = progress_of(len(rows), *entries)
-    sieve = Sieve(window=DuplicateWindow(1000), protected=Alike(ids=(f"p{i}" for i in range(len(rows)))))
+    repeated = Duplicates((i, i + 1) for i in positions("u"))
+    progress = progress_of(len(rows), *entries, duplicates=repeated)
+    sieve = Sieve(protected=Alike(ids=(f"p{i}" for i in range(len(rows)))), duplicates=repeated)
     items = list(work_of(batches_of(rows, batch_size), sieve, progress, chunk_size, limit))
     given_out = [(item, record) for item in items if isinstance(item, Work) for record in item.chunk.records]
     told = Counter(record.position for _, record in given_out)
@@ -187,8 +193,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     skips = Counter(
         (item.reason, position) for item in items if isinstance(item, Skipped) for position in positions_in(item.ranges)
     )
-    wanted = {("invalid", i) for i in positions("i")} | {("duplicate", i) for i in positions("u")}
-    wanted |= {("excluded", i) for i in positions("x")}
+    wanted = {("invalid", i) for i in positions("i")} | {("excluded", i) for i in positions("x")}
     assert set(skips) == wanted if limit is None else set(skips) <= wanted
     assert all(count == 1 for count in skips.values())
 
@@ -234,10 +239,10 @@ def test_the_check_fails_where_doubt_and_fresh_are_mixed(broken: type, monkeypat
 
 
 def test_the_same_id_twice_is_never_in_one_chunk() -> None:
-    """Farther apart than the duplicate window sees, but side by side when everything between them is settled."""
+    """Whatever the list of duplicates says."""
     rows = ["a", "b", "A", "c", "a"]
     progress = progress_of(5)
-    sieve = Sieve(MAIL, window=None)
+    sieve = Sieve(MAIL)
     assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]
 
 
@@ -245,15 +250,15 @@ def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
     """`2` may be `12` or `32`, which differ from each other: these two share a chunk, fresh and in doubt alike."""
     rows = ["12", "2", "32", "12"]
     apart = [[0, 2], [1], [3]]
-    work = work_of(batches_of(rows, 4), Sieve(NUMBER, window=None), progress_of(4), 50)
+    work = work_of(batches_of(rows, 4), Sieve(NUMBER), progress_of(4), 50)
     assert shape(work) == [(None, positions) for positions in apart]
     in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
-    work = work_of(batches_of(rows, 4), Sieve(NUMBER, window=None), in_doubt, 50)
+    work = work_of(batches_of(rows, 4), Sieve(NUMBER), in_doubt, 50)
     assert shape(work) == [(at(1), positions) for positions in apart]
 
 
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
-    work = work_of(batches_of(["12", "32", "42"], 4), Sieve(NUMBER, window=None), progress_of(3), 50)
+    work = work_of(batches_of(["12", "32", "42"], 4), Sieve(NUMBER), progress_of(3), 50)
     assert shape(work) == [(None, [0, 1, 2])]
 
 
@@ -273,7 +278,7 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     """An exclude file that was added names rows that may have been sent: nobody may skip them without a look."""
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
-    sieve = Sieve(MAIL, protected=Alike(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
+    sieve = Sieve(MAIL, Alike(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
     work = list(work_of(batches_of(rows, 6), sieve, progress, 2))
     protected = [item for item in work if isinstance(item, Work) and item.protected]
     assert shape(protected) == [(at(1), [1, 3]), (at(2), [4])]

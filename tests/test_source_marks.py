@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runner.core.window import DuplicateWindow
 
 from runner.core.alike import Alike
 from runner.core.rows import BadRow, Mark, Sieve, mark_before
@@ -57,7 +56,7 @@ def rows(export: Export, seen: Preflight, form: str, begin: Mark | None) -> list
 
 
 def skipped(export: Export, seen: Preflight, form: str, begin: Mark | None, protected: Alike) -> list[int]:
-    sieve = Sieve(window=DuplicateWindow(SIZE), protected=protected)
+    sieve = Sieve(protected=protected, duplicates=seen.duplicates)
     batches = (each.batch for each in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin))
     return sorted(position for batch in batches for some in sieve.skipped(batch).values() for position in some)
 
@@ -72,7 +71,7 @@ def test_from_every_mark_on_the_rows_are_the_same(
     never = Alike(OPTIONS.id_type, protected)
     with open_export(str(path), block_size=block) as export:
         try:
-            seen = preflight(export, options(form), protected=never, rng=random.Random(0), window_size=SIZE)
+            seen = preflight(export, options(form), protected=never, rng=random.Random(0), mark_rows=SIZE)
         except NotAcceptable:  # an export of nothing but bad rows
             return
         whole, left_out = rows(export, seen, form, None), skipped(export, seen, form, None, never)

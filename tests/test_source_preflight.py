@@ -15,7 +15,6 @@ import pytest
 
 from runner.core.alike import Alike
 from runner.core.records import Record
-from runner.core.rows import Batch
 from runner.core.unusable import Why
 from runner.errors import FileFailed, NotAcceptable
 from runner.source import Preflight, open_export, preflight, write_invalid
@@ -61,7 +60,8 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
     for _ in range(4000):
         reservoir = _Reservoir(5, rng)
         for start in range(0, 50, 10):
-            reservoir.add(Batch(start, [str(number) for number in range(start, start + 10)]), range(start, start + 10))
+            if not reservoir.passes(10):
+                reservoir.add(range(start, start + 10), [str(number) for number in range(start, start + 10)])
         drawn.update(record.position for record in reservoir.sample())
     # 400 each, standard deviation 19: five of them are beyond what chance does.
     assert sorted(drawn) == list(range(50))
@@ -75,7 +75,7 @@ def test_the_draw_survives_the_ends_of_the_scale(value: float) -> None:
             return value
 
     reservoir = _Reservoir(2, Ends(1))
-    reservoir.add(Batch(0, ["x"] * 1000), range(1000))
+    reservoir.add(range(1000), ["x"] * 1000)
     assert len(reservoir.sample()) == 2
 
 
@@ -178,7 +178,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platfor
 
 
 def test_memory_does_not_grow_with_the_export(tmp_path: Path) -> None:
-    """Three and nine times the window of duplicates: what grows with it has stopped growing."""
+    """At 300,000 rows everything that is gathered before it is written is full."""
 
     def peak(count: int) -> int:
         path = tmp_path / str(count)

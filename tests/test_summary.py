@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.entries import Header, Outcome, Skipped
+from runner.core.duplicates import Duplicates
+from runner.core.entries import Outcome, Skipped
 from runner.core.outcomes import COUNTED, KINDS, SKIPS
-from runner.core.progress import Progress
+from runner.core.progress import Progress, fold
 from runner.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
+from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -24,12 +26,10 @@ KEYS = (
 
 def progress_of(remaining: int = 0, **counts: int) -> Progress:
     """A log whose rows ended as `counts` says."""
-    rows = remaining + sum(counts.values())
-    header = Header("t", "r", AT, {}, "x", {}, {"rows": rows, "ids": rows, **dict.fromkeys(SKIPS, 0)}, None, {})
-    progress = Progress(header)
-    at = 0
+    rows, at = remaining + sum(counts.values()), counts.get("duplicate", 0)
+    progress = fold(recorded.born(rows, Duplicates([(0, at)])))
     for name, count in counts.items():
-        if count:
+        if count and name != "duplicate":
             ranges = ((at, at + count),)
             at += count
             kind = next((kind for kind in KINDS if kind == name), None)

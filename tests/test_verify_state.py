@@ -21,7 +21,7 @@ PINNED = {"run_id": "r", "sample": None}
 
 
 def state(path: Path, *, again: bool = False, **pinned: Any) -> State:
-    return State(path, {**PINNED, **pinned}, tool="t", at=AT, again=again)
+    return State(path, {**PINNED, **pinned}, tool="t", at=AT, again=again, duplicates=recorded.NONE)
 
 
 def fill(path: Path) -> list[tuple[int, set[int]]]:

@@ -53,6 +53,11 @@ class Duplicates:
     def __len__(self) -> int:
         return self.size
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Duplicates) and self._pages == other._pages
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __contains__(self, position: object) -> bool:
         return isinstance(position, int) and bool(self._byte(position) >> (position & 7) & 1)
 
@@ -184,7 +189,8 @@ class RowSet(RangeSet):
             return super().add(start, stop)
         start, stop = self._widened(start, stop)
         rows = self._rows(self.missing(start, stop))
-        self.size += rows - super().add(start, stop)
+        covered = super().add(start, stop)
+        self.size += rows - covered
         return rows
 
     def remove(self, start: int, stop: int) -> int:
@@ -193,7 +199,8 @@ class RowSet(RangeSet):
             return super().remove(start, stop)
         start, stop = self._widened(start, stop)
         rows = self._rows(self.overlap(start, stop))
-        self.size += super().remove(start, stop) - rows
+        covered = super().remove(start, stop)
+        self.size += covered - rows
         return rows
 
     def _widened(self, start: int, stop: int) -> tuple[int, int]:

@@ -192,17 +192,18 @@ class DuplicateFinder:
             if self._fd < 0:
                 with tempfile.TemporaryFile(dir=where, buffering=0) as file:  # 0600, and without a name
                     self._fd = os.dup(file.fileno())
-                self._check_space(len(data), where)
+            self._check_space(len(data), where)
             write_all(self._fd, data)
             self._size += len(data)
         except OSError as error:
             raise self._failed(where, error.strerror or str(error)) from error
 
-    def _check_space(self, first: int, where: Path) -> None:
+    def _check_space(self, more: int, where: Path) -> None:
+        """Estimate how large the file will be, from what of the export has been read. Raises FileFailed."""
         disk = os.fstatvfs(self._fd)
-        self._needed = round(first / max(self._share(), 1e-9) * RESERVE)
+        self._needed = round((self._size + more) / self._share() * RESERVE)
         free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and free < self._needed:  # some file systems do not tell
+        if disk.f_blocks and free < self._needed - self._size:  # some file systems do not tell
             raise self._failed(where, f"{_megabytes(free)} are free there")
 
     def _failed(self, where: Path, why: str) -> FileFailed:

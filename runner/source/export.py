@@ -163,7 +163,7 @@ class Hashing:
 
     @property
     def share(self) -> float:
-        """How much of the export has been read, 0 to 1."""
+        """How much of the export has been read, 0 to 1: the blocks before the present one, or the first one."""
         return self._done / self._export.size
 
     def __iter__(self) -> Iterator[bytes]:
@@ -176,10 +176,10 @@ class Hashing:
                 raise self._unsteady("shorter")
             self._digest.update(block)
             self._blocks += self._digest.digest()
-            self._done = offset + wanted
+            self._done = offset or wanted
             yield block
             if self._on_progress:
-                self._on_progress(self._done, export.size)
+                self._on_progress(offset + wanted, export.size)
         if self._read(export.size, 1):
             raise self._unsteady("longer")
 

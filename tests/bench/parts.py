@@ -77,10 +77,9 @@ def reading(folder: Path) -> dict[str, float]:
 
 
 def _feeding(batches: list[Batch]) -> dict[str, float]:
-    sieve = Sieve(window=None)
+    sieve = Sieve()
     return {
         "feed": cpu_s(lambda: drain(work_of(batches, sieve, _progress(ROWS), CHUNK))),
-        "duplicate window": cpu_s(lambda: list(map(Sieve().skipped, batches))),
     }
 
 
@@ -158,7 +157,7 @@ def sending(url: str, folder: Path) -> dict[str, float]:
 
 def _chunks(rows: int) -> Iterator[Chunk]:
     batch: list[str | object] = list(exports.ids(rows))
-    for work in work_of([Batch(0, batch)], Sieve(window=None), _progress(rows), CHUNK):  # type: ignore[arg-type]
+    for work in work_of([Batch(0, batch)], Sieve(), _progress(rows), CHUNK):  # type: ignore[arg-type]
         assert isinstance(work, Work)
         yield work.chunk
 

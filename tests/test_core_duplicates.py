@@ -1,0 +1,183 @@
+"""The set of duplicates and the sets of rows around it, held against plain sets of positions; the list in the log."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.core.duplicates import (
+    EMPTY_DIGEST,
+    PAGE_ROWS,
+    RANGES_MAX,
+    Duplicates,
+    RowSet,
+    digest_of,
+    entries_of,
+)
+from runner.core.entries import Header, Intent, Session, Skipped, Unreadable, encode_line, from_json, to_json
+from runner.core.progress import Progress, fold
+from runner.core.ranges import positions_in, ranges_of
+from runner.logreader import LINE_MAX
+from tests import recorded
+from tests.recorded import AT, deleted
+
+EDGE = PAGE_ROWS  # where a page ends
+NEAR = st.integers(EDGE - 40, EDGE + 40) | st.integers(0, 30)
+SETS = st.sets(NEAR, max_size=60)
+
+
+def made(positions: set[int]) -> Duplicates:
+    return Duplicates((position, position + 1) for position in sorted(positions))
+
+
+@settings(deadline=None)
+@given(SETS, NEAR, NEAR)
+def test_like_a_plain_set(positions: set[int], one: int, other: int) -> None:
+    found, (start, stop) = made(positions), sorted((one, other))
+    inside = sorted(position for position in positions if start <= position < stop)
+    assert (len(found), found.size) == (len(positions), len(positions))
+    assert list(found.between(start, stop)) == inside
+    assert found.count(start, stop) == len(inside)
+    assert tuple(found.ranges(start, stop)) == ranges_of(inside)
+    assert tuple(found.ranges()) == ranges_of(sorted(positions))
+    assert (one in found) == (one in positions)
+    assert "x" not in found
+    after, before = found.first_after(one), found.first_before(one)
+    assert after not in positions
+    assert all(position in positions for position in range(one, after))
+    assert before - 1 not in positions
+    assert all(position in positions for position in range(before, one))
+    again = made(positions)
+    again.add(positions)
+    assert again == found, "a position that is in already is not counted again"
+    assert (found == made(positions | {99})) == (99 in positions)
+
+
+def test_a_long_run_is_stepped_over_by_bytes_on_both_sides() -> None:
+    found = Duplicates([(3, 100_003)])
+    assert (found.first_after(5), found.first_before(90_001)) == (100_003, 3)
+    assert (Duplicates().first_after(7), Duplicates().first_before(7), Duplicates([(0, 9)]).first_before(9)) == (
+        7,
+        7,
+        0,
+    )
+
+
+@settings(deadline=None)
+@given(SETS, SETS)
+def test_ranges_are_joined_only_across_duplicates(positions: set[int], rows: set[int]) -> None:
+    rows -= positions
+    joined = made(positions).joined(ranges_of(sorted(rows)))
+    covered = set(positions_in(joined))
+    assert covered - positions == rows
+    gaps = [range(stop, start) for (_, stop), (start, _) in pairwise(joined)]
+    assert all(any(position not in positions for position in gap) for gap in gaps)
+
+
+@settings(deadline=None)
+@given(SETS, st.lists(st.tuples(st.booleans(), NEAR, st.integers(1, 9)), max_size=20))
+def test_a_row_set_counts_rows_and_covers_the_duplicates_beside_them(
+    positions: set[int], steps: list[tuple[bool, int, int]]
+) -> None:
+    found, rows = RowSet(made(positions)), set[int]()
+    for adding, start, length in steps:
+        some = set(range(start, start + length)) - positions
+        if not some:
+            continue
+        begin, end = min(some), max(some) + 1
+        change = found.add if adding else found.remove
+        assert change(begin, end) == len(some - rows if adding else some & rows)
+        rows = rows | some if adding else rows - some
+        assert found.size == len(rows)
+        assert set(positions_in(found.ranges)) - positions == rows
+
+
+def test_thirty_percent_at_random_leave_one_range() -> None:
+    """In the order in which answers come, a few chunks under way at once."""
+    total = 3_000
+    repeated = {row for row in range(1, total) if row * 2_654_435_761 % 1000 < 300}
+    progress = fold(recorded.born(total, made(repeated)))
+    rows = [row for row in range(total) if row not in repeated]
+    chunks = [ranges_of(rows[first : first + 50]) for first in range(0, len(rows), 50)]
+    most = 0
+    for group in range(0, len(chunks), 4):
+        for ranges in chunks[group : group + 4]:
+            progress.apply(Intent(AT, ranges))
+        for ranges in reversed(chunks[group : group + 4]):
+            progress.apply(deleted(0, 1)._replace(ranges=ranges))
+            most = max(most, len(progress.settled.ranges))
+    assert most <= 2
+    assert progress.settled.ranges == ((0, total),)
+    assert (progress.in_doubt.ranges, progress.intents) == ((), [])
+    assert progress.complete
+    assert progress.counts["deleted"] + progress.counts["duplicate"] == total
+
+
+# ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_canonical_form_is_one_range_a_line() -> None:
+    duplicates = Duplicates([(5, 7), (10, 11)])
+    assert digest_of(duplicates) == hashlib.sha256(b"[5,7]\n[10,11]\n").hexdigest()
+    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == digest_of(Duplicates())
+
+
+def test_entries_hold_so_many_ranges_and_fit_a_line() -> None:
+    far = 10**12
+    duplicates = Duplicates((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1))
+    first, second = entries_of(duplicates)
+    assert (len(first), len(second)) == (RANGES_MAX, 1)
+    assert len(encode_line(2, [Skipped("duplicate", first)])) < LINE_MAX / 10
+    assert list(entries_of(Duplicates())) == []
+
+
+def test_the_header_keeps_the_digest() -> None:
+    header = recorded.header(20, Duplicates([(5, 7)]))
+    assert from_json(to_json(header)) == header
+    without = to_json(header)
+    del without["duplicates_sha256"]
+    with pytest.raises(Unreadable, match="header entry lacks or garbles"):
+        from_json(without)
+
+
+LIST = Duplicates([(5, 7), (9, 10)])
+PARTS = [Skipped("duplicate", ((5, 7),)), Skipped("duplicate", ((9, 10),))]
+
+
+def test_a_log_is_born_when_its_list_is_whole() -> None:
+    progress = Progress(recorded.header(20, LIST))
+    told = [progress.born]
+    for part in PARTS:
+        progress.apply(part)
+        told.append(progress.born)
+    assert told == [False, False, True]
+    assert (progress.counts["duplicate"], progress.remaining, progress.settled.ranges) == (3, 17, ())
+    assert Progress(recorded.header(20)).born
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([PARTS[0], Session("start", AT, "", {})], "breaks off before this entry"),
+        ([PARTS[0], Intent(AT, ((0, 1),))], "breaks off before this entry"),
+        ([PARTS[0], Skipped("invalid", ((0, 1),))], "breaks off before this entry"),
+        ([*PARTS, Skipped("duplicate", ((12, 13),))], "more duplicates than the header counts"),
+        ([PARTS[0], Skipped("duplicate", ((8, 9),))], "its SHA-256 is another"),
+        ([PARTS[1], PARTS[0]], "its SHA-256 is another"),
+        ([Skipped("duplicate", ((5, 7), (9, 11)))], "its SHA-256 is another"),
+        ([Skipped("duplicate", ((19, 22),))], "row 21 is a duplicate, but the export has 20 rows"),
+        ([*PARTS, Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a duplicate is among them"),
+        ([*PARTS, Intent(AT, ((18, 21),))], "row 20 is sent, but the export has 20 rows"),
+        ([*PARTS, deleted(5, 6)], "rows 5-5 are settled twice, are duplicates"),
+        ([*PARTS, deleted(4, 8)], "rows 4-7 are settled twice, are duplicates"),
+        ([*PARTS, deleted(4, 5), deleted(4, 5)._replace(ranges=((4, 5), (7, 8)))], "rows 4-7 are settled twice"),
+    ],
+)
+def test_a_list_that_is_not_whole_or_is_contradicted_is_refused(entries: list[Skipped], words: str) -> None:
+    header: Header = recorded.header(20, LIST)
+    with pytest.raises(Unreadable, match=words):
+        fold([header, *entries])

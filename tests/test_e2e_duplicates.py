@@ -1,0 +1,271 @@
+"""Duplicates through the real command: each id is deleted once, whatever the distance, and every row is told right."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.core.entries import Header, Skipped, encode_line
+from runner.logreader import read_entries
+from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
+
+IDS = user_ids(1_000, seed=10)
+FAR = 150_000
+"""Rows between two that repeat an id: more than any memory of the last ones would have held."""
+
+
+def filler(count: int) -> Iterator[str]:
+    """Ids that an exclude file names, so that the server has nothing to do with them."""
+    return (f"{number:024x}" for number in range(count))
+
+
+def effects(it: Case, ids: list[str]) -> dict[int, int]:
+    """How many ids were deleted how many times, by the server's own count."""
+    found: dict[int, int] = {}
+    for id_ in ids:
+        found[it.served.ledger.effects(id_)] = found.get(it.served.ledger.effects(id_), 0) + 1
+    return found
+
+
+def outcomes(it: Case) -> list[str]:
+    told = bulkdel("results", it.log, env={})
+    assert told.code == 0, told.err
+    return [json.loads(line)["outcome"] for line in told.out.splitlines()]
+
+
+def test_at_both_ends_of_a_long_export(tmp_path: Path) -> None:
+    """The rows between are bad and left out, which costs the least."""
+    with case(tmp_path, IDS) as it:
+        text = it.export.read_text()
+        padding = "".join(f'{{"id":"{id_}"}}\n' for id_ in IDS[:10]) * (FAR // 10)
+        it.export.write_text(text + padding + text)
+        ran = it.run()
+        assert (ran.code, ran.counts()) == (0, {"deleted": 1_000, "duplicate": FAR + 1_000}), ran
+        assert it.served.ledger.sent_times() == {1: 1_000}
+        assert it.served.pool.deleted == 1_000
+        assert bulkdel("status", it.log, "--audit").code == 0
+        planned = bulkdel("plan", "delete-users", it.export, "--host", it.served.url)
+        assert f"{FAR + 2_000:,} ({FAR + 1_000:,} duplicate)" in planned.out
+        assert "1,000 ids in 20 requests" in planned.out
+        assert "sent again" not in planned.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "export.jsonl.checkpoint.jsonl"]
+
+
+def test_distinct_rows_in_between(tmp_path: Path) -> None:
+    """Repeated 150,000 different ids later: the temporary file finds it; an exclude file keeps those in between."""
+    between = list(filler(FAR))
+    with case(tmp_path, IDS[:100]) as it:
+        it.export.write_text("".join(f'{{"id":"{id_}"}}\n' for id_ in [*IDS[:100], *between, *IDS[:100]]))
+        it.ids = FAR + 100
+        ran = it.run("--limit", 100, "--allow-absent")
+        assert (ran.code, ran.summary["deleted"], ran.summary["duplicate"]) == (0, 100, 100), ran
+        assert ran.summary["remaining"] == FAR
+        assert it.served.ledger.sent_times() == {1: 100}
+        header, listed = list(read_entries(it.log))[:2]
+        assert isinstance(header, Header)
+        assert [mark.row // 1_000 for mark in header.marks] == [100]
+        assert listed == Skipped("duplicate", ((FAR + 100, FAR + 200),))
+
+
+def test_emails_that_differ_in_case_are_one_account(tmp_path: Path) -> None:
+    emails = [f"user{number}@example.com" for number in range(500)]
+    rows = [*emails, *(email.upper() for email in emails[:200]), *(email.title() for email in emails[100:150])]
+    with case(tmp_path, rows, users=emails, id_type="email", options=("--rate", 0, "--id-type", "email")) as it:
+        it.ids = 500
+        ran = it.run()
+        assert (ran.code, ran.counts()) == (0, {"deleted": 500, "duplicate": 250}), ran
+        assert it.served.ledger.sent_times() == {1: 500}
+        assert it.served.pool.deleted == 500
+
+
+def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
+    """30 % of the rows repeat one before them. Killed twice; the counts and every row agree with the server."""
+    rng = random.Random(3)
+    rows: list[str] = []
+    for id_ in user_ids(4_000, seed=11):
+        rows.append(id_)
+        while rng.random() < 0.3:
+            rows.append(rng.choice(rows))
+    ids = list(dict.fromkeys(rows))
+    with case(tmp_path, rows, users=[*ids, *IDS[:50]], latency_s=0.02) as it:
+        for so_many in (500, 2_000):
+            process = it.start()
+            while it.served.pool.deleted < so_many:
+                assert process.poll() is None
+                time.sleep(0.005)
+            kill(process)
+            status = bulkdel("status", it.log, "--json").summary
+            assert status["duplicate"] == len(rows) - len(ids)
+            halfway = outcomes(it)
+            assert halfway.count("duplicate") == len(rows) - len(ids)
+            assert halfway.count("deleted") == status["deleted"]
+        ran = it.run()
+        assert (ran.code, ran.counts()) == (0, {"deleted": len(ids), "duplicate": len(rows) - len(ids)}), ran
+        assert effects(it, ids) == {1: len(ids)}
+        seen: set[str] = set()
+        for id_, outcome in zip(rows, outcomes(it), strict=True):
+            assert outcome == ("duplicate" if id_ in seen else "deleted")
+            seen.add(id_)
+        checked = bulkdel("verify", it.log, "--host", it.served.url, "--rate", 0, "--json")
+        assert (checked.code, checked.summary["gone"], checked.summary["still_there"]) == (0, len(ids), 0), checked
+        assert bulkdel("status", it.log, "--audit").code == 0
+
+
+def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) -> None:
+    """A duplicate stays one; the first row of an id that is kept now is excluded. None is lost or sent twice."""
+    rows = [*IDS[:200], *IDS[:100]]
+    keep = write_objects(tmp_path / "keep.jsonl", [*IDS[:10], *IDS[90:120]])
+    with case(tmp_path, rows) as it:
+        assert it.run("--limit", 50, "--chunk-size", 50).code == 0
+        deleted = [id_ for id_ in rows[:200] if it.served.ledger.effects(id_)]
+        it.ids = 200 - 40
+        ran = it.run("--exclude", keep)
+        assert ran.code == 0, ran
+        spared = ({*IDS[:10]} - {*deleted}) | {*IDS[90:120]}
+        assert ran.counts() == {"deleted": 200 - len(spared), "excluded": len(spared), "duplicate": 100}
+        assert effects(it, IDS[:200]) == {0: len(spared), 1: 200 - len(spared)}
+        assert outcomes(it)[200:] == ["duplicate"] * 100
+
+
+# ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("cut", ["after the header", "within the list"])
+def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: Path) -> None:
+    """Killed between the header and the last part of the list: nothing was sent, and the same command begins anew."""
+    rows = [id_ for pair in zip(IDS, IDS[1:] + IDS[:1], strict=True) for id_ in pair]
+    with case(tmp_path, rows) as it:
+        assert it.run("--limit", 50).code == 0
+        lines = it.log.read_bytes().splitlines(keepends=True)
+        header, listed = list(read_entries(it.log))[:2]
+        assert isinstance(listed, Skipped)
+        half = encode_line(2, [Skipped("duplicate", listed.ranges[:300])])
+        it.log.write_bytes(lines[0] + (b"" if cut == "after the header" else half + lines[2][:40]))
+        status = bulkdel("status", it.log)
+        assert (status.code, "nothing was sent under it" in status.err) == (3, True), status
+        unconfirmed = bulkdel("run", "delete-users", it.export, "--host", it.served.url, "--rate", 0)
+        assert (unconfirmed.code, "not confirmed" in unconfirmed.err) == (2, True), unconfirmed
+        ran = it.run("--allow-absent")
+        assert ran.code == 0, ran
+        assert ran.counts() == {"deleted": 1_000, "duplicate": 1_000}
+        assert effects(it, IDS) == {1: 1_000}
+        new = list(read_entries(it.log))
+        assert new[1] == listed
+        assert isinstance(header, Header)
+        assert isinstance(new[0], Header)
+        assert new[0].run_id != header.run_id
+
+
+def test_a_list_that_was_changed_is_refused(tmp_path: Path) -> None:
+    with case(tmp_path, [*IDS[:100], *IDS[:10]]) as it:
+        assert it.run("--limit", 50).code == 0
+        lines = it.log.read_bytes().splitlines(keepends=True)
+        lines[1] = encode_line(2, [Skipped("duplicate", ((90, 100),))])
+        it.log.write_bytes(b"".join(lines))
+        requests = it.served.ledger.requests
+        ran = it.run()
+        assert (ran.code, "its SHA-256 is another" in ran.err) == (3, True), ran
+        assert it.served.ledger.requests == requests
+
+
+def test_every_part_of_a_long_list_is_a_line_of_its_own(tmp_path: Path) -> None:
+    """25,000 ranges are three entries, before the first session."""
+    rows = [id_ for other in filler(25_000) for id_ in ("f" * 24, other)]
+    with case(tmp_path, rows, users=["f" * 24]) as it:
+        ran = it.run("--limit", 1, "--chunk-size", 1, "--allow-absent")
+        assert (ran.code, ran.summary["duplicate"]) == (0, 24_999), ran
+        assert it.served.ledger.sent_times() == {1: 1}
+        parts = [len(entry["ranges"]) for entry in entries(it.log) if entry["type"] == "skipped"]
+        assert parts == [10_000, 10_000, 4_999]
+        kinds = [[entry["type"] for entry in json.loads(line)["entries"]] for line in it.log.read_bytes().splitlines()]
+        assert kinds[:5] == [["header"], ["skipped"], ["skipped"], ["skipped"], ["session"]]
+
+
+# ── the temporary file ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def long_export(path: Path, count: int = 60_000) -> Path:
+    path.write_text("".join(f'{{"id":"{id_}"}}\n' for id_ in filler(count)))
+    return path
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -> None:
+    """Exit 5, the folder, how much it takes, and what to do; nothing is left behind."""
+    with case(tmp_path, []) as it:
+        long_export(it.export)
+        words = it.args if command == "run" else ["plan", "delete-users", it.export, "--host", it.served.url]
+        ran = bulkdel(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)))
+        assert ran.code == 5, ran
+        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 2 MB" in ran.err
+        assert "Nothing was sent." in ran.err
+        assert "--checkpoint PATH" in ran.err
+        assert "Traceback" not in ran.err
+        assert it.served.ledger.requests == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["export.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_the_file_lies_beside_the_checkpoint_without_a_name(tmp_path: Path) -> None:
+    """0600, in the checkpoint's folder and nowhere else; a kill leaves nothing."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    export = tmp_path / "export.jsonl"
+    os.mkfifo(export)
+    rows = "".join(f'{{"id":"{id_}"}}\n' for id_ in filler(400_000)).encode()
+    args: tuple[Any, ...] = ("plan", "delete-users", export, "--checkpoint", folder / "log", "--sandbox")
+    process = start(*args)
+    with export.open("wb") as pipe:
+        pipe.write(rows)
+    found: os.stat_result | None = None
+    while found is None:
+        assert process.poll() is None, process.communicate()
+        found = unnamed(process, folder)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert (found.st_mode & 0o777, found.st_nlink) == (0o600, 0)
+    assert [path.name for path in folder.iterdir()] == ["log.input"], "the copy of the pipe, and nothing else"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.jsonl", "logs"]
+
+
+def unnamed(process: subprocess.Popen[bytes], folder: Path) -> os.stat_result | None:
+    """The file without a name that a process has open in a folder."""
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            if str(fd.readlink()).startswith(str(folder)) and (found := fd.stat()).st_nlink == 0:
+                return found
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def test_plan_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """It says what it takes and how to name another folder; a short export takes no file, so it is planned."""
+    if shutil.which("unshare") is None and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    long, short = long_export(folder / "long.jsonl"), write_objects(folder / "short.jsonl", [*IDS[:10], *IDS[:2]])
+    folder.chmod(0o555)
+    try:
+        if os.access(folder, os.W_OK):
+            pytest.skip("root may write everywhere")
+        assert "12 (2 duplicate)" in bulkdel("plan", "delete-users", short, "--sandbox", env={}).out
+        refused = bulkdel("plan", "delete-users", long, "--sandbox", env={})
+        assert (refused.code, "Permission denied" in refused.err) == (5, True), refused
+        assert "--checkpoint PATH" in refused.err
+        elsewhere = ("--checkpoint", tmp_path / "log")
+        assert bulkdel("plan", "delete-users", long, "--sandbox", *elsewhere, env={}).code == 0
+    finally:
+        folder.chmod(0o755)
