@@ -538,7 +538,7 @@ MUTANTS = (
         "runner/source/refusals.py",
         'on_invalid == "skip" and bad < rows and bad <= allowed):',
         'on_invalid == "skip" and bad <= allowed):',
-        "test_e2e_bad_rows.py::test_an_export_without_a_usable_id_is_refused[run-options2]",
+        "test_e2e_bad_rows.py::test_an_export_without_a_usable_id_is_refused[run]",
     ),
     Mutant(
         "one bad row more than allowed",
