@@ -25,6 +25,7 @@ import orjson
 from runner import errors
 from runner.core.entries import Skipped
 from runner.core.feed import Work
+from runner.core.presence import Instant
 from runner.core.records import Chunk
 from runner.core.verdicts import Call
 from runner.disk import write_all
@@ -152,7 +153,8 @@ def _plain(item: Work | Skipped) -> Any:
     if isinstance(item, Skipped):
         return item.reason, item.ranges
     call = None if item.call is None else tuple(item.call)
-    return orjson.dumps(item.chunk.ids), item.chunk.ranges, item.in_doubt_since, item.protected, call
+    since = None if item.in_doubt_since is None else tuple(item.in_doubt_since)
+    return orjson.dumps(item.chunk.ids), item.chunk.ranges, since, item.protected, call
 
 
 def _unpacked(plain: Any) -> Work | Skipped:
@@ -161,7 +163,8 @@ def _unpacked(plain: Any) -> Work | Skipped:
     if len(plain) == 2:  # noqa: PLR2004 - see `_plain`
         return Skipped(*plain)
     ids, ranges, since, protected, call = plain
-    return Work(Chunk.of(ids, ranges), since, protected, None if call is None else Call(*call))
+    moment = None if since is None else Instant(*since)
+    return Work(Chunk.of(ids, ranges), moment, protected, None if call is None else Call(*call))
 
 
 def _raise(plain: dict[str, str]) -> NoReturn:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 
 from runner.api import Api, Flight
@@ -24,8 +23,8 @@ from runner.core.health import RefusedMax
 from runner.core.hiding import without_ids
 from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
-from runner.core.policy import backoff_s
-from runner.core.presence import Presence, presence
+from runner.core.policy import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, backoff_s, look_again_s
+from runner.core.presence import Instant, Presence, Sampled, age_s, presences
 from runner.core.ranges import size_of
 from runner.core.records import Record, ids_of, positions_of
 from runner.core.settling import Found, LookUp, Send, Settling, Why
@@ -95,6 +94,7 @@ class Engine:
     unrecorded: what replies said that could not be made durable, for the final report only.
     kept: rows that were not sent because the record that a look-up found carries a protected id.
     unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
+    contradicted: ids that this pass left in doubt because the API refuses them as unknown and look-ups find them.
     """
 
     def __init__(
@@ -130,6 +130,9 @@ class Engine:
         self._succeeded = checkpoint.progress.counts["deleted"] > 0
         self._settled = 0
         self._refused = 0
+        self._lag_vain = 0
+        self._sampled = Sampled.from_json(checkpoint.progress.header.sample)
+        self.contradicted = 0
         self.stopped: Stop | None = None
         self.unrecorded = dict.fromkeys(COUNTED, 0)
         self.kept = self.unproven = 0
@@ -148,9 +151,19 @@ class Engine:
     @property
     def doubt(self) -> str:
         """Why look-ups did not help, in words; empty when they did."""
+        if self.contradicted:
+            return (
+                f"the API refused {self.contradicted:,} ids as unknown that look-ups find. Look-ups may lag behind "
+                f"deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
+            )
         if self._seeker.failed or self._seeker.proven:
             return self._seeker.failed or ("ids with a comma were not found" if self.unproven else "")
-        return "look-ups found nobody, so they prove nothing"
+        return "look-ups find no user at all, so an empty answer proves nothing"
+
+    @property
+    def blind(self) -> bool:
+        """Whether no look-up of this session has found an existing user, so that an empty answer proves nothing."""
+        return not self._seeker.proven
 
     @property
     def busy(self) -> bool:
@@ -179,7 +192,7 @@ class Engine:
 
     async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
         self._supply.begin(feed)
-        self.unproven = 0
+        self.unproven = self.contradicted = 0
         flights = [Flight() for _ in range(self._options.concurrency)]
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
@@ -247,12 +260,13 @@ class Engine:
             and not (work.protected or options.look_first),
             look_first=options.look_first,
             protected=work.protected,
+            lag_over=self._lag_over(work.in_doubt_since),
         )
         errand = _Errand(work, settling, flight, intended=work.in_doubt_since is not None)
         flight.has_chunk = True
         try:
             while (step := settling.next_step()) is not None:
-                flight.deciding = isinstance(step, LookUp) and step.why in DECIDING
+                flight.deciding = isinstance(step, LookUp) and step.why in DECIDING and not step.again
                 if self.stopped is not None and not flight.deciding:
                     break
                 await self._do(step, errand)
@@ -268,7 +282,11 @@ class Engine:
     async def _do(self, step: Send | LookUp, errand: _Errand) -> None:
         settling = errand.settling
         if isinstance(step, LookUp):
+            if step.again and self._lag_vain < LAG_VAIN_MAX:
+                await asyncio.sleep(look_again_s(step.again))
             found = await self._look_up(step.records, errand)
+            if step.again and found is not None:
+                self._note_lag(step, changed=len(found) < len(step.records))
             if self.stopped is None or found is not None:
                 settling.looked_up(found, proven=self._seeker.proven, unproven=errand.unproven)
             return
@@ -276,7 +294,7 @@ class Engine:
         self._check_protected(step.records)
         backed = await self._save(step.records, errand)
         if not errand.intended:
-            intent = Intent(stamp(time.time()), positions_of(step.records), backed)
+            intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._api.wire.ahead_s)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
             await self._checkpoint.append(intent)
         if step.attempt > 1:
@@ -287,6 +305,20 @@ class Engine:
         verdict = await self._api.ask(call, self._action.read, errand.flight, ids)
         if verdict is not None:
             settling.replied(self._judged(verdict))
+
+    def _note_lag(self, step: LookUp, *, changed: bool) -> None:
+        if changed:
+            self._lag_vain = 0
+        elif step.again == LOOKS_AGAIN_MAX:
+            self._lag_vain += 1
+
+    def _lag_over(self, since: Instant | None) -> bool:
+        """Whether an intent is so old, by our clock and by the server's, that no look-up lags behind its request."""
+        now = self._now()
+        return since is not None and min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+
+    def _now(self) -> Instant:
+        return Instant(stamp(time.time()), self._api.wire.ahead_s)
 
     def _check_protected(self, records: Sequence[Record]) -> None:
         """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
@@ -333,18 +365,16 @@ class Engine:
                 self._seeker.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
                 return None
             errand.accounts.update(accounts)
-        now, since = time.time(), errand.work.in_doubt_since
-        intent_at = datetime.fromisoformat(since).timestamp() if since else now
-        found = {
-            id_: presence(
-                account.created_at,
-                intent_at,
-                now,
-                reusable=self._id_type.reusable,
-                resend=self._options.in_doubt_resend,
-            )
-            for id_, account in accounts.items()
-        }
+        since = errand.work.in_doubt_since
+        found = presences(
+            {id_: account.created_at for id_, account in accounts.items()},
+            len(ids) - len(accounts) - len(looked.unproven),
+            since or self._now(),
+            self._sampled,
+            self._now(),
+            reusable=self._id_type.reusable and since is not None,
+            resend=self._options.in_doubt_resend,
+        )
         return {
             id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each
             for id_, each in found.items()
@@ -363,7 +393,7 @@ class Engine:
         settling = errand.settling
         self.unproven += sum(record.id in errand.unproven for piece in settling.left for record in piece.records)
         untouched, _ = settling.leave()
-        entries: list[Entry] = [_outcome(settled) for settled in settling.settled]
+        entries: list[Entry] = [_outcome(settled, self._api.wire.ahead_s) for settled in settling.settled]
         if settling.spared:
             entries.append(Skipped("excluded", positions_of(sorted(settling.spared))))
             if not settling.protected:
@@ -372,6 +402,7 @@ class Engine:
             entries.append(Released(untouched))
         self._checkpoint.enqueue(*entries)
         self._on_settled(settling)
+        self.contradicted += settling.contradicted
         for part in settling.settled:
             count = len(part.records)
             self._settled += count
@@ -399,7 +430,7 @@ class Engine:
             self.stop(Stop(str(error), error=error))
 
 
-def _outcome(settled: Settled) -> Outcome:
+def _outcome(settled: Settled, ahead_s: int | None) -> Outcome:
     named = settled.kind in {"refused", "unknown"}
     return Outcome(
         at=stamp(time.time()),
@@ -413,4 +444,5 @@ def _outcome(settled: Settled) -> Outcome:
         )
         if named
         else (),
+        ahead_s=ahead_s,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.core.policy import sample_suffices
-from runner.core.presence import REUSE_AFTER_S
+from runner.core.presence import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from runner.core.progress import Progress
 from runner.core.summary import Ending, counts_of
 from runner.core.unusable import with_article
@@ -96,7 +96,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         )
     if survey.asked:
         lines.append(("sample", _sample_text(prepared)))
-    lines += [("note", note) for note in reading.notes]
+    lines += [("note", note) for note in (*reading.notes, *_clock_notes(prepared))]
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
 
@@ -138,6 +138,35 @@ def _sample_text(prepared: Prepared) -> str:
     if seen:
         text += f"; the latest sign-in was {datetime.fromtimestamp(max(seen), UTC):%Y-%m-%d}"
     return text
+
+
+def _clock_notes(prepared: Prepared) -> list[str]:
+    """What makes it impossible to tell an account from a newer one under the same id, and what happens then."""
+    survey, progress = prepared.survey, prepared.checkpoint.progress if prepared.checkpoint else None
+    sampled = survey.sampled if progress is None else Sampled.from_json(progress.header.sample)
+    now, reusable = survey.moment, prepared.id_type.reusable
+    if now is None:
+        return []
+    notes = []
+    if now.ahead_s is not None and abs(now.ahead_s) > SKEW_S:
+        where = "ahead of" if now.ahead_s > 0 else "behind"
+        notes.append(f"the server's clock (Date header) is {span(abs(now.ahead_s))} {where} this machine's")
+    if reusable and now.ahead_s is None:
+        notes.append("the server's answers carry no Date, so its clock is unknown")
+    if reusable and sampled.future_s:
+        notes.append(f"a sampled createdAt is {span(sampled.future_s)} in the future: a clock or a time zone is wrong")
+    elif reusable and survey.found and sampled.newest is None:
+        notes.append("the looked-up records carry no createdAt")
+    if reusable and progress is not None and progress.in_doubt.size:
+        oldest_s = max(age_s(moment, now) for moment, _, _ in progress.intents)
+        if oldest_s > REUSE_AFTER_S:
+            notes.append(f"some ids have been in doubt for {span(oldest_s)}")
+    if notes and reusable:
+        then = "is sent again (--in-doubt resend)"
+        if prepared.request.settings.in_doubt != "resend":
+            then = "ends as unknown and is not sent again; --in-doubt resend sends it"
+        notes.append(f"so an id in doubt that may be a newer account with the same {prepared.id_type.name} {then}")
+    return notes
 
 
 def sample_trouble(prepared: Prepared) -> str | None:

@@ -21,6 +21,7 @@ from runner.core.duplicates import digest_of, entries_of
 from runner.core.entries import Header, Skipped
 from runner.core.summary import Ending, exit_code, status_of, summary_of
 from runner.errors import Halted, NotAcceptable, UsageError
+from runner.goingon import blind, ways_out
 from runner.loops import run_loop, run_loop_draining
 from runner.plan import (
     command_to_go_on,
@@ -245,7 +246,8 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     if not progress.complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if prepared.until and prepared.until <= now else ""
-        say(f"To go on{again}:\n  {command_to_go_on(prepared, ending, now)}")
+        going = command_to_go_on(prepared, ending, now)
+        say(ways_out(progress, going.words) if blind(progress) else f"To go on{again}:\n  {going}")
     return exit_code(progress, ending)
 
 

@@ -60,6 +60,7 @@ class Sending:
 
     unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
     unproven: rows that are left because a look-up did not find them and that proves nothing.
+    blind: whether no look-up has found an existing user.
     """
 
     def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
@@ -80,6 +81,7 @@ class Sending:
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
         self.kept = self.unproven = 0
+        self.blind = False
 
     def __enter__(self) -> Self:
         """Begin to read, if that is done ahead: before there is an event loop."""
@@ -118,8 +120,8 @@ class Sending:
             with teller.telling():
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
-            self.unproven = engine.unproven
-            self._lost = api.lost or engine.doubt
+            self.unproven, self.blind = engine.unproven, engine.blind
+            self._lost = engine.doubt if engine.contradicted else api.lost or engine.doubt
             figures = {
                 "requests": self._prepared.survey.requests + api.wire.requests,
                 "retries": api.figures.retries,
@@ -273,6 +275,7 @@ class Sending:
             "status": status_of(self._progress, ending),
             "exit": exit_code(self._progress, ending),
             "limit_reached": ending.limit_reached,
+            "blind": self.blind,
         }
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from runner.api import Api, Flight
 from runner.auth import Auth
 from runner.core.health import Pace
 from runner.core.hiding import without_ids
 from runner.core.idtypes import IdType
+from runner.core.presence import Instant, Sampled
 from runner.errors import Halted
 from runner.job import Account, Target
 from runner.jobfaults import job_faults
@@ -22,6 +25,7 @@ from runner.settings import Settings, seconds_of
 from runner.throttle import Throttle
 from runner.transport import Wire, WireOptions
 from runner.uptime import uptime
+from runner.wording import stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Survey:
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
     asked, found: of the sample. unproven: how many of those asked for were not found, which proves nothing (commas).
+    sampled: what the sample says about `createdAt`. moment: when it was looked up; None when not signed in.
     """
 
     pool: str | None = None
@@ -38,10 +43,13 @@ class Survey:
     requests: int = 0
     owner: tuple[str, ...] = ()
     unproven: int = 0
+    sampled: Sampled = field(default_factory=Sampled)
+    moment: Instant | None = None
 
-    def to_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
-        return {"asked": self.asked, "found": len(self.found), **({"unproven": self.unproven} if self.unproven else {})}
+        unproven = {"unproven": self.unproven} if self.unproven else {}
+        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
 
 
 async def survey(target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int) -> Survey:
@@ -67,7 +75,11 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
             told = [id_ for id_ in some if id_ not in looked.unproven]
             fullest = max(fullest, (len(looked.accounts), told), key=lambda each: each[0])
         await _check_whole(seeker, found, fullest[1], target)
-        return Survey(auth.pool, len(sample), found, api.wire.requests, tuple(owner), unproven)
+        now = Instant(stamp(time.time()), api.wire.ahead_s)
+        sampled = Sampled.of((account.created_at for account in found.values()), now)
+        return Survey(
+            auth.pool, len(sample), found, api.wire.requests, tuple(owner), unproven, sampled=sampled, moment=now
+        )
 
 
 async def _check_whole(seeker: Seeker, found: Mapping[str, Account], ids: Sequence[str], target: Target) -> None:

@@ -17,6 +17,7 @@ import ipaddress
 import os
 import re
 import ssl
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
+from runner.core.policy import http_date_s
 from runner.core.verdicts import Call, Lost, Reply, Setup
 from runner.errors import UsageError
 
@@ -180,6 +182,9 @@ class Wire:
         self._answered = False
         self.requests = 0
         """Attempts made so far."""
+        self.ahead_s: int | None = None
+        """How far the server's clock was ahead of ours at the latest answer with a Date (negative: behind)."""
+        self._date: str | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -322,7 +327,12 @@ class Wire:
                 return inflated
             body = inflated
         headers = message.headers
-        return Reply(message.code, body, headers.get("retry-after"), headers.get("date"))
+        date = headers.get("date")
+        if date is not None and date != self._date:  # a Date has whole seconds, so most answers repeat the one before
+            self._date = date
+            if (at := http_date_s(date.strip())) is not None:
+                self.ahead_s = round(at - time.time())
+        return Reply(message.code, body, headers.get("retry-after"), date)
 
     def _lost(self, error: Exception, *, sent: bool) -> Lost:
         text = next(text for kinds, text in FAULTS if isinstance(error, kinds))

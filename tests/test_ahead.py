@@ -12,6 +12,7 @@ import sys
 from runner.ahead import FRAME_ITEMS, Ahead
 from runner.core.entries import Skipped
 from runner.core.feed import Work
+from runner.core.presence import Instant
 from runner.core.records import Chunk
 from runner.core.verdicts import Call
 from runner.errors import Halted, NotAcceptable
@@ -22,7 +23,7 @@ def work(number, **more):
 SOME = [
     work(1, call=Call("POST", "/x", (("a", "b"),), b"{}")),
     Skipped("duplicate", ((1, 2), (4, 9))),
-    work(2, in_doubt_since="2026-01-01T00:00:00.000Z", protected=True),
+    work(2, in_doubt_since=Instant("2026-01-01T00:00:00.000Z", -3), protected=True),
 ]
 
 def taken(items, error=None):

@@ -42,8 +42,9 @@ COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
 HEADERS = st.builds(
     Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), COUNTS, st.none() | OBJECT, OBJECT
 )
+AHEAD = st.none() | st.integers(-(2**40), 2**40)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
-    st.builds(Intent, TEXT, RANGES, st.none() | st.builds(Saved, COUNT, COUNT)),
+    st.builds(Intent, TEXT, RANGES, st.none() | st.builds(Saved, COUNT, COUNT), AHEAD),
     st.builds(
         Outcome,
         TEXT,
@@ -53,6 +54,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
         st.none() | TEXT,
         st.none() | TEXT,
         st.lists(OBJECT, max_size=3).map(tuple),
+        AHEAD,
     ),
     st.builds(Skipped, st.sampled_from(SKIPS), RANGES),
     st.builds(Released, RANGES),
@@ -80,8 +82,9 @@ def test_every_entry_survives_its_line(seq: int, entries: list[Entry]) -> None:
 def test_a_line_reads_as_documented() -> None:
     entries: list[Entry] = [
         Intent("T", ((0, 50), (60, 61))),
+        Intent("T", ((61, 62),), None, -3),
         Outcome("T", 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "statusCode": 403},)),
-        Outcome("T", 1, "absent", ((8, 9),), None, "unproven"),
+        Outcome("T", 1, "absent", ((8, 9),), None, "unproven", ahead_s=0),
         Released(((9, 10),)),
         Skipped("duplicate", ((10, 11),)),
         Session("stop", "T", "ab", {"why": "done"}),
@@ -89,9 +92,10 @@ def test_a_line_reads_as_documented() -> None:
     assert encode_line(3, entries) == sealed(
         b'{"seq":3,"entries":['
         b'{"type":"intent","at":"T","ranges":[[0,50],[60,61]]},'
+        b'{"type":"intent","at":"T","ranges":[[61,62]],"ahead_s":-3},'
         b'{"type":"outcome","at":"T","attempts":2,"kind":"refused","ranges":[[7,8]],"requestId":"q",'
         b'"exceptions":[{"position":7,"id":"x","statusCode":403}]},'
-        b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven"},'
+        b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
         b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"}]'
@@ -190,6 +194,8 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
         ("header", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
         ("intent", "backup", [1, "x"], "intent entry lacks or garbles"),
         ("intent", "backup", 7, "intent entry lacks or garbles"),
+        ("intent", "ahead_s", "3", "intent entry lacks or garbles"),
+        ("outcome", "ahead_s", True, "outcome entry lacks or garbles"),
         ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
         ("session", "event", "nap", "unknown session event 'nap'"),
     ],

@@ -10,6 +10,7 @@ from runner.core.duplicates import Duplicates
 from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from runner.core.feed import TOLD
 from runner.core.outcomes import KINDS, SKIPS
+from runner.core.presence import Instant
 from runner.core.progress import Progress, fold
 from runner.core.ranges import positions_in, ranges_of
 from tests import recorded
@@ -21,10 +22,10 @@ OPEN = "remaining"
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, str]]:
+def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, Instant]]:
     """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
     ends = dict.fromkeys(range(ROWS), OPEN)
-    doubts: dict[int, str] = {}
+    doubts: dict[int, Instant] = {}
     duplicates = Duplicates((row, row + 1) for row in sorted(draw(st.sets(st.integers(0, ROWS - 1), max_size=15))))
     entries: list[Entry] = recorded.born(ROWS, duplicates)
     ends |= dict.fromkeys(duplicates.between(0, ROWS), "duplicate")
@@ -36,9 +37,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, s
         ranges = ranges_of(rows)
         action = draw(st.sampled_from(["intent", "outcome", "released", "skipped"]))
         if action == "intent":
-            entries.append(Intent(f"t{step:02}", ranges))
+            entries.append(Intent(f"t{step:02}", ranges, None, step))
             for row in rows:
-                doubts.setdefault(row, f"t{step:02}")
+                doubts.setdefault(row, Instant(f"t{step:02}", step))
             continue
         if action == "released":
             entries.append(Released(ranges))
@@ -58,7 +59,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, s
 @settings(deadline=None)
 @given(histories())
 def test_a_history_folds_into_what_became_of_every_row(
-    history: tuple[list[Entry], dict[int, str], dict[int, str]],
+    history: tuple[list[Entry], dict[int, str], dict[int, Instant]],
 ) -> None:
     entries, ends, doubts = history
     progress = fold(entries)
@@ -81,7 +82,7 @@ def test_a_history_folds_into_what_became_of_every_row(
 @settings(deadline=None)
 @given(histories(), st.integers(0, 30))
 def test_a_fold_can_go_on_where_it_stopped(
-    history: tuple[list[Entry], dict[int, str], dict[int, str]], cut: int
+    history: tuple[list[Entry], dict[int, str], dict[int, Instant]], cut: int
 ) -> None:
     entries = history[0]
     progress = fold(entries[: cut + 1])
@@ -102,14 +103,20 @@ def intent(at: str, start: int, stop: int) -> Intent:
     ("entries", "doubts"),
     [
         ([intent("a", 0, 50), deleted(0, 50)], []),
-        ([intent("a", 0, 50), deleted(10, 20)], [("a", ((0, 10),)), ("a", ((20, 50),))]),
-        ([intent("a", 0, 50), deleted(0, 20)], [("a", ((20, 50),))]),
-        ([intent("a", 0, 50), deleted(20, 50)], [("a", ((0, 20),))]),
-        ([intent("a", 0, 50), intent("b", 50, 60), Released(((40, 55),))], [("a", ((0, 40),)), ("b", ((55, 60),))]),
-        ([intent("a", 0, 50), intent("b", 40, 60)], [("a", ((0, 50),)), ("b", ((50, 60),))]),
-        ([intent("b", 50, 60), intent("a", 0, 50)], [("a", ((0, 50),)), ("b", ((50, 60),))]),
-        ([intent("a", 0, 50), Released(((0, 50),)), intent("c", 0, 50)], [("c", ((0, 50),))]),
-        ([intent("a", 0, 50), Skipped("excluded", ((10, 11),))], [("a", ((0, 10),)), ("a", ((11, 50),))]),
+        ([intent("a", 0, 50), deleted(10, 20)], [(Instant("a"), ((0, 10),)), (Instant("a"), ((20, 50),))]),
+        ([intent("a", 0, 50), deleted(0, 20)], [(Instant("a"), ((20, 50),))]),
+        ([intent("a", 0, 50), deleted(20, 50)], [(Instant("a"), ((0, 20),))]),
+        (
+            [intent("a", 0, 50), intent("b", 50, 60), Released(((40, 55),))],
+            [(Instant("a"), ((0, 40),)), (Instant("b"), ((55, 60),))],
+        ),
+        ([intent("a", 0, 50), intent("b", 40, 60)], [(Instant("a"), ((0, 50),)), (Instant("b"), ((50, 60),))]),
+        ([intent("b", 50, 60), intent("a", 0, 50)], [(Instant("a"), ((0, 50),)), (Instant("b"), ((50, 60),))]),
+        ([intent("a", 0, 50), Released(((0, 50),)), intent("c", 0, 50)], [(Instant("c"), ((0, 50),))]),
+        (
+            [intent("a", 0, 50), Skipped("excluded", ((10, 11),))],
+            [(Instant("a"), ((0, 10),)), (Instant("a"), ((11, 50),))],
+        ),
         ([Released(((0, 50),))], []),
     ],
 )

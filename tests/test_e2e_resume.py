@@ -273,7 +273,11 @@ def test_log_says_who_and_how(tmp_path: Path) -> None:
     assert header["type"] == "header"
     assert {"job", "host", "pool", "id_type", "source", "sha256", "bytes"} == header["pinned"].keys()
     assert header["counts"] == {"rows": 300, "ids": 300, "excluded": 0, "duplicate": 0, "invalid": 0}
-    assert header["sample"] == {"asked": 200, "found": 200}
+    sample = header["sample"]
+    assert (sample["asked"], sample["found"], sample["future_s"]) == (200, 200, 0)
+    assert abs(sample["ahead_s"]) <= 5
+    assert sample["newest"].startswith("202")
+    assert all(abs(entry["ahead_s"]) <= 5 for entry in found if entry["type"] in {"intent", "outcome"})
     assert header["confirmed"] == {"ids": 300, "pool": POOL, "how": "options"}
     assert session["event"] == "start"
     assert session["pid"]

@@ -15,6 +15,7 @@ from runner.core.duplicates import Duplicates
 from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
 from runner.core.feed import Work, with_calls, work_of
 from runner.core.idtypes import IdType
+from runner.core.presence import Instant
 from runner.core.progress import Progress, fold
 from runner.core.ranges import positions_in, ranges_of
 from runner.core.rows import BadRow, Batch, Sieve
@@ -47,7 +48,7 @@ def ids(count: int) -> list[str | BadRow]:
     return [f"u{i}" for i in range(count)]
 
 
-def shape(work: Iterable[Work | Skipped]) -> list[tuple[str | None, list[int]]]:
+def shape(work: Iterable[Work | Skipped]) -> list[tuple[str | Instant | None, list[int]]]:
     """(in doubt since, positions) of each chunk; (reason, positions) of what is skipped."""
     return [
         (item.reason, [*positions_in(item.ranges)])
@@ -74,9 +75,9 @@ def test_settled_is_passed_over() -> None:
 def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
     progress = progress_of(9, Intent(at(1), ((1, 3),)), Intent(at(2), ((3, 4), (7, 8))))
     assert shape(work_of(batches_of(ids(9), 9), Sieve(), progress, 3)) == [
-        (at(1), [1, 2]),
-        (at(2), [3]),
-        (at(2), [7]),
+        (Instant(at(1)), [1, 2]),
+        (Instant(at(2)), [3]),
+        (Instant(at(2)), [7]),
         (None, [0, 4, 5]),
         (None, [6, 8]),
     ]
@@ -85,9 +86,9 @@ def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
 def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
     progress = progress_of(6, Intent(at(1), ((0, 5),)))
     assert shape(work_of(batches_of(ids(6), 6), Sieve(), progress, 2)) == [
-        (at(1), [0, 1]),
-        (at(1), [2, 3]),
-        (at(1), [4]),
+        (Instant(at(1)), [0, 1]),
+        (Instant(at(1)), [2, 3]),
+        (Instant(at(1)), [4]),
         (None, [5]),
     ]
 
@@ -95,7 +96,7 @@ def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
 def test_what_was_released_is_fresh_again() -> None:
     progress = progress_of(4, Intent(at(1), ((0, 4),)), Released(((1, 3),)))
     work = shape(work_of(batches_of(ids(4), 2), Sieve(), progress, 9))
-    assert sorted(work, key=str) == sorted([(at(1), [0]), (at(1), [3]), (None, [1, 2])], key=str)
+    assert sorted(work, key=str) == sorted([(Instant(at(1)), [0]), (Instant(at(1)), [3]), (None, [1, 2])], key=str)
 
 
 def test_skipped_rows_are_told_once() -> None:
@@ -184,7 +185,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     )
     assert all(rows[record.position] == record.id for _, record in given_out)
     for item, record in given_out:
-        expected = {"f": None, "d": at(1), "e": at(2)}[kinds[record.position]]
+        expected = {"f": None, "d": Instant(at(1)), "e": Instant(at(2))}[kinds[record.position]]
         assert item.in_doubt_since == expected, "in doubt and fresh never share a chunk, nor do two intents"
     for work in items:
         if isinstance(work, Work):
@@ -254,7 +255,7 @@ def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
     assert shape(work) == [(None, positions) for positions in apart]
     in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
     work = work_of(batches_of(rows, 4), Sieve(NUMBER), in_doubt, 50)
-    assert shape(work) == [(at(1), positions) for positions in apart]
+    assert shape(work) == [(Instant(at(1)), positions) for positions in apart]
 
 
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
@@ -271,7 +272,12 @@ def test_only_fresh_chunks_have_their_request_made() -> None:
         lambda chunk: Call("POST", "/", body=",".join(chunk.ids).encode()),
     )
     made = [(item.in_doubt_since, item.protected, item.call and item.call.body) for item in items]  # type: ignore[union-attr]
-    assert made == [(at(1), True, None), (at(1), False, None), (None, False, b"u2,u3"), (None, False, b"u4,u5")]
+    assert made == [
+        (Instant(at(1)), True, None),
+        (Instant(at(1)), False, None),
+        (None, False, b"u2,u3"),
+        (None, False, b"u4,u5"),
+    ]
 
 
 def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
@@ -281,6 +287,6 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     sieve = Sieve(MAIL, Alike(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
     work = list(work_of(batches_of(rows, 6), sieve, progress, 2))
     protected = [item for item in work if isinstance(item, Work) and item.protected]
-    assert shape(protected) == [(at(1), [1, 3]), (at(2), [4])]
+    assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4])]
     assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3"]
-    assert shape(item for item in work if item not in protected) == [("excluded", [5]), (at(1), [0, 2])]
+    assert shape(item for item in work if item not in protected) == [("excluded", [5]), (Instant(at(1)), [0, 2])]

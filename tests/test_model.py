@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, decode_line, encode_line
 from runner.core.feed import Work, work_of
 from runner.core.outcomes import SKIPS, Detail
-from runner.core.presence import Presence, presence
+from runner.core.presence import Instant, Presence, Sampled, presences
 from runner.core.progress import Progress, fold
 from runner.core.ranges import positions_in
 from runner.core.records import Record
@@ -33,6 +33,8 @@ STEPS_MAX = 1_000
 """More than it takes to settle everything; a broken program may go round for ever."""
 PASSES = 2
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+CREATED = EPOCH - timedelta(days=9)
+SAMPLED = Sampled(CREATED.timestamp(), 0, 0)
 LATER = timedelta(minutes=10)
 """Between a crash and the next run: beyond the skew of presence, so that a new account is known for one."""
 
@@ -117,7 +119,7 @@ class Protocol(RuleBasedStateMachine):
             for position, kind in enumerate(rows)
         ]
         existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
-        there = dict.fromkeys(existing, EPOCH - timedelta(days=9))
+        there = dict.fromkeys(existing, CREATED)
         self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others)
         counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
         self.append(Header("t", "r", self.stamp(), {}, "x", {}, counts, None, {}))
@@ -189,7 +191,7 @@ class Protocol(RuleBasedStateMachine):
             doubtful = {record.position in self.doubtful for record in item.chunk.records}
             assert doubtful == {item.in_doubt_since is not None}, "in doubt and not looked up first"
             if item.in_doubt_since is None:
-                worker.intent = self.append(Intent(self.stamp(), item.chunk.ranges))
+                worker.intent = self.append(Intent(self.stamp(), item.chunk.ranges, None, 0))
             return
         if not self.workers and not self.gathered:  # a pass is over when everybody is done and all is durable
             assert self.progress is not None
@@ -256,17 +258,17 @@ class Protocol(RuleBasedStateMachine):
 
     def look_up(self, worker: Worker, records: Sequence[Record], *, fails: bool) -> None:
         there = [record.id for record in records if self.sees and record.id in self.api.users]
-        found = None if fails else {id_: self.presence_of(id_, worker) for id_ in there}
+        found = None if fails else self.presences_of(there, len(records), worker)
         # A look-up that finds nobody is followed by a control; one that finds somebody has proven itself.
         self.proven = self.proven or (found is not None and self.control())
         worker.settling.looked_up(found, proven=self.proven)
         self.after_a_step(worker)
 
-    def presence_of(self, id_: str, worker: Worker) -> Presence:
-        since = worker.work.in_doubt_since
-        now = self.now.timestamp()
-        intent_at = datetime.fromisoformat(since).timestamp() if since else now
-        return presence(self.api.users[id_].timestamp(), intent_at, now, reusable=self.reusable, resend=False)
+    def presences_of(self, there: Sequence[str], asked: int, worker: Worker) -> dict[str, Presence]:
+        now = Instant(self.stamp(), 0)
+        created = {id_: self.api.users[id_].timestamp() for id_ in there}
+        since = worker.work.in_doubt_since or now
+        return presences(created, asked - len(there), since, SAMPLED, now, reusable=self.reusable, resend=False)
 
     def after_a_step(self, worker: Worker) -> None:
         if worker.settling.next_step() is None:
@@ -391,7 +393,8 @@ class Protocol(RuleBasedStateMachine):
         }
         for position, id_ in enumerate(self.ids):
             allowed = {
-                "there": {"deleted", "absent", "refused"},  # which of them is right, no_outcome_is_wrong says
+                # Which of them is right, no_outcome_is_wrong says. Of a newer account it may be hard to tell.
+                "there": {"deleted", "absent", "refused", *({"unknown"} if id_ in self.api.again else ())},
                 "never": {"deleted", "absent"},
                 "refused": {"refused"},
                 "bad": {"invalid"},

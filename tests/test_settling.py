@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.core.outcomes import Detail
-from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX
+from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 from runner.core.presence import Presence
 from runner.core.ranges import positions_in
 from runner.core.records import Chunk, Record
-from runner.core.settling import Found, LookUp, Piece, Send, Settling, Why
+from runner.core.settling import REFUSED_AS_UNKNOWN, Found, LookUp, Piece, Send, Settling, Why
 from runner.core.verdicts import Act, Lost, Verdict, lost
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
@@ -202,10 +202,78 @@ def test_refused_again_although_all_exist_is_split() -> None:
     settling.replied(NOT_FOUND)
     settling.looked_up(found("u0", "u1", "u2"), proven=True)
     settling.replied(NOT_FOUND)
+    look_in_vain(settling, "u0", "u1", "u2")
     assert sent(settling) == ["u0", "u1"]
     # A half that is refused is looked up anew: what the API did to it before it refused, nobody has seen yet.
     settling.replied(NOT_FOUND)
     assert look_up_due(settling) is Why.UNKNOWN_ID
+
+
+def look_in_vain(settling: Settling, *ids: str) -> None:
+    """Answer each further look-up as the one before."""
+    for again in range(1, LOOKS_AGAIN_MAX + 1):
+        step = settling.next_step()
+        assert isinstance(step, LookUp)
+        assert (step.why, step.again) == (Why.LAGGING, again)
+        settling.looked_up(found(*ids), proven=True)
+
+
+def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
+    settling = Settling(chunk(3))
+    settling.replied(LOST)
+    settling.replied(NOT_FOUND)
+    settling.looked_up(found("u0", "u1", "u2"), proven=True)
+    settling.replied(NOT_FOUND)
+    settling.looked_up(found("u1", "u2"), proven=True)
+    assert told(settling) == [("deleted", ["u0"], None)]
+    settling.looked_up({}, proven=True)
+    assert told(settling) == [("deleted", ["u0"], None), ("deleted", ["u1", "u2"], None)]
+    assert settling.next_step() is None
+
+
+@pytest.mark.parametrize("lag_over", [False, True])
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(in_doubt: bool, lag_over: bool) -> None:
+    settling = Settling(chunk(1), in_doubt=in_doubt, lag_over=lag_over)
+    if in_doubt:
+        settling.looked_up(found("u0"), proven=True)
+    else:
+        settling.replied(LOST)
+        settling.replied(NOT_FOUND)
+        settling.looked_up(found("u0"), proven=True)
+    settling.replied(NOT_FOUND)
+    look_in_vain(settling, "u0")
+    if lag_over:
+        assert [one.kind for one in settling.settled] == ["refused"]
+    else:
+        assert (settling.settled, settling.contradicted) == ([], 1)
+        assert left(settling) == ([], [0])
+
+
+def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
+    """Refused because of u0; the others may be deleted, so none of them is refused for good."""
+    settling = Settling(chunk(3))
+    settling.replied(NOT_FOUND)
+    settling.looked_up(found("u1", "u2"), proven=True)
+    assert told(settling) == [("absent", ["u0"], None)]
+    settling.replied(NOT_FOUND)
+    look_in_vain(settling, "u1", "u2")
+    for id_ in ("u1", "u2"):
+        assert sent(settling) == [id_]
+        settling.replied(NOT_FOUND)
+        settling.looked_up(found(id_), proven=True)
+        settling.replied(NOT_FOUND)
+    assert settling.contradicted == 2
+    assert left(settling) == ([], [1, 2])
+
+
+def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:
+    """No request can have deleted it: the API does not take the id as it stands, and look-ups do."""
+    settling = Settling(chunk(1))
+    settling.replied(NOT_FOUND)
+    settling.looked_up(found("u0"), proven=True)
+    settling.replied(NOT_FOUND)
+    assert [(one.kind, one.detail.api_code) for one in settling.settled] == [("refused", 2004)]
 
 
 def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
@@ -229,7 +297,9 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     settling.replied(OK)
     assert sent(settling) == ["u2"]
     settling.replied(UNSURE)
-    settling.looked_up(found("u2"), proven=True)
+    for again in range(LOOKS_AGAIN_MAX + 1):
+        assert settling.next_step() == LookUp([settling.chunk[2]], Why.UNSURE, again)
+        settling.looked_up(found("u2"), proven=True)
     assert told(settling)[2:] == [("refused", ["u2"], None)]
 
 
@@ -342,7 +412,8 @@ def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
         ("unknown", ["u2"], "perhaps re-created"),
     ]
     assert sent(settling) == ["u0", "u4"]
-    settling.replied(NOT_FOUND)  # known to exist a moment ago: split, no second look-up
+    settling.replied(NOT_FOUND)  # known to exist a moment ago: look-ups may lag
+    look_in_vain(settling, "u0", "u4")
     assert sent(settling) == ["u0"]
     settling.replied(OK)
     assert sent(settling) == ["u4"]
@@ -399,18 +470,31 @@ def test_one_found_proves_the_others_gone() -> None:
 def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
     settling = Settling(chunk(3), in_doubt=why is Why.IN_DOUBT, look_first=why is Why.FIRST, attempts_max=1)
-    if answer := {Why.UNKNOWN_ID: NOT_FOUND, Why.UNSURE: UNSURE, Why.EXHAUSTED: LOST}.get(why):
+    if answer := {Why.UNSURE: UNSURE, Why.EXHAUSTED: LOST}.get(why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None):
         settling.replied(answer)
+    if why is Why.LAGGING:
+        settling.looked_up(found("u0", "u1", "u2"), proven=True)
+        settling.replied(NOT_FOUND)
     assert look_up_due(settling) is why
     settling.looked_up(found("u0"), proven=True, unproven={"u2"})
     assert told(settling)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "deleted", ["u1"], None)
     steps = []
     while (step := settling.next_step()) is not None:
         steps.append([record.id for record in step.records])
-        settling.replied(OK)
-    left_behind = {Why.UNKNOWN_ID: ([], []), Why.FIRST: ([2], []), Why.EXHAUSTED: ([], [0, 2])}
+        if isinstance(step, LookUp):
+            settling.looked_up({} if why is Why.LAGGING else found("u0"), proven=True)
+        else:
+            settling.replied(OK)
+    left_behind = {Why.UNKNOWN_ID: ([], []), Why.LAGGING: ([], []), Why.FIRST: ([2], []), Why.EXHAUSTED: ([], [0, 2])}
     assert left(settling) == left_behind.get(why, ([], [2]))
-    assert steps == {Why.UNKNOWN_ID: [["u2"], ["u0"]], Why.EXHAUSTED: [], Why.UNSURE: []}.get(why, [["u0"]])
+    both = [["u2"], ["u0"]]
+    expected: dict[Why, list[list[str]]] = {
+        Why.UNKNOWN_ID: both,
+        Why.LAGGING: both,
+        Why.EXHAUSTED: [],
+        Why.UNSURE: [["u0"]] * LOOKS_AGAIN_MAX,
+    }
+    assert steps == expected.get(why, [["u0"]])
 
 
 def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing() -> None:
@@ -455,7 +539,8 @@ class Scenario:
 
     unknown: never existed. poisonous: refused whatever happens, by code. policy: of chunks with an unknown id.
     faults: of the first requests, in order. look_ups: whether each look-up of the first ones is answered.
-    blind: look-ups find nobody. in_doubt: an earlier session sent the chunk and deleted `earlier` of it.
+    blind: look-ups find nobody. lag: so many look-ups still find what has been deleted.
+    in_doubt: an earlier session sent the chunk and deleted `earlier` of it.
     presence: of accounts in doubt that exist, or of those whose record is protected.
     commas: ids that a look-up never finds, and whose absence proves nothing.
     """
@@ -472,6 +557,7 @@ class Scenario:
     earlier: frozenset[int] = frozenset()
     presence: Mapping[int, Presence] = field(default_factory=dict)
     commas: frozenset[int] = frozenset()
+    lag: int = 0
 
 
 @dataclass
@@ -537,7 +623,8 @@ class Server:
         self.asked += 1
         if not answered:
             return None
-        return set() if self.scenario.blind else {i for i in ids if i in self.alive - self.scenario.commas}
+        seen = self.alive | self.deleted if self.asked <= self.scenario.lag else self.alive
+        return set() if self.scenario.blind else {i for i in ids if i in seen - self.scenario.commas}
 
 
 def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settling, Server]:
@@ -573,6 +660,7 @@ def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settli
 def bound(scenario: Scenario) -> int:
     """Requests and look-ups together. Each fault and culprit costs a few, an untrusted look-up three per id."""
     troubles = 8 * len(scenario.faults) + 26 * len(scenario.poisonous)
+    troubles += (2 * LOOKS_AGAIN_MAX + 6 * scenario.size) if scenario.lag else LOOKS_AGAIN_MAX * len(scenario.poisonous)
     return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
 
 
@@ -605,7 +693,8 @@ def check(scenario: Scenario, machine: type[Settling] = Settling) -> None:
                 assert i not in server.uncertain, "absent, and not deleted: no request may have had effect unseen"
                 assert one.reason == "unproven" or i in scenario.unknown, "a deletion of ours is not called absent"
             case "refused":
-                assert i in server.alive, "refused: it exists"
+                lags_long = one.detail == UNSURE.detail and scenario.lag > LOOKS_AGAIN_MAX
+                assert i in server.alive or lags_long, "refused: it exists"
                 assert i in scenario.poisonous or server.uncertain, "refused: the server had a reason"
                 assert one.detail.status_code is not None
             case "unknown":
@@ -637,6 +726,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         draw(some),
         draw(st.dictionaries(st.integers(0, size - 1), st.sampled_from(Presence))),
         draw(some),
+        draw(st.sampled_from((0, 0, 1, 2, 4, 200))),
     )
 
 
@@ -650,7 +740,9 @@ def plausible(scenario: Scenario) -> Scenario:
     scenario = dataclasses.replace(scenario, poisonous=poisonous)
     earlier = scenario.earlier - scenario.poisonous.keys() if scenario.in_doubt else frozenset()
     presence = {i: each for i, each in scenario.presence.items() if scenario.in_doubt or each is PROTECTED}
-    return dataclasses.replace(scenario, earlier=frozenset(earlier), presence=presence)
+    # An API that refuses an id for its own sake has not deleted it before; a look-up that lags would say so.
+    lag = 0 if PROTECTED in presence.values() or poisonous else scenario.lag
+    return dataclasses.replace(scenario, earlier=frozenset(earlier), presence=presence, lag=lag)
 
 
 EXHAUSTED_WITHOUT_TAINT = Scenario(2, frozenset({0}), {1: (400, 1)}, "refuse", (None, *("lost_before",) * 4))
@@ -658,6 +750,7 @@ UNKNOWN_AFTER_LOST = Scenario(5, frozenset({2}), {}, "refuse", ("lost_after",))
 PARTIAL = Scenario(5, frozenset({2}), {}, "partial")
 CULPRIT_NOT_FOUND = Scenario(9, frozenset(), {3: (404, 2004)}, "refuse")
 HALF_DONE = Scenario(8, frozenset(), {}, "refuse", ("half_done",))
+LAGGING = Scenario(4, frozenset({1}), {}, "partial", lag=200)
 BLIND = Scenario(4, frozenset({1}), {}, "refuse", ("lost_unread",) * 4, blind=True)
 BLIND_UNKNOWN = Scenario(4, frozenset({1}), {}, "refuse", blind=True)
 ALL_REFUSED = Scenario(12, frozenset(), dict.fromkeys(range(12), (499, None)))
@@ -672,6 +765,7 @@ IN_DOUBT = Scenario(6, in_doubt=True, earlier=frozenset({0, 3}), presence={1: NE
 @example(PARTIAL)
 @example(CULPRIT_NOT_FOUND)
 @example(HALF_DONE)
+@example(LAGGING)
 @example(BLIND)
 @example(BLIND_UNKNOWN)
 @example(ALL_REFUSED)
@@ -685,7 +779,7 @@ def test_whatever_the_server_does_every_id_ends_once_and_truly(scenario: Scenari
 @settings(max_examples=150, deadline=None)
 def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) -> None:
     quiet = dataclasses.replace(
-        scenario, faults=(), look_ups=(), blind=False, in_doubt=False, earlier=frozenset(), presence={}
+        scenario, faults=(), look_ups=(), blind=False, in_doubt=False, earlier=frozenset(), presence={}, lag=0
     )
     settling, _ = play(quiet)
     kinds = {record.position // 2: one.kind for one in settling.settled for record in one.records}
@@ -693,8 +787,13 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
         assert set(quiet.poisonous) == set(range(quiet.size))
         return
     accepted = quiet.policy == "accept"  # then the API calls an unknown id deleted
+    _, doubtful = left(settling)
     for i in range(quiet.size):
-        if i in quiet.poisonous:
+        if i in doubtful:
+            # Found by look-ups and refused as unknown, at first together with others: look-ups may lag.
+            assert quiet.poisonous[i] == (404, 2004)
+            assert quiet.size > 1
+        elif i in quiet.poisonous:
             assert kinds[i] == "refused"
         elif i in quiet.unknown:
             assert kinds[i] == "absent" or accepted

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.entries import Damaged, Outcome, Skipped, Unreadable, frame
+from runner.core.entries import Damaged, Intent, Outcome, Skipped, Unreadable, frame
 from runner.core.idtypes import PLAIN, IdType
-from runner.core.presence import REUSE_AFTER_S, SKEW_S
+from runner.core.presence import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from runner.core.progress import Progress
 from runner.core.ranges import RangeSet, positions_in
 from runner.core.rows import BadRow, Batch
@@ -35,6 +35,7 @@ from runner.core.verifying import (
     picks,
     status_of,
 )
+from runner.wording import stamp
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -71,16 +72,16 @@ def batch(start: int, count: int) -> Batch:
 def test_claims_are_the_claimed_rows_that_are_not_known() -> None:
     bad: list[str | BadRow] = ["id0", BadRow(2, "?", Unusable(Why.EMPTY_ID)), "id2", "id3"]
     rows = [
-        (Batch(0, bad), [Stretch(0, 1, "t1", replaced=False), Stretch(2, 4, "t2", replaced=True)]),
-        (batch(4, 3), [Stretch(4, 7, "t3", replaced=False)]),
+        (Batch(0, bad), [Stretch(0, 1, Instant("t1"), replaced=False), Stretch(2, 4, Instant("t2"), replaced=True)]),
+        (batch(4, 3), [Stretch(4, 7, Instant("t3"), replaced=False)]),
         (batch(7, 2), []),
     ]
     known = RangeSet(((3, 5),))
     assert list(claims_of(rows, known, None)) == [
-        Claim(0, "id0", "t1", replaced=False),
-        Claim(2, "id2", "t2", replaced=True),
-        Claim(5, "id5", "t3", replaced=False),
-        Claim(6, "id6", "t3", replaced=False),
+        Claim(0, "id0", Instant("t1"), replaced=False),
+        Claim(2, "id2", Instant("t2"), replaced=True),
+        Claim(5, "id5", Instant("t3"), replaced=False),
+        Claim(6, "id6", Instant("t3"), replaced=False),
     ]
     # Drawn are numbers among the claimed rows: 0, 2, 3, 4, 5, 6. What is known is not drawn anew.
     assert [claim.position for claim in claims_of(rows, known, iter([0, 2, 5]))] == [0, 6]
@@ -89,10 +90,10 @@ def test_claims_are_the_claimed_rows_that_are_not_known() -> None:
 
 
 def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:
-    claims = [Claim(i, id_, AT, replaced=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
+    claims = [Claim(i, id_, Instant(AT), replaced=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
     chunks = [[claim.id for claim in chunk] for chunk in chunks_apart(claims, 3, IdType("email", key=str.lower))]
     assert chunks == [["a", "b"], ["A", "c", "d"], ["e"], ["e"]]
-    claims = [Claim(i, id_, AT, replaced=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
+    claims = [Claim(i, id_, Instant(AT), replaced=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
     number = IdType("number", forms=lambda id_: (id_, id_[1:]))
     assert [len(chunk) for chunk in chunks_apart(claims, 9, number)] == [1, 1, 2]
     assert list(chunks_apart([], 3, PLAIN)) == []
@@ -101,32 +102,46 @@ def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:
 # ── what an answer means ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+SAMPLED = Sampled(AT_S - 1000, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("reusable", "replaced", "created", "age", "finding"),
     [
-        # An id that is never used twice is the account that was meant, whatever its record says.
+        # An id that is never used twice is the account that was meant, whatever its record or the outcome says.
         (False, False, None, 10, "there"),
         (False, False, -1e6, 10, "there"),
         (False, False, SKEW_S + 1, 1e6, "there"),
-        # One that may be used again is somebody new when it is younger than the outcome by more than the skew.
+        (False, True, 1.0, 1e6, "there"),
+        # One that may be used again is a newer account when it is younger than the outcome by more than the skew.
         (True, False, -1e6, 10, "there"),
-        (True, False, 0.0, 10, "there"),
-        (True, False, 1.0, 1e6, None),
+        (True, False, -1000.0, 10, "there"),
+        (True, False, -999.0, 10, None),
+        (True, False, 0.0, 10, None),
         (True, False, SKEW_S, 1e6, None),
         (True, False, SKEW_S + 1, 1e6, "recreated"),
-        (True, False, 1e9, 1e6, None),  # created in the future: no base to judge by
-        (True, False, None, 10, None),  # nobody knows how old it is, and there is a list of people to delete
+        (True, False, 1e9, 1e6, None),  # created in the future: a clock is wrong
+        (True, False, None, 10, None),
         (True, False, None, REUSE_AFTER_S + 1, None),
-        # The run itself saw somebody new there.
+        # The run itself saw a newer account there.
         (True, True, None, 1e6, "recreated"),
-        (True, True, -1.0, 1e6, "recreated"),
-        (False, True, 1.0, 1e6, "recreated"),
+        (True, True, -999.0, 1e6, "recreated"),
+        (True, True, -1000.0, 1e6, "there"),  # no: it is no younger than what existed before the run
     ],
 )
 def test_who_is_found(reusable: bool, replaced: bool, created: float | None, age: float, finding: str | None) -> None:
     """created, age: of account and of now, seconds after the outcome."""
     created_at = None if created is None else AT_S + created
-    assert judged(Claim(0, "x", AT, replaced), created_at, AT_S + age, reusable=reusable) == finding
+    now = Instant(stamp(AT_S + age), 0)
+    assert judged(Claim(0, "x", Instant(AT, 0), replaced), created_at, SAMPLED, now, reusable=reusable) == finding
+
+
+def test_clocks_that_are_not_trusted_make_no_account_a_newer_one() -> None:
+    claim, now = Claim(0, "x", Instant(AT, 0), replaced=False), Instant(stamp(AT_S + 1e6), 0)
+    created_at = AT_S + 1000
+    assert judged(claim, created_at, SAMPLED, now, reusable=True) == "recreated"
+    assert judged(claim, created_at, SAMPLED, now, reusable=True, trusted=False) is None
+    assert judged(claim, created_at, SAMPLED._replace(future_s=1), now, reusable=True) is None
 
 
 # ── the books ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,8 +202,9 @@ def test_the_tally_adds_up() -> None:
     progress.apply(Skipped("excluded", ((13, 15),)))
     books = Books()
     books.apply({"gone": ((0, 5),), "there": ((5, 6),), "recreated": ((6, 8),)})
+    progress.apply(Intent(AT, ((16, 19),)))
     tally = Tally.of(progress, books, None)
-    assert tally == Tally(rows=20, claimed=12, checked=12, gone=7, recreated=2, there=1)
+    assert tally == Tally(rows=20, claimed=12, checked=12, gone=7, recreated=2, there=1, in_doubt=3)
     assert tally.could_not_tell == 4
     assert Tally.of(progress, books, 9).could_not_tell == 1
     assert Tally.of(progress, books, 99).checked == 12
@@ -213,3 +229,12 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
     else:
         assert (code, status) == (1 if there else 0, "complete")
     assert (code == 0) == (tally.gone == tally.checked and not file_failed and not halted)
+
+
+@pytest.mark.parametrize("checked", [0, 10])
+@pytest.mark.parametrize("there", [0, 2])
+def test_rows_in_doubt_are_no_complete_verification(checked: int, there: int) -> None:
+    there = min(there, checked)
+    tally = Tally(20, checked, checked, checked - there, 0, there, in_doubt=5)
+    assert (exit_code(tally, Ending()), status_of(tally, Ending())) == (4, "incomplete")
+    assert exit_code(tally, Ending(file_failed=True)) == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -12,6 +11,7 @@ from runner.checkpoint import holder, read_log
 from runner.core.outcomes import COUNTED
 from runner.core.progress import Progress
 from runner.core.summary import counts_of
+from runner.goingon import going_on
 from runner.job import Job
 from runner.telling import result
 from runner.wording import printable
@@ -52,7 +52,7 @@ def status(path: Path, *, json: bool) -> int:
     if log.damaged_tail and pid is None:
         result(f"  the log ends in {log.damaged_tail} torn bytes: the next run cuts them off")
     if not progress.complete and pid is None:
-        result(_going_on(progress))
+        result(going_on(progress))
     return 0
 
 
@@ -62,15 +62,6 @@ def _state(progress: Progress) -> str:
     if progress.stop is None:
         return "stopped without a word" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
-
-
-def _going_on(progress: Progress) -> str:
-    """Word the command that goes on, as the session that stopped would have."""
-    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
-    if not (words := stop.get("to_go_on") or start.get("to_go_on")):
-        return "To go on, run the command of this run again."
-    again = ", with a new confirmation" if stop.get("not_after") else ""
-    return f"To go on{again}, in {start.get('cwd', 'its folder')}:\n  {shlex.join(words)}"
 
 
 def jobs_text(jobs: Sequence[Job]) -> str:

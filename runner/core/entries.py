@@ -88,17 +88,20 @@ class Intent(NamedTuple):
 
     backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
     the file is still the one that was written.
+    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
     """
 
     at: str
     ranges: Ranges
     backup: Saved | None = None
+    ahead_s: int | None = None
 
 
 class Outcome(NamedTuple):
     """These rows are settled.
 
     exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
+    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
     """
 
     at: str
@@ -108,6 +111,7 @@ class Outcome(NamedTuple):
     request_id: str | None = None
     reason: str | None = None
     exceptions: tuple[Mapping[str, Any], ...] = ()
+    ahead_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +159,15 @@ def _ranges(value: Any) -> Ranges:
 def to_json(entry: Entry) -> dict[str, Any]:
     """The entry as it stands in a line; `type` says which it is."""
     match entry:
-        case Intent(at, ranges, saved):
-            backup = {} if saved is None else {"backup": list(saved)}
-            return {"type": "intent", "at": at, "ranges": ranges, **backup}
+        case Intent(at, ranges, saved, ahead_s):
+            data: dict[str, Any] = {"type": "intent", "at": at, "ranges": ranges}
+            if saved is not None:
+                data["backup"] = list(saved)
+            if ahead_s is not None:
+                data["ahead_s"] = ahead_s
+            return data
         case Outcome():
-            data: dict[str, Any] = {
+            data = {
                 "type": "outcome",
                 "at": entry.at,
                 "attempts": entry.attempts,
@@ -172,6 +180,8 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 data["reason"] = entry.reason
             if entry.exceptions:
                 data["exceptions"] = [dict(exception) for exception in entry.exceptions]
+            if entry.ahead_s is not None:
+                data["ahead_s"] = entry.ahead_s
             return data
         case Skipped(reason, ranges):
             return {"type": "skipped", "reason": reason, "ranges": ranges}
@@ -229,6 +239,13 @@ def _saved(value: Any) -> Saved | None:
     return saved
 
 
+def _ahead_s(data: Mapping[str, Any]) -> int | None:
+    ahead_s = data.get("ahead_s")
+    if ahead_s is not None and type(ahead_s) is not int:
+        raise ValueError(f"not a number of seconds: {ahead_s!r}")
+    return ahead_s
+
+
 def _outcome(data: Mapping[str, Any]) -> Outcome:
     if data["kind"] not in KINDS:
         raise Unreadable(f"unknown outcome {data['kind']!r}: written by a newer bulkdel?")
@@ -240,6 +257,7 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         data.get("requestId"),
         data.get("reason"),
         tuple(data.get("exceptions", ())),
+        _ahead_s(data),
     )
 
 
@@ -259,7 +277,7 @@ def _session(data: Mapping[str, Any]) -> Session:
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
-    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup"))),
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), _ahead_s(data)),
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 from runner.core.alike import Alike, surely_apart
 from runner.core.entries import Skipped
 from runner.core.outcomes import SKIPS
+from runner.core.presence import Instant
 from runner.core.progress import Progress
 from runner.core.ranges import RangeSet, positions_in, ranges_of
 from runner.core.records import Chunk, Record
@@ -34,7 +35,7 @@ class Work(NamedTuple):
     """
 
     chunk: Chunk
-    in_doubt_since: str | None = None
+    in_doubt_since: Instant | None = None
     protected: bool = False
     call: Call | None = None
 
@@ -50,7 +51,7 @@ def work_of(
     doubts = _Doubts(progress)
     fresh = _Fresh()
     doubtful: list[Record] = []
-    since: str | None = None
+    since: Instant | None = None
     left = limit if limit is not None else progress.rows
     for batch in batches:
         stop = batch.start + len(batch.rows)
@@ -97,7 +98,9 @@ def with_calls(items: Iterable[Work | Skipped], call_of: Callable[[Chunk], Call]
             yield item
 
 
-def _work(records: list[Record], sieve: Sieve, since: str | None = None, *, protected: bool = False) -> Iterator[Work]:
+def _work(
+    records: list[Record], sieve: Sieve, since: Instant | None = None, *, protected: bool = False
+) -> Iterator[Work]:
     """One chunk of `records`, or several: two ids that may be the same account never go into one request."""
     while records:
         met = Alike(sieve.id_type)
@@ -182,7 +185,7 @@ class _Doubts:
     def meets(self, start: int, stop: int) -> bool:
         return self._set.meets(start, stop)
 
-    def since(self, position: int) -> str | None:
+    def since(self, position: int) -> Instant | None:
         i = bisect_right(self._starts, position) - 1
         return self._doubts[i][2] if i >= 0 and position < self._doubts[i][1] else None
 

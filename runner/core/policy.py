@@ -22,6 +22,18 @@ SAMPLE_SIZE = 200
 SAMPLE_SHARE_MIN = 0.5
 """Ids looked up before the first deletion, and the share of them that has to exist (design)."""
 
+LOOKS_AGAIN_MAX = 3
+"""Further look-ups of ids that the API refuses as unknown although a look-up finds them: look-ups may lag."""
+
+LOOK_AGAIN_FIRST_S = 1.0
+"""Wait before the first of them; it doubles each time, so 7 s in all."""
+
+LAG_VAIN_MAX = 20
+"""After so many chunks in a row for which these waits changed nothing, a session waits no more: it is not a lag."""
+
+LAG_MAX_S = 600.0
+"""Longest lag of a look-up behind a deletion that is reckoned with."""
+
 ALL_REFUSED_MIN = 10
 """A chunk of this many ids, each refused with one code, says it is not the ids (design)."""
 
@@ -29,6 +41,11 @@ ALL_REFUSED_MIN = 10
 def backoff_s(attempt: int, chance: float) -> float:
     """How long to wait before attempt number `attempt` + 1, seconds. `chance` is uniform in [0, 1)."""
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
+
+
+def look_again_s(again: int) -> float:
+    """How long to wait before further look-up number `again` (from 1), seconds; 0 for the first look-up of all."""
+    return LOOK_AGAIN_FIRST_S * 2.0 ** (again - 1) if again else 0.0
 
 
 def retry_after_s(header: str | None, date: str | None, now: float) -> float | None:
@@ -44,15 +61,15 @@ def retry_after_s(header: str | None, date: str | None, now: float) -> float | N
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), RETRY_AFTER_MAX_S)
-    if (until := _epoch(text)) is None:
+    if (until := http_date_s(text)) is None:
         return None
-    answered = None if date is None else _epoch(date.strip())
+    answered = None if date is None else http_date_s(date.strip())
     wait_s = min(until - now, UNDATED_MAX_S) if answered is None else min(until - answered, RETRY_AFTER_MAX_S)
     return wait_s if wait_s > 0 else None
 
 
-def _epoch(text: str) -> float | None:
-    """Read an HTTP date; None when it is not one."""
+def http_date_s(text: str) -> float | None:
+    """Read an HTTP date, as epoch seconds; None when it is not one."""
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for numbers that no date has

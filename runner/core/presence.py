@@ -1,14 +1,33 @@
-"""An id in doubt was found: is it the account that was meant, or another one under the same id?"""
+"""An id in doubt was found: is it the account that was meant, or another one under the same id? Clocks decide.
+
+Three clocks are involved: ours, the one of the answers' `Date` header, and the one that writes `createdAt`. Each may be
+wrong: a machine without a battery, a server that writes its local time with a `Z`. So nothing rests on one clock alone:
+
+- An account is the one that was meant when its `createdAt` is no later than one that was seen before the first
+  deletion: one clock wrote both, so its offset does not matter. Or when it is older than the intent by more than any
+  time zone. Where the server's clock was set back since, as its `Date` against our clock tells, both limits move along.
+- An account is a newer one when its `createdAt` is later than the intent by our clock and by the server's, and in the
+  past; when nothing speaks against that clock; and when the look-up shows that the request had effect: some of its ids
+  are gone, and no account that was meant is left.
+- Everything else cannot be told. Without a `Date` nothing can be.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from math import inf
+from typing import Any, NamedTuple
 
 SKEW_S = 300.0
-"""How far our clock and the server's may be apart (design)."""
+"""How far two clocks that are both right may be apart (design)."""
+
+ZONE_MAX_S = 14 * 3600.0
+"""No time zone is farther from UTC (UTC+14, Kiribati; in the west UTC-12)."""
 
 REUSE_AFTER_S = 24 * 3600.0
-"""From this age on an email or a phone may well belong to somebody else (design)."""
+"""From this age on an email or a phone may well belong to another user (design)."""
 
 
 class Presence(enum.Enum):
@@ -20,19 +39,133 @@ class Presence(enum.Enum):
     PROTECTED = "its record carries an id that must never be sent"
 
 
-def presence(created_at: float | None, intent_at: float, now: float, *, reusable: bool, resend: bool) -> Presence:
-    """Compare an account's creation with the time of the intent (all epoch seconds).
+class Instant(NamedTuple):
+    """When something was written to the log.
 
-    reusable: whether another account may carry the same id. resend: the user said `--in-doubt resend`.
-    An account whose creation falls into the skew after the intent is nobody's guess to make when the id is reusable;
-    before the intent it is the one that the export meant.
+    at: by our clock, as in the log. ahead_s: how far the server's clock was ahead of ours then (negative: behind); None
+    when no answer had a Date.
+    """
+
+    at: str
+    ahead_s: int | None = None
+
+    @property
+    def ours(self) -> float:
+        """By our clock, epoch seconds."""
+        return datetime.fromisoformat(self.at).timestamp()
+
+    @property
+    def servers(self) -> float | None:
+        """By the server's clock, epoch seconds; None when it is unknown."""
+        return None if self.ahead_s is None else self.ours + self.ahead_s
+
+
+class Sampled(NamedTuple):
+    """What the sample before the first deletion says about `createdAt`.
+
+    newest: the latest one that was not in the future, epoch seconds; None when there was none.
+    future_s: how far the latest of all was in the future; 0 when it was not.
+    ahead_s: how far the server's clock was ahead of ours; None when no answer had a Date.
+    """
+
+    newest: float | None = None
+    future_s: int = 0
+    ahead_s: int | None = None
+
+    @classmethod
+    def of(cls, created: Iterable[float | None], now: Instant) -> Sampled:
+        """Read a sample that was looked up at `now`."""
+        limit = (now.ours if now.servers is None else now.servers) + SKEW_S
+        dated = [at for at in created if at is not None]
+        newest = max((at for at in dated if at <= limit), default=None)
+        future_s = max((at - limit + SKEW_S for at in dated if at > limit), default=0)
+        return cls(newest, int(future_s), now.ahead_s)
+
+    @classmethod
+    def from_json(cls, sample: Mapping[str, Any] | None) -> Sampled:
+        """Read what `to_json` wrote into the header's sample."""
+        told = sample or {}
+        newest = told.get("newest")
+        at = None if newest is None else datetime.fromisoformat(newest).timestamp()
+        return cls(at, told.get("future_s", 0), told.get("ahead_s"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The members of the header's sample."""
+        newest = None if self.newest is None else datetime.fromtimestamp(self.newest, UTC).isoformat()
+        return {"newest": newest, "future_s": self.future_s, "ahead_s": self.ahead_s}
+
+    @property
+    def trusted(self) -> bool:
+        """Whether there were times, and none of them in the future."""
+        return self.newest is not None and not self.future_s
+
+
+def presence(
+    created_at: float | None, moment: Instant, sampled: Sampled, now: Instant, *, trusted: bool = True
+) -> Presence:
+    """Compare an account's creation with the moment of the intent (or of the outcome), for an id that may be reused.
+
+    created_at: epoch seconds.
+    trusted: False when something speaks against the clocks: then no account counts as a newer one.
     """
     if created_at is None:
-        doubtful = reusable and now - intent_at > REUSE_AFTER_S
-    elif created_at > now + SKEW_S:  # a clock or a zone is wrong, and it may well be somebody new
-        doubtful = reusable
-    elif created_at > intent_at + SKEW_S:
-        return Presence.NEW
-    else:
-        doubtful = reusable and created_at > intent_at
-    return Presence.UNDATED if doubtful and not resend else Presence.OLD
+        return Presence.UNDATED
+    if sampled.newest is not None and created_at <= sampled.newest - _set_back_s(sampled.ahead_s, now):
+        return Presence.OLD
+    if moment.servers is None or now.servers is None:
+        return Presence.UNDATED
+    first, last = sorted((moment.ours, moment.servers))
+    if created_at < first - ZONE_MAX_S - _set_back_s(moment.ahead_s, now):
+        return Presence.OLD
+    later = last + SKEW_S < created_at <= now.servers + SKEW_S
+    return Presence.NEW if later and trusted and sampled.trusted else Presence.UNDATED
+
+
+def _set_back_s(ahead_s: int | None, now: Instant) -> float:
+    """How far the server's clock may have been set back since it was `ahead_s` ahead of ours.
+
+    Up to the skew it was not: a Date has whole seconds, and an answer takes its time.
+    """
+    if ahead_s is None or now.ahead_s is None:
+        return inf
+    back_s = ahead_s - now.ahead_s
+    return back_s if back_s > SKEW_S else 0.0
+
+
+def presences(
+    created: Mapping[str, float | None],
+    gone: int,
+    moment: Instant,
+    sampled: Sampled,
+    now: Instant,
+    *,
+    reusable: bool,
+    resend: bool,
+) -> dict[str, Presence]:
+    """Judge the accounts that one look-up of ids in doubt has found.
+
+    created: createdAt by id. gone: how many of the others are proven not to exist. moment: of their intent.
+    reusable: whether another account may carry the same id; if not, each is the one that was meant, whatever its record
+    says. resend: the user said `--in-doubt resend`.
+    """
+    if not reusable:
+        return dict.fromkeys(created, Presence.OLD)
+    trusted = not future(created.values(), now) and age_s(moment, now) <= REUSE_AFTER_S
+    found = {id_: presence(at, moment, sampled, now, trusted=trusted) for id_, at in created.items()}
+    had_effect = gone > 0 and Presence.OLD not in found.values()
+    for id_, seen in found.items():
+        if seen is Presence.UNDATED or (seen is Presence.NEW and not had_effect):
+            found[id_] = Presence.OLD if resend else Presence.UNDATED
+    return found
+
+
+def future(created: Iterable[float | None], now: Instant) -> bool:
+    """Whether one of these times is in the future."""
+    return Sampled.of(created, now).future_s > 0
+
+
+def age_s(moment: Instant, now: Instant) -> float:
+    """How long ago `moment` was, by the server's clock where both know it."""
+    if moment.servers is None or now.servers is None:
+        return now.ours - moment.ours
+    return now.servers - moment.servers

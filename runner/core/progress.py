@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from runner.core.duplicates import Duplicates, ListDigest, RowSet
 from runner.core.entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from runner.core.outcomes import COUNTED
+from runner.core.presence import Instant
 from runner.core.ranges import Ranges, size_of
 from runner.core.rows import Mark, mark_before
 
@@ -46,7 +47,7 @@ class Progress:
     marks: tuple[Mark, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     backup: tuple[str, Saved] | None = None
-    _intended: dict[tuple[int, int], str] = field(default_factory=dict)
+    _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
 
     def __post_init__(self) -> None:
@@ -86,7 +87,7 @@ class Progress:
             case Intent():
                 self._check_sent(entry.ranges)
                 for start, stop in self.duplicates.joined(entry.ranges):
-                    self._intend(entry.at, start, stop)
+                    self._intend(Instant(entry.at, entry.ahead_s), start, stop)
                 if entry.backup is not None and self.backup is not None:
                     self.backup = self.backup[0], max(self.backup[1], entry.backup)
             case Outcome():
@@ -106,11 +107,11 @@ class Progress:
                 raise Unreadable("a second header")
 
     @property
-    def intents(self) -> list[tuple[str, int, int]]:
+    def intents(self) -> list[tuple[Instant, int, int]]:
         """For what is in doubt, when it was first intended, by range."""
         return [(at, start, stop) for (start, stop), at in self._intended.items()]
 
-    def doubts(self) -> list[tuple[str, Ranges]]:
+    def doubts(self) -> list[tuple[Instant, Ranges]]:
         """What is in doubt, per time of first intent, ascending by position."""
         return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
 
@@ -133,7 +134,7 @@ class Progress:
         if _end(ranges) > self.rows:
             raise Unreadable(f"row {_end(ranges) - 1} is sent, but the export has {self.rows} rows")
 
-    def _intend(self, at: str, start: int, stop: int) -> None:
+    def _intend(self, at: Instant, start: int, stop: int) -> None:
         if self.settled.meets(start, stop):
             raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
         # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
@@ -173,7 +174,7 @@ class Progress:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
             return  # a chunk mostly ends whole
         start, stop = self.duplicates.first_before(start), self.duplicates.first_after(stop)
-        kept: dict[tuple[int, int], str] = {}
+        kept: dict[tuple[int, int], Instant] = {}
         for (begin, end), at in self._intended.items():
             if begin < min(start, end):
                 kept[begin, min(start, end)] = at

@@ -7,7 +7,10 @@ with `replied` or `looked_up`, until no step is left. Nothing here waits or send
       ├─ retry ── attempts left ─────────────────→ Send again (tainted, if the request may have had effect)
       │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
-      ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split
+      │           and was found a moment before ─→ LookUp again, later: gone → as above · there → split; a single id
+      │                                            → left for a later pass, or refused if no request had effect on it
+      ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split; a single id → LookUp again,
+      │                                            later; then refused
       └─ split ──────────────────────────────────→ two halves; a single id → refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runner.core.outcomes import NOTHING_SAID, Detail, Kind, Settled
-from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX
+from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 from runner.core.presence import Presence
 from runner.core.ranges import Ranges
 from runner.core.records import Chunk, Record, halves, positions_of
@@ -34,10 +37,16 @@ class Why(enum.Enum):
     """Why ids are looked up: it decides what finding them means."""
 
     UNKNOWN_ID = "an id is unknown"
+    LAGGING = "an id is unknown that a look-up has just found"
     UNSURE = "success is not true"
     EXHAUSTED = "attempts ran out"
     IN_DOUBT = "sent by a run that did not see the answer"
     FIRST = "before anything is sent"
+
+
+REFUSED_AS_UNKNOWN = frozenset({Why.UNKNOWN_ID, Why.LAGGING})
+MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING})
+"""Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
 class Piece(NamedTuple):
@@ -48,6 +57,8 @@ class Piece(NamedTuple):
     attempts: requests whose reply was lost, in a row.
     known: a look-up has just said that every one of them exists.
     seen: a look-up has said so before a request: who is gone after it is gone because of it.
+    shared: a request for them and others was refused because of an unknown id: the known ones may be deleted.
+    again: look-ups so far that repeat one because it may have lagged.
     """
 
     records: Sequence[Record]
@@ -56,6 +67,8 @@ class Piece(NamedTuple):
     attempts: int = 0
     known: bool = False
     seen: bool = False
+    shared: bool = False
+    again: int = 0
     detail: Detail = NOTHING_SAID
 
 
@@ -67,10 +80,11 @@ class Send(NamedTuple):
 
 
 class LookUp(NamedTuple):
-    """Ask which of these exist."""
+    """Ask which of these exist. again: the number of this repetition; 0 for the first. Repetitions wait first."""
 
     records: Sequence[Record]
     why: Why
+    again: int = 0
 
 
 Step = Send | LookUp
@@ -87,8 +101,10 @@ class Settling:
     resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
     look_first: ask who is there before anything is sent, so that `deleted` and `absent` are seen and not inferred.
     protected: in doubt, and never to be sent again: who is still there is spared.
+    lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
     settled: outcomes so far. spared: records that are never sent, because they are protected. left: pieces that get
-    none in this pass. halt: why the run must stop.
+    none in this pass. contradicted: records among them that are refused as unknown, and found.
+    halt: why the run must stop.
     after_s: how long the server wished to be left alone before the next attempt, seconds.
     """
 
@@ -97,11 +113,13 @@ class Settling:
     resend_unproven: bool = False
     look_first: bool = False
     protected: bool = False
+    lag_over: bool = False
     attempts_max: int = ATTEMPTS_MAX
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
     spared: list[Record] = field(default_factory=list)
     left: list[Piece] = field(default_factory=list)
+    contradicted: int = 0
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
@@ -115,7 +133,9 @@ class Settling:
         if self.halt is not None or not self._stack:
             return None
         piece, why = self._stack[-1]
-        return Send(piece.records, piece.attempts + 1) if why is None else LookUp(piece.records, why)
+        if why is None:
+            return Send(piece.records, piece.attempts + 1)
+        return LookUp(piece.records, why, piece.again if why in MAY_LAG else 0)
 
     def replied(self, verdict: Verdict) -> None:
         """Take in the verdict on the `Send` that was due."""
@@ -137,9 +157,9 @@ class Settling:
                 self._retry(piece._replace(attempts=piece.attempts + (not verdict.free)))
             case Act.LOOK_UP if verdict.tainting:
                 self._stack.append((piece, Why.UNSURE))
-            case Act.LOOK_UP if not piece.known:
-                self._stack.append((piece, Why.UNKNOWN_ID))
-            case Act.LOOK_UP | Act.SPLIT:
+            case Act.LOOK_UP:
+                self._unknown_id(piece._replace(shared=piece.shared or len(piece.records) > 1))
+            case Act.SPLIT:
                 self._split(piece)
             case _:
                 # Only HALT gets here: whoever sends deals with the rest. If one did, stopping is the safe reading.
@@ -176,7 +196,7 @@ class Settling:
             self._there(again, why, found)
         if len(unsure) == len(piece.records):
             self._unproven(piece, why)
-        elif unsure and why is Why.UNKNOWN_ID:
+        elif unsure and why in REFUSED_AS_UNKNOWN:
             self._stack.append((piece._replace(records=unsure, attempts=0), None))  # refused because of others, perhaps
         elif unsure:
             self._unproven(piece._replace(records=unsure, attempts=0), why)
@@ -236,6 +256,27 @@ class Settling:
             self._stack.append((piece._replace(records=second, attempts=0, known=False), None))
             self._stack.append((piece._replace(records=first, attempts=0, known=False), None))
 
+    def _unknown_id(self, piece: Piece) -> None:
+        """The API says that one of these ids is unknown."""
+        if piece.known:
+            self._contradict(piece)
+        else:
+            self._stack.append((piece, Why.UNKNOWN_ID))
+
+    def _contradict(self, piece: Piece) -> None:
+        """Refused as unknown, and found by a look-up: it may lag behind a request that had effect. So look again.
+
+        Without such a request it is the API that does not take the id as it stands, and that is a refusal.
+        """
+        may_lag = piece.tainted or piece.shared
+        if may_lag and piece.again < LOOKS_AGAIN_MAX:
+            self._stack.append((piece._replace(again=piece.again + 1), Why.LAGGING))
+        elif may_lag and not self.lag_over and len(piece.records) == 1:
+            self.contradicted += 1
+            self.left.append(piece)
+        else:
+            self._split(piece)
+
     def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         if piece.tainted or piece.seen:
             self._settle("deleted", piece, gone)
@@ -246,10 +287,14 @@ class Settling:
 
     def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
         match why:
+            case Why.UNSURE if len(rest.records) == 1 and rest.again < LOOKS_AGAIN_MAX:
+                self._stack.append((rest._replace(again=rest.again + 1), Why.UNSURE))
             case Why.UNSURE:
                 self._split(rest)
             case Why.EXHAUSTED:
                 self.left.append(rest)
+            case Why.LAGGING:
+                self._contradict(rest)
             case Why.IN_DOUBT:
                 self._resend(rest, found)
             case _:
@@ -257,9 +302,9 @@ class Settling:
 
     def _unproven(self, piece: Piece, why: Why | None) -> None:
         """None of these was found, and nothing has shown that this look-up could have found them."""
-        if why is Why.UNKNOWN_ID and len(piece.records) > 1:
+        if why in REFUSED_AS_UNKNOWN and len(piece.records) > 1:
             self._split(piece)
-        elif why is Why.UNKNOWN_ID:
+        elif why in REFUSED_AS_UNKNOWN:
             # The API itself said of this one id that it is unknown: a second witness. A deletion's body splits no id.
             kind: Kind = "deleted" if piece.tainted or piece.seen else "absent"
             self._settle(kind, piece, piece.records, reason="unproven")

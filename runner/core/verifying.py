@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -16,7 +15,7 @@ from runner.core.alike import Alike
 from runner.core.duplicates import Duplicates, RowSet
 from runner.core.entries import Damaged, Unreadable, frame, sound
 from runner.core.idtypes import IdType
-from runner.core.presence import Presence, presence
+from runner.core.presence import Instant, Presence, Sampled, presence
 from runner.core.progress import Progress
 from runner.core.ranges import Ranges, RangeSet, size_of
 from runner.core.rows import Batch
@@ -37,11 +36,11 @@ FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
 
 
 class Stretch(NamedTuple):
-    """Consecutive rows that one outcome says are gone. at: when; replaced: it saw somebody new under the id already."""
+    """Consecutive rows that one outcome says are gone. at: when; replaced: it saw a newer account under the id."""
 
     start: int
     stop: int
-    at: str
+    at: Instant
     replaced: bool
 
 
@@ -50,7 +49,7 @@ class Claim(NamedTuple):
 
     position: int
     id: str
-    at: str
+    at: Instant
     replaced: bool
 
 
@@ -102,20 +101,22 @@ def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterato
         yield tuple(chunk)
 
 
-def judged(claim: Claim, created_at: float | None, now: float, *, reusable: bool) -> Finding | None:
+def judged(
+    claim: Claim, created_at: float | None, sampled: Sampled, now: Instant, *, reusable: bool, trusted: bool = True
+) -> Finding | None:
     """Say what it means that an account was found under the id of `claim`; None when that does not tell.
 
     created_at: of the account, epoch seconds. An id that is never used twice (not reusable) can only be the account
-    that was meant, whatever its record says; a reusable one is compared as a run compares what it finds in doubt.
-    Where the run itself saw somebody new, whoever is there now is no older than that.
+    that was meant, whatever its record or the outcome says; a reusable one is compared as a run compares what it finds
+    in doubt. The run settles a re-created account after it was created, so there only `createdAt` values are compared.
+    trusted: False when something speaks against the clocks.
     """
-    if claim.replaced:
-        return "recreated"
     if not reusable:
         return "there"
-    if created_at is None:
-        return None  # a run may take who is there an hour later for who was meant; a list of people to delete may not
-    found = presence(created_at, datetime.fromisoformat(claim.at).timestamp(), now, reusable=True, resend=False)
+    at = claim.at._replace(ahead_s=None) if claim.replaced else claim.at
+    found = presence(created_at, at, sampled, now, trusted=trusted)
+    if claim.replaced and found is Presence.UNDATED:
+        return "recreated"
     named: dict[Presence, Finding | None] = {
         Presence.NEW: "recreated",
         Presence.OLD: "there",
@@ -197,6 +198,7 @@ class Tally:
     """The result in numbers. claimed: rows that the run says are gone; checked: those of them that are read back.
 
     gone includes recreated. gone + there + could_not_tell = checked.
+    in_doubt: rows that were sent without an answer; the run says nothing of them yet.
     """
 
     rows: int
@@ -205,6 +207,7 @@ class Tally:
     gone: int
     recreated: int
     there: int
+    in_doubt: int = 0
 
     @classmethod
     def of(cls, progress: Progress, books: Books, sample: int | None) -> Tally:
@@ -212,7 +215,8 @@ class Tally:
         claimed = sum(progress.counts[kind] for kind in CLAIMED)
         checked = claimed if sample is None else min(sample, claimed)
         gone = books.gone.size + books.recreated.size
-        return cls(progress.rows, claimed, checked, gone, books.recreated.size, books.there.size)
+        found = (gone, books.recreated.size, books.there.size)
+        return cls(progress.rows, claimed, checked, *found, progress.in_doubt.size)
 
     @property
     def could_not_tell(self) -> int:
@@ -221,12 +225,12 @@ class Tally:
 
 
 def status_of(tally: Tally, ending: Ending) -> Status:
-    """One word: complete means that every row that was to be read back was found gone or still there."""
+    """One word. complete: every row that was to be read back was found gone or there, and none is in doubt."""
     if ending.signal is not None and tally.could_not_tell:
         return "interrupted"
     if ending.halted or ending.file_failed:
         return "halted"
-    return "incomplete" if tally.could_not_tell else "complete"
+    return "incomplete" if tally.could_not_tell or tally.in_doubt else "complete"
 
 
 def exit_code(tally: Tally, ending: Ending) -> int:
@@ -235,6 +239,6 @@ def exit_code(tally: Tally, ending: Ending) -> int:
         return EXIT_FILE
     if ending.signal is not None and tally.could_not_tell:
         return EXIT_SIGNAL + ending.signal
-    if ending.halted or tally.could_not_tell:
+    if ending.halted or tally.could_not_tell or tally.in_doubt:
         return EXIT_REMAINING
     return EXIT_REFUSED if tally.there else EXIT_COMPLETE

@@ -18,6 +18,7 @@ from itertools import islice
 
 from runner.api import Api, Figures, Flight
 from runner.core.hiding import without_ids
+from runner.core.presence import Instant, Sampled, future
 from runner.core.ranges import RangeSet, ranges_of
 from runner.core.verifying import CLAIMED, Claim, Finding, Stretch, Tally, chunks_apart, claims_of, judged, picks
 from runner.errors import Halted, NotAcceptable
@@ -141,7 +142,12 @@ class Asking:
             (
                 parsed.batch,
                 [
-                    Stretch(fate.start, fate.stop, fate.outcome.at, fate.outcome.reason == "re-created")
+                    Stretch(
+                        fate.start,
+                        fate.stop,
+                        Instant(fate.outcome.at, fate.outcome.ahead_s),
+                        fate.outcome.reason == "re-created",
+                    )
                     for fate in fates
                     if fate.kind in CLAIMED and fate.outcome is not None
                 ],
@@ -168,7 +174,8 @@ class Asking:
             self._failed_in_row = 0
             self.unproven += len(looked.unproven)
             told = [claim for claim in chunk if claim.id not in looked.unproven]
-            self._note(told, {id_: account.created_at for id_, account in looked.accounts.items()})
+            now = Instant(stamp(time.time()), api.wire.ahead_s)
+            self._note(told, {id_: account.created_at for id_, account in looked.accounts.items()}, now)
             if len(self._unproven) >= CONTROL_EVERY:
                 await self._confirm(api)
 
@@ -180,20 +187,23 @@ class Asking:
                 api.answered_at += api.clock() - began  # patience with the server, not with our disk
             return self._ready.popleft() if self._ready else None
 
-    def _note(self, chunk: Sequence[Claim], created: dict[str, float | None]) -> None:
+    def _note(self, chunk: Sequence[Claim], created: dict[str, float | None], now: Instant) -> None:
         """Write down who is there; keep who was not found until a control has shown that it means something."""
-        now, reusable = time.time(), self._reopened.id_type.reusable
+        sampled = Sampled.from_json(self._progress.header.sample)
+        reusable, trusted = self._reopened.id_type.reusable, not future(created.values(), now)
         seen: dict[Finding, list[int]] = {"there": [], "recreated": []}
         nobody: list[int] = []
         for claim in chunk:
             if claim.id not in created:
                 nobody.append(claim.position)
-            elif (finding := judged(claim, created[claim.id], now, reusable=reusable)) is None:
+                continue
+            finding = judged(claim, created[claim.id], sampled, now, reusable=reusable, trusted=trusted)
+            if finding is None:
                 self.undated += 1
             else:
                 seen[finding].append(claim.position)
         if any(seen.values()):
-            self._state.record(stamp(now), {name: ranges_of(positions) for name, positions in seen.items()})
+            self._state.record(now.at, {name: ranges_of(positions) for name, positions in seen.items()})
         if nobody:
             self._unproven.append(nobody)
             self._unproven_rows += len(nobody)

@@ -16,6 +16,7 @@ from runner.core.outcomes import COUNTED
 from runner.core.summary import Ending, counts_of
 from runner.core.verifying import CLAIMED, Tally, exit_code, status_of
 from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
+from runner.goingon import going_on
 from runner.job import TargetOptions
 from runner.loops import run_loop
 from runner.preparing import SPOOLED
@@ -162,6 +163,7 @@ class Report:
             "gone": tally.gone,
             "still_there": tally.there,
             "could_not_tell": tally.could_not_tell,
+            "in_doubt": tally.in_doubt,
             "recreated": tally.recreated,
             "checked": tally.checked,
             "claimed": tally.claimed,
@@ -204,7 +206,13 @@ class Report:
 
     def _tell_what_next(self, tally: Tally, asking: Asking, ending: Ending, still_there: Path | None) -> None:
         if not tally.claimed:
-            say("The run does not say of anybody that they are gone; there is nothing to verify.")
+            say("The run says of no id that it is gone, so there is nothing to verify.")
+        if tally.in_doubt:
+            say(
+                f"{tally.in_doubt:,} ids are in doubt: the run does not say that they are gone, so they were not "
+                f"looked up. Let the run settle them, then verify again.\n"
+                f"{going_on(self._progress)}"
+            )
         if ending.why:
             say(f"Stopped: {ending.why}")
         if asking.undated:

@@ -1,0 +1,57 @@
+"""Look-ups that lag behind deletions, as those of a read replica: no id that may be deleted is called refused.
+
+What was really deleted is counted by the server.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox import LOOKUP_PATH
+from tests.harness import bulkdel, case, finish, user_ids
+
+IDS = user_ids(40)
+ABSENT = user_ids(1, seed=8)
+OTHERS = user_ids(1, seed=9)
+OPTIONS = ("--rate", 0, "--chunk-size", 20)
+
+
+def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None:
+    """C1: deleted without an answer, sent again, unknown, and still found by look-ups. They were `refused`."""
+    with case(tmp_path, IDS, users=[*IDS, *OTHERS], options=OPTIONS, unknown_ids="refuse", lag_s=1.5) as it:
+        it.served.script("drop_after", "drop_after")
+        ran = it.run()
+        assert (ran.code, ran.counts()) == (0, {"deleted": 40}), ran.err
+        assert it.served.ledger.deleted == 40
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_long_lag_leaves_them_in_doubt_for_the_next_run(stop: bool, tmp_path: Path) -> None:
+    """An id that does not exist, and a server that deletes the others and says 404. Every wait wakes up on a signal."""
+    ids = [*IDS[:3], *ABSENT]
+    with case(tmp_path, ids, users=[*IDS[:3], *OTHERS], options=OPTIONS, unknown_ids="partial", lag_s=600) as it:
+        process = it.start()
+        if stop:
+            looked = it.served.ledger.by_path
+            while looked[LOOKUP_PATH] < 5:  # the sample, twice; the first look-up, two repetitions: now it waits 4 s
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (143 if stop else 4, {"absent": 1, "remaining": 3}), ran.err
+        if stop:
+            assert time.monotonic() - began < 3
+        else:
+            assert "refused 3 ids as unknown that look-ups find" in ran.err, ran.err
+        assert it.served.ledger.deleted == 3
+        assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 3
+        it.served.switches = it.served.switches.changed({"lag_s": 0.0})
+        assert it.run().counts() == {"absent": 1, "deleted": 3}
+        told = map(json.loads, bulkdel("results", it.log).out.splitlines())
+        assert [row["outcome"] for row in told] == ["deleted"] * 3 + ["absent"]
