@@ -568,6 +568,48 @@ MUTANTS = (
         "ways = [options]",
         "test_e2e_reading.py::test_a_csv_is_no_list_to_keep",
     ),
+    Mutant(
+        "re-created although nothing shows that the request had effect",
+        "runner/core/presence.py",
+        "    had_effect = gone > 0 and Presence.OLD not in found.values()\n",
+        "    had_effect = gone >= 0 and Presence.OLD not in found.values()\n",
+        "test_e2e_clock.py::test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_deleted",
+    ),
+    Mutant(
+        "a user id that is there is compared by its date",
+        "runner/core/presence.py",
+        "    if not reusable:\n        return dict.fromkeys(created, Presence.OLD)\n",
+        "    if not reusable and not created:\n        return {}\n",
+        "test_e2e_clock.py::test_a_user_id_that_is_there_is_sent_again_whatever_its_date",
+    ),
+    Mutant(
+        "an account that a time zone makes look old is sent again",
+        "runner/core/presence.py",
+        "    if created_at < first - ZONE_MAX_S - ",
+        "    if created_at < first - SKEW_S - ",
+        "test_e2e_clock.py::test_local_time_with_a_z_never_deletes_an_account_that_was_created_again",
+    ),
+    Mutant(
+        "a look-up that lags is believed",
+        "runner/core/settling.py",
+        "        if may_lag and piece.again < LOOKS_AGAIN_MAX:\n",
+        "        if may_lag and piece.again > LOOKS_AGAIN_MAX:\n",
+        "test_e2e_lag.py::test_refused_as_unknown_and_found_is_looked_up_again",
+    ),
+    Mutant(
+        "refused although it may be deleted",
+        "runner/core/settling.py",
+        "        elif may_lag and not self.lag_over and len(piece.records) == 1:\n",
+        "        elif may_lag and self.lag_over and len(piece.records) == 1:\n",
+        "test_settling.py::test_a_look_up_that_lags_behind_a_half_done_chunk",
+    ),
+    Mutant(
+        "verify is content while rows are in doubt",
+        "runner/core/verifying.py",
+        "    if ending.halted or tally.could_not_tell or tally.in_doubt:\n",
+        "    if ending.halted or tally.could_not_tell:\n",
+        "test_e2e_clock.py::test_the_pool_is_empty_and_emails_are_in_doubt",
+    ),
 )
 
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from runner.core.policy import (
     BACKOFF_MAX_S,
+    LOOKS_AGAIN_MAX,
     RETRY_AFTER_MAX_S,
     SAMPLE_SIZE,
     UNDATED_MAX_S,
     backoff_s,
+    look_again_s,
     retry_after_s,
     sample_suffices,
 )
@@ -99,3 +101,7 @@ def test_a_date_is_the_seconds_until_it(at: datetime) -> None:
 def test_half_the_sample_has_to_exist(asked: int, found: int, suffices: bool) -> None:
     assert asked <= SAMPLE_SIZE
     assert sample_suffices(asked, found) is suffices
+
+
+def test_repeated_look_ups_wait_longer_each_time() -> None:
+    assert [look_again_s(again) for again in range(LOOKS_AGAIN_MAX + 1)] == [0, 1, 2, 4]
