@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -172,8 +172,8 @@ def _parts(fate: Fate, duplicates: Duplicates) -> Iterator[Fate]:
     here = fate.start
     for start, stop in duplicates.ranges(fate.start, fate.stop):
         if start > here:
-            yield replace(fate, start=here, stop=start)
+            yield Fate(here, start, fate.kind, fate.outcome, fate.in_doubt)
         yield Fate(start, stop, "duplicate")
         here = stop
     if here < fate.stop:
-        yield replace(fate, start=here)
+        yield Fate(here, fate.stop, fate.kind, fate.outcome, fate.in_doubt)

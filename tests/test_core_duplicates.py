@@ -171,7 +171,7 @@ def test_a_log_is_born_when_its_list_is_whole() -> None:
         ([Skipped("duplicate", ((5, 7), (9, 11)))], "its SHA-256 is another"),
         ([Skipped("duplicate", ((19, 22),))], "row 21 is a duplicate, but the export has 20 rows"),
         ([*PARTS, Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a duplicate is among them"),
-        ([*PARTS, Intent(AT, ((18, 21),))], "row 20 is sent, but the export has 20 rows"),
+        ([*PARTS, Intent(AT, ((18, 21),))], "rows 18-20 are sent, but the export has 20 rows"),
         ([*PARTS, deleted(5, 6)], "rows 5-5 are settled twice, are duplicates"),
         ([*PARTS, deleted(4, 8)], "rows 4-7 are settled twice, are duplicates"),
         ([*PARTS, deleted(4, 5), deleted(4, 5)._replace(ranges=((4, 5), (7, 8)))], "rows 4-7 are settled twice"),

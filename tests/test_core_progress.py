@@ -128,7 +128,7 @@ def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[obje
     ("entries", "words"),
     [
         ([deleted(0, 50), intent("a", 49, 60)], "rows 49-59 are sent after they were settled"),
-        ([intent("a", 90, 101)], "row 100 is sent, but the export has 100 rows"),
+        ([intent("a", 90, 101)], "rows 90-100 are sent, but the export has 100 rows"),
         ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, are duplicates, or are not in the export"),
         ([Skipped("invalid", ((3, 4),)), deleted(0, 50)], "rows 0-49 are settled twice"),
         ([deleted(0, 50), Skipped("invalid", ((3, 4),))], "rows 3-3 are settled twice"),

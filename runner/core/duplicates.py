@@ -76,12 +76,18 @@ class Duplicates:
     def count(self, start: int, stop: int) -> int:
         """How many of the positions in `[start, stop)` are in the set."""
         found = 0
-        for number in self._page_numbers(start, stop):
-            base = number * PAGE_ROWS
-            first, last = max(start - base, 0), min(stop - base, PAGE_ROWS)
-            bits = int.from_bytes(self._pages[number][first >> 3 : (last + 7) >> 3], "little") >> (first & 7)
-            found += (bits & ((1 << (last - first)) - 1)).bit_count()
+        for number in range(start // PAGE_ROWS, -(-stop // PAGE_ROWS)):
+            page, base = self._pages.get(number), number * PAGE_ROWS
+            if page is not None:
+                first, last = max(start - base, 0), min(stop - base, PAGE_ROWS)
+                bits = int.from_bytes(page[first >> 3 : (last + 7) >> 3], "little") >> (first & 7)
+                found += (bits & ((1 << (last - first)) - 1)).bit_count()
         return found
+
+    def rows(self, span: tuple[int, int]) -> int:
+        """How many of the positions in a span are no duplicates."""
+        start, stop = span
+        return stop - start - (self.count(start, stop) if self.size else 0)
 
     def ranges(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:
         """The positions in `[start, stop)` as half-open ranges, ascending, made one by one. stop: None for all."""
@@ -188,7 +194,7 @@ class RowSet(RangeSet):
         if not self._duplicates.size:
             return super().add(start, stop)
         start, stop = self._widened(start, stop)
-        rows = self._rows(self.missing(start, stop))
+        rows = sum(map(self._duplicates.rows, self.missing(start, stop)))
         covered = super().add(start, stop)
         self.size += rows - covered
         return rows
@@ -198,13 +204,10 @@ class RowSet(RangeSet):
         if not self._duplicates.size:
             return super().remove(start, stop)
         start, stop = self._widened(start, stop)
-        rows = self._rows(self.overlap(start, stop))
+        rows = sum(map(self._duplicates.rows, self.overlap(start, stop)))
         covered = super().remove(start, stop)
         self.size += covered - rows
         return rows
 
     def _widened(self, start: int, stop: int) -> tuple[int, int]:
         return self._duplicates.first_before(start), self._duplicates.first_after(stop)
-
-    def _rows(self, ranges: Ranges) -> int:
-        return sum(stop - start - self._duplicates.count(start, stop) for start, stop in ranges)

@@ -85,9 +85,7 @@ class Progress:
             raise Unreadable("the list of duplicates breaks off before this entry")
         match entry:
             case Intent():
-                self._check_sent(entry.ranges)
-                for start, stop in self.duplicates.joined(entry.ranges):
-                    self._intend(Instant(entry.at, entry.ahead_s), start, stop)
+                self._intend(Instant(entry.at, entry.ahead_s), entry.ranges)
                 if entry.backup is not None and self.backup is not None:
                     self.backup = self.backup[0], max(self.backup[1], entry.backup)
             case Outcome():
@@ -127,20 +125,20 @@ class Progress:
         elif self.backup is None or self.backup[0] != path:
             self.backup = path, Saved()
 
-    def _check_sent(self, ranges: Ranges) -> None:
-        for start, stop in ranges if self.duplicates.size else ():
-            if self.duplicates.count(start, stop):
-                raise Unreadable(f"rows {start}-{stop - 1} are sent, but a duplicate is among them")
+    def _intend(self, at: Instant, ranges: Ranges) -> None:
+        told = f"{ranges[0][0]}-{_end(ranges) - 1}" if ranges else ""
         if _end(ranges) > self.rows:
-            raise Unreadable(f"row {_end(ranges) - 1} is sent, but the export has {self.rows} rows")
-
-    def _intend(self, at: Instant, start: int, stop: int) -> None:
-        if self.settled.meets(start, stop):
-            raise Unreadable(f"rows {start}-{stop - 1} are sent after they were settled")
-        # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
-        for part in self.in_doubt.missing(start, stop):
-            self._intended[part] = at
-        self.in_doubt.add(start, stop)
+            raise Unreadable(f"rows {told} are sent, but the export has {self.rows} rows")
+        spans = self.duplicates.joined(ranges)
+        if sum(map(self.duplicates.rows, spans)) != size_of(ranges):
+            raise Unreadable(f"rows {told} are sent, but a duplicate is among them")
+        for start, stop in spans:
+            if self.settled.meets(start, stop):
+                raise Unreadable(f"rows {told} are sent after they were settled")
+            # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
+            for part in self.in_doubt.missing(start, stop):
+                self._intended[part] = at
+            self.in_doubt.add(start, stop)
 
     def _list(self, ranges: Ranges) -> None:
         """Take the next part of the list of duplicates."""
