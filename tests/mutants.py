@@ -40,6 +40,48 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a pass sends the duplicates of the log",
+        "runner/preparing.py",
+        "        return Sieve(self.options.id_type, protected, self.duplicates)\n",
+        "        return Sieve(self.options.id_type, protected)\n",
+        "test_e2e_duplicates.py::test_a_duplicate_is_sent_once",
+    ),
+    Mutant(
+        "duplicates are found within a run of rows only",
+        "runner/source/duplicates.py",
+        "        for base, offsets, ids in segments:\n            repeated",
+        "        for base, offsets, ids in segments:\n            seen.clear()\n            repeated",
+        "test_e2e_duplicates.py::test_distinct_rows_in_between",
+    ),
+    Mutant(
+        "a log with half a list is gone on with",
+        "runner/logreader.py",
+        "        if progress is not None and not progress.born:\n",
+        "        if progress is not None and not progress.sessions and not progress.header.counts:\n",
+        "test_e2e_duplicates.py::test_a_list_that_was_not_written_whole_is_written_again[within the list]",
+    ),
+    Mutant(
+        "a changed list of duplicates is believed",
+        "runner/core/progress.py",
+        "        if self._listed.hex != self.header.duplicates_sha256:\n",
+        "        if self._listed.hex == self.header.duplicates_sha256[1:]:\n",
+        "test_e2e_duplicates.py::test_a_list_that_was_changed_is_refused",
+    ),
+    Mutant(
+        "the list of those still there holds duplicates",
+        "runner/verify/listing.py",
+        "            if position not in duplicates:\n",
+        "            if position not in duplicates or position:\n",
+        "test_e2e_duplicates.py::test_verify_asks_once_for_an_id_and_lists_it_once",
+    ),
+    Mutant(
+        "the temporary file may fill the disk",
+        "runner/source/duplicates.py",
+        "            self._check_space(len(data), where)\n",
+        "            self._needed = len(data)\n",
+        "test_duplicates.py::test_too_little_space_is_told_before_the_disk_is_full",
+    ),
+    Mutant(
         "no fsync",
         "runner/disk.py",
         "        os.fdatasync(fd)\n",

@@ -16,9 +16,9 @@ GROWTH_MAX_KIB = 10 * 1024
 ALL_MAX_KIB = 120 * 1024
 
 
-def peaks_kib(url: str, folder: Path, count: int) -> dict[str, int]:
-    """Peak resident memory of each command, KiB."""
-    made = exports.write(folder, "objects", count, duplicates=100)  # so that the sending pass keeps its window too
+def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, int]:
+    """Peak resident memory of each command, KiB. repeated: share of the rows that repeat an id."""
+    made = exports.write(folder, "objects", count, repeated=repeated)
     log = Path(f"{made.path}.checkpoint.jsonl")
     found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64).peak_kib}
     for words in (["status"], ["results", "--out", f"{log}.out.jsonl"]):
@@ -28,10 +28,10 @@ def peaks_kib(url: str, folder: Path, count: int) -> dict[str, int]:
     return found
 
 
-def test_memory_is_flat_to_ten_million(tmp_path: Path) -> None:
-    """At SMALL the duplicate window has just become full."""
+@pytest.mark.parametrize("repeated", [0.0, 0.3])
+def test_memory_is_flat_to_ten_million(repeated: float, tmp_path: Path) -> None:
     with serving(tmp_path) as (url, _):
-        small, large = peaks_kib(url, tmp_path, SMALL), peaks_kib(url, tmp_path, LARGE)
+        small, large = (peaks_kib(url, tmp_path, count, repeated) for count in (SMALL, LARGE))
     for name, kib in large.items():
         assert kib <= ALL_MAX_KIB, large
         assert kib - small[name] <= GROWTH_MAX_KIB, (name, small, large)

@@ -124,29 +124,37 @@ class DuplicateFinder:
         if self._ids:
             self._write_run()
         for number in range(PARTITIONS):
-            if not self._search(self._segments(number), found, sample):
+            if self._fits(number):
+                self._search(self._segments(number), found, sample)
+            else:
                 self._spread(number, found, sample)
 
-    def _search(self, segments: Iterable[Segment], found: Duplicates, sample: Sample) -> bool:
-        """Search one partition; False when it has too many different keys and has to be spread."""
+    def _fits(self, number: int) -> bool:
+        """Whether the different keys of a partition fit the memory."""
+        if sum(run.parts[2 * number + 1] for run in self._runs) <= self._keys_max or self._byte == HASH_BYTES - 1:
+            return True
+        keys: set[str] = set()
+        for segment in self._segments(number):
+            keys.update(self._keys(segment.ids))
+            if len(keys) > self._keys_max:
+                return False
+        return True
+
+    def _search(self, segments: Iterable[Segment], found: Duplicates, sample: Sample) -> None:
+        """Search one partition."""
         seen: set[str] = set()
         take: Callable[[str], object] = seen.add  # returns None, so what it takes is not among the repeated
-        searched: list[tuple[Segment, int]] = []
-        for segment in segments:
-            base, offsets, ids = segment
-            keys = ids if self._key is str else map(self._key, ids)
-            repeated = [at for at, key in zip(offsets, keys, strict=True) if key in seen or take(key)]
+        for base, offsets, ids in segments:
+            repeated = [at for at, key in zip(offsets, self._keys(ids), strict=True) if key in seen or take(key)]
             if repeated:
                 found.add(map(base.__add__, repeated))
-            searched.append((segment, len(ids) - len(repeated)))
-            if len(seen) > self._keys_max and self._runs and self._byte < HASH_BYTES - 1:
-                return False
-        for (base, offsets, ids), count in searched:
-            if not sample.passes(count):
+            if not sample.passes(len(ids) - len(repeated)):
                 rows = zip(map(base.__add__, offsets), ids, strict=True)
                 firsts = [(position, id_) for position, id_ in rows if position not in found]
                 sample.add([position for position, _ in firsts], [id_ for _, id_ in firsts])
-        return True
+
+    def _keys(self, ids: Sequence[str]) -> Iterable[str]:
+        return ids if self._key is str else map(self._key, ids)
 
     def _spread(self, number: int, found: Duplicates, sample: Sample) -> None:
         """Search a partition that is too large: by the next byte of the hash it becomes as many partitions again."""
@@ -164,8 +172,7 @@ class DuplicateFinder:
 
     def _write_run(self) -> None:
         """Write what has gathered, partition by partition."""
-        keys = self._ids if self._key is str else map(self._key, self._ids)
-        numbers = array("q", map(hash, keys)).tobytes()[self._byte :: HASH_BYTES]
+        numbers = array("q", map(hash, self._keys(self._ids))).tobytes()[self._byte :: HASH_BYTES]
         members: list[list[int]] = [[] for _ in range(PARTITIONS)]
         for i, number in enumerate(numbers):
             members[number].append(i)

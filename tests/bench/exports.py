@@ -47,13 +47,17 @@ class Made:
     size: int
 
 
-def write(folder: Path, name: str, count: int, *, duplicates: int = 0) -> Made:
-    """Write an export of `count` ids. duplicates: the first so many once more, at the end of the first 50,000."""
+def write(folder: Path, name: str, count: int, *, duplicates: int = 0, repeated: float = 0.0) -> Made:
+    """Write an export of `count` ids.
+
+    duplicates: the first so many once more, at the end of the first 50,000. repeated: share of the rows that repeat an
+    id of any earlier row.
+    """
     suffix, header, row = FORMATS[name]
-    path = folder / f"{name}-{count}-{duplicates}.{suffix}"
+    path = folder / f"{name}-{count}-{duplicates}-{repeated:g}.{suffix}"
     sha, size = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for piece in _pieces(header, row, _doubled(count, duplicates)):
+        for piece in _pieces(header, row, _repeating(_doubled(count, duplicates), repeated)):
             file.write(piece)
             sha.update(piece)
             size += len(piece)
@@ -68,6 +72,18 @@ def _doubled(count: int, duplicates: int) -> Iterator[str]:
         if number == min(count, 50_000) - 1:
             yield from first
         yield id_
+
+
+def _repeating(some: Iterable[str], share: float) -> Iterator[str]:
+    """`some`, and among them earlier ones again: of every twentieth."""
+    rng = random.Random(2)
+    known: list[str] = []
+    for number, id_ in enumerate(some):
+        yield id_
+        if number % 20 == 0:
+            known.append(id_)
+        while rng.random() < share:
+            yield rng.choice(known)
 
 
 def _pieces(header: str, row: Callable[[int, str], str], some: Iterable[str]) -> Iterator[bytes]:
