@@ -461,7 +461,7 @@ MUTANTS = (
         "runner/core/health.py",
         "            measured = self._measured or before or UNMEASURED\n",
         "            measured = self._count\n",
-        "test_e2e_pace.py::test_one_429_does_not_slow_an_unlimited_run_down_for_good",
+        "test_health.py::test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty",
     ),
     Mutant(
         "a Retry-After date measured by our clock",
