@@ -21,7 +21,10 @@ TABLE = "protect"
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """The config's table `[protect]`. pools: never deleted from. hosts: need an extra word when a run is confirmed."""
+    """The config's table `[protect]`.
+
+    pools: never deleted from; in lower case. hosts: need an extra word when a run is confirmed.
+    """
 
     pools: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
@@ -34,11 +37,11 @@ class Protection:
                 raise UsageError(f"config, [{TABLE}] {name}: knows pools and hosts, each a list of strings")
             if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
                 raise UsageError(f"config, [{TABLE}] {name}: has to be a list of strings")
-        return cls(frozenset(table.get("pools", ())), frozenset(map(_host, table.get("hosts", ()))))
+        return cls(frozenset(map(_pool, table.get("pools", ()))), frozenset(map(_host, table.get("hosts", ()))))
 
     def check_pool(self, pool: str | None) -> None:
         """Raise NotAcceptable for a pool that may never be touched."""
-        if pool in self.pools:
+        if pool is not None and _pool(pool) in self.pools:
             raise NotAcceptable(
                 f"pool {pool}: the config protects it ([{TABLE}] pools). Nothing was deleted; use another key."
             )
@@ -47,6 +50,11 @@ class Protection:
         """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
         name = _host(host)
         return name if name in self.hosts or name.partition(":")[0] in self.hosts else None
+
+
+def _pool(pool: str) -> str:
+    """Two pools whose ids differ only in case or spaces: rather both are protected than neither."""
+    return pool.strip().casefold()
 
 
 def _host(url: str) -> str:

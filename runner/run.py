@@ -38,6 +38,7 @@ from runner.shutdown import Signals
 from runner.source import REASONS, write_invalid
 from runner.surveying import survey
 from runner.telling import result, say, span
+from runner.telling import summary as tell
 from runner.wording import COMMAS, CommandLine, comma_control, printable, stamp
 
 
@@ -222,16 +223,16 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         progress, status, figures, checkpoint=printable(prepared.checkpoint_path), log_sha256=checkpoint.sha256
     )
     if settings.json:
-        result(json.dumps(summary))  # ASCII only, whatever stdout's encoding can say
+        tell(json.dumps(summary))  # ASCII only, whatever stdout's encoding can say
     else:
-        result(f"{status}: {progress.rows:,} rows")
+        tell(f"{status}: {progress.rows:,} rows")
         for line in progress_lines(progress):
-            result(line)
-        result(
+            tell(line)
+        tell(
             f"this session: {summary['requests']:,} requests in {span(summary['duration_s'])}, "
             f"{summary['retries']:,} retries, {summary['throttled']:,} answered 429"
         )
-        result(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
+        tell(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
     if ending.why:
         say(f"Stopped: {ending.why}")
     log = (str(prepared.checkpoint_path),)

@@ -6,10 +6,11 @@ or a 0600 file, and a job reads them.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -253,7 +254,9 @@ class Settings:
         try:
             RefusedMax.parse(self.max_refused)
         except ValueError:
-            raise UsageError(f"--max-refused {self.max_refused!r}: a number of ids, or a share like 1%") from None
+            raise UsageError(
+                f"--max-refused {self.max_refused!r}: write a number of ids, or a share of them like 1% or 0.5%"
+            ) from None
         if self.max_invalid is not None:
             try:
                 MaxInvalid.parse(self.max_invalid)
@@ -263,9 +266,7 @@ class Settings:
                 ) from None
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
-        for option, text in (("--host", self.host), ("--proxy", self.proxy), ("--pool", self.pool)):
-            if text is not None and not text.strip():  # an unset variable of a script, most likely
-                raise UsageError(f"{option} is empty: give a value, or leave it out")
+        self._check_empty()
         if self.not_after is not None:
             until_of(self.not_after, datetime.now(UTC))
         if self.id_pattern is not None:
@@ -273,6 +274,16 @@ class Settings:
                 re.compile(self.id_pattern)
             except re.error as error:
                 raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
+
+    def _check_empty(self) -> None:
+        """Refuse what an unset variable of a script leaves behind."""
+        for option, text in (("--host", self.host), ("--proxy", self.proxy), ("--pool", self.pool)):
+            if text is not None and not text.strip():
+                raise UsageError(f"{option} is empty: give a value, or leave it out")
+        files = {"--checkpoint": self.checkpoint, "--ca-file": self.ca_file, "--backup": self.backup}
+        for option, path in (*files.items(), *(("--exclude", path) for path in self.exclude or ())):
+            if path == Path():  # an empty text makes this path, too
+                raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
 
     def checkpoint_for(self, export: str) -> Path:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
@@ -285,6 +296,21 @@ class Settings:
     def default_checkpoint(self, export: str) -> Path:
         """Where the log of this export goes without --checkpoint."""
         return Path(f"{export}{SANDBOX_LOG if self.sandbox else LOG}")
+
+
+def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Mapping[str, Any]) -> Settings:
+    """Add up the exclude files of the command line, the environment and the config's table [run], each file once.
+
+    Of every other option the first place that has it wins; a list of ids to keep must never replace another one.
+    """
+    configured = table.get("exclude", [])
+    configured = [configured] if isinstance(configured, str) else configured
+    if not (isinstance(configured, list) and all(isinstance(name, str) for name in configured)):
+        raise UsageError('config, [run] exclude: write a list of file names: ["keep.jsonl"]')
+    named = environ.get(f"{ENV_PREFIX}EXCLUDE")
+    listed = [] if named is None else named.split(os.pathsep)
+    files = [*(settings.exclude or ()), *map(Path, listed), *map(Path, configured)]
+    return replace(settings, exclude=list({path.resolve(): path for path in reversed(files)}.values())[::-1] or None)
 
 
 def flags_of(settings: type) -> frozenset[str]:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from runner.core.health import Slowed
 from runner.core.outcomes import KINDS
+from runner.errors import FileFailed
 
 INTERVAL_S = 5.0
 """Between two JSON progress lines."""
@@ -72,9 +73,12 @@ class Quiet(io.TextIOBase):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             # What the terminal's encoding lacks is escaped: a line that vanishes may be the one that matters.
             encoding = self._stream.encoding or "utf-8"  # type: ignore[union-attr]
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[union-attr]
-            self._stream.flush()  # type: ignore[union-attr]
+            self._put(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
+
+    def _put(self, text: str) -> None:
+        self._stream.write(text)  # type: ignore[union-attr]
+        self._stream.flush()  # type: ignore[union-attr]
 
     def isatty(self) -> bool:
         """Whether a person is looking."""
@@ -89,6 +93,29 @@ class Quiet(io.TextIOBase):
         return self._stream.fileno()
 
 
+class Stdout(Quiet):
+    """Standard output for a result: a full disk is an error. A reader that has gone (`| head`) is none."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self._failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write `text`. Raises FileFailed."""
+        written = super().write(text)
+        if self._failure is not None:
+            raise FileFailed(f"stdout: {self._failure.strerror}. What was printed is not all of the result.")
+        return written
+
+    def _put(self, text: str) -> None:
+        try:
+            super()._put(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._failure = error
+
+
 def say(text: str = "") -> None:
     """Write a line for a person to stderr."""
     Quiet(sys.stderr).write(text + "\n")
@@ -101,7 +128,12 @@ def note(text: str) -> None:
 
 
 def result(text: str) -> None:
-    """Write a line of the result to stdout."""
+    """Write a line of the result to stdout. Raises FileFailed."""
+    Stdout().write(text + "\n")
+
+
+def summary(text: str) -> None:
+    """Write a line of a run's summary to stdout, or not: the log has it all, and the exit code tells how it ended."""
     Quiet(sys.stdout).write(text + "\n")
 
 

@@ -31,6 +31,8 @@ def test_file(tmp_path: Path) -> None:
     assert find_credentials({}, written(tmp_path, f'{KEY_ID}="{ID}"\r\n{KEY_SECRET}=a=b==\r\n')) == Credentials(
         ID, "a=b=="
     )
+    shell = f"export {KEY_ID}={ID}\n  export\t{KEY_SECRET}='{SECRET}'\n"
+    assert find_credentials({}, written(tmp_path, shell)) == Credentials(ID, SECRET)
     assert find_credentials({}, written(tmp_path, "OTHER=1\n")) is None
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.errors import UsageError
+
+_EXPORT = re.compile(r"^export\s+")
+"""As in a file that a shell reads."""
 
 KEY_ID = "GENAUTH_ACCESS_KEY_ID"
 KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
@@ -41,7 +45,10 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Read NAME=VALUE lines; `#` begins a comment line. What is wrong is named without quoting the line."""
+    """Read NAME=VALUE lines, also with `export` before them; `#` begins a comment line.
+
+    What is wrong is named without quoting the line.
+    """
     try:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
@@ -57,5 +64,5 @@ def _read(path: Path) -> dict[str, str]:
         name, equals, value = line.partition("=")
         if not equals:
             raise UsageError(f"credentials file {path}, line {number}: not NAME=VALUE")
-        values[name.strip()] = value.strip().strip("\"'")
+        values[_EXPORT.sub("", name.strip())] = value.strip().strip("\"'")
     return values

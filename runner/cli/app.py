@@ -19,8 +19,8 @@ from rich.console import Console
 
 from runner.errors import BulkdelError, UsageError, trace_of
 from runner.job import job_names, load_job
-from runner.settings import ENV_PREFIX, Settings, flags_of
-from runner.telling import Quiet, hush, result, say
+from runner.settings import ENV_PREFIX, Settings, flags_of, with_all_excluded
+from runner.telling import Quiet, Stdout, hush, result, say
 from runner.verify.settings import VerifySettings, known_to_verify
 from runner.wording import CommandLine, is_option, printable
 
@@ -70,7 +70,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         help_epilogue=EPILOGUE,
         version=f"bulkdel {version('bulkdel')}",
         config=[Env(ENV_PREFIX, command=False, show=False)],
-        console=Console(file=Quiet(sys.stdout)),  # type: ignore[arg-type]  # a text stream is what it writes to
+        console=Console(file=Stdout()),  # type: ignore[arg-type]  # a text stream is what it writes to
         error_console=Console(file=Quiet(sys.stderr)),  # type: ignore[arg-type]
         result_action="return_value",
     )
@@ -86,7 +86,8 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         _check_folder()
         if is_option(export) and export not in CommandLine.parse(argv, flags_of(Settings)).names:
             raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
-        return Request(job, export, settings or Settings(), config, os.environ, argv)
+        settings = with_all_excluded(settings or Settings(), os.environ, config.get("run", {}))
+        return Request(job, export, settings, config, os.environ, argv)
 
     @app.command(config=settings_config)
     def run(job: str, export: Export, /, *, settings: Settings | None = None) -> int:

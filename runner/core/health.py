@@ -7,6 +7,7 @@ overload ("retries amplify"); the numbers are design.md's.
 from __future__ import annotations
 
 import enum
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -157,6 +158,9 @@ class Pace:
         self._second_at = self._measured = None  # what is left of this second is not a whole one
 
 
+_LIMIT = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
+
+
 @dataclass(frozen=True, slots=True)
 class RefusedMax:
     """--max-refused: a number of ids, or a share of what the session settled."""
@@ -167,15 +171,15 @@ class RefusedMax:
     @classmethod
     def parse(cls, text: str) -> RefusedMax:
         """Read `100` or `1%`. Raises ValueError."""
-        bare = text.strip()
-        if bare.endswith("%"):
-            share = float(bare[:-1]) / 100
-            if not 0 <= share <= 1:
-                raise ValueError(text)
-            return cls(share=share)
-        if not (bare.isascii() and bare.isdigit()):
+        found = _LIMIT.fullmatch(text.strip())
+        if found is None:
             raise ValueError(text)
-        return cls(ids=int(bare))
+        if found[1]:
+            return cls(ids=int(found[1]))
+        share = float(found[2]) / 100
+        if share > 1:
+            raise ValueError(text)
+        return cls(share=share)
 
     def exceeded(self, refused: int, settled: int) -> bool:
         """Whether so many refused of so many settled must halt the run."""

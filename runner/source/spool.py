@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
-import tempfile
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,25 +25,63 @@ Copied = Callable[[int], None]
 def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> int:
     """Copy all of `fd` to the file `to` (mode 0600) and return a descriptor to read it. Leaves `fd` open.
 
-    The copy is made under another name and takes the name `to` when it is complete and durable. A file that is there
-    already is the export of an earlier run: if it holds the same bytes it stays, else it is not overwritten, because
-    that run may need it to go on.
+    The copy is made under another name (`.NAME.part`) and takes the name `to` when it is complete and durable. A file
+    that is there already is the export of an earlier run: if it holds the same bytes it stays, else it is not
+    overwritten, because that run may need it to go on.
 
-    Raises FileFailed when the copy cannot be written, NotAcceptable when `to` holds something else.
+    Raises FileFailed when the copy cannot be written, NotAcceptable when `to` holds something else, or when another
+    process is copying to it.
     """
+    part = to.with_name(f".{to.name}.part")
     try:
-        made, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
+        made = _open_part(part)
+    except BlockingIOError:
+        raise refusal(path, f"another process is copying to {to}", "Wait for it to end, or stop it.") from None
     except OSError as error:
         raise _failed(to, path, error) from error
     try:
         digest = _copy(fd, made, path, to, on_progress)
-        _put(name, to, path, digest)
+        _put(part, to, path, digest)
     except BaseException:
-        os.close(made)
         with contextlib.suppress(OSError):
-            Path(name).unlink()
+            part.unlink()
+        os.close(made)
         raise
     return made
+
+
+def _open_part(part: Path) -> int:
+    """Open the unfinished copy, empty and locked. What a killed process left under this name is taken over.
+
+    Raises BlockingIOError when a living process writes it, and OSError.
+    """
+    while True:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            found = _own(fd, part)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(found, part):
+                os.fchmod(fd, 0o600)
+                os.ftruncate(fd, 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the process that had the lock has just finished this file or removed it
+
+
+def _own(fd: int, part: Path) -> os.stat_result:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, f"{part} is not a file of your own; remove it")
+    return found
+
+
+def _is(found: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(found, path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | None) -> bytes:
@@ -65,18 +105,18 @@ def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | N
             raise _failed(to, path, error) from error
 
 
-def _put(name: str, to: Path, path: str, digest: bytes) -> None:
+def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
     """Give the copy its name, unless an earlier one has it."""
     try:
         if to.exists():
             with to.open("rb") as earlier:
                 same = hashlib.file_digest(earlier, "sha256").digest() == digest
             if not same:
-                todo = f"Name {to} as the export to go on with that run, or another checkpoint to start anew."
+                todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
                 raise refusal(path, f"not what {to} holds, the copy of an earlier run's export", todo)
-            Path(name).unlink()
+            part.unlink()
             return
-        Path(name).replace(to)
+        part.replace(to)
         directory = os.open(to.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
