@@ -17,6 +17,8 @@ from pathlib import Path
 from runner.core.entries import LINE_START, Damaged, Entry, Header, Session, Unreadable, decode_line, sound
 from runner.core.progress import Progress
 from runner.errors import NotAcceptable
+from runner.settings import LOG, SANDBOX_LOG
+from runner.telling import say
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer keeps to it (`runner.checkpoint`), so that a reader can hold
@@ -50,6 +52,33 @@ class Log:
     sha256: str
     damaged_tail: int
     size: int
+
+
+def find_log(path: Path) -> Path:
+    """Return the log that is meant by `path`: this file, or the log beside the export `path`; which one is said.
+
+    Raises NotAcceptable when there is neither.
+    """
+    if _begins_a_log(path):
+        return path
+    beside = [log for ending in (LOG, SANDBOX_LOG) if (log := Path(f"{path}{ending}")).is_file()]
+    if beside:
+        other = f" (there is also {beside[1]})" if beside[1:] else ""
+        say(f"The checkpoint of {path} is {beside[0]}{other}.")
+        return beside[0]
+    if not os.path.lexists(path):
+        raise NotAcceptable(f"{path}: no such file, and no checkpoint {path}{LOG} beside it")
+    return path
+
+
+def _begins_a_log(path: Path) -> bool:
+    try:
+        if not path.is_file():  # to open a pipe would wait for its other end
+            return False
+        with path.open("rb") as file:
+            return file.read(len(HEADER_START)) == HEADER_START
+    except OSError:
+        return False
 
 
 def open_log(path: Path, flags: int = os.O_RDONLY) -> int:

@@ -6,18 +6,21 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
+from runner.checkpoint import is_fresh
 from runner.core.policy import sample_suffices
 from runner.core.presence import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from runner.core.progress import Progress
 from runner.core.summary import Ending, counts_of
 from runner.core.unusable import with_article
 from runner.errors import UsageError
-from runner.preparing import Prepared
+from runner.preparing import Note, Prepared
 from runner.settings import is_time_of_day, until_of
 from runner.source import Dialect
+from runner.surveying import Survey
 from runner.telling import span
-from runner.wording import COMMAS, CommandLine, until_words
+from runner.wording import COMMAS, CommandLine, printable, until_words
 
 UNDONE = "a deletion cannot be undone"
 
@@ -96,9 +99,67 @@ def plan_lines(prepared: Prepared) -> list[str]:
         )
     if survey.asked:
         lines.append(("sample", _sample_text(prepared)))
-    lines += [("note", note) for note in (*reading.notes, *_clock_notes(prepared))]
+    lines += [("note", note.text) for note in (*reading.notes, *_clock_notes(prepared))]
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def plan_values(prepared: Prepared) -> dict[str, Any]:
+    """Give the plan as values, for `plan --json`: all that it says but ids and the texts of rows."""
+    reading, settings, survey = prepared.reading, prepared.request.settings, prepared.survey
+    dialect, until = reading.dialect, prepared.until
+    copy, backup, limit = reading.export.spooled, settings.backup, settings.limit
+    return {
+        "job": prepared.job.name,
+        "host": prepared.target.pinned_host,
+        "pool": survey.pool,
+        "key": prepared.target.key,
+        "export": printable(reading.export.path),
+        "copy": None if copy is None else printable(copy),
+        "format": dialect.format,
+        "compression": dialect.compression,
+        "id_field": dialect.id_field,
+        "guessed": dialect.guessed,
+        "id_type": prepared.id_type.name,
+        **{name: reading.counts[name] for name in ("rows", "ids", "duplicate", "excluded", "invalid")},
+        "look_first": prepared.look_first,
+        "requests": prepared.requests,
+        "rate": settings.rate,
+        "estimated_s": round(prepared.requests / settings.rate, 1) if settings.rate else None,
+        "exclude": [{"path": printable(file.path), "ids": file.ids} for file in reading.excluded.files],
+        "exclude_met": reading.kept,
+        "exclude_perhaps": reading.perhaps,
+        "own_user_protected": bool(survey.owner),
+        "checkpoint": printable(prepared.checkpoint_path),
+        "checkpoint_exists": not is_fresh(prepared.checkpoint_path),
+        "backup": None if backup is None else printable(backup),
+        "not_after": None if until is None else until.isoformat(),
+        "limit": limit,
+        "sample": _sample_values(survey) if survey.asked else None,
+        "notes": [{"note": note.name, **note.facts} for note in (*reading.notes, *_clock_notes(prepared))],
+        "trouble": _trouble(prepared),
+        "command": None if prepared.ids == 0 or settings.sandbox else confirming_command(prepared).words,
+    }
+
+
+def _sample_values(survey: Survey) -> dict[str, Any]:
+    seen = [account.last_seen_at for account in survey.found.values() if account.last_seen_at]
+    return {
+        **survey.to_json(),
+        "statuses": Counter(account.status for account in survey.found.values() if account.status),
+        "latest_sign_in": datetime.fromtimestamp(max(seen), UTC).isoformat() if seen else None,
+    }
+
+
+def _trouble(prepared: Prepared) -> list[str]:
+    """Name what keeps this plan from being run as it is, or makes it another one."""
+    found = {
+        "nothing_to_delete": prepared.ids == 0,
+        "not_signed_in": prepared.survey.pool is None,
+        "checkpoint_exists": not is_fresh(prepared.checkpoint_path),
+        "sample": sample_trouble(prepared) is not None,
+    }
+    return [name for name, is_so in found.items() if is_so]
 
 
 def _where_the_id_is(dialect: Dialect, id_type: str) -> str:
@@ -140,32 +201,36 @@ def _sample_text(prepared: Prepared) -> str:
     return text
 
 
-def _clock_notes(prepared: Prepared) -> list[str]:
+def _clock_notes(prepared: Prepared) -> list[Note]:
     """What makes it impossible to tell an account from a newer one under the same id, and what happens then."""
     survey, progress = prepared.survey, prepared.checkpoint.progress if prepared.checkpoint else None
     sampled = survey.sampled if progress is None else Sampled.from_json(progress.header.sample)
     now, reusable = survey.moment, prepared.id_type.reusable
     if now is None:
         return []
-    notes = []
+    notes: list[Note] = []
     if now.ahead_s is not None and abs(now.ahead_s) > SKEW_S:
         where = "ahead of" if now.ahead_s > 0 else "behind"
-        notes.append(f"the server's clock (Date header) is {span(abs(now.ahead_s))} {where} this machine's")
+        text = f"the server's clock (Date header) is {span(abs(now.ahead_s))} {where} this machine's"
+        notes.append(Note("clock_differs", text, {"server_ahead_s": round(now.ahead_s)}))
     if reusable and now.ahead_s is None:
-        notes.append("the server's answers carry no Date, so its clock is unknown")
+        notes.append(Note("clock_unknown", "the server's answers carry no Date, so its clock is unknown"))
     if reusable and sampled.future_s:
-        notes.append(f"a sampled createdAt is {span(sampled.future_s)} in the future: a clock or a time zone is wrong")
+        text = f"a sampled createdAt is {span(sampled.future_s)} in the future: a clock or a time zone is wrong"
+        notes.append(Note("created_in_the_future", text, {"future_s": round(sampled.future_s)}))
     elif reusable and survey.found and sampled.newest is None:
-        notes.append("the looked-up records carry no createdAt")
+        notes.append(Note("created_at_missing", "the looked-up records carry no createdAt"))
     if reusable and progress is not None and progress.in_doubt.size:
         oldest_s = max(age_s(moment, now) for moment, _, _ in progress.intents)
         if oldest_s > REUSE_AFTER_S:
-            notes.append(f"some ids have been in doubt for {span(oldest_s)}")
+            text = f"some ids have been in doubt for {span(oldest_s)}"
+            notes.append(Note("long_in_doubt", text, {"in_doubt_s": round(oldest_s)}))
     if notes and reusable:
         then = "is sent again (--in-doubt resend)"
         if prepared.request.settings.in_doubt != "resend":
             then = "ends as unknown and is not sent again; --in-doubt resend sends it"
-        notes.append(f"so an id in doubt that may be a newer account with the same {prepared.id_type.name} {then}")
+        text = f"so an id in doubt that may be a newer account with the same {prepared.id_type.name} {then}"
+        notes.append(Note("in_doubt_policy", text, {"in_doubt": prepared.request.settings.in_doubt}))
     return notes
 
 

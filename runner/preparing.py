@@ -78,6 +78,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something about an export that the plan shows. name, facts: for programs, without ids and row texts."""
+
+    name: str
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The export, read or recognised.
 
@@ -96,7 +105,7 @@ class Reading:
     counts: Mapping[str, int]
     sample: tuple[Record, ...] = ()
     examples: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     marks: tuple[Mark, ...] = ()
     excluded: Excluded = field(default_factory=Excluded)
     bad: tuple[BadGroup, ...] = ()
@@ -403,17 +412,17 @@ def _read(
         temporary=path.absolute().parent,
     )
     counts = {name: getattr(seen, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
-    notes = []
+    notes: list[Note] = []
     if seen.spreadsheet:
         shown = ", ".join(seen.spreadsheet_examples)
-        notes.append(f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}")
+        text = f"{seen.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}"
+        notes.append(Note("spreadsheet", text, {"ids": seen.spreadsheet}))
     if seen.invalid:
         files = f"{invalid_to}, and the reasons to {invalid_to}{REASONS}"
-        notes.append(f"{_rows(seen.invalid, 'bad row')} left out; when a run begins, it writes them to {files}")
-        notes += [
-            f"{_rows(group.count, 'row')}: {group.first.why.words}; the first in line {group.first.line}"
-            for group in seen.bad
-        ]
+        text = f"{_rows(seen.invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
+        facts = {"rows": seen.invalid, "file": str(invalid_to), "reasons": f"{invalid_to}{REASONS}"}
+        notes.append(Note("invalid", text, facts))
+        notes += map(_note_of, seen.bad)
     return Reading(
         export,
         options,
@@ -431,6 +440,12 @@ def _read(
         perhaps=seen.perhaps,
         duplicates=seen.duplicates,
     )
+
+
+def _note_of(group: BadGroup) -> Note:
+    why, line = group.first.why, group.first.line
+    text = f"{_rows(group.count, 'row')}: {why.words}; the first in line {line}"
+    return Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
 
 
 def _rows(count: int, what: str) -> str:

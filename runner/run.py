@@ -29,6 +29,7 @@ from runner.plan import (
     confirming_command,
     meant_for_the_day_before,
     plan_lines,
+    plan_values,
     progress_lines,
     sample_trouble,
 )
@@ -70,6 +71,9 @@ def plan(request: Request) -> int:
         prepared = prepare(request, stack, signals, resume=False)
         if prepared.target.key is not None and prepared.ids:
             _survey(prepared, signals)
+        if request.settings.json:
+            result(json.dumps(plan_values(prepared)))
+            return 0
         for line in plan_lines(prepared):
             result(line)
         if prepared.ids == 0:

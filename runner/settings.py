@@ -213,7 +213,7 @@ class Settings:
     """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay doubtful."""
 
     json: Annotated[bool, Parameter(group=TELLING, negative="", show_default=False)] = False
-    """Print the summary as one JSON object, the last line of stdout."""
+    """Print the summary as one JSON object, the last line of stdout; `plan`: the plan, as all of stdout."""
 
     log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=TELLING)] = "info"
     """debug: one event per chunk."""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.settings import Settings, seconds_of, until_of
+from runner.settings import Settings, seconds_of, until_of, with_all_excluded
 
 CHUNK_MAX = 50
 
@@ -142,6 +142,42 @@ def test_standard_input_needs_a_name_for_the_log() -> None:
 def test_settings_do_not_change_under_a_run() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().rate = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(exclude=[Path("keep"), Path()]), "--exclude is empty"),
+        (Settings(checkpoint=Path()), "--checkpoint is empty"),
+        (Settings(backup=Path("./.")), "--backup is empty, or names a folder"),
+        (Settings(ca_file=Path()), "--ca-file is empty"),
+        *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "", "1.5")),
+        (Settings(patience="\u0663m"), "not a duration"),
+    ],
+)
+def test_what_cannot_be_meant(settings: Settings, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        settings.check(CHUNK_MAX)
+
+
+@pytest.mark.parametrize(
+    ("typed", "environ", "table", "meant"),
+    [
+        (None, {}, {}, None),
+        (["a"], {}, {}, ["a"]),
+        (["a"], {"BULKDEL_EXCLUDE": "b:c"}, {"exclude": ["d"]}, ["a", "b", "c", "d"]),
+        (None, {}, {"exclude": "d"}, ["d"]),
+        (["a", "./b"], {"BULKDEL_EXCLUDE": "x/../b"}, {"exclude": ["a"]}, ["a", "b"]),
+        (["a"], {"BULKDEL_EXCLUDE": ""}, {}, [".", "a"]),
+    ],
+)
+def test_exclude_files_add_up(
+    typed: list[str] | None, environ: dict[str, str], table: dict[str, Any], meant: list[str] | None
+) -> None:
+    """An empty variable stays in the list, so that `check` refuses it."""
+    settings = Settings(exclude=None if typed is None else [Path(name) for name in typed])
+    found = with_all_excluded(settings, environ, table).exclude
+    assert (None if found is None else sorted(map(str, found))) == meant
 
 
 # ── --not-after ──────────────────────────────────────────────────────────────────────────────────────────────────────

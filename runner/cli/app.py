@@ -135,7 +135,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         Parameters
         ----------
         checkpoint: Path
-            The log that `run` keeps, EXPORT.checkpoint.jsonl by default.
+            The log that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT, beside which it lies.
         json: bool
             Print one JSON object.
         audit: bool
@@ -167,7 +167,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         Parameters
         ----------
         checkpoint: Path
-            The log that `run` keeps, EXPORT.checkpoint.jsonl by default.
+            The log that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT, beside which it lies.
         only: str
             Outcomes to write, separated by commas, of deleted, absent, refused, unknown, excluded, duplicate, invalid
             and remaining. What `--only refused,unknown` writes can be given to `run` as it is.
@@ -199,12 +199,13 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         Parameters
         ----------
         checkpoint: Path
-            The log of the run, EXPORT.checkpoint.jsonl by default.
+            The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT, beside which it lies.
         """
+        from runner.logreader import find_log  # noqa: PLC0415
         from runner.verify import command  # noqa: PLC0415
 
         settings = settings or VerifySettings()
-        return command.verify(command.Request(checkpoint, settings, config, os.environ, argv))
+        return command.verify(command.Request(find_log(checkpoint), settings, config, os.environ, argv))
 
     @app.command
     def jobs() -> int:

@@ -11,6 +11,7 @@ from runner.auditing import Audit, Sitting, audit
 from runner.checkpoint import holder
 from runner.core.summary import counts_of
 from runner.errors import NotAcceptable
+from runner.logreader import find_log
 from runner.telling import result
 from runner.wording import printable
 
@@ -20,6 +21,7 @@ FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed", "a
 
 def audited(path: Path, *, json: bool) -> int:
     """Print the audit. Raises NotAcceptable, after that, when something does not hold."""
+    path = find_log(path)
     pid = holder(path)
     found = audit(path)
     if json:

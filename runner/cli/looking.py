@@ -13,6 +13,7 @@ from runner.core.progress import Progress
 from runner.core.summary import counts_of
 from runner.goingon import going_on
 from runner.job import Job
+from runner.logreader import find_log
 from runner.telling import result
 from runner.wording import printable
 
@@ -20,7 +21,8 @@ FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
 
 def status(path: Path, *, json: bool) -> int:
-    """Print progress and counts of the run that keeps `path`."""
+    """Print progress and counts of the run that keeps `path`, or whose export that is."""
+    path = find_log(path)
     log = read_log(path)
     pid = holder(path)
     progress = log.progress

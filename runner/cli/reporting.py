@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.core.results import OUTCOMES
 from runner.errors import UsageError
+from runner.logreader import find_log
 from runner.results import Report, only_of, read_key, told, write_results
 from runner.telling import say
 
@@ -34,7 +35,7 @@ def results(
         key=None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids))),  # noqa: PTH111 - as elsewhere
     )
     try:
-        tally = write_results(checkpoint, export, report, out)
+        tally = write_results(find_log(checkpoint), export, report, out)
     except BrokenPipeError:
         return UNREAD
     say(told(tally))

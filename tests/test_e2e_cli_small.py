@@ -1,0 +1,229 @@
+"""Small promises of the command line: what is printed where, what is refused and how, which file is meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import (
+    COMMAND,
+    KEYS,
+    POOL,
+    bulkdel,
+    case,
+    environment,
+    finish,
+    kill,
+    sandbox,
+    start,
+    user_ids,
+    write_objects,
+)
+
+IDS = user_ids(60, seed=11)
+
+
+# ── exclude lists ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_exclude_lists_add_up(tmp_path: Path) -> None:
+    """Of the command line, the environment and the config: none of their ids is deleted, each file counts once."""
+    keep = [write_objects(tmp_path / f"keep{n}.jsonl", IDS[n * 10 : n * 10 + 5]) for n in range(4)]
+    config = tmp_path / "bulkdel.toml"
+    config.write_text(f"[run]\nexclude = {[str(keep[2]), f'{tmp_path}/./keep0.jsonl']}\n")
+    env = {**KEYS, "BULKDEL_EXCLUDE": f"{keep[1]}:{keep[3]}"}
+    with case(tmp_path, IDS, options=("--rate", 0, "--config", config, "--exclude", keep[0])) as it:
+        it.ids = 40
+        ran = it.run("--limit", 20, env=env)
+        assert ran.code == 0, ran.err
+        for file in keep:
+            assert ran.err.count(f"5 ids in {file}") == 1
+        ran = it.run(env=env)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 40, "excluded": 20}
+        kept = {id_ for id_ in IDS if it.served.pool.find_alive("user_id", id_) is not None}
+        assert kept == {id_ for n in range(4) for id_ in IDS[n * 10 : n * 10 + 5]}
+
+
+def test_an_exclude_list_that_is_none(tmp_path: Path) -> None:
+    """Also when the command line names another file."""
+    export, keep = write_objects(tmp_path / "e.jsonl", IDS), write_objects(tmp_path / "keep.jsonl", IDS[:5])
+    (tmp_path / "c.toml").write_text("[run]\nexclude = [5]\n")
+    ran = bulkdel("plan", "delete-users", export, "--config", tmp_path / "c.toml", "--exclude", keep, env={})
+    assert ran.code == 2, ran.err
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--exclude", ""), "--exclude is empty"),
+        (("--max-refused", "\u0663%"), "write a number of ids, or a share of them like 1%"),
+    ],
+)
+def test_what_is_refused_says_what_to_write(options: tuple[str, str], said: str, tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    ran = bulkdel("plan", "delete-users", export, *options, env={})
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+
+
+def test_what_kubernetes_sets_is_ignored(tmp_path: Path) -> None:
+    """By `plan`, which refuses any other unknown variable, and by `sandbox`, which has an option --port."""
+    export = write_objects(tmp_path / "e.jsonl", IDS)
+    service = {
+        "BULKDEL_PORT": "tcp://10.0.0.1:80",
+        "BULKDEL_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "BULKDEL_PORT_80_TCP_ADDR": "10.0.0.1",
+        "BULKDEL_SERVICE_HOST": "10.0.0.1",
+        "BULKDEL_SERVICE_PORT": "80",
+        "BULKDEL_SERVICE_PORT_HTTP": "80",
+    }
+    assert bulkdel("plan", "delete-users", export, env=service).code == 0
+    ran = bulkdel("plan", "delete-users", export, env={**service, "BULKDEL_PORTS": "1"})
+    assert (ran.code, "BULKDEL_PORTS" in ran.err) == (2, True)
+    process = start("sandbox", "--users", 1, env=service)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["url"].startswith("http://")
+    process.terminate()
+    assert finish(process).code == 0
+
+
+def test_a_protected_pool_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[protect]\npools = [" {POOL.upper()}"]\n')
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--config", tmp_path / "c.toml")
+        assert ran.code == 3, ran.err
+        assert it.served.ledger.deleted == 0
+
+
+# ── what is printed ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_plan_as_json(tmp_path: Path) -> None:
+    """Its numbers are those of the run, its command runs as it stands, and no id of the export is in it."""
+    keep = write_objects(tmp_path / "keep.jsonl", IDS[:5])
+    export = write_objects(tmp_path / "e.jsonl", [*IDS, IDS[7], "oops"])
+    with sandbox(IDS) as served:
+        options = ("--host", served.url, "--rate", 0, "--exclude", keep, "--on-invalid", "skip")
+        ran = bulkdel("plan", "delete-users", export, *options, "--json")
+        assert ran.code == 0, ran.err
+        assert not [id_ for id_ in (*IDS, "oops") if id_ in ran.out]
+        plan = json.loads(ran.out)
+        numbers = {name: plan[name] for name in ("rows", "ids", "excluded", "duplicate", "invalid", "requests")}
+        assert numbers == {"rows": 62, "ids": 55, "excluded": 5, "duplicate": 1, "invalid": 1, "requests": 2}
+        assert (plan["pool"], plan["host"], plan["trouble"]) == (POOL, served.url, [])
+        assert (plan["sample"]["asked"], plan["sample"]["found"]) == (55, 55)
+        assert plan["exclude"] == [{"path": str(keep), "ids": 5}]
+        assert [note["rows"] for note in plan["notes"]] == [1, 1]
+        assert plan["command"][0] == "bulkdel"
+        done = bulkdel(*plan["command"][1:])
+        assert done.code == 0, done.err
+        assert served.ledger.deleted == 55
+        again = json.loads(bulkdel("plan", "delete-users", export, *options, "--json").out)
+        assert again["trouble"] == ["checkpoint_exists", "sample"]
+
+
+def test_the_log_of_an_export(tmp_path: Path) -> None:
+    """Commands that take a checkpoint take the export too, and say which log they read: not that of the sandbox."""
+    with case(tmp_path, IDS) as it:
+        practised = bulkdel("run", "delete-users", it.export, "--sandbox", "--rate", 0, "--limit", 5, env={})
+        assert practised.code == 0, practised.err
+        ran = bulkdel("status", it.export, "--json")
+        assert f"The checkpoint of {it.export} is {it.export}.sandbox.checkpoint.jsonl." in ran.err
+        assert ran.summary["deleted"] == 5
+        assert it.run().code == 0
+        it.served.pool.add_ids(user_ids(1, seed=12))
+        for words in (["status"], ["status", "--audit"], ["results"], ["verify"]):
+            ran = bulkdel(*words, it.export)
+            assert ran.code == 0, ran.err
+            assert f"The checkpoint of {it.export} is {it.log} (there is also " in ran.err
+        assert bulkdel("status", tmp_path / "nothing").code == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_result_that_cannot_be_printed(tmp_path: Path) -> None:
+    """Exit 5 and a message; a reader that has gone is no failure."""
+    with case(tmp_path, IDS) as it:
+        assert it.run().code == 0
+        it.served.pool.add_ids(user_ids(1, seed=12))
+        plan = ("plan", "delete-users", it.export, "--host", it.served.url)
+        reading = (("status", it.log), ("status", "--audit", it.log), ("results", it.log), ("verify", it.log))
+        commands: list[tuple[object, ...]] = [*reading, plan, ("jobs",), ("--version",)]
+        for words in commands:
+            with Path("/dev/full").open("w") as full:
+                done = subprocess.run(
+                    [*COMMAND, *map(str, words)], env=environment(), stdout=full, stderr=subprocess.PIPE, check=False
+                )
+            assert done.returncode == 5, (words, done.stderr)
+            assert b"stdout: No space left on device" in done.stderr
+            assert b"Traceback" not in done.stderr
+
+
+def test_the_ending_of_a_report(tmp_path: Path) -> None:
+    """One that promises another format is refused, unless the format is said."""
+    with case(tmp_path, IDS) as it:
+        assert it.run("--limit", 5).code == 0
+        for name in ("r.xlsx", "r.csv.gz", "r.CSV", "r.txt"):
+            more = ("--format", "csv") if name == "r.txt" else ()
+            ran = bulkdel("results", it.log, "--out", tmp_path / name, *more)
+            refused = name in {"r.xlsx", "r.csv.gz"}
+            assert ran.code == (2 if refused else 0), ran.err
+            assert (tmp_path / name).exists() is not refused
+            if refused:
+                assert ".jsonl or .csv" in ran.err
+            else:
+                assert (tmp_path / name).read_text().startswith("position,")
+
+
+# ── the copy of a pipe ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_copy_that_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
+    """Not while that run still copies. Nothing with ids in it stays behind but the copy itself."""
+    data = b"".join(json.dumps({"id": id_}).encode() + b"\n" for id_ in IDS)
+    with sandbox(IDS) as served:
+        confirmed = ("--confirm", len(IDS), "--pool", POOL)
+        args = ("run", "delete-users", "-", "--host", served.url, "--checkpoint", tmp_path / "log", *confirmed)
+        first = start(*args, stdin=subprocess.PIPE)
+        assert first.stdin is not None
+        first.stdin.write(data[:200])
+        first.stdin.flush()
+        part = tmp_path / ".log.input.part"
+        while not (part.exists() and part.stat().st_size == 200):
+            assert first.poll() is None
+            time.sleep(0.01)
+        second = bulkdel(*args, input=data)
+        assert second.code == 3, second.err
+        assert "another process is copying" in second.err
+        assert part.stat().st_size == 200
+        first.stdin.close()
+        first.stdin = None
+        first.kill()
+        kill(first)
+        assert part.exists()
+        third = bulkdel(*args, input=data)
+        assert third.code == 0, third.err
+        assert served.ledger.sent_times() == {1: len(IDS)}
+        assert {path.name for path in tmp_path.iterdir()} == {"log", "log.input"}
+        assert (tmp_path / "log.input").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_a_folder_that_cannot_be_named(tmp_path: Path) -> None:
+    """Neither its name in the log nor the command that goes on could be typed."""
+    folder = tmp_path / "b\udcfcro"
+    folder.mkdir()
+    write_objects(folder / "e.jsonl", IDS)
+    ran = bulkdel("run", "delete-users", "e.jsonl", "--sandbox", env={}, cwd=folder)
+    assert ran.code == 2, ran.err
+    assert "is not UTF-8" in ran.err
+    assert os.listdir(folder) == ["e.jsonl"]  # noqa: PTH208 - names as they are
