@@ -24,8 +24,8 @@ def export_of(folder: Path, rows: Sequence[str], name: str = "export.csv", head:
 
 
 def run_on(export: Path, served: Sandbox, *options: object, ids: int = 0, command: str = "run") -> Ran:
-    confirm = ("--confirm", ids, "--pool", POOL) if command == "run" else ()
-    return bulkdel(command, "delete-users", export, "--host", served.url, "--rate", 0, "--json", *confirm, *options)
+    more = ("--json", "--confirm", ids, "--pool", POOL) if command == "run" else ()
+    return bulkdel(command, "delete-users", export, "--host", served.url, "--rate", 0, *more, *options)
 
 
 def names(folder: Path) -> list[str]:
