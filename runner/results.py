@@ -26,6 +26,7 @@ from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
 from runner.fates import Fate
 from runner.reopening import Reopened
 from runner.source import Parsed
+from runner.wording import quoted
 
 WRITTEN_AT_ONCE = 1 << 18
 """Bytes gathered before they are written: a report is many small pieces."""
@@ -73,10 +74,10 @@ def read_key(path: Path) -> bytes:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if stat.S_IMODE(found.st_mode) & 0o077:
-                raise UsageError(f"--hash-ids {path}: others can read the key. Mend it with: chmod 600 {path}")
+                raise UsageError(f"--hash-ids {path}: others can read the key. Fix: chmod 600 {quoted(path)}")
             key = file.read(KEY_MAX + 1)
     except OSError as error:
-        raise UsageError(f"--hash-ids {path}: {error.strerror}. {MAKE_ONE.format(path)}") from error
+        raise UsageError(f"--hash-ids {path}: {error.strerror}. {MAKE_ONE.format(quoted(path))}") from error
     if len(key) > KEY_MAX:
         raise UsageError(f"--hash-ids {path}: over 64 KiB; that is no key. {MAKE_ONE.format('KEYFILE')}")
     key = key.rstrip(b"\r\n")

@@ -99,6 +99,11 @@ def comma_control(id_type: str) -> str:
     return f"Create a user whose {id_type} has a comma, among the first that the API lists; look-ups must find it."
 
 
+def quoted(path: Path | str) -> str:
+    """A path as it can be typed into a shell."""
+    return shlex.quote(argument(path))
+
+
 def stamp(epoch: float) -> str:
     """UTC, ISO 8601, milliseconds: how the log writes a time."""
     second, ms = divmod(int(epoch * 1000), 1000)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.wording import quoted
 
 _EXPORT = re.compile(r"^export\s+")
 """As in a file that a shell reads."""
@@ -52,7 +53,7 @@ def _read(path: Path) -> dict[str, str]:
     try:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
-            raise UsageError(f"{path}: others can read the secret in it. Mend it with: chmod 600 {path}")
+            raise UsageError(f"{path}: others can read the secret in it. Fix: chmod 600 {quoted(path)}")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"

@@ -62,7 +62,7 @@ def _state(progress: Progress) -> str:
     if progress.complete:
         return "complete"
     if progress.stop is None:
-        return "stopped without a word" if progress.start else "not begun"
+        return "killed" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
 
 
