@@ -688,7 +688,7 @@ import subprocess
 from hypothesis import Phase, settings
 
 # That an example was found is all that a mutant needs; the smallest one may take minutes.
-settings.register_profile("found", phases=[Phase.explicit, Phase.generate], derandomize=True)
+settings.register_profile("found", phases=[Phase.explicit, Phase.generate], derandomize=True, deadline=None)
 settings.load_profile("found")
 
 from tests.kills import Watch
@@ -707,7 +707,7 @@ def copied(folder: Path) -> Path:
     for package in ("runner", "jobs", "tests"):
         shutil.copytree(ROOT / package, folder / package)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "tests" / "conftest.py").write_text(CONFTEST)
     return folder
 
 
