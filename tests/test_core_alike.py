@@ -25,6 +25,7 @@ PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
         ("+15550100000", "5550100000", False, True),  # a country code of one digit
         ("+35840123456", "040123456", False, True),  # of three
         ("+4402079460000", "02079460000", False, True),  # the trunk zero was kept after the country code
+        ("+2250712345678", "0712345678", False, True),  # a zero that belongs to the number, after a code of three
         ("+8613800000004", "+113800000004", False, False),  # two country codes
         ("+8613800000004", "+13800000004", False, True),  # the second may be written without a code
         ("+8613800000004", "+8613800000005", False, False),
@@ -57,9 +58,10 @@ def test_types_that_compare_by_their_key_alone(id_type: IdType, one: str, other:
 
 
 def may_be_the_same(one: str, other: str) -> bool:
-    """The rule in words: after plus and leading zeros, one number ends with the other, at most 3 digits longer."""
+    """The rule in words: after plus and leading zeros, they are equal, or one is at most 3 digits and zeros longer."""
     short, long = sorted((one.lstrip("+0"), other.lstrip("+0")), key=len)
-    return long == short or (short != "" and long.endswith(short) and len(long) - len(short) <= 3)
+    before = long.removesuffix(short)
+    return long == short or (short != "" and long.endswith(short) and before[3:].strip("0") == "")
 
 
 NUMBERS = st.from_regex(r"\A\+?[01]{4,9}\Z")

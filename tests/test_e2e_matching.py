@@ -51,6 +51,26 @@ def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: P
         assert it.served.ledger.sent(KEPT, "phone") == 0
 
 
+@pytest.mark.parametrize(
+    ("number", "kept", "more"),
+    [
+        ("+2250712345678", "0712345678", ()),  # Ivory Coast: the zero belongs to the number
+        ("+3780549123456", "0549123456", ()),  # San Marino: the same
+        ("+3530861234567", "861234567", ()),  # a trunk prefix that was left behind the country code
+        ("0712345678", "+2250712345678", ()),
+        ("+86 138-0000-0004", "13800000004", ("--id-pattern", "[+0-9 -]+")),
+    ],
+)
+def test_a_protected_number_is_kept_whatever_stands_behind_its_country_code(
+    number: str, kept: str, more: Sequence[str], tmp_path: Path
+) -> None:
+    keep = write_objects(tmp_path / "keep.jsonl", [kept])
+    with case(tmp_path, [number, *OTHERS], id_type="phone", options=PHONES) as it:
+        done = run(it, len(OTHERS), "--exclude", keep, *more)
+        assert (done.code, done.counts()) == (0, {"deleted": len(OTHERS), "excluded": 1}), done
+        assert it.served.ledger.sent(number, "phone") == 0
+
+
 def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
     """+44 and +86 before the same digits are told apart."""
     keep = write_objects(tmp_path / "keep.jsonl", [KEPT])
