@@ -81,9 +81,17 @@ class Api:
     def __post_init__(self) -> None:
         self.answered_at = self.clock()
 
-    async def ask(self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Ids = ()) -> Verdict | None:
+    async def ask(
+        self,
+        call: Call,
+        read: Callable[[Reply], Verdict],
+        flight: Flight,
+        ids: Ids = (),
+        too_late: Callable[[], bool] = lambda: False,
+    ) -> Verdict | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
 
+        too_late: asked at the last moment, after all that is waited for; if it says so, None as well.
         ids: those in the call. Neither they nor the credentials are in what the verdict says: a server may quote both.
 
         Raises Halted when a token is refused for good, or when the server asks for more patience than there is.
@@ -94,7 +102,7 @@ class Api:
                 headers, generation = await self._cleared()
             finally:
                 flight.held = False
-            if self._is_closing() and not flight.deciding:
+            if (self._is_closing() and not flight.deciding) or too_late():
                 return None
             flight.on_wire = True
             self.pace.sent(self.clock())

@@ -23,7 +23,7 @@ from runner.core.health import RefusedMax
 from runner.core.hiding import without_ids
 from runner.core.idtypes import IdType
 from runner.core.outcomes import COUNTED, Settled
-from runner.core.policy import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, backoff_s, look_again_s
+from runner.core.policy import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
 from runner.core.presence import Instant, Presence, Sampled, age_s, presences
 from runner.core.ranges import size_of
 from runner.core.records import Record, ids_of, positions_of
@@ -74,7 +74,8 @@ class Stop:
 class _Errand:
     """One chunk in the hands of one worker.
 
-    intended: its intent is appended. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    intended: its intent is appended. sent_at: when its first request was about to leave, by the wall clock and by one
+    that is never set; None before it. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
     unproven: ids that the latest look-ups did not find, which proves nothing of them.
     """
 
@@ -82,6 +83,7 @@ class _Errand:
     settling: Settling
     flight: Flight
     intended: bool
+    sent_at: tuple[float, float] | None = None
     accounts: dict[str, Account] = field(default_factory=dict)
     saved: set[str] = field(default_factory=set)
     unproven: set[str] = field(default_factory=set)
@@ -302,9 +304,23 @@ class Engine:
             await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
         made, ids = errand.work.call, partial(ids_of, step.records)
         call = made if made is not None and step.records is errand.work.chunk else self._action.call(step.records)
-        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)
+        errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
+        too_late = partial(self._too_late, errand)
+        verdict = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)
         if verdict is not None:
             settling.replied(self._judged(verdict))
+        elif too_late():
+            settling.give_up()
+
+    def _too_late(self, errand: _Errand) -> bool:
+        """Whether an account may carry one of these ids by now that did not when they were first sent.
+
+        They were sent without an answer, and since then the server was away, or this process was stopped (Ctrl-Z).
+        """
+        if not self._id_type.reusable or not errand.settling.tainted or errand.sent_at is None:
+            return False
+        wall, steady = errand.sent_at
+        return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S
 
     def _note_lag(self, step: LookUp, *, changed: bool) -> None:
         if changed:

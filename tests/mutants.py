@@ -91,13 +91,20 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/engine.py",
-        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids)\n",
+        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)\n",
         "        settling.replied(Verdict(Act.SETTLED))\n"
         "        self._record(errand)\n"
         "        settling.settled = []\n"
-        "        asked = await self._api.ask(call, self._action.read, errand.flight, ids)\n"
+        "        asked = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)\n"
         "        verdict = asked if settling.halt else None\n",
         "test_promises.py::test_no_outcome_before_its_reply",
+    ),
+    Mutant(
+        "an email sent again long after its answer was lost",
+        "runner/engine.py",
+        "        return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S\n",
+        "        return time.time() < wall and time.monotonic() < steady + RETRY_MAX_S\n",
+        "test_e2e_clock.py::test_a_newer_account_is_not_deleted_by_a_late_repetition",
     ),
     Mutant(
         "the request for a chunk sent for its halves",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +23,8 @@ import pytest
 from jobs.sandbox import DELETE_PATH, Pool
 from runner.core.entries import Entry, Header, Intent, Outcome
 from runner.logreader import read_entries
-from tests import recorded
-from tests.harness import Case, Ran, bulkdel, case, kill, user_ids
+from tests import harness, recorded
+from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids
 
 MAILS = [f"user{i}@example.com" for i in range(60)]
 IDS = user_ids(60)
@@ -230,3 +232,32 @@ def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
         it.served.pool.delete(it.served.pool.find("email", "control@example.com") or 0)
         ran = bulkdel(*resend[1:])
         assert (ran.code, ran.counts()) == (0, {"deleted": 60}), ran.err
+
+
+# ── sent again in the same session ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is lost, then the process is stopped (Ctrl-Z), and meanwhile some emails are given to new accounts.
+
+    The limit of five minutes is set to two seconds.
+    """
+    short = "import sys, runner.engine as e; e.RETRY_MAX_S = 2.0; from runner.cli import main; sys.exit(main())"
+    monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", short])
+    options = ("--rate", 0, "--concurrency", 1, "--id-type", "email")
+    with case(tmp_path, MAILS, users=[*OTHERS, *MAILS], id_type="email", options=options) as it:
+        it.served.script("drop_after", "drop_after", "drop_after")
+        process = it.start()
+        until = time.monotonic() + 20
+        while not it.served.pool.deleted:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+        newer = [id_ for id_, _ in it.served.pool.deleted_ids("email")][:20]
+        it.served.pool.add_ids(newer, "email", created_at=iso(0))
+        time.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        done = finish(process)
+        assert (done.code, done.counts()) == (1, {"deleted": 40, "unknown": 20}), done
+        assert [it.served.ledger.effects(id_, "email") for id_ in MAILS] == [1] * len(MAILS)

@@ -12,6 +12,10 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
 """Full jitter: a random share of `first * 2**n`, capped (AWS: "Exponential backoff and jitter")."""
 
+RETRY_MAX_S = 300.0
+"""An id that may be given to somebody else is not sent again this long after its first request: as long as two clocks
+may differ (`presence.SKEW_S`). It stays in doubt, and is looked up before it is sent."""
+
 RETRY_AFTER_MAX_S = 1e9
 """30 years: longer than any patience, and still a date that can be said to the user."""
 

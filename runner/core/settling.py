@@ -202,6 +202,16 @@ class Settling:
             self._unproven(piece._replace(records=unsure, attempts=0), why)
         self._halt_if_all_refused()
 
+    @property
+    def tainted(self) -> bool:
+        """Whether an earlier request for what the step that is due is about may have had effect."""
+        return bool(self._stack) and self._stack[-1][0].tainted
+
+    def give_up(self) -> None:
+        """Leave what the step that was due is about: a later pass, or the next run, settles it."""
+        piece, _ = self._stack.pop()
+        self.left.append(piece)
+
     def touch(self) -> None:
         """A request for the step that was due is on the wire, and nobody will wait for its answer."""
         if self._stack:
