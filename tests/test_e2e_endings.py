@@ -135,6 +135,23 @@ def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
         assert served.ledger.sent_times() == {1: len(EMAILS)}
 
 
+def test_the_copy_of_a_refused_pipe_can_be_replaced(tmp_path: Path) -> None:
+    """What comes before the pipe has failed, so nothing came; the command that is printed makes room for the rows."""
+    with sandbox(IDS[:30]) as served:
+        args = ("run", "delete-users", "-", "--checkpoint", "a b.jsonl", "--host", served.url)
+        confirmed = ("--confirm", 30, "--pool", POOL)
+        rows = "".join(f"{id_}\n" for id_ in IDS[:30]).encode()
+        assert bulkdel(*args, *confirmed, cwd=tmp_path, input=b"").code == 3
+        refused = bulkdel(*args, *confirmed, cwd=tmp_path, input=rows)
+        assert refused.code == 3, refused
+        assert "No run has begun with that copy" in refused.err
+        (remove,) = (line.strip() for line in refused.err.splitlines() if line.startswith("  rm "))
+        assert shell(remove, tmp_path).code == 0
+        done = bulkdel(*args, *confirmed, cwd=tmp_path, input=rows)
+        assert done.code == 0, done.err
+        assert served.ledger.sent_times() == {1: 30}
+
+
 @pytest.mark.parametrize("typed", [("--", "-users.jsonl"), ("./-users.jsonl",)])
 def test_a_name_with_a_leading_dash(typed: tuple[str, ...], tmp_path: Path) -> None:
     """Every command that is printed on the way can be typed: plan, run, go on, verify."""

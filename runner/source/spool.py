@@ -7,13 +7,15 @@ import errno
 import fcntl
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from runner.disk import write_all
 from runner.errors import FileFailed
-from runner.source.refusals import refusal
+from runner.source.refusals import ExportRefused, refusal
+from runner.wording import printable
 
 _PIECE = 1 << 20
 
@@ -112,8 +114,7 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
             with to.open("rb") as earlier:
                 same = hashlib.file_digest(earlier, "sha256").digest() == digest
             if not same:
-                todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
-                raise refusal(path, f"not what {to} holds, the copy of an earlier run's export", todo)
+                raise _other(path, to)
             part.unlink()
             return
         part.replace(to)
@@ -124,6 +125,19 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
             os.close(directory)
     except OSError as error:
         raise _failed(to, path, error) from error
+
+
+def _other(path: str, to: Path) -> ExportRefused:
+    """Say that `to` holds another export, and how to go on."""
+    log = to.with_suffix("")
+    if os.path.lexists(log):
+        todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
+        return refusal(path, f"not what {to} holds, the copy of an earlier run's export", todo)
+    todo = (
+        f"No run has begun with that copy: there is no {log}. To use the copy, name {to} as the export; to use what "
+        f"comes through the pipe now, remove the copy and start the pipe again:\n  rm -- {shlex.quote(printable(to))}"
+    )
+    return refusal(path, f"not what {to} holds, the copy of an export that was only planned, or refused", todo)
 
 
 def _failed(to: Path, path: str, error: OSError) -> FileFailed:
