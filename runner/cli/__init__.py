@@ -19,9 +19,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from runner.cli.app import run_app  # noqa: PLC0415 - half a second in which a signal may come
 
-        return run_app(list(sys.argv[1:] if argv is None else argv))
+        code = run_app(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return INTERRUPTED
+    _ignore_signals()
+    return code
+
+
+def _ignore_signals() -> None:
+    """Keep the exit code from here on: everything is told, and the interpreter takes some time to end.
+
+    It takes our handlers away before that. By default a signal would then end the process, with another exit code.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _forbid_core_dumps() -> None:
