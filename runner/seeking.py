@@ -30,6 +30,10 @@ COMMA_CONTROLS_MAX = 3
 """Accounts whose id has a comma that go into a request as its control; one that is found suffices."""
 
 
+PAGE_MIN = 10
+"""Accounts that an API returns at least in one answer, if there are so many: the smallest page that any has."""
+
+
 STRANGER = "a look-up of one id returned another account"
 """Such look-ups say nothing about anybody: the server may have ignored the ids and returned whom it liked."""
 
@@ -50,6 +54,7 @@ class Seeker:
     proven: whether any look-up of this session has found an existing account.
     failed: what the last failure was, in words.
     listed: how many accounts the latest control had to look up.
+    fullest: the most accounts that one answer of this session has held.
     """
 
     def __init__(self, api: Api, look_ups: LookUps, chance: Callable[[], float]) -> None:
@@ -65,6 +70,7 @@ class Seeker:
         self.proven = False
         self.failed = ""
         self.listed = 0
+        self.fullest = 0
 
     async def find(self, ids: Sequence[str], flight: Flight) -> Looked | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -134,9 +140,26 @@ class Seeker:
             elif strays and not may_be_split(group[0]):
                 self.failed = STRANGER
                 return None
-            accounts.update(looked.accounts)
-            open_ids |= looked.unproven
+            whole = await self._whole(looked, group, flight)
+            if whole is None:
+                return None
+            accounts.update(whole.accounts)
+            open_ids |= whole.unproven
         return Looked(accounts, frozenset(open_ids))
+
+    async def _whole(self, looked: Looked, group: Sequence[str], flight: Flight) -> Looked | None:
+        """Ask again for the ids that are missing from an answer: an API may return so many accounts and no more.
+
+        Where an earlier answer has held more accounts than this one, or it holds fewer than PAGE_MIN, it was not cut
+        short. So where most ids exist, hardly any answer is asked for again.
+        """
+        accounts, fullest = looked.accounts, self.fullest
+        self.fullest = max(fullest, len(accounts))
+        missing = [id_ for id_ in group if id_ not in accounts]
+        if not missing or len(accounts) < max(fullest, PAGE_MIN):
+            return looked
+        more = await self._find(missing, flight)
+        return None if more is None else Looked({**accounts, **more.accounts}, looked.unproven & more.unproven)
 
     async def _traced(self, looked: Looked, missing: list[str], strays: int, flight: Flight) -> Looked | None:
         """Records came back that no id explains: ask for the ids without a record one by one, then for the others."""

@@ -167,7 +167,7 @@ class Sending:
         prepared, settings = self._prepared, self._prepared.request.settings
         look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
         seeker = Seeker(api, look_ups, random.random)
-        seeker.proven = bool(prepared.survey.found)
+        seeker.proven, seeker.fullest = bool(prepared.survey.found), prepared.survey.fullest
         return Engine(
             api=api,
             seeker=seeker,

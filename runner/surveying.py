@@ -20,7 +20,7 @@ from runner.core.presence import Instant, Sampled
 from runner.errors import Halted
 from runner.job import Account, Target
 from runner.jobfaults import job_faults
-from runner.seeking import Looked, Seeker
+from runner.seeking import Seeker
 from runner.settings import Settings, seconds_of
 from runner.throttle import Throttle
 from runner.transport import Wire, WireOptions
@@ -34,6 +34,7 @@ class Survey:
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
     asked, found: of the sample. unproven: how many of those asked for were not found, which proves nothing (commas).
+    fullest: the most accounts that one answer has held.
     sampled: what the sample says about `createdAt`. moment: when it was looked up; None when not signed in.
     """
 
@@ -43,6 +44,7 @@ class Survey:
     requests: int = 0
     owner: tuple[str, ...] = ()
     unproven: int = 0
+    fullest: int = 0
     sampled: Sampled = field(default_factory=Sampled)
     moment: Instant | None = None
 
@@ -62,7 +64,6 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
         for user in auth.users:
             # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
             owner += [user, *(await seeker.owner(user, Flight()) or ())]
-        fullest: tuple[int, Sequence[str]] = (0, ())
         unproven = 0
         for start in range(0, len(sample), group):
             some = sample[start : start + group]
@@ -72,29 +73,18 @@ async def survey(target: Target, id_type: IdType, settings: Settings, sample: Se
                 raise _blind(target, seeker)
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-            told = [id_ for id_ in some if id_ not in looked.unproven]
-            fullest = max(fullest, (len(looked.accounts), told), key=lambda each: each[0])
-        await _check_whole(seeker, found, fullest[1], target)
         now = Instant(stamp(time.time()), api.wire.ahead_s)
         sampled = Sampled.of((account.created_at for account in found.values()), now)
         return Survey(
-            auth.pool, len(sample), found, api.wire.requests, tuple(owner), unproven, sampled=sampled, moment=now
-        )
-
-
-async def _check_whole(seeker: Seeker, found: Mapping[str, Account], ids: Sequence[str], target: Target) -> None:
-    """Ask once more for those who were missing in the answer that told of most: an API may return so many and no more.
-
-    Whom an answer leaves out would be taken for gone.
-    """
-    missing = [id_ for id_ in ids if id_ not in found]
-    more = await seeker.find(missing, Flight()) if missing else Looked({})
-    if more is None:
-        raise _blind(target, seeker)
-    if more.accounts:
-        raise Halted(
-            f"{target.pinned_host}: a look-up of {len(ids)} ids left out {len(more.accounts)} that exist: asked for "
-            "without the others, they were there. Whoever is left out would be taken for gone, so nothing was deleted."
+            auth.pool,
+            len(sample),
+            found,
+            api.wire.requests,
+            tuple(owner),
+            unproven,
+            seeker.fullest,
+            sampled=sampled,
+            moment=now,
         )
 
 

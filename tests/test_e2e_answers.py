@@ -49,7 +49,8 @@ def test_unknown_ids_refused_whole(tmp_path: Path) -> None:
     """The API refuses a chunk with an unknown id: one look-up and one more deletion a chunk, no more."""
     ran, _, requests, _ = _with_unknown("refuse", tmp_path)
     assert ran.counts() == {"deleted": N - 1_000, "absent": 1_000}
-    assert requests <= 3 * (N // 50) + 7  # two sign-ins, the sample in four, and once more for who was missing in it
+    # Two sign-ins, the sample in four, and once more for what was missing in the fullest answers.
+    assert requests <= 3 * (N // 50) + 6 + N // 50 // 10
 
 
 def test_unknown_ids_deleted_partially(tmp_path: Path) -> None:
@@ -65,8 +66,8 @@ def test_unknown_ids_accepted(tmp_path: Path) -> None:
     ran, sent, requests, _ = _with_unknown("accept", tmp_path)
     assert ran.counts() == {"deleted": N}
     assert sent == {1: N}
-    # Two sign-ins, the sample in four, and nearly always once more for who was missing in the fullest of the four.
-    assert requests - N // 50 in {6, 7}
+    # Two sign-ins, the sample in four, and once more for what was missing in the fullest of the four.
+    assert requests - N // 50 in range(6, 11)
 
 
 def test_wrong_pool(tmp_path: Path) -> None:

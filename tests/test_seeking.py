@@ -57,8 +57,21 @@ def test_who_exists_is_found_and_proves_it() -> None:
         assert await seeker.prove(Flight())
 
     sandbox = in_sandbox(act)
-    assert sandbox.ledger.lookup_sizes == {50: 1, 13: 1}
+    assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
     assert LIST_PATH not in sandbox.ledger.by_path  # who has found somebody needs no control
+
+
+@pytest.mark.parametrize("page", [10, 30, 49])
+def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
+    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+        sandbox.switches = sandbox.switches.changed({"look_up_max": page})
+        ids = list(sandbox.pool.user_ids())
+        for some in (ids[:60], ids[20:60], [*NOBODY, *ids[:47]]):
+            found = await seeker.find(some, Flight())
+            assert found is not None
+            assert found.accounts.keys() == {*some} - {*NOBODY}
+
+    in_sandbox(act)
 
 
 def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
