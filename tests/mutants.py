@@ -371,10 +371,17 @@ MUTANTS = (
         "test_jobfaults.py::test_told",
     ),
     Mutant(
+        "an answer that was cut short is taken for whole",
+        "runner/seeking.py",
+        "max(fullest, PAGE_MIN)",
+        "max(fullest, len(group))",
+        "test_e2e_guards.py::test_look_ups_that_hold_few_accounts_are_asked_again[50]",
+    ),
+    Mutant(
         "a proxy's password is told",
         "runner/wording.py",
         '_USER.sub("[hidden]@", word)',
-        "word",
+        '_USER.sub(r"\\g<0>", word)',
         "test_secrets.py::test_a_proxy_that_serves",
     ),
     Mutant(
@@ -572,7 +579,7 @@ MUTANTS = (
         "a failed look-up taken for an empty one",
         "runner/verify/asking.py",
         "                self.failed += len(chunk)\n",
-        "                self._note(chunk, {})\n",
+        "                self._note(chunk, {}, Instant(stamp(time.time()), api.wire.ahead_s))\n",
         "test_e2e_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(

@@ -141,9 +141,14 @@ def test_a_resume_wants_the_same_exclude_files_and_takes_more(tmp_path: Path) ->
         assert repeated.counts() == done.counts()
 
 
-@pytest.mark.parametrize("effect", [True, False], ids=["had-effect", "had-none"])
-def test_excluded_after_it_was_sent(effect: bool, tmp_path: Path) -> None:
-    """Killed with requests on the wire, then their ids are protected: gone is deleted, still there stays for good."""
+@pytest.mark.parametrize(
+    ("effect", "lag_s"), [(True, 0.0), (True, 3.0), (False, 0.0)], ids=["had-effect", "and-look-ups-lag", "had-none"]
+)
+def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) -> None:
+    """Killed with requests on the wire, then their ids are protected: gone is deleted, still there stays for good.
+
+    A campaign found it: a look-up that lagged still showed them, and 3 rows that were deleted ended as excluded.
+    """
     fault: dict[str, Any] = {"latency_after_s": 30.0} if effect else {"share_drop_before": 1.0}
     with case(
         tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, **fault
@@ -155,7 +160,9 @@ def test_excluded_after_it_was_sent(effect: bool, tmp_path: Path) -> None:
         kill(process)
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
         there = alive(it, IDS[:100])
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0, "share_drop_before": 0.0})
+        it.served.switches = it.served.switches.changed(
+            {"latency_after_s": 0.0, "share_drop_before": 0.0, "lag_s": lag_s}
+        )
         keep = write_objects(tmp_path / "keep.jsonl", IDS[:10])
         it.ids = 90
         ran = it.run("--exclude", keep)
@@ -314,13 +321,17 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
         assert it.run("--look-first").counts() == {"deleted": len(IDS)}
 
 
-def test_look_ups_that_leave_people_out_are_noticed(tmp_path: Path) -> None:
-    """A page of 30, say: who is not on it is not gone."""
-    with case(tmp_path, IDS, look_up_max=30) as it:
-        ran = it.run("--look-first")
-        assert ran.code == 4, ran.err
-        assert "left out 20" in ran.err
-        assert it.served.ledger.deleted == 0
+@pytest.mark.parametrize("first", [30, 50])
+def test_look_ups_that_hold_few_accounts_are_asked_again(first: int, tmp_path: Path) -> None:
+    """A page of 30, say: an id that is not on it is not gone. Also where the pages become short while the run is down.
+
+    A campaign found it: 476 rows `absent`, of which 453 existed.
+    """
+    with case(tmp_path, IDS, users=IDS[:-20], look_up_max=first, options=("--rate", 0, "--look-first")) as it:
+        assert it.run("--limit", 50).counts() == {"deleted": 50, "remaining": len(IDS) - 50}
+        it.served.switches = it.served.switches.changed({"look_up_max": 10})
+        assert it.run().counts() == {"deleted": len(IDS) - 20, "absent": 20}
+        assert it.served.ledger.deleted == len(IDS) - 20
 
 
 def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:

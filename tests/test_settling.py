@@ -147,6 +147,9 @@ def test_in_doubt_and_protected_since_is_never_sent() -> None:
     settling = Settling(chunk(3), in_doubt=True, protected=True)
     settling.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
     assert told(settling) == [("deleted", ["u0"], None), ("deleted", ["u2"], "re-created")]
+    for again in range(1, LOOKS_AGAIN_MAX + 1):
+        assert settling.next_step() == LookUp((records(3)[1],), Why.IN_DOUBT, again)
+        settling.looked_up({"u1": Presence.OLD}, proven=True)
     assert settling.spared == [records(3)[1]]
     assert settling.next_step() is None
     assert left(settling) == ([], [])

@@ -45,7 +45,7 @@ class Why(enum.Enum):
 
 
 REFUSED_AS_UNKNOWN = frozenset({Why.UNKNOWN_ID, Why.LAGGING})
-MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING})
+MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING, Why.IN_DOUBT})
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
@@ -179,17 +179,19 @@ class Settling:
             self.left.append(piece)
             return
         blind = not found and not proven
+        kept: list[Record] = []
         there: list[Record] = []
         gone: list[Record] = []
         unsure: list[Record] = []
         for record in piece.records:
             if (presence := found.get(record.id)) is Presence.PROTECTED:
-                self.spared.append(record)
+                kept.append(record)
             elif presence is not None:
                 there.append(record)
             else:
                 (unsure if blind or record.id in unproven else gone).append(record)
         self._gone(piece, why, gone, all_gone=not found)
+        self._spare(piece, kept)
         if there:
             # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
             again = piece._replace(records=there, attempts=0, known=why is not Why.FIRST, seen=True)
@@ -323,6 +325,13 @@ class Settling:
         else:
             self.left.append(piece)
 
+    def _spare(self, piece: Piece, kept: list[Record]) -> None:
+        """These are protected, and there. Those in doubt are looked up again first: the look-up may lag behind."""
+        if kept and piece.tainted and not self.lag_over and piece.again < LOOKS_AGAIN_MAX:
+            self._stack.append((piece._replace(records=tuple(kept), again=piece.again + 1), Why.IN_DOUBT))
+        else:
+            self.spared += kept
+
     def _resend(self, piece: Piece, found: Found) -> None:
         """In doubt and present: is it the account that was meant?"""
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
@@ -332,7 +341,7 @@ class Settling:
         self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if self.protected:
-            self.spared += meant
+            self._spare(piece, meant)
         elif meant:
             self._stack.append((piece._replace(records=meant), None))
 
