@@ -1,0 +1,81 @@
+"""Random campaigns of the real command against the server's own count: options, faults, kills and clocks together.
+
+The seed of each is printed; tests/README.md says how to play it again. `make test` plays 20, `make soak` 300;
+CAMPAIGNS=N plays N.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from jobs.sandbox import Pool, Switches, serve_in_thread
+from tests.campaign.drawing import Session, draw, export_bytes
+from tests.campaign.judging import judge, verify
+from tests.campaign.playing import LOG, Play
+
+SEED = int(os.environ.get("BULKDEL_SEED", "0"), 16)
+FEW = 20
+MANY = int(os.environ.get("CAMPAIGNS", "300"))
+BASE = 0x5EED0000
+"""Seeds of `make test` are always the same; those of the soak are new ones each time."""
+
+LAST_SESSIONS_MAX = 4
+"""Sessions without faults in which a run has to come to its end."""
+
+
+def seeds(count: int) -> list[int]:
+    return [SEED] if SEED else [BASE + number for number in range(count)]
+
+
+def play(seed: int, folder: Path, *, small: bool = False) -> str:
+    """Play one campaign and judge it. Returns a line about it; raises AssertionError with all that was told."""
+    drawn = draw(seed, small=small)
+    pool = Pool.from_ids([drawn.forms[who][0] for who in drawn.listed], drawn.id_type)
+    with serve_in_thread(pool, Switches().changed(drawn.lasting), seed=seed) as served:
+        first = {
+            who: found for who in drawn.there if (found := pool.find(drawn.id_type, drawn.forms[who][0])) is not None
+        }
+        assert len(first) == len(drawn.there)
+        assert len(set(first.values())) == len(first)
+        name = "-" if drawn.piped else "export"
+        if not drawn.piped:
+            (folder / name).write_bytes(export_bytes(drawn))
+        words = ["run", "delete-users", name, "--host", served.url, "--checkpoint", LOG, *drawn.options]
+        it = Play(drawn, folder, served, Random(seed + 1), words, first)
+        if drawn.excluded:
+            it.keep(drawn.excluded)
+        for session in drawn.sessions:
+            it.between(session)
+            it.set_switches(session.switches)
+            if it.session(session).code in (0, 1) and session.end != "limit":
+                break
+        it.set_switches({})
+        for _ in range(LAST_SESSIONS_MAX):
+            ran = it.session(Session("whole", 1.0, 0.0, {}), last=True)
+            if ran.code in (0, 1):
+                break
+            if "Send them again without a look-up" in ran.err:  # nothing can prove that ids with a comma are gone
+                it.resend()
+        else:
+            it.fail("the run does not come to its end", ran)
+        outcomes = judge(it, ran)
+        verify(it, outcomes)
+    return f"{drawn}; {dict(outcomes)}"
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", seeds(FEW), ids=hex)
+def test_a_campaign(seed: int, tmp_path: Path) -> None:
+    print(play(seed, tmp_path, small=True))  # noqa: T201
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(MANY))
+def test_many_campaigns(number: int, tmp_path: Path) -> None:
+    seed = SEED or random.SystemRandom().getrandbits(32)
+    print(play(seed, tmp_path))  # noqa: T201
