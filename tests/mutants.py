@@ -443,7 +443,7 @@ MUTANTS = (
     Mutant(
         "in doubt and protected since sent again",
         "runner/core/settling.py",
-        "        if self.protected:\n            self.spared += meant\n        elif meant:",
+        "        if self.protected:\n            self._spare(piece, meant)\n        elif meant:",
         "        if meant:",
         # Not through the command: there, the record that the look-up finds is held against the exclude files as well.
         "test_settling.py::test_in_doubt_and_protected_since_is_never_sent",

@@ -664,6 +664,7 @@ def bound(scenario: Scenario) -> int:
     """Requests and look-ups together. Each fault and culprit costs a few, an untrusted look-up three per id."""
     troubles = 8 * len(scenario.faults) + 26 * len(scenario.poisonous)
     troubles += (2 * LOOKS_AGAIN_MAX + 6 * scenario.size) if scenario.lag else LOOKS_AGAIN_MAX * len(scenario.poisonous)
+    troubles += LOOKS_AGAIN_MAX if scenario.in_doubt and PROTECTED in scenario.presence.values() else 0
     return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
 
 
