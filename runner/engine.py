@@ -35,7 +35,7 @@ from runner.jobfaults import job_faults
 from runner.seeking import Seeker
 from runner.supply import Supply
 from runner.uptime import TICK_S
-from runner.wording import stamp
+from runner.wording import counted, stamp
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
 """Look-ups that say what an answer meant which has come: a drain waits for them."""
@@ -155,8 +155,8 @@ class Engine:
         """Why look-ups did not help, in words; empty when they did."""
         if self.contradicted:
             return (
-                f"the API refused {self.contradicted:,} ids as unknown that look-ups find. Look-ups may lag behind "
-                f"deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
+                f"the API refused {counted(self.contradicted, 'id')} as unknown that look-ups find. Look-ups may lag "
+                f"behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
             )
         if self._seeker.failed or self._seeker.proven:
             return self._seeker.failed or ("ids with a comma were not found" if self.unproven else "")
@@ -358,7 +358,9 @@ class Engine:
             return None
         missing = [record.id for record in records if record.id not in errand.saved]
         if unseen := [id_ for id_ in missing if id_ not in errand.accounts]:
-            raise Halted(f"{len(unseen)} ids would be deleted of which no look-up returned a record (--backup)")
+            raise Halted(
+                f"{counted(len(unseen), 'id')} would be deleted of which no look-up returned a record (--backup)"
+            )
         if missing:
             await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)
             errand.saved.update(missing)

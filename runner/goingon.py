@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 
 from runner.core.progress import Progress
-
-IN_DOUBT = "--in-doubt"
+from runner.settings import Settings, flags_of
+from runner.wording import CommandLine, counted
 
 
 def going_on(progress: Progress) -> str:
@@ -31,20 +31,12 @@ def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
     """Say how ids in doubt can be settled where look-ups find no user at all. words: the command that goes on."""
     pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
     text = (
-        f"{progress.in_doubt.size:,} ids are in doubt: they were sent and no answer came, and now look-ups find no "
-        f"user at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the users in it.\n"
+        f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no answer came. Now look-ups find "
+        f"no user at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the users in it.\n"
         f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
         f"Then run the same command:\n  {shlex.join(words)}"
     )
     if options.get("look_first") or options.get("backup"):  # what is sent must have been found first
         return text
-    resend = shlex.join([*_without_in_doubt(words), IN_DOUBT, "resend"])
+    resend = CommandLine.parse(words[1:], flags_of(Settings)).instead("--in-doubt", "resend")
     return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new user meanwhile:\n  {resend}"
-
-
-def _without_in_doubt(words: Sequence[str]) -> list[str]:
-    kept = [word for word in words if not word.startswith(f"{IN_DOUBT}=")]
-    if IN_DOUBT in kept:
-        at = kept.index(IN_DOUBT)
-        del kept[at : at + 2]
-    return kept

@@ -20,7 +20,7 @@ from runner.settings import is_time_of_day, until_of
 from runner.source import Dialect
 from runner.surveying import Survey
 from runner.telling import span
-from runner.wording import COMMAS, CommandLine, printable, until_words
+from runner.wording import COMMAS, CommandLine, counted, printable, until_words
 
 UNDONE = "a deletion cannot be undone"
 
@@ -81,7 +81,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             else prepared.id_type.name,
         ),
         ("rows", f"{counts['rows']:,}" + (f" ({left_out})" if left_out else "")),
-        ("to delete", f"{prepared.ids:,} ids{twice} in {requests:,} requests {pace}{lasts}"),
+        ("to delete", f"{counted(prepared.ids, 'id')}{twice} in {counted(requests, 'request')} {pace}{lasts}"),
         *_protected_lines(prepared),
         ("checkpoint", str(prepared.checkpoint_path)),
         ("backup", str(settings.backup) if settings.backup else "none; --backup FILE keeps a copy of every user"),
@@ -89,14 +89,13 @@ def plan_lines(prepared: Prepared) -> list[str]:
     if prepared.until:
         lines.append(("not after", until_words(prepared.until)))
     if settings.limit is not None:
-        lines.append(("limit", f"{settings.limit:,} ids in this session"))
+        lines.append(("limit", f"{counted(settings.limit, 'id')} in this session"))
     if reading.export.spooled:
         lines.append(("copy", f"{reading.export.spooled} holds what came through the pipe; delete it when all is done"))
     if prepared.checkpoint is not None:
         progress = prepared.checkpoint.progress
-        lines.append(
-            ("going on", f"{progress.rows - progress.remaining:,} rows are settled, {progress.remaining:,} remain")
-        )
+        settled = counted(progress.rows - progress.remaining, "row", "is", "are")
+        lines.append(("going on", f"{settled} settled, {progress.remaining:,} remaining"))
     if survey.asked:
         lines.append(("sample", _sample_text(prepared)))
     lines += [("note", note.text) for note in (*reading.notes, *_clock_notes(prepared))]
@@ -172,10 +171,11 @@ def _where_the_id_is(dialect: Dialect, id_type: str) -> str:
 def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
     """What is never deleted, one line for each source; and how much of it is in the export."""
     reading = prepared.reading
-    lines = [("protected", f"{file.ids:,} ids in {file.path}") for file in reading.excluded.files]
+    lines = [("protected", f"{counted(file.ids, 'id')} in {file.path}") for file in reading.excluded.files]
     if lines and reading.kept:
         text = (
-            f"{reading.kept:,} of these ids met in the export; {reading.counts['excluded']:,} rows are left out for it"
+            f"{reading.kept:,} of these ids met in the export; "
+            f"{counted(reading.counts['excluded'], 'row', 'is', 'are')} left out for it"
         )
         if reading.perhaps:
             text += f", {reading.perhaps:,} of them only because they may be the same {prepared.id_type.name}"

@@ -44,7 +44,7 @@ from runner.source import (
 from runner.source.recognise import recognise
 from runner.surveying import Survey
 from runner.telling import say
-from runner.wording import CommandLine, until_words
+from runner.wording import CommandLine, counted, until_words
 
 SPOOLED = ".input"
 """What is appended to the checkpoint's name for the copy of a piped export."""
@@ -419,7 +419,7 @@ def _read(
         notes.append(Note("spreadsheet", text, {"ids": seen.spreadsheet}))
     if seen.invalid:
         files = f"{invalid_to}, and the reasons to {invalid_to}{REASONS}"
-        text = f"{_rows(seen.invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
+        text = f"{counted(seen.invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
         facts = {"rows": seen.invalid, "file": str(invalid_to), "reasons": f"{invalid_to}{REASONS}"}
         notes.append(Note("invalid", text, facts))
         notes += map(_note_of, seen.bad)
@@ -444,9 +444,5 @@ def _read(
 
 def _note_of(group: BadGroup) -> Note:
     why, line = group.first.why, group.first.line
-    text = f"{_rows(group.count, 'row')}: {why.words}; the first in line {line}"
+    text = f"{counted(group.count, 'row')}: {why.words}; the first in line {line}"
     return Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
-
-
-def _rows(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

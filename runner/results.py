@@ -26,7 +26,7 @@ from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
 from runner.fates import Fate
 from runner.reopening import Reopened
 from runner.source import Parsed
-from runner.wording import quoted
+from runner.wording import counted, quoted
 
 WRITTEN_AT_ONCE = 1 << 18
 """Bytes gathered before they are written: a report is many small pieces."""
@@ -224,7 +224,7 @@ def told(tally: Mapping[str, int]) -> str:
     """Word how many rows were written."""
     parts = [f"{tally[outcome]:,} {outcome}" for outcome in OUTCOMES if tally.get(outcome)]
     count = sum(tally.values())
-    return f"results: {count:,} row{'' if count == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+    return f"results: {counted(count, 'row')}" + (f": {', '.join(parts)}" if parts else "")
 
 
 __all__ = ["Report", "hashing", "only_of", "read_key", "told", "write_results"]

@@ -38,9 +38,9 @@ from runner.session import Sending
 from runner.shutdown import Signals
 from runner.source import REASONS, write_invalid
 from runner.surveying import survey
-from runner.telling import result, say, span
+from runner.telling import result, say, session_lines
 from runner.telling import summary as tell
-from runner.wording import COMMAS, CommandLine, comma_control, printable, stamp
+from runner.wording import COMMAS, CommandLine, comma_control, counted, printable, stamp
 
 
 def run(request: Request) -> int:
@@ -127,7 +127,7 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
             raise UsageError(
                 f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {confirming_command(prepared)}"
             )
-        say(f"\n{ids:,} ids will be deleted from pool {pool}: {due}.")
+        say(f"\n{counted(ids, 'id')} will be deleted from pool {pool}: {due}.")
         _ask(prepared, "number of ids", str(ids))
         if word is not None:
             _ask(prepared, "name of the host, which the config protects", word)
@@ -148,7 +148,7 @@ def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
         said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise UsageError(
-            f"not confirmed: {said} was given, but it is {ids} ids in pool {pool}{host_too}. "
+            f"not confirmed: {said} was given, but it is {counted(ids, 'id')} in pool {pool}{host_too}. "
             f"Nothing was deleted. If that is what you want:\n  {confirming_command(prepared)}"
         )
     return {"ids": ids, "pool": pool, "how": "options", **host}
@@ -198,7 +198,7 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
     if sending.kept:
         say(
-            f"{sending.kept:,} {'row was kept and counts' if sending.kept == 1 else 'rows were kept and count'} as "
+            f"{counted(sending.kept, 'row', 'was kept and counts', 'were kept and count')} as "
             "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user."
         )
     if sending.unproven:
@@ -217,7 +217,8 @@ def _comma_text(prepared: Prepared, rows: int) -> str:
     else:
         resend = prepared.line.instead("--in-doubt", "resend")
         ways.append(f"Send them again without a look-up; a user who was given the id meanwhile is deleted:\n  {resend}")
-    return "\n".join([f"{rows:,} rows remain. {COMMAS}. To settle them:", *(f"- {way}" for way in ways)])
+    remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {COMMAS}. To settle them:"
+    return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
 def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, Any], ending: Ending) -> int:
@@ -229,14 +230,11 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
     if settings.json:
         tell(json.dumps(summary))  # ASCII only, whatever stdout's encoding can say
     else:
-        tell(f"{status}: {progress.rows:,} rows")
+        tell(f"{status}: {counted(progress.rows, 'row')}")
         for line in progress_lines(progress):
             tell(line)
-        tell(
-            f"this session: {summary['requests']:,} requests in {span(summary['duration_s'])}, "
-            f"{summary['retries']:,} retries, {summary['throttled']:,} answered 429"
-        )
-        tell(f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}")
+        for line in session_lines(summary):
+            tell(line)
     if ending.why:
         say(f"Stopped: {ending.why}")
     log = (str(prepared.checkpoint_path),)

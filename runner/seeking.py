@@ -195,7 +195,7 @@ class Seeker:
         return Looked(accounts, frozenset(open_ids))
 
     async def find_all(self, ids: Sequence[str], flight: Flight) -> Looked | None:
-        """As `find`, and ask again for those who are missing beside others, until an answer finds nobody more.
+        """As `find`, and ask again for the ids that were not found, until an answer finds no more.
 
         An API may return so many and no more. Costs one look-up wherever only some exist.
         """

@@ -46,7 +46,7 @@ from runner.seeking import Seeker
 from runner.settings import seconds_of
 from runner.surveying import reach
 from runner.telling import Moment, Teller
-from runner.wording import printable, stamp, until_words
+from runner.wording import counted, printable, stamp, until_words
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -146,7 +146,7 @@ class Sending:
         stop = self._stopped
         if stop is not None and stop.signal is not None and self._done():
             stop = None
-        remaining = f"{self._progress.remaining:,} ids got no answer that settles them"
+        remaining = f"{counted(self._progress.remaining, 'id')} got no answer that settles them"
         return Ending(
             why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
             signal=stop.signal if stop else None,

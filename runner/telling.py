@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
@@ -21,6 +21,7 @@ from typing import IO, Any
 from runner.core.health import Slowed
 from runner.core.outcomes import KINDS
 from runner.errors import FileFailed
+from runner.wording import counted
 
 INTERVAL_S = 5.0
 """Between two JSON progress lines."""
@@ -326,6 +327,15 @@ def span(seconds: float) -> str:
         return f"{whole} s"
     minutes = round(whole / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+
+
+def session_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Word what a summary says of its session and its checkpoint, the same for `run` and `verify`."""
+    requests, retries = counted(summary["requests"], "request"), counted(summary["retries"], "retry")
+    return [
+        f"this session: {requests} in {span(summary['duration_s'])}, {retries}, {summary['throttled']:,} answered 429",
+        f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}",
+    ]
 
 
 class Speed:

@@ -1,4 +1,4 @@
-"""Command lines and paths as they can be typed again, and times as the log and the user read them."""
+"""Command lines and paths as they can be typed again; times and counts as the log and the user read them."""
 
 from __future__ import annotations
 
@@ -102,6 +102,14 @@ def comma_control(id_type: str) -> str:
 def quoted(path: Path | str) -> str:
     """A path as it can be typed into a shell."""
     return shlex.quote(argument(path))
+
+
+def counted(count: int, noun: str, verb: str = "", verb_plural: str = "") -> str:
+    """`1 row`, `2,000 rows`, `2 retries`; with verbs `1 row is`, `2 rows are`."""
+    if count != 1:
+        noun = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+        verb = verb_plural
+    return f"{count:,} {noun} {verb}".rstrip()
 
 
 def stamp(epoch: float) -> str:

@@ -133,7 +133,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         words = plan.split()[1:]
         planned = bulkdel(*words)
         assert planned.code == 0, planned
-        assert "25 ids in 1 requests" in planned.out
+        assert "25 ids in 1 request at" in planned.out
         assert "25 of 25 looked up exist" in planned.out
         # The server comes to its senses; the list is run, and everything is read back once more.
         switch(it, liars=[])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runner.errors import Halted, trace_of
-from runner.wording import CommandLine
+from runner.wording import CommandLine, counted
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,18 @@ def test_a_failure_is_told_by_type_and_place(how: str, kinds: int) -> None:
     assert told.splitlines()[-1] == "runner.errors.Halted"
     assert ("builtins.KeyError" in told) is (kinds == 2)
     assert f"in {_fail.__name__}" in told
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "told"),
+    [
+        (0, ("row",), "0 rows"),
+        (1, ("request",), "1 request"),
+        (1, ("retry",), "1 retry"),
+        (2_000, ("retry",), "2,000 retries"),
+        (1, ("id", "is", "are"), "1 id is"),
+        (2, ("id", "is", "are"), "2 ids are"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(count: int, words: tuple[str, ...], told: str) -> None:
+    assert counted(count, *words) == told

@@ -25,6 +25,7 @@ from runner.loops import OnSignal, run_loop_draining
 from runner.shutdown import Signals
 from runner.source import ReadOptions, open_export, preflight, read_rows
 from runner.telling import result, say
+from runner.wording import counted
 
 
 def stand(options: Options, switches: Switches) -> int:
@@ -34,7 +35,8 @@ def stand(options: Options, switches: Switches) -> int:
         if options.write_ids is not None:
             _write_ids(options.write_ids, pool, options.id_type)
         served = run_loop_draining(lambda on_signal: _serve(pool, switches, options, on_signal), signals)
-    say(f"Stopped after {served.ledger.requests:,} requests; {served.ledger.deleted:,} users were deleted.")
+    deleted = counted(served.ledger.deleted, "user", "was", "were")
+    say(f"Stopped after {counted(served.ledger.requests, 'request')}; {deleted} deleted.")
     return 0
 
 

@@ -13,7 +13,7 @@ from runner.core.summary import counts_of
 from runner.errors import NotAcceptable
 from runner.logreader import find_log
 from runner.telling import result
-from runner.wording import printable
+from runner.wording import counted, printable
 
 FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed", "asked", "excluded", "backup")
 """Of a session's start, what the audit repeats."""
@@ -42,19 +42,21 @@ def _lines(found: Audit, path: Path, pid: int | None) -> list[str]:
         lines += [
             f"{path}: run {header.run_id}, begun {header.at} by {header.tool}",
             f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}",
-            f"  export     {header.export_path}, {found.progress.rows:,} rows, sha256 {pinned['sha256']}",
+            f"  export     {header.export_path}, {counted(found.progress.rows, 'row')}, sha256 {pinned['sha256']}",
             f"  confirmed  {_confirmed(header.confirmed)}",
         ]
     for number, sitting in enumerate(found.sittings, 1):
         lines += _sitting_lines(number, sitting, pid if sitting is found.sittings[-1] else None)
     if found.damaged_tail and pid is None:
-        lines.append(f"{found.damaged_tail} torn bytes at the end: nothing relied on them; the next run cuts them off")
+        lines.append(
+            f"{counted(found.damaged_tail, 'torn byte')} at the end: nothing relied on them; the next run cuts them off"
+        )
     if found.fault is not None:
-        lines.append(f"audit: FAILED after {_many(found.commits, 'commit')}: {found.fault}")
+        lines.append(f"audit: FAILED after {counted(found.commits, 'commit')}: {found.fault}")
     elif found.progress is not None:
         lines.append(
-            f"audit: {_many(len(found.sittings), 'session')}, {_many(found.commits, 'commit')}, "
-            f"SHA-256 {found.sha256}, the counts add up to {found.progress.rows:,} rows"
+            f"audit: {counted(len(found.sittings), 'session')}, {counted(found.commits, 'commit')}, "
+            f"SHA-256 {found.sha256}, the counts add up to {counted(found.progress.rows, 'row')}"
         )
     return lines
 
@@ -87,11 +89,7 @@ def _confirmed(confirmed: Mapping[str, Any]) -> str:
     if "ids" not in confirmed:
         return "nothing"
     how = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}.get(confirmed.get("how", ""))
-    return f"{confirmed['ids']:,} ids in pool {confirmed.get('pool')}, {how or confirmed.get('how')}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{counted(confirmed['ids'], 'id')} in pool {confirmed.get('pool')}, {how or confirmed.get('how')}"
 
 
 def _json(found: Audit, path: Path, pid: int | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from runner.goingon import going_on
 from runner.job import Job
 from runner.logreader import find_log
 from runner.telling import result
-from runner.wording import printable
+from runner.wording import counted, printable
 
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
@@ -45,14 +45,16 @@ def status(path: Path, *, json: bool) -> int:
     pinned = progress.header.pinned
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
-    result(f"  export     {progress.header.export_path}, {progress.rows:,} rows, begun {progress.header.at}")
+    result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
     for name, count in counts_of(progress).items():
         if count or name not in COUNTED[1:]:
             result(f"  {name:<10} {count:>13,}")
     if progress.in_doubt.size and pid is None:
-        result(f"  {progress.in_doubt.size:,} of the remaining were sent without an answer: the next run looks them up")
+        were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
+        remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without an answer"
+        result(f"  {remaining}: the next run looks {them} up")
     if log.damaged_tail and pid is None:
-        result(f"  the log ends in {log.damaged_tail} torn bytes: the next run cuts them off")
+        result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete and pid is None:
         result(going_on(progress))
     return 0

@@ -23,12 +23,12 @@ from runner.preparing import SPOOLED
 from runner.reopening import Reopened
 from runner.settings import flags_of, with_environment
 from runner.shutdown import Interrupted, Signals
-from runner.telling import result, say, span
+from runner.telling import result, say, session_lines
 from runner.verify.asking import Asking
 from runner.verify.listing import write_list
 from runner.verify.settings import VerifySettings
 from runner.verify.state import State
-from runner.wording import COMMAS, CommandLine, comma_control, printable, stamp
+from runner.wording import COMMAS, CommandLine, comma_control, counted, printable, stamp
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
@@ -187,8 +187,8 @@ class Report:
         return exit_code(tally, ending)
 
     def _tell_people(self, tally: Tally, told: Mapping[str, Any]) -> None:
-        of = "ids" if tally.checked == tally.claimed else f"ids, a sample of {tally.claimed:,},"
-        result(f"{told['status']}: of {tally.checked:,} {of} that the run says are gone")
+        sample = "" if tally.checked == tally.claimed else f", a sample of {tally.claimed:,},"
+        result(f"{told['status']}: of {counted(tally.checked, 'id')}{sample} that the run says are gone")
         result(f"  gone           {tally.gone:>13,}")
         if tally.recreated:
             result(f"    re-created   {tally.recreated:>13,}   of these: somebody new carries the id")
@@ -198,19 +198,16 @@ class Report:
         others = [f"{counts[name]:,} {name}" for name in (*COUNTED, "remaining") if name not in CLAIMED]
         if others := [other for other in others if not other.startswith("0 ")]:
             result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
-        result(
-            f"this session: {told['requests']:,} requests in {span(told['duration_s'])}, {told['retries']:,} retries, "
-            f"{told['throttled']:,} answered 429"
-        )
-        result(f"checkpoint {told['checkpoint']}, sha256 {told['log_sha256']}")
+        for line in session_lines(told):
+            result(line)
 
     def _tell_what_next(self, tally: Tally, asking: Asking, ending: Ending, still_there: Path | None) -> None:
         if not tally.claimed:
             say("The run says of no id that it is gone, so there is nothing to verify.")
         if tally.in_doubt:
             say(
-                f"{tally.in_doubt:,} ids are in doubt: the run does not say that they are gone, so they were not "
-                f"looked up. Let the run settle them, then verify again.\n"
+                f"{counted(tally.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no answer came; not looked up. Let "
+                f"the run settle what is in doubt, then verify again.\n"
                 f"{going_on(self._progress)}"
             )
         if ending.why:
@@ -224,7 +221,7 @@ class Report:
             what = comma_control(self._reopened.id_type.name)
             say(f"{asking.unproven:,} could not be told. {COMMAS}.\n- {what} Then verify again.")
         if asking.failed:
-            say(f"The look-ups of {asking.failed:,} ids failed; the last failure: {asking.doubt or 'none'}")
+            say(f"The look-ups of {counted(asking.failed, 'id')} failed; the last failure: {asking.doubt or 'none'}")
         line = self._request.line.without("--again")
         if tally.could_not_tell:
             say(f"To go on:\n  {line}")
