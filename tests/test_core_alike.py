@@ -47,6 +47,7 @@ def test_phone_numbers(one: str, other: str, certainly: bool, perhaps: bool) -> 
     [
         (MAIL, "Ann@X.org", "ann@x.ORG", True),
         (MAIL, "ann@x.org", "bob@x.org", False),
+        (MAIL, "j\u00e9r@x.org", "jer\u0301@x.org", False),
         (ID_TYPES["username"], "Ann", "ann", False),
         (PLAIN, "a", "a", True),
     ],
@@ -55,6 +56,14 @@ def test_types_that_compare_by_their_key_alone(id_type: IdType, one: str, other:
     alike = Alike(id_type, [one])
     assert (alike.holds(other), alike.meets(other), alike.meets_any([other])) == (same, same, same)
     assert surely_apart(id_type, [one, other]) is not same
+
+
+def test_an_address_with_an_accent_written_in_two_ways() -> None:
+    """Not certainly the same, so both are sent; but perhaps, so either keeps the other from being sent."""
+    one, other = "J\u00e9r@x.org", "je\u0301r@x.org"
+    alike = Alike(MAIL, [one])
+    assert (alike.holds(other), alike.meets(other), alike.meets_any([other])) == (False, True, True)
+    assert not surely_apart(MAIL, [one, other])
 
 
 def may_be_the_same(one: str, other: str) -> bool:

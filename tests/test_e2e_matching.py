@@ -51,6 +51,15 @@ def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: P
         assert it.served.ledger.sent(KEPT, "phone") == 0
 
 
+def test_a_protected_address_is_kept_however_its_accent_is_written(tmp_path: Path) -> None:
+    kept, other = "j\u00e9r@example.org", "ann@example.org"
+    keep = write_objects(tmp_path / "keep.jsonl", ["Je\u0301r@example.org"])
+    with case(tmp_path, [kept, other], id_type="email", options=["--rate", 0, "--id-type", "email"]) as it:
+        done = run(it, 1, "--exclude", keep)
+        assert (done.code, done.counts()) == (0, {"deleted": 1, "excluded": 1}), done
+        assert effects(it, [kept, other], "email") == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("number", "kept", "more"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from runner.core.idtypes import IdType
@@ -28,6 +29,11 @@ def phone_forms(id_: str) -> tuple[str, ...]:
     return (digits, *filter(None, shortened))
 
 
+def email_forms(id_: str) -> tuple[str, ...]:
+    """The address in lower case, its accents in one code point each (NFC): some systems write them as two."""
+    return (unicodedata.normalize("NFC", id_.lower()),)
+
+
 ID_TYPES: Mapping[str, IdType] = {
     id_type.name: id_type
     for id_type in (
@@ -45,6 +51,7 @@ ID_TYPES: Mapping[str, IdType] = {
             "an address like name@example.com",
             reusable=True,
             key=str.lower,
+            forms=email_forms,
         ),
         IdType("username", reusable=True),
         IdType("external_id", reusable=True),

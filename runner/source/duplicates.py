@@ -9,6 +9,7 @@ the memory is spread again, by the next byte of the hash: so the number of parti
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,12 @@ KEYS_MAX = 1 << 16
 
 HASH_BYTES = 8
 
+INDEX_ENTRY = "QQ"
+"""Of a partition in the index of its run: the byte where it begins, counted from the index, and its number of rows. One
+entry more says where the last partition ends. The index is in the file and not in memory: it grows with the export."""
+
+ENTRY_BYTES = struct.calcsize(INDEX_ENTRY)
+
 RESERVE = 1.1
 """The later rows of an export may be a little longer than those that the size is estimated from."""
 
@@ -47,15 +54,14 @@ class Segment(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Where the partitions of some consecutive rows are in the temporary file.
+    """Some consecutive rows in the temporary file: an index of the partitions, then the partitions.
 
-    base: the position of the first row. code: of the array of offsets. parts: of each partition the byte where it
-    begins and its number of rows; at the end the byte where the last one ends.
+    base: the position of the first row. code: of the array of offsets. begin: the byte where the index begins.
     """
 
     base: int
     code: Literal["H", "Q"]
-    parts: array[int]
+    begin: int
 
 
 class Sample(Protocol):
@@ -96,6 +102,7 @@ class DuplicateFinder:
         self._ids: list[str] = []
         self._positions = array("Q")
         self._runs: list[_Run] = []
+        self._rows = array("Q", bytes(8 * PARTITIONS))  # of each partition
         self._size = 0
         self._needed = 0
         self._fd = -1
@@ -131,7 +138,7 @@ class DuplicateFinder:
 
     def _fits(self, number: int) -> bool:
         """Whether the different keys of a partition fit the memory."""
-        if sum(run.parts[2 * number + 1] for run in self._runs) <= self._keys_max or self._byte == HASH_BYTES - 1:
+        if self._rows[number] <= self._keys_max or self._byte == HASH_BYTES - 1:
             return True
         keys: set[str] = set()
         for segment in self._segments(number):
@@ -179,17 +186,19 @@ class DuplicateFinder:
         base, ids = self._positions[0], self._ids
         consecutive = self._positions[-1] - base == len(ids) - 1
         code: Literal["H", "Q"] = "H" if self._positions[-1] - base < 1 << 16 else "Q"
-        parts, index, begin = [], array("Q"), self._size
-        for rows in members:
+        parts: list[bytes] = []
+        index, begin = array("Q"), ENTRY_BYTES * (PARTITIONS + 1)
+        for number, rows in enumerate(members):
             offsets = rows if consecutive else [self._positions[i] - base for i in rows]
             begins = array(code, offsets).tobytes()
             text = "\n".join([ids[i] for i in rows]).encode()  # no id has a control character
             parts += [begins, text]
             index.extend((begin, len(rows)))
             begin += len(begins) + len(text)
-        index.append(begin)
-        self._write(b"".join(parts))
-        self._runs.append(_Run(base, code, index))
+            self._rows[number] += len(rows)
+        index.extend((begin, 0))
+        self._runs.append(_Run(base, code, self._size))
+        self._write(b"".join([index.tobytes(), *parts]))
         self._ids.clear()
         del self._positions[:]
 
@@ -223,10 +232,11 @@ class DuplicateFinder:
 
     def _segments(self, number: int) -> Iterator[Segment]:
         """The rows of one partition, run by run."""
-        for base, code, parts in self._runs:
-            begin, rows, end = parts[2 * number : 2 * number + 3]
+        for base, code, at in self._runs:
+            entries = self._read(2 * ENTRY_BYTES, at + ENTRY_BYTES * number)
+            begin, rows, end, _ = struct.unpack(2 * INDEX_ENTRY, entries)
             if rows:
-                data, offsets = self._read(end - begin, begin), array(code)
+                data, offsets = self._read(end - begin, at + begin), array(code)
                 text = rows * offsets.itemsize
                 offsets.frombytes(data[:text])
                 yield Segment(base, offsets, data[text:].decode().split("\n"))
