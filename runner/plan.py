@@ -1,4 +1,4 @@
-"""The plan in words, and what has to be confirmed. Pure but for the shape of a command line: nothing is sent here."""
+"""The plan, in words and as values for a program, and what has to be confirmed. Sends nothing, writes nothing."""
 
 from __future__ import annotations
 
@@ -235,9 +235,9 @@ def _clock_notes(prepared: Prepared) -> list[Note]:
 
 
 def sample_trouble(prepared: Prepared) -> str | None:
-    """Say why the sample forbids to go on; None when it does not."""
+    """Say why the sample forbids to go on; None when it does not, or with --allow-absent."""
     survey = prepared.survey
-    if sample_suffices(survey.asked, len(survey.found)):
+    if prepared.request.settings.allow_absent or sample_suffices(survey.asked, len(survey.found)):
         return None
     commas = f"Of {survey.unproven} others it could not be told. {COMMAS}. " if survey.unproven else ""
     return (

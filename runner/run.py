@@ -57,7 +57,7 @@ def run(request: Request) -> int:
         elif not (progress and progress.complete):
             _survey(prepared, signals)
             say("\n".join(plan_lines(prepared)))
-            if (trouble := sample_trouble(prepared)) and not request.settings.allow_absent:
+            if trouble := sample_trouble(prepared):
                 raise Halted(trouble)
         with signals.doing(lambda: "waiting for the confirmation; nothing was deleted by this session"):
             confirmed = _confirmed(prepared)

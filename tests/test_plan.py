@@ -159,6 +159,9 @@ def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int
     assert said is not None
     for expected in (f"{there} of {asked}", "user_id", "pool p1", "Nothing was deleted", "--allow-absent"):
         assert expected in said
+    allowed = prepared_for(stack, tmp_path, allow_absent=True)
+    allowed.survey = prepared.survey
+    assert sample_trouble(allowed) is None
 
 
 def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
