@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Self
 
+from runner.core.policy import number_or_share
 from runner.core.rows import BadRow
 from runner.core.unusable import Why
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10
 """Without --max-invalid: 1 % of the rows may be bad, and 10 rows in any case (design)."""
-
-_ALLOWED = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +30,8 @@ class MaxInvalid:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `100`, `1%` or `0.5%`; the number then holds exactly. Raises ValueError."""
-        found = _ALLOWED.fullmatch(text)
-        if found is None:
-            raise ValueError(text)
-        if found[1] is not None:
-            return cls(int(found[1]), Fraction(0))
-        share = Fraction(found[2]) / 100
-        if share > 1:
-            raise ValueError(text)
-        return cls(0, share)
+        most = number_or_share(text)
+        return cls(most, Fraction(0)) if isinstance(most, int) else cls(0, most)
 
     def allowed(self, rows: int) -> int:
         """How many of `rows` rows may be bad."""
@@ -79,6 +70,6 @@ class BadRows:
 
 
 def looks_like(groups: Sequence[BadGroup]) -> tuple[str, ...]:
-    """The id types that most of those bad rows look like that look like any; none where none does."""
+    """The id types that the largest group of bad rows with a known look has; empty when no row looks like any type."""
     alike = [group for group in groups if group.first.why.looks_like]
     return max(alike, key=lambda group: group.count).first.why.looks_like if alike else ()

@@ -7,9 +7,10 @@ overload ("retries amplify"); the numbers are design.md's.
 from __future__ import annotations
 
 import enum
-import re
 from collections import deque
 from dataclasses import dataclass
+
+from runner.core.policy import number_or_share
 
 BREAKER_WINDOW = 20
 BREAKER_SHARE = 0.5
@@ -158,9 +159,6 @@ class Pace:
         self._second_at = self._measured = None  # what is left of this second is not a whole one
 
 
-_LIMIT = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
-
-
 @dataclass(frozen=True, slots=True)
 class RefusedMax:
     """--max-refused: a number of ids, or a share of what the session settled."""
@@ -171,15 +169,8 @@ class RefusedMax:
     @classmethod
     def parse(cls, text: str) -> RefusedMax:
         """Read `100` or `1%`. Raises ValueError."""
-        found = _LIMIT.fullmatch(text.strip())
-        if found is None:
-            raise ValueError(text)
-        if found[1]:
-            return cls(ids=int(found[1]))
-        share = float(found[2]) / 100
-        if share > 1:
-            raise ValueError(text)
-        return cls(share=share)
+        most = number_or_share(text.strip())
+        return cls(ids=most) if isinstance(most, int) else cls(share=float(most))
 
     def exceeded(self, refused: int, settled: int) -> bool:
         """Whether so many refused of so many settled must halt the run."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from fractions import Fraction
 
 ATTEMPTS_MAX = 4
 """Lost replies per piece of a chunk before its ids are looked up (design)."""
@@ -40,6 +42,22 @@ LAG_MAX_S = 600.0
 
 ALL_REFUSED_MIN = 10
 """A chunk of this many ids, each refused with one code, says it is not the ids (design)."""
+
+
+_NUMBER_OR_SHARE = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
+
+
+def number_or_share(text: str) -> int | Fraction:
+    """Read `100` as a number, `1%` or `0.5%` as a share from 0 to 1. Raises ValueError."""
+    found = _NUMBER_OR_SHARE.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    if found[1] is not None:
+        return int(found[1])
+    share = Fraction(found[2]) / 100
+    if share > 1:
+        raise ValueError(text)
+    return share
 
 
 def backoff_s(attempt: int, chance: float) -> float:
