@@ -49,9 +49,17 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 - 1 some are still there: alarm
 - 2 usage or settings: alarm
 - 3 checkpoint, export or pool not acceptable, nothing looked up: alarm
-- 4 could not tell of some, or halted: alarm; run again when the cause is mended
+- 4 could not tell of some, some in doubt, or halted: alarm; mend it, run again
 - 5 a file could not be written: alarm; make room, run again
 - 129, 130, 143 interrupted: run again
+"""
+
+STATUS_EPILOGUE = """Exit codes: 0 whatever the state of the run is; 2 usage; 3 no checkpoint that can be read, or the
+audit failed; 5 the output could not be written.
+"""
+
+RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
+written; 141 the reader of stdout has left (`| head`).
 """
 
 
@@ -101,7 +109,8 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         job: str
             What to do with the ids; `bulkdel jobs` lists what there is.
         export: str
-            The ids: JSON Lines or CSV, plain, gzip or zstd. `-` is standard input, and needs --checkpoint.
+            The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd. `-` is standard input, and needs
+            --checkpoint.
         """
         from runner import run as running  # noqa: PLC0415
 
@@ -116,13 +125,13 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         job: str
             What would be done with the ids.
         export: str
-            The ids: JSON Lines or CSV, plain, gzip or zstd.
+            The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd.
         """
         from runner import run as running  # noqa: PLC0415
 
         return running.plan(request(job, export, settings))
 
-    @app.command(name="status")
+    @app.command(name="status", help_epilogue=STATUS_EPILOGUE)
     def status_command(
         checkpoint: Path,
         /,
@@ -151,7 +160,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         return status(checkpoint, json=json)
 
     # Not from BULKDEL_…: what is meant there for `run` (BULKDEL_FORMAT) means something else here.
-    @app.command(name="results", config=[_no_config])
+    @app.command(name="results", config=[_no_config], help_epilogue=RESULTS_EPILOGUE)
     def results_command(
         checkpoint: Path,
         /,
