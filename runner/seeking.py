@@ -129,7 +129,7 @@ class Seeker:
             if found is None:
                 return None
             matched, strays = self._look_ups.match(group, found)
-            # What comes back for an id with a comma and does not carry it may be the account of a part of it.
+            # A record that came back for an id with a comma, and does not carry it, may be that of a part of the id.
             matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
             looked = Looked(matched, unproven(group, matched))
             if strays and len(group) > 1:

@@ -1,4 +1,4 @@
-"""What it proves that an id is missing from the answer to a look-up. Owns the rule about commas; asks nothing itself.
+"""What a look-up proves about an id that is not in its answer. Owns the rule about commas; asks nothing itself.
 
 A look-up carries its ids in the query of a URL, and a server may split a value there at its commas: it then looks for
 `a` and `b` where `a,b` was meant, and answers that there is no such account. Some servers split only a value that
@@ -18,8 +18,8 @@ def may_be_split(id_: str) -> bool:
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
     """The ids of one request whose absence from its answer proves nothing.
 
-    Only ids with a comma are among them, and none is when the same answer has found one with a comma: then this server,
-    asked in this way, does not split.
+    All ids with a comma, when the answer has found none of them. When it has found one, this server does not split ids
+    that are asked for in this way: then none.
     """
     commas = frozenset(filter(may_be_split, asked))
     return commas if commas.isdisjoint(found) else frozenset()

@@ -29,7 +29,7 @@ class Alike:
         self.update(ids)
 
     def __len__(self) -> int:
-        """How many ids there are that are not certainly the same."""
+        """How many different ids there are, by `IdType.key`."""
         return len(self._keys)
 
     def __iter__(self) -> Iterator[str]:

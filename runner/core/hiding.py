@@ -1,4 +1,4 @@
-"""What a server said, without what it must not say: it may quote the request. Owns how an id is recognised in a text.
+"""What a server or a job said, without the ids and secrets that it may quote. Owns how an id is recognised in a text.
 
 Everything that is said or written about an answer has passed `cleared`: the log, the terminal, the reason of a halt.
 The text of an exception that a job raised has passed `without_data`.

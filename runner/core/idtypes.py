@@ -23,9 +23,9 @@ class IdType:
         Asked for many ids at once it is three times as fast as the pattern, and says the same.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
-    forms: the whole id without what does not tell two accounts apart, and after it what is left without the parts that
-        may be missing (a phone's country code). Two ids may be one account when the whole form of one is among the
-        forms of the other (`core.alike`). None: only ids with one key may be one account.
+    forms: first the whole form, the id without what tells no two accounts apart (a phone's plus); then that form
+        without each part that may be missing (its country code). Two ids may be one account when the whole form of one
+        is among the forms of the other (`core.alike`). None: only ids with one key may be one account.
     """
 
     name: str

@@ -124,7 +124,7 @@ def presence(
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:
     """How far the server's clock may have been set back since it was `ahead_s` ahead of ours.
 
-    Up to the skew it was not: a Date has whole seconds, and an answer takes its time.
+    A difference up to the skew counts as 0: a Date has whole seconds, and an answer takes its time.
     """
     if ahead_s is None or now.ahead_s is None:
         return inf

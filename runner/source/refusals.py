@@ -1,4 +1,4 @@
-"""How a refused export is worded: the file, the place, the text, the reason, what to do. Knows no reason by itself."""
+"""How a refused export is worded: the file, the place, the text, the reason, what to do. Owns the table of bad rows."""
 
 from __future__ import annotations
 
