@@ -391,7 +391,7 @@ class Engine:
             self._sampled,
             self._now(),
             reusable=self._id_type.reusable and since is not None,
-            resend=self._options.in_doubt_resend,
+            resend=self._options.in_doubt_resend and not errand.work.protected,
         )
         return {
             id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each

@@ -172,6 +172,25 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
         assert ran.counts() == {"deleted": 100 - kept, **({"excluded": kept} if kept else {})}
 
 
+def test_excluded_and_created_again(tmp_path: Path) -> None:
+    """`--in-doubt resend` is no reason to say of a deleted user that it was kept. A campaign found it."""
+    names = [f"name{number}" for number in range(20)]
+    options = ("--rate", 0, "--id-type", "username", "--in-doubt", "resend")
+    with case(tmp_path, names, id_type="username", options=options, fault_paths=DELETIONS, latency_after_s=30.0) as it:
+        process = it.start()
+        until = time.monotonic() + 20
+        while it.served.pool.deleted < 20 and time.monotonic() < until:
+            time.sleep(0.005)
+        kill(process)
+        it.served.pool.add_ids(names[:5], "username", created_at=it.served.created_at)
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.ids = 15
+        ran = it.run("--exclude", write_objects(tmp_path / "keep.jsonl", names[:5]))
+        assert ran.code == 1, ran.err
+        assert ran.counts() == {"deleted": 15, "unknown": 5}
+        assert it.served.pool.deleted == 20
+
+
 # ── limits and hosts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -422,6 +422,19 @@ def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
     assert sent(settling) == ["u4"]
 
 
+def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
+    """The API deleted the known ones and refused the chunk; of these, the look-up still showed one."""
+    settling = Settling(chunk(3))
+    settling.replied(NOT_FOUND)
+    settling.looked_up(found("u1"), proven=True)
+    assert told(settling) == [("absent", ["u0", "u2"], None)]
+    assert sent(settling) == ["u1"]
+    settling.replied(NOT_FOUND)
+    settling.looked_up({}, proven=True)
+    assert told(settling) == [("absent", ["u0", "u2"], "unproven"), ("deleted", ["u1"], None)]
+    assert settling.next_step() is None
+
+
 def test_in_doubt_and_none_to_send_again() -> None:
     settling = Settling(chunk(2), in_doubt=True)
     settling.looked_up({"u0": NEW, "u1": UNDATED}, proven=True)

@@ -123,6 +123,7 @@ class Settling:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
+    _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
 
     def __post_init__(self) -> None:
         start = Piece(self.chunk, tainted=self.in_doubt, touched=self.in_doubt)
@@ -290,11 +291,18 @@ class Settling:
             self._split(piece)
 
     def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+        if why is Why.LAGGING and gone and not piece.tainted:
+            # These were found only because the look-up lagged. So none may have been left of the refused chunk either.
+            for at in self._absent:
+                self.settled[at] = self.settled[at]._replace(reason="unproven")
+            self._absent.clear()
         if piece.tainted or piece.seen:
             self._settle("deleted", piece, gone)
         else:
             # None left of a refused chunk: the API may have deleted the known ones first, so `absent` claims too much.
             unproven = why is Why.UNKNOWN_ID and all_gone
+            if why is Why.UNKNOWN_ID and gone and not all_gone:
+                self._absent.append(len(self.settled))
             self._settle("absent", piece, gone, reason="unproven" if unproven else None)
 
     def _there(self, rest: Piece, why: Why | None, found: Found) -> None:

@@ -181,7 +181,7 @@ def draw(seed: int, *, small: bool = False) -> Drawn:
         "jitter_s": rng.uniform(0.0, 0.05),
         "latency_after_s": rng.choice((0.0, 0.0, 0.05)),
     }
-    shares = (0.01, 0.03) if small else (0.01, 0.03, 0.1)
+    shares = (0.03, 0.1) if small else (0.01, 0.03, 0.1)
     sessions = tuple(
         drawn_session(rng, id_type, forms[:count], first=number == 0, shares=shares)
         for number in range(rng.randint(1, 2 if small else 3))
@@ -264,7 +264,7 @@ def drawn_session(
     """One session; on the first nothing has gone before."""
     switches: dict[str, Any] = {}
     if rng.random() < 0.7:
-        for name in rng.sample(TAINTING, rng.randint(1, 3)):
+        for name in rng.sample((*TAINTING, "share_unsuccessful", "share_unsuccessful"), rng.randint(1, 3)):
             switches[name] = rng.choice(shares)
         if "share_unsuccessful" in switches:
             switches["unsuccessful_effect"] = rng.choice(("none", "half", "all"))

@@ -81,8 +81,9 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
     if kept and (not deleted or alias):
         found.add("excluded")
     if kept and not it.dead_when_kept[row.who]:
-        # Sent before it was excluded, and gone since: nobody can tell who did it.
-        return found | ({"deleted", "absent"} if gone and not deleted else set())
+        # Sent before it was excluded, and gone since: nothing tells who did it. Or there, and nothing tells who it is.
+        doubtful = drawn.reusable and (row.who in again or drawn.clocks_apart)
+        return found | ({"deleted", "absent"} if gone and not deleted else set()) | ({"unknown"} if doubtful else set())
     if gone and (deleted or drawn.tainted or drawn.lasting["unknown_ids"] == "accept"):
         found.add("deleted")
     if gone and (not deleted or alias):
