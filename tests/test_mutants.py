@@ -22,7 +22,8 @@ ALL_TESTS_FAILED = 1
 def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What ruff and mypy say of the mutants that are about to run. One worker asks for all of them."""
     callspecs = [getattr(item, "callspec", None) for item in request.session.items]
-    chosen = [one.params["mutant"] for one in callspecs if one is not None and "mutant" in one.params]
+    params = [one.params.get("mutant") for one in callspecs if one is not None]
+    chosen = [mutant for mutant in params if isinstance(mutant, Mutant)]
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if hasattr(request.config, "workerinput") else base
     with (shared / "mutants.lock").open("w") as lock:
