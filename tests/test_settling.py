@@ -964,3 +964,15 @@ def test_the_check_fails_where_a_rule_is_broken(mutant: type[Settling], scenario
 def test_the_halt_is_what_keeps_a_missing_permission_from_being_recorded() -> None:
     assert play(ALL_REFUSED)[0].settled == []
     assert len(play(ALL_REFUSED, NeverHalts)[0].settled) == 12
+
+
+def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
+    settling = Settling(chunk(2))
+    tainted = [settling.tainted]
+    settling.replied(Verdict(Act.RETRY, tainting=True))
+    tainted.append(settling.tainted)
+    settling.give_up()
+    tainted.append(settling.tainted)
+    assert tainted == [False, True, False]
+    assert settling.next_step() is None
+    assert settling.leave() == ((), ((0, 2),))
