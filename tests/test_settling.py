@@ -15,7 +15,7 @@ from runner.core.outcomes import Detail
 from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 from runner.core.presence import Presence
 from runner.core.ranges import positions_in
-from runner.core.records import Chunk, Record
+from runner.core.records import Chunk, Record, positions_of
 from runner.core.settling import REFUSED_AS_UNKNOWN, Found, LookUp, Piece, Send, Settling, Why
 from runner.core.verdicts import Act, Lost, Verdict, lost
 
@@ -975,4 +975,4 @@ def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
     tainted.append(settling.tainted)
     assert tainted == [False, True, False]
     assert settling.next_step() is None
-    assert settling.leave() == ((), ((0, 2),))
+    assert settling.leave() == ((), positions_of(records(2)))
