@@ -19,7 +19,7 @@ test: check
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
-	$(BIN)/coverage report --include='runner/core/*' --fail-under=100
+	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'campaign and not alone and not soak'
 	$(BIN)/python -m pytest -m 'alone and not soak'
 

@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from runner.checkpoint import Checkpoint, is_fresh
-from runner.core.entries import Outcome
-from runner.errors import FileFailed, NotAcceptable
+from bulkdel.checkpoint.writer import Checkpoint, is_fresh
+from bulkdel.core.log_entries import Outcome
+from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 
 ROWS = 100_000

@@ -18,10 +18,18 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Pool, Sandbox, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import (
+    SANDBOX_KEY_ID,
+    SANDBOX_KEY_SECRET,
+    SANDBOX_POOL_ID,
+    Pool,
+    Sandbox,
+    Switches,
+    serve_in_thread,
+)
 
 POOL = SANDBOX_POOL_ID
-COMMAND = [sys.executable, "-m", "runner.cli"]
+COMMAND = [sys.executable, "-m", "bulkdel"]
 KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
 COUNTS = ("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining")
 

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner.core.entries import Entry, Header, Intent, Outcome, Session, encode_line
-from runner.core.rows import Mark
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session, encode_line
+from bulkdel.core.row_filter import Mark
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16

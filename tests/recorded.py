@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.core.duplicates import Duplicates, digest_of, entries_of
-from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_line
-from runner.core.progress import Progress, fold
+from bulkdel.core.duplicates import Duplicates, digest_of, entries_of
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_line
+from bulkdel.core.run_state import Progress, fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

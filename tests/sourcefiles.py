@@ -10,9 +10,9 @@ from typing import Any
 
 import zstandard
 
-from runner.core.idtypes import IdType
-from runner.core.rows import BadRow
-from runner.source import BLOCK, Preflight, ReadOptions, open_export, preflight, read_rows
+from bulkdel.core.id_type import IdType
+from bulkdel.core.row_filter import BadRow
+from bulkdel.export import BLOCK, Preflight, ReadOptions, open_export, preflight, read_rows
 
 TYPES = {
     each.name: each

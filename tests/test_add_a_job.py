@@ -183,7 +183,7 @@ def test_the_example_is_typed(package: Path) -> None:
 FAULTY = """
 import os
 import things
-from runner.core.verdicts import Act, Verdict
+from bulkdel.core.decision import Act, Verdict
 
 SECRET = os.environ["SECRET"]
 

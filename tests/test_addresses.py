@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from runner.addresses import check_exclude, check_export
-from runner.errors import UsageError
-from runner.wording import CommandLine
+from bulkdel.errors import UsageError
+from bulkdel.export.addresses import check_exclude, check_export
+from bulkdel.format import CommandLine
 
 
 @pytest.mark.parametrize(

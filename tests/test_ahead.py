@@ -9,13 +9,13 @@ import pytest
 
 CODE = """
 import sys
-from runner.ahead import FRAME_ITEMS, Ahead
-from runner.core.entries import Skipped
-from runner.core.feed import Work
-from runner.core.presence import Instant
-from runner.core.records import Chunk
-from runner.core.verdicts import Call
-from runner.errors import Halted, NotAcceptable
+from bulkdel.engine.reader_process import FRAME_ITEMS, Ahead
+from bulkdel.core.log_entries import Skipped
+from bulkdel.core.chunker import Work
+from bulkdel.core.account_match import Instant
+from bulkdel.core.record import Chunk
+from bulkdel.core.decision import Call
+from bulkdel.errors import Halted, NotAcceptable
 
 def work(number, **more):
     return Work(Chunk.of([f"ü{number}", "b"], ((number, number + 1), (number + 5, number + 6))), **more)

@@ -12,22 +12,22 @@ from typing import Any
 
 import pytest
 
-from jobs.genauth.envelope import read_success
-from jobs.genauth.id_types import ID_TYPES
-from jobs.genauth.users import DeleteUsersBatch, UserLookUps
-from runner.api import Api, Flight
-from runner.checkpoint import Checkpoint
-from runner.core.entries import Header
-from runner.core.feed import Work
-from runner.core.health import Pace, RefusedMax
-from runner.core.policy import ATTEMPTS_MAX
-from runner.core.records import Chunk, Record
-from runner.core.verdicts import Act, Call, Reply, Verdict
-from runner.engine import Engine, Options
-from runner.errors import Halted
-from runner.seeking import Seeker
-from runner.throttle import Throttle
-from runner.transport import Wire, WireOptions
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.chunker import Work
+from bulkdel.core.decision import Act, Call, Reply, Verdict
+from bulkdel.core.health import Pace, RefusedMax
+from bulkdel.core.log_entries import Header
+from bulkdel.core.record import Chunk, Record
+from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.engine.workers import Engine, Options
+from bulkdel.errors import Halted
+from bulkdel.http.client import Api, Flight
+from bulkdel.http.lookup import Seeker
+from bulkdel.http.rate_limiter import Throttle
+from bulkdel.http.transport import Wire, WireOptions
+from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.responses import read_success
 from tests.harness import entries
 from tests.rawserver import Peer, RawServer, answer
 

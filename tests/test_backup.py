@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from runner.backup import Backup
-from runner.core.entries import Saved
-from runner.errors import FileFailed, NotAcceptable
+from bulkdel.core.log_entries import Saved
+from bulkdel.engine.backup import Backup
+from bulkdel.errors import FileFailed, NotAcceptable
 
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
 
@@ -68,7 +68,7 @@ def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.backup.READ_BYTES", 7)
+    monkeypatch.setattr("bulkdel.engine.backup.READ_BYTES", 7)
     path = tmp_path / name
     size = save(path, None, [1, 2], list(range(3, 30)), [30])[-1]
     with path.open("ab") as file:

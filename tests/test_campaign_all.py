@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from jobs.sandbox import Pool, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.campaign.drawing import Session, draw, export_bytes
 from tests.campaign.judging import judge, verify
 from tests.campaign.playing import LOG, Play

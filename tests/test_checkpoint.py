@@ -24,8 +24,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from runner import lockfile
-from runner.checkpoint import (
+from bulkdel.checkpoint import lock as lockfile
+from bulkdel.checkpoint.reader import LINE_MAX
+from bulkdel.checkpoint.writer import (
     COMMIT_BYTES,
     ENTRY_EXTRA,
     ENTRY_MAX,
@@ -36,9 +37,8 @@ from runner.checkpoint import (
     read_entries,
     read_log,
 )
-from runner.core.entries import Entry, Intent, Outcome, Session, Skipped, encode_entry
-from runner.errors import FileFailed, NotAcceptable
-from runner.logreader import LINE_MAX
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, Skipped, encode_entry
+from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.harness import assert_permitted, strace
 from tests.recorded import AT, deleted
@@ -319,9 +319,9 @@ def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, dis
 def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.checkpoint.LINGER_S", 60.0)
-    monkeypatch.setattr("runner.checkpoint.RIPE_S", 60.0)
-    monkeypatch.setattr("runner.checkpoint.SLACK_MIN_S", 120.0)
+    monkeypatch.setattr("bulkdel.checkpoint.writer.LINGER_S", 60.0)
+    monkeypatch.setattr("bulkdel.checkpoint.writer.RIPE_S", 60.0)
+    monkeypatch.setattr("bulkdel.checkpoint.writer.SLACK_MIN_S", 120.0)
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
@@ -339,12 +339,12 @@ def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
 
 
 def test_the_next_entry_takes_along_what_is_ripe(path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.checkpoint.LINGER_S", 60.0)
+    monkeypatch.setattr("bulkdel.checkpoint.writer.LINGER_S", 60.0)
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def go() -> None:
         for row, ripe_s in ((0, 60.0), (2, 0.0)):
-            monkeypatch.setattr("runner.checkpoint.RIPE_S", ripe_s)
+            monkeypatch.setattr("bulkdel.checkpoint.writer.RIPE_S", ripe_s)
             before = disk.calls
             checkpoint.enqueue(deleted(row, row + 1))
             await asyncio.sleep(0.02)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.checkpoint import Checkpoint, is_fresh, read_entries, read_log
-from runner.core.entries import LINE_START, Entry, Intent, Outcome, Session, encode_line, frame
-from runner.errors import FileFailed, NotAcceptable
-from runner.logreader import HEADER_START, LINE_MAX
+from bulkdel.checkpoint.reader import HEADER_START, LINE_MAX
+from bulkdel.checkpoint.writer import Checkpoint, is_fresh, read_entries, read_log
+from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Session, encode_line, frame
+from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.recorded import AT, deleted, settled_by, state
 
@@ -280,8 +280,8 @@ def test_a_log_one_may_not_read_is_refused_and_one_may_not_write_is_only_read(pa
     code = """
 import json, os, sys
 from pathlib import Path
-from runner.checkpoint import Checkpoint, is_fresh, read_log
-from runner.errors import BulkdelError
+from bulkdel.checkpoint.writer import Checkpoint, is_fresh, read_log
+from bulkdel.errors import BulkdelError
 log, locked = Path(sys.argv[1]), Path(sys.argv[1]).parent
 answers = []
 def ask(mode, directory, *uses):

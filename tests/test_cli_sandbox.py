@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
-from jobs.sandbox.options import Options, switches_of
-from runner.errors import UsageError
+from bulkdel.errors import UsageError
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
+from bulkdel_jobs.sandbox.options import Options, switches_of
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from jobs.genauth.client import (
+from bulkdel.errors import Halted, UsageError
+from bulkdel_jobs.genauth.client import (
     DeleteUsersBatchResponse,
     EffectUnknown,
     GenAuthClient,
@@ -22,7 +23,7 @@ from jobs.genauth.client import (
     NoAnswer,
     NotSent,
 )
-from jobs.sandbox import (
+from bulkdel_jobs.sandbox import (
     DELETE_PATH,
     SANDBOX_KEY_ID,
     SANDBOX_KEY_SECRET,
@@ -33,7 +34,6 @@ from jobs.sandbox import (
     Switches,
     serve,
 )
-from runner.errors import Halted, UsageError
 from tests.fakeclock import run_fake
 from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
 

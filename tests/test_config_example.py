@@ -8,10 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from jobs.delete_users import CONFIG_KEYS
-from jobs.sandbox import SANDBOX_POOL_ID
-from runner.guards import Protection
-from runner.settings import Settings
+from bulkdel.safety.checks import Protection
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import CONFIG_KEYS
+from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"

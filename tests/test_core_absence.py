@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.absence import may_be_split, unproven
+from bulkdel.core.absence import may_be_split, unproven
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.genauth.id_types import ID_TYPES
-from runner.core.alike import Alike, surely_apart
-from runner.core.idtypes import PLAIN, IdType
+from bulkdel.core.id_set import Alike, surely_apart
+from bulkdel.core.id_type import PLAIN, IdType
+from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.badrows import BadRows, MaxInvalid, looks_like
-from runner.core.rows import BadRow
-from runner.core.unusable import Unusable, Why, with_article
+from bulkdel.core.bad_row_reason import Unusable, Why, with_article
+from bulkdel.core.bad_rows import BadRows, MaxInvalid, looks_like
+from bulkdel.core.row_filter import BadRow
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.duplicates import (
+from bulkdel.checkpoint.reader import LINE_MAX
+from bulkdel.core.duplicates import (
     EMPTY_DIGEST,
     PAGE_ROWS,
     RANGES_MAX,
@@ -18,10 +19,9 @@ from runner.core.duplicates import (
     digest_of,
     entries_of,
 )
-from runner.core.entries import Header, Intent, Session, Skipped, Unreadable, encode_line, from_json, to_json
-from runner.core.progress import Progress, fold
-from runner.core.ranges import positions_in, ranges_of
-from runner.logreader import LINE_MAX
+from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, encode_line, from_json, to_json
+from bulkdel.core.ranges import positions_in, ranges_of
+from bulkdel.core.run_state import Progress, fold
 from tests import recorded
 from tests.recorded import AT, deleted
 

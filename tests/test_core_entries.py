@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.entries import (
+from bulkdel.core.log_entries import (
     FORMAT,
     Damaged,
     Entry,
@@ -28,8 +28,8 @@ from runner.core.entries import (
     sound,
     to_json,
 )
-from runner.core.outcomes import KINDS, SKIPS
-from runner.core.ranges import ranges_of
+from bulkdel.core.outcome import KINDS, SKIPS
+from bulkdel.core.ranges import ranges_of
 from tests import recorded
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # orjson refuses lone surrogates, as JSON does

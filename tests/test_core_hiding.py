@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.hiding import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_data, without_ids
-from runner.core.outcomes import Detail
-from runner.core.verdicts import Act, Verdict
+from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.outcome import Detail
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_data, without_ids
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from runner.core.idtypes import IdType, misshapen, rewritten_by_spreadsheet
+from bulkdel.core.id_type import IdType, misshapen, rewritten_by_spreadsheet
 
 HEX = IdType("user_id", re.compile(r"[0-9a-f]{24}"), "24 lower-case hex digits")
 MAIL = IdType("email", re.compile(r"[^@\s]+@[^@\s]+"), "one @", reusable=True, key=str.lower)

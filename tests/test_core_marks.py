@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runner.core.entries import Unreadable, from_json, to_json
-from runner.core.progress import Progress
-from runner.core.rows import Mark, mark_before, marks_of
+from bulkdel.core.log_entries import Unreadable, from_json, to_json
+from bulkdel.core.row_filter import Mark, mark_before, marks_of
+from bulkdel.core.run_state import Progress
 from tests import recorded
 
 MARKS = tuple(Mark(row, row + 1, row * 35) for row in (5, 11, 17, 23))

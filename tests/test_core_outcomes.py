@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.outcomes import COUNTED, KINDS, SKIPS, Detail, Settled
-from runner.core.records import Record
+from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Detail, Settled
+from bulkdel.core.record import Record
 
 MAYBE_INT = st.none() | st.integers()
 MAYBE_TEXT = st.none() | st.text()

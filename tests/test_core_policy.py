@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.policy import (
+from bulkdel.core.retry import (
     BACKOFF_MAX_S,
     LOOKS_AGAIN_MAX,
     RETRY_AFTER_MAX_S,

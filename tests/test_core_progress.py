@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.duplicates import Duplicates
-from runner.core.entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
-from runner.core.feed import TOLD
-from runner.core.outcomes import KINDS, SKIPS
-from runner.core.presence import Instant
-from runner.core.progress import Progress, fold
-from runner.core.ranges import positions_in, ranges_of
+from bulkdel.core.account_match import Instant
+from bulkdel.core.chunker import TOLD
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
+from bulkdel.core.outcome import KINDS, SKIPS
+from bulkdel.core.ranges import positions_in, ranges_of
+from bulkdel.core.run_state import Progress, fold
 from tests import recorded
 from tests.recorded import AT, deleted
 

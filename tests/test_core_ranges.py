@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from runner.core.ranges import RangeSet, positions_in, ranges_of, size_of
+from bulkdel.core.ranges import RangeSet, positions_in, ranges_of, size_of
 
 SPANS = st.tuples(st.integers(0, 60), st.integers(1, 12)).map(lambda span: (span[0], span[0] + span[1]))
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.ranges import positions_in
-from runner.core.records import Chunk, Record, halves, ids_of, positions_of
+from bulkdel.core.ranges import positions_in
+from bulkdel.core.record import Chunk, Record, halves, ids_of, positions_of
 
 
 def records(*positions: int) -> list[Record]:

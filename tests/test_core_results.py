@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.entries import Outcome
-from runner.core.results import COLUMNS, DETAILS, ID_HASH, Csv, Form, JsonLines, cell, details, marked, unmarked
+from bulkdel.core.log_entries import Outcome
+from bulkdel.core.result_row import COLUMNS, DETAILS, ID_HASH, Csv, Form, JsonLines, cell, details, marked, unmarked
 
 AT = "2026-01-01T00:00:00.000Z"
 REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message": "no", "requestId": "q2"}

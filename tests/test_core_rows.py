@@ -7,12 +7,12 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.alike import Alike
-from runner.core.duplicates import Duplicates
-from runner.core.idtypes import IdType
-from runner.core.records import Record
-from runner.core.rows import BadRow, Batch, Sieve
-from runner.core.unusable import Unusable, Why
+from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import IdType
+from bulkdel.core.record import Record
+from bulkdel.core.row_filter import BadRow, Batch, Sieve
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)

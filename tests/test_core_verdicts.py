@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.core.verdicts import Act, Lost, Setup, lost
+from bulkdel.core.decision import Act, Lost, Setup, lost
 
 
 @pytest.mark.parametrize("sent", [True, False])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
-from runner.errors import UsageError
+from bulkdel.errors import UsageError
+from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
 
 ID, SECRET = "64f0c0ffee64f0c0ffee0001", "s3cr3t-s3cr3t-s3cr3t"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from jobs.demo import DUPLICATE, POISONOUS, UNKNOWN, Unexpected, cast_of, compare, confirmed
-from jobs.sandbox import Pool, serve_in_thread
+from bulkdel_jobs.demo import DUPLICATE, POISONOUS, UNKNOWN, Unexpected, cast_of, compare, confirmed
+from bulkdel_jobs.sandbox import Pool, serve_in_thread
 from tests.harness import COUNTS, bulkdel, finish, start
 
 pytestmark = pytest.mark.campaign

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.duplicates import Duplicates
-from runner.errors import FileFailed
-from runner.source.duplicates import DuplicateFinder
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.errors import FileFailed
+from bulkdel.export.duplicates import DuplicateFinder
 
 
 class Everything:

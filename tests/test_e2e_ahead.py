@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ahead import IDS_MIN
+from bulkdel.engine.reader_process import IDS_MIN
 from tests.harness import COMMAND, bulkdel, case, environment, finish, strace, user_ids
 
 IDS = user_ids(IDS_MIN + 2_010, seed=77)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from jobs.sandbox import Pool
+from bulkdel_jobs.sandbox import Pool
 from tests.harness import Case, Ran, bulkdel, case, entries, kill, user_ids, write_objects
 
 pytestmark = pytest.mark.campaign

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import Sandbox
+from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import POOL, Ran, bulkdel, environment, finish, sandbox, start, user_ids
 
 pytestmark = pytest.mark.campaign
@@ -234,7 +234,7 @@ def test_no_permission(tmp_path: Path) -> None:
     fine.write_bytes(jsonl(A))
     # Nobody may not even read the checkout, so root gives up its rights only after a run that has imported everything.
     script = (
-        "import os, sys; from runner.cli import main; plan = ['plan', 'delete-users']; "
+        "import os, sys; from bulkdel.cli import main; plan = ['plan', 'delete-users']; "
         "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, sys.argv[2]]))"
     )
     done = subprocess.run(

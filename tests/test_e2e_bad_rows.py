@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import Sandbox
+from bulkdel_jobs.sandbox import Sandbox
 from tests.harness import POOL, Ran, bulkdel, sandbox, user_ids
 
 pytestmark = pytest.mark.campaign

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox import DELETE_PATH, Pool
-from runner.core.entries import Entry, Header, Intent, Outcome
-from runner.logreader import read_entries
+from bulkdel.checkpoint.reader import read_entries
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
+from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests import harness, recorded
 from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids
 
@@ -242,7 +242,9 @@ def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, mon
 
     The limit of five minutes is set to two seconds.
     """
-    short = "import sys, runner.engine as e; e.RETRY_MAX_S = 2.0; from runner.cli import main; sys.exit(main())"
+    short = (
+        "import sys, bulkdel.engine.workers as e; e.RETRY_MAX_S = 2.0; from bulkdel.cli import main; sys.exit(main())"
+    )
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", short])
     options = ("--rate", 0, "--concurrency", 1, "--id-type", "email")
     with case(tmp_path, MAILS, users=[*OTHERS, *MAILS], id_type="email", options=options) as it:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.harness import COMMAND, KEYS, POOL, bulkdel, case, environment, finish, sandbox, user_ids, write_objects
 
 pytestmark = pytest.mark.campaign

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from runner.core.entries import Header, Skipped, encode_line
-from runner.logreader import read_entries
+from bulkdel.checkpoint.reader import read_entries
+from bulkdel.core.log_entries import Header, Skipped, encode_line
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 
 IDS = user_ids(1_000, seed=10)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox import DELETE_PATH, Sandbox
+from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox
 from tests import faultserver
 from tests.faultserver import Fault, FaultServer
 from tests.harness import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import DELETE_PATH, Pool
+from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests.harness import COMMAND, POOL, bulkdel, case, entries, environment, finish, sandbox, user_ids, write_objects
 
 IDS = user_ids(1_000)

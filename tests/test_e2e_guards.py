@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox.server import DELETE_PATH
-from runner.guards import Protection
+from bulkdel.safety.checks import Protection
+from bulkdel_jobs.sandbox.server import DELETE_PATH
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
 from tests.test_e2e_resume import DELETIONS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import LOOKUP_PATH
+from bulkdel_jobs.sandbox import LOOKUP_PATH
 from tests.harness import bulkdel, case, finish, user_ids
 
 IDS = user_ids(40)

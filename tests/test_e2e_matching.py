@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox.ids import _FOLD
+from bulkdel_jobs.sandbox.id_match import _FOLD
 from tests.harness import POOL, Case, Ran, bulkdel, case, write_objects
 
 pytestmark = pytest.mark.campaign

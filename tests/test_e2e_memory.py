@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import Pool, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests.bench.commands import measured
 from tests.harness import COMMAND, POOL, environment
 from tests.launching import launched, took

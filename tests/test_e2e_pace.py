@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ahead import IDS_MIN
+from bulkdel.engine.reader_process import IDS_MIN
 from tests import faultserver
 from tests.faultserver import FaultServer, envelope
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects

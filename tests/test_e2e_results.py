@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from runner.core.entries import Outcome, encode_line
-from runner.errors import NotAcceptable
-from runner.reopening import Reopened
-from runner.results import Report, _write_rows
+from bulkdel.commands.results import Report, _write_rows
+from bulkdel.core.log_entries import Outcome, encode_line
+from bulkdel.errors import NotAcceptable
+from bulkdel.verify.reopen import Reopened
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
 from tests.madeup import make_run
 

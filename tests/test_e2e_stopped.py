@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox import DELETE_PATH
-from jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH
+from bulkdel_jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
 from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
 from tests.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 
@@ -220,7 +220,7 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
         shell.wait_for("Stopped")
         assert it.served.pool.deleted == 0
         shell.type("fg\n")
-        shell.wait_for("bulkdel|runner.cli")
+        shell.wait_for("bulkdel|bulkdel.cli")
         shell.type(f"{it.ids}\n")
         wait_until(lambda: it.served.pool.deleted > 0)
         shell.type("\x1a")

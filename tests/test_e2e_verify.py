@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from jobs.genauth.users import LIST_PATH
-from jobs.sandbox import LOOKUP_PATH
-from jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
-from runner.core.duplicates import EMPTY_DIGEST
-from runner.core.entries import Header, Outcome, Skipped
-from runner.logreader import read_entries
+from bulkdel.checkpoint.reader import read_entries
+from bulkdel.core.duplicates import EMPTY_DIGEST
+from bulkdel.core.log_entries import Header, Outcome, Skipped
+from bulkdel_jobs.genauth.endpoints import LIST_PATH
+from bulkdel_jobs.sandbox import LOOKUP_PATH
+from bulkdel_jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
 from tests import recorded
 from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids, write_objects
 from tests.mutants import ROOT
@@ -567,7 +568,7 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
     copy = tmp_path / "copy"
     for package in ("runner", "jobs"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    job = copy / "jobs" / "delete_users.py"
+    job = copy / "jobs" / "bulkdel_jobs" / "delete_users.py"
     text = job.read_text()
     assert text.count("return DeleteUsersBatch(id_type)") == 1
     job.write_text(
@@ -576,9 +577,9 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
 
     def in_copy(*args: object) -> Ran:
         done = subprocess.run(
-            [sys.executable, "-m", "runner.cli", *map(str, args)],
+            [sys.executable, "-m", "bulkdel", *map(str, args)],
             cwd=copy,
-            env={**environment(), "PYTHONPATH": str(copy)},
+            env={**environment(), "PYTHONPATH": os.pathsep.join(str(copy / root) for root in ("runner", "jobs"))},
             capture_output=True,
             check=False,
             timeout=60,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import Pool, Switches, serve_in_thread
-from runner.core.entries import Entry, Header, Outcome
-from runner.logreader import read_entries
+from bulkdel.checkpoint.reader import read_entries
+from bulkdel.core.log_entries import Entry, Header, Outcome
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests import recorded
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
 from tests.launching import launched, took

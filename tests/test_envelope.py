@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.genauth.envelope import STATUS_CODES, read_envelope, read_list, read_success
-from runner.core.outcomes import Detail
-from runner.core.verdicts import Act, Reply, Verdict
+from bulkdel.core.decision import Act, Reply, Verdict
+from bulkdel.core.outcome import Detail
+from bulkdel_jobs.genauth.responses import STATUS_CODES, read_envelope, read_list, read_success
 
 RETRY, SPLIT, LOOK_UP, HALT = Act.RETRY, Act.SPLIT, Act.LOOK_UP, Act.HALT
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.duplicates import Duplicates
-from runner.core.entries import Entry, Intent, Outcome, Skipped, encode_line
-from runner.core.progress import fold
-from runner.core.ranges import Ranges, ranges_of
-from runner.fates import Fates
+from bulkdel.checkpoint.index import Fates
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped, encode_line
+from bulkdel.core.ranges import Ranges, ranges_of
+from bulkdel.core.run_state import fold
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -78,7 +78,7 @@ def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) 
 
 def test_a_line_longer_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At least the line at hand is kept, and no more than fits."""
-    monkeypatch.setattr("runner.fates.BYTES_KEPT", 200)
+    monkeypatch.setattr("bulkdel.checkpoint.index.BYTES_KEPT", 200)
     commits: list[list[Entry]] = [[recorded.header(rows=40)]]
     commits += [[Outcome(AT, 1, "deleted", ((i, i + 1),), request_id=str(i))] for i in range(40)]
     write_log(tmp_path / "log", commits)

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import runner.core.feed as feed_module
-from runner.core.alike import Alike
-from runner.core.duplicates import Duplicates
-from runner.core.entries import Entry, Intent, Outcome, Released, Skipped
-from runner.core.feed import Work, with_calls, work_of
-from runner.core.idtypes import IdType
-from runner.core.presence import Instant
-from runner.core.progress import Progress, fold
-from runner.core.ranges import positions_in, ranges_of
-from runner.core.rows import BadRow, Batch, Sieve
-from runner.core.unusable import Unusable, Why
-from runner.core.verdicts import Call
+import bulkdel.core.chunker as feed_module
+from bulkdel.core.account_match import Instant
+from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.chunker import Work, with_calls, work_of
+from bulkdel.core.decision import Call
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
+from bulkdel.core.ranges import positions_in, ranges_of
+from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.run_state import Progress, fold
 from tests import recorded
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))

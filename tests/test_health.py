@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.health import (
+from bulkdel.core.health import (
     BREAKER_WINDOW,
     FLOOR_SHARE,
     HALVE_S,

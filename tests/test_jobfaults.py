@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from runner.errors import Halted, JobFailed
-from runner.jobfaults import job_failed, job_faults
+from bulkdel.errors import Halted, JobFailed
+from bulkdel.job_faults import job_failed, job_faults
 
 SOURCE = """
 import json
@@ -86,7 +86,7 @@ def test_no_fault_of_a_job(error: Exception) -> None:
 
 
 def test_what_the_program_raises_while_a_job_calls_it(module: types.ModuleType) -> None:
-    from runner.settings import seconds_of
+    from bulkdel.settings import seconds_of
 
     error = raised(module.calls, lambda: seconds_of(None))  # type: ignore[arg-type]
     assert not isinstance(error, JobFailed)

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from runner.loops import OnSignal, run_loop_draining
-from runner.shutdown import Interrupted, Signals
+from bulkdel.engine.event_loop import OnSignal, run_loop_draining
+from bulkdel.engine.shutdown import Interrupted, Signals
 
 
 @pytest.mark.parametrize("error", [ValueError("canary"), None])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.harness import Case, case, finish, kill, user_ids
 from tests.test_e2e_resume import wait_until_deleted
 

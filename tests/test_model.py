@@ -16,17 +16,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runner.core.entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, decode_line, encode_line
-from runner.core.feed import Work, work_of
-from runner.core.outcomes import SKIPS, Detail
-from runner.core.presence import Instant, Presence, Sampled, presences
-from runner.core.progress import Progress, fold
-from runner.core.ranges import positions_in
-from runner.core.records import Record
-from runner.core.rows import BadRow, Batch, Sieve
-from runner.core.settling import LookUp, Settling
-from runner.core.unusable import Unusable, Why
-from runner.core.verdicts import Act, Lost, Verdict, lost
+from bulkdel.core.account_match import Instant, Presence, Sampled, presences
+from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.chunk_state import LookUp, Settling
+from bulkdel.core.chunker import Work, work_of
+from bulkdel.core.decision import Act, Lost, Verdict, lost
+from bulkdel.core.log_entries import (
+    Entry,
+    Header,
+    Intent,
+    Outcome,
+    Released,
+    Session,
+    Skipped,
+    decode_line,
+    encode_line,
+)
+from bulkdel.core.outcome import SKIPS, Detail
+from bulkdel.core.ranges import positions_in
+from bulkdel.core.record import Record
+from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.run_state import Progress, fold
 
 WORKERS = 3
 STEPS_MAX = 1_000

@@ -68,14 +68,14 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
     """What is imported there, by the tests and by the commands they start, is the copy and not what is installed."""
     copied(tmp_path)
     (tmp_path / "tests" / "test_where.py").write_text(
-        "import subprocess, sys, runner, jobs\n"
+        "import subprocess, sys, bulkdel, bulkdel_jobs\n"
         "from pathlib import Path\n"
         "HERE = Path(__file__).parent.parent\n"
-        "CODE = 'import runner, jobs; print(runner.__file__, jobs.__file__)'\n"
+        "CODE = 'import bulkdel, bulkdel_jobs; print(bulkdel.__file__, bulkdel_jobs.__file__)'\n"
         "def test_where():\n"
         "    told = subprocess.run([sys.executable, '-c', CODE], capture_output=True, text=True).stdout.split()\n"
-        "    for file in (runner.__file__, jobs.__file__, *told):\n"
-        "        assert Path(file).parent.parent == HERE\n"
+        "    for file in (bulkdel.__file__, bulkdel_jobs.__file__, *told):\n"
+        "        assert Path(file).parent.parent.parent == HERE\n"
         "    assert len(told) == 2\n"
     )
     done = pytest_on(tmp_path, ["test_where.py"])
@@ -83,10 +83,10 @@ def test_the_tests_run_the_copy(tmp_path: Path) -> None:
 
 
 def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
-    spoilt = Mutant("spoilt", "runner/errors.py", "exit_code = 5", "exit_code = five", "")
-    typed = Mutant("typed", "runner/errors.py", "exit_code = 5", 'exit_code = "5"', "")
-    moved = Mutant("moved", "runner/errors.py", "exit_code = 55", "exit_code = 56", "")
-    sound = Mutant("sound", "runner/errors.py", "exit_code = 5", "exit_code = 6", "")
+    spoilt = Mutant("spoilt", "runner/bulkdel/errors.py", "exit_code = 5", "exit_code = five", "")
+    typed = Mutant("typed", "runner/bulkdel/errors.py", "exit_code = 5", 'exit_code = "5"', "")
+    moved = Mutant("moved", "runner/bulkdel/errors.py", "exit_code = 55", "exit_code = 56", "")
+    sound = Mutant("sound", "runner/bulkdel/errors.py", "exit_code = 5", "exit_code = 6", "")
     said = complaints([spoilt, typed, moved, sound], tmp_path)
     assert sorted(said) == ["moved", "spoilt", "typed"]
     assert "F821" in said["spoilt"]
@@ -96,7 +96,7 @@ def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
 
 def test_only_an_assertion_of_the_test_is_a_kill(tmp_path: Path) -> None:
     """Also seen: a command that crashed, although the assertion does not show what it said."""
-    crash = "import runner.cli.app as app\napp.make_app = lambda *_: {}['x']\napp.run_app(['jobs'])"
+    crash = "import bulkdel.cli.app as app\napp.make_app = lambda *_: {}['x']\napp.run_app(['jobs'])"
     (copied(tmp_path) / "tests" / "test_kinds.py").write_text(
         "import subprocess, sys\n"
         "import pytest\n"

@@ -17,15 +17,15 @@ IDS = user_ids(300, seed=13)
 JOB = """
 import os
 from pathlib import Path
-import jobs.delete_users
-from jobs.delete_users import DeleteUsers, GenAuth
+import bulkdel_jobs.delete_users
+from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 
 class Watched(GenAuth):
     def action(self, id_type):
         Path(os.environ["MADE"]).touch()
         return super().action(id_type)
 
-jobs.delete_users.GenAuth = Watched
+bulkdel_jobs.delete_users.GenAuth = Watched
 
 class Job(DeleteUsers):
     name = "watched"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ahead import IDS_MIN
+from bulkdel.engine.reader_process import IDS_MIN
 from tests.harness import case, environment, strace, user_ids
 
 pytestmark = pytest.mark.campaign
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.campaign
 IDS = user_ids(600, seed=8)
 SYNC_S = 0.01
 
-PLAIN = "import sys\nfrom runner.cli import main\nsys.exit(main())\n"
+PLAIN = "import sys\nfrom bulkdel.cli import main\nsys.exit(main())\n"
 
 NOT_AWAITED = """
 import asyncio
-from runner.checkpoint import Checkpoint
-from runner.core.entries import Intent
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Intent
 append = Checkpoint.append
 def hurried(self, *entries):
     future = append(self, *entries)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.genauth.id_types import ID_TYPES
-from runner.core.idtypes import IdType
-from runner.core.parsing import (
+from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.id_parser import (
     TEXT_MAX,
     IdCheck,
     Member,
@@ -23,7 +22,8 @@ from runner.core.parsing import (
     shortened,
     with_pattern,
 )
-from runner.core.unusable import Unusable, Why
+from bulkdel.core.id_type import IdType
+from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.sourcefiles import TYPES, UID
 
 ANY = st.text(alphabet=st.sampled_from("ab1 \t\n\r\0\x7f\u0085\u00a0\u2028\ufeff\ud800é"), max_size=5)

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.checkpoint import Checkpoint
-from runner.core.entries import Header, Outcome, Session
-from runner.job import Account
-from runner.plan import (
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.commands.plan import (
     confirmation_due,
     confirming_command,
     plan_lines,
     progress_lines,
     sample_trouble,
 )
-from runner.preparing import Prepared, Request, prepare
-from runner.settings import Settings
-from runner.shutdown import Signals
-from runner.surveying import Survey
-from runner.wording import CommandLine
+from bulkdel.commands.setup import Prepared, Request, prepare
+from bulkdel.core.log_entries import Header, Outcome, Session
+from bulkdel.engine.shutdown import Signals
+from bulkdel.format import CommandLine
+from bulkdel.job import Account
+from bulkdel.safety.sample import Survey
+from bulkdel.settings import Settings
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_EPOCH = 1_767_225_600.0

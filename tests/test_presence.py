@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.presence import (
+from bulkdel.core.account_match import (
     REUSE_AFTER_S,
     SKEW_S,
     ZONE_MAX_S,
@@ -17,7 +17,7 @@ from runner.core.presence import (
     presence,
     presences,
 )
-from runner.wording import stamp
+from bulkdel.format import stamp
 
 OLD, NEW, UNDATED = Presence.OLD, Presence.NEW, Presence.UNDATED
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox.server import DELETE_PATH, Sandbox
-from runner.checkpoint import Checkpoint
-from runner.errors import FileFailed
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.errors import FileFailed
+from bulkdel_jobs.sandbox.server import DELETE_PATH, Sandbox
 from tests import recorded
 from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, strace, user_ids
 from tests.test_e2e_resume import DELETIONS

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from genauth import ManagementClient
 
-from jobs.delete_users import DeleteUsers
-from jobs.genauth.client import GenAuthClient
-from jobs.genauth.id_types import ID_TYPES
-from jobs.genauth.users import DELETE_PATH, DeleteUsersBatch
-from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, TOKEN_PATH, Pool, serve_in_thread
-from runner.api import Flight
-from runner.core.records import Record
-from runner.job import TargetOptions
-from runner.settings import Settings
-from runner.surveying import reach
+from bulkdel.core.record import Record
+from bulkdel.http.client import Flight
+from bulkdel.http.connect import reach
+from bulkdel.job import TargetOptions
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from bulkdel_jobs.genauth.client import GenAuthClient
+from bulkdel_jobs.genauth.endpoints import DELETE_PATH, DeleteUsersBatch
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, TOKEN_PATH, Pool, serve_in_thread
 from tests.rawserver import Peer, RawServer, Request, answer
 
 KEY, SECRET, POOL = "5a9db0c5a9db0c5a9db0c001", "a-secret", "5a9db0c0000000000000c0de"

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 import pytest
 
-from jobs.sandbox import (
+from bulkdel_jobs.sandbox import (
     CREATE_PATH,
     DELETE_PATH,
     LIST_PATH,
@@ -30,10 +30,10 @@ from jobs.sandbox import (
     serve,
     serve_in_thread,
 )
-from jobs.sandbox.faults import Faults, RateLimit, is_fault
-from jobs.sandbox.ids import ID_TYPES, fold, split_phone
-from jobs.sandbox.ledger import SENT_MAX, Ledger
-from jobs.sandbox.signature import sign, string_to_sign
+from bulkdel_jobs.sandbox.auth import sign, string_to_sign
+from bulkdel_jobs.sandbox.faults import Faults, RateLimit, is_fault
+from bulkdel_jobs.sandbox.id_match import ID_TYPES, fold, split_phone
+from bulkdel_jobs.sandbox.stats import SENT_MAX, Ledger
 
 IDS = [f"{n:024x}" for n in range(1, 61)]
 ARCHIVED_PATH = "/api/v3/list-archived-users"

@@ -13,9 +13,17 @@ from genauth import ManagementClient
 from genauth.GenAuthException import GenAuthException
 from genauth.utils.signatureComposer import signString
 
-from jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Pool, Sandbox, Switches, serve_in_thread
-from jobs.sandbox.server import CREATE_PATH, DELETE_PATH, LIST_PATH, LOOKUP_PATH, TOKEN_PATH
-from jobs.sandbox.signature import sign
+from bulkdel_jobs.sandbox import (
+    SANDBOX_KEY_ID,
+    SANDBOX_KEY_SECRET,
+    SANDBOX_POOL_ID,
+    Pool,
+    Sandbox,
+    Switches,
+    serve_in_thread,
+)
+from bulkdel_jobs.sandbox.auth import sign
+from bulkdel_jobs.sandbox.server import CREATE_PATH, DELETE_PATH, LIST_PATH, LOOKUP_PATH, TOKEN_PATH
 
 
 def sdk(sandbox: Sandbox, secret: str = SANDBOX_KEY_SECRET, lang: str | None = None) -> Any:

@@ -648,9 +648,9 @@ import atexit, gc
 atexit.register(gc.collect)  # what nobody asked for is told when it is collected
 import os
 from dataclasses import fields
-from jobs.delete_users import DeleteUsers, GenAuth
-from jobs.genauth.users import DeleteUsersBatch, UserLookUps
-from runner.core import settling
+from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
+from bulkdel.core import chunk_state as settling
 
 def leak(where, ids):
     if os.environ["LEAKY"] == where:
@@ -738,7 +738,7 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
 
 LIMITED = """
 import resource, sys
-from runner.cli import main
+from bulkdel.cli import main
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 main(["--version"])

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from jobs.delete_users import GenAuth
-from jobs.genauth.brands import GENAUTH
-from jobs.genauth.credentials import Credentials
-from jobs.genauth.id_types import ID_TYPES
-from jobs.genauth.users import LIST_PATH
-from jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
-from runner.api import Api, Flight
-from runner.core.policy import ATTEMPTS_MAX
-from runner.errors import Halted
-from runner.seeking import CONTROL_TRIES, CONTROLS_MAX, Looked, Seeker
-from runner.settings import Settings
-from runner.surveying import reach
+from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.errors import Halted
+from bulkdel.http.client import Api, Flight
+from bulkdel.http.connect import reach
+from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, Looked, Seeker
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import GenAuth
+from bulkdel_jobs.genauth.brands import GENAUTH
+from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.endpoints import LIST_PATH
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.rawserver import Peer, RawServer, Request, answer
 
 NOBODY = [f"{i:024x}" for i in range(3)]

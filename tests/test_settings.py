@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.errors import UsageError
-from runner.settings import Settings, seconds_of, until_of, with_all_excluded
+from bulkdel.errors import UsageError
+from bulkdel.settings import Settings, seconds_of, until_of, with_all_excluded
 
 CHUNK_MAX = 50
 

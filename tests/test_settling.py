@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runner.core.outcomes import Detail
-from runner.core.policy import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
-from runner.core.presence import Presence
-from runner.core.ranges import positions_in
-from runner.core.records import Chunk, Record, positions_of
-from runner.core.settling import REFUSED_AS_UNKNOWN, Found, LookUp, Piece, Send, Settling, Why
-from runner.core.verdicts import Act, Lost, Verdict, lost
+from bulkdel.core.account_match import Presence
+from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, Found, LookUp, Piece, Send, Settling, Why
+from bulkdel.core.decision import Act, Lost, Verdict, lost
+from bulkdel.core.outcome import Detail
+from bulkdel.core.ranges import positions_in
+from bulkdel.core.record import Chunk, Record, positions_of
+from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 

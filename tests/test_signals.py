@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids
 from tests.test_e2e_resume import DELETIONS
 

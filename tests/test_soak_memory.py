@@ -23,7 +23,7 @@ def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, 
     found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64).peak_kib}
     for words in (["status"], ["results", "--out", f"{log}.out.jsonl"]):
         words.insert(1, str(log))
-        found[words[0]] = commands.measured([sys.executable, "-m", "runner.cli", *words]).peak_kib
+        found[words[0]] = commands.measured([sys.executable, "-m", "bulkdel", *words]).peak_kib
     found["again"] = commands.measured(commands.run_words(url, made, log), commands.ENVIRON).peak_kib
     return found
 

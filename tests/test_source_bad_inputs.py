@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from runner.core.alike import Alike
-from runner.core.rows import BadRow
-from runner.errors import NotAcceptable, UsageError
-from runner.source import ReadOptions
-from runner.source.lines import LINE_MAX
+from bulkdel.core.id_set import Alike
+from bulkdel.core.row_filter import BadRow
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.export import ReadOptions
+from bulkdel.export.lines import LINE_MAX
 from tests.sourcefiles import TYPES, UID, both, ids, look, options, uid, write
 
 JSONL = "export.jsonl"

@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.errors import NotAcceptable
-from runner.source import compression as unit
-from runner.source.compression import decompressed, detect
+from bulkdel.errors import NotAcceptable
+from bulkdel.export import compression as unit
+from bulkdel.export.compression import decompressed, detect
 from tests.sourcefiles import ids, look, pack, write
 
 TEXT = "".join(f'"user-{number}"\n' for number in range(500)).encode()

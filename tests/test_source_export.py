@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.core.rows import Batch
-from runner.errors import FileFailed, Halted, NotAcceptable, UsageError
-from runner.source import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
+from bulkdel.core.row_filter import Batch
+from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
 from tests.sourcefiles import look, options, pack, write
 
 ROWS = "".join(f'{{"id":"user-{number}"}}\n' for number in range(1000)).encode()
@@ -173,8 +173,8 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from runner.errors import BulkdelError
-from runner.source import open_export
+from bulkdel.errors import BulkdelError
+from bulkdel.export import open_export
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

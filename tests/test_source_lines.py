@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.rows import BadRow
-from runner.errors import NotAcceptable
-from runner.source import ReadOptions, open_export, preflight, read_parsed
-from runner.source.lines import BLOCK, Lines, whole_lines, without_blank_end
+from bulkdel.core.row_filter import BadRow
+from bulkdel.errors import NotAcceptable
+from bulkdel.export import ReadOptions, open_export, preflight, read_parsed
+from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end
 from tests.sourcefiles import options, write
 
 

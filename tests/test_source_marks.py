@@ -9,10 +9,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.core.alike import Alike
-from runner.core.rows import BadRow, Mark, Sieve, mark_before
-from runner.errors import NotAcceptable
-from runner.source import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
+from bulkdel.core.id_set import Alike
+from bulkdel.core.row_filter import BadRow, Mark, Sieve, mark_before
+from bulkdel.errors import NotAcceptable
+from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
 from tests.sourcefiles import TYPES
 
 SIZE = 5

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from runner.core.alike import Alike
-from runner.core.records import Record
-from runner.core.unusable import Why
-from runner.errors import FileFailed, NotAcceptable
-from runner.source import Preflight, open_export, preflight, write_invalid
-from runner.source.preflight import _Reservoir
+from bulkdel.core.bad_row_reason import Why
+from bulkdel.core.id_set import Alike
+from bulkdel.core.record import Record
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.export import Preflight, open_export, preflight, write_invalid
+from bulkdel.export.preflight import _Reservoir
 from tests.launching import launched
 from tests.sourcefiles import ids, look, options, write
 
@@ -167,7 +167,7 @@ def test_a_file_of_bad_rows_that_cannot_be_written(tmp_path: Path) -> None:
 PEAK = """
 import random, resource, sys
 sys.path[:0] = sys.argv[2:]
-from runner.source import open_export, preflight, read_rows
+from bulkdel.export import open_export, preflight, read_rows
 from tests.sourcefiles import options
 with open_export(sys.argv[1]) as export:
     seen = preflight(export, options("user_id"), rng=random.Random(1))

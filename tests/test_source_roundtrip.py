@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.core.rows import BadRow
-from runner.source import Dialect
+from bulkdel.core.row_filter import BadRow
+from bulkdel.export import Dialect
 from tests.sourcefiles import both, ids, options, pack, uid, write
 
 PACKED = st.sampled_from(["none", "gzip", "zstd"])

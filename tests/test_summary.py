@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.duplicates import Duplicates
-from runner.core.entries import Outcome, Skipped
-from runner.core.outcomes import COUNTED, KINDS, SKIPS
-from runner.core.progress import Progress, fold
-from runner.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.log_entries import Outcome, Skipped
+from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
+from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"

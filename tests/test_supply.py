@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from runner.core.entries import Skipped
-from runner.core.feed import Work
-from runner.core.records import Chunk
-from runner.errors import Halted
-from runner.supply import AT_ONCE, Supply
+from bulkdel.core.chunker import Work
+from bulkdel.core.log_entries import Skipped
+from bulkdel.core.record import Chunk
+from bulkdel.engine.prefetch import AT_ONCE, Supply
+from bulkdel.errors import Halted
 
 Item = Work | Skipped
 

@@ -16,10 +16,12 @@ from typing import IO, Any
 
 import pytest
 
-import runner.telling as telling_module
-from runner.core.health import Slowed
-from runner.core.outcomes import KINDS
-from runner.telling import FIELDS, Moment, Quiet, Speed, Teller, bar_text, hush, limited_by, result, say, span
+import bulkdel.engine.progress as telling_module
+from bulkdel.core.health import Slowed
+from bulkdel.core.outcome import KINDS
+from bulkdel.engine.progress import FIELDS, Moment, Speed, Teller, bar_text, limited_by
+from bulkdel.format import span
+from bulkdel.output import Quiet, hush, result, say
 
 FULL = Path("/dev/full")
 
@@ -137,7 +139,12 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("hushed", [False, True])
 def test_the_last_flush_does_not_change_the_exit_code(hushed: bool) -> None:
-    lines = ["import sys; from runner.telling import hush", "sys.stdout.write('x')", "hush()" * hushed, "sys.exit(3)"]
+    lines = [
+        "import sys; from bulkdel.output import hush",
+        "sys.stdout.write('x')",
+        "hush()" * hushed,
+        "sys.exit(3)",
+    ]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with FULL.open("w") as full:
         done = subprocess.run(

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from runner.core.verdicts import Call, Reply
-from runner.throttle import Throttle
-from runner.transport import Wire, WireOptions
+from bulkdel.core.decision import Call, Reply
+from bulkdel.http.rate_limiter import Throttle
+from bulkdel.http.transport import Wire, WireOptions
 from tests.fakeclock import now, run_fake
 from tests.rawserver import RawServer, always, answer
 

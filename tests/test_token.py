@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
-from jobs.genauth.token import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
-from runner.auth import Auth
-from runner.core.verdicts import Call, Lost, Reply
-from runner.errors import Halted, UsageError
-from runner.throttle import Throttle
-from runner.transport import Wire, WireOptions
+from bulkdel.auth import Auth
+from bulkdel.core.decision import Call, Lost, Reply
+from bulkdel.errors import Halted, UsageError
+from bulkdel.http.rate_limiter import Throttle
+from bulkdel.http.transport import Wire, WireOptions
+from bulkdel_jobs.genauth.auth import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
+from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
 from tests.fakeclock import now, run_fake
 from tests.rawserver import RawServer, always, answer
 

@@ -19,9 +19,9 @@ import aiohttp
 import pytest
 from aiohttp.streams import DataQueue
 
-from runner.core.verdicts import Call, Lost, Reply, Setup
-from runner.errors import UsageError
-from runner.transport import Wire, WireOptions, check_host
+from bulkdel.core.decision import Call, Lost, Reply, Setup
+from bulkdel.errors import UsageError
+from bulkdel.http.transport import Wire, WireOptions, check_host
 from tests.rawserver import DATA, Peer, RawServer, Request, Script, always, answer, once, tls_context
 
 GET = Call("GET", "/look/up", (("id", "a"),))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runner.uptime import GAP_S, TICK_S, Uptime
+from bulkdel.uptime import GAP_S, TICK_S, Uptime
 from tests.fakeclock import now, run_fake
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.genauth.id_types import ID_TYPES
-from jobs.genauth.users import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of, delete_call
-from runner.core.records import Record
-from runner.core.verdicts import Act, Reply
+from bulkdel.core.decision import Act, Reply
+from bulkdel.core.record import Record
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of, delete_call
+from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 PROVIDER = "62f20932716fbcc10d966ee5"
 

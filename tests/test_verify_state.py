@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from runner.core.entries import encode_line, frame
-from runner.core.ranges import positions_in
-from runner.core.verifying import encode_first, encode_found
-from runner.errors import FileFailed, NotAcceptable
-from runner.verify.state import State
+from bulkdel.core.log_entries import encode_line, frame
+from bulkdel.core.ranges import positions_in
+from bulkdel.core.verification import encode_first, encode_found
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.verify.state import State
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.core.entries import Damaged, Intent, Outcome, Skipped, Unreadable, frame
-from runner.core.idtypes import PLAIN, IdType
-from runner.core.presence import REUSE_AFTER_S, SKEW_S, Instant, Sampled
-from runner.core.progress import Progress
-from runner.core.ranges import RangeSet, positions_in
-from runner.core.rows import BadRow, Batch
-from runner.core.summary import Ending
-from runner.core.unusable import Unusable, Why
-from runner.core.verifying import (
+from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
+from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.id_type import PLAIN, IdType
+from bulkdel.core.log_entries import Damaged, Intent, Outcome, Skipped, Unreadable, frame
+from bulkdel.core.ranges import RangeSet, positions_in
+from bulkdel.core.row_filter import BadRow, Batch
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import Ending
+from bulkdel.core.verification import (
     FIRST_LINE,
     Books,
     Claim,
@@ -35,7 +35,7 @@ from runner.core.verifying import (
     picks,
     status_of,
 )
-from runner.wording import stamp
+from bulkdel.format import stamp
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"

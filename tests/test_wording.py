@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner.errors import Halted, trace_of
-from runner.wording import CommandLine, counted
+from bulkdel.errors import Halted, trace_of
+from bulkdel.format import CommandLine, counted
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_failure_is_told_by_type_and_place(how: str, kinds: int) -> None:
     told = trace_of(caught.value)
     assert "canary" in str(caught.value)
     assert "canary" not in told
-    assert told.splitlines()[-1] == "runner.errors.Halted"
+    assert told.splitlines()[-1] == "bulkdel.errors.Halted"
     assert ("builtins.KeyError" in told) is (kinds == 2)
     assert f"in {_fail.__name__}" in told
 

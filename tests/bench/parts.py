@@ -16,18 +16,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from runner.api import Flight
-from runner.checkpoint import Checkpoint
-from runner.core.entries import Header, Intent, Outcome
-from runner.core.feed import Work, work_of
-from runner.core.progress import Progress
-from runner.core.records import Chunk, Record
-from runner.core.rows import Batch, Sieve
-from runner.job import TargetOptions, load_job
-from runner.settings import Settings
-from runner.source import ReadOptions, open_export, preflight, read_rows
-from runner.surveying import reach
-from runner.wording import stamp
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.chunker import Work, work_of
+from bulkdel.core.log_entries import Header, Intent, Outcome
+from bulkdel.core.record import Chunk, Record
+from bulkdel.core.row_filter import Batch, Sieve
+from bulkdel.core.run_state import Progress
+from bulkdel.export import ReadOptions, open_export, preflight, read_rows
+from bulkdel.format import stamp
+from bulkdel.http.client import Flight
+from bulkdel.http.connect import reach
+from bulkdel.job import TargetOptions, load_job
+from bulkdel.settings import Settings
 from tests.bench import exports
 from tests.bench.bare import CHUNK, spent
 from tests.bench.commands import ENVIRON

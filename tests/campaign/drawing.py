@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from jobs.sandbox import DELETE_PATH, LOOKUP_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 
 PATIENCE_S = 8
 ROWS_SMALL, ROWS_MAX = 600, 3_000

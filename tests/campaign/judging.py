@@ -12,7 +12,7 @@ from typing import Any
 
 import zstandard
 
-from runner.cli.app import run_app
+from bulkdel.cli.app import run_app
 from tests.campaign.drawing import Drawn, Row
 from tests.campaign.playing import LOG, RESULTS, Play
 from tests.harness import COUNTS, Ran, finish, start

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
-from jobs.sandbox import DELETE_PATH, Pool, Sandbox, Switches
+from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Sandbox, Switches
 from tests.campaign.drawing import Drawn, End, Session, export_bytes
 from tests.harness import POOL, Ran, finish, start
 

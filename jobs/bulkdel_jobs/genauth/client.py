@@ -1,0 +1,194 @@
+"""GenAuth's batch deletion as a Python call, for programs that have their own loop. Owns no retry and no bookkeeping.
+
+    async with GenAuthClient(key_id, secret) as client:
+        answer = await client.delete_users_batch(["6229ffaxxxxxxxxcade3e3d9"], "user_id")
+        print(answer.ok, answer.status_code, answer.message)
+
+One call is one deletion request, never more. The token is fetched before the first one and refreshed ahead of its end.
+What the server says is returned, whatever it says; an exception means that there is no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bulkdel.core.decision import Act, Lost, Verdict
+from bulkdel.core.redaction import cleared
+from bulkdel.core.retry import retry_after_s
+from bulkdel.errors import Halted
+from bulkdel.http.rate_limiter import Throttle
+from bulkdel.http.transport import Wire, WireOptions
+from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
+from bulkdel_jobs.genauth.brands import brand_named
+from bulkdel_jobs.genauth.endpoints import delete_call
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.responses import read_success
+
+RATE = 50.0
+"""Requests a second: a third of what the public cloud allows, which its own sign-ins need too (genauth-api.md)."""
+
+TIMEOUT_S = 60.0
+
+
+class NoAnswer(Exception):
+    """A deletion ended without an answer. Its text says why and names no id."""
+
+
+class NotSent(NoAnswer):
+    """No connection was made: the request never left, nothing was deleted. Calling again is safe."""
+
+
+class EffectUnknown(NoAnswer):
+    """The request left and no answer came back that could be read: the users may be deleted, all, some or none.
+
+    Look them up before concluding anything. Calling again is harmless where an id is never given out twice.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class IsSuccess:
+    """`data` of the answer. success: True only where the server said exactly `true`."""
+
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteUsersBatchResponse:
+    """The server's answer, `IsSuccessRespDto` of the API.
+
+    status_code: of the envelope, 200 for success; the HTTP status (400 and above) of a gateway that sent no envelope.
+    message: for people, in English; empty where there is none. api_code: of business errors. request_id: of failures.
+
+    An answer of 500 and above, or 200 without `data.success`, does not say that nothing was deleted.
+    """
+
+    status_code: int
+    message: str
+    api_code: int | None
+    request_id: str | None
+    data: IsSuccess
+
+    @property
+    def ok(self) -> bool:
+        """Whether all the users are gone. An HTTP 200 alone does not say so, nor does a statusCode 200."""
+        return self.status_code == 200 and self.data.success  # noqa: PLR2004 - genauth-api.md, "The envelope"
+
+
+class GenAuthClient:
+    """One access key at one deployment. Use as an async context manager; any number of calls may run side by side.
+
+    host: base URL of a private deployment; None for the brand's public cloud. brand: "genauth" or "authing".
+    rate: requests a second at most, of this client, sign-ins included; 0 is unlimited.
+    ca_file: PEM, trusted beside the system's authorities. proxy: `http://…`. timeout_s: for one request as a whole.
+
+    Raises `bulkdel.errors.UsageError` for a brand, host, CA file or proxy that cannot be used.
+    """
+
+    def __init__(
+        self,
+        access_key_id: str,
+        access_key_secret: str,
+        host: str | None = None,
+        brand: str = "genauth",
+        *,
+        rate: float = RATE,
+        ca_file: str | Path | None = None,
+        proxy: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        named = brand_named(brand)
+        lang = "en-US"
+        self._wire = Wire(
+            WireOptions(
+                host=named.host if host is None else host,
+                ca_file=None if ca_file is None else Path(ca_file),
+                proxy=proxy,
+                total_s=timeout_s,
+            )
+        )
+        self._throttle = Throttle(rate)
+        sign_in = SignIn(
+            send=self._wire.send,
+            throttle=self._throttle,
+            key_id=access_key_id,
+            secret=access_key_secret,
+            brand=named,
+            lang=lang,
+        )
+        secrets = (access_key_secret, access_key_id)
+        self._tokens = Tokens(sign_in=sign_in, brand=named, lang=lang, secrets=secrets)
+
+    async def __aenter__(self) -> Self:
+        await self._wire.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._wire.__aexit__(kind, error, trace)
+
+    @property
+    def user_pool_id(self) -> str | None:
+        """The user pool that the key deletes from; None before the first call has signed in."""
+        return self._tokens.pool
+
+    async def delete_users_batch(
+        self, user_ids: Sequence[str], user_id_type: str = "user_id"
+    ) -> DeleteUsersBatchResponse:
+        """Delete 1 to 50 users. This cannot be undone.
+
+        Sends one deletion and returns its answer. Nothing is repeated:
+        a 429 is returned, and the next calls wait for as long as it asks (Retry-After, else 3 s);
+        a 401 is returned, and the next call signs in anew, unless it was the second in a row: then the key is not
+        accepted, and every call returns a 401. Neither has deleted anything.
+
+        Raises ValueError, with nothing sent, for more than 50 ids, none, an empty one, one twice, or an unknown type;
+        `bulkdel.errors.Halted`, with nothing deleted by this call, when signing in is refused or fails; NotSent or
+        EffectUnknown when there is no answer. A call that is cancelled while it waits for one is like EffectUnknown.
+        """
+        if user_id_type not in ID_TYPES:
+            raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
+        call = delete_call(user_ids, user_id_type)
+        headers, generation = await self._cleared()
+        reply = await self._wire.send(call, headers)
+        if isinstance(reply, Lost):
+            if reply.sent:
+                raise EffectUnknown(f"{reply.reason}: the users may or may not be deleted; look them up")
+            raise NotSent(f"{reply.reason}: nothing was sent")
+        verdict = cleared(read_success(reply), self._tokens.hide)  # the ids are the caller's, the token is nobody's
+        if verdict.act is Act.THROTTLED:
+            after_s = retry_after_s(reply.retry_after, reply.date, time.time())
+            self._throttle.pause(PAUSE_S if after_s is None else after_s)
+        elif verdict.act is Act.SIGN_IN:
+            with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too
+                self._tokens.rejected(generation)
+        elif verdict.act is not Act.RETRY:
+            self._tokens.accepted(generation)
+        return _answer(verdict)
+
+    async def _cleared(self) -> tuple[Mapping[str, str], int]:
+        """Wait for token and limiter. The token is read after the limiter, which may have taken its time."""
+        while True:
+            await self._tokens.ensure()
+            await self._throttle.acquire()
+            if (ready := self._tokens.headers()) is not None:
+                return ready
+
+
+def _answer(verdict: Verdict) -> DeleteUsersBatchResponse:
+    detail = verdict.detail
+    if detail.status_code is None or (verdict.act is Act.RETRY and detail.status_code == 200):  # noqa: PLR2004
+        raise EffectUnknown(f"{verdict.reason}: the users may or may not be deleted; look them up")
+    return DeleteUsersBatchResponse(
+        status_code=detail.status_code,
+        message=detail.message or "",
+        api_code=detail.api_code,
+        request_id=detail.request_id,
+        data=IsSuccess(verdict.act is Act.SETTLED),
+    )

@@ -1,0 +1,69 @@
+"""Where the access key comes from: the environment, or a 0600 file that the config names. Never the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulkdel.errors import UsageError
+from bulkdel.format import quoted
+
+_EXPORT = re.compile(r"^export\s+")
+"""As in a file that a shell reads."""
+
+KEY_ID = "GENAUTH_ACCESS_KEY_ID"
+KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key. The secret is in no repr."""
+
+    key_id: str
+    secret: str = field(repr=False)
+
+    @property
+    def masked(self) -> str:
+        """The key id as it may be shown: enough to recognise it by."""
+        return f"{self.key_id[:4]}…{self.key_id[-4:]}" if len(self.key_id) >= 12 else "…"  # noqa: PLR2004
+
+
+def find_credentials(environ: Mapping[str, str], file: str | None) -> Credentials | None:
+    """Read the key from the environment, else from `file`; None when neither has any. Raises UsageError for a half."""
+    source, values = "the environment", environ
+    if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
+        source, values = file, _read(Path(os.path.expanduser(file)))  # noqa: PTH111 - Path's raises without a home
+    key_id, secret = values.get(KEY_ID, "").strip(), values.get(KEY_SECRET, "").strip()
+    if not key_id and not secret:
+        return None
+    if not key_id or not secret:
+        raise UsageError(f"{source} has {KEY_ID if key_id else KEY_SECRET} but not {KEY_SECRET if key_id else KEY_ID}")
+    return Credentials(key_id, secret)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Read NAME=VALUE lines, also with `export` before them; `#` begins a comment line.
+
+    What is wrong is named without quoting the line.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            raise UsageError(f"{path}: others can read the secret in it. Fix: chmod 600 {quoted(path)}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UsageError(f"credentials file {path}: {reason}") from error
+    values: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise UsageError(f"credentials file {path}, line {number}: not NAME=VALUE")
+        values[_EXPORT.sub("", name.strip())] = value.strip().strip("\"'")
+    return values

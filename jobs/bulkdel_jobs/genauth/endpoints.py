@@ -1,0 +1,278 @@
+"""GenAuth's calls about users: delete a batch, read a batch, list. Pure: records to calls, answers to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import reduce
+from itertools import combinations
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from bulkdel.core.decision import Act, Call, Reply, Verdict
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import IdType
+from bulkdel.core.record import Record, ids_of
+from bulkdel.job import Account
+from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
+
+IDS_MAX = 50
+"""Ids per call, for deleting and for reading (seed document: "Array length limit: 50")."""
+
+LIST_MAX = 50
+"""Users on one page of list-users; a higher limit is refused."""
+
+URL_MAX = 6_000
+"""Bytes of a look-up's query (design: gateways cut off URLs somewhere above 8 KB)."""
+
+IDENTITIES = (("withIdentities", "true"),)
+FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
+"""What get-user-batch leaves out unless it is asked for."""
+
+STATUS_MAX = 20
+"""Letters of a status that is shown. The longest documented one is `Deactivated`."""
+
+DELETE_PATH = "/api/v3/delete-users-batch"
+READ_PATH = "/api/v3/get-user-batch"
+LIST_PATH = "/api/v3/list-users"
+
+
+def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
+    """Build `delete-users-batch`. Raises ValueError unless there are 1 to 50 ids, all different, none empty."""
+    if isinstance(user_ids, str | bytes):
+        raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
+    if not 1 <= len(user_ids) <= IDS_MAX:
+        raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
+    different = set(user_ids)
+    if "" in different or set(map(type, different)) != {str}:
+        raise ValueError("every user id is a non-empty string")
+    if len(different) != len(user_ids):
+        raise ValueError("the same id twice in one call: the API may refuse the whole call")
+    return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}}))
+
+
+class DeleteUsersBatch:
+    """The deleting side: `bulkdel.job.Action` for delete-users-batch."""
+
+    def __init__(self, id_type: IdType) -> None:
+        self._id_type = id_type.name
+
+    def call(self, records: Sequence[Record]) -> Call:
+        """Build the request that deletes `records`."""
+        return delete_call(ids_of(records), self._id_type)
+
+    def read(self, reply: Reply) -> Verdict:
+        """Success is statusCode 200 and data.success true; everything else is in the table of the envelope."""
+        return read_success(reply)
+
+
+class UserLookUps:
+    """The reading side: `bulkdel.job.LookUps` for get-user-batch and list-users."""
+
+    def __init__(self, id_type: IdType, *, full: bool = False) -> None:
+        self._id_type = id_type
+        self._full = full
+        self._ids_of = _IDS_OF[id_type.name]
+        self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
+        """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
+        parts = FULL if self._full else IDENTITIES if self._with_identities else ()
+        fixed = (("userIdType", self._id_type.name), *parts)
+        return [
+            (group, Call("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
+            for group in _grouped(ids, URL_MAX - 100)
+        ]
+
+    def read(self, reply: Reply) -> Verdict:
+        """Read the list of users that exist."""
+        return read_list(reply)
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        """Match users to ids that may be the same: emails without case, phones with or without country code.
+
+        A user that matches two ids which differ from each other (a number without its country code, two country codes)
+        counts as matching none: each of the ids has to be looked up alone.
+        """
+        asked = _Asked(self._id_type, ids)
+        accounts: dict[str, Account] = {}
+        strays: list[Account] = []
+        for user in found:
+            account = account_of(user, tuple(self._full_ids_of(user)))
+            matching = asked.matching(account.ids)
+            if not matching:
+                strays.append(account)
+            for id_ in matching:
+                before = accounts.get(id_)
+                # One id, two accounts: the younger one decides what may be done, and both may be gone by it.
+                accounts[id_] = account if before is None else together(before, account)
+        if self._id_type.name not in _LOOSE:
+            return accounts, 0 if len(accounts) == len(ids) else len(strays)
+        if not strays or len(ids) > 1:
+            return accounts, len(strays)
+        # Asked for alone, so every user that came back is meant, by a rule of the server's that we do not know.
+        stray, known = reduce(together, strays), accounts.get(ids[0])
+        if known is None:
+            return {ids[0]: replace(stray, certain=False)}, 0
+        also, own = (*known.also, *stray.records), (*known.ids, *stray.ids)
+        return {ids[0]: replace(known, also=also, ids=own)}, 0
+
+    def control(self) -> Call:
+        """List one page of users, to have somebody who must be found."""
+        # Where ids may have a comma, a control with a comma is sought among more users.
+        limit = LIST_MAX if self._id_type.name in _COMMAS else 10
+        options: dict[str, Any] = {"pagination": {"page": 1, "limit": limit}}
+        if self._with_identities:
+            options["withIdentities"] = True
+        return Call("POST", LIST_PATH, body=orjson.dumps({"options": options}))
+
+    def read_control(self, reply: Reply) -> Verdict:
+        """Read the ids (of this id type) of the users on the page."""
+        verdict = read_envelope(reply)
+        if verdict.act is not Act.SETTLED:
+            return verdict
+        users = verdict.data.get("list") if isinstance(verdict.data, dict) else None
+        listed = users if isinstance(users, list) else ()
+        return verdict._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
+
+    def owner(self, user: str) -> Call:
+        """Ask for one user by its user id, whatever this id type is."""
+        return Call("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
+
+    def read_owner(self, reply: Reply) -> Verdict:
+        """Read the ids (of this id type) of that user."""
+        verdict = read_list(reply)
+        if verdict.act is not Act.SETTLED:
+            return verdict
+        return verdict._replace(data=[own for user in verdict.data for own in self._ids_of(user)])
+
+    def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
+        return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
+
+
+class _Asked:
+    """The ids of one look-up, found by the forms of what may be the same (`IdType.forms`)."""
+
+    def __init__(self, id_type: IdType, ids: Sequence[str]) -> None:
+        self._id_type = id_type
+        self._whole: dict[str, list[str]] = {}
+        self._shortened: dict[str, list[str]] = {}
+        for id_ in ids:
+            whole, *shortened = id_type.forms_of(id_)
+            self._whole.setdefault(whole, []).append(id_)
+            for form in shortened:
+                self._shortened.setdefault(form, []).append(id_)
+
+    def matching(self, own: Sequence[str]) -> list[str]:
+        """The asked ids that may be one of `own`, the ids of one user; none when these ids differ from each other."""
+        matching: dict[str, None] = {}
+        for id_ in own:
+            whole, *shortened = self._id_type.forms_of(id_)
+            ids = (*self._whole.get(whole, ()), *self._shortened.get(whole, ()))
+            matching.update(dict.fromkeys((*ids, *(each for form in shortened for each in self._whole.get(form, ())))))
+        one_number = all(Alike(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        return list(matching) if one_number else []
+
+
+def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
+    """What the engine wants to know of a user record. ids: those of the job's id type in it."""
+    status = user.get("status")
+    return Account(
+        created_at=_epoch(user.get("createdAt")),
+        last_seen_at=_epoch(user.get("lastLogin")),
+        # A word, as documented: it is shown in the plan, and anything else might be somebody's id.
+        status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
+        raw=user,
+        ids=ids,
+    )
+
+
+def together(one: Account, other: Account) -> Account:
+    """Two accounts under one id, as one: the younger, or the one of whom nobody knows how old it is."""
+    first, second = (one, other) if one.created_at is None else (other, one)
+    if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
+        first, second = second, first
+    return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
+
+
+def _epoch(value: Any) -> float | None:
+    """Epoch seconds of an ISO 8601 time with its zone; None for anything else.
+
+    A time without a zone may be anybody's local one, hours off: no base to tell an account from another by.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at.timestamp() if at.tzinfo else None
+
+
+def _grouped(ids: Sequence[str], query_max: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    length = 0
+    for id_ in ids:
+        cost = len("&userIds=") + len(quote(id_, safe=""))
+        if group and (len(group) == IDS_MAX or length + cost > query_max):
+            yield group
+            group, length = [], 0
+        group.append(id_)
+        length += cost
+    if group:
+        yield group
+
+
+def _strings(*values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _phones(user: Mapping[str, Any]) -> list[str]:
+    phone, code = user.get("phone"), user.get("phoneCountryCode")
+    numbers = _strings(phone)
+    return numbers + [f"{prefix}{number}" for prefix in _strings(code) for number in numbers]
+
+
+def _full_phones(user: Mapping[str, Any]) -> list[str]:
+    """A user's number with its country code, where it has one: so it differs from the same number of another country.
+
+    Both with the trunk zero that it may be written with, and without.
+    """
+    code = "".join(_strings(user.get("phoneCountryCode")))
+    return [
+        number if number.startswith("+") else f"{code}{digits}"
+        for number in _strings(user.get("phone"))
+        for digits in dict.fromkeys((number, number.lstrip("0")))
+    ]
+
+
+def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
+    identities = user.get("identities")
+    return [
+        f"{provider}:{own}"
+        for identity in (identities if isinstance(identities, list) else ())
+        if isinstance(identity, dict)
+        for provider in _strings(*(identity.get(name) for name in providers))
+        for own in _strings(identity.get("userIdInIdp"))
+    ]
+
+
+_LOOSE = frozenset({"phone", "email", "username", "identity", "sync_relation"})
+"""Types that the server may match by rules we do not know. The others are compared exactly: a stranger is no match."""
+
+_COMMAS = frozenset({"username", "external_id", "identity", "sync_relation"})
+"""Types whose ids may have a comma."""
+
+_IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "user_id": lambda user: _strings(user.get("userId")),
+    "phone": _phones,
+    "email": lambda user: _strings(user.get("email")),
+    "username": lambda user: _strings(user.get("username")),
+    "external_id": lambda user: _strings(user.get("externalId")),
+    "identity": lambda user: _identities(user, "extIdpId"),
+    "sync_relation": lambda user: _identities(user, "provider", "type"),
+}
+"""The ids of one type that a user record carries."""

@@ -1,0 +1,7 @@
+"""`python -m bulkdel`: the command without the installed script."""
+
+import sys
+
+from bulkdel.cli import main
+
+sys.exit(main())

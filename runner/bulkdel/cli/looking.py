@@ -1,0 +1,79 @@
+"""Commands that only look: `status` and `jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.checkpoint.writer import holder, read_log
+from bulkdel.commands.next_command import going_on
+from bulkdel.core.outcome import COUNTED
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import counts_of
+from bulkdel.format import counted, printable
+from bulkdel.job import Job
+from bulkdel.output import result
+
+FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
+
+
+def status(path: Path, *, json: bool) -> int:
+    """Print progress and counts of the run that keeps `path`, or whose export that is."""
+    path = find_log(path)
+    log = read_log(path)
+    pid = holder(path)
+    progress = log.progress
+    state = "running" if pid is not None else _state(progress)
+    if json:
+        stop = progress.stop.facts if progress.stop else {}
+        found: dict[str, Any] = {
+            **counts_of(progress),
+            "rows": progress.rows,
+            **{name: stop.get(name) for name in FIGURES},
+            "checkpoint": printable(path),
+            "log_sha256": log.sha256,
+            "status": state,
+            "in_doubt": progress.in_doubt.size,
+            "sessions": progress.sessions,
+            "pid": pid,
+        }
+        result(dumps(found))
+        return 0
+    pinned = progress.header.pinned
+    result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
+    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
+    result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    for name, count in counts_of(progress).items():
+        if count or name not in COUNTED[1:]:
+            result(f"  {name:<10} {count:>13,}")
+    if progress.in_doubt.size and pid is None:
+        were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
+        remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without an answer"
+        result(f"  {remaining}: the next run looks {them} up")
+    if log.damaged_tail and pid is None:
+        result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
+    if not progress.complete and pid is None:
+        result(going_on(progress))
+    return 0
+
+
+def _state(progress: Progress) -> str:
+    if progress.complete:
+        return "complete"
+    if progress.stop is None:
+        return "killed" if progress.start else "not begun"
+    return str(progress.stop.facts.get("status", "incomplete"))
+
+
+def jobs_text(jobs: Sequence[Job]) -> str:
+    """Word the list of jobs."""
+    lines: list[str] = []
+    for job in jobs:
+        lines.append(f"{job.name}  {job.summary}")
+        for id_type in job.id_types.values():
+            default = ", the default" if id_type.name == job.id_type_default else ""
+            lines.append(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
+    return "\n".join(lines)

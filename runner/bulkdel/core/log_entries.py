@@ -1,0 +1,338 @@
+"""The entries of the checkpoint log and the line they travel in. Owns the format; knows no file.
+
+A line is one commit: `{"seq":1,"entries":[…],"crc":"1a2b3c4d"}` and a newline. The CRC-32 is over every byte before
+`,"crc":`. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from bulkdel.core.duplicates import EMPTY_DIGEST
+from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Kind
+from bulkdel.core.ranges import Ranges
+from bulkdel.core.row_filter import Mark, Skip, marks_of
+
+FORMAT = 2
+"""Grows when an older version could misread the log."""
+
+UNRELEASED = 1
+"""The format of a version that was never released."""
+
+LINE_START = b'{"seq":'
+CRC_MEMBER = b',"crc":"'
+SESSION_MEMBERS = frozenset({"type", "event", "at", "log_sha256"})
+TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
+
+
+class Damaged(Exception):
+    """A line is not what a commit wrote: torn, flipped, or of another sequence."""
+
+
+class Unreadable(Exception):
+    """A sound line that this version must not interpret: an unknown entry, a newer format, a contradiction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First entry of a log. What it pins must be the same on a resume; none of it is a secret.
+
+    pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
+    export_path: a hint for the reader's eyes, not compared.
+    excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
+    counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
+    sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
+    confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
+    marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
+    duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
+    """
+
+    tool: str
+    run_id: str
+    at: str
+    pinned: Mapping[str, Any]
+    export_path: str
+    excluded: Mapping[str, str]
+    counts: Mapping[str, int]
+    sample: Mapping[str, Any] | None
+    confirmed: Mapping[str, Any]
+    format: int = FORMAT
+    marks: tuple[Mark, ...] = ()
+    duplicates_sha256: str = EMPTY_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Rows that are never sent, and why."""
+
+    reason: Skip
+    ranges: Ranges
+
+
+class Saved(NamedTuple):
+    """What of a backup is durable: its length in bytes, and the CRC-32 of all of them."""
+
+    size: int = 0
+    crc: int = 0
+
+
+class Intent(NamedTuple):
+    """These rows may be sent from now on. Durable before the first byte of the request.
+
+    A NamedTuple like `Outcome`, not a dataclass: both are made for every chunk, and again when the log is read.
+
+    backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
+    the file is still the one that was written.
+    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
+    """
+
+    at: str
+    ranges: Ranges
+    backup: Saved | None = None
+    ahead_s: int | None = None
+
+
+class Outcome(NamedTuple):
+    """These rows are settled.
+
+    exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
+    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
+    """
+
+    at: str
+    attempts: int
+    kind: Kind
+    ranges: Ranges
+    request_id: str | None = None
+    reason: str | None = None
+    exceptions: tuple[Mapping[str, Any], ...] = ()
+    ahead_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An intent taken back: the server provably did not touch these rows."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A run starts or stops.
+
+    log_sha256: of every byte of the log before the line that holds this entry.
+    facts: start: version, user, machine, pid, options, what was confirmed anew; stop: why, status, exit code, figures.
+    """
+
+    event: Literal["start", "stop"]
+    at: str
+    log_sha256: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if taken := SESSION_MEMBERS & self.facts.keys():
+            raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
+
+
+Entry = Header | Skipped | Intent | Outcome | Released | Session
+
+
+def _ranges(value: Any) -> Ranges:
+    if len(value) == 1:  # nearly every entry of a long log
+        start, stop = value[0]
+        if type(start) is int and type(stop) is int and 0 <= start < stop:
+            return ((start, stop),)
+    found: Ranges = tuple(map(tuple, value))
+    last = -1
+    for start, stop in found:
+        if not (type(start) is int and type(stop) is int and last < start < stop):
+            raise ValueError(f"ranges must ascend: {value!r}")
+        last = stop - 1
+    return found
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """The entry as it stands in a line; `type` says which it is."""
+    match entry:
+        case Intent(at, ranges, saved, ahead_s):
+            data: dict[str, Any] = {"type": "intent", "at": at, "ranges": ranges}
+            if saved is not None:
+                data["backup"] = list(saved)
+            if ahead_s is not None:
+                data["ahead_s"] = ahead_s
+            return data
+        case Outcome():
+            data = {
+                "type": "outcome",
+                "at": entry.at,
+                "attempts": entry.attempts,
+                "kind": entry.kind,
+                "ranges": entry.ranges,
+            }
+            if entry.request_id is not None:
+                data["requestId"] = entry.request_id
+            if entry.reason is not None:
+                data["reason"] = entry.reason
+            if entry.exceptions:
+                data["exceptions"] = [dict(exception) for exception in entry.exceptions]
+            if entry.ahead_s is not None:
+                data["ahead_s"] = entry.ahead_s
+            return data
+        case Skipped(reason, ranges):
+            return {"type": "skipped", "reason": reason, "ranges": ranges}
+        case Released(ranges):
+            return {"type": "released", "ranges": ranges}
+        case Session(event, at, log_sha256, facts):
+            return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
+        case _:  # the header
+            return {
+                "type": "header",
+                "format": entry.format,
+                "tool": entry.tool,
+                "run_id": entry.run_id,
+                "at": entry.at,
+                "pinned": dict(entry.pinned),
+                "export_path": entry.export_path,
+                "excluded": dict(entry.excluded),
+                "counts": dict(entry.counts),
+                "sample": None if entry.sample is None else dict(entry.sample),
+                "confirmed": dict(entry.confirmed),
+                "duplicates_sha256": entry.duplicates_sha256,
+                **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
+            }
+
+
+def _header(data: Mapping[str, Any]) -> Header:
+    if data["format"] == UNRELEASED:
+        raise Unreadable(
+            f"log format {UNRELEASED}: written by an unreleased bulkdel. Finish it with that version, or start anew "
+            "with another --checkpoint"
+        )
+    if data["format"] != FORMAT:
+        raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
+    return Header(
+        tool=data["tool"],
+        run_id=data["run_id"],
+        at=data["at"],
+        pinned=data["pinned"],
+        export_path=data["export_path"],
+        excluded=dict(data["excluded"]),
+        counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
+        sample=data["sample"],
+        confirmed=data["confirmed"],
+        marks=marks_of(data.get("marks", ())),
+        duplicates_sha256=data["duplicates_sha256"],
+    )
+
+
+def _saved(value: Any) -> Saved | None:
+    if value is None:
+        return None
+    saved = Saved(*value)
+    if set(map(type, saved)) != {int}:
+        raise ValueError(f"not a length and a checksum: {value!r}")
+    return saved
+
+
+def _ahead_s(data: Mapping[str, Any]) -> int | None:
+    ahead_s = data.get("ahead_s")
+    if ahead_s is not None and type(ahead_s) is not int:
+        raise ValueError(f"not a number of seconds: {ahead_s!r}")
+    return ahead_s
+
+
+def _outcome(data: Mapping[str, Any]) -> Outcome:
+    if data["kind"] not in KINDS:
+        raise Unreadable(f"unknown outcome {data['kind']!r}: written by a newer bulkdel?")
+    return Outcome(
+        data["at"],
+        data["attempts"],
+        data["kind"],
+        _ranges(data["ranges"]),
+        data.get("requestId"),
+        data.get("reason"),
+        tuple(data.get("exceptions", ())),
+        _ahead_s(data),
+    )
+
+
+def _skipped(data: Mapping[str, Any]) -> Skipped:
+    if data["reason"] not in SKIPS:
+        raise Unreadable(f"unknown reason {data['reason']!r}: written by a newer bulkdel?")
+    return Skipped(data["reason"], _ranges(data["ranges"]))
+
+
+def _session(data: Mapping[str, Any]) -> Session:
+    if data["event"] not in {"start", "stop"}:
+        raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
+    facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
+    return Session(data["event"], data["at"], data["log_sha256"], facts)
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
+    "header": _header,
+    "skipped": _skipped,
+    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), _ahead_s(data)),
+    "outcome": _outcome,
+    "released": lambda data: Released(_ranges(data["ranges"])),
+    "session": _session,
+}
+
+
+def from_json(data: Any) -> Entry:
+    """Inverse of `to_json`. Raises Unreadable for anything that this version does not know whole."""
+    try:
+        reader = _READERS[data["type"]]
+    except (KeyError, TypeError) as error:
+        raise Unreadable(f"unknown entry {str(data)[:80]!r}: written by a newer bulkdel?") from error
+    try:
+        return reader(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """One entry as it stands in a line."""
+    return orjson.dumps(to_json(entry))
+
+
+def frame(seq: int, parts: Sequence[bytes]) -> bytes:
+    """Encoded entries as one commit, newline included."""
+    body = b'%s%d,"entries":[%s]' % (LINE_START, seq, b",".join(parts))
+    return b'%s%s%08x"}\n' % (body, CRC_MEMBER, zlib.crc32(body))
+
+
+def encode_line(seq: int, entries: Sequence[Entry]) -> bytes:
+    """One commit as bytes, newline included."""
+    return frame(seq, [encode_entry(entry) for entry in entries])
+
+
+def sound(line: bytes) -> bool:
+    """Whether `line` (newline included) is whole and unharmed, whatever it says."""
+    # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
+    return line[-TAIL - 1 :] == b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(line[: -TAIL - 1]))
+
+
+def decode_line(line: bytes, seq: int) -> list[Entry]:
+    """The entries of one line (newline included) that must be number `seq`. Raises Damaged or Unreadable."""
+    if not sound(line):
+        raise Damaged("its checksum does not match" if line.endswith(b"\n") else "it has no end")
+    try:
+        data = orjson.loads(line)
+        found, entries = data["seq"], data["entries"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"no commit of bulkdel, although the checksum matches: {error!r}") from error
+    if found != seq:
+        raise Damaged(f"it is commit {found} where {seq} was due")
+    try:
+        return [_READERS[entry["type"]](entry) for entry in entries]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [from_json(entry) for entry in entries]  # the same once more: it knows which one, and what is wrong
+
+
+__all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]

@@ -1,0 +1,195 @@
+"""Folding the log into progress: what is settled, what is in doubt, the counts. Knows no file and no clock.
+
+The running engine folds the very entries it has made durable, and a resume folds the same entries read back: there is
+one arithmetic, so a count can never be ahead of the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bulkdel.core.account_match import Instant
+from bulkdel.core.duplicates import Duplicates, ListDigest, RowSet
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
+from bulkdel.core.outcome import COUNTED
+from bulkdel.core.ranges import Ranges, size_of
+from bulkdel.core.row_filter import Mark, mark_before
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state that a log describes. Memory is that of its gaps, not of its length.
+
+    duplicates: rows that repeat an id: the log lists all of them after its header, and `born` says that the list is
+    whole. Until then nothing may be sent.
+    settled: rows with an outcome or skipped. in_doubt: rows with an intent and nothing after it. Neither counts
+    duplicates.
+    start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
+    sessions: how many have started. confirmed_at: when the run was confirmed last.
+    asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
+    marks: where that export can be read on from.
+    excluded: every exclude file so far, as in the header.
+    backup: where the last session kept its backup, and what of it is known to be durable; None when it kept none.
+    """
+
+    header: Header
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    born: bool = False
+    settled: RowSet = field(init=False)
+    in_doubt: RowSet = field(init=False)
+    start: Session | None = None
+    stop: Session | None = None
+    sessions: int = 0
+    confirmed_at: str = ""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    backup: tuple[str, Saved] | None = None
+    _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
+    _listed: ListDigest = field(default_factory=ListDigest)
+
+    def __post_init__(self) -> None:
+        self.confirmed_at = self.header.at
+        self.asked = self.header.counts
+        self.marks = self.header.marks
+        self.excluded = self.header.excluded
+        self.settled, self.in_doubt = RowSet(self.duplicates), RowSet(self.duplicates)
+        self._check_list()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the export."""
+        return self.header.counts["rows"]
+
+    @property
+    def remaining(self) -> int:
+        """Rows without an outcome. With the seven counts it adds up to `rows`."""
+        return self.rows - sum(self.counts.values())
+
+    @property
+    def begin(self) -> Mark | None:
+        """Where to begin to read for the rows that have no outcome yet; None for the first row."""
+        todo = self.settled.missing(0, self.rows) if self.rows else ()
+        return mark_before(self.marks, todo[0][0] if todo else self.rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has its outcome."""
+        return self.remaining == 0
+
+    def apply(self, entry: Entry) -> None:
+        """Fold in one entry. Raises Unreadable when it contradicts what came before."""
+        if not self.born and not (isinstance(entry, Skipped) and entry.reason == "duplicate"):
+            raise Unreadable("the list of duplicates breaks off before this entry")
+        match entry:
+            case Intent():
+                self._intend(Instant(entry.at, entry.ahead_s), entry.ranges)
+                if entry.backup is not None and self.backup is not None:
+                    self.backup = self.backup[0], max(self.backup[1], entry.backup)
+            case Outcome():
+                self._settle(entry.ranges, entry.kind)
+            case Skipped(reason="duplicate"):
+                self._list(entry.ranges)
+            case Skipped():
+                self._settle(entry.ranges, entry.reason)
+            case Released():
+                for start, stop in self.duplicates.joined(entry.ranges):
+                    self._forget(start, stop)
+            case Session(event="start"):
+                self._start(entry)
+            case Session():
+                self.stop = entry
+            case _:  # a header, which is read before there is a Progress
+                raise Unreadable("a second header")
+
+    @property
+    def intents(self) -> list[tuple[Instant, int, int]]:
+        """For what is in doubt, when it was first intended, by range."""
+        return [(at, start, stop) for (start, stop), at in self._intended.items()]
+
+    def doubts(self) -> list[tuple[Instant, Ranges]]:
+        """What is in doubt, per time of first intent, ascending by position."""
+        return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
+
+    def _start(self, entry: Session) -> None:
+        self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+        facts = entry.facts
+        if facts.get("confirmed"):
+            self.confirmed_at = entry.at
+        self.asked = facts.get("asked") or self.asked
+        self.excluded = dict(facts.get("excluded") or self.excluded)
+        if (path := facts.get("backup")) is None:
+            self.backup = None
+        elif self.backup is None or self.backup[0] != path:
+            self.backup = path, Saved()
+
+    def _intend(self, at: Instant, ranges: Ranges) -> None:
+        told = f"{ranges[0][0]}-{_end(ranges) - 1}" if ranges else ""
+        if _end(ranges) > self.rows:
+            raise Unreadable(f"rows {told} are sent, but the export has {self.rows} rows")
+        spans = self.duplicates.joined(ranges)
+        if sum(map(self.duplicates.rows, spans)) != size_of(ranges):
+            raise Unreadable(f"rows {told} are sent, but a duplicate is among them")
+        for start, stop in spans:
+            if self.settled.meets(start, stop):
+                raise Unreadable(f"rows {told} are sent after they were settled")
+            # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
+            for part in self.in_doubt.missing(start, stop):
+                self._intended[part] = at
+            self.in_doubt.add(start, stop)
+
+    def _list(self, ranges: Ranges) -> None:
+        """Take the next part of the list of duplicates."""
+        if self.born:
+            raise Unreadable("more duplicates than the header counts")
+        if _end(ranges) > self.rows:
+            raise Unreadable(f"row {_end(ranges) - 1} is a duplicate, but the export has {self.rows} rows")
+        for start, stop in ranges:
+            self.duplicates.add(range(start, stop))
+        self._listed.add(ranges)
+        self.counts["duplicate"] = self.duplicates.size
+        self._check_list()
+
+    def _check_list(self) -> None:
+        if self.counts["duplicate"] < self.header.counts["duplicate"]:
+            return
+        if self._listed.hex != self.header.duplicates_sha256:
+            raise Unreadable("the list of duplicates is not the one of the header: its SHA-256 is another")
+        self.born = True
+
+    def _settle(self, ranges: Ranges, kind: str) -> None:
+        spans, rows = self.duplicates.joined(ranges), size_of(ranges)
+        if _end(spans) > self.rows or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
+            told = f"{ranges[0][0]}-{_end(ranges) - 1}"
+            raise Unreadable(f"rows {told} are settled twice, are duplicates, or are not in the export")
+        self.counts[kind] += rows
+        for start, stop in spans:
+            self._forget(start, stop)
+
+    def _forget(self, start: int, stop: int) -> None:
+        if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
+            return  # a chunk mostly ends whole
+        start, stop = self.duplicates.first_before(start), self.duplicates.first_after(stop)
+        kept: dict[tuple[int, int], Instant] = {}
+        for (begin, end), at in self._intended.items():
+            if begin < min(start, end):
+                kept[begin, min(start, end)] = at
+            if end > max(stop, begin):
+                kept[max(stop, begin), end] = at
+        self._intended = kept
+
+
+def _end(ranges: Ranges) -> int:
+    return ranges[-1][1] if ranges else 0
+
+
+def fold(entries: list[Entry]) -> Progress:
+    """Start from the first entry, which must be the header."""
+    if not entries or not isinstance(entries[0], Header):
+        raise Unreadable("the log does not begin with a header")
+    progress = Progress(entries[0])
+    for entry in entries[1:]:
+        progress.apply(entry)
+    return progress

@@ -1,0 +1,88 @@
+"""What a run says at its end: status, counts, exit code. Pure: the same log and figures give the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bulkdel.core.outcome import COUNTED
+from bulkdel.core.run_state import Progress
+
+Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
+
+EXIT_COMPLETE = 0
+EXIT_REFUSED = 1
+EXIT_REMAINING = 4
+EXIT_FILE = 5
+EXIT_STOPPED = 6
+EXIT_SIGNAL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a session ended, as far as the log's counts do not say it.
+
+    why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
+    outage, a permission. limit_reached: --limit was. planned: the run stopped as planned, at its --not-after.
+    """
+
+    why: str = ""
+    signal: int | None = None
+    file_failed: bool = False
+    halted: bool = False
+    limit_reached: bool = False
+    planned: bool = False
+
+
+def status_of(progress: Progress, ending: Ending) -> Status:
+    """One word for the state of the whole export."""
+    if progress.complete:
+        return "complete"
+    if ending.signal is not None:
+        return "interrupted"
+    if ending.halted or ending.file_failed:
+        return "halted"
+    return "stopped" if ending.planned and not ending.limit_reached else "incomplete"
+
+
+def exit_code(progress: Progress, ending: Ending) -> int:
+    """Where several apply: 5 before a signal before 4 before 6 before 1."""
+    if ending.file_failed:
+        return EXIT_FILE
+    if ending.signal is not None and not progress.complete:
+        return EXIT_SIGNAL + ending.signal
+    if not progress.complete:
+        return _exit_with_remaining(ending)
+    return EXIT_REFUSED if progress.counts["refused"] or progress.counts["unknown"] else EXIT_COMPLETE
+
+
+def _exit_with_remaining(ending: Ending) -> int:
+    if ending.halted:
+        return EXIT_REMAINING
+    if ending.limit_reached:
+        return EXIT_COMPLETE
+    return EXIT_STOPPED if ending.planned else EXIT_REMAINING
+
+
+def counts_of(progress: Progress) -> dict[str, int]:
+    """The eight counts; they add up to the rows."""
+    return {**{name: progress.counts[name] for name in COUNTED}, "remaining": progress.remaining}
+
+
+def summary_of(
+    progress: Progress, status: Status, figures: Mapping[str, Any], *, checkpoint: str, log_sha256: str
+) -> dict[str, Any]:
+    """The summary, in the order that scripts and people read it. figures: requests, retries, throttled, …"""
+    return {
+        **counts_of(progress),
+        "rows": progress.rows,
+        "requests": figures["requests"],
+        "retries": figures["retries"],
+        "throttled": figures["throttled"],
+        "resumed": figures["resumed"],
+        "duration_s": figures["duration_s"],
+        "checkpoint": checkpoint,
+        "log_sha256": log_sha256,
+        "status": status,
+    }

@@ -1,0 +1,244 @@
+"""Reading back what a run says is gone: which rows are asked for, what an answer means, what the books say. Pure.
+
+Owns the arithmetic of `bulkdel verify` and the form of its books; knows no file, no clock and no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from bulkdel.core.account_match import Instant, Presence, Sampled, presence
+from bulkdel.core.duplicates import Duplicates, RowSet
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Damaged, Unreadable, frame, sound
+from bulkdel.core.ranges import Ranges, RangeSet, size_of
+from bulkdel.core.row_filter import Batch
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
+
+CLAIMED = ("deleted", "absent")
+"""What a run says is gone. Of every other row it says nothing of the kind, so there is nothing to hold it to."""
+
+FORMAT = 1
+FIRST_LINE = b'{"seq":1,"entries":[{"type":"verify",'
+"""How the books begin, and no other file."""
+
+Finding = Literal["gone", "recreated", "there"]
+"""gone · recreated (gone, and somebody new carries the id) · there (still). What could not be told is written nowhere:
+it is asked for again."""
+
+FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
+
+
+class Stretch(NamedTuple):
+    """Consecutive rows that one outcome says are gone. at: when; replaced: it saw a newer account under the id."""
+
+    start: int
+    stop: int
+    at: Instant
+    replaced: bool
+
+
+class Claim(NamedTuple):
+    """One row that is said to be gone."""
+
+    position: int
+    id: str
+    at: Instant
+    replaced: bool
+
+
+def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
+    """Draw `count` of the numbers below `total`, ascending: one from each of as many equal parts, so evenly spread.
+
+    chance: uniform in [0, 1); the same chances draw the same numbers. All of them when there are no more than `count`.
+    """
+    count = min(count, total)
+    for part in range(count):
+        low, high = part * total // count, (part + 1) * total // count
+        yield low + int(chance() * (high - low))
+
+
+def claims_of(
+    rows: Iterable[tuple[Batch, Sequence[Stretch]]], known: RangeSet, drawn: Iterator[int] | None
+) -> Iterator[Claim]:
+    """Walk what is claimed, in order, without what is `known` already.
+
+    drawn: numbers (ascending) of the claimed rows to take, counted from 0 over all of them; None for all.
+    """
+    passed, pick = 0, next(drawn, None) if drawn is not None else None
+    for batch, stretches in rows:
+        for start, stop, at, replaced in stretches:
+            wanted: list[tuple[int, int]] = [(start, stop)] if drawn is None else []
+            while drawn is not None and pick is not None and pick < passed + stop - start:
+                wanted.append((start + pick - passed, start + pick - passed + 1))
+                pick = next(drawn, None)
+            passed += stop - start
+            for begin, end in wanted:
+                for first, last in known.missing(begin, end):
+                    for position in range(first, last):
+                        id_ = batch.rows[position - batch.start]
+                        assert isinstance(id_, str), "a bad row is never deleted"
+                        yield Claim(position, id_, at, replaced)
+
+
+def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterator[tuple[Claim, ...]]:
+    """Cut into chunks of at most `size`, with no two ids in one that may be the same account."""
+    chunk: list[Claim] = []
+    met = Alike(id_type)
+    for claim in claims:
+        if len(chunk) == size or met.meets(claim.id):
+            yield tuple(chunk)
+            chunk, met = [], Alike(id_type)
+        chunk.append(claim)
+        met.update([claim.id])
+    if chunk:
+        yield tuple(chunk)
+
+
+def judged(
+    claim: Claim, created_at: float | None, sampled: Sampled, now: Instant, *, reusable: bool, trusted: bool = True
+) -> Finding | None:
+    """Say what it means that an account was found under the id of `claim`; None when that does not tell.
+
+    created_at: of the account, epoch seconds. An id that is never used twice (not reusable) can only be the account
+    that was meant, whatever its record or the outcome says; a reusable one is compared as a run compares what it finds
+    in doubt. The run settles a re-created account after it was created, so there only `createdAt` values are compared.
+    trusted: False when something speaks against the clocks.
+    """
+    if not reusable:
+        return "there"
+    at = claim.at._replace(ahead_s=None) if claim.replaced else claim.at
+    found = presence(created_at, at, sampled, now, trusted=trusted)
+    if claim.replaced and found is Presence.UNDATED:
+        return "recreated"
+    named: dict[Presence, Finding | None] = {
+        Presence.NEW: "recreated",
+        Presence.OLD: "there",
+        Presence.UNDATED: None,
+    }
+    return named[found]
+
+
+@dataclass(slots=True)
+class Books:
+    """What has been found so far. Memory is that of the gaps. known: all three together.
+
+    duplicates: of the export; they are never asked for, and leave no gaps.
+    """
+
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    gone: RowSet = field(init=False)
+    recreated: RowSet = field(init=False)
+    there: RowSet = field(init=False)
+    known: RowSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gone, self.recreated, self.there, self.known = (RowSet(self.duplicates) for _ in range(4))
+
+    def apply(self, found: Mapping[Finding, Ranges]) -> None:
+        """Fold in what one line says. Raises Unreadable when it contradicts what came before."""
+        for name in FINDINGS:
+            ranges = found.get(name, ())
+            spans = self.duplicates.joined(ranges)
+            if sum(self.known.add(start, stop) for start, stop in spans) != size_of(ranges):
+                raise Unreadable(f"rows {ranges[0][0]}-{ranges[-1][1] - 1} are found twice")
+            for start, stop in spans:
+                getattr(self, name).add(start, stop)
+
+
+def encode_first(tool: str, at: str, pinned: Mapping[str, Any]) -> bytes:
+    """The first line of the books. pinned: what must be the same for them to be gone on with."""
+    return frame(
+        1, [orjson.dumps({"type": "verify", "format": FORMAT, "tool": tool, "at": at, "pinned": dict(pinned)})]
+    )
+
+
+def encode_found(seq: int, at: str, found: Mapping[Finding, Ranges]) -> bytes:
+    """One further line: rows by what was found of them. No id is in it."""
+    told = {name: [list(pair) for pair in ranges] for name, ranges in found.items() if ranges}
+    return frame(seq, [orjson.dumps({"type": "found", "at": at, **told})])
+
+
+def decode(line: bytes, seq: int) -> dict[str, Any]:
+    """The entry of line number `seq`, newline included. Raises Damaged, or Unreadable for another version's."""
+    if not sound(line):
+        raise Damaged("its checksum does not match")
+    try:
+        told = orjson.loads(line)
+        (entry,) = told["entries"]
+        kind, expected = entry["type"], "verify" if seq == 1 else "found"
+        if told["seq"] != seq:
+            raise Damaged(f"it is line {told['seq']} where {seq} was due")
+        if kind != expected or (seq == 1 and entry["format"] != FORMAT):
+            raise Unreadable(f"{kind!r} is not what this version writes as line {seq}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"no line of these books, although the checksum matches: {error!r}") from error
+    return dict(entry)
+
+
+def found_of(entry: Mapping[str, Any]) -> dict[Finding, Ranges]:
+    """Read what `encode_found` wrote. Raises Unreadable."""
+    try:
+        found = {name: tuple((int(start), int(stop)) for start, stop in entry.get(name, ())) for name in FINDINGS}
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"garbled ranges: {error!r}") from error
+    if any(not 0 <= start < stop for ranges in found.values() for start, stop in ranges):
+        raise Unreadable("garbled ranges: they are not half-open")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The result in numbers. claimed: rows that the run says are gone; checked: those of them that are read back.
+
+    gone includes recreated. gone + there + could_not_tell = checked.
+    in_doubt: rows that were sent without an answer; the run says nothing of them yet.
+    """
+
+    rows: int
+    claimed: int
+    checked: int
+    gone: int
+    recreated: int
+    there: int
+    in_doubt: int = 0
+
+    @classmethod
+    def of(cls, progress: Progress, books: Books, sample: int | None) -> Tally:
+        """Count. sample: how many are read back at most; None for all."""
+        claimed = sum(progress.counts[kind] for kind in CLAIMED)
+        checked = claimed if sample is None else min(sample, claimed)
+        gone = books.gone.size + books.recreated.size
+        found = (gone, books.recreated.size, books.there.size)
+        return cls(progress.rows, claimed, checked, *found, progress.in_doubt.size)
+
+    @property
+    def could_not_tell(self) -> int:
+        """Not asked yet, or no answer that could be trusted."""
+        return self.checked - self.gone - self.there
+
+
+def status_of(tally: Tally, ending: Ending) -> Status:
+    """One word. complete: every row that was to be read back was found gone or there, and none is in doubt."""
+    if ending.signal is not None and tally.could_not_tell:
+        return "interrupted"
+    if ending.halted or ending.file_failed:
+        return "halted"
+    return "incomplete" if tally.could_not_tell or tally.in_doubt else "complete"
+
+
+def exit_code(tally: Tally, ending: Ending) -> int:
+    """0 only if all are gone. Where several apply: 5 before a signal before 4 before 1, as for a run."""
+    if ending.file_failed:
+        return EXIT_FILE
+    if ending.signal is not None and tally.could_not_tell:
+        return EXIT_SIGNAL + ending.signal
+    if ending.halted or tally.could_not_tell or tally.in_doubt:
+        return EXIT_REMAINING
+    return EXIT_REFUSED if tally.there else EXIT_COMPLETE

@@ -1,0 +1,1 @@
+"""Chunks in, outcomes out: the workers of one session, their queue, backup, drain and progress."""

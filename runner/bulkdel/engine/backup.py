@@ -1,0 +1,226 @@
+"""The backup: a copy of every account, on the disk before it is deleted. Owns that file.
+
+JSON Lines of the records as the API returned them (written by the standard library, which keeps every number and every
+half of a character as it came), plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). What is
+written together is a whole member (frame) of its own, so that the file can be read at any instant but the last write's,
+and after a crash be cut back to its last whole piece and gone on with. Like the checkpoint it latches: after the first
+failure nothing is written any more, and nobody is deleted whose copy is not durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import fcntl
+import gzip
+import json
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from bulkdel.core.log_entries import Saved
+from bulkdel.durable import check_place, sync, sync_directory, write_all
+from bulkdel.errors import FileFailed, Halted, NotAcceptable
+
+MODE = 0o600
+"""Personal data through and through."""
+
+READ_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Lines that go to the disk together. job: their write, once it has begun."""
+
+    parts: list[bytes] = field(default_factory=list)
+    job: concurrent.futures.Future[None] | None = None
+
+
+class Backup:
+    """A backup open for appending. `save` belongs to one event loop.
+
+    saved: what is durable. failure: the first one; from then on nothing is written.
+    """
+
+    def __init__(self, path: Path, fd: int, saved: Saved) -> None:
+        self._fd = fd
+        self._pack = _packing(path)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
+        self._batch = _Batch()
+        self._turn = asyncio.Lock()
+        self.path = path
+        self.saved = saved
+        self.failure: FileFailed | None = None
+
+    @classmethod
+    def open(cls, path: Path, durable: Saved | None) -> Backup:
+        """Begin a backup, or go on with one. Blocks; reads it whole.
+
+        durable: what of it the checkpoint knows to be durable (nothing when it was only begun); None when it must be
+        new. What lies behind that and is not whole is cut off: nobody was deleted on the strength of it.
+
+        Raises NotAcceptable when the file is not the one that the checkpoint knows, FileFailed when it cannot be
+        written.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                check_known(path, durable)
+                known = durable or Saved()
+                _check_same(path, fd, known)
+                size = _whole_bytes(path, fd, known.size)
+                if size < os.fstat(fd).st_size:
+                    os.ftruncate(fd, size)
+                os.fsync(fd)
+                sync_directory(path)
+            except BaseException:
+                os.close(fd)
+                raise
+        except BlockingIOError:
+            raise NotAcceptable(f"{path}: another run writes its backup there. Name another file (--backup).") from None
+        except OSError as error:
+            raise _failed(path, error) from error
+        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)))
+
+    async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
+        """Write `records`; they are durable on return. Returns what is durable by then. Raises FileFailed.
+
+        Whatever has gathered while the last write ran goes into the next one. May be cancelled; the write goes on.
+        """
+        batch = self._batch
+        try:
+            batch.parts += [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
+        except RecursionError:
+            raise Halted(f"{self.path}: a user's record is nested too deep to be copied (--backup)") from None
+        async with self._turn:
+            if batch.job is None:
+                self._batch = _Batch()
+                batch.job = self._thread.submit(self._write, batch.parts)
+            await asyncio.shield(asyncio.wrap_future(batch.job))
+        return self.saved
+
+    def close(self) -> None:
+        """Wait for what is being written, and close. Blocks; a failure is in `failure`."""
+        self._thread.shutdown()
+        os.close(self._fd)
+
+    def _write(self, parts: list[bytes]) -> None:
+        """Run in the one thread, so one batch after the other."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            packed = self._pack(b"".join(parts))
+            write_all(self._fd, packed)
+            sync(self._fd)
+            size = self.saved.size + len(packed)
+            check_place(self._fd, self.path, size)
+        except OSError as error:
+            self.failure = _failed(self.path, error)
+            raise self.failure from error
+        self.saved = Saved(size, zlib.crc32(packed, self.saved.crc))
+
+
+def check_known(path: Path, durable: Saved | None) -> None:
+    """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        size = 0
+    except OSError as error:
+        raise NotAcceptable(f"{path}: {error.strerror} (--backup)") from error
+    else:
+        if not stat.S_ISREG(there.st_mode):
+            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one (--backup)")
+        size = there.st_size
+    if durable is None and size:
+        raise NotAcceptable(
+            f"{path}: is there already, and this run did not write it. Nothing was deleted. Name a new file (--backup)."
+        )
+    if durable is not None and size < durable.size:
+        raise NotAcceptable(
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of users that are "
+            "deleted already are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+        )
+
+
+def _check_same(path: Path, fd: int, known: Saved) -> None:
+    if _crc(fd, 0, known.size) != known.crc:
+        raise NotAcceptable(
+            f"{path}: is not the backup that this run wrote: its first {known.size:,} bytes are others. Nothing more "
+            "was deleted. Put the file back, or name a new one (--backup)."
+        )
+
+
+def _whole_bytes(path: Path, fd: int, start: int) -> int:
+    """How long the file is up to the end of its last whole piece; every byte before `start` is known to be whole."""
+    pieces = _pieces(fd, start)
+    match path.suffix:
+        case ".gz":
+            return _members(pieces, start, lambda: zlib.decompressobj(31), zlib.error)
+        case ".zst":
+            return _members(pieces, start, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+    end = at = start
+    for piece in pieces:
+        if (newline := piece.rfind(b"\n")) >= 0:
+            end = at + newline + 1
+        at += len(piece)
+    return end
+
+
+def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
+    """CRC-32 of the file up to `stop`, when `crc` is that of everything up to `start`."""
+    at = start
+    while at < stop and (piece := os.pread(fd, min(READ_BYTES, stop - at), at)):
+        crc = zlib.crc32(piece, crc)
+        at += len(piece)
+    return crc
+
+
+def _pieces(fd: int, at: int) -> Iterator[bytes]:
+    while piece := os.pread(fd, READ_BYTES, at):
+        yield piece
+        at += len(piece)
+
+
+def _members(pieces: Iterable[bytes], start: int, make: Callable[[], Any], error: type[Exception]) -> int:
+    """Where the last whole gzip member or zstd frame ends."""
+    end = at = start
+    member = make()
+    try:
+        for piece in pieces:
+            at += len(piece)
+            rest = piece
+            while rest:
+                member.decompress(rest)
+                if not member.eof:
+                    break
+                rest = member.unused_data
+                end = at - len(rest)
+                member = make()
+    except error:
+        pass  # the torn end of a write that was never durable
+    return end
+
+
+def _failed(path: Path, error: OSError) -> FileFailed:
+    return FileFailed(
+        f"{path}: the backup cannot be written: {error.strerror}. Nobody is deleted whose copy is not on the disk. "
+        "Make room, then run the same command again."
+    )
+
+
+def _packing(path: Path) -> Callable[[bytes], bytes]:
+    match path.suffix:
+        case ".gz":
+            return lambda data: gzip.compress(data, 6, mtime=0)
+        case ".zst":
+            return zstandard.ZstdCompressor().compress
+        case _:
+            return bytes

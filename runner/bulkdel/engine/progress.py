@@ -1,0 +1,247 @@
+"""What the user sees while a run is under way: a progress bar on a terminal, JSON lines elsewhere.
+
+A thread of its own does all the writing, so that a terminal that hangs or a pipe that nobody reads never holds up the
+engine. What cannot be written is dropped: telling never breaks a run. No id and no token ever gets here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bulkdel.core.health import Slowed
+from bulkdel.core.outcome import KINDS
+from bulkdel.format import span
+from bulkdel.output import Quiet
+
+INTERVAL_S = 5.0
+"""Between two JSON progress lines."""
+
+FRAME_S = 0.25
+"""Between two frames of the bar."""
+
+LIMITED_SHARE = 0.9
+"""Of the rate: below it, something else is the limit. Not 98 %, because a progress line measures short stretches."""
+
+CONCURRENCY = "concurrency"
+LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed.FAILURES: "earlier failures"}
+"""What may keep a run below its rate: the value in progress lines, and its words in the bar."""
+
+QUEUE_MAX = 10_000
+"""Events that wait for a slow stderr; later ones are dropped, and their number is told."""
+
+FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
+"""What an event may carry. Anything else is a mistake that a test finds; ids and tokens are not in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What there is to tell at one moment.
+
+    rate: requests a second that are allowed now; 0 for no limit. waiting: why nothing goes out, in words; None while it
+    does. busy: whether every slot waits for an answer, so that nothing more could go out. slowed: why the rate is below
+    the configured one.
+    """
+
+    settled: int
+    rows: int
+    counts: dict[str, int]
+    requests: int
+    rate: float
+    waiting: str | None
+    busy: bool = False
+    slowed: Slowed | None = None
+
+
+class Teller:
+    """Events and progress, written by one thread while it is entered. debug: whether events of chunks are told."""
+
+    def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
+        self._look = look
+        self.debug = level == "debug"
+        self._info = level != "warning"
+        self._interval_s = interval_s
+        self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
+        self._dropped = 0
+        self._done = threading.Event()
+        self._asked = threading.Event()
+        self._out = Quiet(sys.stderr)
+        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        self._speed = Speed()
+        self._requests = Speed()
+
+    def event(self, level: str, name: str, **fields: Any) -> None:
+        """Tell that something happened; `noun.verb`, fields from the list."""
+        if (level == "debug" and not self.debug) or (level == "info" and not self._info):
+            return
+        unknown = fields.keys() - FIELDS
+        if unknown:
+            raise ValueError(f"not in the list of fields: {sorted(unknown)}")
+        try:
+            self._events.put_nowait((level, name, fields))
+        except queue.Full:
+            self._dropped += 1
+
+    def ask(self) -> bool:
+        """Tell the progress now, whatever the level and the interval. False: nothing is told at this time."""
+        self._asked.set()
+        return self._thread.is_alive()
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[Teller]:
+        """Tell until the block ends; then say what is left, for at most a second."""
+        self.load()
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._done.set()
+            self._thread.join(timeout=1.0)
+
+    def load(self) -> None:
+        """Load what the thread needs: there it would take turns with the sending, or find no descriptor left for it."""
+        with contextlib.suppress(OSError, ImportError):  # no descriptor left already: then there will be no telling
+            if self._has_bar():
+                import rich.console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+                import rich.progress  # noqa: F401, PLC0415
+            else:
+                _ = self._log
+
+    def _run(self) -> None:
+        with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
+            if self._has_bar():
+                self._bar()
+            else:
+                self._lines()
+
+    def _has_bar(self) -> bool:
+        return self._out.isatty() and os.environ.get("TERM") != "dumb" and not self.debug
+
+    @cached_property
+    def _log(self) -> Any:
+        import structlog  # noqa: PLC0415 - takes its time to load, and a bar does without
+
+        return structlog.wrap_logger(
+            structlog.PrintLogger(self._out),  # type: ignore[arg-type]  # it asks for no more than a text stream
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+
+    def _lines(self) -> None:
+        if (moment := self._look()) is not None:  # what the first line's speeds are measured from
+            self._speed.take(moment.settled, moment.rows)
+            self._requests.take(moment.requests, moment.requests)
+        due = time.monotonic() + self._interval_s
+        while not self._done.wait(FRAME_S):
+            self._drain()
+            if self._asked.is_set():
+                self._progress(asked=True)
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._interval_s  # after a stop of the process one line, not one an interval
+                self._progress()
+        self._drain()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                level, name, fields = self._events.get_nowait()
+            except queue.Empty:
+                break
+            getattr(self._log, level)(name, **fields)
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._log.warning("events.dropped", dropped=dropped)
+
+    def _progress(self, *, asked: bool = False) -> None:
+        self._asked.clear()
+        moment = self._look()
+        if moment is None or not (self._info or asked):
+            return
+        per_s, left_s = self._speed.take(moment.settled, moment.rows)
+        limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
+        self._log.info(
+            "progress",
+            settled=moment.settled,
+            rows=moment.rows,
+            **{name: count for name, count in moment.counts.items() if count},
+            requests=moment.requests,
+            per_s=round(per_s),
+            left_s=None if left_s is None else round(left_s),
+            waiting=moment.waiting,
+            limited_by=limited,
+        )
+
+    def _bar(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        console = Console(file=self._out, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
+        columns = (BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+            task = progress.add_task("starting", total=None)
+            while not self._done.wait(FRAME_S):
+                for line in self._spoken():
+                    console.print(line, markup=False, highlight=False)
+                if (moment := self._look()) is not None:
+                    per_s, left_s = self._speed.take(moment.settled, moment.rows)
+                    limited = limited_by(moment, self._requests.take(moment.requests, moment.requests)[0])
+                    text = bar_text(moment, per_s, left_s, limited)
+                    if self._asked.is_set():
+                        self._asked.clear()
+                        console.print(f"{moment.settled:,} of {moment.rows:,} rows: {text}", highlight=False)
+                    progress.update(task, total=moment.rows, completed=moment.settled, description=text)
+                progress.refresh()
+        for line in self._spoken():
+            console.print(line, markup=False, highlight=False)
+
+    def _spoken(self) -> Iterator[str]:
+        """Events as a person reads them beside the bar."""
+        while not self._events.empty():
+            _, name, fields = self._events.get_nowait()
+            yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
+
+
+def limited_by(moment: Moment, requests_s: float) -> str | None:
+    """Say what keeps a run below the configured rate: a value of LIMITS, or None."""
+    if moment.waiting:
+        return None
+    if moment.busy and 0 < requests_s < LIMITED_SHARE * moment.rate:
+        return CONCURRENCY  # more requests under way would make it faster
+    return moment.slowed
+
+
+def bar_text(moment: Moment, per_s: float, left_s: float | None, limited: str | None = None) -> str:
+    """Word the bar: counts, speed, time left; and when waiting, why."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
+    if moment.waiting:
+        return f"{counts} · waiting: {moment.waiting}"
+    left = f" · {span(left_s)} left" if left_s is not None else ""
+    by = f" · limited by {LIMITS[limited]}" if limited else ""
+    return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}{by}"
+
+
+class Speed:
+    """Ids a second over the last half minute or so, from looks at irregular times."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: list[tuple[float, int]] = []
+
+    def take(self, settled: int, rows: int) -> tuple[float, float | None]:
+        """Take a look: (ids a second, seconds left; None when nothing moves)."""
+        now = self._clock()
+        self._looks = [(at, n) for at, n in self._looks if now - at <= 30] + [(now, settled)]  # noqa: PLR2004
+        first_at, first = self._looks[0]
+        per_s = (settled - first) / (now - first_at) if now > first_at else 0.0
+        return per_s, (rows - settled) / per_s if per_s > 0 else None

@@ -1,0 +1,293 @@
+"""One session of a run: its start entry, its passes over the export, its stop entry. Owns how the parts are wired.
+
+What is settled how is the engine's; what is said at the end, `run`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import getpass
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from itertools import takewhile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.commands.plan import command_to_go_on
+from bulkdel.commands.setup import Prepared
+from bulkdel.core.chunk_state import Settling
+from bulkdel.core.chunker import Work, with_calls, work_of
+from bulkdel.core.decision import Call
+from bulkdel.core.health import RefusedMax
+from bulkdel.core.log_entries import Session, Skipped
+from bulkdel.core.outcome import KINDS
+from bulkdel.core.record import Chunk
+from bulkdel.core.redaction import without_ids
+from bulkdel.core.summary import Ending, exit_code, status_of
+from bulkdel.engine.backup import Backup
+from bulkdel.engine.event_loop import OnSignal
+from bulkdel.engine.progress import Moment, Teller
+from bulkdel.engine.reader_process import Ahead, worthwhile
+from bulkdel.engine.workers import Engine, Options, Stop
+from bulkdel.errors import FileFailed
+from bulkdel.format import counted, printable, stamp, until_words
+from bulkdel.http.client import Api
+from bulkdel.http.connect import reach
+from bulkdel.http.lookup import Seeker
+from bulkdel.job_faults import job_faults
+from bulkdel.settings import seconds_of
+
+PASSES = 2
+"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
+
+GC_AFTER = 5_000
+"""Objects after which Python looks for cycles, instead of 700: a twentieth of the time of a request (measured)."""
+
+
+class Sending:
+    """The session that sends. Enter it, `run` it once, then ask for the `ending`.
+
+    unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
+    unproven: rows that are left because a look-up did not find them and that proves nothing.
+    blind: whether no look-up has found an existing user.
+    """
+
+    def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
+        self._prepared = prepared
+        self._checkpoint = checkpoint
+        self._confirmed = confirmed
+        self._progress = checkpoint.progress
+        self._action = prepared.target.action(prepared.id_type)
+        self._before = sum(self._progress.counts[kind] for kind in KINDS)
+        self._resumed = self._progress.sessions > 0
+        self._stopped: Stop | None = None
+        self._passes = 0
+        self._lost = ""
+        self._ahead: Ahead | None = None
+        self._closing = False
+        self._look: Callable[[], Moment | None] = lambda: None
+        self._teller = Teller(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
+        self._gc_before = gc.get_threshold()
+        self.unrecorded: dict[str, int] = {}
+        self.kept = self.unproven = 0
+        self.blind = False
+
+    def __enter__(self) -> Self:
+        """Begin to read, if that is done ahead: before there is an event loop."""
+        # What is alive now stays to the end: the collector need not look through it again and again (nor touch, and
+        # thereby copy, the pages that a forked process shares). What is made for a request is mostly gone by itself.
+        gc.freeze()
+        gc.set_threshold(GC_AFTER)
+        if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
+            with suppress(OSError):  # no more processes are allowed, say: then this one reads
+                self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
+        self._teller.load()  # while the other process reads, and before anybody counts the seconds
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+        gc.set_threshold(*self._gc_before)
+        gc.unfreeze()
+
+    async def run(self, on_signal: OnSignal) -> dict[str, Any]:
+        """Send until all is settled or something stops it; returns the figures for the summary."""
+        settings, began = self._prepared.request.settings, time.monotonic()
+        backup = self._open_backup()
+        self._checkpoint.append(Session("start", stamp(time.time()), "", self._start_facts()))
+        if backup is not None:
+            await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
+        pool = self._progress.header.pinned["pool"]
+        async with reach(self._prepared.target, settings, pool=pool) as (api, _):
+            uniform = self._prepared.reading.options.id_check().id_type.uniform
+            api.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
+            teller, engine = self._teller, self._engine(api, self._teller, backup)
+            self._look = lambda: self._moment(api, engine)
+            on_signal(lambda signum: self._drain(engine, teller, signum))
+            with teller.telling():
+                await engine.run(self._next_pass)
+            self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
+            self.unproven, self.blind = engine.unproven, engine.blind
+            self._lost = engine.doubt if engine.contradicted else api.lost or engine.doubt
+            figures = {
+                "requests": self._prepared.survey.requests + api.wire.requests,
+                "retries": api.figures.retries,
+                "throttled": api.figures.throttled,
+                "resumed": self._resumed,
+                "duration_s": round(time.monotonic() - began, 3),
+            }
+        if backup is not None:
+            await asyncio.to_thread(backup.close)
+        self._checkpoint.append(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
+        await self._checkpoint.aclose()
+        return figures
+
+    def told(self) -> str | None:
+        """What is being done, where the progress does not tell it. It does while requests are sent."""
+        if self._teller.ask():
+            return None
+        return "beginning to send" if self._look() is None else "writing the last entries"
+
+    def ending(self) -> Ending:
+        """How it ended. A signal that came when nothing was left to do has stopped nothing."""
+        stop = self._stopped
+        if stop is not None and stop.signal is not None and self._done():
+            stop = None
+        remaining = f"{counted(self._progress.remaining, 'id')} got no answer that settles them"
+        return Ending(
+            why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
+            signal=stop.signal if stop else None,
+            file_failed=self._checkpoint.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
+            halted=stop is not None and stop.signal is None and not stop.planned,
+            limit_reached=self._left() == 0,
+            planned=stop is not None and stop.planned,
+        )
+
+    def _done(self) -> bool:
+        return self._progress.complete or self._left() == 0
+
+    def _open_backup(self) -> Backup | None:
+        path = self._prepared.request.settings.backup
+        return None if path is None else Backup.open(path, self._prepared.backup_known)
+
+    def _engine(self, api: Api, teller: Teller, backup: Backup | None) -> Engine:
+        prepared, settings = self._prepared, self._prepared.request.settings
+        look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
+        seeker = Seeker(api, look_ups, random.random)
+        seeker.proven, seeker.fullest = bool(prepared.survey.found), prepared.survey.fullest
+        return Engine(
+            api=api,
+            seeker=seeker,
+            action=self._action,
+            checkpoint=self._checkpoint,
+            id_type=prepared.id_type,
+            options=Options(
+                settings.concurrency,
+                seconds_of(settings.drain_s),
+                RefusedMax.parse(settings.max_refused),
+                in_doubt_resend=settings.in_doubt == "resend",
+                look_first=prepared.look_first,
+                until=(prepared.until.timestamp(), until_words(prepared.until)) if prepared.until else None,
+            ),
+            chance=random.random,
+            backup=backup,
+            protected=prepared.protected,
+            on_settled=lambda settling: _tell_chunk(teller, settling),
+            on_stop=self._stop_reading,
+        )
+
+    def _next_pass(self) -> Iterator[Work | Skipped] | None:
+        left = self._left()
+        if self._passes == PASSES or self._progress.complete or left == 0:
+            return None
+        self._passes += 1
+        return iter(self._ahead) if self._ahead is not None and self._passes == 1 else self._feed()
+
+    def _feed(self) -> Iterator[Work | Skipped]:
+        """One pass over what has no outcome by now."""
+        reading = self._prepared.reading
+        sieve = reading.sieve(self._prepared.protected)
+        batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
+        items = work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
+        return with_calls(items, self._call)
+
+    def _call(self, chunk: Chunk) -> Call:
+        with job_faults(partial(without_ids, ids=chunk.ids)):
+            return self._action.call(chunk)
+
+    def _stop_reading(self) -> None:
+        """Let the end not wait for a read that nobody wants any more, however long it would take."""
+        self._closing = True
+        if self._ahead is not None:
+            self._ahead.kill()
+
+    def _left(self) -> int | None:
+        """How many more ids this session may settle; None without --limit."""
+        limit = self._prepared.request.settings.limit
+        settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
+        return None if limit is None else max(0, limit - settled)
+
+    def _moment(self, api: Api, engine: Engine) -> Moment:
+        progress = self._progress
+        counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
+        waiting = api.waiting if engine.stopped is None else "draining: requests on the wire may finish"
+        return Moment(
+            progress.rows - progress.remaining,
+            progress.rows,
+            counts,
+            api.wire.requests,
+            api.throttle.rate,
+            waiting,
+            engine.busy,
+            api.pace.slowed(api.clock()),
+        )
+
+    def _drain(self, engine: Engine, teller: Teller, signum: int) -> None:
+        name = signal.Signals(signum).name
+        why = "requests on the wire may finish; again to leave at once"
+        teller.event("warning", "run.draining", signal=name, why=why)
+        engine.stop(Stop(name, signal=signum))
+
+    def _start_facts(self) -> dict[str, Any]:
+        settings = asdict(self._prepared.request.settings)
+        if settings["proxy"] is not None:  # its URL may carry a password
+            settings["proxy"] = "PROXY"
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container may know no name for its user
+            user = str(os.getuid())
+        return {
+            "tool": f"bulkdel {version('bulkdel')}",
+            "user": user,
+            "machine": os.uname().nodename,
+            "pid": os.getpid(),
+            "command": str(self._prepared.request.typed),
+            "to_go_on": self._prepared.line.words,
+            "limit": settings["limit"],
+            "cwd": printable(Path.cwd()),
+            "options": {name: _told(value) for name, value in settings.items()},
+            "asked": dict(self._prepared.reading.counts),
+            "excluded": self._prepared.reading.excluded.to_json(),
+            "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
+            "confirmed": dict(self._confirmed) if self._confirmed else None,
+        }
+
+    def _stop_facts(self) -> dict[str, Any]:
+        ending, now, until = self.ending(), datetime.now(UTC), self._prepared.until
+        come = until is not None and now >= until and not self._progress.complete
+        return {
+            "why": ending.why or "done",
+            **({"not_after": until.isoformat()} if until is not None and come else {}),
+            **({} if self._progress.complete else {"to_go_on": command_to_go_on(self._prepared, ending, now).words}),
+            "status": status_of(self._progress, ending),
+            "exit": exit_code(self._progress, ending),
+            "limit_reached": ending.limit_reached,
+            "blind": self.blind,
+        }
+
+
+def _told(value: Any) -> Any:
+    """An option as JSON has it."""
+    if isinstance(value, Path | str):
+        return printable(value)
+    return [_told(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tell_chunk(teller: Teller, settling: Settling) -> None:
+    if not teller.debug:
+        return
+    counts = {part.kind: len(part.records) for part in settling.settled}
+    teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)

@@ -1,0 +1,466 @@
+"""The engine: a fixed set of workers that take chunks and settle them, and the ways to stop them.
+
+Owns the order of effects around one chunk (intent durable → request → outcome appended) and the draining. What follows
+from an answer is decided in `core.settling`; what may be sent when, in `api`; what is durable, in `checkpoint`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.absence import may_be_split
+from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
+from bulkdel.core.chunk_state import Found, LookUp, Send, Settling, Why
+from bulkdel.core.chunker import Work
+from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.health import RefusedMax
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Skipped
+from bulkdel.core.outcome import COUNTED, Settled
+from bulkdel.core.ranges import size_of
+from bulkdel.core.record import Record, ids_of, positions_of
+from bulkdel.core.redaction import without_ids
+from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
+from bulkdel.engine.backup import Backup
+from bulkdel.engine.prefetch import Supply
+from bulkdel.errors import BulkdelError, FileFailed, Halted
+from bulkdel.format import counted, stamp
+from bulkdel.http.client import Api, Flight
+from bulkdel.http.lookup import Seeker
+from bulkdel.job import Account, Action
+from bulkdel.job_faults import job_faults
+from bulkdel.uptime import TICK_S
+
+DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
+"""Look-ups that say what an answer meant which has come: a drain waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to send.
+
+    in_doubt_resend: --in-doubt resend. look_first: ask who is there before anything is sent.
+    until: --not-after, epoch seconds, and in words.
+    """
+
+    concurrency: int
+    drain_s: float
+    refused_max: RefusedMax
+    in_doubt_resend: bool = False
+    look_first: bool = False
+    until: tuple[float, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run stops before its end.
+
+    signal: the number, when a signal did it. error: when something went wrong. planned: the time of --not-after came.
+    """
+
+    why: str
+    signal: int | None = None
+    error: BulkdelError | None = None
+    planned: bool = False
+
+
+@dataclass(slots=True)
+class _Errand:
+    """One chunk in the hands of one worker.
+
+    intended: its intent is appended. sent_at: when its first request was about to leave, by the wall clock and by one
+    that is never set; None before it. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
+    unproven: ids that the latest look-ups did not find, which proves nothing of them.
+    """
+
+    work: Work
+    settling: Settling
+    flight: Flight
+    intended: bool
+    sent_at: tuple[float, float] | None = None
+    accounts: dict[str, Account] = field(default_factory=dict)
+    saved: set[str] = field(default_factory=set)
+    unproven: set[str] = field(default_factory=set)
+
+
+class Engine:
+    """Settles everything that a feed hands out. One instance per session.
+
+    stopped: why it stops early; None while all is well.
+    unrecorded: what replies said that could not be made durable, for the final report only.
+    kept: rows that were not sent because the record that a look-up found carries a protected id.
+    unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
+    contradicted: ids that this pass left in doubt because the API refuses them as unknown and look-ups find them.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        seeker: Seeker,
+        action: Action,
+        checkpoint: Checkpoint,
+        id_type: IdType,
+        options: Options,
+        chance: Callable[[], float],
+        backup: Backup | None = None,
+        protected: Alike | None = None,
+        on_settled: Callable[[Settling], None] = lambda _: None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._api = api
+        self._seeker = seeker
+        self._action = action
+        self._checkpoint = checkpoint
+        self._id_type = id_type
+        self._options = options
+        self._chance = chance
+        self._backup = backup
+        self._protected = Alike(id_type) if protected is None else protected
+        self._own = Alike(id_type)
+        self._on_settled = on_settled
+        self._on_stop = on_stop
+        self._supply = Supply(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=api.clock)
+        self._workers: dict[asyncio.Task[None], Flight] = {}
+        self._stopping = asyncio.Event()
+        self._succeeded = checkpoint.progress.counts["deleted"] > 0
+        self._settled = 0
+        self._refused = 0
+        self._lag_vain = 0
+        self._sampled = Sampled.from_json(checkpoint.progress.header.sample)
+        self.contradicted = 0
+        self.stopped: Stop | None = None
+        self.unrecorded = dict.fromkeys(COUNTED, 0)
+        self.kept = self.unproven = 0
+        checkpoint.on_lost = self._lost
+        checkpoint.slack_s = lambda: api.throttle.slack_s
+
+    async def run(self, passes: Callable[[], Iterator[Work | Skipped] | None]) -> None:
+        """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
+        try:
+            while self.stopped is None and (feed := passes()) is not None:
+                await self._pass(feed)
+                await self._flush()
+        finally:
+            await self._supply.aclose()
+
+    @property
+    def doubt(self) -> str:
+        """Why look-ups did not help, in words; empty when they did."""
+        if self.contradicted:
+            return (
+                f"the API refused {counted(self.contradicted, 'id')} as unknown that look-ups find. Look-ups may lag "
+                f"behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
+            )
+        if self._seeker.failed or self._seeker.proven:
+            return self._seeker.failed or ("ids with a comma were not found" if self.unproven else "")
+        return "look-ups find no user at all, so an empty answer proves nothing"
+
+    @property
+    def blind(self) -> bool:
+        """Whether no look-up of this session has found an existing user, so that an empty answer proves nothing."""
+        return not self._seeker.proven
+
+    @property
+    def busy(self) -> bool:
+        """Whether every worker has a chunk in hand and none is held back by the pace: more of them would send more."""
+        return all(flight.has_chunk and not flight.held for flight in list(self._workers.values()))
+
+    def stop(self, stop: Stop) -> None:
+        """Begin to drain: no new chunk, no retry; requests on the wire may finish.
+
+        The first reason stays, except that any other reason replaces a planned stop.
+        """
+        if self.stopped is not None:
+            if self.stopped.planned and not stop.planned:
+                self.stopped = stop
+            return
+        self.stopped = stop
+        self._api.closing = True
+        self._stopping.set()
+        self._on_stop()  # nothing more is read: whoever reads must not hold up the end
+        for task, flight in self._workers.items():
+            # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
+            # So does a look-up that decides, unless something holds it up.
+            deciding = flight.deciding and self._api.waiting is None
+            if task is not asyncio.current_task() and not flight.on_wire and not deciding:
+                task.cancel()
+
+    async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
+        self._supply.begin(feed)
+        self.unproven = self.contradicted = 0
+        flights = [Flight() for _ in range(self._options.concurrency)]
+        self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
+        tasks = list(self._workers)
+        stopping = asyncio.create_task(self._stopping.wait())
+        watches = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_time())]
+        everyone = asyncio.create_task(asyncio.wait(tasks))
+        await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for watch in watches:
+            watch.cancel()
+        _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self.stopped else None)
+        for task in late:
+            task.cancel()
+        await everyone
+        # All are asked: asyncio prints the failures that nobody has asked for, with the ids that may be in their text.
+        failures = [task.exception() for task in tasks if not task.cancelled()]
+        for failure in filter(None, failures):
+            raise failure  # an unexpected one, after the others have drained
+
+    async def _watch(self) -> None:
+        """Halt when the server has given no useful answer for --patience, whatever the cause.
+
+        Looks every second: only that tells the time in which this process ran from the time in which it was stopped.
+        """
+        api = self._api
+        while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
+            await asyncio.sleep(min(left_s, TICK_S))
+        self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
+
+    async def _watch_time(self) -> None:
+        """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
+        if self._options.until is not None:
+            until, words = self._options.until
+            while (left_s := until - time.time()) > 0:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(min(left_s, 1.0))
+            self.stop(Stop(f"it is {words} (--not-after)", planned=True))
+
+    async def _work(self, flight: Flight) -> None:
+        """One worker: take a chunk, settle it, until there is none or the run stops."""
+        try:
+            while self.stopped is None and (work := await self._supply.take()) is not None:
+                with job_faults(partial(self._hide, work)):
+                    # A session without a sample has its control before anything is deleted: all queue up behind it.
+                    await self._seeker.prove(flight)
+                    await self._settle(work, flight)
+        except asyncio.CancelledError:
+            if self.stopped is None:
+                raise
+        except BulkdelError as error:
+            self.stop(Stop(str(error), error=error))
+        except BaseException as error:
+            self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
+            raise
+
+    def _hide(self, work: Work, text: str) -> str:
+        return without_ids(self._api.auth.hide(text), work.chunk.ids)
+
+    async def _settle(self, work: Work, flight: Flight) -> None:
+        options = self._options
+        settling = Settling(
+            work.chunk,
+            in_doubt=work.in_doubt_since is not None,
+            # Nobody is sent again on a blind look-up who is protected now, or whose copy is wanted first.
+            resend_unproven=(options.in_doubt_resend or not self._id_type.reusable)
+            and not (work.protected or options.look_first),
+            look_first=options.look_first,
+            protected=work.protected,
+            lag_over=self._lag_over(work.in_doubt_since),
+        )
+        errand = _Errand(work, settling, flight, intended=work.in_doubt_since is not None)
+        flight.has_chunk = True
+        try:
+            while (step := settling.next_step()) is not None:
+                flight.deciding = isinstance(step, LookUp) and step.why in DECIDING and not step.again
+                if self.stopped is not None and not flight.deciding:
+                    break
+                await self._do(step, errand)
+        finally:
+            if flight.on_wire:
+                settling.touch()
+                flight.on_wire = False
+            flight.deciding = flight.has_chunk = False
+            self._record(errand)
+        if settling.halt is not None:
+            raise Halted(settling.halt)
+
+    async def _do(self, step: Send | LookUp, errand: _Errand) -> None:
+        settling = errand.settling
+        if isinstance(step, LookUp):
+            if step.again and self._lag_vain < LAG_VAIN_MAX:
+                await asyncio.sleep(look_again_s(step.again))
+            found = await self._look_up(step.records, errand)
+            if step.again and found is not None:
+                self._note_lag(step, changed=len(found) < len(step.records))
+            if self.stopped is None or found is not None:
+                settling.looked_up(found, proven=self._seeker.proven, unproven=errand.unproven)
+            return
+        await self._api.auth.ensure()  # else nobody knows yet whom the token belongs to
+        self._check_protected(step.records)
+        backed = await self._save(step.records, errand)
+        if not errand.intended:
+            intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._api.wire.ahead_s)
+            errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
+            await self._checkpoint.append(intent)
+        if step.attempt > 1:
+            self._api.figures.retries += 1
+            await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
+        made, ids = errand.work.call, partial(ids_of, step.records)
+        call = made if made is not None and step.records is errand.work.chunk else self._action.call(step.records)
+        errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
+        too_late = partial(self._too_late, errand)
+        verdict = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)
+        if verdict is not None:
+            settling.replied(self._judged(verdict))
+        elif too_late():
+            settling.give_up()
+
+    def _too_late(self, errand: _Errand) -> bool:
+        """Whether an account may carry one of these ids by now that did not when they were first sent.
+
+        They were sent without an answer, and since then the server was away, or this process was stopped (Ctrl-Z).
+        """
+        if not self._id_type.reusable or not errand.settling.tainted or errand.sent_at is None:
+            return False
+        wall, steady = errand.sent_at
+        return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S
+
+    def _note_lag(self, step: LookUp, *, changed: bool) -> None:
+        if changed:
+            self._lag_vain = 0
+        elif step.again == LOOKS_AGAIN_MAX:
+            self._lag_vain += 1
+
+    def _lag_over(self, since: Instant | None) -> bool:
+        """Whether an intent is so old, by our clock and by the server's, that no look-up lags behind its request."""
+        now = self._now()
+        return since is not None and min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+
+    def _now(self) -> Instant:
+        return Instant(stamp(time.time()), self._api.wire.ahead_s)
+
+    def _check_protected(self, records: Sequence[Record]) -> None:
+        """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
+
+        A token that was renewed since may name somebody else as the one it belongs to; the next run leaves them out.
+        """
+        if users := self._api.auth.users:
+            self._own.update(users)
+        if self._protects(ids_of(records)):
+            raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
+
+    def _protects(self, ids: Sequence[str]) -> bool:
+        return self._protected.meets_any(ids) or self._own.meets_any(ids)
+
+    async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:
+        """Have a durable copy of everybody who is about to be deleted. Returns what is durable; None without a backup.
+
+        Here and nowhere earlier: the backup holds who was sent, and not who turned out to be protected or re-created.
+        """
+        if self._backup is None:
+            return None
+        missing = [record.id for record in records if record.id not in errand.saved]
+        if unseen := [id_ for id_ in missing if id_ not in errand.accounts]:
+            raise Halted(
+                f"{counted(len(unseen), 'id')} would be deleted of which no look-up returned a record (--backup)"
+            )
+        if missing:
+            await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)
+            errand.saved.update(missing)
+        return self._backup.saved
+
+    async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
+        ids = [record.id for record in records]
+        looked = await self._seeker.find(ids, errand.flight)
+        if looked is None:
+            return None
+        accounts = looked.accounts
+        errand.unproven.difference_update(ids)
+        errand.unproven |= looked.unproven
+        if not accounts and not all(map(may_be_split, ids)):  # ids with a comma bring their own control
+            await self._seeker.prove_since(self._api.clock(), errand.flight)
+        protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
+        if self._backup is not None:
+            if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
+                # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.
+                self._seeker.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
+                return None
+            errand.accounts.update(accounts)
+        since = errand.work.in_doubt_since
+        found = presences(
+            {id_: account.created_at for id_, account in accounts.items()},
+            len(ids) - len(accounts) - len(looked.unproven),
+            since or self._now(),
+            self._sampled,
+            self._now(),
+            reusable=self._id_type.reusable and since is not None,
+            resend=self._options.in_doubt_resend and not errand.work.protected,
+        )
+        return {
+            id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each
+            for id_, each in found.items()
+        }
+
+    def _judged(self, verdict: Verdict) -> Verdict:
+        """Decide what only the session knows: a 403 before any success is the permission, after it, it is the ids."""
+        if verdict.act is Act.SETTLED:
+            self._succeeded = True
+        if verdict.act is Act.FORBIDDEN:
+            return verdict._replace(act=Act.SPLIT if self._succeeded else Act.HALT)
+        return verdict
+
+    def _record(self, errand: _Errand) -> None:
+        """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
+        settling = errand.settling
+        self.unproven += sum(record.id in errand.unproven for piece in settling.left for record in piece.records)
+        untouched, _ = settling.leave()
+        entries: list[Entry] = [_outcome(settled, self._api.wire.ahead_s) for settled in settling.settled]
+        if settling.spared:
+            entries.append(Skipped("excluded", positions_of(sorted(settling.spared))))
+            if not settling.protected:
+                self.kept += len(settling.spared)
+        if untouched and errand.intended:
+            entries.append(Released(untouched))
+        self._checkpoint.enqueue(*entries)
+        self._on_settled(settling)
+        self.contradicted += settling.contradicted
+        for part in settling.settled:
+            count = len(part.records)
+            self._settled += count
+            self._refused += count if part.kind == "refused" else 0
+        if self._options.refused_max.exceeded(self._refused, self._settled):
+            self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
+
+    def _waited(self, seconds: float) -> None:
+        self._api.answered_at += seconds  # patience with the server, not with our disk
+
+    def _halt(self, why: str) -> None:
+        self.stop(Stop(why, error=Halted(why)))
+
+    def _lost(self, entries: Sequence[Entry]) -> None:
+        """The log has failed. What it should have said of rows whose answer has come is counted for the report."""
+        for entry in entries:
+            if isinstance(entry, Outcome):
+                self.unrecorded[entry.kind] += size_of(entry.ranges)
+        self.stop(Stop(str(self._checkpoint.failure), error=self._checkpoint.failure))
+
+    async def _flush(self) -> None:
+        try:
+            await self._checkpoint.flush()
+        except FileFailed as error:
+            self.stop(Stop(str(error), error=error))
+
+
+def _outcome(settled: Settled, ahead_s: int | None) -> Outcome:
+    named = settled.kind in {"refused", "unknown"}
+    return Outcome(
+        at=stamp(time.time()),
+        attempts=settled.attempts,
+        kind=settled.kind,
+        ranges=settled.ranges,
+        request_id=settled.detail.request_id,
+        reason=settled.reason,
+        exceptions=tuple(
+            {"position": record.position, "id": record.id, **settled.detail.to_json()} for record in settled.records
+        )
+        if named
+        else (),
+        ahead_s=ahead_s,
+    )

@@ -1,0 +1,29 @@
+"""Reading the export: bytes to rows, twice, the same both times. Knows nothing of requests, pace or outcomes."""
+
+from bulkdel.export.bad_rows import REASONS, write_invalid
+from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
+from bulkdel.export.jsonl import Parsed
+from bulkdel.export.options import Dialect, ReadOptions
+from bulkdel.export.preflight import Preflight, preflight
+from bulkdel.export.reader import read_parsed, read_rows
+from bulkdel.export.recognise import recognise
+from bulkdel.export.sniff import CANDIDATES
+
+__all__ = [
+    "BLOCK",
+    "CANDIDATES",
+    "REASONS",
+    "Dialect",
+    "Export",
+    "Fingerprint",
+    "Parsed",
+    "Preflight",
+    "ReadOptions",
+    "fingerprint",
+    "open_export",
+    "preflight",
+    "read_parsed",
+    "read_rows",
+    "recognise",
+    "write_invalid",
+]

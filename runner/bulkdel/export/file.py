@@ -1,0 +1,238 @@
+"""The export as bytes: opening it, reading it block by block, recognising it again. Knows nothing of what is in it.
+
+One file descriptor serves every pass, so that a file which is renamed or replaced under the run stays the same file;
+one that is changed in place is caught by the digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.export.refusal import refusal
+from bulkdel.export.spool import Copied, spool
+
+BLOCK = 1 << 20
+"""Bytes read and checked at a time: 32 bytes of digest per MiB are 32 kB for a gigabyte."""
+
+Progress = Callable[[int, int], None]
+"""Called with bytes read and bytes in all."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an export's bytes were.
+
+    sha256: of the file as stored (compressed), in hex; what `sha256sum` prints.
+    size: bytes.
+    blocks: per block one SHA-256 of everything *up to its end*, 32 bytes each. One running hash gives all of them and
+        `sha256` as well, at half the price of hashing each block apart; both passes read from the start anyway.
+    """
+
+    sha256: str
+    size: int
+    blocks: bytes
+
+
+class Export:
+    """An open export. Use as a context manager.
+
+    path: as the user gave it. spooled: the file that a pipe was copied to. size: bytes when it was opened.
+    """
+
+    __slots__ = ("_fd", "block_size", "path", "size", "spooled")
+
+    def __init__(self, fd: int, path: str, *, spooled: Path | None = None, block_size: int = BLOCK) -> None:
+        self._fd = fd
+        self.path = path
+        self.spooled = spooled
+        self.block_size = block_size
+        self.size = os.fstat(fd).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def is_file(self, path: Path) -> bool:
+        """Whether `path` is this very file."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), path.stat())
+        except FileNotFoundError:
+            return False
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes; fewer only at the end of the file. Raises OSError."""
+        data = os.pread(self._fd, length, offset)
+        while data and len(data) < length:  # a network file system may hand out less than was asked for
+            more = os.pread(self._fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+
+def open_export(
+    path: str, *, spool_to: Path | None = None, block_size: int = BLOCK, on_progress: Copied | None = None
+) -> Export:
+    """Open an export for every pass that will be made over it.
+
+    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: told of the
+    copying.
+
+    Raises NotAcceptable for what is no readable file, UsageError for a pipe without `spool_to`, FileFailed when the
+    copy cannot be written.
+    """
+    try:
+        if path == "-":
+            return _open_pipe(os.dup(0), path, spool_to, block_size, on_progress)
+        mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a device or a pipe has effects
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            raise _no_file(path, mode)
+        if stat.S_ISFIFO(mode) and spool_to is None:
+            raise _nowhere_to_spool(path)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return Export(fd, path, block_size=block_size)
+    return _open_pipe(fd, path, spool_to, block_size, on_progress)
+
+
+def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int, on_progress: Copied | None) -> Export:
+    """Copy what `fd` yields to a file and open that. Closes `fd`."""
+    try:
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+            raise _no_file(path, mode, spool_to)
+        if spool_to is None:
+            raise _nowhere_to_spool(path)
+        return Export(spool(fd, path, spool_to, on_progress), path, spooled=spool_to, block_size=block_size)
+    finally:
+        os.close(fd)
+
+
+def _nowhere_to_spool(path: str) -> UsageError:
+    return UsageError(
+        f"{path}: a pipe is read twice, so it is copied beside the checkpoint first. Name one: --checkpoint PATH."
+    )
+
+
+def _no_file(path: str, mode: int, spool_to: Path | None = None) -> NotAcceptable:
+    if stat.S_ISDIR(mode):
+        return refusal(path, "a directory", "Name one file.")
+    if stat.S_ISCHR(mode):
+        earlier = f", or {spool_to}, where an earlier run left its copy" if spool_to and spool_to.exists() else ""
+        return refusal(path, "a terminal or another device", f"Name a file{earlier}.")
+    return refusal(path, "a device or a socket", "Name a file.")
+
+
+def _cannot_open(path: str, error: OSError) -> NotAcceptable:
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):  # noqa: PTH114 - a path as the user gave it
+        return refusal(path, f"a link to {os.readlink(path)}, which does not exist", "Correct the link.")  # noqa: PTH115
+    return refusal(path, error.strerror or str(error), "Check the name and its permissions.")
+
+
+class Hashing:
+    """Reads an export once, from its first to its last byte, and takes its fingerprint on the way."""
+
+    def __init__(self, export: Export, on_progress: Progress | None = None) -> None:
+        self._export = export
+        self._on_progress = on_progress
+        self._digest = hashlib.sha256()
+        self._blocks = bytearray()
+        self._done = 0
+
+    @property
+    def share(self) -> float:
+        """How much of the export has been read, 0 to 1: the blocks before the present one, or the first one."""
+        return self._done / self._export.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the blocks. Raises NotAcceptable for a file that is being written to, or that cannot be read."""
+        export = self._export
+        for offset in range(0, export.size, export.block_size):
+            wanted = min(export.block_size, export.size - offset)
+            block = self._read(offset, wanted)
+            if len(block) < wanted:
+                raise self._unsteady("shorter")
+            self._digest.update(block)
+            self._blocks += self._digest.digest()
+            self._done = offset or wanted
+            yield block
+            if self._on_progress:
+                self._on_progress(offset + wanted, export.size)
+        if self._read(export.size, 1):
+            raise self._unsteady("longer")
+
+    def head(self, length: int) -> bytes:
+        """Return the first bytes, without counting them."""
+        return self._read(0, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            return self._export.read_at(offset, length)
+        except OSError as error:
+            todo = "Copy the export to a sound disk."
+            raise refusal(self._export.path, error.strerror or str(error), todo, byte=offset) from error
+
+    def _unsteady(self, how: str) -> NotAcceptable:
+        return refusal(self._export.path, f"got {how} while it was read", "Wait until it is written, then start again.")
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what the bytes were, once all of them have been read."""
+        return Fingerprint(self._digest.hexdigest(), self._export.size, bytes(self._blocks))
+
+
+def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerprint:
+    """Read all bytes and nothing into them: what a resume needs to know its export again."""
+    reading = Hashing(export, on_progress)
+    for _ in reading:
+        pass
+    return reading.fingerprint()
+
+
+def checked_blocks(export: Export, expected: Fingerprint) -> Iterator[bytes]:
+    """Yield the blocks of the export, each only after its bytes have proved to be what the preflight read.
+
+    Raises Halted otherwise: what was sent so far is right, what would follow nobody has checked.
+    """
+    digest = hashlib.sha256()
+    count = len(expected.blocks) // _DIGEST
+    for i in range(count):
+        offset = i * export.block_size
+        try:
+            block = export.read_at(offset, export.block_size)
+        except OSError as error:
+            raise Halted(f"{export.path}, byte {offset}: {error.strerror}. Start the same command again.") from error
+        digest.update(block)
+        if digest.digest() != expected.blocks[i * _DIGEST : (i + 1) * _DIGEST]:
+            raise _changed(export, offset)
+        yield block
+    if export.read_at(expected.size, 1):
+        raise _changed(export, expected.size)
+
+
+def _changed(export: Export, offset: int) -> Halted:
+    return Halted(
+        f"{export.path}, byte {offset}: the export changed under the run; nothing from here on was sent. "
+        "Put the file back as it was and start the same command again."
+    )

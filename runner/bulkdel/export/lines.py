@@ -1,0 +1,169 @@
+"""Pieces of any size to blocks of whole lines. Owns line numbers, the BOM and the cap on a line's length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from bulkdel.core.row_filter import Mark
+from bulkdel.export.refusal import refusal
+
+LINE_MAX = 1 << 20
+"""Bytes of a line, a field or a row. No id needs them; an unclosed quote must not swallow a file."""
+
+BOM = b"\xef\xbb\xbf"
+
+BLANK_MAX = 1 << 24
+"""Bytes of blank rows in a row that may stand at the end: a million of them (all that Excel has) with 15 columns."""
+
+BLOCK = 1 << 16
+"""Bytes of a block, unless a line is longer. What is made of a block for a moment, line by line, lies in memory among
+the ids that are kept for long: after blocks of a MiB the holes take as much room as those ids (measured)."""
+
+HEAD = 1 << 16
+"""Bytes from which the dialect is told: any header, and enough rows to see through a delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines in one piece.
+
+    data: ends with a line feed, unless `torn`. line: 1-based number of its first line. byte: where that begins, from 0.
+    torn: the file ends here without a final line feed.
+    """
+
+    data: bytes
+    line: int
+    byte: int
+    torn: bool = False
+
+    def byte_of(self, line: int) -> int:
+        """Where a line of this block begins. line: 1-based, of the file."""
+        ahead = line - self.line
+        return self.byte + len(self.data) - len(self.data.split(b"\n", ahead)[-1])
+
+
+def whole_lines(pieces: Iterable[bytes], path: str, begin: Mark | None = None) -> Iterator[Lines]:
+    """Cut at line feeds, without a BOM and without the empty lines at the end of the file.
+
+    begin: where `pieces` begin; None for the beginning of the file.
+
+    Empty lines at the end are no rows: editors and `echo` leave them. An empty line before another row is one, because
+    an id may be missing there; so empty lines wait for what comes after them.
+
+    Raises NotAcceptable for a line (or a run of empty ones) over LINE_MAX.
+    """
+    kept, line, byte, begun = b"", 1, 0, False
+    if begin is not None:
+        line, byte, begun = begin.line, begin.byte, True
+    for piece in pieces:
+        data = kept + piece
+        if not begun:
+            if len(data) < len(BOM):
+                kept = data
+                continue
+            byte = len(BOM) if data.startswith(BOM) else 0
+            data, begun = data[byte:], True
+        text = len(data.rstrip(b"\r\n"))
+        end = data.find(b"\n", text) + 1 or data.rfind(b"\n", 0, text) + 1
+        done, kept = (data[:end], data[end:]) if text else (b"", data)
+        if len(kept) > LINE_MAX or data.find(b"\n", 0, end) > LINE_MAX:
+            raise _too_long(path, line + done.count(b"\n") if len(kept) > LINE_MAX else line, kept or data)
+        for some in _in_blocks(done):
+            yield Lines(some, line, byte)
+            line += some.count(b"\n")
+            byte += len(some)
+    rest = (kept if begun else kept.removeprefix(BOM)).rstrip(b"\r\n")
+    if rest:
+        yield Lines(rest, line, byte, torn=True)
+
+
+def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str) -> Iterator[Lines]:
+    """Leave out the blank rows at the end of the file: spreadsheets write them where a cell was emptied or formatted.
+
+    A row is blank when it holds nothing but spaces and, in a CSV file, empty cells. A blank row before another row is
+    one, because an id may be missing there; so blank rows are held until another row follows.
+
+    Raises NotAcceptable when more than BLANK_MAX bytes of them have to be held.
+    """
+    separator = delimiter.encode() if delimiter is not None else None
+    held: list[Lines] = []
+    size = 0
+    for block in blocks:
+        end = _blank_from(block.data, separator)
+        if end:
+            yield from held
+            held, size = [], 0
+            yield block if end == len(block.data) else Lines(block.data[:end], block.line, block.byte)
+        if end < len(block.data):
+            line = block.line + block.data.count(b"\n", 0, end)
+            held.append(Lines(block.data[end:], line, block.byte + end, block.torn))
+            size += len(block.data) - end
+            if size > BLANK_MAX:
+                todo = "Is it the right file? If so, delete the blank rows."
+                raise refusal(path, "over 16 MiB of nothing but blank rows", todo, line=held[0].line)
+
+
+def _blank_from(data: bytes, separator: bytes | None) -> int:
+    """Return where the blank lines at the end of `data` begin.
+
+    In an open quote such lines would be text; but then the quote has to be closed, and the line that does so is none.
+    """
+    blank = {b""} if separator is None else {b"", b'""'}
+    end = len(data)
+    while end:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        cells = data[begin:end].split(separator) if separator is not None else [data[begin:end]]
+        if any(cell.strip() not in blank for cell in cells):
+            break
+        end = begin
+    return end
+
+
+def decoded(block: Lines, path: str) -> str:
+    """Return a block as text. Raises NotAcceptable with the line that is not UTF-8."""
+    try:
+        return block.data.decode()
+    except UnicodeDecodeError as error:
+        before = block.data.count(b"\n", 0, error.start)
+        text = block.data.split(b"\n")[before]
+        reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
+        raise refusal(path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
+
+
+def _in_blocks(lines: bytes) -> Iterator[bytes]:
+    """Cut whole lines into pieces of about BLOCK bytes."""
+    begin = 0
+    while begin < len(lines):
+        end = lines.rfind(b"\n", begin, begin + BLOCK) + 1 or lines.index(b"\n", begin) + 1
+        yield lines[begin:end]
+        begin = end
+
+
+def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
+    """Return the first HEAD bytes or more, in whole lines, and the lines as if nobody had looked."""
+    taken: list[Lines] = []
+    size = 0
+    for some in lines:
+        taken.append(some)
+        size += len(some.data)
+        if size >= HEAD:
+            break
+    return b"".join(some.data for some in taken), chain(taken, lines)
+
+
+def skip_to(pieces: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return what `pieces` begin with, at most LINE_MAX of it and without BOM, and the pieces from `byte` on."""
+    left, head, some = byte, b"", iter(pieces)
+    for piece in some:
+        head += piece[: min(left, LINE_MAX - len(head))]
+        if left <= len(piece):
+            return head.removeprefix(BOM), chain([piece[left:]], some)
+        left -= len(piece)
+    return head.removeprefix(BOM), iter(())
+
+
+def _too_long(path: str, line: int, text: bytes) -> Exception:
+    reason = f"over 1 MiB without {'a line end' if text.strip() else 'anything but empty lines'}"
+    return refusal(path, reason, "Is it JSON Lines or CSV? Check it there.", line=line, text=text)

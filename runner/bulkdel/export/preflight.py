@@ -1,0 +1,241 @@
+"""The preflight: the whole export read once, before anything is sent. Owns what is counted and sampled on the way."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from bulkdel.core.bad_rows import BadGroup, BadRows
+from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.id_set import Alike
+from bulkdel.core.id_type import SPREADSHEET
+from bulkdel.core.record import Record
+from bulkdel.core.row_filter import BadRow, Batch, Mark, Sieve
+from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.duplicates import DuplicateFinder
+from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
+from bulkdel.export.jsonl import Parsed
+from bulkdel.export.lines import peek, whole_lines
+from bulkdel.export.options import Dialect, ReadOptions
+from bulkdel.export.reader import parse
+from bulkdel.export.refusal import bad_rows_refusal, refusal
+from bulkdel.export.sniff import resolve
+
+EXAMPLES = 3
+
+MARK_ROWS = 100_000
+"""Rows between two marks, at least: a resume reads about as many again, and ten million rows have a hundred marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the export turned out to be.
+
+    rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
+    excluded, duplicate, invalid: the others, by why they are not sent. duplicates: their positions.
+    kept: ids to keep that some row is, or may be. perhaps: excluded rows that only may be one of them.
+    sample: records drawn evenly from all that would be sent, ascending by position.
+    examples: the first few ids that would be sent.
+    spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
+    bad: the invalid rows by reason, the most frequent first.
+    marks: where a resume can begin to read, one for every hundred thousand rows.
+    """
+
+    dialect: Dialect
+    fingerprint: Fingerprint
+    rows: int
+    ids: int
+    excluded: int
+    duplicates: Duplicates
+    invalid: int
+    kept: int
+    perhaps: int
+    sample: tuple[Record, ...]
+    examples: tuple[str, ...]
+    spreadsheet: int
+    spreadsheet_examples: tuple[str, ...]
+    bad: tuple[BadGroup, ...]
+    marks: tuple[Mark, ...]
+
+    @property
+    def duplicate(self) -> int:
+        """How many rows repeat the id of an earlier row."""
+        return self.duplicates.size
+
+
+def preflight(
+    export: Export,
+    options: ReadOptions,
+    *,
+    protected: Alike | None = None,
+    rng: random.Random,
+    sample_size: int = 200,
+    on_progress: Progress | None = None,
+    known: Duplicates | None = None,
+    temporary: Path | None = None,
+    mark_rows: int = MARK_ROWS,
+) -> Preflight:
+    """Read, hash, parse and check the whole export.
+
+    protected: ids that must never be sent. rng: draws the sample.
+    known: the duplicates, where they were found earlier or do not matter: they are not looked for, and nothing is
+        sampled. temporary: the folder of the file that finding them may take. mark_rows: for tests.
+
+    Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
+    all together. Raises FileFailed when the temporary file cannot be written.
+    """
+    hashing = Hashing(export, on_progress)
+    compression = detect(hashing.head(MAGIC))
+    lines = whole_lines(decompressed(hashing, compression, export.path, export.block_size), export.path)
+    head, lines = peek(lines)
+    dialect = resolve(head, options, export.path, compression)
+    free_text = options.id_check().id_type.shape is None
+    protected = Alike(options.id_type) if protected is None else protected
+    found, reservoir = Duplicates() if known is None else known, _Reservoir(sample_size, rng)
+    sieve = Sieve(options.id_type, protected, found)
+    with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
+        tally = _Tally(sieve, finder if known is None else None, mark_rows, free_text=free_text)
+        for parsed in parse(lines, dialect, options, export.path):
+            tally.add(parsed)
+        if not tally.rows:
+            raise refusal(export.path, "no ids", "Is this the right file?")
+        bad = tally.bad.groups()
+        error = bad_rows_refusal(
+            export.path, bad, tally.rows, on_invalid=options.on_invalid, max_invalid=options.max_invalid
+        )
+        if error is not None:
+            raise error
+        finder.find(found, reservoir)
+    return Preflight(
+        dialect=dialect,
+        fingerprint=hashing.fingerprint(),
+        rows=tally.rows,
+        ids=tally.rows - tally.excluded - tally.invalid - found.size,
+        excluded=tally.excluded,
+        duplicates=found,
+        invalid=tally.invalid,
+        kept=tally.kept(),
+        perhaps=tally.perhaps,
+        sample=reservoir.sample(),
+        examples=tuple(tally.examples),
+        spreadsheet=tally.spreadsheet,
+        spreadsheet_examples=tuple(tally.spreadsheet_examples),
+        bad=bad,
+        marks=tuple(tally.marks),
+    )
+
+
+class _Reservoir:
+    """Draws `size` of a stream of unknown length, each member as likely as any other.
+
+    Li's algorithm L: it decides how many members to pass over, so that a hundred million ids cost a few thousand draws.
+    """
+
+    def __init__(self, size: int, rng: random.Random) -> None:
+        self._size = size
+        self._rng = rng
+        self._kept: list[Record] = []
+        self._seen = 0
+        self._next = 0 if size else math.inf
+        self._weight = 1.0
+
+    def passes(self, count: int) -> bool:
+        """Whether none of the next `count` rows is drawn; then they are passed over."""
+        passed = self._next >= self._seen + count
+        self._seen += count if passed else 0
+        return passed
+
+    def add(self, positions: Sequence[int], ids: Sequence[str]) -> None:
+        """Offer the rows at `positions`."""
+        while self._next < self._seen + len(positions):
+            index = int(self._next) - self._seen
+            record = Record(positions[index], ids[index])
+            if len(self._kept) < self._size:
+                self._kept.append(record)
+            else:
+                self._kept[self._rng.randrange(self._size)] = record
+            self._next += 1 if len(self._kept) < self._size else 1 + self._pass_over()
+        self._seen += len(positions)
+
+    def _pass_over(self) -> int:
+        # 1 - random() is never 0, and the product stays below 1, so neither logarithm fails.
+        self._weight *= math.exp(math.log(1.0 - self._rng.random()) / self._size)
+        weight = min(self._weight, 1.0 - 2**-53)
+        return math.floor(math.log(1.0 - self._rng.random()) / math.log1p(-weight))
+
+    def sample(self) -> tuple[Record, ...]:
+        return tuple(sorted(self._kept))
+
+
+class _Tally:
+    """Counts rows by what will become of them. finder: takes the ids that may be sent; None: nothing looks for them."""
+
+    def __init__(self, sieve: Sieve, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool) -> None:
+        self._sieve = sieve
+        self._finder = finder
+        self._mark_rows = mark_rows
+        self._free_text = free_text
+        self.rows = self.excluded = self.invalid = self.spreadsheet = self.perhaps = 0
+        self._met = Alike(sieve.id_type)
+        self._shown: set[str] = set()
+        self.examples: list[str] = []
+        self.spreadsheet_examples: list[str] = []
+        self.bad = BadRows()
+        self.marks: list[Mark] = []
+
+    def add(self, parsed: Parsed) -> None:
+        batch = parsed.batch
+        self._mark(parsed)
+        skipped = self._sieve.skipped(batch)
+        positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
+        never = {position for some in skipped.values() for position in some}
+        ids = cast("list[str]", batch.rows)
+        if never:
+            positions = [position for position in positions if position not in never]
+            ids = [ids[position - batch.start] for position in positions]
+        if self._finder:
+            self._finder.add(positions, ids)
+        if len(self.examples) < EXAMPLES:
+            self._show(ids)
+        self.rows += len(batch.rows)
+        self.excluded += len(skipped["excluded"])
+        self.invalid += len(skipped["invalid"])
+        if skipped["excluded"]:
+            ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
+            self.perhaps += sum(not self._sieve.protected.holds(id_) for id_ in ids)
+            self._met.update(ids)
+        if skipped["invalid"]:
+            self.bad.add(row for row in batch.rows if isinstance(row, BadRow))
+        if self._free_text:
+            self._look_for_spreadsheets(batch)
+
+    def kept(self) -> int:
+        """How many of the ids to keep some row is, or may be."""
+        return sum(map(self._met.meets, self._sieve.protected)) if self.excluded else 0
+
+    def _show(self, ids: Sequence[str]) -> None:
+        """Take the first few different ids as examples."""
+        for id_ in ids:
+            key = self._sieve.id_type.key(id_)
+            if key not in self._shown and len(self.examples) < EXAMPLES:
+                self._shown.add(key)
+                self.examples.append(id_)
+
+    def _mark(self, parsed: Parsed) -> None:
+        """Note where the first row of the batch begins, if the last mark is far enough behind."""
+        start = parsed.batch.start
+        if start - (self.marks[-1].row if self.marks else 0) >= self._mark_rows:
+            mark = parsed.mark(start)
+            if mark is not None:  # else the next batch will do
+                self.marks.append(mark)
+
+    def _look_for_spreadsheets(self, batch: Batch) -> None:
+        ids = [row for row in batch.rows if isinstance(row, str)]
+        if any(map(SPREADSHEET.fullmatch, ids)):
+            found = [id_ for id_ in ids if SPREADSHEET.fullmatch(id_)]
+            self.spreadsheet += len(found)
+            self.spreadsheet_examples += found[: EXAMPLES - len(self.spreadsheet_examples)]

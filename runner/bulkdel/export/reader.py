@@ -1,0 +1,78 @@
+"""From an open export to rows: joins bytes, compression, lines and format. Both passes go through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bulkdel.core.id_parser import Member
+from bulkdel.core.row_filter import BadRow, Batch, Mark
+from bulkdel.export.compression import decompressed
+from bulkdel.export.csv import csv_rows
+from bulkdel.export.file import Export, Fingerprint, checked_blocks
+from bulkdel.export.jsonl import Parsed, jsonl_rows
+from bulkdel.export.lines import Lines, skip_to, whole_lines, without_blank_end
+from bulkdel.export.options import Dialect, ReadOptions
+from bulkdel.export.plain_lines import plain_rows
+from bulkdel.export.refusal import refusal
+
+
+def read_rows(
+    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: Mark | None = None
+) -> Iterator[Batch]:
+    """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order. As `read_parsed`."""
+    for parsed in read_parsed(export, dialect, options, fingerprint, begin):
+        yield parsed.batch
+
+
+def read_parsed(
+    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: Mark | None = None
+) -> Iterator[Parsed]:
+    """Yield the rows with the lines they stand on.
+
+    begin: a mark of the preflight: what is before it is compared and not parsed. None for all rows.
+
+    `dialect` and `fingerprint` are what the preflight found. Raises Halted, before anything of it is parsed, when a
+    block's bytes are no longer what they were then.
+    """
+    blocks = checked_blocks(export, fingerprint)
+    plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
+    if begin is None:
+        found = parse(whole_lines(plain, export.path), dialect, options, export.path)
+    else:
+        head, rest = skip_to(plain, begin.byte)
+        lines = whole_lines(rest, export.path, begin)
+        found = parse(lines, dialect, options, export.path, position=begin.row, head=head)
+    return found if options.on_invalid == "skip" else _usable(found, export.path)
+
+
+def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
+    """Hold what the preflight found: every row has an id. Another version of this program may judge otherwise."""
+    for parsed in found:
+        if parsed.raw:
+            bad = next(row for row in parsed.batch.rows if isinstance(row, BadRow))
+            todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."
+            raise refusal(path, bad.why.words, todo, line=bad.line, text=bad.text)
+        yield parsed
+
+
+def parse(
+    lines: Iterable[Lines],
+    dialect: Dialect,
+    options: ReadOptions,
+    path: str,
+    *,
+    position: int = 0,
+    head: bytes = b"",
+) -> Iterator[Parsed]:
+    """Yield parsed rows, bad ones included. Raises NotAcceptable for what no option makes acceptable.
+
+    position, head: as `csv_rows` has them.
+    """
+    check = options.id_check()
+    blocks = without_blank_end(lines, dialect.delimiter, path)
+    if dialect.format == "csv":
+        return csv_rows(blocks, dialect, check, path, position=position, head=head)
+    if dialect.format == "lines":
+        return plain_rows(blocks, check, path, position)
+    member = Member.of(dialect.id_field) if dialect.id_field is not None else None
+    return jsonl_rows(blocks, member, check, path, position)

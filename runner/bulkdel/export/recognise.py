@@ -1,0 +1,42 @@
+"""What a file is, from its head: for a resume, which does not parse the export again before it is sent."""
+
+from __future__ import annotations
+
+import csv
+
+from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.file import Export, Hashing
+from bulkdel.export.lines import peek, whole_lines
+from bulkdel.export.options import Dialect, ReadOptions
+from bulkdel.export.sniff import is_bare, resolve
+
+
+def recognise(export: Export, options: ReadOptions) -> Dialect:
+    """Tell the dialect as the preflight does. Raises NotAcceptable when it cannot be told."""
+    head, compression = _head(export)
+    return resolve(head, options, export.path, compression)
+
+
+def is_bare_list(export: Export) -> bool:
+    """Whether the first line is text in one column, so that `--id-field 1` cannot mean the wrong one."""
+    return is_bare(_head(export)[0].lstrip().partition(b"\n")[0])
+
+
+def header_of(export: Export, dialect: Dialect) -> bytes:
+    """Return the lines above the data rows as they stand in a CSV file, so that some of its rows can be fed back."""
+    if not dialect.header and not dialect.sep_line:
+        return b""
+    lines = _head(export)[0].splitlines(keepends=True)
+    above = 1 if dialect.sep_line else 0
+    if not dialect.header:
+        return b"".join(lines[:above])
+    reader = csv.reader((line.decode() for line in lines[above:]), delimiter=dialect.delimiter or ",", strict=True)
+    next(reader)
+    return b"".join(lines[: above + reader.line_num])
+
+
+def _head(export: Export) -> tuple[bytes, str]:
+    blocks = Hashing(export)
+    compression = detect(blocks.head(MAGIC))
+    head, _ = peek(whole_lines(decompressed(blocks, compression, export.path, export.block_size), export.path))
+    return head, compression

@@ -1,0 +1,151 @@
+"""Copying a pipe to a file, because an export is read twice. Owns that file; knows nothing of what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shlex
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from bulkdel.durable import write_all
+from bulkdel.errors import FileFailed
+from bulkdel.export.refusal import ExportRefused, refusal
+from bulkdel.format import printable
+
+SPOOLED = ".input"
+"""What is appended to the checkpoint's name for the copy of a piped export."""
+
+_PIECE = 1 << 20
+
+
+Copied = Callable[[int], None]
+"""Called with the bytes that were copied so far."""
+
+
+def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> int:
+    """Copy all of `fd` to the file `to` (mode 0600) and return a descriptor to read it. Leaves `fd` open.
+
+    The copy is made under another name (`.NAME.part`) and takes the name `to` when it is complete and durable. A file
+    that is there already is the export of an earlier run: if it holds the same bytes it stays, else it is not
+    overwritten, because that run may need it to go on.
+
+    Raises FileFailed when the copy cannot be written, NotAcceptable when `to` holds something else, or when another
+    process is copying to it.
+    """
+    part = to.with_name(f".{to.name}.part")
+    try:
+        made = _open_part(part)
+    except BlockingIOError:
+        raise refusal(path, f"another process is copying to {to}", "Wait for it to end, or stop it.") from None
+    except OSError as error:
+        raise _failed(to, path, error) from error
+    try:
+        digest = _copy(fd, made, path, to, on_progress)
+        _put(part, to, path, digest)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        os.close(made)
+        raise
+    return made
+
+
+def _open_part(part: Path) -> int:
+    """Open the unfinished copy, empty and locked. What a killed process left under this name is taken over.
+
+    Raises BlockingIOError when a living process writes it, and OSError.
+    """
+    while True:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            found = _own(fd, part)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(found, part):
+                os.fchmod(fd, 0o600)
+                os.ftruncate(fd, 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the process that had the lock has just finished this file or removed it
+
+
+def _own(fd: int, part: Path) -> os.stat_result:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, f"{part} is not a file of your own; remove it")
+    return found
+
+
+def _is(found: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(found, path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | None) -> bytes:
+    """Copy everything, make it durable, return its SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    while True:
+        try:
+            data = os.read(source, _PIECE)
+        except OSError as error:
+            raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error
+        try:
+            if not data:
+                os.fsync(target)
+                return digest.digest()
+            digest.update(data)
+            write_all(target, data)
+            size += len(data)
+            if on_progress:
+                on_progress(size)
+        except OSError as error:
+            raise _failed(to, path, error) from error
+
+
+def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
+    """Give the copy its name, unless an earlier one has it."""
+    try:
+        if to.exists():
+            with to.open("rb") as earlier:
+                same = hashlib.file_digest(earlier, "sha256").digest() == digest
+            if not same:
+                raise _other(path, to)
+            part.unlink()
+            return
+        part.replace(to)
+        directory = os.open(to.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise _failed(to, path, error) from error
+
+
+def _other(path: str, to: Path) -> ExportRefused:
+    """Say that `to` holds another export, and how to go on."""
+    log = to.with_suffix("")
+    if os.path.lexists(log):
+        todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
+        return refusal(path, f"not what {to} holds, the copy of an earlier run's export", todo)
+    todo = (
+        f"No run has begun with that copy: there is no {log}. To use the copy, name {to} as the export; to use what "
+        f"comes through the pipe now, remove the copy and start the pipe again:\n  rm -- {shlex.quote(printable(to))}"
+    )
+    return refusal(path, f"not what {to} holds, the copy of an export that was only planned, or refused", todo)
+
+
+def _failed(to: Path, path: str, error: OSError) -> FileFailed:
+    what = "standard input" if path == "-" else path
+    return FileFailed(
+        f"{to}: {error.strerror}. {what} is a pipe and is copied there first; nothing was sent and no part is kept. "
+        f"Make room in {to.absolute().parent}, or name another --checkpoint, and start the pipe again."
+    )

@@ -1,0 +1,190 @@
+"""What a job has to say, and where jobs are found. Owns the contract; knows no job by name.
+
+A job is one class, registered under the entry-point group `bulkdel.jobs`. Everything it says about requests and answers
+is pure: records in, a `Call` out; a `Reply` in, a `Verdict` out. Only signing in does I/O, and it does it through the
+`Api` it is given, so that a token call is counted and paced like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bulkdel.core.decision import Call, Reply, Verdict
+from bulkdel.core.id_type import IdType
+from bulkdel.core.record import Record
+from bulkdel.errors import UsageError
+
+if TYPE_CHECKING:  # `--help` and `status` look at jobs too, and need no network stack
+    from bulkdel.auth import Auth
+    from bulkdel.http.rate_limiter import Throttle
+    from bulkdel.http.transport import Wire
+
+GROUP = "bulkdel.jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One record that a look-up returned, as far as the engine cares.
+
+    created_at, last_seen_at: epoch seconds, None when the API does not say. status: the API's word, for the plan.
+    raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
+    ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
+    certain: whether the id is in the record; else the server's own rule, which nobody knows, found it.
+    """
+
+    created_at: float | None = None
+    last_seen_at: float | None = None
+    status: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[Mapping[str, Any], ...] = ()
+    certain: bool = True
+    ids: tuple[str, ...] = ()
+
+    @property
+    def records(self) -> tuple[Mapping[str, Any], ...]:
+        """Every record that deleting by the id may delete."""
+        return (self.raw, *self.also)
+
+
+class LookUps(Protocol):
+    """How to ask which ids exist. Holds nothing that could delete."""
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
+        """Requests that ask for `ids` together, each with the ids it covers; none longer than the API takes."""
+        ...
+
+    def read(self, reply: Reply) -> Verdict:
+        """Read an answer: SETTLED with `data` = list of raw records, or what went wrong."""
+        ...
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
+        ...
+
+    def control(self) -> Call:
+        """Ask for any one existing account, by another way than an id."""
+        ...
+
+    def read_control(self, reply: Reply) -> Verdict:
+        """Read its answer: SETTLED with `data` = ids (of this job's id type) that should be found by a look-up."""
+        ...
+
+    def owner(self, user: str) -> Call:
+        """Ask for the account that the credentials belong to; `user` is one of `Auth.users`."""
+        ...
+
+    def read_owner(self, reply: Reply) -> Verdict:
+        """Read its answer: SETTLED with `data` = ids (of this job's id type) that mean that account."""
+        ...
+
+
+class Action(Protocol):
+    """How to do what cannot be undone to the records of one chunk. Exists only after the confirmation."""
+
+    def call(self, records: Sequence[Record]) -> Call:
+        """Build the request for one chunk or a part of it. Pure, and plain: str, bytes, tuples, no subclasses of them.
+
+        It is called where the export is read (in another thread, or another process), before anybody knows whether
+        the chunk will be sent, and once for all attempts: nothing that belongs to one attempt may be in it.
+        """
+        ...
+
+    def read(self, reply: Reply) -> Verdict:
+        """Say what its answer means."""
+        ...
+
+
+class Target(Protocol):
+    """One API at one address with one set of credentials.
+
+    host: base URL for requests. pinned_host: what the checkpoint pins ("sandbox" for the sandbox).
+    key: the key id, masked, or None without credentials.
+    pause_s: how long everyone pauses after a 429 that names no time.
+    """
+
+    @property
+    def host(self) -> str:
+        """Base URL for requests."""
+        ...
+
+    @property
+    def pinned_host(self) -> str:
+        """What the checkpoint pins."""
+        ...
+
+    @property
+    def key(self) -> str | None:
+        """The key id, masked; None without credentials."""
+        ...
+
+    @property
+    def key_hint(self) -> str:
+        """How to give credentials, in a few words."""
+        ...
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds."""
+        ...
+
+    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None, patience_s: float) -> Auth:
+        """Make the sign-in. pool: the one that every token must carry, when it is known already."""
+        ...
+
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        """Make the reading side. full: records as complete as the API gives them, for a backup."""
+        ...
+
+    def action(self, id_type: IdType) -> Action:
+        """Make the deleting side."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What a job gets to find its target: the --host given, its own table of the config file, the environment."""
+
+    host: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Job(Protocol):
+    """What one chunk means to one API.
+
+    name: as the user types it. summary: one line for `bulkdel jobs`. chunk_max: ids that the API takes at once.
+    config_table: name of its table in the config file.
+    """
+
+    name: str
+    summary: str
+    chunk_max: int
+    config_table: str
+    id_types: Mapping[str, IdType]
+    id_type_default: str
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials. Raises UsageError for settings that cannot work; no credentials are no error."""
+        ...
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType) -> AbstractContextManager[Target]:
+        """Start a harmless look-alike of the API that holds `ids`, and give it as a target."""
+        ...
+
+
+def job_names() -> list[str]:
+    """Names of every installed job."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load_job(name: str) -> Job:
+    """Find an installed job by name. Raises UsageError, listing what there is."""
+    for point in entry_points(group=GROUP, name=name):
+        job: Job = point.load()()
+        return job
+    known = ", ".join(job_names()) or "none; is bulkdel installed?"
+    raise UsageError(f"no job {name!r}. Jobs: {known}")

@@ -1,0 +1,89 @@
+"""The server's side of the preparation: sign in, learn the pool, look a sample up. Holds nothing that could delete."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.id_type import IdType
+from bulkdel.core.redaction import without_ids
+from bulkdel.errors import Halted
+from bulkdel.format import stamp
+from bulkdel.http.client import Flight
+from bulkdel.http.connect import reach
+from bulkdel.http.lookup import Seeker
+from bulkdel.job import Account, Target
+from bulkdel.job_faults import job_faults
+from bulkdel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the server told before anything was deleted.
+
+    pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
+    asked, found: of the sample. unproven: how many of those asked for were not found, which proves nothing (commas).
+    fullest: the most accounts that one answer has held.
+    sampled: what the sample says about `createdAt`. moment: when it was looked up; None when not signed in.
+    """
+
+    pool: str | None = None
+    asked: int = 0
+    found: Mapping[str, Account] = field(default_factory=dict)
+    requests: int = 0
+    owner: tuple[str, ...] = ()
+    unproven: int = 0
+    fullest: int = 0
+    sampled: Sampled = field(default_factory=Sampled)
+    moment: Instant | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the header."""
+        unproven = {"unproven": self.unproven} if self.unproven else {}
+        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
+
+
+async def survey(target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int) -> Survey:
+    """Sign in and look up `sample`, `group` ids at a time. Raises Halted when either fails."""
+    async with reach(target, settings, pool=None) as (api, auth):
+        await auth.ensure()
+        found: dict[str, Account] = {}
+        seeker = Seeker(api, target.look_ups(id_type), random.random)
+        owner: list[str] = []
+        for user in auth.users:
+            # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
+            owner += [user, *(await seeker.owner(user, Flight()) or ())]
+        unproven = 0
+        for start in range(0, len(sample), group):
+            some = sample[start : start + group]
+            with job_faults(partial(without_ids, ids=some)):
+                looked = await seeker.find(some, Flight())
+            if looked is None:
+                raise _blind(target, seeker)
+            found.update(looked.accounts)
+            unproven += len(looked.unproven)
+        now = Instant(stamp(time.time()), api.wire.ahead_s)
+        sampled = Sampled.of((account.created_at for account in found.values()), now)
+        return Survey(
+            auth.pool,
+            len(sample),
+            found,
+            api.wire.requests,
+            tuple(owner),
+            unproven,
+            seeker.fullest,
+            sampled=sampled,
+            moment=now,
+        )
+
+
+def _blind(target: Target, seeker: Seeker) -> Halted:
+    return Halted(
+        f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({seeker.failed}). "
+        "Does the key have the permission to read users? Nothing was deleted."
+    )

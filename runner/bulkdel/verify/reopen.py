@@ -1,0 +1,83 @@
+"""A run that was, opened again to be looked at: its log, and the export that it read, which must be the same bytes.
+
+For `results` and `verify`. Nothing here takes the lock or writes: a run may be under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from bulkdel.checkpoint.index import Fate, Fates
+from bulkdel.core.id_type import IdType
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_parsed
+from bulkdel.export.spool import SPOOLED
+from bulkdel.job import Job, load_job
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """What is known of a run without a word to any server. fates: its log; export: the file, proved to be the same."""
+
+    path: Path
+    fates: Fates
+    job: Job
+    id_type: IdType
+    export: Export
+    options: ReadOptions
+    dialect: Dialect
+    fingerprint: Fingerprint
+
+    @classmethod
+    def open(cls, path: Path, export: str | None, stack: ExitStack) -> Self:
+        """Open log and export; `stack` closes them. export: where it is now, if it has moved.
+
+        Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
+        """
+        fates = stack.enter_context(Fates(path))
+        header = fates.progress.header
+        pinned = header.pinned
+        job = load_job(pinned["job"])
+        name = export or _where(path, header.export_path)
+        moved = "If the export has moved: --export PATH"
+        try:
+            opened = stack.enter_context(open_export(name))
+        except NotAcceptable as error:
+            raise NotAcceptable(f"{error} {moved}") from error
+        except UsageError as error:  # the source would copy a pipe beside a checkpoint
+            raise UsageError(f"{name}: a pipe is no export that can be proved to be the same. Name a file") from error
+        found = fingerprint(opened)
+        if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
+            raise NotAcceptable(
+                f"{name}: is not the export of this run: its SHA-256 is {found.sha256}, the run read "
+                f"{pinned['sha256']}. {moved}"
+            )
+        source: dict[str, Any] = dict(pinned["source"])
+        options = ReadOptions(
+            id_type=job.id_types[pinned["id_type"]],
+            id_types=job.id_types,
+            trim=source.pop("trim"),
+            on_invalid=source.pop("on_invalid"),
+            id_pattern=source.pop("id_pattern"),
+        )
+        dialect = Dialect.from_json({**source, "guessed": False})
+        return cls(path, fates, job, options.id_type, opened, options, dialect, found)
+
+    def rows(self) -> Iterator[tuple[Parsed, list[Fate]]]:
+        """Every row of the export in order, batch by batch, each with what became of it. In flat memory.
+
+        A fate covers `[start, stop)`; the fates of a batch cover it whole, in order.
+        """
+        for parsed in read_parsed(self.export, self.dialect, self.options, self.fingerprint):
+            start = parsed.batch.start
+            yield parsed, self.fates.between(start, start + len(parsed.batch.rows))
+
+
+def _where(path: Path, said: str) -> str:
+    """Where the export is, if it was not moved; of a pipe, the copy that the run made."""
+    copy = Path(f"{path}{SPOOLED}")
+    return str(copy) if copy.exists() and not Path(said).is_file() else said

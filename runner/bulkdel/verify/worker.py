@@ -1,0 +1,261 @@
+"""The session that asks: look-ups of everything that is claimed, and controls between them. Nothing here can delete.
+
+An empty answer is written down as `gone` only between two controls: one before it and one after it, each of which found
+somebody who exists, by the same kind of look-up. A key that loses its sight half-way thus proves nothing from its last
+good control on. That somebody is still there needs no control, and is written down at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+
+from bulkdel.core.account_match import Instant, Sampled, future
+from bulkdel.core.ranges import RangeSet, ranges_of
+from bulkdel.core.redaction import without_ids
+from bulkdel.core.verification import CLAIMED, Claim, Finding, Stretch, Tally, chunks_apart, claims_of, judged, picks
+from bulkdel.engine.progress import Moment, Teller
+from bulkdel.errors import Halted, NotAcceptable
+from bulkdel.format import stamp
+from bulkdel.http.client import Api, Figures, Flight
+from bulkdel.http.connect import reach
+from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, Seeker
+from bulkdel.job import Target
+from bulkdel.job_faults import job_faults
+from bulkdel.settings import Settings
+from bulkdel.uptime import TICK_S
+from bulkdel.verify.reopen import Reopened
+from bulkdel.verify.state import State
+
+CONTROL_EVERY = 200
+"""Look-ups that found nobody between two controls: those cost 1 % of the requests, and what a kill takes back is 10,000
+ids, or four seconds at the default rate."""
+
+FAILED_MAX = 20
+"""Look-ups that may fail in a row before a control asks whether any can succeed."""
+
+AHEAD = 64
+"""Chunks read ahead at a time (as the engine does)."""
+
+PASSES = 2
+"""What failed is asked for once more at the end: by then the server may be better."""
+
+
+class Asking:
+    """Asks for every claimed row that `state` does not know. `run` it once.
+
+    requests, figures: what it did on the wire, also when it ended early. undated: accounts that were found and could
+    not be told from new ones. unproven: rows that were not found, which proves nothing of them. failed: rows whose
+    look-up failed in the last pass; doubt: why, in words.
+    """
+
+    def __init__(
+        self, reopened: Reopened, target: Target, settings: Settings, state: State, sample: int | None
+    ) -> None:
+        self._reopened = reopened
+        self._target = target
+        self._settings = settings
+        self._state = state
+        self._sample = sample
+        self._progress = reopened.fates.progress
+        self._look_ups = target.look_ups(reopened.id_type)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._refill = asyncio.Lock()
+        self._feed: Iterator[tuple[Claim, ...]] = iter(())
+        self._ready: deque[tuple[Claim, ...]] = deque()
+        self._unproven: list[list[int]] = []  # positions that nobody was found for, per look-up, since the last control
+        self._unproven_rows = 0
+        self._failed_in_row = 0
+        self._look: Callable[[], Moment | None] = lambda: None
+        self._teller = Teller(lambda: self._look(), level=settings.log_level)  # noqa: PLW0108 - it changes
+        self.requests = 0
+        self.figures = Figures()
+        self.undated = 0
+        self.unproven = 0
+        self.failed = 0
+        self.doubt = ""
+
+    async def run(self) -> None:
+        """Ask until everything is known that can be. Raises Halted, NotAcceptable for another pool, FileFailed.
+
+        May be cancelled at any moment: nothing on this path changes anything but the state, which is always true.
+        """
+        async with reach(self._target, self._settings, pool=None) as (api, auth):
+            try:
+                await auth.ensure()
+                pinned = self._progress.header.pinned["pool"]
+                if auth.pool != pinned:
+                    raise NotAcceptable(
+                        f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool "
+                        f"{auth.pool}. Nobody was looked up. Use the key of that pool."
+                    )
+                self._look = lambda: self._moment(api)
+                with self._teller.telling():
+                    await self._watched(api, self._ask_all)
+            finally:
+                self.requests, self.figures = api.wire.requests, api.figures
+                # A read that was cancelled goes on in its thread; the export must not be closed under it.
+                await asyncio.to_thread(self._reader.shutdown)
+
+    def told(self) -> str | None:
+        """What is being done, where the progress does not tell it. It does while look-ups are sent."""
+        return None if self._teller.ask() else "signing in" if self._look() is None else "writing the state"
+
+    async def _watched(self, api: Api, ask_all: Callable[[Api], Awaitable[None]]) -> None:
+        """Ask, and stop when the server has given no useful answer for --patience."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_watch(api))
+                await ask_all(api)
+                watch.cancel()
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+    async def _ask_all(self, api: Api) -> None:
+        await self._control(api)
+        for _ in range(PASSES):
+            self.failed = self.undated = self.unproven = 0
+            self._feed = self._chunks()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._settings.concurrency):
+                    group.create_task(self._work(api))
+            if self._unproven:
+                await self._confirm(api)
+            if not self.failed:
+                break
+
+    def _chunks(self) -> Iterator[tuple[Claim, ...]]:
+        """One pass over the export: what is claimed, drawn, and not known when it begins."""
+        drawn = None
+        if self._sample is not None:
+            claimed = Tally.of(self._progress, self._state.books, None).claimed
+            # The same ones whenever it goes on, and nobody can tell beforehand which.
+            chance = random.Random(f"{self._progress.header.run_id} {self._sample}").random  # noqa: S311
+            drawn = picks(claimed, self._sample, chance)
+        rows = (
+            (
+                parsed.batch,
+                [
+                    Stretch(
+                        fate.start,
+                        fate.stop,
+                        Instant(fate.outcome.at, fate.outcome.ahead_s),
+                        fate.outcome.reason == "re-created",
+                    )
+                    for fate in fates
+                    if fate.kind in CLAIMED and fate.outcome is not None
+                ],
+            )
+            for parsed, fates in self._reopened.rows()
+        )
+        claims = claims_of(rows, RangeSet(self._state.books.known.ranges), drawn)
+        return chunks_apart(claims, self._reopened.job.chunk_max, self._reopened.id_type)
+
+    async def _work(self, api: Api) -> None:
+        seeker, flight = Seeker(api, self._look_ups, random.random), Flight()
+        while (chunk := await self._take(api)) is not None:
+            ids = [claim.id for claim in chunk]
+            with job_faults(partial(_hide, api, ids)):
+                looked = await seeker.find_all(ids, flight)
+            if looked is None:
+                self.failed += len(chunk)
+                self._failed_in_row += 1
+                self.doubt = seeker.failed
+                if self._failed_in_row >= FAILED_MAX:
+                    self._failed_in_row = 0
+                    await self._control(api)
+                continue
+            self._failed_in_row = 0
+            self.unproven += len(looked.unproven)
+            told = [claim for claim in chunk if claim.id not in looked.unproven]
+            now = Instant(stamp(time.time()), api.wire.ahead_s)
+            self._note(told, {id_: account.created_at for id_, account in looked.accounts.items()}, now)
+            if len(self._unproven) >= CONTROL_EVERY:
+                await self._confirm(api)
+
+    async def _take(self, api: Api) -> tuple[Claim, ...] | None:
+        async with self._refill:
+            if not self._ready:
+                loop, began = asyncio.get_running_loop(), api.clock()
+                self._ready.extend(await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD))))
+                api.answered_at += api.clock() - began  # patience with the server, not with our disk
+            return self._ready.popleft() if self._ready else None
+
+    def _note(self, chunk: Sequence[Claim], created: dict[str, float | None], now: Instant) -> None:
+        """Write down who is there; keep who was not found until a control has shown that it means something."""
+        sampled = Sampled.from_json(self._progress.header.sample)
+        reusable, trusted = self._reopened.id_type.reusable, not future(created.values(), now)
+        seen: dict[Finding, list[int]] = {"there": [], "recreated": []}
+        nobody: list[int] = []
+        for claim in chunk:
+            if claim.id not in created:
+                nobody.append(claim.position)
+                continue
+            finding = judged(claim, created[claim.id], sampled, now, reusable=reusable, trusted=trusted)
+            if finding is None:
+                self.undated += 1
+            else:
+                seen[finding].append(claim.position)
+        if any(seen.values()):
+            self._state.record(now.at, {name: ranges_of(positions) for name, positions in seen.items()})
+        if nobody:
+            self._unproven.append(nobody)
+            self._unproven_rows += len(nobody)
+
+    async def _confirm(self, api: Api) -> None:
+        """A control for everything that was answered before it; then that is gone. Others go on asking meanwhile."""
+        answered, self._unproven = self._unproven, []
+        await self._control(api)
+        positions = sorted(position for nobody in answered for position in nobody)
+        self._unproven_rows -= len(positions)
+        self._state.record(stamp(time.time()), {"gone": ranges_of(positions)})
+
+    async def _control(self, api: Api) -> None:
+        """Find somebody who exists: whom another call lists, by the same kind of look-up. Raises Halted without one."""
+        seeker = Seeker(api, self._look_ups, random.random)  # a fresh one: what was found before says nothing of now
+        for _ in range(CONTROL_TRIES):  # whoever was listed may have gone meanwhile
+            if await seeker.prove(Flight()):
+                return
+        raise Halted(f"{self._why_blind(seeker)}. So an empty answer proves nothing, and none was counted as proof")
+
+    def _why_blind(self, seeker: Seeker) -> str:
+        kind = self._reopened.id_type.name
+        if seeker.failed and (not seeker.listed or seeker.failed == STRANGER):
+            return f"the control failed: {seeker.failed}. Does the key have the permission to list and to read users?"
+        if seeker.failed:
+            return f"the control's look-up failed: {seeker.failed}. Does the key have the permission to read users?"
+        if seeker.listed:
+            return f"the control failed: look-ups by {kind} find nobody, not even those whom the pool lists"
+        return (
+            f"the pool lists nobody who could be looked up by {kind} as a control: it is empty, or the key may not see "
+            "who is in it. If it is meant to be empty, create one user in it and verify again"
+        )
+
+    def _moment(self, api: Api) -> Moment:
+        tally = Tally.of(self._progress, self._state.books, self._sample)
+        counts = {"gone": tally.gone + self._unproven_rows, "there": tally.there, "failed": self.failed}
+        settled = counts["gone"] + tally.there
+        slowed = api.pace.slowed(api.clock())
+        return Moment(settled, tally.checked, counts, api.wire.requests, api.throttle.rate, api.waiting, slowed=slowed)
+
+
+def _hide(api: Api, ids: Sequence[str], text: str) -> str:
+    return without_ids(api.auth.hide(text), ids)
+
+
+async def _watch(api: Api) -> None:
+    while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
+        await asyncio.sleep(min(left_s, TICK_S))
+    raise Halted(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the rest was cancelled by it, or went wrong alike."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
