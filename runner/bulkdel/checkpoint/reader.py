@@ -23,7 +23,8 @@ from bulkdel.settings import LOG, SANDBOX_LOG
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
 can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest entry there can
-be: a MiB of the export has at most 2**19 rows, of which every other one may be skipped: 2**18 ranges of some 22 bytes."""
+be: a MiB of the export has at most 2**19 rows, of which every other one may be skipped: 2**18 ranges of some
+22 bytes."""
 
 HEADER_START = b'{"seq":1,"entries":[{"type":"header",'
 """How every log begins, and no other file."""

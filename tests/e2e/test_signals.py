@@ -1,4 +1,4 @@
-"""One signal and two, in every state of a run that tests/test_e2e_resume.py leaves out, and under nohup."""
+"""One signal and two, in every state of a run that tests/e2e/test_resume.py leaves out, and under nohup."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from tests.e2e.test_resume import DELETIONS
 from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids
-from tests.test_e2e_resume import DELETIONS
 
 pytestmark = pytest.mark.campaign
 
@@ -166,7 +166,7 @@ def paused(folder: Path) -> Iterator[Running]:
 
 WAITING = (preflight, signing_in, sampling, confirming, backing_off, breaker_open, refreshing)
 STATES = (*WAITING, sending, paused)
-"""The last two are tests/test_e2e_resume.py's, but for the pairs of the soak."""
+"""The last two are tests/e2e/test_resume.py's, but for the pairs of the soak."""
 
 State = Callable[[Path], AbstractContextManager[Running]]
 ONE_SIGNAL_EACH = [

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from tests.e2e.test_resume import wait_until_deleted
 from tests.harness import Case, case, finish, kill, user_ids
-from tests.test_e2e_resume import wait_until_deleted
 
 pytestmark = pytest.mark.alone
 
@@ -45,7 +45,7 @@ def steady(scenario: Callable[[Path], None]) -> Callable[[Path], None]:
     """Try again, twice at most.
 
     A machine that stands still for a fifth of a second notes one arrival late, and the next one right after it. A
-    program that bursts does it every time (`test_throttle.py` and the mutants hold it to that).
+    program that bursts does it every time (`integration/test_rate_limiter.py` and the mutants hold it to that).
     """
 
     @wraps(scenario)

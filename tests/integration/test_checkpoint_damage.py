@@ -310,7 +310,7 @@ print(json.dumps(answers))
         where.write_bytes(WHOLE)
     ran = subprocess.run(
         [sys.executable, "-c", code, str(where)],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         check=True,
         stdout=subprocess.PIPE,
     )

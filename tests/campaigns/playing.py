@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, NoReturn
 
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Sandbox, Switches
-from tests.campaign.drawing import Drawn, End, Session, export_bytes
+from tests.campaigns.drawing import Drawn, End, Session, export_bytes
 from tests.harness import POOL, Ran, finish, start
 
 SESSION_MAX_S, LAST_MAX_S, DRAINED_S = 12.0, 60.0, 10.0

@@ -20,13 +20,13 @@ import pytest
 
 from tests.harness import Ran, bulkdel, environment
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 KEY = "k-12345678"
 
 
 def blocks() -> tuple[str, str, str]:
     """The Python of the example, its pyproject.toml, and the commands that install and try it."""
-    text = README.read_text().partition("<!-- tests/test_add_a_job.py")[2]
+    text = README.read_text().partition("<!-- tests/e2e/test_add_a_job.py")[2]
     python, toml, commands = re.findall(r"```(?:python|toml|)\n(.*?)```", text, re.DOTALL)[:3]
     return python, toml, commands
 

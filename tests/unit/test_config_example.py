@@ -14,7 +14,7 @@ from bulkdel_jobs.delete_users import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
 
-EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 
 def tables(text: str) -> dict[str, dict[str, Any]]:

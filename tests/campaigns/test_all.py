@@ -14,9 +14,9 @@ from random import Random
 import pytest
 
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
-from tests.campaign.drawing import Session, draw, export_bytes
-from tests.campaign.judging import judge, verify
-from tests.campaign.playing import LOG, Play
+from tests.campaigns.drawing import Session, draw, export_bytes
+from tests.campaigns.judging import judge, verify
+from tests.campaigns.playing import LOG, Play
 
 SEED = int(os.environ.get("BULKDEL_SEED", "0"), 16)
 FEW = 20

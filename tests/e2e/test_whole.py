@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_backup import check_gone_is_saved, records
 from tests.harness import bulkdel, case, user_ids, write_objects
-from tests.test_e2e_backup import check_gone_is_saved, records
 
 pytestmark = pytest.mark.campaign
 

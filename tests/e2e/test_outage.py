@@ -1,4 +1,4 @@
-"""A server that asks for more patience than there is, or refuses too many. Outages are in test_minute."""
+"""A server that asks for more patience than there is, or refuses too many. Outages are in test_waiting.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.test_resume import DELETIONS
 from tests.harness import bulkdel, case, user_ids
-from tests.test_e2e_resume import DELETIONS
 
 pytestmark = pytest.mark.campaign
 IDS = user_ids(20_000)

@@ -57,10 +57,12 @@ def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
 
     Not all of them: they run beside this one on the program itself.
     """
-    quick = ("test_envelope", "test_settling", "test_health")
+    quick = ("unit/test_responses", "unit/test_chunk_state", "unit/test_health")
     few = [mutant.test for mutant in MUTANTS if mutant.test.startswith(quick)]
     assert few
-    done = pytest_on(copied(tmp_path), sorted({*few, "test_promises.py::test_a_log_that_is_gone_takes_no_more"}))
+    done = pytest_on(
+        copied(tmp_path), sorted({*few, "integration/test_promises.py::test_a_log_that_is_gone_takes_no_more"})
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -46,7 +46,7 @@ from tests.recorded import AT, deleted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def lines_in(path: Path) -> list[bytes]:

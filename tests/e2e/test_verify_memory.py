@@ -14,9 +14,9 @@ from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Entry, Header, Outcome
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from tests import recorded
+from tests.e2e.test_memory import GROWTH_MAX_KIB
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
 from tests.launching import launched, took
-from tests.test_e2e_memory import GROWTH_MAX_KIB
 
 pytestmark = pytest.mark.campaign
 

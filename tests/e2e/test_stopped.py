@@ -23,8 +23,8 @@ import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
+from tests.e2e.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
-from tests.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 
 IDS = user_ids(1_000, seed=11)
 DELETIONS = frozenset({DELETE_PATH})

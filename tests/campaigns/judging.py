@@ -13,8 +13,8 @@ from typing import Any
 import zstandard
 
 from bulkdel.cli.app import run_app
-from tests.campaign.drawing import Drawn, Row
-from tests.campaign.playing import LOG, RESULTS, Play
+from tests.campaigns.drawing import Drawn, Row
+from tests.campaigns.playing import LOG, RESULTS, Play
 from tests.harness import COUNTS, Ran, finish, start
 
 

@@ -398,7 +398,7 @@ def test_17_no_final_newline(tmp_path: Path) -> None:
     assert ids(write(tmp_path / "x", 'id,n\na,"b"')) == ["a"]
 
 
-# 18, 19 and 20: test_source_compression.py
+# 18, 19 and 20: unit/test_export_compression.py
 
 
 def test_21_the_same_id_again(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_21_the_same_id_again(tmp_path: Path) -> None:
     assert (seen.ids, seen.duplicate, seen.excluded, seen.examples) == (1, 2, 1, ("a@b.c",))
 
 
-# 22: test_source_export.py
+# 22: unit/test_export_file.py
 
 
 def test_23_a_checkpoint(tmp_path: Path) -> None:
@@ -441,7 +441,7 @@ def test_23_the_word_alone_does_no_harm(tmp_path: Path) -> None:
         look(write(tmp_path / "x", '{"id":"a"}\n{"outcome"\n{"id":"b"}\n'))
 
 
-# 24: test_source_export.py; 25 is the caller's
+# 24: unit/test_export_file.py; 25 is the caller's
 
 
 @pytest.mark.parametrize(

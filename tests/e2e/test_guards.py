@@ -14,8 +14,8 @@ import pytest
 
 from bulkdel.safety.checks import Protection
 from bulkdel_jobs.sandbox.server import DELETE_PATH
+from tests.e2e.test_resume import DELETIONS
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
-from tests.test_e2e_resume import DELETIONS
 
 pytestmark = pytest.mark.campaign
 

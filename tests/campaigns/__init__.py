@@ -1,0 +1,1 @@
+"""Random campaigns, mutants and the soak."""

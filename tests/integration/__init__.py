@@ -1,0 +1,1 @@
+"""Parts together, against real sockets and files."""

@@ -1,0 +1,1 @@
+"""One module at a time: values in, values out; files at most."""
