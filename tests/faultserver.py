@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.rawserver import Peer, RawServer, Request, answer, tls_context
+from tests.rawserver import Peer, RawServer, ReceivedRequest, answer, tls_context
 
 POOL = "fa17fa17fa17fa17fa17fa17"
 KEY_ID = "fault-key-id-0123456789ab"
@@ -178,7 +178,7 @@ class FaultServer:
             if not await self._break(peer, request, fault, effect=EFFECT.get(fault, chance.random() < 0.5)):
                 return
 
-    def _fault(self, request: Request, chance: Random) -> Fault | None:
+    def _fault(self, request: ReceivedRequest, chance: Random) -> Fault | None:
         if self.paths is not None and urlsplit(request.target).path not in self.paths:
             return None
         drawn = chance.random()
@@ -189,7 +189,7 @@ class FaultServer:
                     return fault
         return None
 
-    async def _break(self, peer: Peer, request: Request, fault: Fault, *, effect: bool) -> bool:
+    async def _break(self, peer: Peer, request: ReceivedRequest, fault: Fault, *, effect: bool) -> bool:
         """Answer as `fault` demands; whether the connection goes on."""
         true = self._answered(request, effect=effect)
         head, _, body = true.partition(b"\r\n\r\n")
@@ -220,7 +220,7 @@ class FaultServer:
                 return True
         return False
 
-    def _wrong(self, fault: Fault, request: Request, body: bytes) -> bytes:
+    def _wrong(self, fault: Fault, request: ReceivedRequest, body: bytes) -> bytes:
         """A whole answer with something wrong in it."""
         if fault in REDIRECTS:
             return answer(b"", REDIRECTS[fault], {"location": f"{self.canary}{request.target}"})
@@ -236,11 +236,11 @@ class FaultServer:
         assert fault is Fault.STRING_CODE, fault
         return json_answer(body.replace(b'"statusCode": 200', b'"statusCode": "200"'))
 
-    async def _later(self, request: Request) -> None:
+    async def _later(self, request: ReceivedRequest) -> None:
         await asyncio.sleep(LATE_S)
         self._answered(request, effect=True)
 
-    def _answered(self, request: Request, *, effect: bool) -> bytes:
+    def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
         """What a sound server would answer; a deletion is done only with `effect`."""
         path = urlsplit(request.target).path
         if path == TOKEN_PATH:
@@ -266,7 +266,7 @@ class FaultServer:
             self.users.difference_update(ids)
         return envelope({"success": True})
 
-    def _sign_in(self, request: Request) -> bytes:
+    def _sign_in(self, request: ReceivedRequest) -> bytes:
         if time.monotonic() < self._down_until:
             return answer(b"<html>503</html>", 503)
         if json.loads(request.body) != {"accessKeyId": KEY_ID, "accessKeySecret": SECRET}:
@@ -281,7 +281,7 @@ class FaultServer:
         self._tokens[token] = [uses]
         return json_answer(envelope({"access_token": token, "expires_in": 7200}))
 
-    def _accepts(self, request: Request) -> bool:
+    def _accepts(self, request: ReceivedRequest) -> bool:
         left = self._tokens.get(request.headers["authorization"].removeprefix("Bearer "))
         assert left is not None, "a token of ours"
         assert request.headers["x-genauth-userpool-id"] == POOL

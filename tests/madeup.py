@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session, encode_line
-from bulkdel.core.row_filter import Mark
+from bulkdel.core.row_filter import ResumePoint
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
@@ -78,7 +78,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "sha256": sha256,
         "bytes": size,
     }
-    marks = tuple(Mark(row, row + 1, row * (size // count)) for row in range(MARK_ROWS, count, MARK_ROWS))
+    marks = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(MARK_ROWS, count, MARK_ROWS))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
     header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, marks=marks)

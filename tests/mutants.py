@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "a pass sends the duplicates of the log",
         "runner/bulkdel/commands/setup.py",
-        "        return Sieve(self.options.id_type, protected, self.duplicates)\n",
-        "        return Sieve(self.options.id_type, protected)\n",
+        "        return RowFilter(self.options.id_type, protected, self.duplicates)\n",
+        "        return RowFilter(self.options.id_type, protected)\n",
         "e2e/test_duplicates.py::test_a_duplicate_is_sent_once",
     ),
     Mutant(
@@ -91,12 +91,12 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/workers.py",
-        "        verdict = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)\n",
-        "        settling.replied(Verdict(Act.SETTLED))\n"
+        "        decision = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)\n",
+        "        chunk_state.replied(Decision(NextStep.SETTLED))\n"
         "        self._record(errand)\n"
-        "        settling.settled = []\n"
-        "        asked = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)\n"
-        "        verdict = asked if settling.halt else None\n",
+        "        chunk_state.settled = []\n"
+        "        asked = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)\n"
+        "        decision = asked if chunk_state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
@@ -160,21 +160,21 @@ MUTANTS = (
         "HTTP status trusted",
         "jobs/bulkdel_jobs/genauth/responses.py",
         '    status_code = envelope.get("statusCode")\n',
-        "    status_code = reply.status\n",
+        "    status_code = response.status\n",
         "unit/test_responses.py::test_the_table",
     ),
     Mutant(
         "success ignored",
         "jobs/bulkdel_jobs/genauth/responses.py",
-        'verdict.data["success"] is True',
-        'verdict.data["success"] != "no"',
+        'decision.data["success"] is True',
+        'decision.data["success"] != "no"',
         "unit/test_responses.py::test_success_that_is_not_true_is_looked_up_and_may_have_had_effect",
     ),
     Mutant(
         "an answer without success taken for a refusal",
         "jobs/bulkdel_jobs/genauth/responses.py",
-        'return _LOST._replace(detail=verdict.detail, reason="statusCode 200, but the answer has no data.success")',
-        "return verdict._replace(act=Act.LOOK_UP, tainting=True)",
+        'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the answer has no data.success")',
+        "return decision._replace(next_step=NextStep.LOOK_UP, tainting=True)",
         "e2e/test_endings.py::test_an_answer_without_data_refuses_nothing",
     ),
     Mutant(
@@ -208,17 +208,17 @@ MUTANTS = (
     Mutant(
         "redirect followed",
         "runner/bulkdel/http/transport.py",
-        "            reply = await self._read(message, content)\n",
-        "            reply = await self._read(message, content)\n"
+        "            response = await self._read(message, content)\n",
+        "            response = await self._read(message, content)\n"
         '            if "location" in message.headers and message.headers["location"] != call.path:\n'
-        '                return await self.send(Call("GET", message.headers["location"]), {})\n',
+        '                return await self.send(Request("GET", message.headers["location"]), {})\n',
         "integration/test_transport.py::test_a_redirect_is_an_answer_and_is_not_followed",
     ),
     Mutant(
         "limiter skipped on retries",
         "runner/bulkdel/http/client.py",
-        "            await self.throttle.acquire()\n",
-        "            if not self.figures.retries:\n                await self.throttle.acquire()\n",
+        "            await self.rate_limiter.acquire()\n",
+        "            if not self.figures.retries:\n                await self.rate_limiter.acquire()\n",
         "integration/test_promises.py::test_retries_pass_the_limiter",
     ),
     Mutant(
@@ -245,8 +245,9 @@ MUTANTS = (
     Mutant(
         "429 uses up an attempt",
         "runner/bulkdel/http/client.py",
-        "            elif verdict.act is Act.SIGN_IN:\n",
-        "                verdict = verdict._replace(act=Act.RETRY)\n            if verdict.act is Act.SIGN_IN:\n",
+        "            elif decision.next_step is NextStep.SIGN_IN:\n",
+        "                decision = decision._replace(next_step=NextStep.RETRY)\n"
+        "            if decision.next_step is NextStep.SIGN_IN:\n",
         "integration/test_http_client.py::test_429_as_often_as_it_comes",
     ),
     Mutant(
@@ -266,7 +267,7 @@ MUTANTS = (
     Mutant(
         "taint forgotten",
         "runner/bulkdel/core/chunk_state.py",
-        "tainted=piece.tainted or verdict.tainting",
+        "tainted=piece.tainted or decision.tainting",
         "tainted=False",
         "unit/test_chunk_state.py::test_an_unknown_id_costs_two_requests_and_nothing_else",
     ),
@@ -280,8 +281,8 @@ MUTANTS = (
     Mutant(
         "a connection used again after half an answer",
         "runner/bulkdel/http/transport.py",
-        "            if isinstance(reply, Reply):\n                connection.release()",
-        "            if isinstance(reply, Reply) or protocol is not None:\n                connection.release()",
+        "            if isinstance(response, Response):\n                connection.release()",
+        "            if isinstance(response, Response) or protocol is not None:\n                connection.release()",
         "integration/test_transport.py::test_an_answer_that_comes_too_late_answers_nothing",
     ),
     Mutant(
@@ -394,8 +395,8 @@ MUTANTS = (
     Mutant(
         "exclude files read and forgotten",
         "runner/bulkdel/engine/session.py",
-        "sieve = reading.sieve(self._prepared.protected)",
-        "sieve = reading.sieve(type(self._prepared.protected)())",
+        "row_filter = reading.row_filter(self._prepared.protected)",
+        "row_filter = reading.row_filter(type(self._prepared.protected)())",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
@@ -408,8 +409,8 @@ MUTANTS = (
     Mutant(
         "two ids that may be the same in one request",
         "runner/bulkdel/core/chunker.py",
-        "        if surely_apart(sieve.id_type, ids):\n",
-        "        if surely_apart(sieve.id_type, ids[:1]):\n",
+        "        if surely_apart(row_filter.id_type, ids):\n",
+        "        if surely_apart(row_filter.id_type, ids[:1]):\n",
         "e2e/test_matching.py::test_two_ids_that_may_be_the_same_are_both_sent_and_never_together",
     ),
     Mutant(
@@ -466,7 +467,7 @@ MUTANTS = (
     Mutant(
         "a protected pool not checked",
         "runner/bulkdel/commands/run.py",
-        "    prepared.protection.check_pool(prepared.survey.pool)\n",
+        "    prepared.protection.check_pool(prepared.sample_check.pool)\n",
         "",
         "e2e/test_guards.py::test_a_protected_pool_is_not_touched",
     ),
@@ -474,7 +475,7 @@ MUTANTS = (
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
         'self.stop(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self._api.lost = f"it is {words} (--not-after)"',
+        'self._client.lost = f"it is {words} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
@@ -515,8 +516,8 @@ MUTANTS = (
     Mutant(
         "a certificate that is not accepted is tried again",
         "runner/bulkdel/core/decision.py",
-        "        return Verdict(Act.HALT, untouched=not reply.sent, reason",
-        "        return Verdict(Act.RETRY, untouched=not reply.sent, reason",
+        "        return Decision(NextStep.HALT, untouched=not response.sent, reason",
+        "        return Decision(NextStep.RETRY, untouched=not response.sent, reason",
         "e2e/test_pace.py::test_a_certificate_that_is_not_accepted_is_named_at_the_first_try",
     ),
     Mutant(
@@ -564,22 +565,22 @@ MUTANTS = (
     Mutant(
         "verify without a control",
         "runner/bulkdel/verify/worker.py",
-        "            if await seeker.prove(Flight()):\n",
-        "            if await seeker.prove(Flight()) or True:\n",
+        "            if await lookup.prove(Flight()):\n",
+        "            if await lookup.prove(Flight()) or True:\n",
         "e2e/test_verify.py::test_a_blind_key_proves_nothing",
     ),
     Mutant(
         "verify without a control afterwards",
         "runner/bulkdel/verify/worker.py",
-        "        await self._control(api)\n        positions = ",
-        "        if not answered:\n            await self._control(api)\n        positions = ",
+        "        await self._control(client)\n        positions = ",
+        "        if not answered:\n            await self._control(client)\n        positions = ",
         "e2e/test_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
     ),
     Mutant(
         "a failed look-up taken for an empty one",
         "runner/bulkdel/verify/worker.py",
         "                self.failed += len(chunk)\n",
-        "                self._note(chunk, {}, Instant(stamp(time.time()), api.wire.ahead_s))\n",
+        "                self._note(chunk, {}, Instant(stamp(time.time()), client.transport.ahead_s))\n",
         "e2e/test_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(

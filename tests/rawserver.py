@@ -16,7 +16,7 @@ DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """One request as it arrived. headers: names in lower case. at: time.monotonic() when its last byte was there."""
 
     method: str
@@ -34,13 +34,13 @@ class Peer:
         self.reader = reader
         self.writer = writer
 
-    async def request(self) -> Request:
+    async def request(self) -> ReceivedRequest:
         """Read one request. Raises IncompleteReadError when the client has gone: the server takes that as the end."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        request = Request(method, target, headers, body, time.monotonic())
+        request = ReceivedRequest(method, target, headers, body, time.monotonic())
         self._server.requests.append(request)
         return request
 
@@ -77,7 +77,7 @@ class RawServer:
 
     script: Script
     tls: ssl.SSLContext | None = None
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     connections: int = 0
     port: int = 0
     _peers: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = field(default_factory=list)
@@ -129,23 +129,23 @@ def answer(
     return f"HTTP/1.1 {status} Whatever\r\n{head}\r\n".encode("latin-1") + body
 
 
-def always(reply: bytes) -> Script:
-    """Answer every request with `reply`, keeping the connection."""
+def always(response: bytes) -> Script:
+    """Answer every request with `response`, keeping the connection."""
 
     async def script(peer: Peer) -> None:
         while True:
             await peer.request()
-            await peer.send(reply)
+            await peer.send(response)
 
     return script
 
 
-def once(reply: bytes) -> Script:
+def once(response: bytes) -> Script:
     """Read one request, send these bytes, close in order."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(reply)
+        await peer.send(response)
 
     return script
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bulkdel.core.id_type import IdType
 from bulkdel.errors import Halted, UsageError
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, check_host
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Target, TargetOptions
 from bulkdel.uptime import uptime
 from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
@@ -38,13 +38,13 @@ class GenAuth:
         """The key id, masked."""
         return self.credentials.masked if self.credentials else None
 
-    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None, patience_s: float) -> Tokens:
+    def auth(self, transport: Transport, rate_limiter: RateLimiter, *, pool: str | None, patience_s: float) -> Tokens:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")
         sign_in = SignIn(
-            send=wire.send,
-            throttle=throttle,
+            send=transport.send,
+            rate_limiter=rate_limiter,
             key_id=self.credentials.key_id,
             secret=self.credentials.secret,
             brand=self.brand,

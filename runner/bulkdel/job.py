@@ -1,8 +1,8 @@
 """What a job has to say, and where jobs are found. Owns the contract; knows no job by name.
 
-A job is one class, registered under the entry-point group `bulkdel.jobs`. Everything it says about requests and answers
-is pure: records in, a `Call` out; a `Reply` in, a `Verdict` out. Only signing in does I/O, and it does it through the
-`Api` it is given, so that a token call is counted and paced like any other.
+A job is one class, registered under the entry-point group `bulkdel.jobs`. Its part in requests and responses is pure:
+records in, a `Request` out; a `Response` in, a `Decision` out. Only signing in does I/O, through the transport and the
+rate limiter that it is given, so that a token call is counted and paced like any other request.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bulkdel.core.decision import Call, Reply, Verdict
+from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record
 from bulkdel.errors import UsageError
 
 if TYPE_CHECKING:  # `--help` and `status` look at jobs too, and need no network stack
     from bulkdel.auth import Auth
-    from bulkdel.http.rate_limiter import Throttle
-    from bulkdel.http.transport import Wire
+    from bulkdel.http.rate_limiter import RateLimiter
+    from bulkdel.http.transport import Transport
 
 GROUP = "bulkdel.jobs"
 
@@ -53,11 +53,11 @@ class Account:
 class LookUps(Protocol):
     """How to ask which ids exist. Holds nothing that could delete."""
 
-    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Requests that ask for `ids` together, each with the ids it covers; none longer than the API takes."""
         ...
 
-    def read(self, reply: Reply) -> Verdict:
+    def read(self, response: Response) -> Decision:
         """Read an answer: SETTLED with `data` = list of raw records, or what went wrong."""
         ...
 
@@ -65,19 +65,19 @@ class LookUps(Protocol):
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
         ...
 
-    def control(self) -> Call:
+    def control(self) -> Request:
         """Ask for any one existing account, by another way than an id."""
         ...
 
-    def read_control(self, reply: Reply) -> Verdict:
+    def read_control(self, response: Response) -> Decision:
         """Read its answer: SETTLED with `data` = ids (of this job's id type) that should be found by a look-up."""
         ...
 
-    def owner(self, user: str) -> Call:
+    def owner(self, user: str) -> Request:
         """Ask for the account that the credentials belong to; `user` is one of `Auth.users`."""
         ...
 
-    def read_owner(self, reply: Reply) -> Verdict:
+    def read_owner(self, response: Response) -> Decision:
         """Read its answer: SETTLED with `data` = ids (of this job's id type) that mean that account."""
         ...
 
@@ -85,7 +85,7 @@ class LookUps(Protocol):
 class Action(Protocol):
     """How to do what cannot be undone to the records of one chunk. Exists only after the confirmation."""
 
-    def call(self, records: Sequence[Record]) -> Call:
+    def call(self, records: Sequence[Record]) -> Request:
         """Build the request for one chunk or a part of it. Pure, and plain: str, bytes, tuples, no subclasses of them.
 
         It is called where the export is read (in another thread, or another process), before anybody knows whether
@@ -93,7 +93,7 @@ class Action(Protocol):
         """
         ...
 
-    def read(self, reply: Reply) -> Verdict:
+    def read(self, response: Response) -> Decision:
         """Say what its answer means."""
         ...
 
@@ -131,7 +131,7 @@ class Target(Protocol):
         """Seconds."""
         ...
 
-    def auth(self, wire: Wire, throttle: Throttle, *, pool: str | None, patience_s: float) -> Auth:
+    def auth(self, transport: Transport, rate_limiter: RateLimiter, *, pool: str | None, patience_s: float) -> Auth:
         """Make the sign-in. pool: the one that every token must carry, when it is known already."""
         ...
 

@@ -11,7 +11,7 @@ from typing import IO
 from bulkdel.errors import FileFailed
 
 
-class Quiet(io.TextIOBase):
+class SafeStream(io.TextIOBase):
     """A text stream that swallows what cannot be written: a closed terminal must not end a run."""
 
     def __init__(self, stream: IO[str] | None) -> None:
@@ -43,7 +43,7 @@ class Quiet(io.TextIOBase):
         return self._stream.fileno()
 
 
-class Stdout(Quiet):
+class Stdout(SafeStream):
     """Standard output for a result: a full disk is an error. A reader that has gone (`| head`) is none."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Stdout(Quiet):
 
 def say(text: str = "") -> None:
     """Write a line for a person to stderr."""
-    Quiet(sys.stderr).write(text + "\n")
+    SafeStream(sys.stderr).write(text + "\n")
 
 
 def note(text: str) -> None:
@@ -84,10 +84,10 @@ def result(text: str) -> None:
 
 def summary(text: str) -> None:
     """Write a line of a run's summary to stdout, or not: the log has it all, and the exit code tells how it ended."""
-    Quiet(sys.stdout).write(text + "\n")
+    SafeStream(sys.stdout).write(text + "\n")
 
 
-def hush() -> None:
+def detach_stdio() -> None:
     """Keep the interpreter's own last flush from failing on a stream that is gone (it would change the exit code)."""
     for stream in (sys.stdout, sys.stderr):
         try:

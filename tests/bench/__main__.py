@@ -142,7 +142,7 @@ def compare(bench: Bench, *, count: int, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def pace(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
+def adaptive_rate(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
     """CPU of a request at PACE a second: of a long run less a short one, so that starting up is not in it."""
     short, long = (2 * PACE, 6 * PACE) if quick else (2 * PACE, 14 * PACE)
     takes = {f"{name} {size}": take for size in (short, long) for name, take in bench.paced(size).items()}
@@ -215,7 +215,7 @@ def main() -> None:
             "rounds": count,
             "speed": compare(bench, count=count, quick=given.quick),
             "parts_us": bench.parts(),
-            "paced": pace(bench, count=1 if given.quick else 2, quick=given.quick),
+            "paced": adaptive_rate(bench, count=1 if given.quick else 2, quick=given.quick),
             "help_s": bench.help_s(),
             "first_s": min(thousand().first_s for _ in range(3)),
         }

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.chunker import Work, work_of
+from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.log_entries import Header, Intent, Outcome
 from bulkdel.core.record import Chunk, Record
-from bulkdel.core.row_filter import Batch, Sieve
+from bulkdel.core.row_filter import Batch, RowFilter
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
@@ -77,9 +77,9 @@ def reading(folder: Path) -> dict[str, float]:
 
 
 def _feeding(batches: list[Batch]) -> dict[str, float]:
-    sieve = Sieve()
+    row_filter = RowFilter()
     return {
-        "feed": cpu_s(lambda: drain(work_of(batches, sieve, _progress(ROWS), CHUNK))),
+        "feed": cpu_s(lambda: drain(chunk_tasks(batches, row_filter, _progress(ROWS), CHUNK))),
     }
 
 
@@ -122,21 +122,21 @@ async def _log(checkpoint: Checkpoint) -> None:
     await checkpoint.aclose()
 
 
-async def _wire(url: str, *, whole: bool) -> None:
-    """Requests by the run's own client. whole: through all the gates of `Api.ask`, and judged."""
+async def _transport(url: str, *, whole: bool) -> None:
+    """Requests by the run's own client. whole: through all the gates of `Client.ask`, and judged."""
     target = JOB.target(TargetOptions(url, {}, ENVIRON))
     action = target.action(ID_TYPE)
     chunk = Chunk(tuple(Record(i, f"{i:024x}") for i in range(CHUNK)))
     call, ids = action.call(chunk.records), [record.id for record in chunk.records]
-    async with reach(target, Settings(rate=0), pool=POOL) as (api, auth):
+    async with reach(target, Settings(rate=0), pool=POOL) as (client, auth):
         await auth.ensure()
         headers, _ = auth.headers() or ({}, 0)
 
         async def ask(_: int) -> None:
             if whole:
-                await api.ask(call, action.read, Flight(), ids)
+                await client.ask(call, action.read, Flight(), ids)
             else:
-                await api.wire.send(call, headers)
+                await client.transport.send(call, headers)
 
         await _spread(ask)
 
@@ -147,8 +147,8 @@ def sending(url: str, folder: Path) -> dict[str, float]:
     chunks = list(_chunks(ROWS))
     return {
         "bare loop": cpu_s(lambda: asyncio.run(spent(url, CHUNKS, CONCURRENCY, 0))),
-        "send": cpu_s(lambda: asyncio.run(_wire(url, whole=False))),
-        "ask": cpu_s(lambda: asyncio.run(_wire(url, whole=True))),
+        "send": cpu_s(lambda: asyncio.run(_transport(url, whole=False))),
+        "ask": cpu_s(lambda: asyncio.run(_transport(url, whole=True))),
         "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
         "ranges": cpu_s(lambda: [chunk.ranges for chunk in chunks]),
         "log": cpu_s(lambda: logging(folder / "parts.log")),
@@ -157,8 +157,8 @@ def sending(url: str, folder: Path) -> dict[str, float]:
 
 def _chunks(rows: int) -> Iterator[Chunk]:
     batch: list[str | object] = list(exports.ids(rows))
-    for work in work_of([Batch(0, batch)], Sieve(), _progress(rows), CHUNK):  # type: ignore[arg-type]
-        assert isinstance(work, Work)
+    for work in chunk_tasks([Batch(0, batch)], RowFilter(), _progress(rows), CHUNK):  # type: ignore[arg-type]
+        assert isinstance(work, ChunkTask)
         yield work.chunk
 
 

@@ -183,7 +183,7 @@ def test_the_example_is_typed(package: Path) -> None:
 FAULTY = """
 import os
 import things
-from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.decision import NextStep, Decision
 
 SECRET = os.environ["SECRET"]
 
@@ -198,17 +198,17 @@ class LookUps(things.LookUps):
         fail("calls", ids)
         return super().calls(ids)
 
-    def read(self, reply):
+    def read(self, response):
         fail("look-up")
-        return super().read(reply)
+        return super().read(response)
 
     def match(self, ids, found):
         fail("match", ids)
         return super().match(ids, found)
 
-    def read_control(self, reply):
+    def read_control(self, response):
         fail("control")
-        return super().read_control(reply)
+        return super().read_control(response)
 
 
 class Delete(things.Delete):
@@ -217,11 +217,11 @@ class Delete(things.Delete):
         fail("call", self.asked)
         return super().call(records)
 
-    def read(self, reply):
-        if reply.status == 409:
+    def read(self, response):
+        if response.status == 409:
             fail("refused", self.asked)
         fail("read", self.asked)
-        return super().read(reply)
+        return super().read(response)
 
 
 class Key(things.Key):
@@ -235,7 +235,7 @@ class Key(things.Key):
 
 
 class Things(things.Things):
-    def auth(self, wire, throttle, **more):
+    def auth(self, transport, rate_limiter, **more):
         fail("auth")
         return Key(self.secret)
 

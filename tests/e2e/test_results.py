@@ -361,8 +361,8 @@ def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
         reopened = Reopened.open(log, None, stack)
         assert sum(_write_rows(reopened, Report(), written.append).values()) == 100
         assert len("".join(written).splitlines()) == 100
-        header = reopened.fates.progress.header
-        reopened.fates.progress.header = replace(header, counts={**header.counts, "rows": 101})
+        header = reopened.log_index.progress.header
+        reopened.log_index.progress.header = replace(header, counts={**header.counts, "rows": 101})
         with pytest.raises(NotAcceptable, match="100 rows were read, the run had 101"):
             _write_rows(reopened, Report(), written.append)
         (tmp_path / "e").write_bytes((tmp_path / "e").read_bytes().replace(b"1", b"2"))

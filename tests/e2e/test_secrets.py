@@ -39,7 +39,7 @@ from tests.faultserver import (
     record,
 )
 from tests.harness import COMMAND, Ran, environment, user_ids, write_objects
-from tests.rawserver import DATA, RawServer, Request, always, answer
+from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
 
 pytestmark = pytest.mark.campaign
 
@@ -117,20 +117,20 @@ def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
 # --- the servers ------------------------------------------------------------------------------------------------------
 
 
-def quoted(request: Request) -> str:
+def quoted(request: ReceivedRequest) -> str:
     """What a careless server says of a request: all of it, as it came and escaped once more."""
     body = request.body.decode()
     return f"in {request.headers.get('authorization')} {KEY_ID} {SECRET}: {request.target} {body} {json.dumps(body)}"
 
 
-def cut(request: Request) -> str:
+def cut(request: ReceivedRequest) -> str:
     """The same, so long that whoever keeps the first thousand characters keeps half a canary."""
     ids = asked_in(request)
     canary = ids[0] if ids else SECRET
     return "x" * 986 + canary + KEY_ID + SECRET + request.headers.get("authorization", "")
 
 
-def asked_in(request: Request) -> list[str]:
+def asked_in(request: ReceivedRequest) -> list[str]:
     """The ids of a request."""
     parts = urlsplit(request.target)
     if parts.path == DELETE_PATH:
@@ -139,8 +139,8 @@ def asked_in(request: Request) -> list[str]:
     return parse_qs(parts.query).get("userIds", [])
 
 
-Say = Callable[[Request], str]
-Wrong = Callable[["Quoting", Request], bytes | None]
+Say = Callable[[ReceivedRequest], str]
+Wrong = Callable[["Quoting", ReceivedRequest], bytes | None]
 """Another answer than the right one, or None for the right one."""
 
 
@@ -151,7 +151,7 @@ class Quoting(FaultServer):
     wrong: Wrong = lambda _server, _request: None
     turns: int = 0
 
-    def _answered(self, request: Request, *, effect: bool) -> bytes:
+    def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
         if (other := self.wrong(self, request)) is not None:
             return other
         return FaultServer._answered(self, request, effect=effect)
@@ -160,7 +160,7 @@ class Quoting(FaultServer):
 def says(path: str, code: int, say: Say = quoted, *, after: int = 0, status: int = 200, **more: Any) -> Wrong:
     """Answer every request to `path`, but for the first `after`, with an envelope that quotes it."""
 
-    def wrong(server: Quoting, request: Request) -> bytes | None:
+    def wrong(server: Quoting, request: ReceivedRequest) -> bytes | None:
         if urlsplit(request.target).path != path:
             return None
         server.turns += 1
@@ -172,10 +172,10 @@ def says(path: str, code: int, say: Say = quoted, *, after: int = 0, status: int
     return wrong
 
 
-def raw(path: str, status: int, headers: Callable[[Request], dict[str, str]] | None = None) -> Wrong:
+def raw(path: str, status: int, headers: Callable[[ReceivedRequest], dict[str, str]] | None = None) -> Wrong:
     """Answer every request to `path` with HTML that quotes it."""
 
-    def wrong(server: Quoting, request: Request) -> bytes | None:
+    def wrong(server: Quoting, request: ReceivedRequest) -> bytes | None:
         if urlsplit(request.target).path != path:
             return None
         page = f"<html>{quoted(request)}</html>".encode()
@@ -187,7 +187,7 @@ def raw(path: str, status: int, headers: Callable[[Request], dict[str, str]] | N
 def refusing(some: Sequence[str], say: Say = quoted) -> Wrong:
     """Refuse whatever request has one of `some` in it, quoting it."""
 
-    def wrong(server: Quoting, request: Request) -> bytes | None:
+    def wrong(server: Quoting, request: ReceivedRequest) -> bytes | None:
         if urlsplit(request.target).path != DELETE_PATH or not set(asked_in(request)) & set(some):
             return None
         return json_answer(envelope(status_code=422, message=say(request), requestId=say(request)))
@@ -200,7 +200,7 @@ def both(*wrongs: Wrong) -> Wrong:
     return lambda server, request: next((told for wrong in wrongs if (told := wrong(server, request))), None)
 
 
-def odd_records(server: Quoting, request: Request) -> bytes | None:
+def odd_records(server: Quoting, request: ReceivedRequest) -> bytes | None:
     """Records whose status quotes what it should not."""
     if urlsplit(request.target).path != READ_PATH:
         return None
@@ -209,7 +209,7 @@ def odd_records(server: Quoting, request: Request) -> bytes | None:
     return json_answer(envelope(found))
 
 
-def odd_cookie(request: Request) -> dict[str, str]:
+def odd_cookie(request: ReceivedRequest) -> dict[str, str]:
     return {"set-cookie": f"[{','.join(asked_in(request)[:3])}]={request.headers.get('authorization')}; path=/"}
 
 
@@ -650,7 +650,7 @@ import os
 from dataclasses import fields
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
-from bulkdel.core import chunk_state as settling
+from bulkdel.core import chunk_state as chunk_state
 
 def leak(where, ids):
     if os.environ["LEAKY"] == where:
@@ -665,9 +665,9 @@ class Action(DeleteUsersBatch):
         leak("call", self.asked)
         return super().call(records)
 
-    def read(self, reply):
+    def read(self, response):
         leak("read", self.asked)
-        return super().read(reply)
+        return super().read(response)
 
 class LookUps(UserLookUps):
     def match(self, ids, found):
@@ -677,7 +677,7 @@ class LookUps(UserLookUps):
 class Target(GenAuth):
     def action(self, id_type):
         if os.environ["LEAKY"] == "program":
-            exec(PROGRAM, vars(settling))
+            exec(PROGRAM, vars(chunk_state))
         return Action(id_type)
 
     def look_ups(self, id_type, *, full=False):
@@ -685,11 +685,11 @@ class Target(GenAuth):
 
 # As if this stood in the program: an exception is a job's where its last line is the job's.
 PROGRAM = '''
-def replied(self, verdict):
+def replied(self, decision):
     import os
     raise ValueError(f"no idea: {list(self.chunk.ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
 
-Settling.replied = replied
+ChunkState.replied = replied
 '''
 
 class Leaky(DeleteUsers):

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bulkdel.auth import Auth
-from bulkdel.core.decision import Call, Lost, Reply
+from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.errors import Halted, UsageError
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, WireOptions
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, TransportOptions
 from bulkdel_jobs.genauth.auth import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
 from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
 from tests.fakeclock import now, run_fake
@@ -332,11 +332,11 @@ def test_what_was_refused_for_good_stays_refused() -> None:
 class Script:
     """Answers in turn; the last one again and again. Remembers when it was asked."""
 
-    def __init__(self, *answers: Reply | Lost) -> None:
+    def __init__(self, *answers: Response | NoResponse) -> None:
         self._answers = list(answers)
-        self.asked: list[tuple[float, Call, Mapping[str, str]]] = []
+        self.asked: list[tuple[float, Request, Mapping[str, str]]] = []
 
-    async def __call__(self, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
+    async def __call__(self, call: Request, headers: Mapping[str, str]) -> Response | NoResponse:
         self.asked.append((now(), call, headers))
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -345,22 +345,22 @@ class Script:
         return [round(at, 3) for at, _, _ in self.asked]
 
 
-def envelope(status: int = 200, *, code: int = 200, retry_after: str | None = None, **more: Any) -> Reply:
-    return Reply(status, json.dumps({"statusCode": code, **more}).encode(), retry_after)
+def envelope(status: int = 200, *, code: int = 200, retry_after: str | None = None, **more: Any) -> Response:
+    return Response(status, json.dumps({"statusCode": code, **more}).encode(), retry_after)
 
 
-def granted(**more: Any) -> Reply:
+def granted(**more: Any) -> Response:
     return envelope(message="", data={"access_token": token(), "expires_in": 7200} | more)
 
 
-LOST = Lost("no connection: Connection refused", sent=False)
+LOST = NoResponse("no connection: Connection refused", sent=False)
 
 
-def sign(send: Script, throttle: Throttle | None = None, **more: Any) -> SignIn:
+def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> SignIn:
     clock = asyncio.get_running_loop().time
     return SignIn(
         send=send,
-        throttle=throttle or Throttle(0, clock=clock),
+        rate_limiter=rate_limiter or RateLimiter(0, clock=clock),
         key_id=more.pop("key_id", KEY),
         secret=more.pop("secret", SECRET),
         brand=GENAUTH,
@@ -386,7 +386,7 @@ def test_signing_in_asks_as_documented(lang: str | None, headers: dict[str, str]
 
 def test_lost_answers_are_asked_for_again_with_backoff() -> None:
     async def go() -> None:
-        script = Script(LOST, envelope(code=503), Reply(502, b"<html>"), granted())
+        script = Script(LOST, envelope(code=503), Response(502, b"<html>"), granted())
         await sign(script)()
         assert script.times == [0, 0.5, 1.5, 3.5]
 
@@ -403,21 +403,21 @@ def test_a_server_that_names_a_time_is_not_asked_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "pause_s"),
+    ("response", "pause_s"),
     [
         (envelope(code=429), 3),
-        (Reply(429, b"slow down"), 3),
+        (Response(429, b"slow down"), 3),
         (envelope(429, code=429, retry_after="5"), 5),
         (envelope(code=429, retry_after="Tue, 14 Nov 2023 22:13:30 GMT"), 10),  # the epoch above is 22:13:20
     ],
 )
-def test_a_429_pauses_everybody_and_is_no_failure(reply: Reply, pause_s: float) -> None:
+def test_a_429_pauses_everybody_and_is_no_failure(response: Response, pause_s: float) -> None:
     async def go() -> None:
-        throttle = Throttle(0, clock=asyncio.get_running_loop().time)
-        script = Script(*[reply] * 6, granted())
-        signing = asyncio.create_task(sign(script, throttle)())
+        rate_limiter = RateLimiter(0, clock=asyncio.get_running_loop().time)
+        script = Script(*[response] * 6, granted())
+        signing = asyncio.create_task(sign(script, rate_limiter)())
         await asyncio.sleep(0.001)
-        assert throttle.paused_s == pytest.approx(pause_s, abs=0.01)
+        assert rate_limiter.paused_s == pytest.approx(pause_s, abs=0.01)
         await signing
         assert len(script.asked) == 7  # more than the attempts there are
 
@@ -425,20 +425,20 @@ def test_a_429_pauses_everybody_and_is_no_failure(reply: Reply, pause_s: float) 
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("response", "said"),
     [
         (envelope(code=401, message="bad key", apiCode=1301), "statusCode 401, apiCode 1301, 'bad key'"),
         (envelope(code=400, message="参数 accessKeyId 格式错误"), "statusCode 400"),
         (envelope(code=403, message="no"), "statusCode 403"),
         (envelope(code=404, message="no such key"), "statusCode 404"),
         (envelope(code=402), "plan"),
-        (Reply(302, b""), "redirects"),
-        (Reply(404, b"<html>"), "wrong host or path"),
+        (Response(302, b""), "redirects"),
+        (Response(404, b"<html>"), "wrong host or path"),
     ],
 )
-def test_a_refusal_says_what_the_server_said_and_what_to_check(reply: Reply, said: str) -> None:
+def test_a_refusal_says_what_the_server_said_and_what_to_check(response: Response, said: str) -> None:
     async def go() -> None:
-        script = Script(reply)
+        script = Script(response)
         with pytest.raises(Halted) as caught:
             await sign(script)()
         assert said in str(caught.value)
@@ -450,12 +450,12 @@ def test_a_refusal_says_what_the_server_said_and_what_to_check(reply: Reply, sai
 
 def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
     async def go() -> None:
-        for reply in (
+        for response in (
             envelope(code=401, message=f"no key {KEY} with {SECRET}"),
             envelope(code=503, message=f"no key {KEY} with {SECRET}"),
         ):
             with pytest.raises(Halted) as caught:
-                await sign(Script(reply))()
+                await sign(Script(response))()
             assert KEY not in str(caught.value)
             assert SECRET not in str(caught.value)
             assert "[hidden]" in str(caught.value)
@@ -472,11 +472,12 @@ def test_an_empty_secret_does_not_garble_the_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [envelope(data={}), envelope(data=None), envelope(data={"access_token": 7}), Reply(200, b"<html>"), LOST]
+    "response",
+    [envelope(data={}), envelope(data=None), envelope(data={"access_token": 7}), Response(200, b"<html>"), LOST],
 )
-def test_the_first_sign_in_gives_up_after_the_attempts_there_are(reply: Reply | Lost) -> None:
+def test_the_first_sign_in_gives_up_after_the_attempts_there_are(response: Response | NoResponse) -> None:
     async def go() -> None:
-        script = Script(reply)
+        script = Script(response)
         with pytest.raises(Halted, match=r"no answer in 4 attempts .*check --host"):
             await sign(script)()
         assert len(script.asked) == 4
@@ -529,12 +530,12 @@ def test_thousands_of_attempts_do_not_overflow() -> None:
 
 def test_every_sign_in_passes_the_throttle() -> None:
     async def go() -> None:
-        throttle = Throttle(1, clock=asyncio.get_running_loop().time)
-        throttle.pause(10)
+        rate_limiter = RateLimiter(1, clock=asyncio.get_running_loop().time)
+        rate_limiter.pause(10)
         script = Script(LOST, granted())
-        await sign(script, throttle)()
+        await sign(script, rate_limiter)()
         assert script.times[0] >= 10
-        assert throttle.taken == 2
+        assert rate_limiter.taken == 2
 
     run_fake(go())
 
@@ -542,8 +543,8 @@ def test_every_sign_in_passes_the_throttle() -> None:
 def test_signing_in_over_a_real_wire() -> None:
     async def go() -> None:
         server = RawServer(always(answer(granted().body)))
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
-            signing = SignIn(send=wire.send, throttle=Throttle(0), key_id=KEY, secret=SECRET, brand=AUTHING)
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+            signing = SignIn(send=transport.send, rate_limiter=RateLimiter(0), key_id=KEY, secret=SECRET, brand=AUTHING)
             tokens = Tokens(sign_in=signing, brand=AUTHING)
             await tokens.ensure()
         assert tokens.pool == POOL

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.decision import Act, Reply
+from bulkdel.core.decision import NextStep, Response
 from bulkdel.core.record import Record
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of, delete_call
 from bulkdel_jobs.genauth.id_types import ID_TYPES
@@ -37,9 +37,9 @@ def test_deleting(id_type: str) -> None:
     call = action.call([Record(0, "a"), Record(7, "ü+&")])
     assert (call.method, call.path, call.query) == ("POST", "/api/v3/delete-users-batch", ())
     assert body_of(call) == {"userIds": ["a", "ü+&"], "options": {"userIdType": id_type}}
-    assert action.read(Reply(200, b'{"statusCode":200,"data":{"success":true}}')).act is Act.SETTLED
-    assert action.read(Reply(200, b'{"statusCode":200,"data":{"success":false}}')).act is Act.LOOK_UP
-    assert action.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.RETRY
+    assert action.read(Response(200, b'{"statusCode":200,"data":{"success":true}}')).next_step is NextStep.SETTLED
+    assert action.read(Response(200, b'{"statusCode":200,"data":{"success":false}}')).next_step is NextStep.LOOK_UP
+    assert action.read(Response(200, b'{"statusCode":200,"data":{}}')).next_step is NextStep.RETRY
 
 
 @pytest.mark.parametrize(
@@ -252,21 +252,21 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
     ids = {"user_id": "u", "email": "e", "phone": "1", "username": "n", "external_id": "x"}
     expected = {**ids, "identity": f"{PROVIDER}:o", "sync_relation": "lark:o"}[id_type]
     answer = {"statusCode": 200, "data": {"totalCount": 2, "list": [{}, None, user]}}
-    verdict = look_ups.read_control(Reply(200, json.dumps(answer).encode()))
-    assert (verdict.act, verdict.data) == (Act.SETTLED, [expected])
+    decision = look_ups.read_control(Response(200, json.dumps(answer).encode()))
+    assert (decision.next_step, decision.data) == (NextStep.SETTLED, [expected])
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"list": None}, {"list": []}, {"list": 5}, {"list": "u"}, {"list": {}}])
 def test_a_control_that_lists_nobody(data: Any) -> None:
     look_ups = UserLookUps(ID_TYPES["user_id"])
-    verdict = look_ups.read_control(Reply(200, json.dumps({"statusCode": 200, "data": data}).encode()))
-    assert (verdict.act, verdict.data) == (Act.SETTLED, [])
+    decision = look_ups.read_control(Response(200, json.dumps({"statusCode": 200, "data": data}).encode()))
+    assert (decision.next_step, decision.data) == (NextStep.SETTLED, [])
 
 
 def test_a_control_that_is_refused() -> None:
     look_ups = UserLookUps(ID_TYPES["user_id"])
-    assert look_ups.read_control(Reply(200, b'{"statusCode":403}')).act is Act.FORBIDDEN
-    assert look_ups.read(Reply(200, b'{"statusCode":200,"data":{}}')).act is Act.RETRY
+    assert look_ups.read_control(Response(200, b'{"statusCode":403}')).next_step is NextStep.FORBIDDEN
+    assert look_ups.read(Response(200, b'{"statusCode":200,"data":{}}')).next_step is NextStep.RETRY
 
 
 def test_two_accounts_under_one_id_are_both_copied_and_the_younger_decides() -> None:

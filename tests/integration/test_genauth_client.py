@@ -44,7 +44,7 @@ def client_for(url: str, secret: str = SANDBOX_KEY_SECRET, **options: Any) -> Ge
     return GenAuthClient(SANDBOX_KEY_ID, secret, url, **{"rate": 0, **options})
 
 
-def act(scene: Scene, switches: Switches | None = None, users: int = 60, **options: Any) -> None:
+def next_step(scene: Scene, switches: Switches | None = None, users: int = 60, **options: Any) -> None:
     """Play a scene against a sandbox of its own."""
 
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_fifty_users_in_one_request() -> None:
         assert (await client.delete_users_batch(tuple(ids[50:]))).ok
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 2}
 
-    act(scene)
+    next_step(scene)
 
 
 @pytest.mark.parametrize("brand", ["genauth", "authing", "Authing"])
@@ -91,7 +91,7 @@ def test_many_at_once_share_one_sign_in() -> None:
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 60}
         assert sandbox.ledger.sent_times() == {1: 60}
 
-    act(scene)
+    next_step(scene)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(user_ids: Any, 
             await client.delete_users_batch(user_ids, user_id_type)
         assert sandbox.ledger.requests == 0
 
-    act(scene)
+    next_step(scene)
 
 
 def test_what_the_server_says_is_returned_whatever_it_says() -> None:
@@ -132,7 +132,7 @@ def test_what_the_server_says_is_returned_whatever_it_says() -> None:
         assert sandbox.ledger.by_path[DELETE_PATH] == 5
 
     pool_ids = list(Pool.generated(60).user_ids())
-    act(scene, Switches(poisonous={pool_ids[0]: (409, 77)}, unknown_ids="refuse"))
+    next_step(scene, Switches(poisonous={pool_ids[0]: (409, 77)}, unknown_ids="refuse"))
 
 
 def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
@@ -149,7 +149,7 @@ def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 6}
         assert (await client.delete_users_batch(ids[6:8])).ok
 
-    act(scene)
+    next_step(scene)
 
 
 def test_a_failure_around_a_success_is_believed_in_neither() -> None:
@@ -200,7 +200,7 @@ def test_429_is_an_answer_and_holds_the_next_call_back() -> None:
         assert 0.9 <= time.monotonic() - began < 3
         assert sandbox.ledger.by_path[DELETE_PATH] == 2
 
-    act(scene, Switches(retry_after="seconds", retry_after_s=1))
+    next_step(scene, Switches(retry_after="seconds", retry_after_s=1))
 
 
 def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
@@ -213,7 +213,7 @@ def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
         assert (await client.delete_users_batch(ids[1:2])).ok
         assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 3}
 
-    act(scene)
+    next_step(scene)
 
 
 def test_after_401_twice_it_does_not_sign_in_again() -> None:
@@ -222,7 +222,7 @@ def test_after_401_twice_it_does_not_sign_in_again() -> None:
             assert (await client.delete_users_batch(ids[:1])).status_code == 401
         assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 4}
 
-    act(scene, Switches(token_lifetime_s=0, token_announced_s=7200))
+    next_step(scene, Switches(token_lifetime_s=0, token_announced_s=7200))
 
 
 def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None:
@@ -232,17 +232,17 @@ def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None:
         assert "wrong-secret" not in str(caught.value)
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1}
 
-    act(scene, secret="wrong-secret")
+    next_step(scene, secret="wrong-secret")
 
 
 def test_the_rate_is_held() -> None:
     async def main() -> None:
         # A server is not needed to see the pace, only the clock: no loopback port answers here.
         async with client_for("http://127.0.0.1:9", rate=10) as client:
-            throttle = client._throttle
+            rate_limiter = client._rate_limiter
             began = asyncio.get_running_loop().time()
             for _ in range(21):
-                await throttle.acquire()
+                await rate_limiter.acquire()
             assert 1.8 <= asyncio.get_running_loop().time() - began <= 2.2
 
     run_fake(main())
@@ -263,8 +263,8 @@ def test_settings_that_cannot_work_are_refused_at_once(options: dict[str, Any], 
 
 
 def test_without_a_host_it_is_the_public_cloud_of_the_brand() -> None:
-    assert GenAuthClient("k", "s")._wire._host == "https://api.genauth.ai"
-    assert GenAuthClient("k", "s", brand="authing")._wire._host == "https://api.authing.cn"
+    assert GenAuthClient("k", "s")._transport._host == "https://api.genauth.ai"
+    assert GenAuthClient("k", "s", brand="authing")._transport._host == "https://api.authing.cn"
 
 
 def test_a_private_deployment_with_its_own_authority() -> None:

@@ -13,25 +13,25 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.chunker import Work
-from bulkdel.core.decision import Act, Call, Reply, Verdict
-from bulkdel.core.health import Pace, RefusedMax
+from bulkdel.core.chunker import ChunkTask
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.health import AdaptiveRate, RefusedMax
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.workers import Engine, Options
 from bulkdel.errors import Halted
-from bulkdel.http.client import Api, Flight
-from bulkdel.http.lookup import Seeker
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, WireOptions
+from bulkdel.http.client import Client, Flight
+from bulkdel.http.lookup import AccountLookup
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, TransportOptions
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
 from tests.harness import entries
 from tests.rawserver import Peer, RawServer, answer
 
-CALL = Call("POST", "/delete", body=b"{}")
+CALL = Request("POST", "/delete", body=b"{}")
 SUCCESS = answer(b'{"statusCode":200,"data":{"success":true}}')
 REFUSED = answer(b'{"statusCode":400}')
 UNAUTHORIZED = answer(b'{"statusCode":401}')
@@ -90,7 +90,7 @@ class Badge:
         self.accepted_generations.append(generation)
 
 
-class LoudThrottle(Throttle):
+class LoudThrottle(RateLimiter):
     """A throttle that writes down who passes. on_pass: what happens while somebody waits here. closed: after a 429."""
 
     def __init__(self, log: list[str]) -> None:
@@ -110,45 +110,45 @@ class LoudThrottle(Throttle):
 
 
 class World:
-    """One api before one server that answers with `replies`, in the order of the requests."""
+    """One api before one server that answers with `responses`, in the order of the requests."""
 
-    def __init__(self, *replies: bytes | None) -> None:
-        self.replies = list(replies)
+    def __init__(self, *responses: bytes | None) -> None:
+        self.responses = list(responses)
         self.log: list[str] = []
         self.badge = Badge(self.log)
-        self.throttle = LoudThrottle(self.log)
+        self.rate_limiter = LoudThrottle(self.log)
         self.arrived = asyncio.Event()
         self.server = RawServer(self._serve)
-        self.api: Api
+        self.client: Client
 
     async def _serve(self, peer: Peer) -> None:
         while True:
             await peer.request()
             self.log.append("server")
             self.arrived.set()
-            reply = self.replies.pop(0)
-            if reply is None:
+            response = self.responses.pop(0)
+            if response is None:
                 await peer.stall()
-            elif not reply:
+            elif not response:
                 peer.close()
                 return
             else:
-                await peer.send(reply)
+                await peer.send(response)
 
     @contextlib.asynccontextmanager
-    async def opened(self, **options: Any) -> AsyncIterator[Api]:
-        async with self.server.running(), Wire(WireOptions(self.server.url)) as wire:
-            settings = {"pause_s": 0.05, "patience_s": 900.0, "pace": Pace(self.throttle.rate), **options}
-            self.api = Api(wire, self.throttle, self.badge, **settings)
-            yield self.api
+    async def opened(self, **options: Any) -> AsyncIterator[Client]:
+        async with self.server.running(), Transport(TransportOptions(self.server.url)) as transport:
+            settings = {"pause_s": 0.05, "patience_s": 900.0, "pace": AdaptiveRate(self.rate_limiter.rate), **options}
+            self.client = Client(transport, self.rate_limiter, self.badge, **settings)
+            yield self.client
 
-    async def ask(self, flight: Flight | None = None) -> Verdict | None:
-        return await self.api.ask(CALL, read_success, flight or Flight())
+    async def ask(self, flight: Flight | None = None) -> Decision | None:
+        return await self.client.ask(CALL, read_success, flight or Flight())
 
 
-def play(scene: Callable[[World], Awaitable[None]], *replies: bytes | None, **options: Any) -> World:
+def play(scene: Callable[[World], Awaitable[None]], *responses: bytes | None, **options: Any) -> World:
     async def main() -> World:
-        world = World(*replies)
+        world = World(*responses)
         async with world.opened(**options):
             await scene(world)
         return world
@@ -157,9 +157,9 @@ def play(scene: Callable[[World], Awaitable[None]], *replies: bytes | None, **op
 
 
 async def ask_once(world: World) -> None:
-    verdict = await world.ask()
-    assert verdict is not None
-    assert verdict.act is Act.SETTLED
+    decision = await world.ask()
+    assert decision is not None
+    assert decision.next_step is NextStep.SETTLED
 
 
 def test_the_token_is_read_after_the_limiter() -> None:
@@ -171,9 +171,9 @@ def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
         def go_stale() -> None:
             world.badge.stale = True
             world.badge.generation = 2
-            world.throttle.on_pass = lambda: None
+            world.rate_limiter.on_pass = lambda: None
 
-        world.throttle.on_pass = go_stale
+        world.rate_limiter.on_pass = go_stale
         await ask_once(world)
         assert [request.headers["authorization"] for request in world.server.requests] == ["badge 2"]
 
@@ -181,51 +181,51 @@ def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
     assert world.log == ["ensure", "limiter", "stale", "ensure", "limiter", "headers", "server"]
 
 
-@pytest.mark.parametrize("reply", [SUCCESS, REFUSED])
-def test_an_answer_that_means_something_says_that_the_token_was_accepted(reply: bytes) -> None:
+@pytest.mark.parametrize("response", [SUCCESS, REFUSED])
+def test_an_answer_that_means_something_says_that_the_token_was_accepted(response: bytes) -> None:
     async def scene(world: World) -> None:
-        before = world.api.answered_at
-        verdict = await world.ask()
-        assert verdict is not None
-        assert verdict.act is (Act.SETTLED if reply is SUCCESS else Act.SPLIT)
+        before = world.client.answered_at
+        decision = await world.ask()
+        assert decision is not None
+        assert decision.next_step is (NextStep.SETTLED if response is SUCCESS else NextStep.SPLIT)
         assert world.badge.accepted_generations == [1]
-        assert world.api.answered_at > before
+        assert world.client.answered_at > before
 
-    play(scene, reply)
+    play(scene, response)
 
 
-@pytest.mark.parametrize("reply", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
-def test_a_lost_reply_is_its_callers_to_repeat(reply: bytes) -> None:
+@pytest.mark.parametrize("response", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
+def test_a_lost_reply_is_its_callers_to_repeat(response: bytes) -> None:
     async def scene(world: World) -> None:
         flight = Flight()
-        verdict = await world.ask(flight)
-        assert verdict is not None
-        assert (verdict.act, verdict.tainting, flight.on_wire) == (Act.RETRY, True, False)
+        decision = await world.ask(flight)
+        assert decision is not None
+        assert (decision.next_step, decision.tainting, flight.on_wire) == (NextStep.RETRY, True, False)
         assert world.badge.accepted_generations == []
         assert len(world.server.requests) == 1
 
-    if reply.endswith(b"{"):  # half a body, and then the end
+    if response.endswith(b"{"):  # half a body, and then the end
 
         async def cut(world: World) -> None:
-            world.replies = [reply, b""]
+            world.responses = [response, b""]
             asking = asyncio.create_task(scene(world))
             await world.arrived.wait()
             for _, writer in world.server._peers:
                 writer.close()
             await asking
 
-        play(cut, reply)
+        play(cut, response)
     else:
-        play(scene, reply)
+        play(scene, response)
 
 
 def test_no_connection_taints_nothing() -> None:
     async def scene(world: World) -> None:
-        async with Wire(WireOptions("http://127.0.0.1:1")) as nowhere:
-            world.api.wire = nowhere
-            verdict = await world.ask()
-        assert verdict is not None
-        assert (verdict.act, verdict.tainting, verdict.untouched) == (Act.RETRY, False, True)
+        async with Transport(TransportOptions("http://127.0.0.1:1")) as nowhere:
+            world.client.transport = nowhere
+            decision = await world.ask()
+        assert decision is not None
+        assert (decision.next_step, decision.tainting, decision.untouched) == (NextStep.RETRY, False, True)
 
     play(scene)
 
@@ -234,16 +234,16 @@ def test_no_connection_taints_nothing() -> None:
 def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: float, most_s: float) -> None:
     now = 1_700_000_000.0
     header = {"12": "12", "date": formatdate(now + 12, usegmt=True)}.get(form or "")
-    reply = answer(b'{"statusCode":503}', headers={"retry-after": header} if header else {})
+    response = answer(b'{"statusCode":503}', headers={"retry-after": header} if header else {})
 
     async def scene(world: World) -> None:
-        verdict = await world.ask()
-        assert verdict is not None
-        assert verdict.after_s is not None
-        assert least_s <= verdict.after_s <= most_s
-        assert world.throttle.paused_s == 0  # nobody else is held up by it
+        decision = await world.ask()
+        assert decision is not None
+        assert decision.after_s is not None
+        assert least_s <= decision.after_s <= most_s
+        assert world.rate_limiter.paused_s == 0  # nobody else is held up by it
 
-    play(scene, reply, now=lambda: now)
+    play(scene, response, now=lambda: now)
 
 
 # ── 429 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,15 +252,15 @@ def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: 
 def test_429_pauses_everyone_and_is_asked_again_by_itself() -> None:
     async def scene(world: World) -> None:
         first = asyncio.create_task(world.ask())
-        await world.throttle.closed.wait()
+        await world.rate_limiter.closed.wait()
         began = time.monotonic()
         second = await world.ask()  # has nothing to do with the first, and waits all the same
         assert time.monotonic() - began >= 0.15
         answered = await first
         assert answered is not None
         assert second is not None
-        assert (answered.act, second.act) == (Act.SETTLED, Act.SETTLED)
-        assert (world.api.figures.throttled, world.api.figures.retries) == (1, 0)
+        assert (answered.next_step, second.next_step) == (NextStep.SETTLED, NextStep.SETTLED)
+        assert (world.client.figures.throttled, world.client.figures.retries) == (1, 0)
 
     play(scene, throttled(), SUCCESS, SUCCESS, pause_s=0.2)
 
@@ -268,7 +268,7 @@ def test_429_pauses_everyone_and_is_asked_again_by_itself() -> None:
 def test_429_as_often_as_it_comes() -> None:
     async def scene(world: World) -> None:
         await ask_once(world)
-        assert world.api.figures.throttled == 2 * ATTEMPTS_MAX
+        assert world.client.figures.throttled == 2 * ATTEMPTS_MAX
         assert world.badge.accepted_generations == [1]
 
     play(scene, *[throttled("0")] * (2 * ATTEMPTS_MAX), SUCCESS)
@@ -278,8 +278,8 @@ def test_429_as_often_as_it_comes() -> None:
 def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, least_s: float) -> None:
     async def scene(world: World) -> None:
         asking = asyncio.create_task(world.ask())
-        await world.throttle.closed.wait()
-        assert least_s <= world.throttle.paused_s <= least_s + 0.5
+        await world.rate_limiter.closed.wait()
+        assert least_s <= world.rate_limiter.paused_s <= least_s + 0.5
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -287,13 +287,13 @@ def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, l
     play(scene, throttled(header), pause_s=3.0)
 
 
-@pytest.mark.parametrize("reply", [throttled("901"), unavailable("901")])
-def test_more_patience_than_there_is_halts_now_and_says_when_to_come_back(reply: bytes) -> None:
+@pytest.mark.parametrize("response", [throttled("901"), unavailable("901")])
+def test_more_patience_than_there_is_halts_now_and_says_when_to_come_back(response: bytes) -> None:
     async def scene(world: World) -> None:
         with pytest.raises(Halted, match="come back in 901 s, longer than --patience 900"):
             await world.ask()
 
-    play(scene, reply, patience_s=900.0)
+    play(scene, response, patience_s=900.0)
 
 
 # ── 401 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,7 +327,7 @@ def test_401_for_good_is_raised() -> None:
 
 def test_a_run_that_drains_sends_nothing_more() -> None:
     async def scene(world: World) -> None:
-        world.api.closing = True
+        world.client.closing = True
         assert await world.ask() is None
         assert world.log == []
 
@@ -336,7 +336,7 @@ def test_a_run_that_drains_sends_nothing_more() -> None:
 
 def test_closing_while_somebody_waits_for_the_limiter() -> None:
     async def scene(world: World) -> None:
-        world.throttle.on_pass = lambda: setattr(world.api, "closing", True)
+        world.rate_limiter.on_pass = lambda: setattr(world.client, "closing", True)
         flight = Flight()
         assert await world.ask(flight) is None
         assert not flight.on_wire
@@ -345,16 +345,16 @@ def test_closing_while_somebody_waits_for_the_limiter() -> None:
     play(scene)
 
 
-@pytest.mark.parametrize("reply", [throttled("0"), UNAUTHORIZED])
-def test_closing_while_a_request_is_on_the_wire_repeats_nothing(reply: bytes) -> None:
+@pytest.mark.parametrize("response", [throttled("0"), UNAUTHORIZED])
+def test_closing_while_a_request_is_on_the_wire_repeats_nothing(response: bytes) -> None:
     async def scene(world: World) -> None:
         asking = asyncio.create_task(world.ask())
         await world.arrived.wait()
-        world.api.closing = True
+        world.client.closing = True
         assert await asking is None
         assert len(world.server.requests) == 1
 
-    play(scene, reply)
+    play(scene, response)
 
 
 def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
@@ -374,8 +374,8 @@ def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
 # ── what a halt leaves behind ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def log_after(folder: Path, reply: bytes) -> list[dict[str, Any]]:
-    """Entries of the log after one chunk met `reply`."""
+def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
+    """Entries of the log after one chunk met `response`."""
     counts = {"rows": 2, "ids": 2, "excluded": 0, "duplicate": 0, "invalid": 0}
     path = folder / "log"
 
@@ -383,25 +383,25 @@ def log_after(folder: Path, reply: bytes) -> list[dict[str, Any]]:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {})
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
-        seeker = Seeker(world.api, UserLookUps(id_type), lambda: 0.0)
-        seeker.proven = True
+        lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0)
+        lookup.proven = True
         engine = Engine(
-            api=world.api,
-            seeker=seeker,
+            client=world.client,
+            lookup=lookup,
             action=DeleteUsersBatch(id_type),
             checkpoint=checkpoint,
             id_type=id_type,
             options=Options(concurrency=1, drain_s=1, refused_max=RefusedMax(share=0.01)),
             chance=lambda: 0.0,
         )
-        feeds = [iter([Work(Chunk((Record(0, "a"), Record(1, "b"))))])]
+        feeds = [iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))])]
         await engine.run(lambda: feeds.pop() if feeds else None)
         assert engine.stopped is not None
         assert "--patience" in engine.stopped.why
         await checkpoint.aclose()
         checkpoint.close()
 
-    play(scene, reply, patience_s=900.0)
+    play(scene, response, patience_s=900.0)
     return [entry for entry in entries(path) if entry["type"] != "header"]
 
 
@@ -418,14 +418,14 @@ def test_what_a_server_quotes_of_the_request_is_not_told() -> None:
     """Credentials and the ids of this request; the answer of the last failure is kept without them too."""
 
     async def scene(world: World) -> None:
-        for act in (Act.SPLIT, Act.RETRY):
-            verdict = await world.api.ask(CALL, read_success, Flight(), ["id-12345", "id-67890"])
-            assert verdict is not None
-            assert verdict.act is act
-            assert verdict.detail.message == "[hidden] 1: [id], [id], id-13579"
-            assert verdict.detail.request_id == "r-[id]"
-            assert verdict.reason.endswith(f"({verdict.detail})")
-            assert world.api.lost == (verdict.reason if act is Act.RETRY else "")
+        for next_step in (NextStep.SPLIT, NextStep.RETRY):
+            decision = await world.client.ask(CALL, read_success, Flight(), ["id-12345", "id-67890"])
+            assert decision is not None
+            assert decision.next_step is next_step
+            assert decision.detail.message == "[hidden] 1: [id], [id], id-13579"
+            assert decision.detail.request_id == "r-[id]"
+            assert decision.reason.endswith(f"({decision.detail})")
+            assert world.client.lost == (decision.reason if next_step is NextStep.RETRY else "")
 
     said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
     play(scene, *(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500)))
@@ -441,12 +441,12 @@ def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
     said += [(same, same) for same in ("9c1b2c6e-11aa-4c1d-8f1e-0123456789ab", "r", "0" * 40)]
 
     async def scene(world: World) -> None:
-        world.api.run_min = 24
+        world.client.run_min = 24
         for _, told in said:
-            verdict = await world.api.ask(CALL, read_success, Flight(), ["6319a15be4d9c05b8f1e9d2a"])
-            assert verdict is not None
-            assert verdict.act is Act.SETTLED
-            assert verdict.detail.request_id == told
+            decision = await world.client.ask(CALL, read_success, Flight(), ["6319a15be4d9c05b8f1e9d2a"])
+            assert decision is not None
+            assert decision.next_step is NextStep.SETTLED
+            assert decision.detail.request_id == told
 
     body = b'{"statusCode":200,"requestId":"%s","data":{"success":true}}'
     play(scene, *(answer(body % quoted.encode()) for quoted, _ in said))
@@ -454,6 +454,11 @@ def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
 
 def test_replies_are_what_they_seem() -> None:
     """The replies above mean to the job what their names say."""
-    bodies = {SUCCESS: Act.SETTLED, REFUSED: Act.SPLIT, UNAUTHORIZED: Act.SIGN_IN, throttled(): Act.THROTTLED}
-    for reply, act in bodies.items():
-        assert read_success(Reply(200, reply.partition(b"\r\n\r\n")[2])).act is act
+    bodies = {
+        SUCCESS: NextStep.SETTLED,
+        REFUSED: NextStep.SPLIT,
+        UNAUTHORIZED: NextStep.SIGN_IN,
+        throttled(): NextStep.THROTTLED,
+    }
+    for response, next_step in bodies.items():
+        assert read_success(Response(200, response.partition(b"\r\n\r\n")[2])).next_step is next_step

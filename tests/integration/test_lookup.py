@@ -11,9 +11,9 @@ import pytest
 
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
-from bulkdel.http.client import Api, Flight
+from bulkdel.http.client import Client, Flight
 from bulkdel.http.connect import reach
-from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, Looked, Seeker
+from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, Looked
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import GenAuth
 from bulkdel_jobs.genauth.brands import GENAUTH
@@ -21,67 +21,69 @@ from bulkdel_jobs.genauth.credentials import Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
-from tests.rawserver import Peer, RawServer, Request, answer
+from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 
 NOBODY = [f"{i:024x}" for i in range(3)]
 
-Scene = Callable[[Seeker, Api], Awaitable[None]]
+Scene = Callable[[AccountLookup, Client], Awaitable[None]]
 
 
 async def seeking(url: str, scene: Scene, id_type: str = "user_id") -> None:
     """Play a scene with a seeker whose backoff is always 0."""
     target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
-    async with reach(target, Settings(rate=0), pool=None) as (api, _):
-        await scene(Seeker(api, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), api)
+    async with reach(target, Settings(rate=0), pool=None) as (client, _):
+        await scene(AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client)
 
 
 def in_sandbox(
-    act: Callable[[Seeker, Api, Sandbox], Awaitable[None]], pool: Pool | None = None, id_type: str = "user_id"
+    next_step: Callable[[AccountLookup, Client, Sandbox], Awaitable[None]],
+    pool: Pool | None = None,
+    id_type: str = "user_id",
 ) -> Sandbox:
     async def main() -> Sandbox:
         async with serve(Pool.generated(120) if pool is None else pool) as sandbox:
-            await seeking(sandbox.url, lambda seeker, api: act(seeker, api, sandbox), id_type)
+            await seeking(sandbox.url, lambda lookup, client: next_step(lookup, client, sandbox), id_type)
             return sandbox
 
     return asyncio.run(main())
 
 
 def test_who_exists_is_found_and_proves_it() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         ids = list(sandbox.pool.user_ids())
-        found = await seeker.find([*NOBODY, *ids[:60]], Flight())
+        found = await lookup.find([*NOBODY, *ids[:60]], Flight())
         assert found is not None
         assert set(found.accounts) == set(ids[:60])
         assert all(account.created_at is not None for account in found.accounts.values())
-        assert seeker.proven
-        assert await seeker.prove(Flight())
+        assert lookup.proven
+        assert await lookup.prove(Flight())
 
-    sandbox = in_sandbox(act)
+    sandbox = in_sandbox(next_step)
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
     assert LIST_PATH not in sandbox.ledger.by_path  # who has found somebody needs no control
 
 
 @pytest.mark.parametrize("page", [10, 30, 49])
 def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.switches = sandbox.switches.changed({"look_up_max": page})
         ids = list(sandbox.pool.user_ids())
         for some in (ids[:60], ids[20:60], [*NOBODY, *ids[:47]]):
-            found = await seeker.find(some, Flight())
+            found = await lookup.find(some, Flight())
             assert found is not None
             assert found.accounts.keys() == {*some} - {*NOBODY}
 
-    in_sandbox(act)
+    in_sandbox(next_step)
 
 
 def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await seeker.find(NOBODY, Flight()) == Looked({})
-        assert not seeker.proven
-        assert await seeker.prove(Flight())
-        assert seeker.proven
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        assert await lookup.find(NOBODY, Flight()) == Looked({})
+        assert not lookup.proven
+        assert await lookup.prove(Flight())
+        assert lookup.proven
 
-    sandbox = in_sandbox(act)
+    sandbox = in_sandbox(next_step)
     assert sandbox.ledger.by_path[LIST_PATH] == 1
     assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
 
@@ -98,94 +100,94 @@ def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     ],
 )
 def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await seeker.prove(Flight())
-        found = await seeker.find([id_], Flight())
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        assert await lookup.prove(Flight())
+        found = await lookup.find([id_], Flight())
         assert found is not None
         assert set(found.accounts) == {id_}
 
-    in_sandbox(act, Pool.from_ids([id_], id_type), id_type)
+    in_sandbox(next_step, Pool.from_ids([id_], id_type), id_type)
 
 
 def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await asyncio.gather(*(seeker.prove(Flight()) for _ in range(5))) == [False] * 5
-        assert not await seeker.prove(Flight())
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        assert await asyncio.gather(*(lookup.prove(Flight()) for _ in range(5))) == [False] * 5
+        assert not await lookup.prove(Flight())
 
-    sandbox = in_sandbox(act, Pool())
+    sandbox = in_sandbox(next_step, Pool())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has nobody to look up
 
 
 @pytest.mark.parametrize("refusal", ["403", "400", "404"])
 def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
-    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.script(refusal, path=LOOKUP_PATH)
-        assert await seeker.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
-        assert not seeker.proven
-        assert seeker.failed
-        assert api.figures.retries == 0
+        assert await lookup.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+        assert not lookup.proven
+        assert lookup.failed
+        assert client.figures.retries == 0
 
-    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 1
+    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 1
 
 
 @pytest.mark.parametrize("refusal", ["402", "501", "http:404", "http:302"])
 def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(refusal, path=LOOKUP_PATH)
         with pytest.raises(Halted):
-            await seeker.find(list(sandbox.pool.user_ids())[:60], Flight())
+            await lookup.find(list(sandbox.pool.user_ids())[:60], Flight())
 
-    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 1
+    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 1
 
 
 def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await seeker.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+        assert await lookup.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
 
-    in_sandbox(act)
+    in_sandbox(next_step)
 
 
 @pytest.mark.parametrize("fault", ["500", "http:503", "drop_before", "drop_after", "truncated_after", "html"])
 def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
-    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.script(*[fault] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
-        found = await seeker.find(list(sandbox.pool.user_ids())[:3], Flight())
+        found = await lookup.find(list(sandbox.pool.user_ids())[:3], Flight())
         assert found is not None
         assert len(found.accounts) == 3
-        assert api.figures.retries == ATTEMPTS_MAX - 1
+        assert client.figures.retries == ATTEMPTS_MAX - 1
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
-        assert await seeker.find(NOBODY, Flight()) is None
-        assert seeker.failed
+        assert await lookup.find(NOBODY, Flight()) is None
+        assert lookup.failed
 
-    assert in_sandbox(act).ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
+    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
 
 
 def test_429_and_401_use_up_no_attempt() -> None:
-    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await seeker.find(NOBODY, Flight()) == Looked({})
-        assert (api.figures.throttled, api.figures.retries) == (ATTEMPTS_MAX + 1, 0)
+        assert await lookup.find(NOBODY, Flight()) == Looked({})
+        assert (client.figures.throttled, client.figures.retries) == (ATTEMPTS_MAX + 1, 0)
 
-    in_sandbox(act)
+    in_sandbox(next_step)
 
 
 def test_a_run_that_closes_asks_nothing() -> None:
-    async def act(seeker: Seeker, api: Api, sandbox: Sandbox) -> None:
-        api.closing = True
-        assert await seeker.find(NOBODY, Flight()) is None
-        assert not await seeker.prove(Flight())
+    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
+        client.closing = True
+        assert await lookup.find(NOBODY, Flight()) is None
+        assert not await lookup.prove(Flight())
         assert sandbox.ledger.requests == 0
 
-    in_sandbox(act)
+    in_sandbox(next_step)
 
 
 # ── a server that matches by rules of its own ─────────────────────────────────────────────────────────────────────────
 
 
-def users_of(request: Request, users: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def users_of(request: ReceivedRequest, users: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What is asked for, found by the lower case of the id."""
     pairs = [pair.partition("=") for pair in request.target.partition("?")[2].split("&")]
     asked = [value for name, _, value in pairs if name == "userIds"]
@@ -237,11 +239,11 @@ def in_odd_server(
 
 
 def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
-    async def scene(seeker: Seeker, _: Api) -> None:
-        found = await seeker.find(["bob", "Ann", "carl"], Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        found = await lookup.find(["bob", "Ann", "carl"], Flight())
         assert found is not None
         assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
-        assert seeker.proven
+        assert lookup.proven
 
     asked = in_odd_server(scene, {"ann": {"username": "ann"}, "bob": {"username": "bob"}})
     assert asked == [["bob", "Ann", "carl"], ["Ann"], ["carl"]]
@@ -250,8 +252,8 @@ def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
 def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
     """The server folds case: `Ann` means two users. Both have to be in a backup."""
 
-    async def scene(seeker: Seeker, _: Api) -> None:
-        found = await seeker.find(["Ann", "bob"], Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        found = await lookup.find(["Ann", "bob"], Flight())
         assert found is not None
         assert {id_: len(account.records) for id_, account in found.accounts.items()} == {"Ann": 2, "bob": 1}
 
@@ -264,8 +266,8 @@ def test_one_record_that_two_ids_may_mean() -> None:
     """A number without country code, and two ids that differ in theirs: each is asked for alone, and each finds it."""
     ids = ["+8613800000000", "+113800000000"]
 
-    async def scene(seeker: Seeker, _: Api) -> None:
-        found = await seeker.find(ids, Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        found = await lookup.find(ids, Flight())
         assert found is not None
         assert set(found.accounts) == set(ids)
 
@@ -275,8 +277,8 @@ def test_one_record_that_two_ids_may_mean() -> None:
 
 
 def test_without_a_stray_nobody_is_asked_for_twice() -> None:
-    async def scene(seeker: Seeker, _: Api) -> None:
-        found = await seeker.find(["bob", "ann", "carl"], Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        found = await lookup.find(["bob", "ann", "carl"], Flight())
         assert found is not None
         assert set(found.accounts) == {"bob"}
 
@@ -284,8 +286,8 @@ def test_without_a_stray_nobody_is_asked_for_twice() -> None:
 
 
 def test_asking_one_by_one_may_fail_too() -> None:
-    async def scene(seeker: Seeker, _: Api) -> None:
-        assert await seeker.find(["Ann", "bob"], Flight()) is None
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        assert await lookup.find(["Ann", "bob"], Flight()) is None
 
     assert in_odd_server(scene, {"ann": {"username": "ann"}}, fail_from=1) == [["Ann", "bob"], ["Ann"]]
 
@@ -295,15 +297,15 @@ def test_asking_one_by_one_may_fail_too() -> None:
     [([], []), ([{"email": "a@x.example"}, None], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
 )
 def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], asked: list[list[str]]) -> None:
-    async def scene(seeker: Seeker, _: Api) -> None:
-        assert not await seeker.prove(Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        assert not await lookup.prove(Flight())
 
     assert in_odd_server(scene, {}, listed=listed) == asked
 
 
 def test_one_of_several_controls_suffices() -> None:
-    async def scene(seeker: Seeker, _: Api) -> None:
-        assert await seeker.prove(Flight())
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        assert await lookup.prove(Flight())
 
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
     assert in_odd_server(scene, {"y": {"username": "y"}}, listed=listed) == [["x", "y"]]
@@ -314,10 +316,10 @@ def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
     """It ignores the ids and always returns the same one: not one of the asked ids is there."""
     ids = [f"{i:024x}" for i in range(4)]
 
-    async def scene(seeker: Seeker, _: Api) -> None:
-        assert await seeker.find(ids, Flight()) is None
-        assert not await seeker.prove(Flight())
-        assert "another account" in seeker.failed
+    async def scene(lookup: AccountLookup, _: Client) -> None:
+        assert await lookup.find(ids, Flight()) is None
+        assert not await lookup.prove(Flight())
+        assert "another account" in lookup.failed
 
     stranger = {"userId": "f" * 24, "username": "stranger"}
     in_odd_server(scene, {}, stranger=stranger, id_type=id_type)
@@ -330,26 +332,26 @@ GONE = [f"doe,j{n}" for n in range(3)]
 
 
 def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         for _again in range(2):
-            found = await seeker.find([*GONE, "plain"], Flight())
+            found = await lookup.find([*GONE, "plain"], Flight())
             assert found == Looked({})
-        assert seeker.proven
-        assert (await seeker.find(["plain"], Flight())) == Looked({})
+        assert lookup.proven
+        assert (await lookup.find(["plain"], Flight())) == Looked({})
 
-    sandbox = in_sandbox(act, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
+    sandbox = in_sandbox(next_step, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
     assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
     assert sandbox.ledger.by_path[LIST_PATH] == 1
 
 
 def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        found = await seeker.find_all([*GONE, CONTROLS[0]], Flight())
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        found = await lookup.find_all([*GONE, CONTROLS[0]], Flight())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({CONTROLS[0]}, frozenset())
 
-    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
 
 @pytest.mark.parametrize(
@@ -362,51 +364,51 @@ def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
 def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
     users: list[str], switches: Switches, lists: int
 ) -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.switches = switches
         for _again in range(6):
-            found = await seeker.find_all(GONE, Flight())
+            found = await lookup.find_all(GONE, Flight())
             assert found == Looked({}, frozenset(GONE))
 
-    sandbox = in_sandbox(act, Pool.from_ids(users, "username"), "username")
+    sandbox = in_sandbox(next_step, Pool.from_ids(users, "username"), "username")
     assert sandbox.ledger.by_path[LIST_PATH] == lists
 
 
 def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await seeker.find(ids, Flight()) == Looked({})
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        assert await lookup.find(ids, Flight()) == Looked({})
 
-    sandbox = in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+    sandbox = in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
 
 
 def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
-        assert await seeker.find(ids, Flight()) == Looked({}, frozenset(ids))
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+        assert await lookup.find(ids, Flight()) == Looked({}, frozenset(ids))
 
-    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
 
 def test_a_control_that_fails_leaves_it_unproven() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await seeker.find(GONE, Flight()) == Looked({}, frozenset(GONE))
+        assert await lookup.find(GONE, Flight()) == Looked({}, frozenset(GONE))
 
-    in_sandbox(act, Pool.from_ids(CONTROLS, "username"), "username")
+    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
 
 def test_parts_of_an_id_explain_what_came_back() -> None:
-    async def act(seeker: Seeker, _: Api, sandbox: Sandbox) -> None:
+    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(split_commas=True)
-        found = await seeker.find([*GONE, "plain"], Flight())
+        found = await lookup.find([*GONE, "plain"], Flight())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({"plain"}, frozenset(GONE))
 
-    sandbox = in_sandbox(act, Pool.from_ids(["doe", "j1", "plain"], "username"), "username")
+    sandbox = in_sandbox(next_step, Pool.from_ids(["doe", "j1", "plain"], "username"), "username")
     # Together, then those with a comma one by one; nothing with a comma is listed.
     assert LOOKUP_PATH in sandbox.ledger.by_path
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 1 + len(GONE)

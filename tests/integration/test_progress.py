@@ -19,14 +19,14 @@ import pytest
 import bulkdel.engine.progress as telling_module
 from bulkdel.core.health import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Moment, Speed, Teller, bar_text, limited_by
+from bulkdel.engine.progress import FIELDS, Reporter, Snapshot, Speed, bar_text, limited_by
 from bulkdel.format import span
-from bulkdel.output import Quiet, hush, result, say
+from bulkdel.output import SafeStream, detach_stdio, result, say
 
 FULL = Path("/dev/full")
 
 COUNTS = {"deleted": 1500, "absent": 0, "refused": 2, "unknown": 0}
-MOMENT = Moment(1502, 3000, COUNTS, 40, 50.0, None)
+MOMENT = Snapshot(1502, 3000, COUNTS, 40, 50.0, None)
 
 
 @contextmanager
@@ -59,16 +59,16 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def tell(
     monkeypatch: pytest.MonkeyPatch,
     path: Path,
-    act: Callable[[Teller], object],
+    next_step: Callable[[Reporter], object],
     *,
     level: str = "info",
-    look: Callable[[], Moment | None] = lambda: None,
+    look: Callable[[], Snapshot | None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """What a teller writes to a file."""
     with path.open("w") as stream, stderr(monkeypatch, stream):
-        teller = Teller(look, level=level)
-        act(teller)
-        with teller.telling():
+        reporter = Reporter(look, level=level)
+        next_step(reporter)
+        with reporter.telling():
             pass
     return lines_of(path)
 
@@ -78,7 +78,7 @@ def tell(
 
 def test_a_stream_that_is_gone_swallows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in (None, closed()):
-        quiet = Quiet(stream)
+        quiet = SafeStream(stream)
         assert quiet.write("text") == 4
         assert not quiet.isatty()
         with pytest.raises((OSError, ValueError)):
@@ -94,10 +94,10 @@ def test_a_stream_that_is_gone_swallows_everything(monkeypatch: pytest.MonkeyPat
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     with full_disk() as stream, stderr(monkeypatch, stream):
         say("text")
-        teller = Teller(lambda: MOMENT, level="debug")
-        with teller.telling():
-            teller.event("debug", "chunk.settled", requests=1)
-        assert not teller._thread.is_alive()
+        reporter = Reporter(lambda: MOMENT, level="debug")
+        with reporter.telling():
+            reporter.event("debug", "chunk.settled", requests=1)
+        assert not reporter._thread.is_alive()
 
 
 def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +106,10 @@ def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = os.fdopen(writing, "w")
     with stderr(monkeypatch, stream):
         say("text")
-        teller = Teller(lambda: MOMENT, level="info")
-        with teller.telling():
-            teller.event("warning", "run.draining", signal=2)
-        assert not teller._thread.is_alive()
+        reporter = Reporter(lambda: MOMENT, level="info")
+        with reporter.telling():
+            reporter.event("warning", "run.draining", signal=2)
+        assert not reporter._thread.is_alive()
     with pytest.raises(BrokenPipeError):
         stream.close()
 
@@ -121,26 +121,26 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         os.fdopen(writing, "w") as stream,
         stderr(monkeypatch, stream),
     ):
-        teller = Teller(lambda: MOMENT, level="debug")
+        reporter = Reporter(lambda: MOMENT, level="debug")
         began = time.monotonic()
-        with teller.telling():
+        with reporter.telling():
             for _ in range(20_000):
-                teller.event("debug", "chunk.settled", requests=1, why="x" * 200)
+                reporter.event("debug", "chunk.settled", requests=1, why="x" * 200)
             slowest = time.monotonic() - began
         assert slowest < 3, "an event is put down, not written"
         assert time.monotonic() - began < slowest + 2, "the end waits for a second at most"
-        assert teller._thread.is_alive(), "the writer is stuck, as it was meant to be"
+        assert reporter._thread.is_alive(), "the writer is stuck, as it was meant to be"
         os.set_blocking(reading, False)
-        while teller._thread.is_alive():  # now somebody reads
+        while reporter._thread.is_alive():  # now somebody reads
             reader.read(1 << 20)
-            teller._thread.join(0.01)
+            reporter._thread.join(0.01)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("hushed", [False, True])
 def test_the_last_flush_does_not_change_the_exit_code(hushed: bool) -> None:
     lines = [
-        "import sys; from bulkdel.output import hush",
+        "import sys; from bulkdel.output import detach_stdio",
         "sys.stdout.write('x')",
         "hush()" * hushed,
         "sys.exit(3)",
@@ -156,28 +156,28 @@ def test_the_last_flush_does_not_change_the_exit_code(hushed: bool) -> None:
 
 def test_hush_does_no_harm(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     say("one")
-    hush()
+    detach_stdio()
     say("two")
     assert capfd.readouterr().err == "one\ntwo\n"
     with stderr(monkeypatch, None):
-        hush()
+        detach_stdio()
     with stderr(monkeypatch, closed()):
-        hush()
+        detach_stdio()
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    teller = Teller(lambda: None, level="debug")
+    reporter = Reporter(lambda: None, level="debug")
     for field in ("id", "ids", "record", "token", "authorization", "url", "message", "email"):
         assert field not in FIELDS
         with pytest.raises(ValueError, match=f"not in the list of fields: \\['{field}'\\]"):
-            teller.event("warning", "chunk.settled", **{field: 1})
+            reporter.event("warning", "chunk.settled", **{field: 1})
     told = tell(
         monkeypatch,
         tmp_path / "log",
-        lambda teller: teller.event("debug", "chunk.settled", **dict.fromkeys(sorted(FIELDS), 1)),
+        lambda reporter: reporter.event("debug", "chunk.settled", **dict.fromkeys(sorted(FIELDS), 1)),
         level="debug",
     )
     assert told[0].keys() - {"event", "level", "timestamp"} == FIELDS
@@ -192,12 +192,12 @@ def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ],
 )
 def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, expected: list[str]) -> None:
-    def act(teller: Teller) -> None:
-        teller.event("debug", "a.debugged", requests=1)
-        teller.event("info", "a.told", requests=2)
-        teller.event("warning", "a.warned", requests=3)
+    def next_step(reporter: Reporter) -> None:
+        reporter.event("debug", "a.debugged", requests=1)
+        reporter.event("info", "a.told", requests=2)
+        reporter.event("warning", "a.warned", requests=3)
 
-    told = tell(monkeypatch, tmp_path / "log", act, level=level, look=lambda: MOMENT)
+    told = tell(monkeypatch, tmp_path / "log", next_step, level=level, look=lambda: MOMENT)
     assert [line["event"] for line in told] == expected
     assert all(line["timestamp"].endswith("Z") for line in told)
 
@@ -207,15 +207,15 @@ def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     enough = threading.Event()
     looks = iter(range(1_000_000))
 
-    def look() -> Moment:
+    def look() -> Snapshot:
         if next(looks) == 4:  # the first is what speeds are measured from
             enough.set()
         return MOMENT
 
     path = tmp_path / "log"
     with path.open("w") as stream, stderr(monkeypatch, stream):
-        teller = Teller(look, level="info", interval_s=0.02)
-        with teller.telling():
+        reporter = Reporter(look, level="info", interval_s=0.02)
+        with reporter.telling():
             assert enough.wait(10)
     assert len(lines_of(path)) >= 4
 
@@ -223,11 +223,11 @@ def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(telling_module, "QUEUE_MAX", 2)
 
-    def act(teller: Teller) -> None:
+    def next_step(reporter: Reporter) -> None:
         for number in range(5):
-            teller.event("warning", "a.happened", requests=number)
+            reporter.event("warning", "a.happened", requests=number)
 
-    told = tell(monkeypatch, tmp_path / "log", act)
+    told = tell(monkeypatch, tmp_path / "log", next_step)
     assert [(line["event"], line.get("dropped")) for line in told] == [
         ("a.happened", None),
         ("a.happened", None),
@@ -236,7 +236,7 @@ def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_a_look_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def look() -> Moment:
+    def look() -> Snapshot:
         raise RuntimeError("the set changed size")
 
     assert tell(monkeypatch, tmp_path / "log", lambda _: None, look=look) == []
@@ -254,7 +254,7 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
     looked = threading.Event()
     looks = iter([None, *[MOMENT] * 3])
 
-    def look() -> Moment | None:
+    def look() -> Snapshot | None:
         try:
             return next(looks)
         except StopIteration:
@@ -272,11 +272,11 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
     reader = threading.Thread(target=read)
     with os.fdopen(theirs, "w") as terminal, stderr(monkeypatch, terminal):
         reader.start()
-        teller = Teller(look, level="info")
-        teller.event("warning", "run.draining", signal=2, why=None)
-        with teller.telling():
+        reporter = Reporter(look, level="info")
+        reporter.event("warning", "run.draining", signal=2, why=None)
+        with reporter.telling():
             assert looked.wait(20)
-            teller.event("warning", "run.halted", why="late")
+            reporter.event("warning", "run.halted", why="late")
     reader.join(10)
     text = b"".join(seen).decode()
     assert "run.draining: signal 2" in text
@@ -293,15 +293,20 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
         (MOMENT, 2499.6, 0.6, "1,500 deleted, 2 refused · 2,500 ids/s · 40 requests · 1 s left"),
         (MOMENT, 0.0, None, "1,500 deleted, 2 refused · 0 ids/s · 40 requests"),
         (
-            Moment(0, 9, dict.fromkeys(KINDS, 0), 0, 50.0, None),
+            Snapshot(0, 9, dict.fromkeys(KINDS, 0), 0, 50.0, None),
             0.0,
             None,
             "nothing settled yet · 0 ids/s · 0 requests",
         ),
-        (Moment(1502, 3000, COUNTS, 40, 50.0, "throttled"), 9.0, 5.0, "1,500 deleted, 2 refused · waiting: throttled"),
+        (
+            Snapshot(1502, 3000, COUNTS, 40, 50.0, "throttled"),
+            9.0,
+            5.0,
+            "1,500 deleted, 2 refused · waiting: throttled",
+        ),
     ],
 )
-def test_bar_text(moment: Moment, per_s: float, left_s: float | None, expected: str) -> None:
+def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, expected: str) -> None:
     assert bar_text(moment, per_s, left_s) == expected
 
 
@@ -355,7 +360,7 @@ def test_speed_is_that_of_the_last_half_minute() -> None:
 def test_what_limits(  # noqa: PLR0917 - a table
     rate: float, requests_s: float, busy: bool, waiting: str | None, slowed: Slowed | None, expected: str | None
 ) -> None:
-    moment = Moment(1502, 3000, COUNTS, 40, rate, waiting, busy, slowed)
+    moment = Snapshot(1502, 3000, COUNTS, 40, rate, waiting, busy, slowed)
     assert limited_by(moment, requests_s) == expected
     words = {None: None, "concurrency": "concurrency", "earlier_429": "an earlier 429"}.get(
         expected, "earlier failures"

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from bulkdel.core.decision import Call, Reply
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, WireOptions
+from bulkdel.core.decision import Request, Response
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, TransportOptions
 from tests.fakeclock import now, run_fake
 from tests.rawserver import RawServer, always, answer
 
@@ -24,13 +24,13 @@ def beyond(times: Iterable[float], rate: float) -> float:
     return worst - (1 + 0.02 * rate) - 1e-6
 
 
-async def drive(throttle: Throttle, until_s: float, workers: int = 16) -> list[float]:
+async def drive(rate_limiter: RateLimiter, until_s: float, workers: int = 16) -> list[float]:
     """Let `workers` take as fast as they may until `until_s`; return when each was let through."""
     times: list[float] = []
 
     async def work() -> None:
         while True:
-            await throttle.acquire()
+            await rate_limiter.acquire()
             times.append(now())
 
     with contextlib.suppress(TimeoutError):
@@ -39,20 +39,20 @@ async def drive(throttle: Throttle, until_s: float, workers: int = 16) -> list[f
     return times
 
 
-def make(rate: float) -> Throttle:
-    return Throttle(rate, clock=asyncio.get_running_loop().time)
+def make(rate: float) -> RateLimiter:
+    return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 50, 150, 1000])
 @pytest.mark.parametrize("workers", [1, 16, 64])
 def test_any_window_is_bounded_and_the_rate_is_used(rate: float, workers: int) -> None:
     async def go() -> None:
-        throttle = make(rate)
-        times = await drive(throttle, 20, workers)
+        rate_limiter = make(rate)
+        times = await drive(rate_limiter, 20, workers)
         assert beyond(times, rate) <= 0
         assert len(times) >= 0.98 * rate * 20 - 1
-        assert throttle.taken == len(times)
-        assert throttle.rate == rate
+        assert rate_limiter.taken == len(times)
+        assert rate_limiter.rate == rate
 
     run_fake(go())
 
@@ -79,21 +79,21 @@ def test_one_that_takes_over_from_another_does_not_burst(rate: float) -> None:
 
 def test_an_idle_time_is_no_credit_for_a_burst() -> None:
     async def go() -> None:
-        throttle = make(150)
-        before = await drive(throttle, 1)
+        rate_limiter = make(150)
+        before = await drive(rate_limiter, 1)
         await asyncio.sleep(60)
-        assert beyond(before + await drive(throttle, 63), 150) <= 0
+        assert beyond(before + await drive(rate_limiter, 63), 150) <= 0
 
     run_fake(go())
 
 
 def test_a_pause_holds_everybody_and_its_end_lets_no_burst_through() -> None:
     async def go() -> None:
-        throttle = make(150)
-        assert throttle.waiting is None
+        rate_limiter = make(150)
+        assert rate_limiter.waiting is None
         loop = asyncio.get_running_loop()
-        loop.call_at(1.0, throttle.pause, 3.0)
-        times = await drive(throttle, 6, 64)
+        loop.call_at(1.0, rate_limiter.pause, 3.0)
+        times = await drive(rate_limiter, 6, 64)
         assert not [at for at in times if 1.0 < at < 4.0]
         assert beyond(times, 150) <= 0
         assert beyond([at - 4.0 for at in times if at >= 4.0], 150) <= 0
@@ -105,45 +105,45 @@ def test_a_pause_holds_everybody_and_its_end_lets_no_burst_through() -> None:
 @pytest.mark.parametrize("rate", [100, 0])
 def test_the_latest_429_counts_and_a_shorter_one_never_opens_earlier(rate: float) -> None:
     async def go() -> None:
-        throttle = make(rate)
-        throttle.pause(2)
+        rate_limiter = make(rate)
+        rate_limiter.pause(2)
         loop = asyncio.get_running_loop()
-        loop.call_at(1.0, throttle.pause, 3.0)  # extended while somebody waits: until 4
-        loop.call_at(2.0, throttle.pause, 0.5)  # shorter: still until 4
-        await throttle.acquire()
+        loop.call_at(1.0, rate_limiter.pause, 3.0)  # extended while somebody waits: until 4
+        loop.call_at(2.0, rate_limiter.pause, 0.5)  # shorter: still until 4
+        await rate_limiter.acquire()
         assert 4.0 <= now() < 4.02  # the first request of all waits for its bucket as well
-        assert throttle.taken == 1
+        assert rate_limiter.taken == 1
 
     run_fake(go())
 
 
 def test_paused_s_and_waiting_say_what_is_going_on() -> None:
     async def go() -> None:
-        throttle = make(100)
-        throttle.pause(3)
+        rate_limiter = make(100)
+        rate_limiter.pause(3)
         await asyncio.sleep(1)
-        assert throttle.paused_s == pytest.approx(2)
-        assert throttle.waiting == "throttled"
+        assert rate_limiter.paused_s == pytest.approx(2)
+        assert rate_limiter.waiting == "throttled"
         await asyncio.sleep(2)
-        assert throttle.paused_s == 0
-        assert throttle.waiting is None
+        assert rate_limiter.paused_s == 0
+        assert rate_limiter.waiting is None
 
     run_fake(go())
 
 
 def test_slack_s_is_what_those_before_will_take() -> None:
     async def go() -> None:
-        throttle = make(100)
-        assert throttle.slack_s == 0
-        queue = [asyncio.create_task(throttle.acquire()) for _ in range(20)]
+        rate_limiter = make(100)
+        assert rate_limiter.slack_s == 0
+        queue = [asyncio.create_task(rate_limiter.acquire()) for _ in range(20)]
         await asyncio.sleep(0)
-        assert throttle.slack_s == pytest.approx(0.2)
+        assert rate_limiter.slack_s == pytest.approx(0.2)
         begun = now()
-        queue.append(asyncio.create_task(throttle.acquire()))
+        queue.append(asyncio.create_task(rate_limiter.acquire()))
         queue.pop(3).cancel()
         await asyncio.gather(*queue)
         assert now() - begun >= 0.19, "whoever came then waited as long as was said, but for the one who left"
-        assert throttle.slack_s == 0
+        assert rate_limiter.slack_s == 0
         unlimited = make(0)
         await unlimited.acquire()
         assert unlimited.slack_s == 0
@@ -155,10 +155,10 @@ def test_a_grant_that_meets_a_closed_gate_is_dropped_not_kept() -> None:
     """Kept grants would leave together when the gate opens: here one a second, all taken just as it closes."""
 
     async def go() -> None:
-        throttle = make(1)
-        taking = asyncio.ensure_future(drive(throttle, 8, 4))
+        rate_limiter = make(1)
+        taking = asyncio.ensure_future(drive(rate_limiter, 8, 4))
         await asyncio.sleep(0.5)
-        throttle.pause(3)  # the first in the queue waits in the bucket until 0.99
+        rate_limiter.pause(3)  # the first in the queue waits in the bucket until 0.99
         times = await taking
         assert times[0] == pytest.approx(3.5)
         assert beyond(times, 1) <= 0
@@ -169,14 +169,14 @@ def test_a_grant_that_meets_a_closed_gate_is_dropped_not_kept() -> None:
 
 def test_without_a_rate_nothing_waits_but_for_the_gate() -> None:
     async def go() -> None:
-        throttle = make(0)
+        rate_limiter = make(0)
         for _ in range(1000):
-            await throttle.acquire()
+            await rate_limiter.acquire()
         assert now() < 0.001
-        throttle.pause(3)
-        await asyncio.gather(*(throttle.acquire() for _ in range(10)))
+        rate_limiter.pause(3)
+        await asyncio.gather(*(rate_limiter.acquire() for _ in range(10)))
         assert now() == pytest.approx(3, abs=0.001)
-        assert throttle.taken == 1010
+        assert rate_limiter.taken == 1010
 
     run_fake(go())
 
@@ -187,45 +187,45 @@ def test_cancelled_waiters_leave_nothing_behind(after_s: float, *, paused: bool)
     """Cancelled in the queue, in the nap, in the bucket, at the gate: the others go on at the full rate, no faster."""
 
     async def go() -> None:
-        throttle = make(2)
+        rate_limiter = make(2)
         if paused:
-            throttle.pause(0.6)
-        doomed = [asyncio.create_task(throttle.acquire()) for _ in range(5)]
+            rate_limiter.pause(0.6)
+        doomed = [asyncio.create_task(rate_limiter.acquire()) for _ in range(5)]
         await asyncio.sleep(after_s)
-        taken = throttle.taken
+        taken = rate_limiter.taken
         for task in doomed:
             task.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
-        assert throttle.taken == taken == sum(not task.cancelled() for task in doomed)
-        times = await drive(throttle, 21)
+        assert rate_limiter.taken == taken == sum(not task.cancelled() for task in doomed)
+        times = await drive(rate_limiter, 21)
         assert beyond([0.5] * taken + times, 2) <= 0
         assert len(times) + taken >= 40 - 1
-        assert throttle.taken == len(times) + taken
+        assert rate_limiter.taken == len(times) + taken
 
     run_fake(go())
 
 
 def test_the_head_of_the_queue_cancelled_alone_hands_on_its_turn() -> None:
     async def go() -> None:
-        throttle = make(2)
-        first, second = (asyncio.create_task(throttle.acquire()) for _ in range(2))
+        rate_limiter = make(2)
+        first, second = (asyncio.create_task(rate_limiter.acquire()) for _ in range(2))
         await asyncio.sleep(0.25)
         first.cancel()
         await second
         assert now() == pytest.approx(0.49, abs=0.02)
-        assert throttle.taken == 1
+        assert rate_limiter.taken == 1
 
     run_fake(go())
 
 
 def test_another_rate_holds_from_the_next_request_on() -> None:
     async def go() -> None:
-        throttle = make(100)
-        before = await drive(throttle, 5)
-        throttle.set_rate(50)
-        slower = await drive(throttle, 10)
-        throttle.set_rate(200)
-        faster = await drive(throttle, 15)
+        rate_limiter = make(100)
+        before = await drive(rate_limiter, 5)
+        rate_limiter.set_rate(50)
+        slower = await drive(rate_limiter, 10)
+        rate_limiter.set_rate(200)
+        faster = await drive(rate_limiter, 15)
         assert beyond(before, 100) <= 0
         assert beyond([at - 5 for at in slower], 50) <= 0
         assert beyond([at - 10 for at in faster], 200) <= 0
@@ -241,14 +241,14 @@ def test_a_rate_that_climbs_every_second_loses_nothing_by_it(ceiling: float) -> 
     """The adaptive rate climbs 1 % of the ceiling a second. A full bucket at each step would starve a slow one."""
 
     async def go() -> None:
-        throttle = make(ceiling / 16)
+        rate_limiter = make(ceiling / 16)
         due = 0.0
         times: list[float] = []
         for second in range(1, 61):
-            times += await drive(throttle, second)
-            due += throttle.rate
-            throttle.set_rate(min(ceiling, throttle.rate + ceiling / 100))
-        assert beyond(times, throttle.rate) <= 0
+            times += await drive(rate_limiter, second)
+            due += rate_limiter.rate
+            rate_limiter.set_rate(min(ceiling, rate_limiter.rate + ceiling / 100))
+        assert beyond(times, rate_limiter.rate) <= 0
         assert len(times) >= 0.98 * due - 1
 
     run_fake(go())
@@ -256,14 +256,14 @@ def test_a_rate_that_climbs_every_second_loses_nothing_by_it(ceiling: float) -> 
 
 def test_a_limit_may_come_and_go() -> None:
     async def go() -> None:
-        throttle = make(0)
-        await throttle.acquire()
-        throttle.set_rate(10)
-        times = await drive(throttle, 2)
+        rate_limiter = make(0)
+        await rate_limiter.acquire()
+        rate_limiter.set_rate(10)
+        times = await drive(rate_limiter, 2)
         assert 18 <= len(times) <= 20
-        throttle.set_rate(0)
-        throttle.pause(1)
-        await asyncio.gather(*(throttle.acquire() for _ in range(100)))
+        rate_limiter.set_rate(0)
+        rate_limiter.pause(1)
+        await asyncio.gather(*(rate_limiter.acquire() for _ in range(100)))
         assert now() == pytest.approx(3, abs=0.001)
 
     run_fake(go())
@@ -271,7 +271,7 @@ def test_a_limit_may_come_and_go() -> None:
 
 def test_a_negative_rate_is_no_rate() -> None:
     with pytest.raises(ValueError, match="not a rate"):
-        Throttle(-1)
+        RateLimiter(-1)
 
 
 def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
@@ -279,15 +279,15 @@ def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
 
     async def go() -> None:
         server = RawServer(always(answer()))
-        throttle = Throttle(150)
-        call = Call("POST", "/", body=b"{}")
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
+        rate_limiter = RateLimiter(150)
+        call = Request("POST", "/", body=b"{}")
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
             began = asyncio.get_running_loop().time()
 
             async def work() -> None:
                 while True:
-                    await throttle.acquire()
-                    assert isinstance(await wire.send(call, {}), Reply)
+                    await rate_limiter.acquire()
+                    assert isinstance(await transport.send(call, {}), Response)
 
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(began + 1.5):

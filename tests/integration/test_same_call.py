@@ -26,7 +26,7 @@ from bulkdel_jobs.genauth.client import GenAuthClient
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, DeleteUsersBatch
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, TOKEN_PATH, Pool, serve_in_thread
-from tests.rawserver import Peer, RawServer, Request, answer
+from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 
 KEY, SECRET, POOL = "5a9db0c5a9db0c5a9db0c001", "a-secret", "5a9db0c0000000000000c0de"
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiI1YTlkYjBjMDAwMDAwMDAwMDAwMGMwZGUifQ.c2ln"
@@ -52,10 +52,10 @@ async def _serve(peer: Peer) -> None:
         await peer.send(answer(json.dumps(told).encode(), headers={"content-type": "application/json"}))
 
 
-def captured(send: Callable[[str], Awaitable[None]]) -> tuple[Request, Request]:
+def captured(send: Callable[[str], Awaitable[None]]) -> tuple[ReceivedRequest, ReceivedRequest]:
     """What arrives at a server of raw bytes: (the sign-in, the deletion)."""
 
-    async def main() -> list[Request]:
+    async def main() -> list[ReceivedRequest]:
         async with RawServer(_serve).running() as server:
             await send(server.url)
             return server.requests
@@ -64,7 +64,7 @@ def captured(send: Callable[[str], Awaitable[None]]) -> tuple[Request, Request]:
     return signing_in, deleting
 
 
-def by_sdk(ids: list[str], id_type: str | None) -> tuple[Request, Request]:
+def by_sdk(ids: list[str], id_type: str | None) -> tuple[ReceivedRequest, ReceivedRequest]:
     def call(url: str) -> None:
         client = ManagementClient(KEY, SECRET, host=url)
         options = None if id_type is None else {"userIdType": id_type}
@@ -73,7 +73,7 @@ def by_sdk(ids: list[str], id_type: str | None) -> tuple[Request, Request]:
     return captured(lambda url: asyncio.to_thread(call, url))
 
 
-def by_client(ids: list[str], id_type: str) -> tuple[Request, Request]:
+def by_client(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
     async def call(url: str) -> None:
         async with GenAuthClient(KEY, SECRET, host=url) as client:
             assert (await client.delete_users_batch(ids, id_type)).ok
@@ -81,21 +81,23 @@ def by_client(ids: list[str], id_type: str) -> tuple[Request, Request]:
     return captured(call)
 
 
-def by_job(ids: list[str], id_type: str) -> tuple[Request, Request]:
+def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
     """The way of a run: job, target, api."""
 
     async def call(url: str) -> None:
         environ = {"GENAUTH_ACCESS_KEY_ID": KEY, "GENAUTH_ACCESS_KEY_SECRET": SECRET}
         target = DeleteUsers().target(TargetOptions(url, {}, environ))
-        async with reach(target, Settings(), pool=None) as (api, _):
+        async with reach(target, Settings(), pool=None) as (client, _):
             action = target.action(ID_TYPES[id_type])
-            verdict = await api.ask(action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, Flight())
-            assert verdict is not None
+            decision = await client.ask(
+                action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, Flight()
+            )
+            assert decision is not None
 
     return captured(call)
 
 
-def agree_in(request: Request) -> dict[str, Any]:
+def agree_in(request: ReceivedRequest) -> dict[str, Any]:
     """Everything of a request that the API looks at."""
     return {
         "method": request.method,
@@ -109,7 +111,7 @@ def agree_in(request: Request) -> dict[str, Any]:
 
 @pytest.mark.parametrize("id_type", list(ID_TYPES))
 @pytest.mark.parametrize("ours", [by_client, by_job])
-def test_the_same_call(ours: Callable[[list[str], str], tuple[Request, Request]], id_type: str) -> None:
+def test_the_same_call(ours: Callable[[list[str], str], tuple[ReceivedRequest, ReceivedRequest]], id_type: str) -> None:
     sdk, own = by_sdk(IDS[id_type], id_type), ours(IDS[id_type], id_type)
     assert [agree_in(request) for request in sdk] == [agree_in(request) for request in own]
     assert agree_in(own[1]) == {

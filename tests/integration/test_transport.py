@@ -19,43 +19,45 @@ import aiohttp
 import pytest
 from aiohttp.streams import DataQueue
 
-from bulkdel.core.decision import Call, Lost, Reply, Setup
+from bulkdel.core.decision import NoResponse, Request, Response, Setup
 from bulkdel.errors import UsageError
-from bulkdel.http.transport import Wire, WireOptions, check_host
-from tests.rawserver import DATA, Peer, RawServer, Request, Script, always, answer, once, tls_context
+from bulkdel.http.transport import Transport, TransportOptions, check_host
+from tests.rawserver import DATA, Peer, RawServer, ReceivedRequest, Script, always, answer, once, tls_context
 
-GET = Call("GET", "/look/up", (("id", "a"),))
-POST = Call("POST", "/delete", body=b'{"ids":[]}')
+GET = Request("GET", "/look/up", (("id", "a"),))
+POST = Request("POST", "/delete", body=b'{"ids":[]}')
 
 CHUNKED = {"transfer-encoding": "chunked"}
 GZIPPED = {"content-encoding": "gzip"}
 
-GARBLED = Lost("answer broken off or garbled", sent=True)
-NOT_HTTP = Lost("answer is not HTTP", sent=True)
-CLOSED = Lost("connection closed before an answer", sent=True)
-TOO_LARGE = Lost("answer too large", sent=True)
-SELF_SIGNED = Lost("certificate not accepted: self-signed certificate", sent=False, setup=Setup.AUTHORITY)
+GARBLED = NoResponse("answer broken off or garbled", sent=True)
+NOT_HTTP = NoResponse("answer is not HTTP", sent=True)
+CLOSED = NoResponse("connection closed before an answer", sent=True)
+TOO_LARGE = NoResponse("answer too large", sent=True)
+SELF_SIGNED = NoResponse("certificate not accepted: self-signed certificate", sent=False, setup=Setup.AUTHORITY)
 
 
-async def send(server: RawServer, call: Call = POST, **options: Any) -> Reply | Lost:
+async def send(server: RawServer, call: Request = POST, **options: Any) -> Response | NoResponse:
     """One attempt by a wire of its own."""
-    async with Wire(WireOptions(**{"host": server.url, **options})) as wire:
-        reply = await wire.send(call, {})
-        assert wire.requests == 1
-        return reply
+    async with Transport(TransportOptions(**{"host": server.url, **options})) as transport:
+        response = await transport.send(call, {})
+        assert transport.requests == 1
+        return response
 
 
-async def exchange(script: Script, call: Call = POST, **options: Any) -> tuple[Reply | Lost, list[Request]]:
+async def exchange(
+    script: Script, call: Request = POST, **options: Any
+) -> tuple[Response | NoResponse, list[ReceivedRequest]]:
     """One attempt against a server that follows `script`: what came back, and what the server saw."""
     server = RawServer(script)
     async with server.running():
         return await send(server, call, **options), server.requests
 
 
-def after_request(act: Callable[[Peer], Awaitable[None] | None]) -> Script:
+def after_request(next_step: Callable[[Peer], Awaitable[None] | None]) -> Script:
     async def script(peer: Peer) -> None:
         await peer.request()
-        acted = act(peer)
+        acted = next_step(peer)
         if acted is not None:
             await acted
 
@@ -70,10 +72,10 @@ def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> None:
         date = "Sun, 06 Nov 1994 08:49:37 GMT"
         headers = {"retry-after": "7", "date": date, "set-cookie": "a=b"}
         server = RawServer(always(answer(b'{"a":1}', 503, headers)))
-        async with server.running(), Wire(WireOptions(f"{server.url}/base/")) as wire:
+        async with server.running(), Transport(TransportOptions(f"{server.url}/base/")) as transport:
             for call in (POST, POST, GET):
-                assert await wire.send(call, {"authorization": "Bearer x"}) == Reply(503, b'{"a":1}', "7", date)
-            assert wire.requests == 3
+                assert await transport.send(call, {"authorization": "Bearer x"}) == Response(503, b'{"a":1}', "7", date)
+            assert transport.requests == 3
         post, _, get = server.requests
         assert (post.method, post.target, post.body) == ("POST", "/base/delete", POST.body)
         assert dict(post.headers) == {
@@ -95,7 +97,7 @@ def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> None:
 def test_a_query_is_encoded_once_and_left_alone() -> None:
     async def go() -> None:
         pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
-        _, (request,) = await exchange(always(answer()), Call("GET", "/q", pairs))
+        _, (request,) = await exchange(always(answer()), Request("GET", "/q", pairs))
         assert request.target == (
             "/q?e=a%2Bb%40c.de&e=x%26y%3Dz&id=lark%3Aou_1%2F2&q=50%25%20%C3%A9~-._%20%23%3F%5B%5D&p=%2541"
         )
@@ -107,8 +109,8 @@ def test_a_query_is_encoded_once_and_left_alone() -> None:
 def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
     async def go() -> None:
         for call in (GET, POST):
-            reply, requests = await exchange(always(answer(b"", status, {"location": "/else"})), call)
-            assert reply == Reply(status, b"")
+            response, requests = await exchange(always(answer(b"", status, {"location": "/else"})), call)
+            assert response == Response(status, b"")
             assert len(requests) == 1
 
     asyncio.run(go())
@@ -124,8 +126,8 @@ def test_chunked_gzipped_and_endless_answers_are_read() -> None:
             once(b'HTTP/1.1 200 OK\r\n\r\n{"a":1}'),
             once(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b'{"a":1}')),
         ):
-            assert (await exchange(script))[0] == Reply(200, b'{"a":1}')
-        assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Reply(204, b"")
+            assert (await exchange(script))[0] == Response(200, b'{"a":1}')
+        assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Response(204, b"")
 
     asyncio.run(go())
 
@@ -134,7 +136,7 @@ def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://localhost:1")
-        assert (await exchange(always(answer())))[0] == Reply(200, b"{}")
+        assert (await exchange(always(answer())))[0] == Response(200, b"{}")
 
     asyncio.run(go())
 
@@ -156,7 +158,7 @@ def closes_as_the_second_goes_out() -> Script:
                 return
             await peer.send(answer())
 
-    def peer_requests(peer: Peer) -> list[Request]:
+    def peer_requests(peer: Peer) -> list[ReceivedRequest]:
         return peer._server.requests
 
     return script
@@ -165,11 +167,11 @@ def closes_as_the_second_goes_out() -> Script:
 def test_a_look_up_is_not_sent_again_behind_our_back() -> None:
     async def go() -> None:
         server = RawServer(closes_as_the_second_goes_out())
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
-            assert await wire.send(GET, {}) == Reply(200, b"{}")
-            assert await wire.send(GET, {}) == CLOSED
-            assert len(server.requests) == wire.requests == 2
-            assert await wire.send(GET, {}) == Reply(200, b"{}")
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+            assert await transport.send(GET, {}) == Response(200, b"{}")
+            assert await transport.send(GET, {}) == CLOSED
+            assert len(server.requests) == transport.requests == 2
+            assert await transport.send(GET, {}) == Response(200, b"{}")
 
     asyncio.run(go())
 
@@ -190,7 +192,7 @@ def test_aiohttp_by_itself_would_have_sent_it_again() -> None:
 
 @pytest.mark.parametrize("call", [GET, POST], ids=["get", "post"])
 @pytest.mark.parametrize("own", [True, False], ids=["wire", "aiohttp"])
-def test_what_came_unasked_answers_nothing(call: Call, *, own: bool) -> None:
+def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) -> None:
     """The server says something on an idle connection. aiohttp alone takes it for the answer to the next request."""
 
     async def go() -> None:
@@ -207,20 +209,26 @@ def test_what_came_unasked_answers_nothing(call: Call, *, own: bool) -> None:
             await peer.stall()
 
         server = RawServer(script)
-        async with server.running(), Wire(WireOptions(server.url)) as wire, aiohttp.ClientSession() as session:
+        async with (
+            server.running(),
+            Transport(TransportOptions(server.url)) as transport,
+            aiohttp.ClientSession() as session,
+        ):
 
-            async def ask() -> bytes | Lost:
+            async def ask() -> bytes | NoResponse:
                 if own:
-                    reply = await wire.send(call, {})
-                    return reply if isinstance(reply, Lost) else reply.body
-                async with session.request(call.method, server.url, data=call.body) as response:
-                    return await response.read()
+                    response = await transport.send(call, {})
+                    return response if isinstance(response, NoResponse) else response.body
+                async with session.request(call.method, server.url, data=call.body) as answered:
+                    return await answered.read()
 
             assert await ask() == b'"asked"'
             more.set()
             await said.wait()
             await asyncio.sleep(0.05)  # until the client's kernel and loop have it
-            expected = Lost("the connection held an answer to something else", sent=False) if own else b'"unasked"'
+            expected = (
+                NoResponse("the connection held an answer to something else", sent=False) if own else b'"unasked"'
+            )
             assert await ask() == expected
             assert server.connections == 1
             await asyncio.sleep(0.05)
@@ -239,14 +247,14 @@ def test_a_server_that_hangs_up_on_everybody() -> None:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 peer.close()
 
-    async def go(port: int) -> set[Reply | Lost]:
-        async with Wire(WireOptions(f"http://127.0.0.1:{port}")) as wire:
-            rounds = [await asyncio.gather(*[wire.send(POST, {}) for _ in range(50)]) for _ in range(20)]
-        return {reply for replies in rounds for reply in replies}
+    async def go(port: int) -> set[Response | NoResponse]:
+        async with Transport(TransportOptions(f"http://127.0.0.1:{port}")) as transport:
+            rounds = [await asyncio.gather(*[transport.send(POST, {}) for _ in range(50)]) for _ in range(20)]
+        return {response for responses in rounds for response in responses}
 
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
-        assert {type(reply) for reply in asyncio.run(go(listening.getsockname()[1]))} == {Lost}
+        assert {type(response) for response in asyncio.run(go(listening.getsockname()[1]))} == {NoResponse}
         listening.shutdown(socket.SHUT_RDWR)
 
 
@@ -264,10 +272,10 @@ def test_an_answer_that_comes_too_late_answers_nothing() -> None:
             await always(answer(b'"in time"'))(peer)
 
         server = RawServer(script)
-        async with server.running(), Wire(WireOptions(server.url, total_s=1.0)) as wire:
-            assert await wire.send(POST, {}) == Lost("no whole answer within 1 s", sent=True)
+        async with server.running(), Transport(TransportOptions(server.url, total_s=1.0)) as transport:
+            assert await transport.send(POST, {}) == NoResponse("no whole answer within 1 s", sent=True)
             late.set()
-            assert await wire.send(POST, {}) == Reply(200, b'"in time"')
+            assert await transport.send(POST, {}) == Response(200, b'"in time"')
             assert server.connections == 2
 
     asyncio.run(go())
@@ -279,11 +287,11 @@ def test_an_answer_that_comes_too_late_answers_nothing() -> None:
 def test_a_header_stays_one_header(field: tuple[str, str]) -> None:
     async def go() -> None:
         server = RawServer(always(answer()))
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
             with pytest.raises(ValueError, match="control character") as caught:
-                await wire.send(POST, dict([field]))
+                await transport.send(POST, dict([field]))
             assert "hidden" not in str(caught.value)
-            assert await wire.send(POST, {"x": "é\t"}) == Reply(200, b"{}")
+            assert await transport.send(POST, {"x": "é\t"}) == Response(200, b"{}")
         assert [request.headers["x"].encode("latin-1").decode() for request in server.requests] == ["é"]
 
     asyncio.run(go())
@@ -294,13 +302,15 @@ def test_headers_of_a_job_replace_ours() -> None:
 
     async def go() -> None:
         server = RawServer(always(answer()))
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
             for method in ("post", "GET"):
-                await wire.send(Call(method, "/x", body=b"<x/>"), {"Content-Type": "text/xml", "User-Agent": "job"})
-            await wire.send(Call("DELETE", "/x"), {})
+                await transport.send(
+                    Request(method, "/x", body=b"<x/>"), {"Content-Type": "text/xml", "User-Agent": "job"}
+                )
+            await transport.send(Request("DELETE", "/x"), {})
             for name in ("Content-Length", "transfer-encoding"):
                 with pytest.raises(ValueError, match="how long"):
-                    await wire.send(POST, {name: "0"})
+                    await transport.send(POST, {name: "0"})
         assert [request.method for request in server.requests] == ["POST", "GET", "DELETE"]
         for request in server.requests[:2]:
             assert (request.headers["content-type"], request.headers["user-agent"]) == ("text/xml", "job")
@@ -323,8 +333,8 @@ def test_silence_is_noticed_wherever_it_falls() -> None:
                 await peer.send(begin)
                 await peer.stall()
 
-            reply, _ = await exchange(script, read_s=0.4, total_s=20)
-            assert reply == Lost("no data for 0.4 s", sent=True), begin
+            response, _ = await exchange(script, read_s=0.4, total_s=20)
+            assert response == NoResponse("no data for 0.4 s", sent=True), begin
 
     asyncio.run(go())
 
@@ -340,9 +350,9 @@ def test_a_slow_answer_leaves_no_time_out_to_the_next_one() -> None:
                 await peer.send(answer())
 
         server = RawServer(script)
-        async with server.running(), Wire(WireOptions(server.url, read_s=0.5)) as wire:
+        async with server.running(), Transport(TransportOptions(server.url, read_s=0.5)) as transport:
             for _ in range(2):
-                assert await wire.send(POST, {}) == Reply(200, b"{}")
+                assert await transport.send(POST, {}) == Response(200, b"{}")
                 await asyncio.sleep(0.6)
             assert server.connections == 1
 
@@ -354,19 +364,19 @@ def test_an_answer_that_is_there_before_it_is_looked_at() -> None:
 
     async def go() -> None:
         server = RawServer(always(answer()))
-        async with server.running(), Wire(WireOptions(server.url, read_s=0.3)) as wire:
+        async with server.running(), Transport(TransportOptions(server.url, read_s=0.3)) as transport:
             read = DataQueue.read
 
             async def looked_at(queue: Any) -> Any:
                 found = await read(queue)
-                wire._look()
+                transport._look()
                 return found
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(DataQueue, "read", looked_at)
-                assert await wire.send(POST, {}) == Reply(200, b"{}")
+                assert await transport.send(POST, {}) == Response(200, b"{}")
             await asyncio.sleep(0.5)
-            assert await wire.send(POST, {}) == Reply(200, b"{}")
+            assert await transport.send(POST, {}) == Response(200, b"{}")
             assert server.connections == 1
 
     asyncio.run(go())
@@ -375,9 +385,9 @@ def test_an_answer_that_is_there_before_it_is_looked_at() -> None:
 def test_a_server_that_speaks_something_else_from_now_on() -> None:
     async def go() -> None:
         server = RawServer(once(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"))
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
             for connections in (1, 2):
-                assert await wire.send(POST, {}) == Reply(101, b"")
+                assert await transport.send(POST, {}) == Response(101, b"")
                 assert server.connections == connections
 
     asyncio.run(go())
@@ -390,8 +400,8 @@ def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
 
         server = RawServer(no_tls)
         async with server.running():
-            reply = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
-            assert reply == Lost("no connection within 0.3 s", sent=False)
+            response = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
+            assert response == NoResponse("no connection within 0.3 s", sent=False)
 
     asyncio.run(go())
 
@@ -402,7 +412,7 @@ def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (after_request(lambda peer: peer.reset()), Lost("connection lost: Connection reset by peer", sent=True)),
+        (after_request(lambda peer: peer.reset()), NoResponse("connection lost: Connection reset by peer", sent=True)),
         (once(b""), CLOSED),
         (once(b"HTTP/1.1 2"), CLOSED),
         (once(b"HTTP/1.1 200 OK\r\ncontent-le"), CLOSED),
@@ -415,7 +425,7 @@ def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
         (once(answer(gzip.compress(b"{}") + b"more", headers=GZIPPED)), GARBLED),
         (
             once(answer(headers={"content-encoding": "br"})),
-            Lost("answer in an encoding that was not asked for", sent=True),
+            NoResponse("answer in an encoding that was not asked for", sent=True),
         ),
         (once(b"220 smtp.example.com\r\n\r\n"), NOT_HTTP),
         (once(answer(headers={"x": "y" * 10_000})), NOT_HTTP),
@@ -425,15 +435,15 @@ def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
         (once(answer(b"x" * 1001)), TOO_LARGE),
         (once(answer(b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n", headers=CHUNKED)), TOO_LARGE),
         (once(answer(gzip.compress(b"x" * 1001), headers=GZIPPED)), TOO_LARGE),
-        (once(answer(gzip.compress(b"x" * 1000), headers=GZIPPED)), Reply(200, b"x" * 1000)),
-        (after_request(lambda peer: peer.stall()), Lost("no data for 0.2 s", sent=True)),
-        (after_request(lambda peer: peer.drip(answer(), 0.05)), Lost("no whole answer within 0.4 s", sent=True)),
+        (once(answer(gzip.compress(b"x" * 1000), headers=GZIPPED)), Response(200, b"x" * 1000)),
+        (after_request(lambda peer: peer.stall()), NoResponse("no data for 0.2 s", sent=True)),
+        (after_request(lambda peer: peer.drip(answer(), 0.05)), NoResponse("no whole answer within 0.4 s", sent=True)),
     ],
 )
-def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Reply | Lost) -> None:
+def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Response | NoResponse) -> None:
     async def go() -> None:
-        reply, requests = await exchange(script, POST, total_s=0.4, read_s=0.2, body_max=1000)
-        assert reply == expected
+        response, requests = await exchange(script, POST, total_s=0.4, read_s=0.2, body_max=1000)
+        assert response == expected
         assert len(requests) == 1
 
     asyncio.run(go())
@@ -447,8 +457,8 @@ def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
             await peer.drip(b"x" * 1000, 0.05)
 
         began = asyncio.get_running_loop().time()
-        reply, _ = await exchange(script, total_s=0.3, read_s=0.2)
-        assert reply == Lost("no whole answer within 0.3 s", sent=True)
+        response, _ = await exchange(script, total_s=0.3, read_s=0.2)
+        assert response == NoResponse("no whole answer within 0.3 s", sent=True)
         assert asyncio.get_running_loop().time() - began < 1
 
     asyncio.run(go())
@@ -501,8 +511,8 @@ def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> None:
             ended.set()
 
         server = RawServer(script)
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
-            sending = asyncio.create_task(wire.send(POST, {}))
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+            sending = asyncio.create_task(transport.send(POST, {}))
             await arrived.wait()
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -521,8 +531,8 @@ def test_nothing_listens() -> None:
         server = RawServer(always(answer()))
         async with server.running():
             pass
-        assert await send(server) == Lost("no connection: Connection refused", sent=False)
-        assert await send(server, proxy=server.url) == Lost(
+        assert await send(server) == NoResponse("no connection: Connection refused", sent=False)
+        assert await send(server, proxy=server.url) == NoResponse(
             "no connection to the proxy: Connection refused", sent=False, setup=Setup.PROXY
         )
 
@@ -537,10 +547,10 @@ def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", fails)
 
     async def go() -> None:
-        reply = await send(RawServer(always(answer())), host="https://nowhere.invalid")
-        assert reply == Lost("no connection: host name not found", sent=False)
-        reply = await send(RawServer(always(answer())), host="https://api.invalid", proxy="http://nowhere.invalid")
-        assert reply == Lost("no connection to the proxy: host name not found", sent=False, setup=Setup.PROXY)
+        response = await send(RawServer(always(answer())), host="https://nowhere.invalid")
+        assert response == NoResponse("no connection: host name not found", sent=False)
+        response = await send(RawServer(always(answer())), host="https://api.invalid", proxy="http://nowhere.invalid")
+        assert response == NoResponse("no connection to the proxy: host name not found", sent=False, setup=Setup.PROXY)
 
     asyncio.run(go())
 
@@ -549,9 +559,9 @@ def test_a_certificate_that_nobody_signed() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context())
         async with server.running():
-            reply = await send(server)
-            assert reply == SELF_SIGNED
-            assert await send(server, ca_file=DATA / "localhost.crt") == Reply(200, b"{}")
+            response = await send(server)
+            assert response == SELF_SIGNED
+            assert await send(server, ca_file=DATA / "localhost.crt") == Response(200, b"{}")
             assert len(server.requests) == 1
 
     asyncio.run(go())
@@ -561,11 +571,11 @@ def test_a_certificate_for_another_host() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context("elsewhere"))
         async with server.running():
-            reply = await send(server, ca_file=DATA / "elsewhere.crt")
-        assert isinstance(reply, Lost)
-        assert not reply.sent
-        assert reply.setup is Setup.HOST_NAME
-        assert reply.reason.startswith("certificate not accepted: Hostname mismatch")
+            response = await send(server, ca_file=DATA / "elsewhere.crt")
+        assert isinstance(response, NoResponse)
+        assert not response.sent
+        assert response.setup is Setup.HOST_NAME
+        assert response.reason.startswith("certificate not accepted: Hostname mismatch")
         assert not server.requests
 
     asyncio.run(go())
@@ -575,8 +585,10 @@ def test_a_certificate_whose_time_is_over() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context("expired"))
         async with server.running():
-            reply = await send(server, ca_file=DATA / "expired.crt")
-        assert reply == Lost("certificate not accepted: certificate has expired", sent=False, setup=Setup.DATES)
+            response = await send(server, ca_file=DATA / "expired.crt")
+        assert response == NoResponse(
+            "certificate not accepted: certificate has expired", sent=False, setup=Setup.DATES
+        )
 
     asyncio.run(go())
 
@@ -593,9 +605,12 @@ def test_a_wrong_certificate_after_an_answer_may_pass() -> None:
         right = tls_context()
         right.sni_callback = choose
         server = RawServer(once(answer()), right)
-        async with server.running(), Wire(WireOptions(server.url, ca_file=DATA / "localhost.crt")) as wire:
-            assert await wire.send(POST, {}) == Reply(200, b"{}")
-            assert await wire.send(POST, {}) == SELF_SIGNED._replace(setup=None)
+        async with (
+            server.running(),
+            Transport(TransportOptions(server.url, ca_file=DATA / "localhost.crt")) as transport,
+        ):
+            assert await transport.send(POST, {}) == Response(200, b"{}")
+            assert await transport.send(POST, {}) == SELF_SIGNED._replace(setup=None)
 
     asyncio.run(go())
 
@@ -605,8 +620,8 @@ def test_no_descriptor_is_left() -> None:
 
     async def go() -> None:
         server = RawServer(once(answer(headers={"connection": "close"})))
-        async with server.running(), Wire(WireOptions(server.url)) as wire:
-            assert await wire.send(POST, {}) == Reply(200, b"{}")
+        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+            assert await transport.send(POST, {}) == Response(200, b"{}")
             taken: list[int] = []
             with contextlib.ExitStack() as stack:
                 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -616,8 +631,8 @@ def test_no_descriptor_is_left() -> None:
                     while True:
                         taken.append(os.dup(0))
                         stack.callback(os.close, taken[-1])
-                reply = await wire.send(POST, {})
-        assert reply == Lost("no connection: Too many open files", sent=False, setup=Setup.DESCRIPTORS)
+                response = await transport.send(POST, {})
+        assert response == NoResponse("no connection: Too many open files", sent=False, setup=Setup.DESCRIPTORS)
 
     asyncio.run(go())
 
@@ -633,9 +648,9 @@ def test_a_server_that_does_not_speak_tls() -> None:
 
     async def go() -> None:
         for script, expected in (
-            (says_hello, Lost("no connection: TLS handshake failed", sent=False)),
-            (resets, Lost("no connection: Connection reset by peer", sent=False)),
-            (lambda peer: peer.stall(), Lost("no connection within 0.3 s", sent=False)),
+            (says_hello, NoResponse("no connection: TLS handshake failed", sent=False)),
+            (resets, NoResponse("no connection: Connection reset by peer", sent=False)),
+            (lambda peer: peer.stall(), NoResponse("no connection within 0.3 s", sent=False)),
         ):
             server = RawServer(script)
             async with server.running():
@@ -671,9 +686,9 @@ def test_a_tunnel_through_a_proxy() -> None:
         proxy = RawServer(tunnel)
         async with server.running(), proxy.running():
             trusted = {"proxy": proxy.url, "ca_file": DATA / "localhost.crt"}
-            assert await send(server, POST, **trusted) == Reply(200, b'"through"')
-            reply = await send(server, POST, proxy=proxy.url)
-            assert reply == SELF_SIGNED
+            assert await send(server, POST, **trusted) == Response(200, b'"through"')
+            response = await send(server, POST, proxy=proxy.url)
+            assert response == SELF_SIGNED
         assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
         assert {request.method for request in proxy.requests} == {"CONNECT"}
         assert len(server.requests) == 1
@@ -688,9 +703,9 @@ def test_a_proxy_in_front_of_a_server_without_tls() -> None:
         proxy = RawServer(always(answer(b'"by proxy"')))
         async with proxy.running():
             address = proxy.url.replace("://", "://user:word@")
-            async with Wire(WireOptions("http://127.0.0.1:9/base", proxy=address)) as wire:
+            async with Transport(TransportOptions("http://127.0.0.1:9/base", proxy=address)) as transport:
                 for call in (POST, GET, POST):
-                    assert await wire.send(call, {}) == Reply(200, b'"by proxy"')
+                    assert await transport.send(call, {}) == Response(200, b'"by proxy"')
         targets = [request.target for request in proxy.requests]
         assert targets == [f"http://127.0.0.1:9/base/{path}" for path in ("delete", "look/up?id=a", "delete")]
         assert {request.headers["host"] for request in proxy.requests} == {"127.0.0.1:9"}
@@ -703,21 +718,21 @@ def test_a_proxy_in_front_of_a_server_without_tls() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (once(answer(status=407)), Lost("no connection: the proxy answered 407", sent=False, setup=Setup.PROXY)),
-        (once(answer(status=403)), Lost("no connection: the proxy answered 403", sent=False, setup=Setup.PROXY)),
-        (once(answer(status=502)), Lost("no connection: the proxy answered 502", sent=False)),
+        (once(answer(status=407)), NoResponse("no connection: the proxy answered 407", sent=False, setup=Setup.PROXY)),
+        (once(answer(status=403)), NoResponse("no connection: the proxy answered 403", sent=False, setup=Setup.PROXY)),
+        (once(answer(status=502)), NoResponse("no connection: the proxy answered 502", sent=False)),
         (
             after_request(lambda peer: peer.stall()),
-            Lost("no connection through --proxy within 0.3 s", sent=False),
+            NoResponse("no connection through --proxy within 0.3 s", sent=False),
         ),
-        (once(b""), Lost("no connection: the proxy hung up", sent=False)),
+        (once(b""), NoResponse("no connection: the proxy hung up", sent=False)),
         (
             once(b"garbage\r\n\r\n"),
-            Lost("no connection: the answer of the proxy is not HTTP", sent=False, setup=Setup.PROXY),
+            NoResponse("no connection: the answer of the proxy is not HTTP", sent=False, setup=Setup.PROXY),
         ),
     ],
 )
-def test_a_proxy_that_makes_no_tunnel(script: Script, expected: Lost) -> None:
+def test_a_proxy_that_makes_no_tunnel(script: Script, expected: NoResponse) -> None:
     async def go() -> None:
         proxy = RawServer(script)
         async with proxy.running():
@@ -775,21 +790,21 @@ def test_a_host_that_is_not_safe_to_send_to(url: str, why: str) -> None:
 @pytest.mark.parametrize("proxy", ["https://proxy:1", "proxy:3128", "http://", "http://[broken"])
 def test_a_proxy_that_cannot_be_used(proxy: str) -> None:
     with pytest.raises(UsageError, match="--proxy"):
-        Wire(WireOptions("https://api.genauth.ai", proxy=proxy))
+        Transport(TransportOptions("https://api.genauth.ai", proxy=proxy))
 
 
 @pytest.mark.parametrize(("name", "why"), [("missing.crt", "No such file"), ("README.md", "no PEM certificate")])
 def test_a_ca_file_that_cannot_be_used(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Wire(WireOptions("https://api.genauth.ai", ca_file=DATA / name))
+        Transport(TransportOptions("https://api.genauth.ai", ca_file=DATA / name))
 
 
 def test_a_wire_is_for_use_inside_its_block() -> None:
     async def go() -> None:
-        wire = Wire(WireOptions("http://localhost:1"))
-        await wire.__aexit__(None, None, None)
+        transport = Transport(TransportOptions("http://localhost:1"))
+        await transport.__aexit__(None, None, None)
         with pytest.raises(RuntimeError, match="not entered"):
-            await wire.send(POST, {})
+            await transport.send(POST, {})
 
     asyncio.run(go())
 
@@ -799,7 +814,7 @@ def test_no_fault_tells_an_id_an_address_or_a_token() -> None:
 
     async def go() -> None:
         private = "canary-0123"
-        call = Call("GET", f"/{private}", ((private, private),))
+        call = Request("GET", f"/{private}", ((private, private),))
         headers: Mapping[str, str] = {"authorization": f"Bearer {private}"}
         scripts: list[Script] = [
             once(b""),
@@ -812,11 +827,11 @@ def test_no_fault_tells_an_id_an_address_or_a_token() -> None:
             server = RawServer(script)
             async with server.running():
                 for host in (server.url, f"https://localhost:{server.port}"):
-                    async with Wire(WireOptions(host, connect_s=0.1, read_s=0.1)) as wire:
-                        reply = await wire.send(call, headers)
-                assert isinstance(reply, Lost)
-                assert private not in reply.reason
-                assert "localhost" not in reply.reason
-                assert str(server.port) not in reply.reason
+                    async with Transport(TransportOptions(host, connect_s=0.1, read_s=0.1)) as transport:
+                        response = await transport.send(call, headers)
+                assert isinstance(response, NoResponse)
+                assert private not in response.reason
+                assert "localhost" not in response.reason
+                assert str(server.port) not in response.reason
 
     asyncio.run(go())

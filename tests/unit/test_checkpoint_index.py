@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.checkpoint.index import Fates
+from bulkdel.checkpoint.index import LogIndex
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped, encode_line
 from bulkdel.core.ranges import Ranges, ranges_of
@@ -61,17 +61,21 @@ def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) 
         commits.append(found[:size])
         del found[:size]
     entries = write_log(tmp_path / "log", commits)
-    with Fates(tmp_path / "log") as fates:
-        assert fates.progress.counts == fold(entries).counts
+    with LogIndex(tmp_path / "log") as log_index:
+        assert log_index.progress.counts == fold(entries).counts
         here = 0
         while here < rows:
             stop = min(rows, here + rng.randrange(1, 40))
-            told = fates.between(here, stop)
-            assert [fate.start for fate in told] == [here, *(fate.stop for fate in told[:-1])]
+            told = log_index.between(here, stop)
+            assert [row_result.start for row_result in told] == [here, *(row_result.stop for row_result in told[:-1])]
             assert told[-1].stop == stop
-            for fate in told:
-                seen = (fate.kind, fate.in_doubt, fate.outcome.request_id if fate.outcome else None)
-                for position in range(fate.start, fate.stop):
+            for row_result in told:
+                seen = (
+                    row_result.kind,
+                    row_result.in_doubt,
+                    row_result.outcome.request_id if row_result.outcome else None,
+                )
+                for position in range(row_result.start, row_result.stop):
                     assert seen == expected.get(position, ("remaining", False, None))
             here = stop
 
@@ -82,9 +86,9 @@ def test_a_line_longer_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     commits: list[list[Entry]] = [[recorded.header(rows=40)]]
     commits += [[Outcome(AT, 1, "deleted", ((i, i + 1),), request_id=str(i))] for i in range(40)]
     write_log(tmp_path / "log", commits)
-    with Fates(tmp_path / "log") as fates:
+    with LogIndex(tmp_path / "log") as log_index:
         for order in (range(40), reversed(range(40))):
             for i in order:
-                (fate,) = fates.between(i, i + 1)
-                assert fate.outcome
-                assert fate.outcome.request_id == str(i)
+                (row_result,) = log_index.between(i, i + 1)
+                assert row_result.outcome
+                assert row_result.outcome.request_id == str(i)

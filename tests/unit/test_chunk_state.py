@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, Found, LookUp, Piece, Send, Settling, Why
-from bulkdel.core.decision import Act, Lost, Verdict, lost
+from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, Send, SubChunk, Why
+from bulkdel.core.decision import Decision, NextStep, NoResponse, lost
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Record, positions_of
@@ -21,14 +21,14 @@ from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 
-OK = Verdict(Act.SETTLED, detail=Detail(200, request_id="r"))
-LOST = lost(Lost("connection lost", sent=True))
-UNSENT = lost(Lost("no connection", sent=False))
-BUSY = Verdict(Act.RETRY, Detail(503), tainting=True, after_s=7.0)
-REFUSED = Verdict(Act.SPLIT, Detail(400, 1))
-NOT_FOUND = Verdict(Act.LOOK_UP, Detail(404, 2004))
-UNSURE = Verdict(Act.LOOK_UP, Detail(200), tainting=True)
-HALT = Verdict(Act.HALT, reason="no permission")
+OK = Decision(NextStep.SETTLED, detail=Detail(200, request_id="r"))
+LOST = lost(NoResponse("connection lost", sent=True))
+UNSENT = lost(NoResponse("no connection", sent=False))
+BUSY = Decision(NextStep.RETRY, Detail(503), tainting=True, after_s=7.0)
+REFUSED = Decision(NextStep.SPLIT, Detail(400, 1))
+NOT_FOUND = Decision(NextStep.LOOK_UP, Detail(404, 2004))
+UNSURE = Decision(NextStep.LOOK_UP, Detail(200), tainting=True)
+HALT = Decision(NextStep.HALT, reason="no permission")
 
 
 def records(count: int) -> tuple[Record, ...]:
@@ -39,19 +39,19 @@ def chunk(count: int) -> Chunk:
     return Chunk(records(count))
 
 
-def told(settling: Settling) -> list[tuple[str, list[str], str | None]]:
-    return [(one.kind, [record.id for record in one.records], one.reason) for one in settling.settled]
+def told(chunk_state: ChunkState) -> list[tuple[str, list[str], str | None]]:
+    return [(one.kind, [record.id for record in one.records], one.reason) for one in chunk_state.settled]
 
 
-def sent(settling: Settling) -> list[str]:
+def sent(chunk_state: ChunkState) -> list[str]:
     """The ids that the step which is due asks for."""
-    step = settling.next_step()
+    step = chunk_state.next_step()
     assert step is not None
     return [record.id for record in step.records]
 
 
-def look_up_due(settling: Settling) -> Why:
-    step = settling.next_step()
+def look_up_due(chunk_state: ChunkState) -> Why:
+    step = chunk_state.next_step()
     assert isinstance(step, LookUp)
     return step.why
 
@@ -60,8 +60,8 @@ def found(*ids: str, presence: Presence = OLD) -> Found:
     return dict.fromkeys(ids, presence)
 
 
-def left(settling: Settling) -> tuple[list[int], list[int]]:
-    untouched, doubtful = settling.leave()
+def left(chunk_state: ChunkState) -> tuple[list[int], list[int]]:
+    untouched, doubtful = chunk_state.leave()
     return [p // 2 for p in positions_in(untouched)], [p // 2 for p in positions_in(doubtful)]
 
 
@@ -69,121 +69,121 @@ def left(settling: Settling) -> tuple[list[int], list[int]]:
 
 
 def test_settled_at_once() -> None:
-    settling = Settling(chunk(3))
-    assert settling.next_step() == Send(chunk(3), 1)
-    settling.replied(OK)
-    assert told(settling) == [("deleted", ["u0", "u1", "u2"], None)]
-    assert settling.settled[0].detail.request_id == "r"
-    assert (settling.next_step(), settling.requests, settling.settled[0].attempts) == (None, 1, 1)
-    assert left(settling) == ([], [])
+    chunk_state = ChunkState(chunk(3))
+    assert chunk_state.next_step() == Send(chunk(3), 1)
+    chunk_state.replied(OK)
+    assert told(chunk_state) == [("deleted", ["u0", "u1", "u2"], None)]
+    assert chunk_state.settled[0].detail.request_id == "r"
+    assert (chunk_state.next_step(), chunk_state.requests, chunk_state.settled[0].attempts) == (None, 1, 1)
+    assert left(chunk_state) == ([], [])
 
 
 def test_a_lost_reply_is_sent_again_whole() -> None:
-    settling = Settling(chunk(3))
+    chunk_state = ChunkState(chunk(3))
     for attempt in range(2, ATTEMPTS_MAX + 1):
-        settling.replied(LOST)
-        assert settling.next_step() == Send(chunk(3), attempt)
-    settling.replied(OK)
-    assert told(settling) == [("deleted", ["u0", "u1", "u2"], None)]
-    assert settling.settled[0].attempts == ATTEMPTS_MAX
+        chunk_state.replied(LOST)
+        assert chunk_state.next_step() == Send(chunk(3), attempt)
+    chunk_state.replied(OK)
+    assert told(chunk_state) == [("deleted", ["u0", "u1", "u2"], None)]
+    assert chunk_state.settled[0].attempts == ATTEMPTS_MAX
 
 
 def test_what_the_server_asks_to_wait_is_handed_on_and_forgotten() -> None:
-    settling = Settling(chunk(1))
-    settling.replied(BUSY)
-    assert settling.after_s == 7.0
-    settling.replied(LOST)
-    assert settling.after_s == 0.0
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.replied(BUSY)
+    assert chunk_state.after_s == 7.0
+    chunk_state.replied(LOST)
+    assert chunk_state.after_s == 0.0
 
 
 def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
-    settling = Settling(chunk(3), attempts_max=2)
-    settling.replied(LOST)
-    settling.replied(LOST)
-    assert look_up_due(settling) is Why.EXHAUSTED
-    settling.looked_up(found("u1"), proven=True)
-    assert told(settling) == [("deleted", ["u0", "u2"], None)]
-    assert settling.next_step() is None
-    assert left(settling) == ([], [1])
+    chunk_state = ChunkState(chunk(3), attempts_max=2)
+    chunk_state.replied(LOST)
+    chunk_state.replied(LOST)
+    assert look_up_due(chunk_state) is Why.EXHAUSTED
+    chunk_state.looked_up(found("u1"), proven=True)
+    assert told(chunk_state) == [("deleted", ["u0", "u2"], None)]
+    assert chunk_state.next_step() is None
+    assert left(chunk_state) == ([], [1])
 
 
 def test_attempts_run_out_and_all_are_gone() -> None:
-    settling = Settling(chunk(2), attempts_max=1)
-    settling.replied(LOST)
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("deleted", ["u0", "u1"], None)]
-    assert settling.left == []
+    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state.replied(LOST)
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert chunk_state.left == []
 
 
 def test_looked_up_first_deleted_and_absent_are_seen() -> None:
-    settling = Settling(chunk(3), look_first=True)
-    assert look_up_due(settling) is Why.FIRST
-    settling.looked_up(found("u1", "u2"), proven=True)
-    assert told(settling) == [("absent", ["u0"], None)]
-    assert settling.next_step() == Send([*records(3)[1:]], 1)
-    settling.replied(OK)
-    assert told(settling)[1:] == [("deleted", ["u1", "u2"], None)]
+    chunk_state = ChunkState(chunk(3), look_first=True)
+    assert look_up_due(chunk_state) is Why.FIRST
+    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    assert told(chunk_state) == [("absent", ["u0"], None)]
+    assert chunk_state.next_step() == Send([*records(3)[1:]], 1)
+    chunk_state.replied(OK)
+    assert told(chunk_state)[1:] == [("deleted", ["u1", "u2"], None)]
 
 
 def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     """An API that deletes the known ids and answers 404: what was seen before the request and is gone after it."""
-    settling = Settling(chunk(2), look_first=True)
-    settling.looked_up(found("u0", "u1"), proven=True)
-    settling.replied(NOT_FOUND)
-    assert look_up_due(settling) is Why.UNKNOWN_ID
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("deleted", ["u0", "u1"], None)]
+    chunk_state = ChunkState(chunk(2), look_first=True)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
 
 
 @pytest.mark.parametrize(("answer", "proven"), [(None, True), ({}, False)])
 def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bool) -> None:
-    settling = Settling(chunk(2), look_first=True)
-    settling.looked_up(answer, proven=proven)
-    assert settling.next_step() is None
-    assert (told(settling), left(settling)) == ([], ([0, 1], []))
+    chunk_state = ChunkState(chunk(2), look_first=True)
+    chunk_state.looked_up(answer, proven=proven)
+    assert chunk_state.next_step() is None
+    assert (told(chunk_state), left(chunk_state)) == ([], ([0, 1], []))
 
 
 def test_in_doubt_and_protected_since_is_never_sent() -> None:
-    settling = Settling(chunk(3), in_doubt=True, protected=True)
-    settling.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
-    assert told(settling) == [("deleted", ["u0"], None), ("deleted", ["u2"], "re-created")]
+    chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True)
+    chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
+    assert told(chunk_state) == [("deleted", ["u0"], None), ("deleted", ["u2"], "re-created")]
     for again in range(1, LOOKS_AGAIN_MAX + 1):
-        assert settling.next_step() == LookUp((records(3)[1],), Why.IN_DOUBT, again)
-        settling.looked_up({"u1": Presence.OLD}, proven=True)
-    assert settling.spared == [records(3)[1]]
-    assert settling.next_step() is None
-    assert left(settling) == ([], [])
+        assert chunk_state.next_step() == LookUp((records(3)[1],), Why.IN_DOUBT, again)
+        chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
+    assert chunk_state.spared == [records(3)[1]]
+    assert chunk_state.next_step() is None
+    assert left(chunk_state) == ([], [])
 
 
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
-    settling = Settling(chunk(2), attempts_max=2)
-    settling.replied(UNSENT)
-    settling.replied(UNSENT)
-    assert settling.next_step() is None
-    assert left(settling) == ([0, 1], [])
+    chunk_state = ChunkState(chunk(2), attempts_max=2)
+    chunk_state.replied(UNSENT)
+    chunk_state.replied(UNSENT)
+    assert chunk_state.next_step() is None
+    assert left(chunk_state) == ([0, 1], [])
 
 
 def test_gone_without_a_taint_is_absent_even_when_attempts_ran_out() -> None:
     """Refused, split, and then no connection any more: no request can have deleted what is gone."""
-    settling = Settling(chunk(2), attempts_max=1)
-    settling.replied(REFUSED)
-    settling.replied(UNSENT)
-    assert look_up_due(settling) is Why.EXHAUSTED
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("absent", ["u0"], None)]
+    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state.replied(REFUSED)
+    chunk_state.replied(UNSENT)
+    assert look_up_due(chunk_state) is Why.EXHAUSTED
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("absent", ["u0"], None)]
 
 
 @pytest.mark.parametrize("tainted", [False, True])
 def test_an_unknown_id_costs_two_requests_and_nothing_else(tainted: bool) -> None:
-    settling = Settling(chunk(4))
+    chunk_state = ChunkState(chunk(4))
     if tainted:
-        settling.replied(LOST)
-    settling.replied(NOT_FOUND)
-    assert look_up_due(settling) is Why.UNKNOWN_ID
-    settling.looked_up(found("u1", "u3"), proven=True)
-    assert settling.next_step() == Send([*records(4)[1::2]], 1)
-    settling.replied(OK)
-    assert told(settling) == [
+        chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    chunk_state.looked_up(found("u1", "u3"), proven=True)
+    assert chunk_state.next_step() == Send([*records(4)[1::2]], 1)
+    chunk_state.replied(OK)
+    assert told(chunk_state) == [
         ("deleted" if tainted else "absent", ["u0", "u2"], None),
         ("deleted", ["u1", "u3"], None),
     ]
@@ -191,318 +191,318 @@ def test_an_unknown_id_costs_two_requests_and_nothing_else(tainted: bool) -> Non
 
 @pytest.mark.parametrize(("tainted", "kind", "reason"), [(False, "absent", "unproven"), (True, "deleted", None)])
 def test_none_found_of_a_refused_chunk(tainted: bool, kind: str, reason: str | None) -> None:
-    settling = Settling(chunk(2))
+    chunk_state = ChunkState(chunk(2))
     if tainted:
-        settling.replied(LOST)
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [(kind, ["u0", "u1"], reason)]
-    assert settling.next_step() is None
+        chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [(kind, ["u0", "u1"], reason)]
+    assert chunk_state.next_step() is None
 
 
 def test_refused_again_although_all_exist_is_split() -> None:
-    settling = Settling(chunk(3))
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u0", "u1", "u2"), proven=True)
-    settling.replied(NOT_FOUND)
-    look_in_vain(settling, "u0", "u1", "u2")
-    assert sent(settling) == ["u0", "u1"]
+    chunk_state = ChunkState(chunk(3))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    look_in_vain(chunk_state, "u0", "u1", "u2")
+    assert sent(chunk_state) == ["u0", "u1"]
     # A half that is refused is looked up anew: what the API did to it before it refused, nobody has seen yet.
-    settling.replied(NOT_FOUND)
-    assert look_up_due(settling) is Why.UNKNOWN_ID
+    chunk_state.replied(NOT_FOUND)
+    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
 
 
-def look_in_vain(settling: Settling, *ids: str) -> None:
+def look_in_vain(chunk_state: ChunkState, *ids: str) -> None:
     """Answer each further look-up as the one before."""
     for again in range(1, LOOKS_AGAIN_MAX + 1):
-        step = settling.next_step()
+        step = chunk_state.next_step()
         assert isinstance(step, LookUp)
         assert (step.why, step.again) == (Why.LAGGING, again)
-        settling.looked_up(found(*ids), proven=True)
+        chunk_state.looked_up(found(*ids), proven=True)
 
 
 def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
-    settling = Settling(chunk(3))
-    settling.replied(LOST)
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u0", "u1", "u2"), proven=True)
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u1", "u2"), proven=True)
-    assert told(settling) == [("deleted", ["u0"], None)]
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("deleted", ["u0"], None), ("deleted", ["u1", "u2"], None)]
-    assert settling.next_step() is None
+    chunk_state = ChunkState(chunk(3))
+    chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    assert told(chunk_state) == [("deleted", ["u0"], None)]
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("deleted", ["u0"], None), ("deleted", ["u1", "u2"], None)]
+    assert chunk_state.next_step() is None
 
 
 @pytest.mark.parametrize("lag_over", [False, True])
 @pytest.mark.parametrize("in_doubt", [False, True])
 def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(in_doubt: bool, lag_over: bool) -> None:
-    settling = Settling(chunk(1), in_doubt=in_doubt, lag_over=lag_over)
+    chunk_state = ChunkState(chunk(1), in_doubt=in_doubt, lag_over=lag_over)
     if in_doubt:
-        settling.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(found("u0"), proven=True)
     else:
-        settling.replied(LOST)
-        settling.replied(NOT_FOUND)
-        settling.looked_up(found("u0"), proven=True)
-    settling.replied(NOT_FOUND)
-    look_in_vain(settling, "u0")
+        chunk_state.replied(LOST)
+        chunk_state.replied(NOT_FOUND)
+        chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    look_in_vain(chunk_state, "u0")
     if lag_over:
-        assert [one.kind for one in settling.settled] == ["refused"]
+        assert [one.kind for one in chunk_state.settled] == ["refused"]
     else:
-        assert (settling.settled, settling.contradicted) == ([], 1)
-        assert left(settling) == ([], [0])
+        assert (chunk_state.settled, chunk_state.contradicted) == ([], 1)
+        assert left(chunk_state) == ([], [0])
 
 
 def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     """Refused because of u0; the others may be deleted, so none of them is refused for good."""
-    settling = Settling(chunk(3))
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u1", "u2"), proven=True)
-    assert told(settling) == [("absent", ["u0"], None)]
-    settling.replied(NOT_FOUND)
-    look_in_vain(settling, "u1", "u2")
+    chunk_state = ChunkState(chunk(3))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    assert told(chunk_state) == [("absent", ["u0"], None)]
+    chunk_state.replied(NOT_FOUND)
+    look_in_vain(chunk_state, "u1", "u2")
     for id_ in ("u1", "u2"):
-        assert sent(settling) == [id_]
-        settling.replied(NOT_FOUND)
-        settling.looked_up(found(id_), proven=True)
-        settling.replied(NOT_FOUND)
-    assert settling.contradicted == 2
-    assert left(settling) == ([], [1, 2])
+        assert sent(chunk_state) == [id_]
+        chunk_state.replied(NOT_FOUND)
+        chunk_state.looked_up(found(id_), proven=True)
+        chunk_state.replied(NOT_FOUND)
+    assert chunk_state.contradicted == 2
+    assert left(chunk_state) == ([], [1, 2])
 
 
 def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:
     """No request can have deleted it: the API does not take the id as it stands, and look-ups do."""
-    settling = Settling(chunk(1))
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u0"), proven=True)
-    settling.replied(NOT_FOUND)
-    assert [(one.kind, one.detail.api_code) for one in settling.settled] == [("refused", 2004)]
+    chunk_state = ChunkState(chunk(1))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    assert [(one.kind, one.detail.api_code) for one in chunk_state.settled] == [("refused", 2004)]
 
 
 def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
-    settling = Settling(chunk(2))
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u0", "u1"), proven=True)
-    settling.replied(LOST)
-    settling.replied(NOT_FOUND)
-    assert look_up_due(settling) is Why.UNKNOWN_ID
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("deleted", ["u0", "u1"], None)]
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
 
 
 def test_success_not_true_is_looked_up_then_split() -> None:
-    settling = Settling(chunk(3))
-    settling.replied(UNSURE)
-    assert look_up_due(settling) is Why.UNSURE
-    settling.looked_up(found("u0", "u2"), proven=True)
-    assert told(settling) == [("deleted", ["u1"], None)]
-    assert sent(settling) == ["u0"]
-    settling.replied(OK)
-    assert sent(settling) == ["u2"]
-    settling.replied(UNSURE)
+    chunk_state = ChunkState(chunk(3))
+    chunk_state.replied(UNSURE)
+    assert look_up_due(chunk_state) is Why.UNSURE
+    chunk_state.looked_up(found("u0", "u2"), proven=True)
+    assert told(chunk_state) == [("deleted", ["u1"], None)]
+    assert sent(chunk_state) == ["u0"]
+    chunk_state.replied(OK)
+    assert sent(chunk_state) == ["u2"]
+    chunk_state.replied(UNSURE)
     for again in range(LOOKS_AGAIN_MAX + 1):
-        assert settling.next_step() == LookUp([settling.chunk[2]], Why.UNSURE, again)
-        settling.looked_up(found("u2"), proven=True)
-    assert told(settling)[2:] == [("refused", ["u2"], None)]
+        assert chunk_state.next_step() == LookUp([chunk_state.chunk[2]], Why.UNSURE, again)
+        chunk_state.looked_up(found("u2"), proven=True)
+    assert told(chunk_state)[2:] == [("refused", ["u2"], None)]
 
 
 def test_split_down_to_the_culprit() -> None:
-    settling = Settling(chunk(50))
+    chunk_state = ChunkState(chunk(50))
     sizes = []
-    while (step := settling.next_step()) is not None:
+    while (step := chunk_state.next_step()) is not None:
         sizes.append(len(step.records))
-        settling.replied(REFUSED if any(record.id == "u0" for record in step.records) else OK)
+        chunk_state.replied(REFUSED if any(record.id == "u0" for record in step.records) else OK)
     assert sizes == [50, 25, 13, 7, 4, 2, 1, 1, 2, 3, 6, 12, 25]
-    assert [one for one in told(settling) if one[0] == "refused"] == [("refused", ["u0"], None)]
-    assert [one.detail for one in settling.settled if one.kind == "refused"] == [Detail(400, 1)]
-    assert sum(len(one.records) for one in settling.settled if one.kind == "deleted") == 49
+    assert [one for one in told(chunk_state) if one[0] == "refused"] == [("refused", ["u0"], None)]
+    assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [Detail(400, 1)]
+    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "deleted") == 49
 
 
 def test_outcomes_of_a_split_chunk_come_in_the_order_of_the_export() -> None:
-    settling = Settling(chunk(8))
-    settling.replied(REFUSED)
-    while settling.next_step() is not None:
-        settling.replied(OK)
-    assert [id_ for _, ids, _ in told(settling) for id_ in ids] == [f"u{i}" for i in range(8)]
+    chunk_state = ChunkState(chunk(8))
+    chunk_state.replied(REFUSED)
+    while chunk_state.next_step() is not None:
+        chunk_state.replied(OK)
+    assert [id_ for _, ids, _ in told(chunk_state) for id_ in ids] == [f"u{i}" for i in range(8)]
 
 
-def refuse_each(settling: Settling, verdict_of: Callable[[str], Verdict]) -> None:
+def refuse_each(chunk_state: ChunkState, verdict_of: Callable[[str], Decision]) -> None:
     """Refuse whatever has more than one id, and answer single ones by `verdict_of`."""
-    while (step := settling.next_step()) is not None:
+    while (step := chunk_state.next_step()) is not None:
         if isinstance(step, LookUp):
-            settling.looked_up(None, proven=True)
+            chunk_state.looked_up(None, proven=True)
         else:
-            settling.replied(REFUSED if len(step.records) > 1 else verdict_of(step.records[0].id))
+            chunk_state.replied(REFUSED if len(step.records) > 1 else verdict_of(step.records[0].id))
 
 
 def test_all_refused_with_one_code_halts_and_records_nothing() -> None:
-    settling = Settling(chunk(ALL_REFUSED_MIN))
-    refuse_each(settling, lambda _: REFUSED)
-    assert settling.halt is not None
-    assert "all 10 ids" in settling.halt
-    assert "statusCode 400" in settling.halt
-    assert (settling.settled, settling.next_step()) == ([], None)
-    assert left(settling) == ([], list(range(ALL_REFUSED_MIN)))
+    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN))
+    refuse_each(chunk_state, lambda _: REFUSED)
+    assert chunk_state.halt is not None
+    assert "all 10 ids" in chunk_state.halt
+    assert "statusCode 400" in chunk_state.halt
+    assert (chunk_state.settled, chunk_state.next_step()) == ([], None)
+    assert left(chunk_state) == ([], list(range(ALL_REFUSED_MIN)))
 
 
 def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None:
-    few = Settling(chunk(ALL_REFUSED_MIN - 1))
+    few = ChunkState(chunk(ALL_REFUSED_MIN - 1))
     refuse_each(few, lambda _: REFUSED)
-    several = Settling(chunk(ALL_REFUSED_MIN))
-    refuse_each(several, lambda id_: Verdict(Act.SPLIT, Detail(409)) if id_ == "u3" else REFUSED)
-    one_deleted = Settling(chunk(ALL_REFUSED_MIN))
+    several = ChunkState(chunk(ALL_REFUSED_MIN))
+    refuse_each(several, lambda id_: Decision(NextStep.SPLIT, Detail(409)) if id_ == "u3" else REFUSED)
+    one_deleted = ChunkState(chunk(ALL_REFUSED_MIN))
     refuse_each(one_deleted, lambda id_: OK if id_ == "u9" else REFUSED)
-    one_left = Settling(chunk(ALL_REFUSED_MIN), attempts_max=1)
+    one_left = ChunkState(chunk(ALL_REFUSED_MIN), attempts_max=1)
     refuse_each(one_left, lambda id_: UNSENT if id_ == "u9" else REFUSED)
-    for settling in (few, several, one_deleted, one_left):
-        assert settling.halt is None
-        assert sum(len(one.records) for one in settling.settled) == len(settling.chunk) - len(settling.left)
+    for chunk_state in (few, several, one_deleted, one_left):
+        assert chunk_state.halt is None
+        assert sum(len(one.records) for one in chunk_state.settled) == len(chunk_state.chunk) - len(chunk_state.left)
 
 
 def test_halt_keeps_the_chunk_in_doubt() -> None:
-    settling = Settling(chunk(2))
-    settling.replied(HALT)
-    assert (settling.halt, settling.next_step(), settling.settled) == ("no permission", None, [])
-    assert left(settling) == ([], [0, 1])
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(HALT)
+    assert (chunk_state.halt, chunk_state.next_step(), chunk_state.settled) == ("no permission", None, [])
+    assert left(chunk_state) == ([], [0, 1])
 
 
 def test_a_halt_before_anything_was_touched_releases_the_chunk() -> None:
-    settling = Settling(chunk(2))
-    settling.replied(Verdict(Act.SIGN_IN, untouched=True))
-    assert settling.halt == "sign in"  # not for this place, so it stops rather than guesses
-    assert left(settling) == ([0, 1], [])
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(Decision(NextStep.SIGN_IN, untouched=True))
+    assert chunk_state.halt == "sign in"  # not for this place, so it stops rather than guesses
+    assert left(chunk_state) == ([0, 1], [])
 
 
-@pytest.mark.parametrize("verdict", [LOST, REFUSED, NOT_FOUND])
-def test_a_look_up_that_fails_or_never_comes_leaves_all_in_doubt(verdict: Verdict) -> None:
-    settling = Settling(chunk(2), attempts_max=1)
-    settling.replied(NOT_FOUND if verdict is REFUSED else verdict)
-    settling.looked_up(None, proven=True)
-    assert (told(settling), settling.next_step()) == ([], None)
-    assert left(settling) == ([], [0, 1])
-    waiting = Settling(chunk(2))
-    waiting.replied(verdict)
+@pytest.mark.parametrize("decision", [LOST, REFUSED, NOT_FOUND])
+def test_a_look_up_that_fails_or_never_comes_leaves_all_in_doubt(decision: Decision) -> None:
+    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state.replied(NOT_FOUND if decision is REFUSED else decision)
+    chunk_state.looked_up(None, proven=True)
+    assert (told(chunk_state), chunk_state.next_step()) == ([], None)
+    assert left(chunk_state) == ([], [0, 1])
+    waiting = ChunkState(chunk(2))
+    waiting.replied(decision)
     assert left(waiting) == ([], [0, 1])
     assert waiting.next_step() is None
 
 
 def test_nothing_sent_nothing_touched_and_a_request_on_the_wire_is_in_doubt() -> None:
-    settling = Settling(chunk(2))
-    settling.touch()
-    assert left(settling) == ([], [0, 1])
-    settling.touch()  # nothing is due any more
-    assert left(settling) == ([], [])
-    assert left(Settling(chunk(2))) == ([0, 1], [])
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.touch()
+    assert left(chunk_state) == ([], [0, 1])
+    chunk_state.touch()  # nothing is due any more
+    assert left(chunk_state) == ([], [])
+    assert left(ChunkState(chunk(2))) == ([0, 1], [])
 
 
 def test_half_touched() -> None:
     """The part of a chunk that was answered keeps its outcome; the part on the wire is in doubt."""
-    settling = Settling(chunk(4))
-    settling.replied(REFUSED)
-    settling.replied(OK)
-    settling.touch()
-    assert told(settling) == [("deleted", ["u0", "u1"], None)]
-    assert left(settling) == ([], [2, 3])
+    chunk_state = ChunkState(chunk(4))
+    chunk_state.replied(REFUSED)
+    chunk_state.replied(OK)
+    chunk_state.touch()
+    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert left(chunk_state) == ([], [2, 3])
 
 
 def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
-    settling = Settling(chunk(5), in_doubt=True)
-    assert look_up_due(settling) is Why.IN_DOUBT
-    settling.looked_up({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True)
-    assert told(settling) == [
+    chunk_state = ChunkState(chunk(5), in_doubt=True)
+    assert look_up_due(chunk_state) is Why.IN_DOUBT
+    chunk_state.looked_up({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True)
+    assert told(chunk_state) == [
         ("deleted", ["u3"], None),
         ("deleted", ["u1"], "re-created"),
         ("unknown", ["u2"], "perhaps re-created"),
     ]
-    assert sent(settling) == ["u0", "u4"]
-    settling.replied(NOT_FOUND)  # known to exist a moment ago: look-ups may lag
-    look_in_vain(settling, "u0", "u4")
-    assert sent(settling) == ["u0"]
-    settling.replied(OK)
-    assert sent(settling) == ["u4"]
+    assert sent(chunk_state) == ["u0", "u4"]
+    chunk_state.replied(NOT_FOUND)  # known to exist a moment ago: look-ups may lag
+    look_in_vain(chunk_state, "u0", "u4")
+    assert sent(chunk_state) == ["u0"]
+    chunk_state.replied(OK)
+    assert sent(chunk_state) == ["u4"]
 
 
 def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
     """The API deleted the known ones and refused the chunk; of these, the look-up still showed one."""
-    settling = Settling(chunk(3))
-    settling.replied(NOT_FOUND)
-    settling.looked_up(found("u1"), proven=True)
-    assert told(settling) == [("absent", ["u0", "u2"], None)]
-    assert sent(settling) == ["u1"]
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=True)
-    assert told(settling) == [("absent", ["u0", "u2"], "unproven"), ("deleted", ["u1"], None)]
-    assert settling.next_step() is None
+    chunk_state = ChunkState(chunk(3))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u1"), proven=True)
+    assert told(chunk_state) == [("absent", ["u0", "u2"], None)]
+    assert sent(chunk_state) == ["u1"]
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("deleted", ["u1"], None)]
+    assert chunk_state.next_step() is None
 
 
 def test_in_doubt_and_none_to_send_again() -> None:
-    settling = Settling(chunk(2), in_doubt=True)
-    settling.looked_up({"u0": NEW, "u1": UNDATED}, proven=True)
-    assert settling.next_step() is None
-    gone = Settling(chunk(2), in_doubt=True)
+    chunk_state = ChunkState(chunk(2), in_doubt=True)
+    chunk_state.looked_up({"u0": NEW, "u1": UNDATED}, proven=True)
+    assert chunk_state.next_step() is None
+    gone = ChunkState(chunk(2), in_doubt=True)
     gone.looked_up({}, proven=True)
     assert (told(gone), gone.next_step()) == ([("deleted", ["u0", "u1"], None)], None)
 
 
 @pytest.mark.parametrize("resend", [False, True])
 def test_in_doubt_and_unproven(resend: bool) -> None:
-    settling = Settling(chunk(2), in_doubt=True, resend_unproven=resend)
-    settling.looked_up({}, proven=False)
-    assert told(settling) == []
-    assert settling.next_step() == (Send(chunk(2), 1) if resend else None)
-    assert left(settling) == ([], [0, 1])
+    chunk_state = ChunkState(chunk(2), in_doubt=True, resend_unproven=resend)
+    chunk_state.looked_up({}, proven=False)
+    assert told(chunk_state) == []
+    assert chunk_state.next_step() == (Send(chunk(2), 1) if resend else None)
+    assert left(chunk_state) == ([], [0, 1])
 
 
 def test_unproven_and_unknown_is_split_until_the_api_itself_names_the_id() -> None:
-    settling = Settling(chunk(2))
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=False)
-    assert sent(settling) == ["u0"]
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=False)
-    settling.replied(LOST)
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=False)
-    assert told(settling) == [("absent", ["u0"], "unproven"), ("deleted", ["u1"], "unproven")]
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=False)
+    assert sent(chunk_state) == ["u0"]
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=False)
+    chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=False)
+    assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("deleted", ["u1"], "unproven")]
 
 
-@pytest.mark.parametrize("verdict", [UNSURE, LOST])
-def test_unproven_gone_is_no_proof_of_a_deletion(verdict: Verdict) -> None:
-    settling = Settling(chunk(2), attempts_max=1)
-    settling.replied(verdict)
-    settling.looked_up({}, proven=False)
-    assert (told(settling), settling.next_step()) == ([], None)
-    assert left(settling) == ([], [0, 1])
+@pytest.mark.parametrize("decision", [UNSURE, LOST])
+def test_unproven_gone_is_no_proof_of_a_deletion(decision: Decision) -> None:
+    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state.replied(decision)
+    chunk_state.looked_up({}, proven=False)
+    assert (told(chunk_state), chunk_state.next_step()) == ([], None)
+    assert left(chunk_state) == ([], [0, 1])
 
 
 def test_one_found_proves_the_others_gone() -> None:
-    settling = Settling(chunk(2), attempts_max=1)
-    settling.replied(LOST)
-    settling.looked_up(found("u0"), proven=False)
-    assert told(settling) == [("deleted", ["u1"], None)]
+    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state.replied(LOST)
+    chunk_state.looked_up(found("u0"), proven=False)
+    assert told(chunk_state) == [("deleted", ["u1"], None)]
 
 
 @pytest.mark.parametrize("why", list(Why))
 def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
-    settling = Settling(chunk(3), in_doubt=why is Why.IN_DOUBT, look_first=why is Why.FIRST, attempts_max=1)
+    chunk_state = ChunkState(chunk(3), in_doubt=why is Why.IN_DOUBT, look_first=why is Why.FIRST, attempts_max=1)
     if answer := {Why.UNSURE: UNSURE, Why.EXHAUSTED: LOST}.get(why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None):
-        settling.replied(answer)
+        chunk_state.replied(answer)
     if why is Why.LAGGING:
-        settling.looked_up(found("u0", "u1", "u2"), proven=True)
-        settling.replied(NOT_FOUND)
-    assert look_up_due(settling) is why
-    settling.looked_up(found("u0"), proven=True, unproven={"u2"})
-    assert told(settling)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "deleted", ["u1"], None)
+        chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+        chunk_state.replied(NOT_FOUND)
+    assert look_up_due(chunk_state) is why
+    chunk_state.looked_up(found("u0"), proven=True, unproven={"u2"})
+    assert told(chunk_state)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "deleted", ["u1"], None)
     steps = []
-    while (step := settling.next_step()) is not None:
+    while (step := chunk_state.next_step()) is not None:
         steps.append([record.id for record in step.records])
         if isinstance(step, LookUp):
-            settling.looked_up({} if why is Why.LAGGING else found("u0"), proven=True)
+            chunk_state.looked_up({} if why is Why.LAGGING else found("u0"), proven=True)
         else:
-            settling.replied(OK)
+            chunk_state.replied(OK)
     left_behind = {Why.UNKNOWN_ID: ([], []), Why.LAGGING: ([], []), Why.FIRST: ([2], []), Why.EXHAUSTED: ([], [0, 2])}
-    assert left(settling) == left_behind.get(why, ([], [2]))
+    assert left(chunk_state) == left_behind.get(why, ([], [2]))
     both = [["u2"], ["u0"]]
     expected: dict[Why, list[list[str]]] = {
         Why.UNKNOWN_ID: both,
@@ -514,33 +514,33 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
 
 
 def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing() -> None:
-    settling = Settling(chunk(1), look_first=True)
-    settling.looked_up(found("u0"), proven=True)
-    settling.replied(NOT_FOUND)
-    settling.looked_up({}, proven=True, unproven={"u0"})
-    assert told(settling) == [("deleted", ["u0"], "unproven")]
+    chunk_state = ChunkState(chunk(1), look_first=True)
+    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True, unproven={"u0"})
+    assert told(chunk_state) == [("deleted", ["u0"], "unproven")]
 
 
 @pytest.mark.parametrize("look_first", [False, True])
 def test_a_protected_record_is_never_sent(look_first: bool) -> None:
-    settling = Settling(chunk(3), look_first=look_first)
+    chunk_state = ChunkState(chunk(3), look_first=look_first)
     if not look_first:
-        settling.replied(NOT_FOUND)
-    settling.looked_up({"u0": OLD, "u1": PROTECTED}, proven=True)
-    assert settling.spared == [records(3)[1]]
-    assert told(settling) == [("absent", ["u2"], None)]
-    assert sent(settling) == ["u0"]
-    settling.replied(OK)
-    assert (settling.next_step(), left(settling)) == (None, ([], []))
+        chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({"u0": OLD, "u1": PROTECTED}, proven=True)
+    assert chunk_state.spared == [records(3)[1]]
+    assert told(chunk_state) == [("absent", ["u2"], None)]
+    assert sent(chunk_state) == ["u0"]
+    chunk_state.replied(OK)
+    assert (chunk_state.next_step(), left(chunk_state)) == (None, ([], []))
 
 
 def test_all_refused_but_the_protected_is_no_reason_to_halt() -> None:
-    settling = Settling(chunk(ALL_REFUSED_MIN), look_first=True)
+    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), look_first=True)
     first = records(ALL_REFUSED_MIN)[0]
-    settling.looked_up({**found(*(f"u{i}" for i in range(ALL_REFUSED_MIN))), first.id: PROTECTED}, proven=True)
-    refuse_each(settling, lambda _: REFUSED)
-    assert (settling.halt, settling.spared) == (None, [first])
-    assert len(settling.settled) == ALL_REFUSED_MIN - 1
+    chunk_state.looked_up({**found(*(f"u{i}" for i in range(ALL_REFUSED_MIN))), first.id: PROTECTED}, proven=True)
+    refuse_each(chunk_state, lambda _: REFUSED)
+    assert (chunk_state.halt, chunk_state.spared) == (None, [first])
+    assert len(chunk_state.settled) == ALL_REFUSED_MIN - 1
 
 
 # ── all arrows at once: a little server, and what must hold whatever it does ──────────────────────────────────────────
@@ -600,11 +600,11 @@ class Server:
         if alive:
             self.effective.update(ids)
 
-    def _act(self, ids: Sequence[int]) -> Verdict:
+    def _act(self, ids: Sequence[int]) -> Decision:
         for i in ids:
             if i in self.scenario.poisonous:
                 code = self.scenario.poisonous[i]
-                return Verdict(Act.LOOK_UP if code[0] == 404 else Act.SPLIT, Detail(*code))
+                return Decision(NextStep.LOOK_UP if code[0] == 404 else NextStep.SPLIT, Detail(*code))
         policy = self.scenario.policy
         if policy == "accept" or all(i in self.alive for i in ids):
             self._do(ids)
@@ -614,7 +614,7 @@ class Server:
             self._do(ids)
         return NOT_FOUND
 
-    def send(self, ids: Sequence[int]) -> Verdict:
+    def send(self, ids: Sequence[int]) -> Decision:
         fault = self.scenario.faults[self.sends] if self.sends < len(self.scenario.faults) else None
         self.sends += 1
         if fault == "lost_before":
@@ -643,19 +643,19 @@ class Server:
         return set() if self.scenario.blind else {i for i in ids if i in seen - self.scenario.commas}
 
 
-def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settling, Server]:
+def play(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> tuple[ChunkState, Server]:
     """Settle one chunk to its end, holding on the way what must hold at every step."""
     everyone = set(range(scenario.size))
     gone = scenario.unknown | scenario.earlier
     server = Server(scenario, everyone - gone, set(scenario.earlier - scenario.unknown))
     if scenario.in_doubt:
         server.uncertain, server.effective = set(everyone), set(scenario.earlier)
-    settling = machine(chunk(scenario.size), in_doubt=scenario.in_doubt, resend_unproven=scenario.resend_unproven)
+    chunk_state = machine(chunk(scenario.size), in_doubt=scenario.in_doubt, resend_unproven=scenario.resend_unproven)
     proven = not scenario.blind  # the sample, or the control, has found somebody
-    while (step := settling.next_step()) is not None:
+    while (step := chunk_state.next_step()) is not None:
         ids = [record.position // 2 for record in step.records]
         assert ids == sorted(set(ids)), "a step asks for each record once"
-        finished = {record.position // 2 for one in settling.settled for record in one.records}
+        finished = {record.position // 2 for one in chunk_state.settled for record in one.records}
         assert finished.isdisjoint(ids), "what is settled is never asked for again"
         if isinstance(step, Send):
             assert 1 <= step.attempt <= ATTEMPTS_MAX
@@ -664,13 +664,13 @@ def play(scenario: Scenario, machine: type[Settling] = Settling) -> tuple[Settli
                 strangers = {i for i in everyone & server.alive if scenario.presence.get(i, OLD) is not OLD}
                 strangers -= scenario.commas
                 assert scenario.blind or strangers.isdisjoint(ids), "an account that may be another one is never sent"
-            settling.replied(server.send(ids))
+            chunk_state.replied(server.send(ids))
         else:
             seen = server.look_up(ids)
             answer = None if seen is None else {f"u{i}": scenario.presence.get(i, OLD) for i in seen}
-            settling.looked_up(answer, proven=proven, unproven={f"u{i}" for i in scenario.commas})
+            chunk_state.looked_up(answer, proven=proven, unproven={f"u{i}" for i in scenario.commas})
         assert server.sends + server.asked <= bound(scenario), "the number of requests is bounded"
-    return settling, server
+    return chunk_state, server
 
 
 def bound(scenario: Scenario) -> int:
@@ -681,19 +681,21 @@ def bound(scenario: Scenario) -> int:
     return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
 
 
-def check(scenario: Scenario, machine: type[Settling] = Settling) -> None:
+def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
     """Play it, and hold against the server what is claimed at the end."""
-    settling, server = play(scenario, machine)
-    settled = {record.position // 2: one for one in settling.settled for record in one.records}
-    assert len(settled) == sum(len(one.records) for one in settling.settled), "an outcome is final"
-    untouched, doubtful = map(set, left(settling))
-    spared = {record.position // 2 for record in settling.spared}
+    chunk_state, server = play(scenario, machine)
+    settled = {record.position // 2: one for one in chunk_state.settled for record in one.records}
+    assert len(settled) == sum(len(one.records) for one in chunk_state.settled), "an outcome is final"
+    untouched, doubtful = map(set, left(chunk_state))
+    spared = {record.position // 2 for record in chunk_state.spared}
     assert set(settled) | untouched | doubtful | spared == set(range(scenario.size)), "no record is lost"
-    assert len(settled) + len(untouched) + len(doubtful) + len(settling.spared) == scenario.size, "no record ends twice"
+    assert len(settled) + len(untouched) + len(doubtful) + len(chunk_state.spared) == scenario.size, (
+        "no record ends twice"
+    )
     assert all(scenario.presence[i] is PROTECTED and i in server.alive for i in spared), "spared: protected, and there"
     assert untouched.isdisjoint(server.effective), "what is called untouched was never effective"
     assert untouched.isdisjoint(server.uncertain), "what is called untouched was never sent without an answer"
-    if settling.halt is not None:
+    if chunk_state.halt is not None:
         assert not settled
         assert scenario.size >= ALL_REFUSED_MIN
         assert not server.confirmed
@@ -798,13 +800,13 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
     quiet = dataclasses.replace(
         scenario, faults=(), look_ups=(), blind=False, in_doubt=False, earlier=frozenset(), presence={}, lag=0
     )
-    settling, _ = play(quiet)
-    kinds = {record.position // 2: one.kind for one in settling.settled for record in one.records}
-    if settling.halt is not None:
+    chunk_state, _ = play(quiet)
+    kinds = {record.position // 2: one.kind for one in chunk_state.settled for record in one.records}
+    if chunk_state.halt is not None:
         assert set(quiet.poisonous) == set(range(quiet.size))
         return
     accepted = quiet.policy == "accept"  # then the API calls an unknown id deleted
-    _, doubtful = left(settling)
+    _, doubtful = left(chunk_state)
     for i in range(quiet.size):
         if i in doubtful:
             # Found by look-ups and refused as unknown, at first together with others: look-ups may lag.
@@ -822,97 +824,97 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
 @pytest.mark.parametrize("culprits", [(17,), (0, 49), (0, 25, 49), (7, 8, 9)])
 @pytest.mark.parametrize("code", [code for code in CODES if code[0] != 404])
 def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], code: tuple[int, int | None]) -> None:
-    settling, server = play(Scenario(50, poisonous=dict.fromkeys(culprits, code)))
+    chunk_state, server = play(Scenario(50, poisonous=dict.fromkeys(culprits, code)))
     assert server.sends + server.asked - 1 <= 12 * len(culprits) <= 20 * len(culprits)
-    assert sum(len(one.records) for one in settling.settled if one.kind == "deleted") == 50 - len(culprits)
+    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "deleted") == 50 - len(culprits)
 
 
 @given(st.frozensets(st.integers(0, 49), min_size=1), st.sampled_from(("refuse", "partial")))
 @settings(max_examples=100, deadline=None)
 def test_unknown_ids_cost_at_most_two_requests(unknown: frozenset[int], policy: str) -> None:
-    settling, server = play(Scenario(50, unknown, policy=policy))
+    chunk_state, server = play(Scenario(50, unknown, policy=policy))
     assert server.sends + server.asked - 1 <= 2
-    assert {one.kind for one in settling.settled} <= {"deleted", "absent"}
+    assert {one.kind for one in chunk_state.settled} <= {"deleted", "absent"}
     assert not server.alive
 
 
 # ── the checks above can fail: each rule broken once ──────────────────────────────────────────────────────────────────
 
 
-class NeverTainted(Settling):
+class NeverTainted(ChunkState):
     """Forgets that a lost reply may have had effect."""
 
-    def replied(self, verdict: Verdict) -> None:
-        super().replied(verdict._replace(tainting=False))
+    def replied(self, decision: Decision) -> None:
+        super().replied(decision._replace(tainting=False))
 
 
-class AlwaysTainted(Settling):
+class AlwaysTainted(ChunkState):
     """Claims whatever is gone as deleted."""
 
-    def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         super()._gone(piece._replace(tainted=True), why, gone, all_gone=all_gone)
 
 
-class ForgetsUnproven(Settling):
+class ForgetsUnproven(ChunkState):
     """Takes an empty look-up for proof."""
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
         super().looked_up(found, proven=True, unproven=unproven)
 
 
-class ForgetsCommas(Settling):
+class ForgetsCommas(ChunkState):
     """Takes the absence of an id for proof that the look-up could not have found."""
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
         super().looked_up(found, proven=proven)
 
 
-class KeepsQuietAboutUnproven(Settling):
+class KeepsQuietAboutUnproven(ChunkState):
     """Says `absent` of what the API may have deleted before it refused the rest."""
 
-    def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         super()._gone(piece, why, gone, all_gone=False)
 
 
-class NeverSplitsAgain(Settling):
+class NeverSplitsAgain(ChunkState):
     """Looks up again and again what is refused again."""
 
-    def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
+    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
         super()._there(rest._replace(known=False), why, found)
 
 
-class GivesUpAtOnce(Settling):
+class GivesUpAtOnce(ChunkState):
     """Refuses the whole chunk for one culprit."""
 
-    def _split(self, piece: Piece) -> None:
+    def _split(self, piece: SubChunk) -> None:
         self._settle("refused", piece, piece.records, detail=piece.detail)
 
 
-class RefusesTheUnsure(Settling):
+class RefusesTheUnsure(ChunkState):
     """Does not look up what a `success` that is not true has done."""
 
-    def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
+    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
         if why is Why.UNSURE:
             self._settle("deleted", rest, rest.records)
         else:
             super()._there(rest, why, found)
 
 
-class SendsStrangers(Settling):
+class SendsStrangers(ChunkState):
     """Takes every account under an id in doubt for the one that was meant."""
 
-    def _resend(self, piece: Piece, found: Found) -> None:
+    def _resend(self, piece: SubChunk, found: Found) -> None:
         self._stack.append((piece, None))
 
 
-class SendsDoubtsAtOnce(Settling):
+class SendsDoubtsAtOnce(ChunkState):
     """Treats what is in doubt like fresh ids."""
 
     def __post_init__(self) -> None:
-        self._stack.append((Piece(self.chunk.records), None))
+        self._stack.append((SubChunk(self.chunk.records), None))
 
 
-class ReleasesTheTouched(Settling):
+class ReleasesTheTouched(ChunkState):
     """Calls whatever has no outcome untouched."""
 
     def leave(self) -> Any:
@@ -920,7 +922,7 @@ class ReleasesTheTouched(Settling):
         return tuple(sorted((*untouched, *doubtful))), ()
 
 
-class LosesTheRest(Settling):
+class LosesTheRest(ChunkState):
     """Drops what a failed look-up leaves."""
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
@@ -928,7 +930,7 @@ class LosesTheRest(Settling):
         self.left.clear()
 
 
-class NeverHalts(Settling):
+class NeverHalts(ChunkState):
     """Records a whole chunk as refused."""
 
     def _halt_if_all_refused(self) -> None:
@@ -955,7 +957,7 @@ class NeverHalts(Settling):
         (LosesTheRest, Scenario(3, faults=("lost_unread",) * 4)),
     ],
 )
-def test_the_check_fails_where_a_rule_is_broken(mutant: type[Settling], scenario: Scenario) -> None:
+def test_the_check_fails_where_a_rule_is_broken(mutant: type[ChunkState], scenario: Scenario) -> None:
     check(scenario)
     with pytest.raises(AssertionError):
         check(scenario, mutant)
@@ -967,12 +969,12 @@ def test_the_halt_is_what_keeps_a_missing_permission_from_being_recorded() -> No
 
 
 def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
-    settling = Settling(chunk(2))
-    tainted = [settling.tainted]
-    settling.replied(Verdict(Act.RETRY, tainting=True))
-    tainted.append(settling.tainted)
-    settling.give_up()
-    tainted.append(settling.tainted)
+    chunk_state = ChunkState(chunk(2))
+    tainted = [chunk_state.tainted]
+    chunk_state.replied(Decision(NextStep.RETRY, tainting=True))
+    tainted.append(chunk_state.tainted)
+    chunk_state.give_up()
+    tainted.append(chunk_state.tainted)
     assert tainted == [False, True, False]
-    assert settling.next_step() is None
-    assert settling.leave() == ((), positions_of(records(2)))
+    assert chunk_state.next_step() is None
+    assert chunk_state.leave() == ((), positions_of(records(2)))

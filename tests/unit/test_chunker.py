@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_row_reason import Unusable, Why
-from bulkdel.core.chunker import Work, with_calls, work_of
-from bulkdel.core.decision import Call
+from bulkdel.core.chunker import ChunkTask, chunk_tasks, with_calls
+from bulkdel.core.decision import Request
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.row_filter import BadRow, Batch, RowFilter
 from bulkdel.core.run_state import Progress, fold
 from tests import recorded
 
@@ -48,7 +48,7 @@ def ids(count: int) -> list[str | BadRow]:
     return [f"u{i}" for i in range(count)]
 
 
-def shape(work: Iterable[Work | Skipped]) -> list[tuple[str | Instant | None, list[int]]]:
+def shape(work: Iterable[ChunkTask | Skipped]) -> list[tuple[str | Instant | None, list[int]]]:
     """(in doubt since, positions) of each chunk; (reason, positions) of what is skipped."""
     return [
         (item.reason, [*positions_in(item.ranges)])
@@ -63,18 +63,18 @@ def deleted(*ranges: tuple[int, int]) -> Outcome:
 
 
 def test_fresh_ids_in_chunks() -> None:
-    work = work_of(batches_of(ids(7), 4), Sieve(), progress_of(7), 3)
+    work = chunk_tasks(batches_of(ids(7), 4), RowFilter(), progress_of(7), 3)
     assert shape(work) == [(None, [0, 1, 2]), (None, [3, 4, 5]), (None, [6])]
 
 
 def test_settled_is_passed_over() -> None:
     progress = progress_of(8, deleted((0, 3), (5, 6)))
-    assert shape(work_of(batches_of(ids(8), 3), Sieve(), progress, 2)) == [(None, [3, 4]), (None, [6, 7])]
+    assert shape(chunk_tasks(batches_of(ids(8), 3), RowFilter(), progress, 2)) == [(None, [3, 4]), (None, [6, 7])]
 
 
 def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
     progress = progress_of(9, Intent(at(1), ((1, 3),)), Intent(at(2), ((3, 4), (7, 8))))
-    assert shape(work_of(batches_of(ids(9), 9), Sieve(), progress, 3)) == [
+    assert shape(chunk_tasks(batches_of(ids(9), 9), RowFilter(), progress, 3)) == [
         (Instant(at(1)), [1, 2]),
         (Instant(at(2)), [3]),
         (Instant(at(2)), [7]),
@@ -85,7 +85,7 @@ def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
 
 def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
     progress = progress_of(6, Intent(at(1), ((0, 5),)))
-    assert shape(work_of(batches_of(ids(6), 6), Sieve(), progress, 2)) == [
+    assert shape(chunk_tasks(batches_of(ids(6), 6), RowFilter(), progress, 2)) == [
         (Instant(at(1)), [0, 1]),
         (Instant(at(1)), [2, 3]),
         (Instant(at(1)), [4]),
@@ -95,39 +95,39 @@ def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
 
 def test_what_was_released_is_fresh_again() -> None:
     progress = progress_of(4, Intent(at(1), ((0, 4),)), Released(((1, 3),)))
-    work = shape(work_of(batches_of(ids(4), 2), Sieve(), progress, 9))
+    work = shape(chunk_tasks(batches_of(ids(4), 2), RowFilter(), progress, 9))
     assert sorted(work, key=str) == sorted([(Instant(at(1)), [0]), (Instant(at(1)), [3]), (None, [1, 2])], key=str)
 
 
 def test_skipped_rows_are_told_once() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
     repeated = Duplicates([(2, 3)])
-    fresh, sieve = progress_of(7, duplicates=repeated), Sieve(protected=Alike(ids="p"), duplicates=repeated)
-    assert shape(work_of(batches_of(rows, 4), sieve, fresh, 9)) == [
+    fresh, row_filter = progress_of(7, duplicates=repeated), RowFilter(protected=IdSet(ids="p"), duplicates=repeated)
+    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, fresh, 9)) == [
         ("invalid", [1]),
         ("excluded", [4]),
         ("invalid", [5]),
         (None, [0, 3, 6]),
     ]
     later = progress_of(7, Skipped("invalid", ((1, 2),)), duplicates=repeated)
-    assert shape(work_of(batches_of(rows, 4), sieve, later, 9)) == [
+    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, later, 9)) == [
         ("excluded", [4]),
         ("invalid", [5]),
         (None, [0, 3, 6]),
     ]
     entries = deleted((0, 1), (3, 4), (6, 7)), Skipped("invalid", ((1, 2), (4, 6)))
     done = progress_of(7, *entries, duplicates=repeated)
-    assert shape(work_of(batches_of(rows, 4), sieve, done, 9)) == []
+    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, done, 9)) == []
 
 
 def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_one() -> None:
     """The log lists it from its beginning; an exclude file that is added later names it too."""
     rows: list[str | BadRow] = ["b", "a", "c", "a", "d"]
     repeated = Duplicates([(3, 4)])
-    sieve = Sieve(protected=Alike(ids="a"), duplicates=repeated)
+    row_filter = RowFilter(protected=IdSet(ids="a"), duplicates=repeated)
     fresh, settled = progress_of(5, duplicates=repeated), progress_of(5, deleted((0, 3)), duplicates=repeated)
-    assert shape(work_of(batches_of(rows, 2), sieve, fresh, 9)) == [("excluded", [1]), (None, [0, 2, 4])]
-    assert shape(work_of(batches_of(rows, 2), sieve, settled, 9)) == [(None, [4])]
+    assert shape(chunk_tasks(batches_of(rows, 2), row_filter, fresh, 9)) == [("excluded", [1]), (None, [0, 2, 4])]
+    assert shape(chunk_tasks(batches_of(rows, 2), row_filter, settled, 9)) == [(None, [4])]
 
 
 @pytest.mark.parametrize(
@@ -135,17 +135,17 @@ def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_o
 )
 def test_limit_counts_what_is_handed_out_in_doubt_or_not(limit: int, expected: list[int]) -> None:
     progress = progress_of(6, deleted((0, 1), (4, 5)), Intent(at(1), ((2, 3),)))
-    work = shape(work_of(batches_of(ids(6), 2), Sieve(), progress, 2, limit))
+    work = shape(chunk_tasks(batches_of(ids(6), 2), RowFilter(), progress, 2, limit))
     assert sorted(position for _, positions in work for position in positions) == expected
 
 
 def test_a_limit_of_nothing_hands_out_nothing() -> None:
-    assert shape(work_of(batches_of(ids(6), 2), Sieve(), progress_of(6), 2, 0)) == []
+    assert shape(chunk_tasks(batches_of(ids(6), 2), RowFilter(), progress_of(6), 2, 0)) == []
 
 
 def test_progress_is_looked_at_once() -> None:
     progress = progress_of(4, deleted((0, 1)))
-    work = work_of(batches_of(ids(4), 4), Sieve(), progress, 1)
+    work = chunk_tasks(batches_of(ids(4), 4), RowFilter(), progress, 1)
     assert shape([next(work)]) == [(None, [1])]
     progress.apply(deleted((2, 3)))
     progress.apply(Intent(at(9), ((3, 4),)))
@@ -174,9 +174,9 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
     repeated = Duplicates((i, i + 1) for i in positions("u"))
     progress = progress_of(len(rows), *entries, duplicates=repeated)
-    sieve = Sieve(protected=Alike(ids=(f"p{i}" for i in range(len(rows)))), duplicates=repeated)
-    items = list(work_of(batches_of(rows, batch_size), sieve, progress, chunk_size, limit))
-    given_out = [(item, record) for item in items if isinstance(item, Work) for record in item.chunk.records]
+    row_filter = RowFilter(protected=IdSet(ids=(f"p{i}" for i in range(len(rows)))), duplicates=repeated)
+    items = list(chunk_tasks(batches_of(rows, batch_size), row_filter, progress, chunk_size, limit))
+    given_out = [(item, record) for item in items if isinstance(item, ChunkTask) for record in item.chunk.records]
     told = Counter(record.position for _, record in given_out)
     assert all(count == 1 for count in told.values()), "nothing is handed out twice"
     due = positions("fde")
@@ -188,7 +188,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
         expected = {"f": None, "d": Instant(at(1)), "e": Instant(at(2))}[kinds[record.position]]
         assert item.in_doubt_since == expected, "in doubt and fresh never share a chunk, nor do two intents"
     for work in items:
-        if isinstance(work, Work):
+        if isinstance(work, ChunkTask):
             assert 1 <= len(work.chunk) <= chunk_size
             assert [*work.chunk.records] == sorted(work.chunk.records)
     skips = Counter(
@@ -243,33 +243,37 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     """Whatever the list of duplicates says."""
     rows = ["a", "b", "A", "c", "a"]
     progress = progress_of(5)
-    sieve = Sieve(MAIL)
-    assert shape(work_of(batches_of(rows, 5), sieve, progress, 50)) == [(None, [0, 1, 3]), (None, [2]), (None, [4])]
+    row_filter = RowFilter(MAIL)
+    assert shape(chunk_tasks(batches_of(rows, 5), row_filter, progress, 50)) == [
+        (None, [0, 1, 3]),
+        (None, [2]),
+        (None, [4]),
+    ]
 
 
 def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
     """`2` may be `12` or `32`, which differ from each other: these two share a chunk, fresh and in doubt alike."""
     rows = ["12", "2", "32", "12"]
     apart = [[0, 2], [1], [3]]
-    work = work_of(batches_of(rows, 4), Sieve(NUMBER), progress_of(4), 50)
+    work = chunk_tasks(batches_of(rows, 4), RowFilter(NUMBER), progress_of(4), 50)
     assert shape(work) == [(None, positions) for positions in apart]
     in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
-    work = work_of(batches_of(rows, 4), Sieve(NUMBER), in_doubt, 50)
+    work = chunk_tasks(batches_of(rows, 4), RowFilter(NUMBER), in_doubt, 50)
     assert shape(work) == [(Instant(at(1)), positions) for positions in apart]
 
 
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
-    work = work_of(batches_of(["12", "32", "42"], 4), Sieve(NUMBER), progress_of(3), 50)
+    work = chunk_tasks(batches_of(["12", "32", "42"], 4), RowFilter(NUMBER), progress_of(3), 50)
     assert shape(work) == [(None, [0, 1, 2])]
 
 
 def test_only_fresh_chunks_have_their_request_made() -> None:
     """Who is looked up first may turn out not to be sent at all: no request for them exists before that."""
     progress = progress_of(6, Intent(at(1), ((0, 2),)))
-    sieve = Sieve(protected=Alike(ids=["u1"]))
+    row_filter = RowFilter(protected=IdSet(ids=["u1"]))
     items = with_calls(
-        work_of(batches_of(ids(6), 4), sieve, progress, 2),
-        lambda chunk: Call("POST", "/", body=",".join(chunk.ids).encode()),
+        chunk_tasks(batches_of(ids(6), 4), row_filter, progress, 2),
+        lambda chunk: Request("POST", "/", body=",".join(chunk.ids).encode()),
     )
     made = [(item.in_doubt_since, item.protected, item.call and item.call.body) for item in items]  # type: ignore[union-attr]
     assert made == [
@@ -284,9 +288,9 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     """An exclude file that was added names rows that may have been sent: nobody may skip them without a look."""
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
-    sieve = Sieve(MAIL, Alike(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
-    work = list(work_of(batches_of(rows, 6), sieve, progress, 2))
-    protected = [item for item in work if isinstance(item, Work) and item.protected]
+    row_filter = RowFilter(MAIL, IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
+    work = list(chunk_tasks(batches_of(rows, 6), row_filter, progress, 2))
+    protected = [item for item in work if isinstance(item, ChunkTask) and item.protected]
     assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4])]
     assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3"]
     assert shape(item for item in work if item not in protected) == [("excluded", [5]), (Instant(at(1)), [0, 2])]

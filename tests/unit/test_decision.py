@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.decision import Act, Lost, Setup, lost
+from bulkdel.core.decision import NextStep, NoResponse, Setup, lost
 
 
 @pytest.mark.parametrize("sent", [True, False])
 def test_a_lost_reply_taints_unless_the_request_never_left(sent: bool) -> None:
-    verdict = lost(Lost("connection reset", sent))
-    assert (verdict.act, verdict.reason) == (Act.RETRY, "connection reset")
-    assert verdict.tainting is sent
-    assert verdict.untouched is not sent
+    decision = lost(NoResponse("connection reset", sent))
+    assert (decision.next_step, decision.reason) == (NextStep.RETRY, "connection reset")
+    assert decision.tainting is sent
+    assert decision.untouched is not sent
 
 
 @pytest.mark.parametrize("setup", Setup)
 def test_a_wrong_setup_halts_and_says_what_to_do(setup: Setup) -> None:
-    verdict = lost(Lost("no connection", sent=False, setup=setup))
-    assert (verdict.act, verdict.untouched) == (Act.HALT, True)
-    assert verdict.reason == f"no connection; {setup.value}"
+    decision = lost(NoResponse("no connection", sent=False, setup=setup))
+    assert (decision.next_step, decision.untouched) == (NextStep.HALT, True)
+    assert decision.reason == f"no connection; {setup.value}"

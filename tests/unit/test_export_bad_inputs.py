@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.row_filter import BadRow
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import ReadOptions
@@ -406,7 +406,7 @@ def test_21_the_same_id_again(tmp_path: Path) -> None:
     seen = look(path, options("email"))
     assert (seen.rows, seen.ids, seen.duplicate, seen.invalid) == (4, 2, 2, 0)
     assert [record.position for record in seen.sample] == [0, 2]
-    seen = look(path, options("email"), protected=Alike(TYPES["email"], ["d@b.c"]))
+    seen = look(path, options("email"), protected=IdSet(TYPES["email"], ["d@b.c"]))
     assert (seen.ids, seen.duplicate, seen.excluded, seen.examples) == (1, 2, 1, ("a@b.c",))
 
 

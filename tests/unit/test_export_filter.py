@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_row_reason import Unusable, Why
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.row_filter import BadRow, Batch, RowFilter
 
 ROW = st.sampled_from(["a", "A", "b", "c", "d"])
 BAD = BadRow(1, "", Unusable(Why.EMPTY_ID))
@@ -28,12 +28,12 @@ def test_like_a_plain_loop(
     every = [row for rows in batches for row in rows]
     repeated = {at for at in repeated if at < len(every) and every[at] is not BAD}
 
-    def sieve() -> Sieve:
+    def row_filter() -> RowFilter:
         id_type = IdType("id", key=str.lower if fold else str)
         duplicates = Duplicates((position, position + 1) for position in sorted(repeated))
-        return Sieve(id_type, Alike(id_type, protected), duplicates)
+        return RowFilter(id_type, IdSet(id_type, protected), duplicates)
 
-    quick, counting = sieve(), sieve()
+    quick, counting = row_filter(), row_filter()
     position = 0
     for rows in batches:
         batch = Batch(position, rows)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_row_reason import Why
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.record import Record
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Preflight, open_export, preflight, write_invalid
@@ -26,7 +26,7 @@ from tests.sourcefiles import ids, look, options, write
 def test_counts_and_sample(tmp_path: Path) -> None:
     text = "".join(f'"user-{number}"\n' for number in range(10_000)) + '"user-9999"\n"user-5"\n'
     told: list[tuple[int, int]] = []
-    protected = Alike(ids=[*(f"user-{number}" for number in range(10)), "another"])
+    protected = IdSet(ids=[*(f"user-{number}" for number in range(10)), "another"])
     seen = look(
         write(tmp_path / "x", text), protected=protected, on_progress=lambda done, size: told.append((done, size))
     )
@@ -50,7 +50,7 @@ def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) 
 
 
 def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
-    seen = look(write(tmp_path / "x", '"a"\n'), protected=Alike(ids=["a"]))
+    seen = look(write(tmp_path / "x", '"a"\n'), protected=IdSet(ids=["a"]))
     assert (seen.rows, seen.ids, seen.sample, seen.examples) == (1, 0, (), ())
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.id_set import Alike
-from bulkdel.core.row_filter import BadRow, Mark, Sieve, mark_before
+from bulkdel.core.id_set import IdSet
+from bulkdel.core.row_filter import BadRow, ResumePoint, RowFilter, resume_point_before
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
 from tests.sourcefiles import TYPES
@@ -47,7 +47,7 @@ def options(form: str) -> ReadOptions:
     return OPTIONS
 
 
-def rows(export: Export, seen: Preflight, form: str, begin: Mark | None) -> list[Row]:
+def rows(export: Export, seen: Preflight, form: str, begin: ResumePoint | None) -> list[Row]:
     return [
         (parsed.batch.start + i, line, row)
         for parsed in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin)
@@ -55,10 +55,10 @@ def rows(export: Export, seen: Preflight, form: str, begin: Mark | None) -> list
     ]
 
 
-def skipped(export: Export, seen: Preflight, form: str, begin: Mark | None, protected: Alike) -> list[int]:
-    sieve = Sieve(protected=protected, duplicates=seen.duplicates)
+def skipped(export: Export, seen: Preflight, form: str, begin: ResumePoint | None, protected: IdSet) -> list[int]:
+    row_filter = RowFilter(protected=protected, duplicates=seen.duplicates)
     batches = (each.batch for each in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin))
-    return sorted(position for batch in batches for some in sieve.skipped(batch).values() for position in some)
+    return sorted(position for batch in batches for some in row_filter.skipped(batch).values() for position in some)
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +68,7 @@ def test_from_every_mark_on_the_rows_are_the_same(
 ) -> None:
     path = tmp_path / "export"
     path.write_bytes(written(form, ids))
-    never = Alike(OPTIONS.id_type, protected)
+    never = IdSet(OPTIONS.id_type, protected)
     with open_export(str(path), block_size=block) as export:
         try:
             seen = preflight(export, options(form), protected=never, rng=random.Random(0), mark_rows=SIZE)
@@ -78,6 +78,6 @@ def test_from_every_mark_on_the_rows_are_the_same(
         for mark in seen.marks:
             assert rows(export, seen, form, mark) == whole[mark.row :]
         for row, *_ in whole:
-            begin = mark_before(seen.marks, row)
+            begin = resume_point_before(seen.marks, row)
             found = skipped(export, seen, form, begin, never)
             assert [each for each in found if each >= row] == [each for each in left_out if each >= row]

@@ -13,8 +13,8 @@ from bulkdel.core.health import (
     PROBE_S,
     RATE_WINDOW,
     UNMEASURED,
+    AdaptiveRate,
     Breaker,
-    Pace,
     RefusedMax,
     Slowed,
 )
@@ -68,101 +68,101 @@ def test_a_probe_that_fails_keeps_it_open_and_one_that_is_answered_closes_it() -
 
 
 def test_a_429_halves_at_most_once_a_second() -> None:
-    pace = Pace(100.0)
-    pace.throttled(10.0)
-    assert pace.rate(10.0) == 50.0
-    pace.throttled(10.0 + HALVE_S / 2)
-    assert pace.rate(10.5) == 50.0
-    pace.throttled(11.5)
-    assert pace.rate(11.5) == pytest.approx(25.5)
+    adaptive_rate = AdaptiveRate(100.0)
+    adaptive_rate.throttled(10.0)
+    assert adaptive_rate.rate(10.0) == 50.0
+    adaptive_rate.throttled(10.0 + HALVE_S / 2)
+    assert adaptive_rate.rate(10.5) == 50.0
+    adaptive_rate.throttled(11.5)
+    assert adaptive_rate.rate(11.5) == pytest.approx(25.5)
 
 
 def test_it_climbs_a_hundredth_of_the_ceiling_a_second() -> None:
-    pace = Pace(200.0)
-    pace.throttled(0.0)
-    assert [pace.rate(float(t)) for t in (0, 1, 2, 10, 49, 50, 99)] == [100, 102, 104, 120, 198, 200, 200]
-    assert pace.rate(0.99) == 100, "in steps, because each change is a new bucket"
+    adaptive_rate = AdaptiveRate(200.0)
+    adaptive_rate.throttled(0.0)
+    assert [adaptive_rate.rate(float(t)) for t in (0, 1, 2, 10, 49, 50, 99)] == [100, 102, 104, 120, 198, 200, 200]
+    assert adaptive_rate.rate(0.99) == 100, "in steps, because each change is a new bucket"
 
 
 @pytest.mark.parametrize(("ceiling", "floor"), [(160.0, 10.0), (1000.0, 62.5), (8.0, 1.0), (0.5, 0.5)])
 def test_it_has_a_floor(ceiling: float, floor: float) -> None:
-    pace = Pace(ceiling)
+    adaptive_rate = AdaptiveRate(ceiling)
     for second in range(30):
-        pace.throttled(float(second))
-    assert floor <= pace.rate(29.0) <= floor + 0.05 * ceiling
+        adaptive_rate.throttled(float(second))
+    assert floor <= adaptive_rate.rate(29.0) <= floor + 0.05 * ceiling
 
 
 def test_more_than_a_tenth_failing_halves_and_clears_the_window() -> None:
-    pace = Pace(100.0)
+    adaptive_rate = AdaptiveRate(100.0)
     for i in range(RATE_WINDOW * 3):
-        pace.record(5.0, failed=i % 10 == 0)
-        assert pace.rate(5.0) == 100.0
-    pace.record(6.0, failed=True)  # one comes, one leaves the window
-    assert pace.rate(6.0) == 100.0
-    pace.record(6.0, failed=True)
-    assert pace.rate(6.0) == 50.0
+        adaptive_rate.record(5.0, failed=i % 10 == 0)
+        assert adaptive_rate.rate(5.0) == 100.0
+    adaptive_rate.record(6.0, failed=True)  # one comes, one leaves the window
+    assert adaptive_rate.rate(6.0) == 100.0
+    adaptive_rate.record(6.0, failed=True)
+    assert adaptive_rate.rate(6.0) == 50.0
     for _ in range(10):
-        pace.record(8.0, failed=True)
-    assert pace.rate(8.0) == 52.0, "the window began anew"
-    pace.record(8.0, failed=True)
-    assert pace.rate(8.0) == 26.0
+        adaptive_rate.record(8.0, failed=True)
+    assert adaptive_rate.rate(8.0) == 52.0, "the window began anew"
+    adaptive_rate.record(8.0, failed=True)
+    assert adaptive_rate.rate(8.0) == 26.0
 
 
-def sending(pace: Pace, rate: int, begin: float, seconds: float) -> float:
+def sending(adaptive_rate: AdaptiveRate, rate: int, begin: float, seconds: float) -> float:
     """Send `rate` requests a second for some seconds; returns the time after them."""
     for i in range(round(rate * seconds)):
-        pace.sent(begin + i / rate)
+        adaptive_rate.sent(begin + i / rate)
     return begin + seconds
 
 
 def test_an_unlimited_run_goes_on_at_half_of_its_last_whole_second() -> None:
-    pace = Pace(0.0)
-    now = sending(pace, 400, 3.4, 2.7)  # the last 0.7 s of it are no whole second
-    assert pace.rate(now) == 0.0
-    assert pace.slowed(now) is None
-    pace.throttled(now)
-    assert pace.rate(now) == 200.0
-    assert pace.slowed(now) is Slowed.THROTTLED
+    adaptive_rate = AdaptiveRate(0.0)
+    now = sending(adaptive_rate, 400, 3.4, 2.7)  # the last 0.7 s of it are no whole second
+    assert adaptive_rate.rate(now) == 0.0
+    assert adaptive_rate.slowed(now) is None
+    adaptive_rate.throttled(now)
+    assert adaptive_rate.rate(now) == 200.0
+    assert adaptive_rate.slowed(now) is Slowed.THROTTLED
 
 
 @pytest.mark.parametrize("sent", [0, 1, 40])
 def test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty(sent: int) -> None:
-    pace = Pace(0.0)
-    sending(pace, 1_000, 8.9, sent / 1_000)
-    pace.throttled(9.0)
-    assert pace.rate(9.0) == UNMEASURED / 2
+    adaptive_rate = AdaptiveRate(0.0)
+    sending(adaptive_rate, 1_000, 8.9, sent / 1_000)
+    adaptive_rate.throttled(9.0)
+    assert adaptive_rate.rate(9.0) == UNMEASURED / 2
 
 
 def test_a_quiet_time_does_not_count_as_a_slow_one() -> None:
     """A pause, an open breaker, a slow disk: the last whole second with requests says what the run can do."""
-    pace = Pace(0.0)
-    sending(pace, 100, 1.0, 2.5)
-    pace.sent(9.0)
-    pace.throttled(9.1)
-    assert pace.rate(9.1) == 50.0
+    adaptive_rate = AdaptiveRate(0.0)
+    sending(adaptive_rate, 100, 1.0, 2.5)
+    adaptive_rate.sent(9.0)
+    adaptive_rate.throttled(9.1)
+    assert adaptive_rate.rate(9.1) == 50.0
 
 
 def test_an_unlimited_run_finds_its_way_up_without_a_ceiling() -> None:
     """1 % of the measured rate a second for 10 s after the 429, then 10 % of the present one, until it is unlimited."""
-    pace = Pace(0.0)
-    pace.throttled(sending(pace, 400, 0.0, 1.25))
-    at = [round(pace.rate(1.25 + t)) for t in (0, 1, 5, 10, 11, 15, 16, 20, 24, 25)]
+    adaptive_rate = AdaptiveRate(0.0)
+    adaptive_rate.throttled(sending(adaptive_rate, 400, 0.0, 1.25))
+    at = [round(adaptive_rate.rate(1.25 + t)) for t in (0, 1, 5, 10, 11, 15, 16, 20, 24, 25)]
     assert at == [200, 204, 220, 240, 264, 387, 425, 622, 911, 1003]
-    assert pace.rate(1.25 + 73) > 95_000
-    assert pace.rate(1.25 + 74) == 0.0
-    assert pace.slowed(1.25 + 74) is None
-    assert pace.rate(1e9) == 0.0, "and no overflow after years"
+    assert adaptive_rate.rate(1.25 + 73) > 95_000
+    assert adaptive_rate.rate(1.25 + 74) == 0.0
+    assert adaptive_rate.slowed(1.25 + 74) is None
+    assert adaptive_rate.rate(1e9) == 0.0, "and no overflow after years"
 
 
 def test_one_429_at_the_first_deletion_costs_seconds() -> None:
     """Finding B1: this run stayed at 1.5 a second for good."""
-    pace, now, sent = Pace(0.0), 0.0, 1
-    pace.sent(now)
-    pace.throttled(now)
+    adaptive_rate, now, sent = AdaptiveRate(0.0), 0.0, 1
+    adaptive_rate.sent(now)
+    adaptive_rate.throttled(now)
     due = {50: 0.0, 1_000: 0.0, 20_000: 0.0}
     while sent < 20_000:
-        now += 1 / pace.rate(now)
-        pace.sent(now)
+        now += 1 / adaptive_rate.rate(now)
+        adaptive_rate.sent(now)
         sent += 1
         due = {count: now if count == sent else at for count, at in due.items()}
     assert due[50] < 2.1
@@ -171,57 +171,57 @@ def test_one_429_at_the_first_deletion_costs_seconds() -> None:
 
 
 def test_failures_alone_do_not_hold_growth_back() -> None:
-    pace = Pace(0.0)
-    now = sending(pace, 100, 0.0, 1.25)
+    adaptive_rate = AdaptiveRate(0.0)
+    now = sending(adaptive_rate, 100, 0.0, 1.25)
     for _ in range(11):
-        pace.record(now, failed=True)
-    assert pace.slowed(now) is Slowed.FAILURES
-    assert [round(pace.rate(now + t)) for t in (0, 1, 2, 10)] == [50, 55, 61, 130]
+        adaptive_rate.record(now, failed=True)
+    assert adaptive_rate.slowed(now) is Slowed.FAILURES
+    assert [round(adaptive_rate.rate(now + t)) for t in (0, 1, 2, 10)] == [50, 55, 61, 130]
 
 
 def test_a_rate_that_grew_beyond_what_is_sent_is_halved_from_what_is_sent() -> None:
-    pace = Pace(0.0)
-    pace.throttled(0.0)
-    now = sending(pace, 300, 60.0, 1.25)
-    assert pace.rate(now) > 2_000
-    pace.throttled(now)
-    assert pace.rate(now) == 150.0
+    adaptive_rate = AdaptiveRate(0.0)
+    adaptive_rate.throttled(0.0)
+    now = sending(adaptive_rate, 300, 60.0, 1.25)
+    assert adaptive_rate.rate(now) > 2_000
+    adaptive_rate.throttled(now)
+    assert adaptive_rate.rate(now) == 150.0
 
 
 def test_429_after_429_ends_at_a_sixteenth_of_the_measured_rate() -> None:
-    pace = Pace(0.0)
-    now = sending(pace, 800, 0.0, 1.25)
+    adaptive_rate = AdaptiveRate(0.0)
+    now = sending(adaptive_rate, 800, 0.0, 1.25)
     for _ in range(10):
-        pace.throttled(now)
+        adaptive_rate.throttled(now)
         now += HALVE_S
-    assert pace.rate(now - HALVE_S) == 50.0
+    assert adaptive_rate.rate(now - HALVE_S) == 50.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["sent", "sent", "ok", "fail", "429"])), max_size=300))
 def test_an_unlimited_run_never_falls_below_one_a_second_and_always_comes_back(events: list[tuple[float, str]]) -> None:
-    pace, now = Pace(0.0), 0.0
+    adaptive_rate, now = AdaptiveRate(0.0), 0.0
     for gap, event in events:
         now += gap
         if event == "429":
-            pace.throttled(now)
+            adaptive_rate.throttled(now)
         elif event == "sent":
-            pace.sent(now)
+            adaptive_rate.sent(now)
         else:
-            pace.record(now, failed=event == "fail")
-        assert pace.rate(now) == 0.0 or pace.rate(now) >= 1.0
-    assert pace.rate(now + 180) == 0.0, "three quiet minutes, whatever was before"
+            adaptive_rate.record(now, failed=event == "fail")
+        assert adaptive_rate.rate(now) == 0.0 or adaptive_rate.rate(now) >= 1.0
+    assert adaptive_rate.rate(now + 180) == 0.0, "three quiet minutes, whatever was before"
 
 
 @given(st.floats(1, 2000), st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ok", "fail", "429"])), max_size=300))
 def test_the_rate_never_leaves_its_bounds(ceiling: float, events: list[tuple[float, str]]) -> None:
-    pace, now = Pace(ceiling), 0.0
+    adaptive_rate, now = AdaptiveRate(ceiling), 0.0
     for gap, event in events:
         now += gap
         if event == "429":
-            pace.throttled(now)
+            adaptive_rate.throttled(now)
         else:
-            pace.record(now, failed=event == "fail")
-        assert min(ceiling, max(1.0, ceiling * FLOOR_SHARE)) <= pace.rate(now) <= ceiling
+            adaptive_rate.record(now, failed=event == "fail")
+        assert min(ceiling, max(1.0, ceiling * FLOOR_SHARE)) <= adaptive_rate.rate(now) <= ceiling
 
 
 @pytest.mark.parametrize(

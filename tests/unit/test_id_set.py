@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkdel.core.id_set import Alike, surely_apart
+from bulkdel.core.id_set import IdSet, surely_apart
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
@@ -37,7 +37,7 @@ PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
 )
 def test_phone_numbers(one: str, other: str, certainly: bool, perhaps: bool) -> None:
     for first, second in ((one, other), (other, one)):
-        alike = Alike(PHONE, [first])
+        alike = IdSet(PHONE, [first])
         assert (alike.holds(second), alike.meets(second), alike.meets_any([second])) == (certainly, perhaps, perhaps)
         assert not (perhaps and surely_apart(PHONE, [first, second]))
 
@@ -53,7 +53,7 @@ def test_phone_numbers(one: str, other: str, certainly: bool, perhaps: bool) -> 
     ],
 )
 def test_types_that_compare_by_their_key_alone(id_type: IdType, one: str, other: str, same: bool) -> None:
-    alike = Alike(id_type, [one])
+    alike = IdSet(id_type, [one])
     assert (alike.holds(other), alike.meets(other), alike.meets_any([other])) == (same, same, same)
     assert surely_apart(id_type, [one, other]) is not same
 
@@ -61,7 +61,7 @@ def test_types_that_compare_by_their_key_alone(id_type: IdType, one: str, other:
 def test_an_address_with_an_accent_written_in_two_ways() -> None:
     """Not certainly the same, so both are sent; but perhaps, so either keeps the other from being sent."""
     one, other = "J\u00e9r@x.org", "je\u0301r@x.org"
-    alike = Alike(MAIL, [one])
+    alike = IdSet(MAIL, [one])
     assert (alike.holds(other), alike.meets(other), alike.meets_any([other])) == (False, True, True)
     assert not surely_apart(MAIL, [one, other])
 
@@ -79,7 +79,7 @@ NUMBERS = st.from_regex(r"\A\+?[01]{4,9}\Z")
 @given(st.lists(NUMBERS, max_size=6), NUMBERS)
 @example(["0000"], "0001")
 def test_like_the_rule_in_words(ids: list[str], asked: str) -> None:
-    alike = Alike(PHONE, ids)
+    alike = IdSet(PHONE, ids)
     assert alike.meets(asked) is any(may_be_the_same(id_, asked) for id_ in ids)
     assert alike.holds(asked) is (asked in ids)
     pairs = [(one, other) for i, one in enumerate(ids) for other in ids[:i]]
@@ -88,8 +88,8 @@ def test_like_the_rule_in_words(ids: list[str], asked: str) -> None:
 
 
 def test_a_set_of_ids() -> None:
-    alike = Alike(MAIL)
+    alike = IdSet(MAIL)
     assert (len(alike), bool(alike), alike.meets_any(["a@b.c"])) == (0, False, False)
     alike.update(["A@b.c", "a@b.c", "d@b.c"])
     assert (len(alike), sorted(alike)) == (2, ["a@b.c", "d@b.c"])
-    assert not Alike(PHONE).meets_any(["1234"])
+    assert not IdSet(PHONE).meets_any(["1234"])

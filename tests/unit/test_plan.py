@@ -25,7 +25,7 @@ from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.engine.shutdown import Signals
 from bulkdel.format import CommandLine
 from bulkdel.job import Account
-from bulkdel.safety.sample import Survey
+from bulkdel.safety.sample import SampleCheck
 from bulkdel.settings import Settings
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -112,7 +112,7 @@ def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack,
     prepared = prepared_for(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
     export = shlex.quote(str(tmp_path / "my users.csv"))
     assert str(confirming_command(prepared)) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
-    prepared.survey = Survey(pool="p1")
+    prepared.sample_check = SampleCheck(pool="p1")
     assert str(confirming_command(prepared)).endswith("--confirm 120 --pool p1")
 
 
@@ -121,7 +121,7 @@ def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack,
 
 def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path) -> None:
     prepared = prepared_for(stack, tmp_path, [*IDS, IDS[0]], rate=2.0)
-    prepared.survey = Survey("p1", 4, found("Activated", "Activated", "Archived", None, seen_at=AT_EPOCH))
+    prepared.sample_check = SampleCheck("p1", 4, found("Activated", "Activated", "Archived", None, seen_at=AT_EPOCH))
     told = {line.split()[0]: line for line in plan_lines(prepared)}
     text = "\n".join(plan_lines(prepared))
     for expected in ("delete-users", "https://api.genauth.ai", "p1", "user_id", "my users.csv", "CSV", "'id'", IDS[0]):
@@ -142,7 +142,7 @@ def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) 
     assert "found by its name" not in text
     assert "sample" not in text
     assert "note" not in text
-    prepared.survey = Survey("p", 2, found(None))
+    prepared.sample_check = SampleCheck("p", 2, found(None))
     assert any(line.endswith("1 of 2 looked up exist") for line in plan_lines(prepared))
 
 
@@ -151,7 +151,7 @@ def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) 
 )
 def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int, there: int, trouble: bool) -> None:
     prepared = prepared_for(stack, tmp_path)
-    prepared.survey = Survey("p1", asked, found(*["x"] * there))
+    prepared.sample_check = SampleCheck("p1", asked, found(*["x"] * there))
     said = sample_trouble(prepared)
     if not trouble:
         assert said is None
@@ -160,7 +160,7 @@ def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int
     for expected in (f"{there} of {asked}", "user_id", "pool p1", "Nothing was deleted", "--allow-absent"):
         assert expected in said
     allowed = prepared_for(stack, tmp_path, allow_absent=True)
-    allowed.survey = prepared.survey
+    allowed.sample_check = prepared.sample_check
     assert sample_trouble(allowed) is None
 
 

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkdel.core.chunker import Work
+from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk
-from bulkdel.engine.prefetch import AT_ONCE, Supply
+from bulkdel.engine.prefetch import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
 
-Item = Work | Skipped
+Item = ChunkTask | Skipped
 
 
-def work(number: int) -> Work:
-    return Work(Chunk.of([f"u{number}"], ((number, number + 1),)))
+def work(number: int) -> ChunkTask:
+    return ChunkTask(Chunk.of([f"u{number}"], ((number, number + 1),)))
 
 
 class Told:
@@ -28,14 +28,14 @@ class Told:
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
         self.waited: list[float] = []
-        self.supply = Supply(on_skipped=self.skipped.append, on_waited=self.waited.append, clock=time.monotonic)
+        self.prefetch = Prefetch(on_skipped=self.skipped.append, on_waited=self.waited.append, clock=time.monotonic)
 
     async def take_all(self, workers: int) -> list[int]:
         """The positions that `workers` got, in the order in which they got them."""
         got: list[int] = []
 
         async def worker() -> None:
-            while (taken := await self.supply.take()) is not None:
+            while (taken := await self.prefetch.take()) is not None:
                 got.append(taken.chunk.ranges[0][0])
                 await asyncio.sleep(0)
 
@@ -48,11 +48,11 @@ def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers() -> No
         told = Told()
         for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
             skipped = [Skipped("invalid", ((count + n, count + n + 1),)) for n in range(2)]
-            told.supply.begin(iter([*map(work, range(count)), *skipped]))
+            told.prefetch.begin(iter([*map(work, range(count)), *skipped]))
             assert await told.take_all(workers) == [*range(count)]
-            assert await told.supply.take() is None
+            assert await told.prefetch.take() is None
             assert told.skipped[-2:] == skipped
-        await told.supply.aclose()
+        await told.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -67,13 +67,13 @@ def test_the_next_ones_are_read_while_these_are_sent() -> None:
                 yield work(number)
 
         told = Told()
-        told.supply.begin(feed())
-        assert await told.supply.take() is not None
+        told.prefetch.begin(feed())
+        assert await told.prefetch.take() is not None
         for _ in range(2 * AT_ONCE):
             assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
         await asyncio.sleep(0.05)
         assert not read.acquire(blocking=False), "no more than what comes next is kept"
-        await told.supply.aclose()
+        await told.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -85,11 +85,11 @@ def test_the_wait_for_a_slow_disk_is_told_once_for_all() -> None:
             yield work(0)
 
         told, begun = Told(), time.monotonic()
-        told.supply.begin(feed())
+        told.prefetch.begin(feed())
         assert await told.take_all(8) == [0]
         assert len(told.waited) == 2, "for the chunk, and for the end of the feed"
         assert 0.1 < sum(told.waited) <= time.monotonic() - begun
-        await told.supply.aclose()
+        await told.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -101,12 +101,12 @@ def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else() -> Non
             raise Halted("the export changed")
 
         told = Told()
-        told.supply.begin(feed())
+        told.prefetch.begin(feed())
         for _ in range(2):
             with pytest.raises(Halted, match="the export changed"):
-                await told.supply.take()
-        told.supply.begin(feed())  # and nobody takes: no complaint about a failure that was not asked for
-        await told.supply.aclose()
+                await told.prefetch.take()
+        told.prefetch.begin(feed())  # and nobody takes: no complaint about a failure that was not asked for
+        await told.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -120,14 +120,14 @@ def test_a_taker_that_is_cancelled_takes_nothing_with_it() -> None:
             yield work(0)
 
         told = Told()
-        told.supply.begin(feed())
-        first, second = (asyncio.create_task(told.supply.take()) for _ in range(2))
+        told.prefetch.begin(feed())
+        first, second = (asyncio.create_task(told.prefetch.take()) for _ in range(2))
         await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.sleep(0.01)
         may.set()
         assert await second == work(0)
         assert first.cancelled()
-        await told.supply.aclose()
+        await told.prefetch.aclose()
 
     asyncio.run(go())

@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
 from bulkdel.core.bad_row_reason import Unusable, Why
-from bulkdel.core.chunk_state import LookUp, Settling
-from bulkdel.core.chunker import Work, work_of
-from bulkdel.core.decision import Act, Lost, Verdict, lost
+from bulkdel.core.chunk_state import ChunkState, LookUp
+from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.decision import Decision, NextStep, NoResponse, lost
 from bulkdel.core.log_entries import (
     Entry,
     Header,
@@ -35,7 +35,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import SKIPS, Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.row_filter import BadRow, Batch, RowFilter
 from bulkdel.core.run_state import Progress, fold
 
 WORKERS = 3
@@ -48,16 +48,16 @@ SAMPLED = Sampled(CREATED.timestamp(), 0, 0)
 LATER = timedelta(minutes=10)
 """Between a crash and the next run: beyond the skew of presence, so that a new account is known for one."""
 
-UNKNOWN = Verdict(Act.LOOK_UP, detail=Detail(404, 2004))
-REFUSED = Verdict(Act.SPLIT, detail=Detail(409))
-SETTLED = Verdict(Act.SETTLED)
-UNSUCCESSFUL = Verdict(Act.LOOK_UP, tainting=True)
-NEVER_LEFT = lost(Lost("no connection", sent=False))
-LOST = lost(Lost("no answer", sent=True))
+UNKNOWN = Decision(NextStep.LOOK_UP, detail=Detail(404, 2004))
+REFUSED = Decision(NextStep.SPLIT, detail=Detail(409))
+SETTLED = Decision(NextStep.SETTLED)
+UNSUCCESSFUL = Decision(NextStep.LOOK_UP, tainting=True)
+NEVER_LEFT = lost(NoResponse("no connection", sent=False))
+LOST = lost(NoResponse("no answer", sent=True))
 
 
 @dataclass
-class Api:
+class Client:
     """Who exists, as (id → when created), and what was done. policy: about ids that do not exist.
 
     others: whether the pool has users beside those of the export, which a control could find.
@@ -71,7 +71,7 @@ class Api:
     effects: Counter[str] = field(default_factory=Counter)
     again: set[str] = field(default_factory=set)
 
-    def delete(self, ids: Sequence[str], *, effect: bool = True) -> Verdict:
+    def delete(self, ids: Sequence[str], *, effect: bool = True) -> Decision:
         if self.refused.intersection(ids):
             return REFUSED
         unknown = [id_ for id_ in ids if id_ not in self.users]
@@ -88,10 +88,10 @@ class Api:
 class Worker:
     """One chunk under way. intent: waits until so many entries of the log are durable. verdict: a reply on its way."""
 
-    work: Work
-    settling: Settling
+    work: ChunkTask
+    chunk_state: ChunkState
     intent: int = 0
-    verdict: Verdict | None = None
+    decision: Decision | None = None
 
 
 class Protocol(RuleBasedStateMachine):
@@ -106,7 +106,7 @@ class Protocol(RuleBasedStateMachine):
         self.late: list[list[str]] = []
         self.came_late: set[str] = set()
         self.progress: Progress | None = None
-        self.feed: Iterator[Work | Skipped] = iter(())
+        self.feed: Iterator[ChunkTask | Skipped] = iter(())
         self.passes = 0
         self.proven = False
         self.now = EPOCH
@@ -130,7 +130,9 @@ class Protocol(RuleBasedStateMachine):
         ]
         existing = [id_ for id_, kind in self.kinds.items() if kind in {"there", "refused"}]
         there = dict.fromkeys(existing, CREATED)
-        self.api = Api(there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others)
+        self.client = Client(
+            there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others
+        )
         counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
         self.append(Header("t", "r", self.stamp(), {}, "x", {}, counts, None, {}))
         self.to_disk(1)
@@ -175,14 +177,14 @@ class Protocol(RuleBasedStateMachine):
 
     def control(self) -> bool:
         """Whether a look-up of somebody who exists finds them."""
-        return self.sees and (self.api.others or bool(self.api.users))
+        return self.sees and (self.client.others or bool(self.client.users))
 
     def next_pass(self) -> None:
         assert self.progress is not None
         self.passes += 1
         self.doubtful = frozenset(positions_in(self.progress.in_doubt.ranges))
         batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
-        self.feed = work_of(batches, Sieve(), self.progress, self.size)
+        self.feed = chunk_tasks(batches, RowFilter(), self.progress, self.size)
 
     def is_running(self) -> bool:
         return self.progress is not None
@@ -195,7 +197,8 @@ class Protocol(RuleBasedStateMachine):
                 self.append(item)
                 continue
             worker = Worker(
-                item, Settling(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable)
+                item,
+                ChunkState(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable),
             )
             self.workers.append(worker)
             doubtful = {record.position in self.doubtful for record in item.chunk.records}
@@ -211,7 +214,7 @@ class Protocol(RuleBasedStateMachine):
                 self.progress = None
 
     def ready(self) -> list[Worker]:
-        return [worker for worker in self.workers if worker.verdict is None and worker.intent <= len(self.log)]
+        return [worker for worker in self.workers if worker.decision is None and worker.intent <= len(self.log)]
 
     @precondition(lambda self: self.is_running() and self.ready())
     @rule(
@@ -221,7 +224,7 @@ class Protocol(RuleBasedStateMachine):
     def send(self, which: int, how: str) -> None:
         """One request: its effect, and the verdict that its worker will see, if it is still there then."""
         worker = self.ready()[which % len(self.ready())]
-        step = worker.settling.next_step()
+        step = worker.chunk_state.next_step()
         assert step is not None
         if isinstance(step, LookUp):
             self.look_up(worker, step.records, fails=how in {"before", "after", "late", "never"})
@@ -233,20 +236,20 @@ class Protocol(RuleBasedStateMachine):
         ids = [record.id for record in step.records]
         if how == "late":
             self.late.append(ids)
-        verdict = self.api.delete(ids, effect=how in {"well", "after", "false_after"})
-        if verdict is SETTLED and how.startswith("false"):
-            verdict = UNSUCCESSFUL
-        worker.verdict = LOST if how in {"before", "after", "late"} else verdict
+        decision = self.client.delete(ids, effect=how in {"well", "after", "false_after"})
+        if decision is SETTLED and how.startswith("false"):
+            decision = UNSUCCESSFUL
+        worker.decision = LOST if how in {"before", "after", "late"} else decision
 
-    @precondition(lambda self: any(worker.verdict for worker in self.workers))
+    @precondition(lambda self: any(worker.decision for worker in self.workers))
     @rule(which=st.integers(0, WORKERS - 1), arrives=st.booleans())
-    def reply(self, which: int, arrives: bool) -> None:
+    def response(self, which: int, arrives: bool) -> None:
         """A reply arrives, or is lost on the way back."""
-        waiting = [worker for worker in self.workers if worker.verdict]
+        waiting = [worker for worker in self.workers if worker.decision]
         worker = waiting[which % len(waiting)]
-        verdict, worker.verdict = worker.verdict, None
-        assert verdict is not None
-        self.take(worker, verdict if arrives else LOST)
+        decision, worker.decision = worker.decision, None
+        assert decision is not None
+        self.take(worker, decision if arrives else LOST)
 
     @precondition(lambda self: self.is_running())
     @rule(how=st.sampled_from(["well", "before", "after", "false"]))
@@ -258,37 +261,37 @@ class Protocol(RuleBasedStateMachine):
             self.commit(len(self.gathered))
             if self.ready():
                 self.send(0, hows)
-            if any(worker.verdict for worker in self.workers):
-                self.reply(0, arrives=True)
+            if any(worker.decision for worker in self.workers):
+                self.response(0, arrives=True)
         self.commit(len(self.gathered))
 
-    def take(self, worker: Worker, verdict: Verdict) -> None:
-        worker.settling.replied(verdict)
+    def take(self, worker: Worker, decision: Decision) -> None:
+        worker.chunk_state.replied(decision)
         self.after_a_step(worker)
 
     def look_up(self, worker: Worker, records: Sequence[Record], *, fails: bool) -> None:
-        there = [record.id for record in records if self.sees and record.id in self.api.users]
+        there = [record.id for record in records if self.sees and record.id in self.client.users]
         found = None if fails else self.presences_of(there, len(records), worker)
         # A look-up that finds nobody is followed by a control; one that finds somebody has proven itself.
         self.proven = self.proven or (found is not None and self.control())
-        worker.settling.looked_up(found, proven=self.proven)
+        worker.chunk_state.looked_up(found, proven=self.proven)
         self.after_a_step(worker)
 
     def presences_of(self, there: Sequence[str], asked: int, worker: Worker) -> dict[str, Presence]:
         now = Instant(self.stamp(), 0)
-        created = {id_: self.api.users[id_].timestamp() for id_ in there}
+        created = {id_: self.client.users[id_].timestamp() for id_ in there}
         since = worker.work.in_doubt_since or now
         return presences(created, asked - len(there), since, SAMPLED, now, reusable=self.reusable, resend=False)
 
     def after_a_step(self, worker: Worker) -> None:
-        if worker.settling.next_step() is None:
+        if worker.chunk_state.next_step() is None:
             self.finish(worker)
 
     def finish(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        untouched, _ = worker.settling.leave()
+        untouched, _ = worker.chunk_state.leave()
         self.append(
-            *(Outcome(self.stamp(), s.attempts, s.kind, s.ranges, None, s.reason) for s in worker.settling.settled)
+            *(Outcome(self.stamp(), s.attempts, s.kind, s.ranges, None, s.reason) for s in worker.chunk_state.settled)
         )
         if untouched:
             self.append(Released(untouched))
@@ -298,8 +301,8 @@ class Protocol(RuleBasedStateMachine):
     def drain(self) -> None:
         """A signal: no new chunk, nobody waits for a reply any more, all that is known goes to the disk."""
         for worker in list(self.workers):
-            if worker.verdict is not None:
-                worker.settling.touch()
+            if worker.decision is not None:
+                worker.chunk_state.touch()
             self.finish(worker)
         self.commit(len(self.gathered))
         self.progress = None
@@ -324,19 +327,19 @@ class Protocol(RuleBasedStateMachine):
     def have_a_late_effect(self) -> None:
         """A request that its client has given up arrives after all."""
         ids = self.late.pop(0)
-        if not self.api.again.intersection(ids):
+        if not self.client.again.intersection(ids):
             self.came_late.update(ids)
-            self.api.delete(ids)
+            self.client.delete(ids)
 
     @precondition(lambda self: self.reusable and not self.is_running() and not self.late)
     @rule(which=st.integers(0, 30))
     def create_again(self, which: int) -> None:
         """Between two runs somebody is registered under an id that was deleted."""
-        gone = [id_ for id_ in self.ids if self.api.effects[id_] and id_ not in self.api.users]
+        gone = [id_ for id_ in self.ids if self.client.effects[id_] and id_ not in self.client.users]
         if gone:
             self.now += LATER
-            self.api.users[(id_ := gone[which % len(gone)])] = self.now
-            self.api.again.add(id_)
+            self.client.users[(id_ := gone[which % len(gone)])] = self.now
+            self.client.again.add(id_)
 
     # --- what always holds ---
 
@@ -352,8 +355,8 @@ class Protocol(RuleBasedStateMachine):
         durable = fold(self.log)
         assert durable.remaining + sum(durable.counts.values()) == durable.rows
         for position, id_ in enumerate(self.ids):
-            assert self.api.effects[id_] <= 1, "a new account was deleted"
-            if self.api.effects[id_]:
+            assert self.client.effects[id_] <= 1, "a new account was deleted"
+            if self.client.effects[id_]:
                 assert position in durable.settled or position in durable.in_doubt, f"{id_} is lost"
 
     @invariant()
@@ -364,19 +367,21 @@ class Protocol(RuleBasedStateMachine):
             for position in positions_in(entry.ranges):
                 id_ = self.ids[position]
                 if entry.kind == "refused":
-                    assert id_ in self.api.users or id_ in self.came_late
+                    assert id_ in self.client.users or id_ in self.came_late
                     continue
-                assert id_ not in self.api.users or id_ in self.api.again, f"{id_} is {entry.kind} and still there"
+                assert id_ not in self.client.users or id_ in self.client.again, (
+                    f"{id_} is {entry.kind} and still there"
+                )
                 if entry.kind == "absent":
-                    claims = self.api.policy != "partial" or entry.reason != "unproven"
-                    assert not (claims and self.api.effects[id_]), f"{id_} was deleted by us"
+                    claims = self.client.policy != "partial" or entry.reason != "unproven"
+                    assert not (claims and self.client.effects[id_]), f"{id_} was deleted by us"
 
     def teardown(self) -> None:
         """From wherever it has come to, with a server that is well: three more runs settle everything."""
         if not hasattr(self, "api"):
             return
         self.crash(0)
-        self.api.others = True
+        self.client.others = True
         steps = count()
         for _ in range(3):
             self.late.clear()
@@ -388,8 +393,8 @@ class Protocol(RuleBasedStateMachine):
                 self.commit(len(self.gathered))
                 while (ready := self.ready()) and next(steps) < STEPS_MAX:
                     self.send(0, "well")
-                    if ready[0].verdict is not None:
-                        self.reply(0, arrives=True)
+                    if ready[0].decision is not None:
+                        self.response(0, arrives=True)
                     self.commit(len(self.gathered))
             self.nothing_is_lost()
             self.no_outcome_is_wrong()
@@ -404,7 +409,7 @@ class Protocol(RuleBasedStateMachine):
         for position, id_ in enumerate(self.ids):
             allowed = {
                 # Which of them is right, no_outcome_is_wrong says. Of a newer account it may be hard to tell.
-                "there": {"deleted", "absent", "refused", *({"unknown"} if id_ in self.api.again else ())},
+                "there": {"deleted", "absent", "refused", *({"unknown"} if id_ in self.client.again else ())},
                 "never": {"deleted", "absent"},
                 "refused": {"refused"},
                 "bad": {"invalid"},

@@ -11,17 +11,17 @@ CODE = """
 import sys
 from bulkdel.engine.reader_process import FRAME_ITEMS, Ahead
 from bulkdel.core.log_entries import Skipped
-from bulkdel.core.chunker import Work
+from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.account_match import Instant
 from bulkdel.core.record import Chunk
-from bulkdel.core.decision import Call
+from bulkdel.core.decision import Request
 from bulkdel.errors import Halted, NotAcceptable
 
 def work(number, **more):
-    return Work(Chunk.of([f"ü{number}", "b"], ((number, number + 1), (number + 5, number + 6))), **more)
+    return ChunkTask(Chunk.of([f"ü{number}", "b"], ((number, number + 1), (number + 5, number + 6))), **more)
 
 SOME = [
-    work(1, call=Call("POST", "/x", (("a", "b"),), b"{}")),
+    work(1, call=Request("POST", "/x", (("a", "b"),), b"{}")),
     Skipped("duplicate", ((1, 2), (4, 9))),
     work(2, in_doubt_since=Instant("2026-01-01T00:00:00.000Z", -3), protected=True),
 ]
@@ -73,6 +73,6 @@ def test_what_went_wrong_is_raised_here(count: int) -> None:
 def test_what_cannot_be_handed_over_is_said_to_be_just_that() -> None:
     """By a job that makes requests of subclasses of str, say; it is nobody's kill, and no want of memory."""
     passes(
-        "got = taken([work(0), work(1, call=Call(Odd('POST'), '/x'))])\n"
+        "got = taken([work(0), work(1, call=Request(Odd('POST'), '/x'))])\n"
         "assert got == ([], RuntimeError, 'while reading the export: ValueError'), got\n"
     )

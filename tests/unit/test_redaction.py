@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.outcome import Detail
 from bulkdel.core.redaction import READ_MAX, TEXT_MAX, cleared, longest_run, spellings, without_data, without_ids
 
@@ -60,28 +60,28 @@ def hide(text: str) -> str:
 def test_everything_that_was_said() -> None:
     """Also where the reason quotes the message in a wording of its own, which escapes the quotes."""
     detail = Detail(422, None, 'the secret of "it\'s"', "r-secret")
-    verdict = cleared(Verdict(Act.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
-    assert verdict.detail == Detail(422, None, 'the [hidden] of "[id]"', "r-[hidden]")
-    assert verdict.reason == f"[hidden], refused ({verdict.detail})"
-    assert verdict.act is Act.HALT
+    decision = cleared(Decision(NextStep.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
+    assert decision.detail == Detail(422, None, 'the [hidden] of "[id]"', "r-[hidden]")
+    assert decision.reason == f"[hidden], refused ({decision.detail})"
+    assert decision.next_step is NextStep.HALT
 
 
 def test_nothing_said() -> None:
-    verdict = Verdict(Act.SETTLED, detail=Detail(200, message=""), data=["secret"])
-    assert cleared(verdict, hide) is verdict
+    decision = Decision(NextStep.SETTLED, detail=Detail(200, message=""), data=["secret"])
+    assert cleared(decision, hide) is decision
 
 
 def test_hidden_first_and_cut_short_then() -> None:
     """Else the cut might go through a secret, and half of it would be told."""
-    verdict = cleared(Verdict(Act.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")), hide)
-    assert verdict.detail.message == "x" * (TEXT_MAX - 3) + "[hi"
+    decision = cleared(Decision(NextStep.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")), hide)
+    assert decision.detail.message == "x" * (TEXT_MAX - 3) + "[hi"
 
 
 def test_what_is_too_long_is_not_searched() -> None:
     detail = Detail(message="secret" * READ_MAX)
-    verdict = cleared(Verdict(Act.HALT, detail=detail, reason=f"refused ({detail})"), hide)
-    assert verdict.detail.message == "[60,000 characters]"
-    assert verdict.reason == "refused ('[60,000 characters]')"
+    decision = cleared(Decision(NextStep.HALT, detail=detail, reason=f"refused ({detail})"), hide)
+    assert decision.detail.message == "[60,000 characters]"
+    assert decision.reason == "refused ('[60,000 characters]')"
 
 
 SOURCE = "return reply['things'][user_name]"

@@ -9,35 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.decision import Act, Reply, Verdict
+from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.outcome import Detail
 from bulkdel_jobs.genauth.responses import STATUS_CODES, read_envelope, read_list, read_success
 
-RETRY, SPLIT, LOOK_UP, HALT = Act.RETRY, Act.SPLIT, Act.LOOK_UP, Act.HALT
+RETRY, SPLIT, LOOK_UP, HALT = NextStep.RETRY, NextStep.SPLIT, NextStep.LOOK_UP, NextStep.HALT
 
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-def reply(envelope: Any, status: int = 200) -> Reply:
-    return Reply(status, json.dumps(envelope).encode())
+def response(envelope: Any, status: int = 200) -> Response:
+    return Response(status, json.dumps(envelope).encode())
 
 
-def failed(status_code: Any, status: int = 200, **more: Any) -> Verdict:
-    return read_success(reply({"statusCode": status_code, "message": "m", **more}, status))
+def failed(status_code: Any, status: int = 200, **more: Any) -> Decision:
+    return read_success(response({"statusCode": status_code, "message": "m", **more}, status))
 
 
 @pytest.mark.parametrize(
-    ("status_code", "act", "tainting", "untouched"),
+    ("status_code", "next_step", "tainting", "untouched"),
     [
         (400, SPLIT, False, False),
-        (401, Act.SIGN_IN, False, True),
+        (401, NextStep.SIGN_IN, False, True),
         (402, HALT, False, False),
-        (403, Act.FORBIDDEN, False, False),
+        (403, NextStep.FORBIDDEN, False, False),
         (404, LOOK_UP, False, False),
         (409, SPLIT, False, False),
         (413, SPLIT, False, False),
         (422, SPLIT, False, False),
-        (429, Act.THROTTLED, False, True),
+        (429, NextStep.THROTTLED, False, True),
         (499, SPLIT, False, False),
         (500, RETRY, True, False),
         (501, HALT, False, False),
@@ -49,12 +49,12 @@ def failed(status_code: Any, status: int = 200, **more: Any) -> Verdict:
         (603, SPLIT, False, False),
     ],
 )
-def test_the_table(status_code: int, act: Act, tainting: bool, untouched: bool) -> None:
-    verdict = failed(status_code, apiCode=7, requestId="r-1")
-    assert (verdict.act, verdict.tainting, verdict.untouched) == (act, tainting, untouched)
-    assert verdict.detail == Detail(status_code, 7, "m", "r-1")
-    assert f"statusCode {status_code}" in verdict.reason
-    assert "r-1" in verdict.reason
+def test_the_table(status_code: int, next_step: NextStep, tainting: bool, untouched: bool) -> None:
+    decision = failed(status_code, apiCode=7, requestId="r-1")
+    assert (decision.next_step, decision.tainting, decision.untouched) == (next_step, tainting, untouched)
+    assert decision.detail == Detail(status_code, 7, "m", "r-1")
+    assert f"statusCode {status_code}" in decision.reason
+    assert "r-1" in decision.reason
 
 
 def test_the_table_is_whole() -> None:
@@ -63,33 +63,33 @@ def test_the_table_is_whole() -> None:
 
 
 def test_success() -> None:
-    verdict = read_success(reply({"statusCode": 200, "message": "ok", "requestId": "r", "data": {"success": True}}))
-    assert (verdict.act, verdict.tainting) == (Act.SETTLED, False)
-    assert verdict.detail == Detail(200, None, "ok", "r")
+    decision = read_success(response({"statusCode": 200, "message": "ok", "requestId": "r", "data": {"success": True}}))
+    assert (decision.next_step, decision.tainting) == (NextStep.SETTLED, False)
+    assert decision.detail == Detail(200, None, "ok", "r")
 
 
 @pytest.mark.parametrize("data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}])
 def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
-    verdict = read_success(reply({"statusCode": 200, "data": data}))
-    assert (verdict.act, verdict.tainting, verdict.untouched) == (LOOK_UP, True, False)
-    assert verdict.detail.status_code == 200
-    assert "success" in verdict.reason
+    decision = read_success(response({"statusCode": 200, "data": data}))
+    assert (decision.next_step, decision.tainting, decision.untouched) == (LOOK_UP, True, False)
+    assert decision.detail.status_code == 200
+    assert "success" in decision.reason
 
 
 @pytest.mark.parametrize("data", [{}, {"ok": True}, None, [], [{"success": True}], "true", True, 0])
 def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
     for body in ({"statusCode": 200, "data": data}, {"statusCode": 200}):
-        verdict = read_success(reply(body))
-        assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
-        assert verdict.detail.status_code == 200
-        assert "success" in verdict.reason
+        decision = read_success(response(body))
+        assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+        assert decision.detail.status_code == 200
+        assert "success" in decision.reason
 
 
 @pytest.mark.parametrize("status_code", [0, 1, 100, 201, 204, 299, 300, 418, 505, 520, 600, 604, 777, -200, 10**12])
 def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
-    verdict = failed(status_code)
-    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
-    assert verdict.detail.status_code == status_code
+    decision = failed(status_code)
+    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert decision.detail.status_code == status_code
 
 
 @pytest.mark.parametrize(
@@ -119,70 +119,72 @@ def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
 )
 @pytest.mark.parametrize("status", [200, 201, 204, 400, 403, 500, 502, 503, 504])
 def test_a_body_that_is_no_envelope_is_like_a_lost_reply(body: bytes, status: int) -> None:
-    verdict = read_success(Reply(status, body))
-    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
-    assert verdict.detail.status_code == (status if status >= 400 else None)
-    assert f"HTTP {status}" in verdict.reason
+    decision = read_success(Response(status, body))
+    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert decision.detail.status_code == (status if status >= 400 else None)
+    assert f"HTTP {status}" in decision.reason
 
 
 def test_a_huge_whole_answer_is_read() -> None:
     envelope = {"statusCode": 200, "message": "x" * 1_000_000, "data": {"success": True}}
-    assert read_success(reply(envelope)).act is Act.SETTLED
+    assert read_success(response(envelope)).next_step is NextStep.SETTLED
 
 
 @pytest.mark.parametrize("body", [b"", HTML, b"{}", b'{"statusCode": "x"}'])
 @pytest.mark.parametrize(
-    ("status", "act", "untouched"),
+    ("status", "next_step", "untouched"),
     [
         (301, HALT, False),
         (302, HALT, False),
         (304, HALT, False),
         (308, HALT, False),
-        (401, Act.SIGN_IN, True),
+        (401, NextStep.SIGN_IN, True),
         (404, HALT, False),
         (413, SPLIT, False),
-        (429, Act.THROTTLED, True),
+        (429, NextStep.THROTTLED, True),
         (501, HALT, False),
     ],
 )
-def test_an_http_status_speaks_where_there_is_no_envelope(status: int, act: Act, untouched: bool, body: bytes) -> None:
-    verdict = read_success(Reply(status, body))
-    assert (verdict.act, verdict.untouched, verdict.tainting) == (act, untouched, False)
-    assert verdict.reason
+def test_an_http_status_speaks_where_there_is_no_envelope(
+    status: int, next_step: NextStep, untouched: bool, body: bytes
+) -> None:
+    decision = read_success(Response(status, body))
+    assert (decision.next_step, decision.untouched, decision.tainting) == (next_step, untouched, False)
+    assert decision.reason
 
 
 def test_a_redirect_says_what_to_do() -> None:
     for body in (b"", b'{"statusCode": 200, "data": {"success": true}}'):
-        verdict = read_success(Reply(307, body))
-        assert verdict.act is HALT
-        assert "HTTP 307" in verdict.reason
-        assert "--host" in verdict.reason
+        decision = read_success(Response(307, body))
+        assert decision.next_step is HALT
+        assert "HTTP 307" in decision.reason
+        assert "--host" in decision.reason
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 500, 502, 503])
 def test_a_failure_that_claims_success_is_believed_in_neither(status: int) -> None:
-    verdict = read_success(reply({"statusCode": 200, "data": {"success": True}}, status))
-    assert (verdict.act, verdict.tainting, verdict.untouched) == (RETRY, True, False)
-    assert f"HTTP {status}" in verdict.reason
+    decision = read_success(response({"statusCode": 200, "data": {"success": True}}, status))
+    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert f"HTTP {status}" in decision.reason
 
 
 def test_http_429_outweighs_its_body() -> None:
     for envelope in ({"statusCode": 429}, {"statusCode": 400}, {"statusCode": 500}, {"message": "slow down"}):
-        verdict = read_success(reply(envelope, 429))
-        assert (verdict.act, verdict.untouched) == (Act.THROTTLED, True)
+        decision = read_success(response(envelope, 429))
+        assert (decision.next_step, decision.untouched) == (NextStep.THROTTLED, True)
 
 
 @pytest.mark.parametrize("status_code", sorted(STATUS_CODES))
 def test_any_http_5xx_taints_whatever_is_in_it(status_code: int) -> None:
-    assert read_success(reply({"statusCode": status_code}, 502)).tainting
-    assert failed(status_code, 502).act is STATUS_CODES[status_code].act
+    assert read_success(response({"statusCode": status_code}, 502)).tainting
+    assert failed(status_code, 502).next_step is STATUS_CODES[status_code].next_step
 
 
 @pytest.mark.parametrize(("status", "status_code"), [(400, 404), (404, 404), (422, 409), (403, 403), (200, 413)])
 def test_the_envelope_outweighs_any_other_http_status(status: int, status_code: int) -> None:
-    verdict = failed(status_code, status)
-    assert verdict.act is STATUS_CODES[status_code].act
-    assert not verdict.tainting
+    decision = failed(status_code, status)
+    assert decision.next_step is STATUS_CODES[status_code].next_step
+    assert not decision.tainting
 
 
 @pytest.mark.parametrize(
@@ -203,21 +205,21 @@ def test_codes_worth_naming(api_code: int | None, said: str) -> None:
 
 
 def test_odd_members_are_left_out() -> None:
-    verdict = read_success(reply({"statusCode": 400, "apiCode": "2004", "message": {"a": 1}, "requestId": 7}))
-    assert verdict.detail == Detail(400)
-    assert read_success(reply({"statusCode": 400, "apiCode": True})).detail == Detail(400)
+    decision = read_success(response({"statusCode": 400, "apiCode": "2004", "message": {"a": 1}, "requestId": 7}))
+    assert decision.detail == Detail(400)
+    assert read_success(response({"statusCode": 400, "apiCode": True})).detail == Detail(400)
 
 
 def test_lists() -> None:
     users = [{"userId": "a"}, {}]
-    verdict = read_list(reply({"statusCode": 200, "data": users}))
-    assert (verdict.act, verdict.data) == (Act.SETTLED, users)
-    assert read_list(reply({"statusCode": 200, "data": []})).data == []
+    decision = read_list(response({"statusCode": 200, "data": users}))
+    assert (decision.next_step, decision.data) == (NextStep.SETTLED, users)
+    assert read_list(response({"statusCode": 200, "data": []})).data == []
     odd: list[Any] = [None, {}, {"list": []}, [1], ["a"], [None], "[]"]
     for data in odd:
-        verdict = read_list(reply({"statusCode": 200, "data": data}))
-        assert (verdict.act, verdict.tainting) == (RETRY, True), data
-    assert read_list(reply({"statusCode": 403})).act is Act.FORBIDDEN
+        decision = read_list(response({"statusCode": 200, "data": data}))
+        assert (decision.next_step, decision.tainting) == (RETRY, True), data
+    assert read_list(response({"statusCode": 403})).next_step is NextStep.FORBIDDEN
 
 
 @given(
@@ -229,24 +231,24 @@ def test_lists() -> None:
     st.integers(200, 599),
 )
 def test_nothing_but_the_whole_truth_is_a_success(data: Any, status_code: Any, status: int) -> None:
-    verdict = read_success(reply({"statusCode": status_code, "data": data}, status))
+    decision = read_success(response({"statusCode": status_code, "data": data}, status))
     whole = type(status_code) is int and status_code == 200 and isinstance(data, dict) and data.get("success") is True
-    assert (verdict.act is Act.SETTLED) == (whole and status < 300)
-    if status >= 500 and verdict.act is Act.RETRY:
-        assert verdict.tainting
+    assert (decision.next_step is NextStep.SETTLED) == (whole and status < 300)
+    if status >= 500 and decision.next_step is NextStep.RETRY:
+        assert decision.tainting
 
 
 @given(st.binary(max_size=200), st.integers(200, 599))
 def test_no_bytes_break_it(body: bytes, status: int) -> None:
-    assert isinstance(read_envelope(Reply(status, body)), Verdict)
+    assert isinstance(read_envelope(Response(status, body)), Decision)
 
 
 def test_records_are_as_they_came() -> None:
     """Node serves integers of any length, and halves of characters where it cut an emoji in two."""
     body = b'{"statusCode": 200, "data": [{"n": 123456789012345678901234567890, "s": "\\ud83d", "f": 1.5}]}'
-    verdict = read_list(Reply(200, body))
-    assert verdict.act is Act.SETTLED
-    assert verdict.data == [{"n": 123456789012345678901234567890, "s": "\ud83d", "f": 1.5}]
+    decision = read_list(Response(200, body))
+    assert decision.next_step is NextStep.SETTLED
+    assert decision.data == [{"n": 123456789012345678901234567890, "s": "\ud83d", "f": 1.5}]
     deep = b'{"statusCode": 200, "data": [{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
-    assert read_list(Reply(200, deep)).act is Act.RETRY
-    assert read_list(Reply(200, b'{"statusCode": 200, "data": [{"a": NaN}]}')).act is Act.RETRY
+    assert read_list(Response(200, deep)).next_step is NextStep.RETRY
+    assert read_list(Response(200, b'{"statusCode": 200, "data": [{"a": NaN}]}')).next_step is NextStep.RETRY

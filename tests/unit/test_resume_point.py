@@ -8,24 +8,24 @@ from typing import Any
 import pytest
 
 from bulkdel.core.log_entries import Unreadable, from_json, to_json
-from bulkdel.core.row_filter import Mark, mark_before, marks_of
+from bulkdel.core.row_filter import ResumePoint, resume_point_before, resume_points_of
 from bulkdel.core.run_state import Progress
 from tests import recorded
 
-MARKS = tuple(Mark(row, row + 1, row * 35) for row in (5, 11, 17, 23))
+MARKS = tuple(ResumePoint(row, row + 1, row * 35) for row in (5, 11, 17, 23))
 
 
 @pytest.mark.parametrize(
     ("row", "begin"), [(0, None), (4, None), (5, MARKS[0]), (16, MARKS[1]), (17, MARKS[2]), (99, MARKS[3])]
 )
-def test_reading_begins_at_the_last_mark_before_the_row(row: int, begin: Mark | None) -> None:
-    assert mark_before(MARKS, row) == begin
+def test_reading_begins_at_the_last_mark_before_the_row(row: int, begin: ResumePoint | None) -> None:
+    assert resume_point_before(MARKS, row) == begin
 
 
 @pytest.mark.parametrize("value", [[[1, 2]], [[1, 2, 3.0]], [[1, 2, True]], [[-1, 1, 0]], [[5, 6, 7], [5, 7, 8]], [1]])
 def test_what_no_preflight_wrote_is_refused(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        marks_of(value)
+        resume_points_of(value)
     header = {**to_json(recorded.header(rows=30)), "marks": value}
     with pytest.raises(Unreadable, match="garbles"):
         from_json(header)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_row_reason import Unusable, Why
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, Sieve
+from bulkdel.core.row_filter import BadRow, Batch, RowFilter
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
@@ -42,12 +42,12 @@ def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
     rows: list[str | BadRow], start: int, protected: frozenset[str], cuts: list[int]
 ) -> None:
     expected = naive(rows, start, protected)
-    sieve = Sieve(MAIL, Alike(MAIL, protected), Duplicates((at, at + 1) for at in expected["duplicate"]))
+    row_filter = RowFilter(MAIL, IdSet(MAIL, protected), Duplicates((at, at + 1) for at in expected["duplicate"]))
     ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
     for begin, end in pairwise([0, *sorted(cut for cut in cuts if cut <= len(rows)), len(rows)]):
         batch = Batch(start + begin, rows[begin:end])
-        sifted = sieve.sift(batch)
-        assert sieve.skipped(batch) == sifted.skipped
+        sifted = row_filter.sift(batch)
+        assert row_filter.skipped(batch) == sifted.skipped
         assert all(record == Record(record.position, str(rows[record.position - start])) for record in sifted.records)
         assert all(type(record) is Record and record.payload is None for record in sifted.records)
         ends["sent"] += [record.position for record in sifted.records]
@@ -58,6 +58,6 @@ def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
 
 def test_a_duplicate_stays_one_when_its_id_is_excluded_later() -> None:
     """A resume with more exclude files: the log says of the row already that it is a duplicate."""
-    sifted = Sieve(MAIL, Alike(MAIL, ["a@x"]), Duplicates([(1, 2)])).sift(Batch(0, ["A@x", "a@X", "b@x"]))
+    sifted = RowFilter(MAIL, IdSet(MAIL, ["a@x"]), Duplicates([(1, 2)])).sift(Batch(0, ["A@x", "a@X", "b@x"]))
     assert sifted.records == [Record(2, "b@x")]
     assert sifted.skipped == {"excluded": [0], "duplicate": [1], "invalid": []}

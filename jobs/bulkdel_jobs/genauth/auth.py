@@ -20,11 +20,11 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.decision import Act, Call, Lost, Reply, Verdict, lost
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, lost
 from bulkdel.core.redaction import cleared, spellings
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s, retry_after_s
 from bulkdel.errors import Halted
-from bulkdel.http.rate_limiter import Throttle
+from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel_jobs.genauth.brands import Brand
 from bulkdel_jobs.genauth.responses import read_envelope
 
@@ -60,8 +60,8 @@ CHECK_KEY = (
     "that --host is the deployment it belongs to"
 )
 
-Send = Callable[[Call, Mapping[str, str]], Awaitable[Reply | Lost]]
-"""`bulkdel.http.transport.Wire.send`."""
+Send = Callable[[Request, Mapping[str, str]], Awaitable[Response | NoResponse]]
+"""`bulkdel.http.transport.Transport.send`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class SignIn:
         self,
         *,
         send: Send,
-        throttle: Throttle,
+        rate_limiter: RateLimiter,
         key_id: str,
         secret: str,
         brand: Brand,
@@ -127,9 +127,9 @@ class SignIn:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._send = send
-        self._throttle = throttle
+        self._rate_limiter = rate_limiter
         self._private = (key_id, secret)
-        self._call = Call("POST", PATH, body=orjson.dumps({"accessKeyId": key_id, "accessKeySecret": secret}))
+        self._call = Request("POST", PATH, body=orjson.dumps({"accessKeyId": key_id, "accessKeySecret": secret}))
         self._headers = {} if lang is None else {f"{brand.prefix}lang": lang}
         self._attempts_max = attempts_max
         self._patience_s = patience_s
@@ -143,48 +143,54 @@ class SignIn:
         began = self._clock()
         attempts = 0
         while True:
-            await self._throttle.acquire()
-            reply = await self._send(self._call, self._headers)
-            verdict = lost(reply) if isinstance(reply, Lost) else cleared(read_token(reply), self._hide)
-            asked_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, reply.date, self._now())
-            if verdict.act is Act.SETTLED:
+            await self._rate_limiter.acquire()
+            response = await self._send(self._call, self._headers)
+            decision = lost(response) if isinstance(response, NoResponse) else cleared(read_token(response), self._hide)
+            asked_s = (
+                None
+                if isinstance(response, NoResponse)
+                else retry_after_s(response.retry_after, response.date, self._now())
+            )
+            if decision.next_step is NextStep.SETTLED:
                 self._worked = True
-                return _signed_in(verdict.data)
-            if verdict.act is Act.THROTTLED:
+                return _signed_in(decision.data)
+            if decision.next_step is NextStep.THROTTLED:
                 wait_s = PAUSE_S if asked_s is None else asked_s
-            elif verdict.act is Act.RETRY:
+            elif decision.next_step is NextStep.RETRY:
                 attempts += 1
                 wait_s = max(asked_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
-            elif isinstance(reply, Lost):
-                raise Halted(f"sign-in: {verdict.reason}")
+            elif isinstance(response, NoResponse):
+                raise Halted(f"sign-in: {decision.reason}")
             else:
-                raise Halted(f"sign-in refused: {_said(verdict)}; {CHECK_KEY}")
-            self._check_patience(verdict, attempts, self._clock() - began, wait_s)
-            if verdict.act is Act.THROTTLED:
-                self._throttle.pause(wait_s)  # everybody; the next acquire waits for it
+                raise Halted(f"sign-in refused: {_said(decision)}; {CHECK_KEY}")
+            self._check_patience(decision, attempts, self._clock() - began, wait_s)
+            if decision.next_step is NextStep.THROTTLED:
+                self._rate_limiter.pause(wait_s)  # everybody; the next acquire waits for it
             else:
                 await asyncio.sleep(wait_s)
 
-    def _check_patience(self, verdict: Verdict, attempts: int, waited_s: float, wait_s: float) -> None:
+    def _check_patience(self, decision: Decision, attempts: int, waited_s: float, wait_s: float) -> None:
         if waited_s + wait_s > self._patience_s:
-            text = f"sign-in: no answer for {waited_s:.0f} s ({_said(verdict)}), and the next attempt in {wait_s:.0f} s"
+            text = (
+                f"sign-in: no answer for {waited_s:.0f} s ({_said(decision)}), and the next attempt in {wait_s:.0f} s"
+            )
             raise Halted(f"{text} is beyond the patience of {self._patience_s:.0f} s; run again later")
         if attempts >= self._attempts_max and not self._worked:
-            raise Halted(f"sign-in: no answer in {attempts} attempts ({_said(verdict)}); check --host")
+            raise Halted(f"sign-in: no answer in {attempts} attempts ({_said(decision)}); check --host")
 
     def _hide(self, text: str) -> str:
         """Take the credentials out of what the server says, which may quote them."""
         return hidden(text, self._private)
 
 
-def read_token(reply: Reply) -> Verdict:
+def read_token(response: Response) -> Decision:
     """Say what an answer to the sign-in means; SETTLED with `data` = the object that holds the token."""
-    verdict = read_envelope(reply)
-    if verdict.act is not Act.SETTLED:
-        return verdict
-    if isinstance(verdict.data, dict) and isinstance(verdict.data.get("access_token"), str):
-        return verdict
-    return Verdict(Act.RETRY, reason="statusCode 200, but no token in the answer")
+    decision = read_envelope(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    if isinstance(decision.data, dict) and isinstance(decision.data.get("access_token"), str):
+        return decision
+    return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the answer")
 
 
 def _signed_in(data: Mapping[str, Any]) -> SignedIn:
@@ -193,8 +199,8 @@ def _signed_in(data: Mapping[str, Any]) -> SignedIn:
     return SignedIn(token, pool, life_s(data.get("expires_in")), users)
 
 
-def _said(verdict: Verdict) -> str:
-    return verdict.reason or str(verdict.detail)
+def _said(decision: Decision) -> str:
+    return decision.reason or str(decision.detail)
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:

@@ -18,12 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bulkdel.core.decision import Act, Lost, Verdict
+from bulkdel.core.decision import Decision, NextStep, NoResponse
 from bulkdel.core.redaction import cleared
 from bulkdel.core.retry import retry_after_s
 from bulkdel.errors import Halted
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, WireOptions
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
 from bulkdel_jobs.genauth.brands import brand_named
 from bulkdel_jobs.genauth.endpoints import delete_call
@@ -104,18 +104,18 @@ class GenAuthClient:
     ) -> None:
         named = brand_named(brand)
         lang = "en-US"
-        self._wire = Wire(
-            WireOptions(
+        self._transport = Transport(
+            TransportOptions(
                 host=named.host if host is None else host,
                 ca_file=None if ca_file is None else Path(ca_file),
                 proxy=proxy,
                 total_s=timeout_s,
             )
         )
-        self._throttle = Throttle(rate)
+        self._rate_limiter = RateLimiter(rate)
         sign_in = SignIn(
-            send=self._wire.send,
-            throttle=self._throttle,
+            send=self._transport.send,
+            rate_limiter=self._rate_limiter,
             key_id=access_key_id,
             secret=access_key_secret,
             brand=named,
@@ -125,13 +125,13 @@ class GenAuthClient:
         self._tokens = Tokens(sign_in=sign_in, brand=named, lang=lang, secrets=secrets)
 
     async def __aenter__(self) -> Self:
-        await self._wire.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._wire.__aexit__(kind, error, trace)
+        await self._transport.__aexit__(kind, error, trace)
 
     @property
     def user_pool_id(self) -> str | None:
@@ -156,39 +156,39 @@ class GenAuthClient:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
         call = delete_call(user_ids, user_id_type)
         headers, generation = await self._cleared()
-        reply = await self._wire.send(call, headers)
-        if isinstance(reply, Lost):
-            if reply.sent:
-                raise EffectUnknown(f"{reply.reason}: the users may or may not be deleted; look them up")
-            raise NotSent(f"{reply.reason}: nothing was sent")
-        verdict = cleared(read_success(reply), self._tokens.hide)  # the ids are the caller's, the token is nobody's
-        if verdict.act is Act.THROTTLED:
-            after_s = retry_after_s(reply.retry_after, reply.date, time.time())
-            self._throttle.pause(PAUSE_S if after_s is None else after_s)
-        elif verdict.act is Act.SIGN_IN:
+        response = await self._transport.send(call, headers)
+        if isinstance(response, NoResponse):
+            if response.sent:
+                raise EffectUnknown(f"{response.reason}: the users may or may not be deleted; look them up")
+            raise NotSent(f"{response.reason}: nothing was sent")
+        decision = cleared(read_success(response), self._tokens.hide)  # the ids are the caller's, the token is nobody's
+        if decision.next_step is NextStep.THROTTLED:
+            after_s = retry_after_s(response.retry_after, response.date, time.time())
+            self._rate_limiter.pause(PAUSE_S if after_s is None else after_s)
+        elif decision.next_step is NextStep.SIGN_IN:
             with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too
                 self._tokens.rejected(generation)
-        elif verdict.act is not Act.RETRY:
+        elif decision.next_step is not NextStep.RETRY:
             self._tokens.accepted(generation)
-        return _answer(verdict)
+        return _answer(decision)
 
     async def _cleared(self) -> tuple[Mapping[str, str], int]:
         """Wait for token and limiter. The token is read after the limiter, which may have taken its time."""
         while True:
             await self._tokens.ensure()
-            await self._throttle.acquire()
+            await self._rate_limiter.acquire()
             if (ready := self._tokens.headers()) is not None:
                 return ready
 
 
-def _answer(verdict: Verdict) -> DeleteUsersBatchResponse:
-    detail = verdict.detail
-    if detail.status_code is None or (verdict.act is Act.RETRY and detail.status_code == 200):  # noqa: PLR2004
-        raise EffectUnknown(f"{verdict.reason}: the users may or may not be deleted; look them up")
+def _answer(decision: Decision) -> DeleteUsersBatchResponse:
+    detail = decision.detail
+    if detail.status_code is None or (decision.next_step is NextStep.RETRY and detail.status_code == 200):  # noqa: PLR2004
+        raise EffectUnknown(f"{decision.reason}: the users may or may not be deleted; look them up")
     return DeleteUsersBatchResponse(
         status_code=detail.status_code,
         message=detail.message or "",
         api_code=detail.api_code,
         request_id=detail.request_id,
-        data=IsSuccess(verdict.act is Act.SETTLED),
+        data=IsSuccess(decision.next_step is NextStep.SETTLED),
     )

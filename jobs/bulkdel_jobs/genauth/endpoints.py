@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import orjson
 
-from bulkdel.core.decision import Act, Call, Reply, Verdict
-from bulkdel.core.id_set import Alike
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record, ids_of
 from bulkdel.job import Account
@@ -40,7 +40,7 @@ READ_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
 
 
-def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
+def delete_call(user_ids: Sequence[str], id_type: str) -> Request:
     """Build `delete-users-batch`. Raises ValueError unless there are 1 to 50 ids, all different, none empty."""
     if isinstance(user_ids, str | bytes):
         raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
@@ -51,7 +51,9 @@ def delete_call(user_ids: Sequence[str], id_type: str) -> Call:
         raise ValueError("every user id is a non-empty string")
     if len(different) != len(user_ids):
         raise ValueError("the same id twice in one call: the API may refuse the whole call")
-    return Call("POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}}))
+    return Request(
+        "POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}})
+    )
 
 
 class DeleteUsersBatch:
@@ -60,13 +62,13 @@ class DeleteUsersBatch:
     def __init__(self, id_type: IdType) -> None:
         self._id_type = id_type.name
 
-    def call(self, records: Sequence[Record]) -> Call:
+    def call(self, records: Sequence[Record]) -> Request:
         """Build the request that deletes `records`."""
         return delete_call(ids_of(records), self._id_type)
 
-    def read(self, reply: Reply) -> Verdict:
+    def read(self, response: Response) -> Decision:
         """Success is statusCode 200 and data.success true; everything else is in the table of the envelope."""
-        return read_success(reply)
+        return read_success(response)
 
 
 class UserLookUps:
@@ -78,18 +80,18 @@ class UserLookUps:
         self._ids_of = _IDS_OF[id_type.name]
         self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
 
-    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Call]]:
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
         parts = FULL if self._full else IDENTITIES if self._with_identities else ()
         fixed = (("userIdType", self._id_type.name), *parts)
         return [
-            (group, Call("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
+            (group, Request("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
             for group in _grouped(ids, URL_MAX - 100)
         ]
 
-    def read(self, reply: Reply) -> Verdict:
+    def read(self, response: Response) -> Decision:
         """Read the list of users that exist."""
-        return read_list(reply)
+        return read_list(response)
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
@@ -120,34 +122,34 @@ class UserLookUps:
         also, own = (*known.also, *stray.records), (*known.ids, *stray.ids)
         return {ids[0]: replace(known, also=also, ids=own)}, 0
 
-    def control(self) -> Call:
+    def control(self) -> Request:
         """List one page of users, to have somebody who must be found."""
         # Where ids may have a comma, a control with a comma is sought among more users.
         limit = LIST_MAX if self._id_type.name in _COMMAS else 10
         options: dict[str, Any] = {"pagination": {"page": 1, "limit": limit}}
         if self._with_identities:
             options["withIdentities"] = True
-        return Call("POST", LIST_PATH, body=orjson.dumps({"options": options}))
+        return Request("POST", LIST_PATH, body=orjson.dumps({"options": options}))
 
-    def read_control(self, reply: Reply) -> Verdict:
+    def read_control(self, response: Response) -> Decision:
         """Read the ids (of this id type) of the users on the page."""
-        verdict = read_envelope(reply)
-        if verdict.act is not Act.SETTLED:
-            return verdict
-        users = verdict.data.get("list") if isinstance(verdict.data, dict) else None
+        decision = read_envelope(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        users = decision.data.get("list") if isinstance(decision.data, dict) else None
         listed = users if isinstance(users, list) else ()
-        return verdict._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
+        return decision._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
-    def owner(self, user: str) -> Call:
+    def owner(self, user: str) -> Request:
         """Ask for one user by its user id, whatever this id type is."""
-        return Call("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
+        return Request("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
 
-    def read_owner(self, reply: Reply) -> Verdict:
+    def read_owner(self, response: Response) -> Decision:
         """Read the ids (of this id type) of that user."""
-        verdict = read_list(reply)
-        if verdict.act is not Act.SETTLED:
-            return verdict
-        return verdict._replace(data=[own for user in verdict.data for own in self._ids_of(user)])
+        decision = read_list(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[own for user in decision.data for own in self._ids_of(user)])
 
     def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
         return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
@@ -173,7 +175,7 @@ class _Asked:
             whole, *shortened = self._id_type.forms_of(id_)
             ids = (*self._whole.get(whole, ()), *self._shortened.get(whole, ()))
             matching.update(dict.fromkeys((*ids, *(each for form in shortened for each in self._whole.get(form, ())))))
-        one_number = all(Alike(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        one_number = all(IdSet(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
         return list(matching) if one_number else []
 
 

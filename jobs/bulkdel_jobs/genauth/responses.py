@@ -11,25 +11,25 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.decision import Act, Reply, Verdict
+from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.outcome import Detail
 
 USER_NOT_FOUND = 2004
 
-_RETRY = Verdict(Act.RETRY, tainting=True)
-_SPLIT = Verdict(Act.SPLIT)
-_HALT = Verdict(Act.HALT)
+_RETRY = Decision(NextStep.RETRY, tainting=True)
+_SPLIT = Decision(NextStep.SPLIT)
+_HALT = Decision(NextStep.HALT)
 
-STATUS_CODES: Mapping[int, Verdict] = {
+STATUS_CODES: Mapping[int, Decision] = {
     400: _SPLIT,
-    401: Verdict(Act.SIGN_IN, untouched=True),
+    401: Decision(NextStep.SIGN_IN, untouched=True),
     402: _HALT._replace(reason="the plan of this pool does not include this call"),
-    403: Verdict(Act.FORBIDDEN, reason="the key has no permission for this call"),
-    404: Verdict(Act.LOOK_UP),
+    403: Decision(NextStep.FORBIDDEN, reason="the key has no permission for this call"),
+    404: Decision(NextStep.LOOK_UP),
     409: _SPLIT,
     413: _SPLIT,
     422: _SPLIT,
-    429: Verdict(Act.THROTTLED, untouched=True),
+    429: Decision(NextStep.THROTTLED, untouched=True),
     499: _SPLIT,
     500: _RETRY,
     501: _HALT._replace(reason="the server does not support this call"),
@@ -51,63 +51,65 @@ API_CODES: Mapping[int, str] = {
 }
 """Codes worth naming in a message. Source: GenAuth's error-code page."""
 
-_LOST = Verdict(Act.RETRY, tainting=True)
+_LOST = Decision(NextStep.RETRY, tainting=True)
 
 
-def read_envelope(reply: Reply, *, exact: bool = False) -> Verdict:
+def read_envelope(response: Response, *, exact: bool = False) -> Decision:
     """Say what an answer means, up to statusCode 200, where `data` is handed on for the call to judge.
 
     exact: numbers of any length and halves of characters are in `data` as they came, for a copy.
     """
-    envelope = _envelope(reply.body, exact=exact)
+    envelope = _envelope(response.body, exact=exact)
     status_code = envelope.get("statusCode")
     if type(status_code) is not int:
-        return _without_envelope(reply)
+        return _without_envelope(response)
     detail = Detail(
         status_code,
         _integer(envelope.get("apiCode")),
         _text(envelope.get("message")),
         _text(envelope.get("requestId")),
     )
-    if reply.status == 429:  # noqa: PLR2004 - a gateway's word outweighs the body it wraps
+    if response.status == 429:  # noqa: PLR2004 - a gateway's word outweighs the body it wraps
         return STATUS_CODES[429]._replace(detail=detail)
-    if 300 <= reply.status < 400:  # noqa: PLR2004
-        return _redirected(reply)
+    if 300 <= response.status < 400:  # noqa: PLR2004
+        return _redirected(response)
     if status_code == 200:  # noqa: PLR2004
-        if reply.status >= 400:  # noqa: PLR2004 - a failure that claims success: believe neither
-            return _LOST._replace(detail=detail, reason=f"HTTP {reply.status} around statusCode 200")
-        return Verdict(Act.SETTLED, detail=detail, data=envelope.get("data"))
-    verdict = STATUS_CODES.get(status_code, _LOST)
+        if response.status >= 400:  # noqa: PLR2004 - a failure that claims success: believe neither
+            return _LOST._replace(detail=detail, reason=f"HTTP {response.status} around statusCode 200")
+        return Decision(NextStep.SETTLED, detail=detail, data=envelope.get("data"))
+    decision = STATUS_CODES.get(status_code, _LOST)
     named = API_CODES.get(detail.api_code or 0)
-    said = f"{verdict.reason or named or 'the server answered'} ({detail})"
+    said = f"{decision.reason or named or 'the server answered'} ({detail})"
     # An unknown code may come from a server that failed half-way: any 5xx taints, and so does what we cannot read.
-    return verdict._replace(detail=detail, reason=said, tainting=verdict.tainting or reply.status >= 500)  # noqa: PLR2004
+    return decision._replace(detail=detail, reason=said, tainting=decision.tainting or response.status >= 500)  # noqa: PLR2004
 
 
-def read_success(reply: Reply) -> Verdict:
+def read_success(response: Response) -> Decision:
     """The same for calls that answer `{"data": {"success": true}}`.
 
     `success` with another value is an answer, and the ids are looked up. Without `success` it is no answer: like a lost
     reply, because the request may have had effect, and asking again does no harm.
     """
-    verdict = read_envelope(reply)
-    if verdict.act is not Act.SETTLED:
-        return verdict
-    if not isinstance(verdict.data, dict) or "success" not in verdict.data:
-        return _LOST._replace(detail=verdict.detail, reason="statusCode 200, but the answer has no data.success")
-    if verdict.data["success"] is True:
-        return verdict
-    return verdict._replace(act=Act.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true")
+    decision = read_envelope(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    if not isinstance(decision.data, dict) or "success" not in decision.data:
+        return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the answer has no data.success")
+    if decision.data["success"] is True:
+        return decision
+    return decision._replace(
+        next_step=NextStep.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true"
+    )
 
 
-def read_list(reply: Reply) -> Verdict:
+def read_list(response: Response) -> Decision:
     """The same for calls that answer a list of records, which are as they came."""
-    verdict = read_envelope(reply, exact=True)
-    if verdict.act is Act.SETTLED and not (
-        isinstance(verdict.data, list) and all(isinstance(item, dict) for item in verdict.data)
+    decision = read_envelope(response, exact=True)
+    if decision.next_step is NextStep.SETTLED and not (
+        isinstance(decision.data, list) and all(isinstance(item, dict) for item in decision.data)
     ):
-        return _LOST._replace(detail=verdict.detail, reason="the answer holds no list of records")
-    return verdict
+        return _LOST._replace(detail=decision.detail, reason="the answer holds no list of records")
+    return decision
 
 
 def _envelope(body: bytes, *, exact: bool) -> dict[str, Any]:
@@ -124,12 +126,12 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _without_envelope(reply: Reply) -> Verdict:
+def _without_envelope(response: Response) -> Decision:
     """No envelope: only now does the HTTP status speak, and never for success."""
-    status = reply.status
+    status = response.status
     detail = Detail(status_code=status if status >= 400 else None)  # noqa: PLR2004
     if 300 <= status < 400:  # noqa: PLR2004
-        return _redirected(reply)
+        return _redirected(response)
     if status == 404:  # noqa: PLR2004
         return _HALT._replace(detail=detail, reason="HTTP 404 without an envelope: wrong host or path")
     if status in (401, 413, 429):
@@ -139,8 +141,8 @@ def _without_envelope(reply: Reply) -> Verdict:
     return _LOST._replace(detail=detail, reason=f"HTTP {status} without an envelope")
 
 
-def _redirected(reply: Reply) -> Verdict:
-    return _HALT._replace(reason=f"HTTP {reply.status}: the server redirects; give the final address as --host")
+def _redirected(response: Response) -> Decision:
+    return _HALT._replace(reason=f"HTTP {response.status}: the server redirects; give the final address as --host")
 
 
 def _integer(value: Any) -> int | None:

@@ -33,7 +33,7 @@ NEAR = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class RowResult:
     """What became of consecutive rows.
 
     kind: `deleted`, `absent`, `refused`, `unknown`, `excluded`, `duplicate`, `invalid` or `remaining`.
@@ -47,7 +47,7 @@ class Fate:
     in_doubt: bool = False
 
 
-class Fates:
+class LogIndex:
     """The index of one log, as it is when this is made; also while a run writes it. Use as a context manager.
 
     progress: the whole log folded. sha256, damaged_tail: as `Log` has them.
@@ -81,17 +81,17 @@ class Fates:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         os.close(self._fd)
 
-    def between(self, start: int, stop: int) -> list[Fate]:
+    def between(self, start: int, stop: int) -> list[RowResult]:
         """The fates that cover the rows `[start, stop)`, in order."""
         duplicates = self.progress.duplicates
-        fates = self._without_duplicates(start, stop)
+        log_index = self._without_duplicates(start, stop)
         if not duplicates.count(start, stop):
-            return fates
-        return [part for fate in fates for part in _parts(fate, duplicates)]
+            return log_index
+        return [part for row_result in log_index for part in _parts(row_result, duplicates)]
 
-    def _without_duplicates(self, start: int, stop: int) -> list[Fate]:
+    def _without_duplicates(self, start: int, stop: int) -> list[RowResult]:
         """The fates as the index has them: those of the rows beside a duplicate stand for it too."""
-        fates: list[Fate] = []
+        log_index: list[RowResult] = []
         i = max(0, bisect_right(self._starts, start) - 1)
         here = start
         while here < stop:
@@ -100,12 +100,12 @@ class Fates:
             begin = self._starts[i] if i < len(self._starts) else stop
             if begin <= here:
                 end = min(stop, begin + self._sizes[i])
-                fates.append(self._fate(here, end, i))
+                log_index.append(self._fate(here, end, i))
             else:
                 end = min(stop, begin)
-                fates += self._remaining(here, end)
+                log_index += self._remaining(here, end)
             here = end
-        return fates
+        return log_index
 
     def _index(self, reader: Reader) -> Progress:
         progress: Progress | None = None
@@ -129,22 +129,22 @@ class Fates:
             self._lines.insert(at, line)
             self._within.insert(at, within)
 
-    def _fate(self, start: int, stop: int, i: int) -> Fate:
+    def _fate(self, start: int, stop: int, i: int) -> RowResult:
         entry = from_json(self._entries_at(self._lines[i])[self._within[i]])
         if isinstance(entry, Skipped):
-            return Fate(start, stop, entry.reason)
+            return RowResult(start, stop, entry.reason)
         assert isinstance(entry, Outcome)
-        return Fate(start, stop, entry.kind, entry)
+        return RowResult(start, stop, entry.kind, entry)
 
-    def _remaining(self, start: int, stop: int) -> Iterator[Fate]:
+    def _remaining(self, start: int, stop: int) -> Iterator[RowResult]:
         doubts, here = self.progress.in_doubt, start
         for begin, end in doubts.overlap(start, stop):
             if begin > here:
-                yield Fate(here, begin, "remaining")
-            yield Fate(begin, end, "remaining", in_doubt=True)
+                yield RowResult(here, begin, "remaining")
+            yield RowResult(begin, end, "remaining", in_doubt=True)
             here = end
         if here < stop:
-            yield Fate(here, stop, "remaining")
+            yield RowResult(here, stop, "remaining")
 
     def _entries_at(self, offset: int) -> list[Any]:
         if (kept := self._kept.get(offset)) is not None:
@@ -167,13 +167,13 @@ def _is_list(entry: Outcome | Skipped) -> bool:
     return isinstance(entry, Skipped) and entry.reason == "duplicate"
 
 
-def _parts(fate: Fate, duplicates: Duplicates) -> Iterator[Fate]:
+def _parts(row_result: RowResult, duplicates: Duplicates) -> Iterator[RowResult]:
     """Cut the duplicates out of a fate."""
-    here = fate.start
-    for start, stop in duplicates.ranges(fate.start, fate.stop):
+    here = row_result.start
+    for start, stop in duplicates.ranges(row_result.start, row_result.stop):
         if start > here:
-            yield Fate(here, start, fate.kind, fate.outcome, fate.in_doubt)
-        yield Fate(start, stop, "duplicate")
+            yield RowResult(here, start, row_result.kind, row_result.outcome, row_result.in_doubt)
+        yield RowResult(start, stop, "duplicate")
         here = stop
-    if here < fate.stop:
-        yield Fate(here, fate.stop, fate.kind, fate.outcome, fate.in_doubt)
+    if here < row_result.stop:
+        yield RowResult(here, row_result.stop, row_result.kind, row_result.outcome, row_result.in_doubt)

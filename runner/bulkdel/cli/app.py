@@ -20,7 +20,7 @@ from rich.console import Console
 from bulkdel.errors import BulkdelError, UsageError, trace_of
 from bulkdel.format import CommandLine, is_option, printable
 from bulkdel.job import job_names, load_job
-from bulkdel.output import Quiet, Stdout, hush, result, say
+from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
 from bulkdel.settings import ENV_PREFIX, Settings, flags_of, with_all_excluded
 from bulkdel.verify.settings import VerifySettings, known_to_verify
 
@@ -79,7 +79,7 @@ def make_app(config: Mapping[str, Any], argv: Sequence[str]) -> App:
         version=f"bulkdel {version('bulkdel')}",
         config=[Env(ENV_PREFIX, command=False, show=False)],
         console=Console(file=Stdout()),  # type: ignore[arg-type]  # a text stream is what it writes to
-        error_console=Console(file=Quiet(sys.stderr)),  # type: ignore[arg-type]
+        error_console=Console(file=SafeStream(sys.stderr)),  # type: ignore[arg-type]
         result_action="return_value",
     )
     settings_config = [
@@ -346,5 +346,5 @@ def run_app(words: list[str]) -> int:
                 "same command goes on from there."
             )
         code = BulkdelError.exit_code
-    hush()
+    detach_stdio()
     return code if isinstance(code, int) else 0

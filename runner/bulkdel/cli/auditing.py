@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.checkpoint.writer import holder
-from bulkdel.commands.audit import Audit, Sitting, audit
+from bulkdel.commands.audit import Audit, AuditedSession, audit
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
@@ -61,7 +61,7 @@ def _lines(found: Audit, path: Path, pid: int | None) -> list[str]:
     return lines
 
 
-def _sitting_lines(number: int, sitting: Sitting, pid: int | None) -> list[str]:
+def _sitting_lines(number: int, sitting: AuditedSession, pid: int | None) -> list[str]:
     start, stop = sitting.start, sitting.stop
     facts = start.facts
     lines = [
@@ -118,7 +118,7 @@ def _json(found: Audit, path: Path, pid: int | None) -> dict[str, Any]:
     return data
 
 
-def _sitting_json(sitting: Sitting, pid: int | None) -> dict[str, Any]:
+def _sitting_json(sitting: AuditedSession, pid: int | None) -> dict[str, Any]:
     start, stop = sitting.start, sitting.stop
     return {
         "line": sitting.line,

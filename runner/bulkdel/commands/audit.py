@@ -19,7 +19,7 @@ from bulkdel.errors import NotAcceptable
 
 
 @dataclass(slots=True)
-class Sitting:
+class AuditedSession:
     """One session as the log has it. line: where it starts. stop: None when it was killed, or is under way."""
 
     line: int
@@ -36,7 +36,7 @@ class Audit:
     """
 
     progress: Progress | None = None
-    sittings: list[Sitting] = field(default_factory=list)
+    sittings: list[AuditedSession] = field(default_factory=list)
     commits: int = 0
     sha256: str = ""
     damaged_tail: int = 0
@@ -70,7 +70,7 @@ def _note(found: Audit, entries: list[Entry], line: int) -> None:
     for entry in entries:
         match entry:
             case Session(event="start"):
-                found.sittings.append(Sitting(line, entry))
+                found.sittings.append(AuditedSession(line, entry))
             case Header() | Skipped(reason="duplicate"):
                 pass  # the list of duplicates belongs to the header, which holds its SHA-256
             case _ if not found.sittings or found.sittings[-1].stop is not None:

@@ -18,7 +18,7 @@ from bulkdel.core.summary import Ending, counts_of
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect
 from bulkdel.format import COMMAS, CommandLine, counted, printable, span, until_words
-from bulkdel.safety.sample import Survey
+from bulkdel.safety.sample import SampleCheck
 from bulkdel.settings import is_time_of_day, until_of
 
 UNDONE = "a deletion cannot be undone"
@@ -34,7 +34,7 @@ by its date: most likely the old command was typed again, or a scheduler has sta
 def confirming_command(prepared: Prepared) -> CommandLine:
     """Word the command that runs this plan without a question."""
     line = replace(prepared.line, command="run").instead("--confirm", str(prepared.ids))
-    line = line.instead("--pool", prepared.survey.pool or "POOL").without("--confirm-host")
+    line = line.instead("--pool", prepared.sample_check.pool or "POOL").without("--confirm-host")
     word = prepared.protection.word(prepared.target.host)
     return line.plus("--confirm-host", word) if word else line
 
@@ -57,7 +57,7 @@ def command_to_go_on(prepared: Prepared, ending: Ending, now: datetime) -> Comma
 
 def plan_lines(prepared: Prepared) -> list[str]:
     """Say what will be done, line by line."""
-    reading, settings, survey = prepared.reading, prepared.request.settings, prepared.survey
+    reading, settings, sample_check = prepared.reading, prepared.request.settings, prepared.sample_check
     counts, dialect = reading.counts, reading.dialect
     requests = prepared.requests
     twice = ", each looked up first" if prepared.look_first else ""
@@ -65,12 +65,12 @@ def plan_lines(prepared: Prepared) -> list[str]:
     how = [form, dialect.compression if dialect.compression != "none" else ""]
     where = _where_the_id_is(dialect, prepared.id_type.name)
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
-    pace = f"at {settings.rate:g} requests/s" if settings.rate else "as fast as the server answers"
+    adaptive_rate = f"at {settings.rate:g} requests/s" if settings.rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / settings.rate))}" if settings.rate else ""
     lines = [
         ("job", f"{prepared.job.name}: {prepared.job.summary}"),
         ("host", prepared.target.pinned_host),
-        ("pool", survey.pool or "not signed in"),
+        ("pool", sample_check.pool or "not signed in"),
         ("key", prepared.target.key or "none"),
         ("export", f"{reading.export.path} ({' '.join(part for part in how if part)}{where})"),
         (
@@ -80,7 +80,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             else prepared.id_type.name,
         ),
         ("rows", f"{counts['rows']:,}" + (f" ({left_out})" if left_out else "")),
-        ("to delete", f"{counted(prepared.ids, 'id')}{twice} in {counted(requests, 'request')} {pace}{lasts}"),
+        ("to delete", f"{counted(prepared.ids, 'id')}{twice} in {counted(requests, 'request')} {adaptive_rate}{lasts}"),
         *_protected_lines(prepared),
         ("checkpoint", str(prepared.checkpoint_path)),
         ("backup", str(settings.backup) if settings.backup else "none; --backup FILE keeps a copy of every user"),
@@ -95,7 +95,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         progress = prepared.checkpoint.progress
         settled = counted(progress.rows - progress.remaining, "row", "is", "are")
         lines.append(("going on", f"{settled} settled, {progress.remaining:,} remaining"))
-    if survey.asked:
+    if sample_check.asked:
         lines.append(("sample", _sample_text(prepared)))
     lines += [("note", note.text) for note in (*reading.notes, *_clock_notes(prepared))]
     width = max(len(name) for name, _ in lines)
@@ -104,13 +104,13 @@ def plan_lines(prepared: Prepared) -> list[str]:
 
 def plan_values(prepared: Prepared) -> dict[str, Any]:
     """Give the plan as values, for `plan --json`: all that it says but ids and the texts of rows."""
-    reading, settings, survey = prepared.reading, prepared.request.settings, prepared.survey
+    reading, settings, sample_check = prepared.reading, prepared.request.settings, prepared.sample_check
     dialect, until = reading.dialect, prepared.until
     copy, backup, limit = reading.export.spooled, settings.backup, settings.limit
     return {
         "job": prepared.job.name,
         "host": prepared.target.pinned_host,
-        "pool": survey.pool,
+        "pool": sample_check.pool,
         "key": prepared.target.key,
         "export": printable(reading.export.path),
         "copy": None if copy is None else printable(copy),
@@ -127,24 +127,24 @@ def plan_values(prepared: Prepared) -> dict[str, Any]:
         "exclude": [{"path": printable(file.path), "ids": file.ids} for file in reading.excluded.files],
         "exclude_met": reading.kept,
         "exclude_perhaps": reading.perhaps,
-        "own_user_protected": bool(survey.owner),
+        "own_user_protected": bool(sample_check.owner),
         "checkpoint": printable(prepared.checkpoint_path),
         "checkpoint_exists": not is_fresh(prepared.checkpoint_path),
         "backup": None if backup is None else printable(backup),
         "not_after": None if until is None else until.isoformat(),
         "limit": limit,
-        "sample": _sample_values(survey) if survey.asked else None,
+        "sample": _sample_values(sample_check) if sample_check.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in (*reading.notes, *_clock_notes(prepared))],
         "trouble": _trouble(prepared),
         "command": None if prepared.ids == 0 or settings.sandbox else confirming_command(prepared).words,
     }
 
 
-def _sample_values(survey: Survey) -> dict[str, Any]:
-    seen = [account.last_seen_at for account in survey.found.values() if account.last_seen_at]
+def _sample_values(sample_check: SampleCheck) -> dict[str, Any]:
+    seen = [account.last_seen_at for account in sample_check.found.values() if account.last_seen_at]
     return {
-        **survey.to_json(),
-        "statuses": Counter(account.status for account in survey.found.values() if account.status),
+        **sample_check.to_json(),
+        "statuses": Counter(account.status for account in sample_check.found.values() if account.status),
         "latest_sign_in": datetime.fromtimestamp(max(seen), UTC).isoformat() if seen else None,
     }
 
@@ -153,7 +153,7 @@ def _trouble(prepared: Prepared) -> list[str]:
     """Name what keeps this plan from being run as it is, or makes it another one."""
     found = {
         "nothing_to_delete": prepared.ids == 0,
-        "not_signed_in": prepared.survey.pool is None,
+        "not_signed_in": prepared.sample_check.pool is None,
         "checkpoint_exists": not is_fresh(prepared.checkpoint_path),
         "sample": sample_trouble(prepared) is not None,
     }
@@ -181,20 +181,20 @@ def _protected_lines(prepared: Prepared) -> list[tuple[str, str]]:
         lines.append(("protected", text))
     if lines and not reading.counts["excluded"]:
         lines.append(("note", "none of the ids to keep is in the export: are they written alike, of the same kind?"))
-    if prepared.survey.owner:
+    if prepared.sample_check.owner:
         lines.append(("protected", "the key's own user, should it be in the export"))
     return lines
 
 
 def _sample_text(prepared: Prepared) -> str:
-    survey = prepared.survey
-    statuses = Counter(account.status for account in survey.found.values() if account.status)
-    text = f"{len(survey.found)} of {survey.asked} looked up exist"
-    if survey.unproven:
-        text += f", {survey.unproven} with a comma could not be told"
+    sample_check = prepared.sample_check
+    statuses = Counter(account.status for account in sample_check.found.values() if account.status)
+    text = f"{len(sample_check.found)} of {sample_check.asked} looked up exist"
+    if sample_check.unproven:
+        text += f", {sample_check.unproven} with a comma could not be told"
     if statuses:
         text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
-    seen = [account.last_seen_at for account in survey.found.values() if account.last_seen_at]
+    seen = [account.last_seen_at for account in sample_check.found.values() if account.last_seen_at]
     if seen:
         text += f"; the latest sign-in was {datetime.fromtimestamp(max(seen), UTC):%Y-%m-%d}"
     return text
@@ -202,9 +202,9 @@ def _sample_text(prepared: Prepared) -> str:
 
 def _clock_notes(prepared: Prepared) -> list[Note]:
     """What makes it impossible to tell an account from a newer one under the same id, and what happens then."""
-    survey, progress = prepared.survey, prepared.checkpoint.progress if prepared.checkpoint else None
-    sampled = survey.sampled if progress is None else Sampled.from_json(progress.header.sample)
-    now, reusable = survey.moment, prepared.id_type.reusable
+    sample_check, progress = prepared.sample_check, prepared.checkpoint.progress if prepared.checkpoint else None
+    sampled = sample_check.sampled if progress is None else Sampled.from_json(progress.header.sample)
+    now, reusable = sample_check.moment, prepared.id_type.reusable
     if now is None:
         return []
     notes: list[Note] = []
@@ -217,7 +217,7 @@ def _clock_notes(prepared: Prepared) -> list[Note]:
     if reusable and sampled.future_s:
         text = f"a sampled createdAt is {span(sampled.future_s)} in the future: a clock or a time zone is wrong"
         notes.append(Note("created_in_the_future", text, {"future_s": round(sampled.future_s)}))
-    elif reusable and survey.found and sampled.newest is None:
+    elif reusable and sample_check.found and sampled.newest is None:
         notes.append(Note("created_at_missing", "the looked-up records carry no createdAt"))
     if reusable and progress is not None and progress.in_doubt.size:
         oldest_s = max(age_s(moment, now) for moment, _, _ in progress.intents)
@@ -235,12 +235,13 @@ def _clock_notes(prepared: Prepared) -> list[Note]:
 
 def sample_trouble(prepared: Prepared) -> str | None:
     """Say why the sample forbids to go on; None when it does not, or with --allow-absent."""
-    survey = prepared.survey
-    if prepared.request.settings.allow_absent or sample_suffices(survey.asked, len(survey.found)):
+    sample_check = prepared.sample_check
+    if prepared.request.settings.allow_absent or sample_suffices(sample_check.asked, len(sample_check.found)):
         return None
-    commas = f"Of {survey.unproven} others it could not be told. {COMMAS}. " if survey.unproven else ""
+    commas = f"Of {sample_check.unproven} others it could not be told. {COMMAS}. " if sample_check.unproven else ""
     return (
-        f"{len(survey.found)} of {survey.asked} sampled ids exist as {prepared.id_type.name} in pool {survey.pool}. "
+        f"{len(sample_check.found)} of {sample_check.asked} sampled ids exist as {prepared.id_type.name} "
+        f"in pool {sample_check.pool}. "
         f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
         f"go on with:\n  {prepared.line.instead('--allow-absent')}"
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bulkdel.checkpoint.index import Fate
+from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.id_type import IdType
 from bulkdel.core.result_row import ID, ID_HASH, OUTCOMES, Csv, Form, JsonLines, details
 from bulkdel.core.row_filter import BadRow
@@ -112,33 +112,33 @@ def _write_rows(reopened: Reopened, report: Report, write: Write) -> Counter[str
     hashed = None if report.key is None else hashing(report.key, reopened.id_type)
     write(form.head)
     try:
-        for parsed, fates in reopened.rows():
+        for parsed, log_index in reopened.rows():
             rows += len(parsed.batch.rows)
-            for fate in fates:
-                if fate.kind in report.only:
-                    tally[fate.kind] += fate.stop - fate.start
-                    write("".join(_records(parsed, fate, form, hashed)))
+            for row_result in log_index:
+                if row_result.kind in report.only:
+                    tally[row_result.kind] += row_result.stop - row_result.start
+                    write("".join(_records(parsed, row_result, form, hashed)))
     except Halted as error:  # the source words it for a run
         raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
-    if rows != reopened.fates.progress.rows:
+    if rows != reopened.log_index.progress.rows:
         raise NotAcceptable(
-            f"{reopened.export.path}: {rows:,} rows were read, the run had {reopened.fates.progress.rows:,}: what was "
-            "written is wrong. Use the version of bulkdel that made the log."
+            f"{reopened.export.path}: {rows:,} rows were read, the run had {reopened.log_index.progress.rows:,}: what "
+            "was written is wrong. Use the version of bulkdel that made the log."
         )
     return tally
 
 
-def _records(parsed: Parsed, fate: Fate, form: Form, hashed: Hash | None) -> list[str]:
-    begin, end = fate.start - parsed.batch.start, fate.stop - parsed.batch.start
+def _records(parsed: Parsed, row_result: RowResult, form: Form, hashed: Hash | None) -> list[str]:
+    begin, end = row_result.start - parsed.batch.start, row_result.stop - parsed.batch.start
     rows, lines = parsed.batch.rows[begin:end], parsed.lines[begin:end]
-    named = {each["position"]: each for each in fate.outcome.exceptions} if fate.outcome else {}
+    named = {each["position"]: each for each in row_result.outcome.exceptions} if row_result.outcome else {}
     if not named and not parsed.raw:  # all have ids, and nothing is said of any one of them: nearly every row
         ids = cast("list[str]", rows)
-        tail = form.tail(fate.kind, details(fate.outcome, {}, in_doubt=fate.in_doubt))
-        return form.rows(fate.start, lines, map(hashed, ids) if hashed else ids, tail)
+        tail = form.tail(row_result.kind, details(row_result.outcome, {}, in_doubt=row_result.in_doubt))
+        return form.rows(row_result.start, lines, map(hashed, ids) if hashed else ids, tail)
     records: list[str] = []
-    for position, (line, row) in enumerate(zip(lines, rows, strict=True), fate.start):
-        known: dict[str, Any] = details(fate.outcome, named.get(position, {}), in_doubt=fate.in_doubt)
+    for position, (line, row) in enumerate(zip(lines, rows, strict=True), row_result.start):
+        known: dict[str, Any] = details(row_result.outcome, named.get(position, {}), in_doubt=row_result.in_doubt)
         id_: str | None = None
         if isinstance(row, BadRow):
             known = {"reason": row.why.words, **known}  # what is wrong with it, and not what stands there
@@ -146,7 +146,7 @@ def _records(parsed: Parsed, fate: Fate, form: Form, hashed: Hash | None) -> lis
             id_ = hashed(row) if hashed else row
         if hashed:
             known.pop("message", None)  # a server may quote the id
-        records += form.rows(position, (line,), (id_,), form.tail(fate.kind, known))
+        records += form.rows(position, (line,), (id_,), form.tail(row_result.kind, known))
     return records
 
 

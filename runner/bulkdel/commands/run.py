@@ -40,7 +40,7 @@ from bulkdel.export import REASONS, write_invalid
 from bulkdel.format import COMMAS, CommandLine, comma_control, counted, printable, session_lines, stamp
 from bulkdel.output import result, say
 from bulkdel.output import summary as tell
-from bulkdel.safety.sample import survey
+from bulkdel.safety.sample import sample_check
 
 
 def run(request: Request) -> int:
@@ -55,7 +55,7 @@ def run(request: Request) -> int:
             say("\n".join(plan_lines(prepared)))
             say("There is nothing to delete.")
         elif not (progress and progress.complete):
-            _survey(prepared, signals)
+            _sample_check(prepared, signals)
             say("\n".join(plan_lines(prepared)))
             if trouble := sample_trouble(prepared):
                 raise Halted(trouble)
@@ -70,7 +70,7 @@ def plan(request: Request) -> int:
     with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "preparing"):
         prepared = prepare(request, stack, signals, resume=False)
         if prepared.target.key is not None and prepared.ids:
-            _survey(prepared, signals)
+            _sample_check(prepared, signals)
         if request.settings.json:
             result(json.dumps(plan_values(prepared)))
             return 0
@@ -78,7 +78,7 @@ def plan(request: Request) -> int:
             result(line)
         if prepared.ids == 0:
             result("There is nothing to delete.")
-        elif prepared.survey.pool is None:
+        elif prepared.sample_check.pool is None:
             result("Not signed in: without credentials neither the pool nor the ids could be checked.")
         elif not is_fresh(prepared.checkpoint_path):
             status = CommandLine("status", (str(prepared.checkpoint_path),))
@@ -90,17 +90,19 @@ def plan(request: Request) -> int:
         return 0
 
 
-def _survey(prepared: Prepared, signals: Signals) -> None:
+def _sample_check(prepared: Prepared, signals: Signals) -> None:
     """Learn the pool and look the sample up. A resume has no sample: it was looked up before the first deletion."""
     sample = [record.id for record in prepared.reading.sample]
     settings, group = prepared.request.settings, prepared.job.chunk_max
     with signals.doing(lambda: f"signing in and looking up {len(sample):,} of the ids as a sample"):
-        prepared.survey = run_loop(survey(prepared.target, prepared.id_type, settings, sample, group), signals)
-    prepared.protection.check_pool(prepared.survey.pool)
-    if prepared.survey.owner:
-        prepared.protected.update(prepared.survey.owner)
+        prepared.sample_check = run_loop(
+            sample_check(prepared.target, prepared.id_type, settings, sample, group), signals
+        )
+    prepared.protection.check_pool(prepared.sample_check.pool)
+    if prepared.sample_check.owner:
+        prepared.protected.update(prepared.sample_check.owner)
     if prepared.checkpoint is not None:
-        pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.survey.pool
+        pool, now = prepared.checkpoint.progress.header.pinned["pool"], prepared.sample_check.pool
         if now != pool:
             raise NotAcceptable(
                 f"{prepared.checkpoint_path}: was written for pool {pool}, but this key signs in to pool {now}. "
@@ -110,7 +112,7 @@ def _survey(prepared: Prepared, signals: Signals) -> None:
 
 def _confirmed(prepared: Prepared) -> dict[str, Any] | None:
     """Ask, or compare the options; None when nothing had to be confirmed. Raises UsageError."""
-    settings, ids, pool = prepared.request.settings, prepared.ids, prepared.survey.pool
+    settings, ids, pool = prepared.request.settings, prepared.ids, prepared.sample_check.pool
     if prepared.checkpoint is not None and prepared.checkpoint.progress.complete:
         return None  # only its last word is missing: nothing will be sent
     if settings.sandbox:
@@ -175,7 +177,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         export_path=printable(Path(prepared.reading.export.path).absolute()),
         excluded=prepared.reading.excluded.to_json(),
         counts=prepared.reading.counts,
-        sample=prepared.survey.to_json() if prepared.survey.asked else None,
+        sample=prepared.sample_check.to_json() if prepared.sample_check.asked else None,
         confirmed=confirmed or {},
         marks=prepared.reading.marks,
         duplicates_sha256=digest_of(duplicates),

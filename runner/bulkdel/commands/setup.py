@@ -17,12 +17,12 @@ from typing import Any
 from bulkdel.checkpoint.writer import Checkpoint, is_fresh
 from bulkdel.core.bad_rows import MAX_INVALID, BadGroup, MaxInvalid
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.record import Record
 from bulkdel.core.retry import SAMPLE_SIZE
-from bulkdel.core.row_filter import Batch, Mark, Sieve
+from bulkdel.core.row_filter import Batch, ResumePoint, RowFilter
 from bulkdel.engine.shutdown import Signals
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import (
@@ -44,7 +44,7 @@ from bulkdel.job import Job, Target, TargetOptions, job_names, load_job
 from bulkdel.output import say
 from bulkdel.safety.checks import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from bulkdel.safety.exclude import Excluded, read_excluded
-from bulkdel.safety.sample import Survey
+from bulkdel.safety.sample import SampleCheck
 from bulkdel.settings import Settings, flags_of, until_of, with_environment
 
 INVALID = ".invalid"
@@ -104,7 +104,7 @@ class Reading:
     sample: tuple[Record, ...] = ()
     examples: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[ResumePoint, ...] = ()
     excluded: Excluded = field(default_factory=Excluded)
     bad: tuple[BadGroup, ...] = ()
     invalid_to: Path | None = None
@@ -112,11 +112,11 @@ class Reading:
     perhaps: int = 0
     duplicates: Duplicates = field(default_factory=Duplicates)
 
-    def sieve(self, protected: Alike) -> Sieve:
+    def row_filter(self, protected: IdSet) -> RowFilter:
         """What tells the rows apart in a pass over the export."""
-        return Sieve(self.options.id_type, protected, self.duplicates)
+        return RowFilter(self.options.id_type, protected, self.duplicates)
 
-    def batches(self, begin: Mark | None = None) -> Iterator[Batch]:
+    def batches(self, begin: ResumePoint | None = None) -> Iterator[Batch]:
         """One pass over the rows, every block checked against its hash. begin: where the first of them is."""
         return read_rows(self.export, self.dialect, self.options, self.fingerprint, begin)
 
@@ -140,11 +140,11 @@ class Prepared:
     checkpoint: Checkpoint | None
     chunk_size: int
     protection: Protection
-    protected: Alike
+    protected: IdSet
     more_excluded: bool = False
     backup_known: Saved | None = None
     until: datetime | None = None
-    survey: Survey = field(default_factory=Survey)
+    sample_check: SampleCheck = field(default_factory=SampleCheck)
 
     @property
     def line(self) -> CommandLine:
@@ -177,7 +177,7 @@ class Prepared:
         return {
             "job": self.job.name,
             "host": self.target.pinned_host,
-            "pool": self.survey.pool,
+            "pool": self.sample_check.pool,
             "id_type": self.id_type.name,
             "source": {
                 # Whether the field was guessed is only for the plan; named by the user, the same rows are read.
@@ -232,8 +232,8 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
         reading = _read(request, stack, options, path, checkpoint, excluded=excluded, again=added, progress=progress)
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
-        sieve = reading.sieve(excluded.ids)
-        ids = (record.id for batch in reading.batches() for record in sieve.sift(batch).records)
+        row_filter = reading.row_filter(excluded.ids)
+        ids = (record.id for batch in reading.batches() for record in row_filter.sift(batch).records)
         target = stack.enter_context(job.sandbox(ids, id_type))
     chunk_size = settings.chunk_size or job.chunk_max
     prepared = Prepared(

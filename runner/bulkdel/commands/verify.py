@@ -57,13 +57,13 @@ class Request:
 
 def verify(request: Request) -> int:
     """Read back, or go on. Returns the exit code; raises BulkdelError for what ends it before anybody is asked."""
-    wire = request.settings.for_wire()
+    transport = request.settings.for_wire()
     path = request.checkpoint
     with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "reading the log and the export"):
         _refuse_running(path)
         size = _size(path)
         reopened = Reopened.open(path, _export(request), stack)
-        pinned = reopened.fates.progress.header.pinned
+        pinned = reopened.log_index.progress.header.pinned
         if pinned["host"] == SANDBOX:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose users went with it; there is nobody to look up"
@@ -73,7 +73,7 @@ def verify(request: Request) -> int:
         target = reopened.job.target(TargetOptions(host, table, request.environ))
         state = stack.enter_context(_open_state(request, reopened, target.pinned_host))
         report = Report(request, reopened, state)
-        asking = Asking(reopened, target, wire, state, request.settings.sample)
+        asking = Asking(reopened, target, transport, state, request.settings.sample)
         ending, began = Ending(), time.monotonic()
         if not report.tally.could_not_tell:
             if state.resumed:
@@ -114,17 +114,17 @@ def _export(request: Request) -> str | None:
 
 def _open_state(request: Request, reopened: Reopened, host: str) -> State:
     """Only the same question can be gone on with: the same log, byte for byte, the same host and sample."""
-    header = reopened.fates.progress.header
+    header = reopened.log_index.progress.header
     path = request.settings.state or Path(f"{request.checkpoint}{STATE}")
     pinned = {
         "run_id": header.run_id,
-        "log_sha256": reopened.fates.sha256,
+        "log_sha256": reopened.log_index.sha256,
         "host": host,
         "pool": header.pinned["pool"],
         "sample": request.settings.sample,
     }
     tool, again = f"bulkdel {version('bulkdel')}", request.settings.again
-    duplicates = reopened.fates.progress.duplicates
+    duplicates = reopened.log_index.progress.duplicates
     state = State(path, pinned, tool=tool, at=stamp(time.time()), again=again, duplicates=duplicates)
     if state.aside is not None:
         why = "as --again says" if again else "the run has gone on since, or host or sample are others"
@@ -139,7 +139,7 @@ class Report:
         self._request = request
         self._reopened = reopened
         self._state = state
-        self._progress = reopened.fates.progress
+        self._progress = reopened.log_index.progress
 
     @property
     def tally(self) -> Tally:
@@ -175,7 +175,7 @@ class Report:
             "resumed": self._state.resumed,
             "duration_s": round(duration_s, 3),
             "checkpoint": printable(self._request.checkpoint),
-            "log_sha256": self._reopened.fates.sha256,
+            "log_sha256": self._reopened.log_index.sha256,
             "still_there_path": None if still_there is None else printable(still_there),
             "status": status_of(tally, ending),
         }

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, halves, positions_of
@@ -49,7 +49,7 @@ MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING, Why.IN_DOUBT})
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
-class Piece(NamedTuple):
+class SubChunk(NamedTuple):
     """Records that share a history.
 
     tainted: a request for them may have had effect unseen; an id found gone was then deleted by us.
@@ -94,7 +94,7 @@ Found = Mapping[str, Presence]
 
 
 @dataclass(slots=True)
-class Settling:
+class ChunkState:
     """The state machine of one chunk. See the module's picture.
 
     in_doubt: an earlier session sent these without seeing the answer: look first, send later.
@@ -118,15 +118,15 @@ class Settling:
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
     spared: list[Record] = field(default_factory=list)
-    left: list[Piece] = field(default_factory=list)
+    left: list[SubChunk] = field(default_factory=list)
     contradicted: int = 0
     halt: str | None = None
     after_s: float = 0.0
-    _stack: list[tuple[Piece, Why | None]] = field(default_factory=list)
+    _stack: list[tuple[SubChunk, Why | None]] = field(default_factory=list)
     _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
 
     def __post_init__(self) -> None:
-        start = Piece(self.chunk, tainted=self.in_doubt, touched=self.in_doubt)
+        start = SubChunk(self.chunk, tainted=self.in_doubt, touched=self.in_doubt)
         self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
 
     def next_step(self) -> Step | None:
@@ -138,34 +138,34 @@ class Settling:
             return Send(piece.records, piece.attempts + 1)
         return LookUp(piece.records, why, piece.again if why in MAY_LAG else 0)
 
-    def replied(self, verdict: Verdict) -> None:
+    def replied(self, decision: Decision) -> None:
         """Take in the verdict on the `Send` that was due."""
         piece, _ = self._stack.pop()
         self.requests += 1
-        self.after_s = verdict.after_s or 0.0
-        if verdict.act is Act.SETTLED:
-            self._settle("deleted", piece, piece.records, detail=verdict.detail)
+        self.after_s = decision.after_s or 0.0
+        if decision.next_step is NextStep.SETTLED:
+            self._settle("deleted", piece, piece.records, detail=decision.detail)
             self._halt_if_all_refused()
             return
         piece = piece._replace(
-            tainted=piece.tainted or verdict.tainting,
-            touched=piece.touched or not verdict.untouched,
-            known=piece.known and not verdict.tainting,
-            detail=verdict.detail,
+            tainted=piece.tainted or decision.tainting,
+            touched=piece.touched or not decision.untouched,
+            known=piece.known and not decision.tainting,
+            detail=decision.detail,
         )
-        match verdict.act:
-            case Act.RETRY:
-                self._retry(piece._replace(attempts=piece.attempts + (not verdict.free)))
-            case Act.LOOK_UP if verdict.tainting:
+        match decision.next_step:
+            case NextStep.RETRY:
+                self._retry(piece._replace(attempts=piece.attempts + (not decision.free)))
+            case NextStep.LOOK_UP if decision.tainting:
                 self._stack.append((piece, Why.UNSURE))
-            case Act.LOOK_UP:
+            case NextStep.LOOK_UP:
                 self._unknown_id(piece._replace(shared=piece.shared or len(piece.records) > 1))
-            case Act.SPLIT:
+            case NextStep.SPLIT:
                 self._split(piece)
             case _:
                 # Only HALT gets here: whoever sends deals with the rest. If one did, stopping is the safe reading.
                 self._stack.append((piece, None))
-                self.halt = verdict.reason or verdict.act.value
+                self.halt = decision.reason or decision.next_step.value
         self._halt_if_all_refused()
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
@@ -233,7 +233,7 @@ class Settling:
         if self._stack:
             refused = [part for part in self.settled if part.kind == "refused"]
             self.settled = [part for part in self.settled if part.kind != "refused"]
-            pieces += [Piece(part.records, tainted=True, touched=True) for part in refused]
+            pieces += [SubChunk(part.records, tainted=True, touched=True) for part in refused]
         self.left, self._stack = [], []
         untouched = [record for piece in pieces if not piece.touched for record in piece.records]
         doubtful = [record for piece in pieces if piece.touched for record in piece.records]
@@ -242,7 +242,7 @@ class Settling:
     def _settle(
         self,
         kind: Kind,
-        piece: Piece,
+        piece: SubChunk,
         records: Sequence[Record],
         *,
         detail: Detail = NOTHING_SAID,
@@ -252,7 +252,7 @@ class Settling:
             attempts = max(1, piece.attempts + 1)
             self.settled.append(Settled(kind, records, detail, reason, attempts))
 
-    def _retry(self, piece: Piece) -> None:
+    def _retry(self, piece: SubChunk) -> None:
         if piece.attempts < self.attempts_max:
             self._stack.append((piece, None))
         elif piece.touched:
@@ -260,7 +260,7 @@ class Settling:
         else:
             self.left.append(piece)
 
-    def _split(self, piece: Piece) -> None:
+    def _split(self, piece: SubChunk) -> None:
         if len(piece.records) == 1:
             self._settle("refused", piece, piece.records, detail=piece.detail)
         else:
@@ -269,14 +269,14 @@ class Settling:
             self._stack.append((piece._replace(records=second, attempts=0, known=False), None))
             self._stack.append((piece._replace(records=first, attempts=0, known=False), None))
 
-    def _unknown_id(self, piece: Piece) -> None:
+    def _unknown_id(self, piece: SubChunk) -> None:
         """The API says that one of these ids is unknown."""
         if piece.known:
             self._contradict(piece)
         else:
             self._stack.append((piece, Why.UNKNOWN_ID))
 
-    def _contradict(self, piece: Piece) -> None:
+    def _contradict(self, piece: SubChunk) -> None:
         """Refused as unknown, and found by a look-up: it may lag behind a request that had effect. So look again.
 
         Without such a request it is the API that does not take the id as it stands, and that is a refusal.
@@ -290,7 +290,7 @@ class Settling:
         else:
             self._split(piece)
 
-    def _gone(self, piece: Piece, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         if why is Why.LAGGING and gone and not piece.tainted:
             # These were found only because the look-up lagged. So none may have been left of the refused chunk either.
             for at in self._absent:
@@ -305,7 +305,7 @@ class Settling:
                 self._absent.append(len(self.settled))
             self._settle("absent", piece, gone, reason="unproven" if unproven else None)
 
-    def _there(self, rest: Piece, why: Why | None, found: Found) -> None:
+    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
         match why:
             case Why.UNSURE if len(rest.records) == 1 and rest.again < LOOKS_AGAIN_MAX:
                 self._stack.append((rest._replace(again=rest.again + 1), Why.UNSURE))
@@ -320,7 +320,7 @@ class Settling:
             case _:
                 self._stack.append((rest, None))
 
-    def _unproven(self, piece: Piece, why: Why | None) -> None:
+    def _unproven(self, piece: SubChunk, why: Why | None) -> None:
         """None of these was found, and nothing has shown that this look-up could have found them."""
         if why in REFUSED_AS_UNKNOWN and len(piece.records) > 1:
             self._split(piece)
@@ -333,14 +333,14 @@ class Settling:
         else:
             self.left.append(piece)
 
-    def _spare(self, piece: Piece, kept: list[Record]) -> None:
+    def _spare(self, piece: SubChunk, kept: list[Record]) -> None:
         """These are protected, and there. Those in doubt are looked up again first: the look-up may lag behind."""
         if kept and piece.tainted and not self.lag_over and piece.again < LOOKS_AGAIN_MAX:
             self._stack.append((piece._replace(records=tuple(kept), again=piece.again + 1), Why.IN_DOUBT))
         else:
             self.spared += kept
 
-    def _resend(self, piece: Piece, found: Found) -> None:
+    def _resend(self, piece: SubChunk, found: Found) -> None:
         """In doubt and present: is it the account that was meant?"""
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
         for record in piece.records:
@@ -360,4 +360,4 @@ class Settling:
         if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.code for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
-            self.left = [Piece(self.chunk, tainted=True, touched=True)]
+            self.left = [SubChunk(self.chunk, tainted=True, touched=True)]

@@ -13,20 +13,20 @@ from itertools import groupby
 from typing import NamedTuple, cast
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.decision import Call
-from bulkdel.core.id_set import Alike, surely_apart
+from bulkdel.core.decision import Request
+from bulkdel.core.id_set import IdSet, surely_apart
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.outcome import SKIPS
 from bulkdel.core.ranges import RangeSet, positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record
-from bulkdel.core.row_filter import Batch, Sieve, Skip, records_of
+from bulkdel.core.row_filter import Batch, RowFilter, Skip, records_of
 from bulkdel.core.run_state import Progress
 
 TOLD: tuple[Skip, ...] = tuple(reason for reason in SKIPS if reason != "duplicate")
 """Rows that a pass writes to the log as it meets them. The log has the list of duplicates from its beginning."""
 
 
-class Work(NamedTuple):
+class ChunkTask(NamedTuple):
     """One chunk to settle.
 
     in_doubt_since: when an intent without outcome was written for it; None for fresh ids.
@@ -37,12 +37,12 @@ class Work(NamedTuple):
     chunk: Chunk
     in_doubt_since: Instant | None = None
     protected: bool = False
-    call: Call | None = None
+    call: Request | None = None
 
 
-def work_of(
-    batches: Iterable[Batch], sieve: Sieve, progress: Progress, chunk_size: int, limit: int | None = None
-) -> Iterator[Work | Skipped]:
+def chunk_tasks(
+    batches: Iterable[Batch], row_filter: RowFilter, progress: Progress, chunk_size: int, limit: int | None = None
+) -> Iterator[ChunkTask | Skipped]:
     """Walk one pass. limit: how many records to hand out at most; None for all.
 
     `progress` is looked at once, at the beginning: it moves on while the pass is under way.
@@ -55,7 +55,7 @@ def work_of(
     left = limit if limit is not None else progress.rows
     for batch in batches:
         stop = batch.start + len(batch.rows)
-        skipped = sieve.skipped(batch)
+        skipped = row_filter.skipped(batch)
         met, in_doubt = settled.meets(batch.start, stop), doubts.meets(batch.start, stop)
         if not met and not in_doubt and not any(skipped.values()):
             # Nearly every batch of a run: its rows are its ids, and none of them need be asked for.
@@ -63,7 +63,7 @@ def work_of(
             left -= len(some)
             fresh.add(some, batch.start)
         else:
-            yield from _told(skipped, batch, settled, doubts, sieve, chunk_size=chunk_size)
+            yield from _told(skipped, batch, settled, doubts, row_filter, chunk_size=chunk_size)
             records = records_of(batch, skipped)
             if met:
                 records = [record for record in records if record.position not in settled]
@@ -72,7 +72,7 @@ def work_of(
             for record in records:
                 at = doubts.since(record.position) if in_doubt else None
                 if doubtful and (at != since or len(doubtful) == chunk_size):
-                    yield from _work(doubtful, sieve, since)
+                    yield from _work(doubtful, row_filter, since)
                     doubtful = []
                 since = at
                 if at is None:
@@ -80,30 +80,32 @@ def work_of(
                 else:
                     doubtful.append(record)
         while len(fresh) >= chunk_size:
-            yield from fresh.cut(chunk_size, sieve)
+            yield from fresh.cut(chunk_size, row_filter)
         if left == 0:
             break
     if doubtful:
-        yield from _work(doubtful, sieve, since)
+        yield from _work(doubtful, row_filter, since)
     if fresh:
-        yield from fresh.cut(chunk_size, sieve)
+        yield from fresh.cut(chunk_size, row_filter)
 
 
-def with_calls(items: Iterable[Work | Skipped], call_of: Callable[[Chunk], Call]) -> Iterator[Work | Skipped]:
+def with_calls(
+    items: Iterable[ChunkTask | Skipped], call_of: Callable[[Chunk], Request]
+) -> Iterator[ChunkTask | Skipped]:
     """Make the requests for fresh chunks. What is looked up first may never be sent, or not whole."""
     for item in items:
-        if isinstance(item, Work) and item.in_doubt_since is None:
+        if isinstance(item, ChunkTask) and item.in_doubt_since is None:
             yield item._replace(call=call_of(item.chunk))
         else:
             yield item
 
 
 def _work(
-    records: list[Record], sieve: Sieve, since: Instant | None = None, *, protected: bool = False
-) -> Iterator[Work]:
+    records: list[Record], row_filter: RowFilter, since: Instant | None = None, *, protected: bool = False
+) -> Iterator[ChunkTask]:
     """One chunk of `records`, or several: two ids that may be the same account never go into one request."""
     while records:
-        met = Alike(sieve.id_type)
+        met = IdSet(row_filter.id_type)
         once: list[Record] = []
         later: list[Record] = []
         for record in records:
@@ -112,29 +114,37 @@ def _work(
             else:
                 once.append(record)
                 met.update([record.id])
-        yield Work(Chunk(tuple(once)), since, protected)
+        yield ChunkTask(Chunk(tuple(once)), since, protected)
         records = later
 
 
 def _told(
-    skipped: dict[Skip, list[int]], batch: Batch, settled: RangeSet, doubts: _Doubts, sieve: Sieve, *, chunk_size: int
-) -> Iterator[Work | Skipped]:
+    skipped: dict[Skip, list[int]],
+    batch: Batch,
+    settled: RangeSet,
+    doubts: _Doubts,
+    row_filter: RowFilter,
+    *,
+    chunk_size: int,
+) -> Iterator[ChunkTask | Skipped]:
     """What of a batch is never sent; but who may have been sent before an exclude file named it is looked up."""
     stop = batch.start + len(batch.rows)
     if doubts.meets(batch.start, stop):
         protected = [position for position in skipped["excluded"] if doubts.since(position) is not None]
-        yield from _protected(protected, batch, doubts, sieve, chunk_size)
+        yield from _protected(protected, batch, doubts, row_filter, chunk_size)
         yield from _skipped(skipped, settled, frozenset(protected))
     elif settled.missing(batch.start, stop):
         yield from _skipped(skipped, settled)
 
 
-def _protected(positions: list[int], batch: Batch, doubts: _Doubts, sieve: Sieve, chunk_size: int) -> Iterator[Work]:
+def _protected(
+    positions: list[int], batch: Batch, doubts: _Doubts, row_filter: RowFilter, chunk_size: int
+) -> Iterator[ChunkTask]:
     """Chunks of rows that were sent without an answer before an exclude file named them: they are looked up only."""
     for since, some in groupby(positions, doubts.since):
         records = [Record(position, str(batch.rows[position - batch.start])) for position in some]
         for first in range(0, len(records), chunk_size):
-            yield from _work(records[first : first + chunk_size], sieve, since, protected=True)
+            yield from _work(records[first : first + chunk_size], row_filter, since, protected=True)
 
 
 class _Fresh:
@@ -154,7 +164,7 @@ class _Fresh:
             begin = self._ranges.pop()[0] if self._ranges and self._ranges[-1][1] == start else start
             self._ranges.append((begin, start + len(ids)))
 
-    def cut(self, size: int, sieve: Sieve) -> Iterator[Work]:
+    def cut(self, size: int, row_filter: RowFilter) -> Iterator[ChunkTask]:
         """Take out the first `size` of them, or all: one chunk, or several as `_work` has them."""
         ids = self._ids[:size]
         del self._ids[:size]
@@ -167,10 +177,10 @@ class _Fresh:
             left -= end - start
             if end < stop:
                 self._ranges.appendleft((end, stop))
-        if surely_apart(sieve.id_type, ids):
-            yield Work(Chunk.of(ids, tuple(ranges)))
+        if surely_apart(row_filter.id_type, ids):
+            yield ChunkTask(Chunk.of(ids, tuple(ranges)))
         else:
-            yield from _work(list(map(Record, positions_in(tuple(ranges)), ids)), sieve)
+            yield from _work(list(map(Record, positions_in(tuple(ranges)), ids)), row_filter)
 
 
 class _Doubts:

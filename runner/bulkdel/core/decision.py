@@ -1,6 +1,6 @@
 """A request, what came back, and what that means. Owns the vocabulary between a job and the engine.
 
-A job turns records into a `Call` and a `Reply` into a `Verdict`; the engine knows no status code, only verdicts.
+A job turns records into a `Request` and a `Response` into a `Decision`; the engine knows no status code, only verdicts.
 NamedTuples, not frozen dataclasses, like everything that is made anew for every chunk: those take three times as long.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bulkdel.core.outcome import NOTHING_SAID, Detail
 
 
-class Call(NamedTuple):
+class Request(NamedTuple):
     """One HTTP request, without host and credentials.
 
     path: begins with `/`. query: pairs, a key may repeat. body: encoded JSON, or None.
@@ -24,7 +24,7 @@ class Call(NamedTuple):
     body: bytes | None = None
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """A whole answer. body: decompressed, capped. retry_after, date: these headers as they stood; None without one."""
 
     status: int
@@ -43,7 +43,7 @@ class Setup(enum.Enum):
     DESCRIPTORS = "raise the limit of open files (ulimit -n), or give a lower --concurrency"
 
 
-class Lost(NamedTuple):
+class NoResponse(NamedTuple):
     """No whole answer.
 
     sent: False only when the request provably never left: nothing of it was written. setup: what has to be set up
@@ -55,7 +55,7 @@ class Lost(NamedTuple):
     setup: Setup | None = None
 
 
-class Act(enum.Enum):
+class NextStep(enum.Enum):
     """What a verdict asks for."""
 
     SETTLED = "settled"
@@ -68,7 +68,7 @@ class Act(enum.Enum):
     SIGN_IN = "sign in"  # the token was not accepted
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """The meaning of one reply.
 
     tainting: the request may have had effect although it was not confirmed.
@@ -79,7 +79,7 @@ class Verdict(NamedTuple):
     data: what a reading call returned, for SETTLED.
     """
 
-    act: Act
+    next_step: NextStep
     detail: Detail = NOTHING_SAID
     tainting: bool = False
     untouched: bool = False
@@ -89,8 +89,8 @@ class Verdict(NamedTuple):
     data: Any = None
 
 
-def lost(reply: Lost) -> Verdict:
+def lost(response: NoResponse) -> Decision:
     """A lost reply: again, unless the setup is at fault. Tainting unless the request never left."""
-    if reply.setup is not None:
-        return Verdict(Act.HALT, untouched=not reply.sent, reason=f"{reply.reason}; {reply.setup.value}")
-    return Verdict(Act.RETRY, tainting=reply.sent, untouched=not reply.sent, reason=reply.reason)
+    if response.setup is not None:
+        return Decision(NextStep.HALT, untouched=not response.sent, reason=f"{response.reason}; {response.setup.value}")
+    return Decision(NextStep.RETRY, tainting=response.sent, untouched=not response.sent, reason=response.reason)

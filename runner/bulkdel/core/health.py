@@ -85,7 +85,7 @@ class Slowed(enum.StrEnum):
     FAILURES = "earlier_failures"
 
 
-class Pace:
+class AdaptiveRate:
     """The adaptive rate: halved by a 429 or by failures, then climbing back (AIMD).
 
     ceiling: requests a second as configured. 0 is unlimited: then the first trouble sets the rate to half of that of

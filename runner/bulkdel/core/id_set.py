@@ -8,7 +8,7 @@ from itertools import chain
 from bulkdel.core.id_type import PLAIN, IdType
 
 
-class Alike:
+class IdSet:
     """A set of ids of one type, asked whether another id is, or may be, one of them.
 
     Two ids are certainly the same account when they have one key (`IdType.key`). They may be the same account when the

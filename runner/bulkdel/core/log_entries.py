@@ -16,7 +16,7 @@ import orjson
 from bulkdel.core.duplicates import EMPTY_DIGEST
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Kind
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.row_filter import Mark, Skip, marks_of
+from bulkdel.core.row_filter import ResumePoint, Skip, resume_points_of
 
 FORMAT = 2
 """Grows when an older version could misread the log."""
@@ -62,7 +62,7 @@ class Header:
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
     format: int = FORMAT
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[ResumePoint, ...] = ()
     duplicates_sha256: str = EMPTY_DIGEST
 
 
@@ -225,7 +225,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
         confirmed=data["confirmed"],
-        marks=marks_of(data.get("marks", ())),
+        marks=resume_points_of(data.get("marks", ())),
         duplicates_sha256=data["duplicates_sha256"],
     )
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection
 from urllib.parse import quote
 
-from bulkdel.core.decision import Verdict
+from bulkdel.core.decision import Decision
 
 TEXT_MAX = 1_000
 """Characters of a server's text that are kept: a line of the log has a bound, and a hostile server has none."""
@@ -37,15 +37,15 @@ _PLAIN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*[.:!?]*")
 _REPEATED = re.compile(r"""(['"]?\[hidden]['"]?)(?:,? \1)+""")
 
 
-def cleared(verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
+def cleared(decision: Decision, hide: Callable[[str], str]) -> Decision:
     """Pass all that the server said through `hide`, and cut it short: in this order, half a secret is one too."""
-    detail = verdict.detail
-    if not (detail.message or detail.request_id or verdict.reason):
-        return verdict
+    detail = decision.detail
+    if not (detail.message or detail.request_id or decision.reason):
+        return decision
     said = detail._replace(message=_told(detail.message, hide), request_id=_told(detail.request_id, hide))
     # A reason may quote the detail in its wording, which escapes characters: what is no longer itself is not found.
-    reason = _told(verdict.reason.replace(str(detail), str(said)), hide, 3 * TEXT_MAX)
-    return verdict._replace(detail=said, reason=reason or "")
+    reason = _told(decision.reason.replace(str(detail), str(said)), hide, 3 * TEXT_MAX)
+    return decision._replace(detail=said, reason=reason or "")
 
 
 def _told(text: str | None, hide: Callable[[str], str], length_max: int = TEXT_MAX) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 
 from bulkdel.core.bad_row_reason import Unusable
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.record import Record
 
@@ -36,7 +36,7 @@ class BadRow:
     why: Unusable
 
 
-class Mark(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a row begins, so that the export can be read on from there.
 
     row: its position. line: 1-based. byte: of the decompressed export, from 0.
@@ -47,10 +47,10 @@ class Mark(NamedTuple):
     byte: int
 
 
-def marks_of(value: Iterable[Iterable[int]]) -> tuple[Mark, ...]:
+def resume_points_of(value: Iterable[Iterable[int]]) -> tuple[ResumePoint, ...]:
     """Read marks as JSON has them. Raises TypeError or ValueError for what no preflight wrote."""
-    marks = tuple(Mark(*each) for each in value)
-    last = Mark(-1, 0, -1)
+    marks = tuple(ResumePoint(*each) for each in value)
+    last = ResumePoint(-1, 0, -1)
     for mark in marks:
         if set(map(type, mark)) != {int} or not all(now > before for now, before in zip(mark, last, strict=True)):
             raise ValueError(f"marks must ascend: {mark}")
@@ -58,7 +58,7 @@ def marks_of(value: Iterable[Iterable[int]]) -> tuple[Mark, ...]:
     return marks
 
 
-def mark_before(marks: Sequence[Mark], row: int) -> Mark | None:
+def resume_point_before(marks: Sequence[ResumePoint], row: int) -> ResumePoint | None:
     """Where to begin to read for a pass in which nothing before `row` is wanted; None for the first row."""
     found = bisect_right(marks, row, key=lambda mark: mark.row) - 1
     return marks[found] if found >= 0 else None
@@ -90,7 +90,7 @@ class Sifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Sieve:
+class RowFilter:
     """Tells rows apart, each by itself.
 
     id_type: what makes two ids perhaps one account (protected).
@@ -100,7 +100,7 @@ class Sieve:
     """
 
     id_type: IdType = PLAIN
-    protected: Alike = field(default_factory=Alike)
+    protected: IdSet = field(default_factory=IdSet)
     duplicates: Duplicates = field(default_factory=Duplicates)
 
     def sift(self, batch: Batch) -> Sifted:

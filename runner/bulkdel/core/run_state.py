@@ -14,7 +14,7 @@ from bulkdel.core.duplicates import Duplicates, ListDigest, RowSet
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.ranges import Ranges, size_of
-from bulkdel.core.row_filter import Mark, mark_before
+from bulkdel.core.row_filter import ResumePoint, resume_point_before
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Progress:
     sessions: int = 0
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     backup: tuple[str, Saved] | None = None
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class Progress:
         return self.rows - sum(self.counts.values())
 
     @property
-    def begin(self) -> Mark | None:
+    def begin(self) -> ResumePoint | None:
         """Where to begin to read for the rows that have no outcome yet; None for the first row."""
         todo = self.settled.missing(0, self.rows) if self.rows else ()
-        return mark_before(self.marks, todo[0][0] if todo else self.rows)
+        return resume_point_before(self.marks, todo[0][0] if todo else self.rows)
 
     @property
     def complete(self) -> bool:

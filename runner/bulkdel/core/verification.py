@@ -13,7 +13,7 @@ import orjson
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presence
 from bulkdel.core.duplicates import Duplicates, RowSet
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Damaged, Unreadable, frame, sound
 from bulkdel.core.ranges import Ranges, RangeSet, size_of
@@ -90,11 +90,11 @@ def claims_of(
 def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterator[tuple[Claim, ...]]:
     """Cut into chunks of at most `size`, with no two ids in one that may be the same account."""
     chunk: list[Claim] = []
-    met = Alike(id_type)
+    met = IdSet(id_type)
     for claim in claims:
         if len(chunk) == size or met.meets(claim.id):
             yield tuple(chunk)
-            chunk, met = [], Alike(id_type)
+            chunk, met = [], IdSet(id_type)
         chunk.append(claim)
         met.update([claim.id])
     if chunk:

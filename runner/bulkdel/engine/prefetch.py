@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from bulkdel.core.chunker import Work
+from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.log_entries import Skipped
 
 AT_ONCE = 64
 """Chunks read at a time: enough that going to another thread costs nothing, few enough to stay flat."""
 
 
-class Supply:
+class Prefetch:
     """Takes items from one feed after the other and hands out the work in it. Belongs to one event loop.
 
     on_skipped: told of rows that are never sent, in the order of the feed. on_waited: told how many seconds everybody
@@ -37,17 +37,17 @@ class Supply:
         self._on_waited = on_waited
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._ready: deque[Work] = deque()
-        self._feed: Iterator[Work | Skipped] = iter(())
-        self._coming: asyncio.Future[list[Work | Skipped]] | None = None
+        self._ready: deque[ChunkTask] = deque()
+        self._feed: Iterator[ChunkTask | Skipped] = iter(())
+        self._coming: asyncio.Future[list[ChunkTask | Skipped]] | None = None
         self._starved_at: float | None = None
 
-    def begin(self, feed: Iterator[Work | Skipped]) -> None:
+    def begin(self, feed: Iterator[ChunkTask | Skipped]) -> None:
         """Go on with another feed; of the one before everything has been taken, or nobody wants it any more."""
         self._feed = feed
         self._coming = self._read()
 
-    async def take(self) -> Work | None:
+    async def take(self) -> ChunkTask | None:
         """Return the next chunk; None when the feed has ended. Raises what went wrong with the reading."""
         while not self._ready:
             if self._coming is None:
@@ -65,7 +65,7 @@ class Supply:
         """Wait for a read that is under way: the export must not be closed under it."""
         await asyncio.to_thread(self._thread.shutdown)
 
-    def _refill(self, found: list[Work | Skipped]) -> None:
+    def _refill(self, found: list[ChunkTask | Skipped]) -> None:
         if self._starved_at is not None:
             self._on_waited(self._clock() - self._starved_at)
             self._starved_at = None
@@ -76,7 +76,7 @@ class Supply:
             else:
                 self._ready.append(item)
 
-    def _read(self) -> asyncio.Future[list[Work | Skipped]]:
+    def _read(self) -> asyncio.Future[list[ChunkTask | Skipped]]:
         feed = self._feed
         coming = asyncio.wrap_future(self._thread.submit(lambda: list(islice(feed, AT_ONCE))))
         # What went wrong is raised for whoever takes. When nobody does any more, it is nobody's business.

@@ -20,7 +20,7 @@ from typing import Any
 from bulkdel.core.health import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.format import span
-from bulkdel.output import Quiet
+from bulkdel.output import SafeStream
 
 INTERVAL_S = 5.0
 """Between two JSON progress lines."""
@@ -43,7 +43,7 @@ FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Snapshot:
     """What there is to tell at one moment.
 
     rate: requests a second that are allowed now; 0 for no limit. waiting: why nothing goes out, in words; None while it
@@ -61,10 +61,10 @@ class Moment:
     slowed: Slowed | None = None
 
 
-class Teller:
+class Reporter:
     """Events and progress, written by one thread while it is entered. debug: whether events of chunks are told."""
 
-    def __init__(self, look: Callable[[], Moment | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, look: Callable[[], Snapshot | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
         self._look = look
         self.debug = level == "debug"
         self._info = level != "warning"
@@ -73,7 +73,7 @@ class Teller:
         self._dropped = 0
         self._done = threading.Event()
         self._asked = threading.Event()
-        self._out = Quiet(sys.stderr)
+        self._out = SafeStream(sys.stderr)
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
         self._speed = Speed()
         self._requests = Speed()
@@ -96,7 +96,7 @@ class Teller:
         return self._thread.is_alive()
 
     @contextlib.contextmanager
-    def telling(self) -> Iterator[Teller]:
+    def telling(self) -> Iterator[Reporter]:
         """Tell until the block ends; then say what is left, for at most a second."""
         self.load()
         self._thread.start()
@@ -212,7 +212,7 @@ class Teller:
             yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
 
 
-def limited_by(moment: Moment, requests_s: float) -> str | None:
+def limited_by(moment: Snapshot, requests_s: float) -> str | None:
     """Say what keeps a run below the configured rate: a value of LIMITS, or None."""
     if moment.waiting:
         return None
@@ -221,7 +221,7 @@ def limited_by(moment: Moment, requests_s: float) -> str | None:
     return moment.slowed
 
 
-def bar_text(moment: Moment, per_s: float, left_s: float | None, limited: str | None = None) -> str:
+def bar_text(moment: Snapshot, per_s: float, left_s: float | None, limited: str | None = None) -> str:
     """Word the bar: counts, speed, time left; and when waiting, why."""
     counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
     if moment.waiting:

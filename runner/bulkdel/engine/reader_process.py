@@ -24,8 +24,8 @@ import orjson
 
 from bulkdel import errors
 from bulkdel.core.account_match import Instant
-from bulkdel.core.chunker import Work
-from bulkdel.core.decision import Call
+from bulkdel.core.chunker import ChunkTask
+from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk
 from bulkdel.durable import write_all
@@ -68,7 +68,7 @@ class Ahead:
     Raises OSError where there is no other process to be had.
     """
 
-    def __init__(self, items: Iterator[Work | Skipped], let_go: Callable[[], None]) -> None:
+    def __init__(self, items: Iterator[ChunkTask | Skipped], let_go: Callable[[], None]) -> None:
         read, write = os.pipe()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some supervisors have it, pids may change owners
         with warnings.catch_warnings():
@@ -87,7 +87,7 @@ class Ahead:
         self._over = False
         self._pipe: BinaryIO = os.fdopen(read, "rb", buffering=PIPE_BYTES)
 
-    def __iter__(self) -> Iterator[Work | Skipped]:
+    def __iter__(self) -> Iterator[ChunkTask | Skipped]:
         """Yield the items. Raises what went wrong with the reading, as if it had been done here."""
         while True:
             length = self._pipe.read(LENGTH.size)
@@ -115,7 +115,7 @@ class Ahead:
         self._pipe.close()
 
 
-def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], None]) -> NoReturn:
+def _read_on(items: Iterator[ChunkTask | Skipped], write: int, let_go: Callable[[], None]) -> NoReturn:
     """Be the other process. It ends without a word or any clean-up: what is open here, the first one closes."""
     try:
         # A terminal sends signals to both processes; the first one stops, or tells the progress.
@@ -133,7 +133,7 @@ def _read_on(items: Iterator[Work | Skipped], write: int, let_go: Callable[[], N
         os._exit(0)
 
 
-def _frames(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
+def _frames(items: Iterator[ChunkTask | Skipped]) -> Iterator[bytes]:
     some: list[Any] = []
     try:
         for item in items:
@@ -148,7 +148,7 @@ def _frames(items: Iterator[Work | Skipped]) -> Iterator[bytes]:
     yield END
 
 
-def _plain(item: Work | Skipped) -> Any:
+def _plain(item: ChunkTask | Skipped) -> Any:
     """What marshal knows. The ids as one text: the other side will hardly ever look at them."""
     if isinstance(item, Skipped):
         return item.reason, item.ranges
@@ -157,14 +157,14 @@ def _plain(item: Work | Skipped) -> Any:
     return orjson.dumps(item.chunk.ids), item.chunk.ranges, since, item.protected, call
 
 
-def _unpacked(plain: Any) -> Work | Skipped:
+def _unpacked(plain: Any) -> ChunkTask | Skipped:
     if isinstance(plain, dict):
         _raise(plain)
     if len(plain) == 2:  # noqa: PLR2004 - see `_plain`
         return Skipped(*plain)
     ids, ranges, since, protected, call = plain
     moment = None if since is None else Instant(*since)
-    return Work(Chunk.of(ids, ranges), moment, protected, None if call is None else Call(*call))
+    return ChunkTask(Chunk.of(ids, ranges), moment, protected, None if call is None else Request(*call))
 
 
 def _raise(plain: dict[str, str]) -> NoReturn:

@@ -26,9 +26,9 @@ from typing import Any, Self
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands.plan import command_to_go_on
 from bulkdel.commands.setup import Prepared
-from bulkdel.core.chunk_state import Settling
-from bulkdel.core.chunker import Work, with_calls, work_of
-from bulkdel.core.decision import Call
+from bulkdel.core.chunk_state import ChunkState
+from bulkdel.core.chunker import ChunkTask, chunk_tasks, with_calls
+from bulkdel.core.decision import Request
 from bulkdel.core.health import RefusedMax
 from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.outcome import KINDS
@@ -37,14 +37,14 @@ from bulkdel.core.redaction import without_ids
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.event_loop import OnSignal
-from bulkdel.engine.progress import Moment, Teller
+from bulkdel.engine.progress import Reporter, Snapshot
 from bulkdel.engine.reader_process import Ahead, worthwhile
 from bulkdel.engine.workers import Engine, Options, Stop
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, printable, stamp, until_words
-from bulkdel.http.client import Api
+from bulkdel.http.client import Client
 from bulkdel.http.connect import reach
-from bulkdel.http.lookup import Seeker
+from bulkdel.http.lookup import AccountLookup
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import seconds_of
 
@@ -76,8 +76,8 @@ class Sending:
         self._lost = ""
         self._ahead: Ahead | None = None
         self._closing = False
-        self._look: Callable[[], Moment | None] = lambda: None
-        self._teller = Teller(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
+        self._look: Callable[[], Snapshot | None] = lambda: None
+        self._reporter = Reporter(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
         self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
         self.kept = self.unproven = 0
@@ -92,7 +92,7 @@ class Sending:
         if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
             with suppress(OSError):  # no more processes are allowed, say: then this one reads
                 self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
-        self._teller.load()  # while the other process reads, and before anybody counts the seconds
+        self._reporter.load()  # while the other process reads, and before anybody counts the seconds
         return self
 
     def __exit__(
@@ -111,21 +111,21 @@ class Sending:
         if backup is not None:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
-        async with reach(self._prepared.target, settings, pool=pool) as (api, _):
+        async with reach(self._prepared.target, settings, pool=pool) as (client, _):
             uniform = self._prepared.reading.options.id_check().id_type.uniform
-            api.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
-            teller, engine = self._teller, self._engine(api, self._teller, backup)
-            self._look = lambda: self._moment(api, engine)
-            on_signal(lambda signum: self._drain(engine, teller, signum))
-            with teller.telling():
+            client.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
+            reporter, engine = self._reporter, self._engine(client, self._reporter, backup)
+            self._look = lambda: self._moment(client, engine)
+            on_signal(lambda signum: self._drain(engine, reporter, signum))
+            with reporter.telling():
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
             self.unproven, self.blind = engine.unproven, engine.blind
-            self._lost = engine.doubt if engine.contradicted else api.lost or engine.doubt
+            self._lost = engine.doubt if engine.contradicted else client.lost or engine.doubt
             figures = {
-                "requests": self._prepared.survey.requests + api.wire.requests,
-                "retries": api.figures.retries,
-                "throttled": api.figures.throttled,
+                "requests": self._prepared.sample_check.requests + client.transport.requests,
+                "retries": client.figures.retries,
+                "throttled": client.figures.throttled,
                 "resumed": self._resumed,
                 "duration_s": round(time.monotonic() - began, 3),
             }
@@ -137,7 +137,7 @@ class Sending:
 
     def told(self) -> str | None:
         """What is being done, where the progress does not tell it. It does while requests are sent."""
-        if self._teller.ask():
+        if self._reporter.ask():
             return None
         return "beginning to send" if self._look() is None else "writing the last entries"
 
@@ -163,14 +163,14 @@ class Sending:
         path = self._prepared.request.settings.backup
         return None if path is None else Backup.open(path, self._prepared.backup_known)
 
-    def _engine(self, api: Api, teller: Teller, backup: Backup | None) -> Engine:
+    def _engine(self, client: Client, reporter: Reporter, backup: Backup | None) -> Engine:
         prepared, settings = self._prepared, self._prepared.request.settings
         look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
-        seeker = Seeker(api, look_ups, random.random)
-        seeker.proven, seeker.fullest = bool(prepared.survey.found), prepared.survey.fullest
+        lookup = AccountLookup(client, look_ups, random.random)
+        lookup.proven, lookup.fullest = bool(prepared.sample_check.found), prepared.sample_check.fullest
         return Engine(
-            api=api,
-            seeker=seeker,
+            client=client,
+            lookup=lookup,
             action=self._action,
             checkpoint=self._checkpoint,
             id_type=prepared.id_type,
@@ -185,26 +185,26 @@ class Sending:
             chance=random.random,
             backup=backup,
             protected=prepared.protected,
-            on_settled=lambda settling: _tell_chunk(teller, settling),
+            on_settled=lambda chunk_state: _tell_chunk(reporter, chunk_state),
             on_stop=self._stop_reading,
         )
 
-    def _next_pass(self) -> Iterator[Work | Skipped] | None:
+    def _next_pass(self) -> Iterator[ChunkTask | Skipped] | None:
         left = self._left()
         if self._passes == PASSES or self._progress.complete or left == 0:
             return None
         self._passes += 1
         return iter(self._ahead) if self._ahead is not None and self._passes == 1 else self._feed()
 
-    def _feed(self) -> Iterator[Work | Skipped]:
+    def _feed(self) -> Iterator[ChunkTask | Skipped]:
         """One pass over what has no outcome by now."""
         reading = self._prepared.reading
-        sieve = reading.sieve(self._prepared.protected)
+        row_filter = reading.row_filter(self._prepared.protected)
         batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
-        items = work_of(batches, sieve, self._progress, self._prepared.chunk_size, self._left())
+        items = chunk_tasks(batches, row_filter, self._progress, self._prepared.chunk_size, self._left())
         return with_calls(items, self._call)
 
-    def _call(self, chunk: Chunk) -> Call:
+    def _call(self, chunk: Chunk) -> Request:
         with job_faults(partial(without_ids, ids=chunk.ids)):
             return self._action.call(chunk)
 
@@ -220,25 +220,25 @@ class Sending:
         settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
         return None if limit is None else max(0, limit - settled)
 
-    def _moment(self, api: Api, engine: Engine) -> Moment:
+    def _moment(self, client: Client, engine: Engine) -> Snapshot:
         progress = self._progress
         counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
-        waiting = api.waiting if engine.stopped is None else "draining: requests on the wire may finish"
-        return Moment(
+        waiting = client.waiting if engine.stopped is None else "draining: requests on the wire may finish"
+        return Snapshot(
             progress.rows - progress.remaining,
             progress.rows,
             counts,
-            api.wire.requests,
-            api.throttle.rate,
+            client.transport.requests,
+            client.rate_limiter.rate,
             waiting,
             engine.busy,
-            api.pace.slowed(api.clock()),
+            client.adaptive_rate.slowed(client.clock()),
         )
 
-    def _drain(self, engine: Engine, teller: Teller, signum: int) -> None:
+    def _drain(self, engine: Engine, reporter: Reporter, signum: int) -> None:
         name = signal.Signals(signum).name
         why = "requests on the wire may finish; again to leave at once"
-        teller.event("warning", "run.draining", signal=name, why=why)
+        reporter.event("warning", "run.draining", signal=name, why=why)
         engine.stop(Stop(name, signal=signum))
 
     def _start_facts(self) -> dict[str, Any]:
@@ -286,8 +286,10 @@ def _told(value: Any) -> Any:
     return [_told(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _tell_chunk(teller: Teller, settling: Settling) -> None:
-    if not teller.debug:
+def _tell_chunk(reporter: Reporter, chunk_state: ChunkState) -> None:
+    if not reporter.debug:
         return
-    counts = {part.kind: len(part.records) for part in settling.settled}
-    teller.event("debug", "chunk.settled", chunk=list(settling.chunk.ranges), requests=settling.requests, **counts)
+    counts = {part.kind: len(part.records) for part in chunk_state.settled}
+    reporter.event(
+        "debug", "chunk.settled", chunk=list(chunk_state.chunk.ranges), requests=chunk_state.requests, **counts
+    )

@@ -1,7 +1,7 @@
 """The engine: a fixed set of workers that take chunks and settle them, and the ways to stop them.
 
 Owns the order of effects around one chunk (intent durable → request → outcome appended) and the draining. What follows
-from an answer is decided in `core.settling`; what may be sent when, in `api`; what is durable, in `checkpoint`.
+from an answer is decided in `core.chunk_state`; what may be sent when, in `client`; what is durable, in `checkpoint`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import partial
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
-from bulkdel.core.chunk_state import Found, LookUp, Send, Settling, Why
-from bulkdel.core.chunker import Work
-from bulkdel.core.decision import Act, Verdict
+from bulkdel.core.chunk_state import ChunkState, Found, LookUp, Send, Why
+from bulkdel.core.chunker import ChunkTask
+from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.health import RefusedMax
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Skipped
 from bulkdel.core.outcome import COUNTED, Settled
@@ -28,11 +28,11 @@ from bulkdel.core.record import Record, ids_of, positions_of
 from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.prefetch import Supply
+from bulkdel.engine.prefetch import Prefetch
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.format import counted, stamp
-from bulkdel.http.client import Api, Flight
-from bulkdel.http.lookup import Seeker
+from bulkdel.http.client import Client, Flight
+from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Action
 from bulkdel.job_faults import job_faults
 from bulkdel.uptime import TICK_S
@@ -79,8 +79,8 @@ class _Errand:
     unproven: ids that the latest look-ups did not find, which proves nothing of them.
     """
 
-    work: Work
-    settling: Settling
+    work: ChunkTask
+    chunk_state: ChunkState
     flight: Flight
     intended: bool
     sent_at: tuple[float, float] | None = None
@@ -102,31 +102,31 @@ class Engine:
     def __init__(
         self,
         *,
-        api: Api,
-        seeker: Seeker,
+        client: Client,
+        lookup: AccountLookup,
         action: Action,
         checkpoint: Checkpoint,
         id_type: IdType,
         options: Options,
         chance: Callable[[], float],
         backup: Backup | None = None,
-        protected: Alike | None = None,
-        on_settled: Callable[[Settling], None] = lambda _: None,
+        protected: IdSet | None = None,
+        on_settled: Callable[[ChunkState], None] = lambda _: None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        self._api = api
-        self._seeker = seeker
+        self._client = client
+        self._lookup = lookup
         self._action = action
         self._checkpoint = checkpoint
         self._id_type = id_type
         self._options = options
         self._chance = chance
         self._backup = backup
-        self._protected = Alike(id_type) if protected is None else protected
-        self._own = Alike(id_type)
+        self._protected = IdSet(id_type) if protected is None else protected
+        self._own = IdSet(id_type)
         self._on_settled = on_settled
         self._on_stop = on_stop
-        self._supply = Supply(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=api.clock)
+        self._prefetch = Prefetch(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=client.clock)
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
         self._succeeded = checkpoint.progress.counts["deleted"] > 0
@@ -139,16 +139,16 @@ class Engine:
         self.unrecorded = dict.fromkeys(COUNTED, 0)
         self.kept = self.unproven = 0
         checkpoint.on_lost = self._lost
-        checkpoint.slack_s = lambda: api.throttle.slack_s
+        checkpoint.slack_s = lambda: client.rate_limiter.slack_s
 
-    async def run(self, passes: Callable[[], Iterator[Work | Skipped] | None]) -> None:
+    async def run(self, passes: Callable[[], Iterator[ChunkTask | Skipped] | None]) -> None:
         """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
         try:
             while self.stopped is None and (feed := passes()) is not None:
                 await self._pass(feed)
                 await self._flush()
         finally:
-            await self._supply.aclose()
+            await self._prefetch.aclose()
 
     @property
     def doubt(self) -> str:
@@ -158,14 +158,14 @@ class Engine:
                 f"the API refused {counted(self.contradicted, 'id')} as unknown that look-ups find. Look-ups may lag "
                 f"behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
             )
-        if self._seeker.failed or self._seeker.proven:
-            return self._seeker.failed or ("ids with a comma were not found" if self.unproven else "")
+        if self._lookup.failed or self._lookup.proven:
+            return self._lookup.failed or ("ids with a comma were not found" if self.unproven else "")
         return "look-ups find no user at all, so an empty answer proves nothing"
 
     @property
     def blind(self) -> bool:
         """Whether no look-up of this session has found an existing user, so that an empty answer proves nothing."""
-        return not self._seeker.proven
+        return not self._lookup.proven
 
     @property
     def busy(self) -> bool:
@@ -182,18 +182,18 @@ class Engine:
                 self.stopped = stop
             return
         self.stopped = stop
-        self._api.closing = True
+        self._client.closing = True
         self._stopping.set()
         self._on_stop()  # nothing more is read: whoever reads must not hold up the end
         for task, flight in self._workers.items():
             # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
             # So does a look-up that decides, unless something holds it up.
-            deciding = flight.deciding and self._api.waiting is None
+            deciding = flight.deciding and self._client.waiting is None
             if task is not asyncio.current_task() and not flight.on_wire and not deciding:
                 task.cancel()
 
-    async def _pass(self, feed: Iterator[Work | Skipped]) -> None:
-        self._supply.begin(feed)
+    async def _pass(self, feed: Iterator[ChunkTask | Skipped]) -> None:
+        self._prefetch.begin(feed)
         self.unproven = self.contradicted = 0
         flights = [Flight() for _ in range(self._options.concurrency)]
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
@@ -219,10 +219,12 @@ class Engine:
 
         Looks every second: only that tells the time in which this process ran from the time in which it was stopped.
         """
-        api = self._api
-        while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
+        client = self._client
+        while (left_s := client.answered_at + client.patience_s - client.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
             await asyncio.sleep(min(left_s, TICK_S))
-        self._halt(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
+        self._halt(
+            f"no useful answer for {client.patience_s:g} s (--patience); the last failure: {client.lost or 'none'}"
+        )
 
     async def _watch_time(self) -> None:
         """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
@@ -235,10 +237,10 @@ class Engine:
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
-            while self.stopped is None and (work := await self._supply.take()) is not None:
+            while self.stopped is None and (work := await self._prefetch.take()) is not None:
                 with job_faults(partial(self._hide, work)):
                     # A session without a sample has its control before anything is deleted: all queue up behind it.
-                    await self._seeker.prove(flight)
+                    await self._lookup.prove(flight)
                     await self._settle(work, flight)
         except asyncio.CancelledError:
             if self.stopped is None:
@@ -249,12 +251,12 @@ class Engine:
             self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
 
-    def _hide(self, work: Work, text: str) -> str:
-        return without_ids(self._api.auth.hide(text), work.chunk.ids)
+    def _hide(self, work: ChunkTask, text: str) -> str:
+        return without_ids(self._client.auth.hide(text), work.chunk.ids)
 
-    async def _settle(self, work: Work, flight: Flight) -> None:
+    async def _settle(self, work: ChunkTask, flight: Flight) -> None:
         options = self._options
-        settling = Settling(
+        chunk_state = ChunkState(
             work.chunk,
             in_doubt=work.in_doubt_since is not None,
             # Nobody is sent again on a blind look-up who is protected now, or whose copy is wanted first.
@@ -264,25 +266,25 @@ class Engine:
             protected=work.protected,
             lag_over=self._lag_over(work.in_doubt_since),
         )
-        errand = _Errand(work, settling, flight, intended=work.in_doubt_since is not None)
+        errand = _Errand(work, chunk_state, flight, intended=work.in_doubt_since is not None)
         flight.has_chunk = True
         try:
-            while (step := settling.next_step()) is not None:
+            while (step := chunk_state.next_step()) is not None:
                 flight.deciding = isinstance(step, LookUp) and step.why in DECIDING and not step.again
                 if self.stopped is not None and not flight.deciding:
                     break
                 await self._do(step, errand)
         finally:
             if flight.on_wire:
-                settling.touch()
+                chunk_state.touch()
                 flight.on_wire = False
             flight.deciding = flight.has_chunk = False
             self._record(errand)
-        if settling.halt is not None:
-            raise Halted(settling.halt)
+        if chunk_state.halt is not None:
+            raise Halted(chunk_state.halt)
 
     async def _do(self, step: Send | LookUp, errand: _Errand) -> None:
-        settling = errand.settling
+        chunk_state = errand.chunk_state
         if isinstance(step, LookUp):
             if step.again and self._lag_vain < LAG_VAIN_MAX:
                 await asyncio.sleep(look_again_s(step.again))
@@ -290,34 +292,34 @@ class Engine:
             if step.again and found is not None:
                 self._note_lag(step, changed=len(found) < len(step.records))
             if self.stopped is None or found is not None:
-                settling.looked_up(found, proven=self._seeker.proven, unproven=errand.unproven)
+                chunk_state.looked_up(found, proven=self._lookup.proven, unproven=errand.unproven)
             return
-        await self._api.auth.ensure()  # else nobody knows yet whom the token belongs to
+        await self._client.auth.ensure()  # else nobody knows yet whom the token belongs to
         self._check_protected(step.records)
         backed = await self._save(step.records, errand)
         if not errand.intended:
-            intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._api.wire.ahead_s)
+            intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._client.transport.ahead_s)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
             await self._checkpoint.append(intent)
         if step.attempt > 1:
-            self._api.figures.retries += 1
-            await asyncio.sleep(max(settling.after_s, backoff_s(step.attempt - 1, self._chance())))
+            self._client.figures.retries += 1
+            await asyncio.sleep(max(chunk_state.after_s, backoff_s(step.attempt - 1, self._chance())))
         made, ids = errand.work.call, partial(ids_of, step.records)
         call = made if made is not None and step.records is errand.work.chunk else self._action.call(step.records)
         errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
         too_late = partial(self._too_late, errand)
-        verdict = await self._api.ask(call, self._action.read, errand.flight, ids, too_late)
-        if verdict is not None:
-            settling.replied(self._judged(verdict))
+        decision = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)
+        if decision is not None:
+            chunk_state.replied(self._judged(decision))
         elif too_late():
-            settling.give_up()
+            chunk_state.give_up()
 
     def _too_late(self, errand: _Errand) -> bool:
         """Whether an account may carry one of these ids by now that did not when they were first sent.
 
         They were sent without an answer, and since then the server was away, or this process was stopped (Ctrl-Z).
         """
-        if not self._id_type.reusable or not errand.settling.tainted or errand.sent_at is None:
+        if not self._id_type.reusable or not errand.chunk_state.tainted or errand.sent_at is None:
             return False
         wall, steady = errand.sent_at
         return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S
@@ -334,14 +336,14 @@ class Engine:
         return since is not None and min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
 
     def _now(self) -> Instant:
-        return Instant(stamp(time.time()), self._api.wire.ahead_s)
+        return Instant(stamp(time.time()), self._client.transport.ahead_s)
 
     def _check_protected(self, records: Sequence[Record]) -> None:
         """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
 
         A token that was renewed since may name somebody else as the one it belongs to; the next run leaves them out.
         """
-        if users := self._api.auth.users:
+        if users := self._client.auth.users:
             self._own.update(users)
         if self._protects(ids_of(records)):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
@@ -368,19 +370,19 @@ class Engine:
 
     async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
         ids = [record.id for record in records]
-        looked = await self._seeker.find(ids, errand.flight)
+        looked = await self._lookup.find(ids, errand.flight)
         if looked is None:
             return None
         accounts = looked.accounts
         errand.unproven.difference_update(ids)
         errand.unproven |= looked.unproven
         if not accounts and not all(map(may_be_split, ids)):  # ids with a comma bring their own control
-            await self._seeker.prove_since(self._api.clock(), errand.flight)
+            await self._lookup.prove_since(self._client.clock(), errand.flight)
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if self._backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
                 # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.
-                self._seeker.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
+                self._lookup.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
                 return None
             errand.accounts.update(accounts)
         since = errand.work.in_doubt_since
@@ -398,30 +400,30 @@ class Engine:
             for id_, each in found.items()
         }
 
-    def _judged(self, verdict: Verdict) -> Verdict:
+    def _judged(self, decision: Decision) -> Decision:
         """Decide what only the session knows: a 403 before any success is the permission, after it, it is the ids."""
-        if verdict.act is Act.SETTLED:
+        if decision.next_step is NextStep.SETTLED:
             self._succeeded = True
-        if verdict.act is Act.FORBIDDEN:
-            return verdict._replace(act=Act.SPLIT if self._succeeded else Act.HALT)
-        return verdict
+        if decision.next_step is NextStep.FORBIDDEN:
+            return decision._replace(next_step=NextStep.SPLIT if self._succeeded else NextStep.HALT)
+        return decision
 
     def _record(self, errand: _Errand) -> None:
         """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
-        settling = errand.settling
-        self.unproven += sum(record.id in errand.unproven for piece in settling.left for record in piece.records)
-        untouched, _ = settling.leave()
-        entries: list[Entry] = [_outcome(settled, self._api.wire.ahead_s) for settled in settling.settled]
-        if settling.spared:
-            entries.append(Skipped("excluded", positions_of(sorted(settling.spared))))
-            if not settling.protected:
-                self.kept += len(settling.spared)
+        chunk_state = errand.chunk_state
+        self.unproven += sum(record.id in errand.unproven for piece in chunk_state.left for record in piece.records)
+        untouched, _ = chunk_state.leave()
+        entries: list[Entry] = [_outcome(settled, self._client.transport.ahead_s) for settled in chunk_state.settled]
+        if chunk_state.spared:
+            entries.append(Skipped("excluded", positions_of(sorted(chunk_state.spared))))
+            if not chunk_state.protected:
+                self.kept += len(chunk_state.spared)
         if untouched and errand.intended:
             entries.append(Released(untouched))
         self._checkpoint.enqueue(*entries)
-        self._on_settled(settling)
-        self.contradicted += settling.contradicted
-        for part in settling.settled:
+        self._on_settled(chunk_state)
+        self.contradicted += chunk_state.contradicted
+        for part in chunk_state.settled:
             count = len(part.records)
             self._settled += count
             self._refused += count if part.kind == "refused" else 0
@@ -429,7 +431,7 @@ class Engine:
             self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
 
     def _waited(self, seconds: float) -> None:
-        self._api.answered_at += seconds  # patience with the server, not with our disk
+        self._client.answered_at += seconds  # patience with the server, not with our disk
 
     def _halt(self, why: str) -> None:
         self.stop(Stop(why, error=Halted(why)))

@@ -16,7 +16,7 @@ from bulkdel.core.id_parser import (
     refused_as_result,
     shortened,
 )
-from bulkdel.core.row_filter import BadRow, Batch, Mark
+from bulkdel.core.row_filter import BadRow, Batch, ResumePoint
 from bulkdel.export.lines import Lines
 from bulkdel.export.refusal import refusal
 
@@ -39,12 +39,12 @@ class Parsed:
     block: Lines
     raw: list[bytes] = field(default_factory=list)
 
-    def mark(self, row: int) -> Mark | None:
+    def mark(self, row: int) -> ResumePoint | None:
         """Where the row at this position begins; None when it is not in this batch, or began before the block."""
         i = row - self.batch.start
         if i >= len(self.lines) or self.lines[i] < self.block.line:
             return None
-        return Mark(row, self.lines[i], self.block.byte_of(self.lines[i]))
+        return ResumePoint(row, self.lines[i], self.block.byte_of(self.lines[i]))
 
 
 def jsonl_rows(

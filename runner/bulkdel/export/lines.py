@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bulkdel.core.row_filter import Mark
+from bulkdel.core.row_filter import ResumePoint
 from bulkdel.export.refusal import refusal
 
 LINE_MAX = 1 << 20
@@ -44,7 +44,7 @@ class Lines:
         return self.byte + len(self.data) - len(self.data.split(b"\n", ahead)[-1])
 
 
-def whole_lines(pieces: Iterable[bytes], path: str, begin: Mark | None = None) -> Iterator[Lines]:
+def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = None) -> Iterator[Lines]:
     """Cut at line feeds, without a BOM and without the empty lines at the end of the file.
 
     begin: where `pieces` begin; None for the beginning of the file.

@@ -11,10 +11,10 @@ from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import SPREADSHEET
 from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, Mark, Sieve
+from bulkdel.core.row_filter import BadRow, Batch, ResumePoint, RowFilter
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
@@ -59,7 +59,7 @@ class Preflight:
     spreadsheet: int
     spreadsheet_examples: tuple[str, ...]
     bad: tuple[BadGroup, ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[ResumePoint, ...]
 
     @property
     def duplicate(self) -> int:
@@ -71,7 +71,7 @@ def preflight(
     export: Export,
     options: ReadOptions,
     *,
-    protected: Alike | None = None,
+    protected: IdSet | None = None,
     rng: random.Random,
     sample_size: int = 200,
     on_progress: Progress | None = None,
@@ -94,11 +94,11 @@ def preflight(
     head, lines = peek(lines)
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
-    protected = Alike(options.id_type) if protected is None else protected
+    protected = IdSet(options.id_type) if protected is None else protected
     found, reservoir = Duplicates() if known is None else known, _Reservoir(sample_size, rng)
-    sieve = Sieve(options.id_type, protected, found)
+    row_filter = RowFilter(options.id_type, protected, found)
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
-        tally = _Tally(sieve, finder if known is None else None, mark_rows, free_text=free_text)
+        tally = _Tally(row_filter, finder if known is None else None, mark_rows, free_text=free_text)
         for parsed in parse(lines, dialect, options, export.path):
             tally.add(parsed)
         if not tally.rows:
@@ -174,23 +174,25 @@ class _Reservoir:
 class _Tally:
     """Counts rows by what will become of them. finder: takes the ids that may be sent; None: nothing looks for them."""
 
-    def __init__(self, sieve: Sieve, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool) -> None:
-        self._sieve = sieve
+    def __init__(
+        self, row_filter: RowFilter, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool
+    ) -> None:
+        self._row_filter = row_filter
         self._finder = finder
         self._mark_rows = mark_rows
         self._free_text = free_text
         self.rows = self.excluded = self.invalid = self.spreadsheet = self.perhaps = 0
-        self._met = Alike(sieve.id_type)
+        self._met = IdSet(row_filter.id_type)
         self._shown: set[str] = set()
         self.examples: list[str] = []
         self.spreadsheet_examples: list[str] = []
         self.bad = BadRows()
-        self.marks: list[Mark] = []
+        self.marks: list[ResumePoint] = []
 
     def add(self, parsed: Parsed) -> None:
         batch = parsed.batch
         self._mark(parsed)
-        skipped = self._sieve.skipped(batch)
+        skipped = self._row_filter.skipped(batch)
         positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
         never = {position for some in skipped.values() for position in some}
         ids = cast("list[str]", batch.rows)
@@ -206,7 +208,7 @@ class _Tally:
         self.invalid += len(skipped["invalid"])
         if skipped["excluded"]:
             ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
-            self.perhaps += sum(not self._sieve.protected.holds(id_) for id_ in ids)
+            self.perhaps += sum(not self._row_filter.protected.holds(id_) for id_ in ids)
             self._met.update(ids)
         if skipped["invalid"]:
             self.bad.add(row for row in batch.rows if isinstance(row, BadRow))
@@ -215,12 +217,12 @@ class _Tally:
 
     def kept(self) -> int:
         """How many of the ids to keep some row is, or may be."""
-        return sum(map(self._met.meets, self._sieve.protected)) if self.excluded else 0
+        return sum(map(self._met.meets, self._row_filter.protected)) if self.excluded else 0
 
     def _show(self, ids: Sequence[str]) -> None:
         """Take the first few different ids as examples."""
         for id_ in ids:
-            key = self._sieve.id_type.key(id_)
+            key = self._row_filter.id_type.key(id_)
             if key not in self._shown and len(self.examples) < EXAMPLES:
                 self._shown.add(key)
                 self.examples.append(id_)

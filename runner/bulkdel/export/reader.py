@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bulkdel.core.id_parser import Member
-from bulkdel.core.row_filter import BadRow, Batch, Mark
+from bulkdel.core.row_filter import BadRow, Batch, ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
@@ -17,7 +17,7 @@ from bulkdel.export.refusal import refusal
 
 
 def read_rows(
-    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: Mark | None = None
+    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
 ) -> Iterator[Batch]:
     """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order. As `read_parsed`."""
     for parsed in read_parsed(export, dialect, options, fingerprint, begin):
@@ -25,7 +25,7 @@ def read_rows(
 
 
 def read_parsed(
-    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: Mark | None = None
+    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
 ) -> Iterator[Parsed]:
     """Yield the rows with the lines they stand on.
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulkdel.auth import Auth
-from bulkdel.core.decision import Act, Call, Lost, Reply, Verdict, lost
-from bulkdel.core.health import Breaker, Pace
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, lost
+from bulkdel.core.health import AdaptiveRate, Breaker
 from bulkdel.core.redaction import TEXT_MAX, cleared, longest_run, without_ids
 from bulkdel.core.retry import retry_after_s
 from bulkdel.errors import Halted
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport
 from bulkdel.uptime import Uptime
 
 Ids = Sequence[str] | Callable[[], Sequence[str]]
@@ -29,7 +29,7 @@ BREAKER_LOOK_S = 0.25
 
 
 @dataclass(slots=True)
-class Figures:
+class Counters:
     """What a session did on the wire, for the summary. throttled: answers 429. retries: requests sent again."""
 
     retries: int = 0
@@ -52,7 +52,7 @@ class Flight:
 
 
 @dataclass(slots=True)
-class Api:
+class Client:
     """The way to the server that everything takes: deletions, look-ups, the control.
 
     pause_s: how long everyone pauses after a 429 without Retry-After.
@@ -63,14 +63,14 @@ class Api:
     closing: set when the run drains; from then on nothing is sent but look-ups that decide, and nothing twice.
     """
 
-    wire: Wire
-    throttle: Throttle
+    transport: Transport
+    rate_limiter: RateLimiter
     auth: Auth
     pause_s: float
     patience_s: float
-    pace: Pace
+    adaptive_rate: AdaptiveRate
     breaker: Breaker = field(default_factory=Breaker)
-    figures: Figures = field(default_factory=Figures)
+    figures: Counters = field(default_factory=Counters)
     run_min: int = 0
     closing: bool = False
     lost: str = ""
@@ -83,12 +83,12 @@ class Api:
 
     async def ask(
         self,
-        call: Call,
-        read: Callable[[Reply], Verdict],
+        call: Request,
+        read: Callable[[Response], Decision],
         flight: Flight,
         ids: Ids = (),
         too_late: Callable[[], bool] = lambda: False,
-    ) -> Verdict | None:
+    ) -> Decision | None:
         """Send `call` and read its answer; None when the run is draining and nothing may be sent (again).
 
         too_late: asked at the last moment, after all that is waited for; if it says so, None as well.
@@ -105,30 +105,34 @@ class Api:
             if (self._is_closing() and not flight.deciding) or too_late():
                 return None
             flight.on_wire = True
-            self.pace.sent(self.clock())
+            self.adaptive_rate.sent(self.clock())
             stopped_s = self.clock.stopped_s
-            reply = await self.wire.send(call, headers)
+            response = await self.transport.send(call, headers)
             self.clock()
             # Lost while this process was stopped: its time-outs ended then, which says nothing about the server.
-            asleep = isinstance(reply, Lost) and self.clock.stopped_s > stopped_s
-            verdict = lost(reply) if isinstance(reply, Lost) else self._cleared_of(ids, read(reply))
-            after_s = None if isinstance(reply, Lost) else retry_after_s(reply.retry_after, reply.date, self.now())
+            asleep = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
+            decision = lost(response) if isinstance(response, NoResponse) else self._cleared_of(ids, read(response))
+            after_s = (
+                None
+                if isinstance(response, NoResponse)
+                else retry_after_s(response.retry_after, response.date, self.now())
+            )
             if not asleep:
-                self._learn(verdict)
-            if verdict.act is Act.RETRY:
+                self._learn(decision)
+            if decision.next_step is NextStep.RETRY:
                 # Judged while the request still counts as on the wire: if this halts, the chunk may have been touched.
-                verdict = verdict._replace(after_s=self._bearable(after_s or 0.0), free=self.breaker.open or asleep)
+                decision = decision._replace(after_s=self._bearable(after_s or 0.0), free=self.breaker.open or asleep)
             flight.on_wire = False
-            if verdict.act is Act.THROTTLED:
+            if decision.next_step is NextStep.THROTTLED:
                 self.figures.throttled += 1
-                self.throttle.pause(self._bearable(self.pause_s if after_s is None else after_s))
-            elif verdict.act is Act.SIGN_IN:
+                self.rate_limiter.pause(self._bearable(self.pause_s if after_s is None else after_s))
+            elif decision.next_step is NextStep.SIGN_IN:
                 self.auth.rejected(generation)
             else:
-                if isinstance(reply, Reply) and verdict.act is not Act.RETRY:
+                if isinstance(response, Response) and decision.next_step is not NextStep.RETRY:
                     self.auth.accepted(generation)
                     self.answered_at = self.clock()
-                return verdict
+                return decision
             if self._is_closing():
                 return None  # nothing twice any more
         return None
@@ -136,8 +140,8 @@ class Api:
     @property
     def waiting(self) -> str | None:
         """Why nothing goes out, for people; None while it does."""
-        if self.throttle.paused_s > 0:
-            return f"throttled, {self.throttle.paused_s:.1f} s"
+        if self.rate_limiter.paused_s > 0:
+            return f"throttled, {self.rate_limiter.paused_s:.1f} s"
         if self.breaker.open:
             return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
         return self.auth.waiting
@@ -148,38 +152,38 @@ class Api:
             await self.auth.ensure()
             while (wait_s := self.breaker.wait_s(self.clock())) > 0:  # noqa: ASYNC110 - pure, so it cannot wake us
                 await asyncio.sleep(min(wait_s, BREAKER_LOOK_S))
-            self.throttle.set_rate(self.pace.rate(self.clock()))
-            await self.throttle.acquire()
+            self.rate_limiter.set_rate(self.adaptive_rate.rate(self.clock()))
+            await self.rate_limiter.acquire()
             if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
                 headers, generation = ready
                 return headers, generation
 
-    def _cleared_of(self, ids: Ids, verdict: Verdict) -> Verdict:
+    def _cleared_of(self, ids: Ids, decision: Decision) -> Decision:
         """Keep ids and credentials out of everything that is said or written from here on."""
 
         def hide(text: str) -> str:
             return without_ids(self.auth.hide(text), ids() if callable(ids) else ids)
 
-        if verdict.act is Act.SETTLED:
+        if decision.next_step is NextStep.SETTLED:
             # Of a success nothing but the request's id is ever told. This is on the way of every chunk, so an id that
             # cannot be in such a text is not looked for.
-            said = verdict.detail.request_id
+            said = decision.detail.request_id
             if said is None or (
                 len(said) <= TEXT_MAX and (self.auth.hide if longest_run(said) < self.run_min else hide)(said) == said
             ):
-                return verdict
-        return cleared(verdict, hide)
+                return decision
+        return cleared(decision, hide)
 
-    def _learn(self, verdict: Verdict) -> None:
+    def _learn(self, decision: Decision) -> None:
         """Take note of what an answer says about the server. A 429 is no failure, but it is too fast."""
-        now, failed = self.clock(), verdict.act is Act.RETRY
+        now, failed = self.clock(), decision.next_step is NextStep.RETRY
         if failed:
-            self.lost = verdict.reason
+            self.lost = decision.reason
         self.breaker.record(now, failed=failed)
-        if verdict.act is Act.THROTTLED:
-            self.pace.throttled(now)
+        if decision.next_step is NextStep.THROTTLED:
+            self.adaptive_rate.throttled(now)
         else:
-            self.pace.record(now, failed=failed)
+            self.adaptive_rate.record(now, failed=failed)
 
     def _is_closing(self) -> bool:
         return self.closing  # a call, because the type checker remembers the loop's condition across the wait

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from bulkdel.auth import Auth
-from bulkdel.core.health import Pace
-from bulkdel.http.client import Api
-from bulkdel.http.rate_limiter import Throttle
-from bulkdel.http.transport import Wire, WireOptions
+from bulkdel.core.health import AdaptiveRate
+from bulkdel.http.client import Client
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport, TransportOptions
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import Settings, seconds_of
@@ -18,16 +18,29 @@ from bulkdel.uptime import uptime
 
 
 @contextlib.asynccontextmanager
-async def reach(target: Target, settings: Settings, *, pool: str | None) -> AsyncIterator[tuple[Api, Auth]]:
+async def reach(target: Target, settings: Settings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
     """Open the way to the server. pool: the one that every token must carry, where it is known."""
-    options = WireOptions(host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s)
-    async with Wire(options) as wire:
-        throttle = Throttle(settings.rate)
+    options = TransportOptions(
+        host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s
+    )
+    async with Transport(options) as transport:
+        rate_limiter = RateLimiter(settings.rate)
         patience_s = seconds_of(settings.patience)
-        auth = target.auth(wire, throttle, pool=pool, patience_s=patience_s)
+        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=patience_s)
         ticking = asyncio.create_task(uptime.tick())
         try:
             with job_faults(auth.hide):
-                yield Api(wire, throttle, auth, target.pause_s, patience_s, Pace(settings.rate), clock=uptime), auth
+                yield (
+                    Client(
+                        transport,
+                        rate_limiter,
+                        auth,
+                        target.pause_s,
+                        patience_s,
+                        AdaptiveRate(settings.rate),
+                        clock=uptime,
+                    ),
+                    auth,
+                )
         finally:
             ticking.cancel()

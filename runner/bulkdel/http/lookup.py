@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
-from bulkdel.core.decision import Act, Call, Reply, Verdict
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
-from bulkdel.http.client import Api, Flight
+from bulkdel.http.client import Client, Flight
 from bulkdel.job import Account, LookUps
 
 CONTROLS_MAX = 10
@@ -48,7 +48,7 @@ class Looked(NamedTuple):
     unproven: frozenset[str] = frozenset()
 
 
-class Seeker:
+class AccountLookup:
     """Look-ups with their retries, matching, and the control.
 
     proven: whether any look-up of this session has found an existing account.
@@ -57,8 +57,8 @@ class Seeker:
     fullest: the most accounts that one answer of this session has held.
     """
 
-    def __init__(self, api: Api, look_ups: LookUps, chance: Callable[[], float]) -> None:
-        self._api = api
+    def __init__(self, client: Client, look_ups: LookUps, chance: Callable[[], float]) -> None:
+        self._client = client
         self._look_ups = look_ups
         self._chance = chance
         self._control = asyncio.Lock()
@@ -115,7 +115,7 @@ class Seeker:
 
     async def _find_noting(self, ids: Sequence[str], flight: Flight) -> Looked | None:
         """Look up `ids`, and note that look-ups find accounts when this one does."""
-        began = self._api.clock()
+        began = self._client.clock()
         looked = await self._find(ids, flight)
         if looked is not None and looked.accounts:
             self.proven, self._found_at = True, max(self._found_at, began)
@@ -234,7 +234,7 @@ class Seeker:
             return await self.prove(flight)
         async with self._control:
             if max(self._found_at, self._checked_at) < since:
-                began = self._api.clock()
+                began = self._client.clock()
                 # Several tries: who was listed may have been deleted a moment later, by this run.
                 for _ in range(CONTROL_TRIES):
                     self.proven = not await self._look_up_listed(flight)
@@ -257,21 +257,21 @@ class Seeker:
         return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight, [user])
 
     async def _read(
-        self, call: Call, read: Callable[[Reply], Verdict], flight: Flight, ids: Sequence[str] = ()
+        self, call: Request, read: Callable[[Response], Decision], flight: Flight, ids: Sequence[str] = ()
     ) -> list[Any] | None:
         attempts = 0
         while True:
-            verdict = await self._api.ask(call, read, flight, ids)
-            if verdict is None:
+            decision = await self._client.ask(call, read, flight, ids)
+            if decision is None:
                 return None
-            if verdict.act is Act.SETTLED:
-                data: list[Any] = verdict.data
+            if decision.next_step is NextStep.SETTLED:
+                data: list[Any] = decision.data
                 return data
-            self.failed = verdict.reason or str(verdict.detail)
-            if verdict.act is Act.HALT:
+            self.failed = decision.reason or str(decision.detail)
+            if decision.next_step is NextStep.HALT:
                 raise Halted(f"a look-up: {self.failed}")
-            attempts += not verdict.free
-            if verdict.act is not Act.RETRY or self._api.closing or attempts >= ATTEMPTS_MAX:
+            attempts += not decision.free
+            if decision.next_step is not NextStep.RETRY or self._client.closing or attempts >= ATTEMPTS_MAX:
                 return None
-            self._api.figures.retries += 1
-            await asyncio.sleep(max(verdict.after_s or 0.0, backoff_s(max(1, attempts), self._chance())))
+            self._client.figures.retries += 1
+            await asyncio.sleep(max(decision.after_s or 0.0, backoff_s(max(1, attempts), self._chance())))

@@ -20,7 +20,7 @@ SPARE_STEPS = 10
 """Halvings when asking a bucket how much room it has: exact to a thousandth of its size."""
 
 
-class Throttle:
+class RateLimiter:
     """Lets requests through, one by one, at most `rate` a second; 0 is unlimited.
 
     In any window W at most rate * W + 1 + BURST_SHARE * rate pass, the first second included.

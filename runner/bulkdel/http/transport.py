@@ -36,7 +36,7 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from bulkdel.core.decision import Call, Lost, Reply, Setup
+from bulkdel.core.decision import NoResponse, Request, Response, Setup
 from bulkdel.core.retry import http_date_s
 from bulkdel.errors import UsageError
 
@@ -68,7 +68,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class WireOptions:
+class TransportOptions:
     """How to reach the server.
 
     host: base URL as `check_host` returns it. ca_file: PEM, trusted beside the system's own. proxy: `http://…` or None.
@@ -160,10 +160,10 @@ def _written(fields: tuple[Field, ...]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
 
 
-class Wire:
+class Transport:
     """Sends calls to one host. Use as an async context manager, in the loop that will send."""
 
-    def __init__(self, options: WireOptions) -> None:
+    def __init__(self, options: TransportOptions) -> None:
         # A connection is a part of an attempt, which must not take longer than the whole.
         options = replace(options, connect_s=min(options.connect_s, options.total_s))
         self._options = options
@@ -208,7 +208,7 @@ class Wire:
             self._looking.cancel()
             await connector.close()
 
-    async def send(self, call: Call, headers: Mapping[str, str]) -> Reply | Lost:
+    async def send(self, call: Request, headers: Mapping[str, str]) -> Response | NoResponse:
         """Make exactly one attempt. Never raises for what the network or the server does."""
         if self._connector is None:
             raise RuntimeError("the wire was not entered")
@@ -222,13 +222,13 @@ class Wire:
             return self._lost(error, sent=False)
         try:
             async with asyncio.timeout(None) as scope:
-                reply = await self._exchange(connection, call, headers, scope, until)
+                response = await self._exchange(connection, call, headers, scope, until)
         except FAULTY as error:
             return self._lost(error, sent=True)
-        if self._proxy is not None and isinstance(reply, Reply) and reply.status == PROXY_LOGIN:
+        if self._proxy is not None and isinstance(response, Response) and response.status == PROXY_LOGIN:
             return self._lost_on_the_way(f"no connection: the proxy answered {PROXY_LOGIN}", Setup.PROXY)
-        self._answered = self._answered or isinstance(reply, Reply)
-        return reply
+        self._answered = self._answered or isinstance(response, Response)
+        return response
 
     def _look(self) -> None:
         """Arm the time-outs of what has not been answered by now.
@@ -243,7 +243,7 @@ class Wire:
         every_s = min(self._options.total_s, self._options.read_s) * LOOK_SHARE
         self._looking = self._loop.call_later(every_s, self._look)
 
-    def _request(self, call: Call, headers: Mapping[str, str]) -> bytes:
+    def _request(self, call: Request, headers: Mapping[str, str]) -> bytes:
         """The whole request as bytes."""
         target = self._target(call.path, call.query) if call.query else self._prepared_target(call.path)
         method, body = call.method.upper().encode(), call.body or b""
@@ -270,11 +270,11 @@ class Wire:
         return _written(tuple(merged.items()))
 
     async def _exchange(
-        self, connection: Connection, call: Call, headers: Mapping[str, str], scope: asyncio.Timeout, until: float
-    ) -> Reply | Lost:
+        self, connection: Connection, call: Request, headers: Mapping[str, str], scope: asyncio.Timeout, until: float
+    ) -> Response | NoResponse:
         """Send `call` and read its answer, on a connection of its own for so long; to be ended by `scope`."""
         protocol, transport = connection.protocol, connection.transport
-        reply: Reply | Lost | None = None
+        response: Response | NoResponse | None = None
         try:
             if protocol is None or transport is None or transport.is_closing():
                 return GONE
@@ -293,21 +293,21 @@ class Wire:
             while message.code in PROVISIONAL:  # "go on", "wait": the answer is still to come
                 protocol.start_timeout()  # if it is armed, aiohttp took this for the end and stopped it
                 message, content = await protocol.read()
-            reply = await self._read(message, content)
-            return reply
+            response = await self._read(message, content)
+            return response
         finally:
             if self._unarmed.pop(scope, None) is None and protocol is not None:
                 protocol.read_timeout = None  # armed, perhaps when the answer was there already: not for the next one
                 protocol.start_timeout()
             # After a part of an answer a connection cannot be used again; nor while one may be under way.
-            if isinstance(reply, Reply):
+            if isinstance(response, Response):
                 connection.release()
             else:
                 if transport is not None:
                     transport.abort()  # closed in order, it would still send what nobody waits for any more
                 connection.close()
 
-    async def _read(self, message: RawResponseMessage, content: StreamReader) -> Reply | Lost:
+    async def _read(self, message: RawResponseMessage, content: StreamReader) -> Response | NoResponse:
         """The answer, at most `body_max` bytes of its body in memory, before and after inflating."""
         bound = self._options.body_max
         parts: list[bytes] = []
@@ -321,9 +321,9 @@ class Wire:
         encoding = message.headers.get("content-encoding", "identity").strip().lower()
         if body and encoding != "identity":
             if encoding not in {"gzip", "x-gzip"}:
-                return Lost("answer in an encoding that was not asked for", sent=True)
+                return NoResponse("answer in an encoding that was not asked for", sent=True)
             inflated = _inflate(body, bound)
-            if isinstance(inflated, Lost):
+            if isinstance(inflated, NoResponse):
                 return inflated
             body = inflated
         headers = message.headers
@@ -332,26 +332,26 @@ class Wire:
             self._date = date
             if (at := http_date_s(date.strip())) is not None:
                 self.ahead_s = round(at - time.time())
-        return Reply(message.code, body, headers.get("retry-after"), date)
+        return Response(message.code, body, headers.get("retry-after"), date)
 
-    def _lost(self, error: Exception, *, sent: bool) -> Lost:
+    def _lost(self, error: Exception, *, sent: bool) -> NoResponse:
         text = next(text for kinds, text in FAULTS if isinstance(error, kinds))
         if self._proxy is not None and not sent:
             text = THROUGH_PROXY.get(text, text)
         reason = text.format(options=self._options, fault=_fault(error))
         setup = _setup(error, proxied=self._proxy is not None)
-        return Lost(reason, sent=True) if sent else self._lost_on_the_way(reason, setup)
+        return NoResponse(reason, sent=True) if sent else self._lost_on_the_way(reason, setup)
 
-    def _lost_on_the_way(self, reason: str, setup: Setup | None) -> Lost:
+    def _lost_on_the_way(self, reason: str, setup: Setup | None) -> NoResponse:
         """Nothing was sent. What has worked before is set up well: one bad node behind a load balancer may pass."""
         passing = self._answered and setup is not Setup.DESCRIPTORS
-        return Lost(reason, sent=False, setup=None if passing else setup)
+        return NoResponse(reason, sent=False, setup=None if passing else setup)
 
 
-GONE = Lost("no connection: closed as soon as it was made", sent=False)
-UNASKED = Lost("the connection held an answer to something else", sent=False)
-TOO_LARGE = Lost("answer too large", sent=True)
-GARBLED = Lost("answer broken off or garbled", sent=True)
+GONE = NoResponse("no connection: closed as soon as it was made", sent=False)
+UNASKED = NoResponse("the connection held an answer to something else", sent=False)
+TOO_LARGE = NoResponse("answer too large", sent=True)
+GARBLED = NoResponse("answer broken off or garbled", sent=True)
 
 FAULTY = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError)
 """What aiohttp raises for a fault of the network. RuntimeError: its reader, for a connection that has gone."""
@@ -414,7 +414,7 @@ def _setup(error: Exception, *, proxied: bool) -> Setup | None:
     return None
 
 
-def _inflate(body: bytes, bound: int) -> bytes | Lost:
+def _inflate(body: bytes, bound: int) -> bytes | NoResponse:
     """Inflate one member of gzip to at most `bound` bytes; whatever follows it is not an answer."""
     inflater = zlib.decompressobj(GZIP)
     try:

@@ -58,7 +58,7 @@ def _pool(pool: str) -> str:
 
 
 def _host(url: str) -> str:
-    """`https://api.genauth.ai/`, `API.genauth.ai.` and `api.genauth.ai` are one host; with a port only that one is."""
+    """`https://api.genauth.ai/`, `API.genauth.ai.` and `api.genauth.ai` are one host; a port is part of it."""
     name, colon, port = url.rpartition("://")[2].partition("/")[0].lower().partition(":")
     return name.rstrip(".") + colon + port
 

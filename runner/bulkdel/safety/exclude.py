@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.id_set import Alike
+from bulkdel.core.id_set import IdSet
 from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.recognise import is_bare_list
@@ -34,7 +34,7 @@ class Excluded:
     """What is protected by files. ids: all of them together."""
 
     files: Sequence[ExcludeFile] = ()
-    ids: Alike = field(default_factory=Alike)
+    ids: IdSet = field(default_factory=IdSet)
 
     def to_json(self) -> dict[str, str]:
         """Return the path of each file by its SHA-256, as the log keeps it."""
@@ -43,12 +43,12 @@ class Excluded:
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
     """Read every exclude file whole. Raises NotAcceptable for a bad row, a wrong shape, or no ids at all."""
-    ids = Alike(options.id_type)
+    ids = IdSet(options.id_type)
     files = [_read_one(path, replace(options, on_invalid="never"), ids) for path in paths]
     return Excluded(files, ids)
 
 
-def _read_one(path: Path, options: ReadOptions, ids: Alike) -> ExcludeFile:
+def _read_one(path: Path, options: ReadOptions, ids: IdSet) -> ExcludeFile:
     if str(path) == "-":
         raise UsageError("--exclude -: an exclude file has to be a file; it is asked for again on a resume")
     with open_export(str(path)) as export:

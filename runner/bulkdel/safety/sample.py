@@ -16,14 +16,14 @@ from bulkdel.errors import Halted
 from bulkdel.format import stamp
 from bulkdel.http.client import Flight
 from bulkdel.http.connect import reach
-from bulkdel.http.lookup import Seeker
+from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class SampleCheck:
     """What the server told before anything was deleted.
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
@@ -48,42 +48,44 @@ class Survey:
         return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
 
 
-async def survey(target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int) -> Survey:
+async def sample_check(
+    target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int
+) -> SampleCheck:
     """Sign in and look up `sample`, `group` ids at a time. Raises Halted when either fails."""
-    async with reach(target, settings, pool=None) as (api, auth):
+    async with reach(target, settings, pool=None) as (client, auth):
         await auth.ensure()
         found: dict[str, Account] = {}
-        seeker = Seeker(api, target.look_ups(id_type), random.random)
+        lookup = AccountLookup(client, target.look_ups(id_type), random.random)
         owner: list[str] = []
         for user in auth.users:
             # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
-            owner += [user, *(await seeker.owner(user, Flight()) or ())]
+            owner += [user, *(await lookup.owner(user, Flight()) or ())]
         unproven = 0
         for start in range(0, len(sample), group):
             some = sample[start : start + group]
             with job_faults(partial(without_ids, ids=some)):
-                looked = await seeker.find(some, Flight())
+                looked = await lookup.find(some, Flight())
             if looked is None:
-                raise _blind(target, seeker)
+                raise _blind(target, lookup)
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-        now = Instant(stamp(time.time()), api.wire.ahead_s)
+        now = Instant(stamp(time.time()), client.transport.ahead_s)
         sampled = Sampled.of((account.created_at for account in found.values()), now)
-        return Survey(
+        return SampleCheck(
             auth.pool,
             len(sample),
             found,
-            api.wire.requests,
+            client.transport.requests,
             tuple(owner),
             unproven,
-            seeker.fullest,
+            lookup.fullest,
             sampled=sampled,
             moment=now,
         )
 
 
-def _blind(target: Target, seeker: Seeker) -> Halted:
+def _blind(target: Target, lookup: AccountLookup) -> Halted:
     return Halted(
-        f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({seeker.failed}). "
+        f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
         "Does the key have the permission to read users? Nothing was deleted."
     )

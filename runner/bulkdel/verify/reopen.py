@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.checkpoint.index import Fate, Fates
+from bulkdel.checkpoint.index import LogIndex, RowResult
 from bulkdel.core.id_type import IdType
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_parsed
@@ -24,7 +24,7 @@ class Reopened:
     """What is known of a run without a word to any server. fates: its log; export: the file, proved to be the same."""
 
     path: Path
-    fates: Fates
+    log_index: LogIndex
     job: Job
     id_type: IdType
     export: Export
@@ -38,8 +38,8 @@ class Reopened:
 
         Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
         """
-        fates = stack.enter_context(Fates(path))
-        header = fates.progress.header
+        log_index = stack.enter_context(LogIndex(path))
+        header = log_index.progress.header
         pinned = header.pinned
         job = load_job(pinned["job"])
         name = export or _where(path, header.export_path)
@@ -65,16 +65,16 @@ class Reopened:
             id_pattern=source.pop("id_pattern"),
         )
         dialect = Dialect.from_json({**source, "guessed": False})
-        return cls(path, fates, job, options.id_type, opened, options, dialect, found)
+        return cls(path, log_index, job, options.id_type, opened, options, dialect, found)
 
-    def rows(self) -> Iterator[tuple[Parsed, list[Fate]]]:
+    def rows(self) -> Iterator[tuple[Parsed, list[RowResult]]]:
         """Every row of the export in order, batch by batch, each with what became of it. In flat memory.
 
         A fate covers `[start, stop)`; the fates of a batch cover it whole, in order.
         """
         for parsed in read_parsed(self.export, self.dialect, self.options, self.fingerprint):
             start = parsed.batch.start
-            yield parsed, self.fates.between(start, start + len(parsed.batch.rows))
+            yield parsed, self.log_index.between(start, start + len(parsed.batch.rows))
 
 
 def _where(path: Path, said: str) -> str:

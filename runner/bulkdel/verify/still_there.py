@@ -45,7 +45,7 @@ def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
 
 
 def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
-    duplicates = reopened.fates.progress.duplicates  # `there` covers those beside its rows too
+    duplicates = reopened.log_index.progress.duplicates  # `there` covers those beside its rows too
     for parsed, _ in reopened.rows():
         batch = parsed.batch
         for position in positions_in(there.overlap(batch.start, batch.start + len(batch.rows))):

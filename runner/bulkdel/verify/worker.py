@@ -20,12 +20,12 @@ from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.ranges import RangeSet, ranges_of
 from bulkdel.core.redaction import without_ids
 from bulkdel.core.verification import CLAIMED, Claim, Finding, Stretch, Tally, chunks_apart, claims_of, judged, picks
-from bulkdel.engine.progress import Moment, Teller
+from bulkdel.engine.progress import Reporter, Snapshot
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import stamp
-from bulkdel.http.client import Api, Figures, Flight
+from bulkdel.http.client import Client, Counters, Flight
 from bulkdel.http.connect import reach
-from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, Seeker
+from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import Settings
@@ -63,7 +63,7 @@ class Asking:
         self._settings = settings
         self._state = state
         self._sample = sample
-        self._progress = reopened.fates.progress
+        self._progress = reopened.log_index.progress
         self._look_ups = target.look_ups(reopened.id_type)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._refill = asyncio.Lock()
@@ -72,10 +72,10 @@ class Asking:
         self._unproven: list[list[int]] = []  # positions that nobody was found for, per look-up, since the last control
         self._unproven_rows = 0
         self._failed_in_row = 0
-        self._look: Callable[[], Moment | None] = lambda: None
-        self._teller = Teller(lambda: self._look(), level=settings.log_level)  # noqa: PLW0108 - it changes
+        self._look: Callable[[], Snapshot | None] = lambda: None
+        self._reporter = Reporter(lambda: self._look(), level=settings.log_level)  # noqa: PLW0108 - it changes
         self.requests = 0
-        self.figures = Figures()
+        self.figures = Counters()
         self.undated = 0
         self.unproven = 0
         self.failed = 0
@@ -86,7 +86,7 @@ class Asking:
 
         May be cancelled at any moment: nothing on this path changes anything but the state, which is always true.
         """
-        async with reach(self._target, self._settings, pool=None) as (api, auth):
+        async with reach(self._target, self._settings, pool=None) as (client, auth):
             try:
                 await auth.ensure()
                 pinned = self._progress.header.pinned["pool"]
@@ -95,38 +95,38 @@ class Asking:
                         f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool "
                         f"{auth.pool}. Nobody was looked up. Use the key of that pool."
                     )
-                self._look = lambda: self._moment(api)
-                with self._teller.telling():
-                    await self._watched(api, self._ask_all)
+                self._look = lambda: self._moment(client)
+                with self._reporter.telling():
+                    await self._watched(client, self._ask_all)
             finally:
-                self.requests, self.figures = api.wire.requests, api.figures
+                self.requests, self.figures = client.transport.requests, client.figures
                 # A read that was cancelled goes on in its thread; the export must not be closed under it.
                 await asyncio.to_thread(self._reader.shutdown)
 
     def told(self) -> str | None:
         """What is being done, where the progress does not tell it. It does while look-ups are sent."""
-        return None if self._teller.ask() else "signing in" if self._look() is None else "writing the state"
+        return None if self._reporter.ask() else "signing in" if self._look() is None else "writing the state"
 
-    async def _watched(self, api: Api, ask_all: Callable[[Api], Awaitable[None]]) -> None:
+    async def _watched(self, client: Client, ask_all: Callable[[Client], Awaitable[None]]) -> None:
         """Ask, and stop when the server has given no useful answer for --patience."""
         try:
             async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_watch(api))
-                await ask_all(api)
+                watch = group.create_task(_watch(client))
+                await ask_all(client)
                 watch.cancel()
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
 
-    async def _ask_all(self, api: Api) -> None:
-        await self._control(api)
+    async def _ask_all(self, client: Client) -> None:
+        await self._control(client)
         for _ in range(PASSES):
             self.failed = self.undated = self.unproven = 0
             self._feed = self._chunks()
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._settings.concurrency):
-                    group.create_task(self._work(api))
+                    group.create_task(self._work(client))
             if self._unproven:
-                await self._confirm(api)
+                await self._confirm(client)
             if not self.failed:
                 break
 
@@ -143,48 +143,48 @@ class Asking:
                 parsed.batch,
                 [
                     Stretch(
-                        fate.start,
-                        fate.stop,
-                        Instant(fate.outcome.at, fate.outcome.ahead_s),
-                        fate.outcome.reason == "re-created",
+                        row_result.start,
+                        row_result.stop,
+                        Instant(row_result.outcome.at, row_result.outcome.ahead_s),
+                        row_result.outcome.reason == "re-created",
                     )
-                    for fate in fates
-                    if fate.kind in CLAIMED and fate.outcome is not None
+                    for row_result in log_index
+                    if row_result.kind in CLAIMED and row_result.outcome is not None
                 ],
             )
-            for parsed, fates in self._reopened.rows()
+            for parsed, log_index in self._reopened.rows()
         )
         claims = claims_of(rows, RangeSet(self._state.books.known.ranges), drawn)
         return chunks_apart(claims, self._reopened.job.chunk_max, self._reopened.id_type)
 
-    async def _work(self, api: Api) -> None:
-        seeker, flight = Seeker(api, self._look_ups, random.random), Flight()
-        while (chunk := await self._take(api)) is not None:
+    async def _work(self, client: Client) -> None:
+        lookup, flight = AccountLookup(client, self._look_ups, random.random), Flight()
+        while (chunk := await self._take(client)) is not None:
             ids = [claim.id for claim in chunk]
-            with job_faults(partial(_hide, api, ids)):
-                looked = await seeker.find_all(ids, flight)
+            with job_faults(partial(_hide, client, ids)):
+                looked = await lookup.find_all(ids, flight)
             if looked is None:
                 self.failed += len(chunk)
                 self._failed_in_row += 1
-                self.doubt = seeker.failed
+                self.doubt = lookup.failed
                 if self._failed_in_row >= FAILED_MAX:
                     self._failed_in_row = 0
-                    await self._control(api)
+                    await self._control(client)
                 continue
             self._failed_in_row = 0
             self.unproven += len(looked.unproven)
             told = [claim for claim in chunk if claim.id not in looked.unproven]
-            now = Instant(stamp(time.time()), api.wire.ahead_s)
+            now = Instant(stamp(time.time()), client.transport.ahead_s)
             self._note(told, {id_: account.created_at for id_, account in looked.accounts.items()}, now)
             if len(self._unproven) >= CONTROL_EVERY:
-                await self._confirm(api)
+                await self._confirm(client)
 
-    async def _take(self, api: Api) -> tuple[Claim, ...] | None:
+    async def _take(self, client: Client) -> tuple[Claim, ...] | None:
         async with self._refill:
             if not self._ready:
-                loop, began = asyncio.get_running_loop(), api.clock()
+                loop, began = asyncio.get_running_loop(), client.clock()
                 self._ready.extend(await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD))))
-                api.answered_at += api.clock() - began  # patience with the server, not with our disk
+                client.answered_at += client.clock() - began  # patience with the server, not with our disk
             return self._ready.popleft() if self._ready else None
 
     def _note(self, chunk: Sequence[Claim], created: dict[str, float | None], now: Instant) -> None:
@@ -208,51 +208,63 @@ class Asking:
             self._unproven.append(nobody)
             self._unproven_rows += len(nobody)
 
-    async def _confirm(self, api: Api) -> None:
+    async def _confirm(self, client: Client) -> None:
         """A control for everything that was answered before it; then that is gone. Others go on asking meanwhile."""
         answered, self._unproven = self._unproven, []
-        await self._control(api)
+        await self._control(client)
         positions = sorted(position for nobody in answered for position in nobody)
         self._unproven_rows -= len(positions)
         self._state.record(stamp(time.time()), {"gone": ranges_of(positions)})
 
-    async def _control(self, api: Api) -> None:
+    async def _control(self, client: Client) -> None:
         """Find somebody who exists: whom another call lists, by the same kind of look-up. Raises Halted without one."""
-        seeker = Seeker(api, self._look_ups, random.random)  # a fresh one: what was found before says nothing of now
+        lookup = AccountLookup(
+            client, self._look_ups, random.random
+        )  # a fresh one: what was found before says nothing of now
         for _ in range(CONTROL_TRIES):  # whoever was listed may have gone meanwhile
-            if await seeker.prove(Flight()):
+            if await lookup.prove(Flight()):
                 return
-        raise Halted(f"{self._why_blind(seeker)}. So an empty answer proves nothing, and none was counted as proof")
+        raise Halted(f"{self._why_blind(lookup)}. So an empty answer proves nothing, and none was counted as proof")
 
-    def _why_blind(self, seeker: Seeker) -> str:
+    def _why_blind(self, lookup: AccountLookup) -> str:
         kind = self._reopened.id_type.name
-        if seeker.failed and (not seeker.listed or seeker.failed == STRANGER):
-            return f"the control failed: {seeker.failed}. Does the key have the permission to list and to read users?"
-        if seeker.failed:
-            return f"the control's look-up failed: {seeker.failed}. Does the key have the permission to read users?"
-        if seeker.listed:
+        if lookup.failed and (not lookup.listed or lookup.failed == STRANGER):
+            return f"the control failed: {lookup.failed}. Does the key have the permission to list and to read users?"
+        if lookup.failed:
+            return f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read users?"
+        if lookup.listed:
             return f"the control failed: look-ups by {kind} find nobody, not even those whom the pool lists"
         return (
             f"the pool lists nobody who could be looked up by {kind} as a control: it is empty, or the key may not see "
             "who is in it. If it is meant to be empty, create one user in it and verify again"
         )
 
-    def _moment(self, api: Api) -> Moment:
+    def _moment(self, client: Client) -> Snapshot:
         tally = Tally.of(self._progress, self._state.books, self._sample)
         counts = {"gone": tally.gone + self._unproven_rows, "there": tally.there, "failed": self.failed}
         settled = counts["gone"] + tally.there
-        slowed = api.pace.slowed(api.clock())
-        return Moment(settled, tally.checked, counts, api.wire.requests, api.throttle.rate, api.waiting, slowed=slowed)
+        slowed = client.adaptive_rate.slowed(client.clock())
+        return Snapshot(
+            settled,
+            tally.checked,
+            counts,
+            client.transport.requests,
+            client.rate_limiter.rate,
+            client.waiting,
+            slowed=slowed,
+        )
 
 
-def _hide(api: Api, ids: Sequence[str], text: str) -> str:
-    return without_ids(api.auth.hide(text), ids)
+def _hide(client: Client, ids: Sequence[str], text: str) -> str:
+    return without_ids(client.auth.hide(text), ids)
 
 
-async def _watch(api: Api) -> None:
-    while (left_s := api.answered_at + api.patience_s - api.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
+async def _watch(client: Client) -> None:
+    while (left_s := client.answered_at + client.patience_s - client.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
         await asyncio.sleep(min(left_s, TICK_S))
-    raise Halted(f"no useful answer for {api.patience_s:g} s (--patience); the last failure: {api.lost or 'none'}")
+    raise Halted(
+        f"no useful answer for {client.patience_s:g} s (--patience); the last failure: {client.lost or 'none'}"
+    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
