@@ -138,7 +138,12 @@ class World:
     @contextlib.asynccontextmanager
     async def opened(self, **options: Any) -> AsyncIterator[Client]:
         async with self.server.running(), Transport(TransportOptions(self.server.url)) as transport:
-            settings = {"pause_s": 0.05, "patience_s": 900.0, "pace": AdaptiveRate(self.rate_limiter.rate), **options}
+            settings = {
+                "pause_s": 0.05,
+                "patience_s": 900.0,
+                "adaptive_rate": AdaptiveRate(self.rate_limiter.rate),
+                **options,
+            }
             self.client = Client(transport, self.rate_limiter, self.badge, **settings)
             yield self.client
 

@@ -142,7 +142,7 @@ def test_the_last_flush_does_not_change_the_exit_code(hushed: bool) -> None:
     lines = [
         "import sys; from bulkdel.output import detach_stdio",
         "sys.stdout.write('x')",
-        "hush()" * hushed,
+        "detach_stdio()" * hushed,
         "sys.exit(3)",
     ]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

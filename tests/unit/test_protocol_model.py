@@ -378,7 +378,7 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """From wherever it has come to, with a server that is well: three more runs settle everything."""
-        if not hasattr(self, "api"):
+        if not hasattr(self, "client"):
             return
         self.crash(0)
         self.client.others = True

@@ -74,7 +74,7 @@ class Reporter:
         self._done = threading.Event()
         self._asked = threading.Event()
         self._out = SafeStream(sys.stderr)
-        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._speed = Speed()
         self._requests = Speed()
 
