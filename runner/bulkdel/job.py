@@ -86,11 +86,7 @@ class Action(Protocol):
     """How to do what cannot be undone to the records of one chunk. Exists only after the confirmation."""
 
     def call(self, records: Sequence[Record]) -> Request:
-        """Build the request for one chunk or a part of it. Pure, and plain: str, bytes, tuples, no subclasses of them.
-
-        It is called where the export is read (in another thread, or another process), before anybody knows whether
-        the chunk will be sent, and once for all attempts: nothing that belongs to one attempt may be in it.
-        """
+        """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
         ...
 
     def read(self, response: Response) -> Decision:

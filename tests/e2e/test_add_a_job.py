@@ -304,7 +304,7 @@ def test_a_fault_inside_a_job_before_the_confirmation(where: str, faulty: Bench)
 
 @pytest.mark.parametrize(("where", "rate"), [("call", 0), ("call", 100), ("read", 0), ("refused", 100)])
 def test_a_fault_inside_a_job_is_that_jobs(where: str, rate: int, faulty: Bench) -> None:
-    """Mended, the same command goes on. rate 0: the requests are made in another process."""
+    """Mended, the same command goes on."""
     args = faulty_args(faulty, rate)
     ran = faulty.run(*args, fault=where)
     assert ran.code == 4, ran

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.engine.reader_process import IDS_MIN
 from tests import faultserver
 from tests.faultserver import FaultServer, envelope
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
@@ -204,8 +203,8 @@ def test_too_few_open_files_are_refused_at_the_start(files: int, tmp_path: Path)
 
 @pytest.mark.parametrize(("files", "options"), [(48, ()), (33, ("--concurrency", 1))])
 def test_as_many_open_files_as_are_asked_for_suffice(files: int, options: tuple[object, ...], tmp_path: Path) -> None:
-    """With a backup, a process that reads ahead, and every connection in use."""
-    ids = user_ids(IDS_MIN, seed=13) if files == 48 else IDS[:500]
+    """With a backup, and every connection in use."""
+    ids = user_ids(10_000, seed=13) if files == 48 else IDS[:500]
     with case(tmp_path, ids, users=[*ids, *user_ids(1, seed=14)], latency_s=0.02) as it:
         ran = limited(files, *it.args, *options, "--backup", tmp_path / "backup.jsonl.gz")
         assert ran.code == 0, ran.err

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_row_reason import Unusable, Why
-from bulkdel.core.chunker import ChunkTask, chunk_tasks, with_calls
-from bulkdel.core.decision import Request
+from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
@@ -265,23 +264,6 @@ def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
     work = chunk_tasks(batches_of(["12", "32", "42"], 4), RowFilter(NUMBER), progress_of(3), 50)
     assert shape(work) == [(None, [0, 1, 2])]
-
-
-def test_only_fresh_chunks_have_their_request_made() -> None:
-    """Who is looked up first may turn out not to be sent at all: no request for them exists before that."""
-    progress = progress_of(6, Intent(at(1), ((0, 2),)))
-    row_filter = RowFilter(protected=IdSet(ids=["u1"]))
-    items = with_calls(
-        chunk_tasks(batches_of(ids(6), 4), row_filter, progress, 2),
-        lambda chunk: Request("POST", "/", body=",".join(chunk.ids).encode()),
-    )
-    made = [(item.in_doubt_since, item.protected, item.call and item.call.body) for item in items]  # type: ignore[union-attr]
-    assert made == [
-        (Instant(at(1)), True, None),
-        (Instant(at(1)), False, None),
-        (None, False, b"u2,u3"),
-        (None, False, b"u4,u5"),
-    ]
 
 
 def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:

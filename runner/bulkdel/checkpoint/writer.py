@@ -186,10 +186,6 @@ class Checkpoint:
         self._thread.shutdown()
         self._file.close()
 
-    def let_go(self) -> None:
-        """Close the file in a process that was forked off: there it must not keep the lock of this one alive."""
-        self._file.close()
-
     def _lingered(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lingering = False
         self._begin(loop)

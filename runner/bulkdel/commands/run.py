@@ -193,7 +193,8 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
 
 def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None, signals: Signals) -> int:
     """One session and what it says at its end."""
-    with Sending(prepared, checkpoint, confirmed) as sending, signals.doing(sending.told):
+    sending = Sending(prepared, checkpoint, confirmed)
+    with signals.doing(sending.told):
         figures = run_loop_draining(sending.run, signals, after=signals.ignore)
     if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
         told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple, cast
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.decision import Request
 from bulkdel.core.id_set import IdSet, surely_apart
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.outcome import SKIPS
@@ -31,13 +30,11 @@ class ChunkTask(NamedTuple):
 
     in_doubt_since: when an intent without outcome was written for it; None for fresh ids.
     protected: an exclude file that was added later names these ids: what is gone was deleted, the rest is spared.
-    call: the request for the whole chunk, where it is made already.
     """
 
     chunk: Chunk
     in_doubt_since: Instant | None = None
     protected: bool = False
-    call: Request | None = None
 
 
 def chunk_tasks(
@@ -87,17 +84,6 @@ def chunk_tasks(
         yield from _work(doubtful, row_filter, since)
     if fresh:
         yield from fresh.cut(chunk_size, row_filter)
-
-
-def with_calls(
-    items: Iterable[ChunkTask | Skipped], call_of: Callable[[Chunk], Request]
-) -> Iterator[ChunkTask | Skipped]:
-    """Make the requests for fresh chunks. What is looked up first may never be sent, or not whole."""
-    for item in items:
-        if isinstance(item, ChunkTask) and item.in_doubt_since is None:
-            yield item._replace(call=call_of(item.chunk))
-        else:
-            yield item
 
 
 def _work(

@@ -6,57 +6,45 @@ What is settled how is the engine's; what is said at the end, `run`'s.
 from __future__ import annotations
 
 import asyncio
-import gc
 import getpass
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands.plan import command_to_go_on
 from bulkdel.commands.setup import Prepared
 from bulkdel.core.chunk_state import ChunkState
-from bulkdel.core.chunker import ChunkTask, chunk_tasks, with_calls
-from bulkdel.core.decision import Request
+from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.health import RefusedMax
 from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.outcome import KINDS
-from bulkdel.core.record import Chunk
-from bulkdel.core.redaction import without_ids
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.event_loop import OnSignal
 from bulkdel.engine.progress import Reporter, Snapshot
-from bulkdel.engine.reader_process import Ahead, worthwhile
 from bulkdel.engine.workers import Engine, Options, Stop
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, printable, stamp, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.connect import reach
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.job_faults import job_faults
 from bulkdel.settings import seconds_of
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
 
-GC_AFTER = 5_000
-"""Objects after which Python looks for cycles, instead of 700: a twentieth of the time of a request (measured)."""
-
 
 class Sending:
-    """The session that sends. Enter it, `run` it once, then ask for the `ending`.
+    """The session that sends. `run` it once, then ask for the `ending`.
 
     unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
     unproven: rows that are left because a look-up did not find them and that proves nothing.
@@ -74,34 +62,13 @@ class Sending:
         self._stopped: Stop | None = None
         self._passes = 0
         self._lost = ""
-        self._ahead: Ahead | None = None
         self._closing = False
         self._look: Callable[[], Snapshot | None] = lambda: None
         self._reporter = Reporter(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
-        self._gc_before = gc.get_threshold()
         self.unrecorded: dict[str, int] = {}
         self.kept = self.unproven = 0
         self.blind = False
-
-    def __enter__(self) -> Self:
-        """Begin to read, if that is done ahead: before there is an event loop."""
-        # What is alive now stays to the end: the collector need not look through it again and again (nor touch, and
-        # thereby copy, the pages that a forked process shares). What is made for a request is mostly gone by itself.
-        gc.freeze()
-        gc.set_threshold(GC_AFTER)
-        if worthwhile(self._prepared.request.settings.rate, self._progress.remaining) and self._left() != 0:
-            with suppress(OSError):  # no more processes are allowed, say: then this one reads
-                self._ahead = Ahead(self._feed(), self._checkpoint.let_go)
-        self._reporter.load()  # while the other process reads, and before anybody counts the seconds
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
-        gc.set_threshold(*self._gc_before)
-        gc.unfreeze()
+        self._reporter.load()  # before the seconds of the session are counted
 
     async def run(self, on_signal: OnSignal) -> dict[str, Any]:
         """Send until all is settled or something stops it; returns the figures for the summary."""
@@ -194,25 +161,18 @@ class Sending:
         if self._passes == PASSES or self._progress.complete or left == 0:
             return None
         self._passes += 1
-        return iter(self._ahead) if self._ahead is not None and self._passes == 1 else self._feed()
+        return self._feed()
 
     def _feed(self) -> Iterator[ChunkTask | Skipped]:
         """One pass over what has no outcome by now."""
         reading = self._prepared.reading
         row_filter = reading.row_filter(self._prepared.protected)
         batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
-        items = chunk_tasks(batches, row_filter, self._progress, self._prepared.chunk_size, self._left())
-        return with_calls(items, self._call)
-
-    def _call(self, chunk: Chunk) -> Request:
-        with job_faults(partial(without_ids, ids=chunk.ids)):
-            return self._action.call(chunk)
+        return chunk_tasks(batches, row_filter, self._progress, self._prepared.chunk_size, self._left())
 
     def _stop_reading(self) -> None:
-        """Let the end not wait for a read that nobody wants any more, however long it would take."""
+        """End the pass at the next batch: the chunks that follow are not wanted any more."""
         self._closing = True
-        if self._ahead is not None:
-            self._ahead.kill()
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""

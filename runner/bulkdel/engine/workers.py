@@ -297,6 +297,7 @@ class Engine:
         await self._client.auth.ensure()  # else nobody knows yet whom the token belongs to
         self._check_protected(step.records)
         backed = await self._save(step.records, errand)
+        request = self._action.call(step.records)  # before the intent: a job that fails here has sent nothing
         if not errand.intended:
             intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._client.transport.ahead_s)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
@@ -304,11 +305,9 @@ class Engine:
         if step.attempt > 1:
             self._client.figures.retries += 1
             await asyncio.sleep(max(chunk_state.after_s, backoff_s(step.attempt - 1, self._chance())))
-        made, ids = errand.work.call, partial(ids_of, step.records)
-        call = made if made is not None and step.records is errand.work.chunk else self._action.call(step.records)
         errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
-        too_late = partial(self._too_late, errand)
-        decision = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)
+        ids, too_late = partial(ids_of, step.records), partial(self._too_late, errand)
+        decision = await self._client.ask(request, self._action.read, errand.flight, ids, too_late)
         if decision is not None:
             chunk_state.replied(self._judged(decision))
         elif too_late():
