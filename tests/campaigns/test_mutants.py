@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.harness import strace
 from tests.kills import REPORT
 from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
 
 pytestmark = pytest.mark.campaign
+
+EVERY = 4
+"""`make test` tries one mutant in so many, `make mutants` and `make soak` try all of them."""
 
 ALL_TESTS_FAILED = 1
 """pytest's exit code for tests that ran and failed; a broken import or a test that is not there has another one."""
@@ -37,7 +42,14 @@ def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return found
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def params() -> Iterator[ParameterSet]:
+    """Every mutant under its name; most of them only run in the soak."""
+    for number, mutant in enumerate(MUTANTS):
+        marks = () if number % EVERY == 0 else (pytest.mark.soak,)
+        yield pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=marks)
+
+
+@pytest.mark.parametrize("mutant", list(params()))
 def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path, checked: dict[str, str]) -> None:
     """The named test passes on the program as it is (it runs beside this one) and fails on the mutant."""
     assert mutant.name not in checked, f"the mutant is no sound code:\n{checked[mutant.name]}"
