@@ -26,6 +26,8 @@ from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests import harness, recorded
 from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids
 
+pytestmark = pytest.mark.campaign
+
 MAILS = [f"user{i}@example.com" for i in range(60)]
 IDS = user_ids(60)
 OTHERS = [f"bystander{i}@example.com" for i in range(3)]

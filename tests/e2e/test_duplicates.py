@@ -20,6 +20,8 @@ from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Header, Skipped, encode_line
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(1_000, seed=10)
 FAR = 150_000
 """Rows between two that repeat an id: more than any memory of the last ones would have held."""

@@ -36,6 +36,8 @@ from tests.harness import (
     write_objects,
 )
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(500, seed=10)
 EMAILS = [f"user{number}@example.com" for number in range(500)]
 

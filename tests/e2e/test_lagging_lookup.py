@@ -15,6 +15,8 @@ import pytest
 from bulkdel_jobs.sandbox import LOOKUP_PATH
 from tests.harness import bulkdel, case, finish, user_ids
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(40)
 ABSENT = user_ids(1, seed=8)
 OTHERS = user_ids(1, seed=9)

@@ -21,6 +21,8 @@ from tests.faultserver import FaultServer, envelope
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
 from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(2_500, seed=10)
 
 

@@ -26,6 +26,8 @@ from bulkdel_jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(1_000, seed=11)
 DELETIONS = frozenset({DELETE_PATH})
 PATIENCE_S = 4
