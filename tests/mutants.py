@@ -467,16 +467,16 @@ MUTANTS = (
     Mutant(
         "a burst at every start",
         "runner/bulkdel/http/rate_limiter.py",
-        "            await self._bucket.acquire(size - min(size, _spare(old)))\n",
-        "            if old is not None:\n                await self._bucket.acquire(size - min(size, _spare(old)))\n",
-        "integration/test_rate_limiter.py::test_one_that_takes_over_from_another_does_not_burst",
+        "            await self._bucket.acquire(size)  # an empty",
+        "            await self._bucket.acquire(0)  # an empty",
+        "integration/test_rate_limiter.py::test_a_second_limiter_begins_without_a_burst",
     ),
     Mutant(
         "an unlimited run takes part of a second for its rate",
-        "runner/bulkdel/core/health.py",
+        "runner/bulkdel/core/adaptive_rate.py",
         "            measured = self._measured or before or UNMEASURED\n",
         "            measured = self._count\n",
-        "unit/test_health.py::test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty",
+        "unit/test_adaptive_rate.py::test_before_its_first_whole_second_an_unlimited_run_is_taken_to_have_had_fifty",
     ),
     Mutant(
         "a Retry-After date measured by our clock",
@@ -515,17 +515,17 @@ MUTANTS = (
     ),
     Mutant(
         "a 429 that is not learned from",
-        "runner/bulkdel/core/health.py",
+        "runner/bulkdel/core/adaptive_rate.py",
         "        self._halve(now, Slowed.THROTTLED)\n",
         "",
-        "unit/test_health.py::test_a_429_halves_at_most_once_a_second",
+        "unit/test_adaptive_rate.py::test_a_429_halves_at_most_once_a_second",
     ),
     Mutant(
         "everyone is a probe",
-        "runner/bulkdel/core/health.py",
+        "runner/bulkdel/core/circuit_breaker.py",
         "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
         "        if self._probe_at is not None:\n            self._probe_at = now\n        return True\n",
-        "unit/test_health.py::test_one_probe_an_interval_while_it_is_open",
+        "unit/test_circuit_breaker.py::test_one_probe_an_interval_while_it_is_open",
     ),
     Mutant(
         "everyone signs in",

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter, Token
 
 from bulkdel.core.bad_rows import MaxInvalid
-from bulkdel.core.health import RefusedMax
+from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.errors import UsageError
 from bulkdel.format import CommandLine
 
@@ -252,7 +252,7 @@ class Settings:
                 raise UsageError(f"{option} {value:g}: must be from {low:g} to {high:g}")
         self.check_descriptors()
         try:
-            RefusedMax.parse(self.max_refused)
+            RefusedLimit.parse(self.max_refused)
         except ValueError:
             raise UsageError(
                 f"--max-refused {self.max_refused!r}: write a number of ids, or a share of them like 1% or 0.5%"

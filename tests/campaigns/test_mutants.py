@@ -69,7 +69,7 @@ def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
 
     Not all of them: they run beside this one on the program itself.
     """
-    quick = ("unit/test_responses", "unit/test_chunk_state", "unit/test_health")
+    quick = ("unit/test_responses", "unit/test_chunk_state", "unit/test_adaptive_rate", "unit/test_circuit_breaker")
     few = [mutant.test for mutant in MUTANTS if mutant.test.startswith(quick)]
     assert few
     done = pytest_on(

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.health import AdaptiveRate, RefusedMax
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
+from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.workers import Engine, Options
 from bulkdel.errors import Halted
@@ -396,7 +397,7 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             action=DeleteUsersBatch(id_type),
             checkpoint=checkpoint,
             id_type=id_type,
-            options=Options(concurrency=1, drain_s=1, refused_max=RefusedMax(share=0.01)),
+            options=Options(concurrency=1, drain_s=1, refused_max=RefusedLimit(share=0.01)),
             chance=lambda: 0.0,
         )
         feeds = [iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))])]

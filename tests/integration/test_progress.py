@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 
 import bulkdel.engine.progress as telling_module
-from bulkdel.core.health import Slowed
+from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.engine.progress import FIELDS, Reporter, Snapshot, Speed, bar_text, limited_by
 from bulkdel.format import span

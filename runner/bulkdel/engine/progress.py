@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bulkdel.core.health import Slowed
+from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.format import span
 from bulkdel.output import SafeStream

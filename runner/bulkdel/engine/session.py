@@ -24,9 +24,9 @@ from bulkdel.commands.plan import command_to_go_on
 from bulkdel.commands.setup import Prepared
 from bulkdel.core.chunk_state import ChunkState
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.health import RefusedMax
 from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.outcome import KINDS
+from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.event_loop import OnSignal
@@ -144,7 +144,7 @@ class Sending:
             options=Options(
                 settings.concurrency,
                 seconds_of(settings.drain_s),
-                RefusedMax.parse(settings.max_refused),
+                RefusedLimit.parse(settings.max_refused),
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=prepared.look_first,
                 until=(prepared.until.timestamp(), until_words(prepared.until)) if prepared.until else None,

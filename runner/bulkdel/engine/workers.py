@@ -18,7 +18,6 @@ from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presen
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, Send, Why
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep
-from bulkdel.core.health import RefusedMax
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Skipped
@@ -26,6 +25,7 @@ from bulkdel.core.outcome import COUNTED, Settled
 from bulkdel.core.ranges import size_of
 from bulkdel.core.record import Record, ids_of, positions_of
 from bulkdel.core.redaction import without_ids
+from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.prefetch import Prefetch
@@ -51,7 +51,7 @@ class Options:
 
     concurrency: int
     drain_s: float
-    refused_max: RefusedMax
+    refused_max: RefusedLimit
     in_doubt_resend: bool = False
     look_first: bool = False
     until: tuple[float, str] | None = None
@@ -139,7 +139,6 @@ class Engine:
         self.unrecorded = dict.fromkeys(COUNTED, 0)
         self.kept = self.unproven = 0
         checkpoint.on_lost = self._lost
-        checkpoint.slack_s = lambda: client.rate_limiter.slack_s
 
     async def run(self, passes: Callable[[], Iterator[ChunkTask | Skipped] | None]) -> None:
         """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""

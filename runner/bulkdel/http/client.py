@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulkdel.auth import Auth
+from bulkdel.core.adaptive_rate import AdaptiveRate
+from bulkdel.core.circuit_breaker import CircuitBreaker
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, lost
-from bulkdel.core.health import AdaptiveRate, Breaker
 from bulkdel.core.redaction import TEXT_MAX, cleared, longest_run, without_ids
 from bulkdel.core.retry import retry_after_s
 from bulkdel.errors import Halted
@@ -69,7 +70,7 @@ class Client:
     pause_s: float
     patience_s: float
     adaptive_rate: AdaptiveRate
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     figures: Counters = field(default_factory=Counters)
     run_min: int = 0
     closing: bool = False

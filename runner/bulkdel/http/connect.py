@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from bulkdel.auth import Auth
-from bulkdel.core.health import AdaptiveRate
+from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.http.client import Client
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, TransportOptions

@@ -1,4 +1,4 @@
-"""The breaker, the adaptive rate and the guard on refusals, as tables on a clock of their own."""
+"""The adaptive rate, as tables on a clock of its own."""
 
 from __future__ import annotations
 
@@ -6,72 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.health import (
-    BREAKER_WINDOW,
+from bulkdel.core.adaptive_rate import (
+    FAILURE_WINDOW,
     FLOOR_SHARE,
-    HALVE_S,
-    PROBE_S,
-    RATE_WINDOW,
+    HALVE_EVERY_S,
     UNMEASURED,
     AdaptiveRate,
-    Breaker,
-    RefusedMax,
     Slowed,
 )
-
-
-def failing(breaker: Breaker, times: int, now: float = 0.0) -> Breaker:
-    for _ in range(times):
-        breaker.record(now, failed=True)
-    return breaker
-
-
-def test_half_of_the_last_twenty_opens_it() -> None:
-    breaker = Breaker()
-    for _ in range(BREAKER_WINDOW):
-        breaker.record(0.0, failed=False)
-    assert not failing(breaker, 9).open
-    assert breaker.take(0.0)
-    assert failing(breaker, 1).open
-    assert not breaker.take(0.0)
-
-
-def test_alternating_failures_open_it_and_rarer_ones_do_not() -> None:
-    breaker = Breaker()
-    for i in range(200):
-        breaker.record(0.0, failed=i % 3 == 0)
-        assert not breaker.open
-    opened = 0
-    for i in range(20):
-        breaker.record(0.0, failed=i % 2 == 1)
-        opened += breaker.open
-    assert opened
-
-
-def test_one_probe_an_interval_while_it_is_open() -> None:
-    breaker = failing(Breaker(), 10)
-    passed = [t / 10 for t in range(301) if breaker.take(t / 10)]
-    assert passed == [PROBE_S * n for n in range(1, 7)]
-    assert breaker.wait_s(30.0) == PROBE_S
-
-
-def test_a_probe_that_fails_keeps_it_open_and_one_that_is_answered_closes_it() -> None:
-    breaker = failing(Breaker(), 10)
-    assert breaker.take(PROBE_S)
-    breaker.record(PROBE_S + 1, failed=True)
-    assert not breaker.take(PROBE_S + 1)
-    assert breaker.take(2 * PROBE_S)
-    breaker.record(2 * PROBE_S + 1, failed=False)
-    assert not breaker.open
-    assert all(breaker.take(2 * PROBE_S + 1) for _ in range(100))
-    assert not failing(breaker, 9).open, "the window began anew"
 
 
 def test_a_429_halves_at_most_once_a_second() -> None:
     adaptive_rate = AdaptiveRate(100.0)
     adaptive_rate.throttled(10.0)
     assert adaptive_rate.rate(10.0) == 50.0
-    adaptive_rate.throttled(10.0 + HALVE_S / 2)
+    adaptive_rate.throttled(10.0 + HALVE_EVERY_S / 2)
     assert adaptive_rate.rate(10.5) == 50.0
     adaptive_rate.throttled(11.5)
     assert adaptive_rate.rate(11.5) == pytest.approx(25.5)
@@ -94,7 +43,7 @@ def test_it_has_a_floor(ceiling: float, floor: float) -> None:
 
 def test_more_than_a_tenth_failing_halves_and_clears_the_window() -> None:
     adaptive_rate = AdaptiveRate(100.0)
-    for i in range(RATE_WINDOW * 3):
+    for i in range(FAILURE_WINDOW * 3):
         adaptive_rate.record(5.0, failed=i % 10 == 0)
         assert adaptive_rate.rate(5.0) == 100.0
     adaptive_rate.record(6.0, failed=True)  # one comes, one leaves the window
@@ -193,8 +142,8 @@ def test_429_after_429_ends_at_a_sixteenth_of_the_measured_rate() -> None:
     now = sending(adaptive_rate, 800, 0.0, 1.25)
     for _ in range(10):
         adaptive_rate.throttled(now)
-        now += HALVE_S
-    assert adaptive_rate.rate(now - HALVE_S) == 50.0
+        now += HALVE_EVERY_S
+    assert adaptive_rate.rate(now - HALVE_EVERY_S) == 50.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["sent", "sent", "ok", "fail", "429"])), max_size=300))
@@ -222,27 +171,3 @@ def test_the_rate_never_leaves_its_bounds(ceiling: float, events: list[tuple[flo
         else:
             adaptive_rate.record(now, failed=event == "fail")
         assert min(ceiling, max(1.0, ceiling * FLOOR_SHARE)) <= adaptive_rate.rate(now) <= ceiling
-
-
-@pytest.mark.parametrize(
-    ("text", "refused", "settled", "exceeded"),
-    [
-        ("1%", 10, 1_000, False),
-        ("1%", 11, 1_000, True),
-        ("1%", 500, 999, False),
-        ("0%", 1, 1_000, True),
-        ("100%", 1_000, 1_000, False),
-        ("2.5%", 26, 1_000, True),
-        ("5", 5, 10, False),
-        ("5", 6, 10, True),
-        ("0", 1, 1, True),
-    ],
-)
-def test_refused_max(text: str, refused: int, settled: int, exceeded: bool) -> None:
-    assert RefusedMax.parse(text).exceeded(refused, settled) is exceeded
-
-
-@pytest.mark.parametrize("text", ["", "x", "-1", "-1%", "101%", "1.5", "%", "nan%"])
-def test_refused_max_refuses(text: str) -> None:
-    with pytest.raises(ValueError):
-        RefusedMax.parse(text)
