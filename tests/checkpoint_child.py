@@ -51,8 +51,8 @@ async def fill(checkpoint: Checkpoint) -> None:
     except FileFailed as error:
         first = error
     tell("failed")
-    later = [checkpoint.append(recorded.deleted(durable, durable + 1)) for _ in range(3)]
-    same = [future.exception() is first for future in later]
+    later = (checkpoint.append(recorded.deleted(durable, durable + 1)) for _ in range(3))
+    same = [error is first for error in await asyncio.gather(*later, return_exceptions=True)]
     await checkpoint.aclose()
     tell(json.dumps({"durable": durable, "message": str(first), "same": same}))
 

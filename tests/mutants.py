@@ -107,11 +107,11 @@ MUTANTS = (
         "e2e/test_clock.py::test_a_newer_account_is_not_deleted_by_a_late_repetition",
     ),
     Mutant(
-        "what nobody waits for is forgotten",
-        "runner/bulkdel/checkpoint/writer.py",
-        "            self._timer = loop.call_later(LINGER_S, self._lingered, loop)\n",
-        "            self._timer = loop.call_later(LINGER_S, int)\n",
-        "integration/test_checkpoint.py::test_what_nobody_waits_for_shares_a_line_and_comes_by_itself",
+        "an entry without a waiter is forgotten",
+        "runner/bulkdel/checkpoint/group_commit.py",
+        "                loop.call_soon(self._begin, loop)",
+        "                loop.call_soon(int)",
+        "integration/test_checkpoint.py::test_an_entry_without_a_waiter_is_written_by_itself",
     ),
     Mutant(
         "an id in a request's number",
@@ -245,9 +245,9 @@ MUTANTS = (
     ),
     Mutant(
         "latch dropped",
-        "runner/bulkdel/checkpoint/writer.py",
-        "        if self.failure:\n            _reject",
-        "        if self.failure and not entries:\n            _reject",
+        "runner/bulkdel/checkpoint/group_commit.py",
+        "        if self.failure is not None:\n            self.lost",
+        "        if self.failure is not None and size < 0:\n            self.lost",
         "integration/test_checkpoint.py::test_the_first_failure_is_the_last_thing_tried",
     ),
     Mutant(
@@ -424,8 +424,8 @@ MUTANTS = (
     Mutant(
         "deleted before the copy is on the disk",
         "runner/bulkdel/engine/backup.py",
-        "            sync(self._fd)\n",
-        "            if not packed:\n                sync(self._fd)\n",
+        "        sync(self._fd)\n        size",
+        "        if not packed:\n            sync(self._fd)\n        size",
         "integration/test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
     ),
     Mutant(

@@ -115,8 +115,8 @@ async def _log(checkpoint: Checkpoint) -> None:
 
     async def write(number: int) -> None:
         ranges = ((number * CHUNK, number * CHUNK + CHUNK),)
-        await asyncio.shield(checkpoint.append(Intent(stamp(time.time()), ranges)))
-        checkpoint.append(Outcome(stamp(time.time()), 1, "deleted", ranges, "r"))
+        await checkpoint.append(Intent(stamp(time.time()), ranges))
+        checkpoint.enqueue(Outcome(stamp(time.time()), 1, "deleted", ranges, "r"))
 
     await _spread(write)
     await checkpoint.aclose()

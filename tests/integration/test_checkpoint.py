@@ -30,14 +30,13 @@ from bulkdel.checkpoint.writer import (
     COMMIT_BYTES,
     ENTRY_EXTRA,
     ENTRY_MAX,
-    LINGER_S,
     Checkpoint,
     holder,
     is_fresh,
     read_entries,
     read_log,
 )
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, Skipped, encode_entry
+from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, encode_entry
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.harness import assert_permitted, strace
@@ -210,7 +209,7 @@ def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk)
     async def main() -> None:
         disk.hold()
         before = checkpoint.sha256
-        future = checkpoint.append(deleted(0, 50))
+        future = asyncio.ensure_future(checkpoint.append(deleted(0, 50)))
         await disk.until_busy()
         for _ in range(100):  # the loop turns freely meanwhile
             await asyncio.sleep(0)
@@ -232,11 +231,12 @@ def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk: Disk)
 
     async def main() -> None:
         disk.hold()
-        first = checkpoint.append(deleted(0, 1))
+        checkpoint.enqueue(deleted(0, 1))
         await disk.until_busy()
-        rest = [checkpoint.append(deleted(row, row + 1)) for row in range(1, 500)]
+        for row in range(1, 500):
+            checkpoint.enqueue(deleted(row, row + 1))
         disk.open.set()
-        await asyncio.gather(first, *rest)
+        await checkpoint.flush()
 
     asyncio.run(main())
     checkpoint.close()
@@ -258,17 +258,21 @@ def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk: Disk)
     assert disk.calls == len(lines_in(path)) == 2
 
 
-def test_futures_resolve_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
+def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
     told: list[int] = []
 
+    async def one(row: int) -> None:
+        await checkpoint.append(deleted(row, row + 1))
+        told.append(row)
+
     async def main() -> None:
+        tasks = []
         for row in range(200):
-            future = checkpoint.append(deleted(row, row + 1))
-            future.add_done_callback(lambda _, row=row: told.append(row))  # type: ignore[misc]
+            tasks.append(asyncio.ensure_future(one(row)))
             if row % 7 == 0:
                 await asyncio.sleep(0)
-        await checkpoint.flush()
+        await asyncio.gather(*tasks)
 
     asyncio.run(main())
     checkpoint.close()
@@ -278,27 +282,30 @@ def test_futures_resolve_and_entries_stand_in_the_order_of_appending(path: Path)
     ]
 
 
-def test_an_append_is_written_though_nobody_waits_or_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
+def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
         disk.hold()
-        checkpoint.append(deleted(0, 1))
+        checkpoint.enqueue(deleted(0, 1))
         waiting = asyncio.ensure_future(checkpoint.append(deleted(1, 2)))
+        other = asyncio.ensure_future(checkpoint.append(deleted(3, 4)))
         await disk.until_busy()
-        queued = checkpoint.append(deleted(2, 3))
+        queued = asyncio.ensure_future(checkpoint.append(deleted(2, 3)))
+        await asyncio.sleep(0)
         waiting.cancel()
         queued.cancel()
         disk.open.set()
+        await other  # it shares its batch with a wait that was cancelled
         await checkpoint.flush()
 
     asyncio.run(main())
-    assert checkpoint.progress.settled.ranges == ((0, 3),)
+    assert checkpoint.progress.settled.ranges == ((0, 4),)
     checkpoint.close()
-    assert read_log(path).progress.settled.ranges == ((0, 3),)
+    assert read_log(path).progress.settled.ranges == ((0, 4),)
 
 
-def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, disk: Disk) -> None:
+def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
@@ -306,7 +313,7 @@ def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, dis
         await checkpoint.append(deleted(1, 2))
         checkpoint.enqueue(deleted(2, 3))
         until = time.monotonic() + HELD_S
-        while checkpoint.progress.counts["deleted"] < 3:  # nothing tells when it is written: that is the point
+        while checkpoint.progress.counts["deleted"] < 3:  # no wait tells when it is written: that is the point
             assert time.monotonic() < until
             await asyncio.sleep(0.001)
 
@@ -316,77 +323,11 @@ def test_what_nobody_waits_for_shares_a_line_and_comes_by_itself(path: Path, dis
     assert read_log(path).progress.settled.ranges == ((0, 3),)
 
 
-def test_who_has_time_waits_for_company_and_whoever_has_none_takes_them_along(
-    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bulkdel.checkpoint.writer.LINGER_S", 60.0)
-    monkeypatch.setattr("bulkdel.checkpoint.writer.RIPE_S", 60.0)
-    monkeypatch.setattr("bulkdel.checkpoint.writer.SLACK_MIN_S", 120.0)
+def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
-
-    async def go() -> None:
-        checkpoint.slack_s = lambda: 120.0
-        patient = checkpoint.append(deleted(0, 1)), checkpoint.append(deleted(1, 2))
-        await asyncio.sleep(0.02)
-        assert disk.calls == 1, "the header's: nothing hurries"
-        checkpoint.slack_s = lambda: 119.0
-        await asyncio.wait_for(checkpoint.append(deleted(2, 3)), HELD_S)
-        assert all(future.done() for future in patient)
-        await checkpoint.aclose()
-
-    asyncio.run(go())
-    assert disk.calls == len(lines_in(path)) == 2
-
-
-def test_the_next_entry_takes_along_what_is_ripe(path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkdel.checkpoint.writer.LINGER_S", 60.0)
-    checkpoint = Checkpoint.create(path, recorded.header())
-
-    async def go() -> None:
-        for row, ripe_s in ((0, 60.0), (2, 0.0)):
-            monkeypatch.setattr("bulkdel.checkpoint.writer.RIPE_S", ripe_s)
-            before = disk.calls
-            checkpoint.enqueue(deleted(row, row + 1))
-            await asyncio.sleep(0.02)
-            assert disk.calls == before, "nobody came by"
-            disk.hold()
-            checkpoint.enqueue(deleted(row + 1, row + 2))
-            await asyncio.sleep(0.02)
-            assert disk.entered.is_set() == (not ripe_s)
-            disk.open.set()
-            await checkpoint.flush()
-        await checkpoint.aclose()
-
-    asyncio.run(go())
-    assert disk.calls == len(lines_in(path)) == 3
-
-
-def test_who_has_time_does_not_wait_for_ever(path: Path, disk: Disk) -> None:
-    """Alone, and while the disk is slower than the waiting for company is long."""
-    checkpoint = Checkpoint.create(path, recorded.header())
-
-    async def go() -> None:
-        checkpoint.slack_s = lambda: 1.0
-        await asyncio.wait_for(checkpoint.append(deleted(2, 3)), HELD_S)
-        disk.hold()
-        checkpoint.slack_s = lambda: 0.0
-        first = checkpoint.append(deleted(0, 1))
-        await disk.until_busy()
-        checkpoint.slack_s = lambda: 1.0
-        patient = checkpoint.append(deleted(1, 2))
-        await asyncio.sleep(2 * LINGER_S)
-        disk.open.set()
-        await asyncio.wait_for(asyncio.gather(first, patient), HELD_S)
-        await checkpoint.aclose()
-
-    asyncio.run(go())
-
-
-def test_what_nobody_waits_for_is_told_when_it_is_lost(path: Path, disk: Disk) -> None:
-    checkpoint = Checkpoint.create(path, recorded.header())
-    lost: list[Entry] = []
 
     async def main() -> None:
+        failing = asyncio.ensure_future(checkpoint.failing())
         disk.hold()
         disk.error = OSError(errno.EIO, "broken")
         checkpoint.enqueue(deleted(0, 1))
@@ -395,11 +336,11 @@ def test_what_nobody_waits_for_is_told_when_it_is_lost(path: Path, disk: Disk) -
         disk.open.set()
         with pytest.raises(FileFailed):
             await checkpoint.append(deleted(2, 3))
-        assert lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
+        assert await asyncio.wait_for(failing, HELD_S) is checkpoint.failure
+        assert checkpoint.lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
         checkpoint.enqueue(deleted(3, 4))
-        assert lost[3:] == [deleted(3, 4)]
+        assert checkpoint.lost[3:] == [deleted(3, 4)]
 
-    checkpoint.on_lost = lost.extend
     asyncio.run(main())
     checkpoint.close()
     assert disk.calls == 2
@@ -439,7 +380,7 @@ def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
-        checkpoint.append(*(sized(row, 400_000) for row in range(7)))
+        checkpoint.enqueue(*(sized(row, 400_000) for row in range(7)))
         await checkpoint.flush()
 
     asyncio.run(main())
@@ -452,10 +393,10 @@ def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path) -> N
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
-        checkpoint.append(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
+        checkpoint.enqueue(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
         await checkpoint.flush()
         with pytest.raises(ValueError, match="an entry of"):
-            checkpoint.append(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
+            checkpoint.enqueue(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
 
     asyncio.run(main())
     checkpoint.close()
@@ -479,9 +420,9 @@ def test_closing_writes_what_waits_even_after_the_loop_is_gone(
 
     async def main() -> None:
         disk.hold()
-        checkpoint.append(deleted(0, 1))
+        checkpoint.enqueue(deleted(0, 1))
         await disk.until_busy()
-        checkpoint.append(deleted(1, 2)).add_done_callback(print)
+        checkpoint.enqueue(deleted(1, 2))
 
     asyncio.run(main())
     disk.open.set()
@@ -497,15 +438,15 @@ def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: D
 
     async def main() -> None:
         disk.hold()
-        futures = [checkpoint.append(deleted(0, 1))]
+        waiting = [asyncio.ensure_future(checkpoint.append(deleted(0, 1)))]
         await disk.until_busy()
-        futures.append(checkpoint.append(deleted(1, 2)))
+        waiting.append(asyncio.ensure_future(checkpoint.append(deleted(1, 2))))
+        await asyncio.sleep(0)
         disk.open.set()
         checkpoint.close()
-        assert all(future.done() for future in futures)
         with pytest.raises(RuntimeError, match="append after close"):
-            checkpoint.append(deleted(2, 3))
-        await asyncio.sleep(0)  # the commit is handed back too late, and not counted again
+            checkpoint.enqueue(deleted(2, 3))
+        await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
         assert checkpoint.failure is None
         assert checkpoint.progress.counts["deleted"] == 2
 
@@ -517,7 +458,7 @@ def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
-        checkpoint.append(deleted(0, 1))
+        checkpoint.enqueue(deleted(0, 1))
         await checkpoint.aclose()
 
     asyncio.run(main())
@@ -547,20 +488,24 @@ def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         disk.error = error
         disk.hold()
-        first = checkpoint.append(deleted(0, 1))
-        checkpoint.append(deleted(1, 2))  # nobody waits for this one
+        first = asyncio.ensure_future(checkpoint.append(deleted(0, 1)))
+        await asyncio.sleep(0)
+        checkpoint.enqueue(deleted(1, 2))  # without a waiter
         await disk.until_busy()
-        queued = checkpoint.append(deleted(2, 3))
-        checkpoint.append(deleted(3, 4)).cancel()
+        queued = [asyncio.ensure_future(checkpoint.append(deleted(row, row + 1))) for row in (2, 3)]
+        await asyncio.sleep(0)
+        queued[1].cancel()
         disk.open.set()
         with pytest.raises(FileFailed) as failed:
             await first
-        assert checkpoint.failure is failed.value is queued.exception()
+        with pytest.raises(FileFailed) as second:
+            await queued[0]
+        assert checkpoint.failure is failed.value is second.value
         assert failed.value.__cause__ is error
         disk.error = None  # the disk is well again; it must not matter
-        later = checkpoint.append(deleted(3, 4))
-        assert later.done()
-        assert later.exception() is failed.value
+        with pytest.raises(FileFailed) as later:
+            await checkpoint.append(deleted(3, 4))
+        assert later.value is failed.value
         with pytest.raises(FileFailed):
             await checkpoint.flush()
         await checkpoint.aclose()

@@ -461,7 +461,7 @@ def test_a_log_is_read_while_a_run_writes_it(path: Path) -> None:
     async def main() -> None:
         seen = 0
         for row in range(3000):
-            checkpoint.append(deleted(row, row + 1))
+            checkpoint.enqueue(deleted(row, row + 1))
             if row % 50 == 0:
                 log = await asyncio.to_thread(read_log, path)
                 assert log.progress.settled.size >= seen

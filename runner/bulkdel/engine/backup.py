@@ -1,16 +1,14 @@
-"""The backup: a copy of every account, on the disk before it is deleted. Owns that file.
+"""The backup: a copy of every account, on disk before the account is deleted. Owns that file.
 
 JSON Lines of the records as the API returned them (written by the standard library, which keeps every number and every
-half of a character as it came), plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). What is
-written together is a whole member (frame) of its own, so that the file can be read at any instant but the last write's,
-and after a crash be cut back to its last whole piece and gone on with. Like the checkpoint it latches: after the first
-failure nothing is written any more, and nobody is deleted whose copy is not durable.
+half of a character as it came), plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). Each write is a whole
+member (frame) of its own. So the file can be read at any time, apart from the write under way, and after a crash it is
+cut back to its last whole member and continued. Like the checkpoint it is fail-stop: nothing is written after the first
+failure.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import fcntl
 import gzip
 import json
@@ -18,12 +16,13 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
+from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import check_place, sync, sync_directory, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
@@ -33,30 +32,21 @@ MODE = 0o600
 
 READ_BYTES = 1 << 20
 
-
-@dataclass(slots=True)
-class _Batch:
-    """Lines that go to the disk together. job: their write, once it has begun."""
-
-    parts: list[bytes] = field(default_factory=list)
-    job: concurrent.futures.Future[None] | None = None
+BATCH_BYTES = 8 << 20
+"""Of lines that are packed and written together, at most: as much memory as a batch takes."""
 
 
 class Backup:
-    """A backup open for appending. `save` belongs to one event loop.
-
-    saved: what is durable. failure: the first one; from then on nothing is written.
-    """
+    """A backup open for appending. `save` belongs to one event loop. saved: what is durable."""
 
     def __init__(self, path: Path, fd: int, saved: Saved) -> None:
         self._fd = fd
         self._pack = _packing(path)
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
-        self._batch = _Batch()
-        self._turn = asyncio.Lock()
+        self._commits: GroupCommit[bytes, Saved] = GroupCommit(
+            self._write, self._note, partial(_failed, path), batch_bytes=BATCH_BYTES, thread="backup"
+        )
         self.path = path
         self.saved = saved
-        self.failure: FileFailed | None = None
 
     @classmethod
     def open(cls, path: Path, durable: Saved | None) -> Backup:
@@ -92,39 +82,32 @@ class Backup:
     async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
         """Write `records`; they are durable on return. Returns what is durable by then. Raises FileFailed.
 
-        Whatever has gathered while the last write ran goes into the next one. May be cancelled; the write goes on.
+        May be cancelled; the write goes on.
         """
-        batch = self._batch
         try:
-            batch.parts += [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
+            lines = [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
         except RecursionError:
             raise Halted(f"{self.path}: a user's record is nested too deep to be copied (--backup)") from None
-        async with self._turn:
-            if batch.job is None:
-                self._batch = _Batch()
-                batch.job = self._thread.submit(self._write, batch.parts)
-            await asyncio.shield(asyncio.wrap_future(batch.job))
+        for line in lines:
+            self._commits.add(line, len(line))
+        await self._commits.wait()
         return self.saved
 
     def close(self) -> None:
-        """Wait for what is being written, and close. Blocks; a failure is in `failure`."""
-        self._thread.shutdown()
+        """Write what is left, and close. Blocks."""
+        self._commits.close()
         os.close(self._fd)
 
-    def _write(self, parts: list[bytes]) -> None:
-        """Run in the one thread, so one batch after the other."""
-        if self.failure is not None:
-            raise self.failure
-        try:
-            packed = self._pack(b"".join(parts))
-            write_all(self._fd, packed)
-            sync(self._fd)
-            size = self.saved.size + len(packed)
-            check_place(self._fd, self.path, size)
-        except OSError as error:
-            self.failure = _failed(self.path, error)
-            raise self.failure from error
-        self.saved = Saved(size, zlib.crc32(packed, self.saved.crc))
+    def _write(self, lines: list[bytes]) -> Saved:
+        packed = self._pack(b"".join(lines))
+        write_all(self._fd, packed)
+        sync(self._fd)
+        size = self.saved.size + len(packed)
+        check_place(self._fd, self.path, size)
+        return Saved(size, zlib.crc32(packed, self.saved.crc))
+
+    def _note(self, saved: Saved) -> None:
+        self.saved = saved
 
 
 def check_known(path: Path, durable: Saved | None) -> None:
@@ -209,10 +192,10 @@ def _members(pieces: Iterable[bytes], start: int, make: Callable[[], Any], error
     return end
 
 
-def _failed(path: Path, error: OSError) -> FileFailed:
+def _failed(path: Path, error: BaseException) -> FileFailed:
     return FileFailed(
-        f"{path}: the backup cannot be written: {error.strerror}. Nobody is deleted whose copy is not on the disk. "
-        "Make room, then run the same command again."
+        f"{path}: the backup cannot be written: {getattr(error, 'strerror', None) or error}. A user is deleted only "
+        "after its copy is on disk. Make room, then run the same command again."
     )
 
 

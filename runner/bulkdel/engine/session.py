@@ -74,7 +74,7 @@ class Sending:
         """Send until all is settled or something stops it; returns the figures for the summary."""
         settings, began = self._prepared.request.settings, time.monotonic()
         backup = self._open_backup()
-        self._checkpoint.append(Session("start", stamp(time.time()), "", self._start_facts()))
+        self._checkpoint.enqueue(Session("start", stamp(time.time()), "", self._start_facts()))
         if backup is not None:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
@@ -98,7 +98,7 @@ class Sending:
             }
         if backup is not None:
             await asyncio.to_thread(backup.close)
-        self._checkpoint.append(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
+        self._checkpoint.enqueue(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
         await self._checkpoint.aclose()
         return figures
 

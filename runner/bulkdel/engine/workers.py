@@ -93,7 +93,6 @@ class Engine:
     """Settles everything that a feed hands out. One instance per session.
 
     stopped: why it stops early; None while all is well.
-    unrecorded: what replies said that could not be made durable, for the final report only.
     kept: rows that were not sent because the record that a look-up found carries a protected id.
     unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
     contradicted: ids that this pass left in doubt because the API refuses them as unknown and look-ups find them.
@@ -136,9 +135,7 @@ class Engine:
         self._sampled = Sampled.from_json(checkpoint.progress.header.sample)
         self.contradicted = 0
         self.stopped: Stop | None = None
-        self.unrecorded = dict.fromkeys(COUNTED, 0)
         self.kept = self.unproven = 0
-        checkpoint.on_lost = self._lost
 
     async def run(self, passes: Callable[[], Iterator[ChunkTask | Skipped] | None]) -> None:
         """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
@@ -148,6 +145,15 @@ class Engine:
                 await self._flush()
         finally:
             await self._prefetch.aclose()
+
+    @property
+    def unrecorded(self) -> dict[str, int]:
+        """Rows by outcome that a response told and that could not be made durable, for the final report only."""
+        counts = dict.fromkeys(COUNTED, 0)
+        for entry in self._checkpoint.lost:
+            if isinstance(entry, Outcome):
+                counts[entry.kind] += size_of(entry.ranges)
+        return counts
 
     @property
     def doubt(self) -> str:
@@ -198,7 +204,7 @@ class Engine:
         self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
         tasks = list(self._workers)
         stopping = asyncio.create_task(self._stopping.wait())
-        watches = [asyncio.create_task(self._watch()), asyncio.create_task(self._watch_time())]
+        watches = [asyncio.create_task(watch) for watch in (self._watch(), self._watch_time(), self._watch_log())]
         everyone = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -232,6 +238,11 @@ class Engine:
             while (left_s := until - time.time()) > 0:  # noqa: ASYNC110 - nothing else tells
                 await asyncio.sleep(min(left_s, 1.0))
             self.stop(Stop(f"it is {words} (--not-after)", planned=True))
+
+    async def _watch_log(self) -> None:
+        """Stop when the log can no longer be written."""
+        failure = await self._checkpoint.failing()
+        self.stop(Stop(str(failure), error=failure))
 
     async def _work(self, flight: Flight) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
@@ -433,13 +444,6 @@ class Engine:
 
     def _halt(self, why: str) -> None:
         self.stop(Stop(why, error=Halted(why)))
-
-    def _lost(self, entries: Sequence[Entry]) -> None:
-        """The log has failed. What it should have said of rows whose answer has come is counted for the report."""
-        for entry in entries:
-            if isinstance(entry, Outcome):
-                self.unrecorded[entry.kind] += size_of(entry.ranges)
-        self.stop(Stop(str(self._checkpoint.failure), error=self._checkpoint.failure))
 
     async def _flush(self) -> None:
         try:
