@@ -61,7 +61,7 @@ def untrue(it: Play, told: Sequence[Mapping[str, Any]]) -> list[str]:
             seen.add(drawn.key(row.id))
             may_be = true_outcomes(it, row, ours, again, repeated=repeated, alias=spellings[row.who] > 1)
             if said.get("reason") == "unproven" and drawn.lasting["unknown_ids"] == "partial" and not drawn.look_first:
-                may_be.add("absent")  # the README says so: this server has deleted it, and answered that it is unknown
+                may_be.add("absent")  # docs/guide.md: this server has deleted it, and answered that it is unknown
         if outcome not in may_be or (row.who is not None and said["id"] != row.id):
             account = None if row.who is None else it.first.get(row.who)
             wrong.append(f"{said}, of user {row.who} ({account}, {account in ours}), may be {may_be}")

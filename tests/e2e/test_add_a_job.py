@@ -1,4 +1,4 @@
-"""The job in the README, exactly as it stands there: installed beside bulkdel, it runs."""
+"""The job in docs/adding-a-job.md, exactly as it is printed there: installed beside bulkdel, it runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ import pytest
 
 from tests.harness import Ran, bulkdel, environment
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "adding-a-job.md"
 KEY = "k-12345678"
 
 
 def blocks() -> tuple[str, str, str]:
     """The Python of the example, its pyproject.toml, and the commands that install and try it."""
-    text = README.read_text().partition("<!-- tests/e2e/test_add_a_job.py")[2]
+    text = PAGE.read_text().partition("<!-- tests/e2e/test_add_a_job.py")[2]
     python, toml, commands = re.findall(r"```(?:python|toml|)\n(.*?)```", text, re.DOTALL)[:3]
     return python, toml, commands
 
@@ -174,7 +175,7 @@ def test_the_example_says_what_is_missing(bench: Bench) -> None:
 def test_the_example_is_typed(package: Path) -> None:
     """`mypy --strict`, as its last line promises: in the project, so that what it imports is known already."""
     words = [sys.executable, "-m", "mypy", "--strict", str(package / "things.py")]
-    done = subprocess.run(words, cwd=README.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -78,7 +78,7 @@ def peak_of_results_kib(log: Path, rows: int) -> int:
 
 
 def test_memory_of_results_is_flat(tmp_path: Path) -> None:
-    """Per id nothing, per chunk 24 bytes. Ten million, measured by hand, are in the README."""
+    """Memory: none for an id, 24 bytes for a chunk. docs/performance.md has the figures of ten million ids."""
     small, large = (peak_of_results_kib(make_run(tmp_path / f"{n}.jsonl", n), n) for n in (100_000, LARGE))
     assert large - small <= GROWTH_MAX_KIB, (small, large)
     assert large <= ALL_MAX_KIB

@@ -1,0 +1,144 @@
+"""The pages say what the program does: links, options, exit codes and test names are compared with the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bulkdel import errors
+from bulkdel.core import summary
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "tests/README.md", *DOCS]
+REFERENCE = ROOT / "docs" / "reference.md"
+WORDS_MAX = 800
+SOURCES = (ROOT, ROOT / "runner", ROOT / "jobs", ROOT / "runner/bulkdel", ROOT / "jobs/bulkdel_jobs")
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of the page's headings, as a forge makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def sections(page: Path) -> dict[str, str]:
+    """The text below each heading of the second level."""
+    parts = re.split(r"^## (.*)$", page.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def first_cells(text: str) -> list[str]:
+    """The first cell of every row of the tables in a text."""
+    return re.findall(r"^\| ([^|]*?) \|", text, re.MULTILINE)
+
+
+@cache
+def help_of(command: str) -> str:
+    env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    words = [sys.executable, "-m", "bulkdel", *command.split(), "--help"]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+
+
+@cache
+def commands(parent: str = "") -> tuple[str, ...]:
+    """Every command that --help lists; in place of a group, the commands of the group."""
+    box = help_of(parent).partition("─ Commands ─")[2].partition("╰")[0]
+    names = [f"{parent} {name}".strip() for name in re.findall(r"^│ ([a-z][a-z-]*)\s", box, re.MULTILINE)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(help_of, names))
+    return tuple(each for name in names for each in (commands(name) if "─ Commands ─" in help_of(name) else [name]))
+
+
+def options(command: str) -> set[str]:
+    return set(re.findall(r"^│ (?:\* )?\s*(--[a-z0-9-]+)", help_of(command), re.MULTILINE)) - {"--help", "--version"}
+
+
+def described(command: str) -> set[str]:
+    """The options in the tables of the command's section of reference.md."""
+    texts = [text for heading, text in sections(REFERENCE).items() if f"`bulkdel {command}`" in heading]
+    assert len(texts) == 1, f"reference.md has {len(texts)} sections with `bulkdel {command}` in the heading"
+    return {option for cell in first_cells(texts[0]) for option in re.findall(r"^`(--[a-z0-9-]+)", cell)}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().split()) <= WORDS_MAX
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    """Every relative link leads to a file, and what is behind its `#` to a heading."""
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    for link in (link for link in links if not re.match(r"https?:|mailto:", link)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
+def test_files_named_exist(page: Path) -> None:
+    """Every Python file or folder that a page names in backquotes, from the root or from inside a package."""
+    for name in re.findall(r"`([\w./-]+(?:\.py|/))(?:::[\w\[\]]+)?`", prose(page)):
+        if not name.startswith(("thingsjob/", "src/")):
+            assert any((source / name).exists() for source in SOURCES), f"{page.name}: {name}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    links = re.findall(r"\]\((docs/[^)#\s]+)", README.read_text())
+    assert {ROOT / link for link in links} == set(DOCS)
+
+
+def test_the_reference_has_every_option() -> None:
+    """And no option that a command does not have."""
+    assert len(commands()) >= 8
+    for command in commands():
+        assert described(command) == options(command), command
+
+
+def test_the_reference_has_every_exit_code() -> None:
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    codes = {each.exit_code for each in classes if issubclass(each, errors.BulkdelError)}
+    codes |= {value for name, value in vars(summary).items() if name.startswith("EXIT_") and name != "EXIT_SIGNAL"}
+    codes |= {summary.EXIT_SIGNAL + signum for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    codes |= {summary.EXIT_SIGNAL + signal.SIGPIPE}  # a reader of `results` that has left
+    cells = [cell for cell in first_cells(sections(REFERENCE)["Exit codes"]) if cell.isdigit()]
+    assert sorted(map(int, cells)) == sorted(codes)
+
+
+def test_every_target_of_make_exists() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = re.findall(r"(?:^|`|\$ )make ([a-z][a-z-]+)", page.read_text(), re.MULTILINE)
+        assert set(named) <= targets, page.name
+
+
+def test_the_tests_of_the_promises_exist() -> None:
+    page = (ROOT / "docs" / "promises.md").read_text()
+    named = re.findall(r"`(tests/[^`:]*\.py)(?:::(\w+)(?:\[(\w+)\])?)?`", page)
+    assert len(named) >= 30
+    for file, test, case in named:
+        text = (ROOT / file).read_text()
+        assert not test or re.search(rf"^(?:async )?(?:def|class) {test}\b|^{test} = ", text, re.MULTILINE), test
+        assert not case or case in text, f"{test}[{case}]"
+
+
+def test_a_page_calls_no_thing_a_person() -> None:
+    """The rule of CONTRIBUTING.md for the words that the pages broke most often."""
+    for page in [README, *DOCS]:
+        found = re.findall(r"\b(?:whom|whoever|nobody|somebody|everybody)\b", prose(page), re.IGNORECASE)
+        assert not found, f"{page.name}: {found}"
