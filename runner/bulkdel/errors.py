@@ -15,7 +15,7 @@ class BulkdelError(Exception):
 
 
 class UsageError(BulkdelError):
-    """Wrong flags or settings, or the run was not confirmed."""
+    """Wrong options or settings, or the run was not confirmed."""
 
     exit_code = 2
 
@@ -33,19 +33,19 @@ class Halted(BulkdelError):
 
 
 class JobFailed(BulkdelError):
-    """A job raised something: its author has to mend it, and the run can be resumed then."""
+    """A job raised an exception. Its author has to mend it; then the run can be resumed."""
 
     exit_code = 4
 
 
 class FileFailed(BulkdelError):
-    """A file of the run could not be written. The first failure latches: no more requests."""
+    """A file of the run could not be written. After the first failure no request is sent (fail-stop)."""
 
     exit_code = 5
 
 
 def trace_of(error: BaseException) -> str:
-    """Word an unexpected exception: its type and where it was raised. Not its text: it may quote an id or a secret."""
+    """The type of an unexpected exception and where it was raised, without its text: it may quote an id or a secret."""
     parts: list[str] = []
     link: BaseException | None = error
     while link is not None:

@@ -1,8 +1,8 @@
-"""What a job raised, told as the job's. Owns how it is recognised, and what of its text is told.
+"""Exceptions that a job raised. Owns how they are recognised, and which part of their text is shown.
 
-The text of an exception helps the job's author, and it may quote an id or a credential. So it is told without them, as
-what a server says is: without the ids and credentials that are known where it is caught, and without all that may be
-data (`core.hiding.without_data`), because a job may quote what it kept of another chunk.
+The text of an exception helps the job's author, but it may quote an id or a credential. Two steps redact it: the known
+ids and credentials are removed; then every word that may be data is removed (`core.redaction.without_data`), because a
+job may quote ids of another chunk.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bulkdel.job import GROUP
 
 OURS = __name__.partition(".")[0]
 DISTRIBUTION = "bulkdel"
-"""Jobs that come with this program are part of it: what they raise is its mistake."""
+"""Jobs of this distribution are part of the program: their exceptions are mistakes of the program."""
 
 TYPES = " ".join([*dir(builtins), *(kind.__name__ for kind in object.__subclasses__())])
-"""Names that Python's own exceptions quote: of types and functions."""
+"""Names of types and functions that Python's own exceptions quote."""
 
 
 @contextmanager
 def job_faults(hide: Callable[[str], str]) -> Iterator[None]:
-    """Raise JobFailed for what a job raises in here. hide: takes known ids and credentials out of a text."""
+    """Turn an exception of a job into JobFailed. hide: removes known ids and credentials from a text."""
     try:
         yield
     except Exception as error:
@@ -40,9 +40,9 @@ def job_faults(hide: Callable[[str], str]) -> Iterator[None]:
 
 
 def job_failed(error: BaseException, hide: Callable[[str], str] = lambda text: text) -> JobFailed | None:
-    """Say which job raised `error`, what and where; None when no job did, or when it is an expected failure.
+    """Name the job that raised `error`, the exception and the place; None for an expected failure or without a job.
 
-    The innermost line that belongs either to this program or to a job decides: a job may well fail inside a library.
+    The innermost line of this program or of a job decides, because a job may fail inside a library.
     """
     if isinstance(error, BulkdelError):
         return None
@@ -68,7 +68,7 @@ def _package(frame: FrameType) -> str:
 
 
 def _jobs() -> dict[str, list[str]]:
-    """Names of the jobs of each package that may be at fault; none for a package of this program."""
+    """Names of the jobs of each package; none for a package of this program."""
     found: dict[str, list[str]] = {OURS: []}
     for point in entry_points(group=GROUP):
         names = found.setdefault(point.module.partition(".")[0], [])
@@ -80,7 +80,7 @@ def _jobs() -> dict[str, list[str]]:
 def _text(error: BaseException, hide: Callable[[str], str], source: str) -> str:
     try:
         text = hide(str(error))
-    except Exception:  # noqa: BLE001 - both are the job's own, and a job has just failed
+    except Exception:  # noqa: BLE001 - both are code of the job, which has just failed
         return "[its text could not be read]"
     return without_data(without_ids(text, list(os.environ.values()), "[hidden]"), f"{source}\n{TYPES}")
 

@@ -1,15 +1,14 @@
-"""An id in doubt was found: is it the account that was meant, or another one under the same id? Clocks decide.
+"""An id in doubt exists: is it the account that was meant, or a newer one with the same id? Owns that comparison.
 
-Three clocks are involved: ours, the one of the answers' `Date` header, and the one that writes `createdAt`. Each may be
-wrong: a machine without a battery, a server that writes its local time with a `Z`. So nothing rests on one clock alone:
+Three clocks are involved: ours, the server's (its `Date` header), and the one that writes `createdAt`. Each may be
+wrong: a machine without a battery, a server that writes its local time with a `Z`. So no answer depends on one clock:
 
-- An account is the one that was meant when its `createdAt` is no later than one that was seen before the first
-  deletion: one clock wrote both, so its offset does not matter. Or when it is older than the intent by more than any
-  time zone. Where the server's clock was set back since, as its `Date` against our clock tells, both limits move along.
-- An account is a newer one when its `createdAt` is later than the intent by our clock and by the server's, and in the
-  past; when nothing speaks against that clock; and when the look-up shows that the request had effect: some of its ids
-  are gone, and no account that was meant is left.
-- Everything else cannot be told. Without a `Date` nothing can be.
+- OLD, the account that was meant: its `createdAt` is no later than one that was sampled before the first deletion (one
+  clock wrote both, so its offset does not matter), or it is older than the intent by more than any time zone. When the
+  server's clock was set back since then, both limits are moved back by as much.
+- NEW: its `createdAt` is later than the intent by our clock and by the server's, and not in the future; no sign speaks
+  against these clocks; and some ids of the same look-up are gone while no account that was meant is left.
+- UNDATED: all other cases, and always without a `Date` or a `createdAt`.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from math import inf
 from typing import Any, NamedTuple
 
 SKEW_S = 300.0
-"""How far two clocks that are both right may be apart (design)."""
+"""How far apart two correct clocks may be (design)."""
 
 ZONE_MAX_S = 14 * 3600.0
 """No time zone is farther from UTC (UTC+14, Kiribati; in the west UTC-12)."""
 
 REUSE_AFTER_S = 24 * 3600.0
-"""From this age on an email or a phone may well belong to another user (design)."""
+"""After this time an email or a phone number may belong to another user (design)."""
 
 
 class Presence(enum.Enum):
-    """What a look-up says of an id that exists."""
+    """Which account a look-up has found."""
 
     OLD = "the account that was meant"
     NEW = "created after the intent: another account under the same id"
@@ -40,10 +39,10 @@ class Presence(enum.Enum):
 
 
 class Instant(NamedTuple):
-    """When something was written to the log.
+    """When an entry was written to the log.
 
-    at: by our clock, as in the log. ahead_s: how far the server's clock was ahead of ours then (negative: behind); None
-    when no answer had a Date.
+    at: by our clock, as in the log.
+    ahead_s: how far the server's clock was ahead of ours (negative: behind); None when no response had a Date.
     """
 
     at: str
@@ -61,11 +60,11 @@ class Instant(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """What the sample before the first deletion says about `createdAt`.
+    """The `createdAt` values of the sample that was looked up before the first deletion.
 
-    newest: the latest one that was not in the future, epoch seconds; None when there was none.
-    future_s: how far the latest of all was in the future; 0 when it was not.
-    ahead_s: how far the server's clock was ahead of ours; None when no answer had a Date.
+    newest: the latest value that was not in the future, epoch seconds; None without one.
+    future_s: how far the latest value was in the future; 0 when it was not.
+    ahead_s: how far the server's clock was ahead of ours; None when no response had a Date.
     """
 
     newest: float | None = None
@@ -96,7 +95,7 @@ class Sampled(NamedTuple):
 
     @property
     def trusted(self) -> bool:
-        """Whether there were times, and none of them in the future."""
+        """Whether the sample had a `createdAt`, and none in the future."""
         return self.newest is not None and not self.future_s
 
 
@@ -106,7 +105,7 @@ def presence(
     """Compare an account's creation with the moment of the intent (or of the outcome), for an id that may be reused.
 
     created_at: epoch seconds.
-    trusted: False when something speaks against the clocks: then no account counts as a newer one.
+    trusted: False when a clock is known to be wrong. Then no account counts as NEW.
     """
     if created_at is None:
         return Presence.UNDATED
@@ -122,9 +121,9 @@ def presence(
 
 
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:
-    """How far the server's clock may have been set back since it was `ahead_s` ahead of ours.
+    """How far the server's clock was set back since it was `ahead_s` ahead of ours.
 
-    A difference up to the skew counts as 0: a Date has whole seconds, and an answer takes its time.
+    A difference up to the skew counts as 0: a Date has whole seconds, and a response takes time.
     """
     if ahead_s is None or now.ahead_s is None:
         return inf
@@ -144,9 +143,9 @@ def presences(
 ) -> dict[str, Presence]:
     """Judge the accounts that one look-up of ids in doubt has found.
 
-    created: createdAt by id. gone: how many of the others are proven not to exist. moment: of their intent.
-    reusable: whether another account may carry the same id; if not, each is the one that was meant, whatever its record
-    says. resend: the user said `--in-doubt resend`.
+    created: `createdAt` by id. gone: how many of the other ids are proven not to exist. moment: of their intent.
+    reusable: whether another account may have the same id. If not, each account is the one that was meant.
+    resend: whether `--in-doubt resend` was given: then UNDATED accounts count as OLD.
     """
     if not reusable:
         return dict.fromkeys(created, Presence.OLD)

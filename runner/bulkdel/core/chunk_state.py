@@ -1,13 +1,13 @@
-"""One chunk from its first request to its outcomes, as a state machine. Owns what follows from a verdict or a look-up.
+"""One chunk from its first request to its outcomes, as a state machine. Owns what follows from a decision or a lookup.
 
-It holds a stack of pieces; the top one says what to do next. The engine asks `next_step`, does it, and reports back
-with `replied` or `looked_up`, until no step is left. Nothing here waits or sends, so every path is a value in a test.
+It holds a stack of sub-chunks; the top one determines the next step. A worker asks for `next_step`, does it, and
+reports back with `replied` or `looked_up`, until no step is left. Nothing here waits or sends.
 
     Send ── settled ─────────────────────────────→ deleted
       ├─ retry ── attempts left ─────────────────→ Send again (tainted, if the request may have had effect)
       │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
-      │           and was found a moment before ─→ LookUp again, later: gone → as above · there → split; a single id
+      │           and was found just before ─────→ LookUp again, later: gone → as above · there → split; a single id
       │                                            → left for a later pass, or refused if no request had effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split; a single id → LookUp again,
       │                                            later; then refused
@@ -52,13 +52,14 @@ MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING, Why.IN_DOUBT})
 class SubChunk(NamedTuple):
     """Records that share a history.
 
-    tainted: a request for them may have had effect unseen; an id found gone was then deleted by us.
-    touched: a request reached the server and was not provably without effect; it cannot be released any more.
-    attempts: requests whose reply was lost, in a row.
-    known: a look-up has just said that every one of them exists.
-    seen: a look-up has said so before a request: who is gone after it is gone because of it.
-    shared: a request for them and others was refused because of an unknown id: the known ones may be deleted.
-    again: look-ups so far that repeat one because it may have lagged.
+    tainted: a request for them may have been applied, and no response confirmed it. An id found gone counts as deleted.
+    touched: a request reached the server, and it is not proven that it had no effect. It cannot be released any more.
+    attempts: requests without a response, in a row.
+    known: a look-up has just found every one of them.
+    seen: a look-up found them before a request. An id that is gone after it was deleted by that request.
+    shared: a request for them and others was refused because of an unknown id. The known ones may be deleted.
+    again: how many look-ups have repeated an earlier one that may have lagged.
+    detail: what the API returned with the latest refusal.
     """
 
     records: Sequence[Record]
@@ -80,7 +81,7 @@ class Send(NamedTuple):
 
 
 class LookUp(NamedTuple):
-    """Ask which of these exist. again: the number of this repetition; 0 for the first. Repetitions wait first."""
+    """Look these up. again: the number of this repetition, 0 for the first look-up. A repetition waits first."""
 
     records: Sequence[Record]
     why: Why
@@ -90,22 +91,24 @@ class LookUp(NamedTuple):
 Step = Send | LookUp
 
 Found = Mapping[str, Presence]
-"""Answer to a look-up: the asked ids that exist."""
+"""The ids of a look-up that exist."""
 
 
 @dataclass(slots=True)
 class ChunkState:
     """The state machine of one chunk. See the module's picture.
 
-    in_doubt: an earlier session sent these without seeing the answer: look first, send later.
-    resend_unproven: in doubt, and no look-up can be trusted: send again (true where an id is never used twice).
-    look_first: ask who is there before anything is sent, so that `deleted` and `absent` are seen and not inferred.
-    protected: in doubt, and never to be sent again: who is still there is spared.
+    in_doubt: an earlier session sent these without a response. They are looked up before they are sent.
+    resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
+    look_first: look every id up before it is sent, so that `deleted` and `absent` are observed and not inferred.
+    protected: in doubt, and excluded since. A record that still exists is spared.
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
-    settled: outcomes so far. spared: records that are never sent, because they are protected. left: pieces that get
-    none in this pass. contradicted: records among them that are refused as unknown, and found.
-    halt: why the run must stop.
-    after_s: how long the server wished to be left alone before the next attempt, seconds.
+    settled: outcomes so far.
+    spared: records that are never sent, because they are protected.
+    left: sub-chunks that get no outcome in this pass.
+    contradicted: how many ids in `left` the API refuses as unknown and look-ups find.
+    halt: why the run must halt.
+    after_s: how many seconds the server asked to wait before the next attempt.
     """
 
     chunk: Chunk
@@ -130,7 +133,7 @@ class ChunkState:
         self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
 
     def next_step(self) -> Step | None:
-        """What to do now; None when every record is settled or left, or when the run must halt."""
+        """The next step; None when every record is settled or left, or when the run must halt."""
         if self.halt is not None or not self._stack:
             return None
         piece, why = self._stack[-1]
@@ -139,7 +142,7 @@ class ChunkState:
         return LookUp(piece.records, why, piece.again if why in MAY_LAG else 0)
 
     def replied(self, decision: Decision) -> None:
-        """Take in the verdict on the `Send` that was due."""
+        """Take in the decision on the `Send` that was due."""
         piece, _ = self._stack.pop()
         self.requests += 1
         self.after_s = decision.after_s or 0.0
@@ -163,7 +166,7 @@ class ChunkState:
             case NextStep.SPLIT:
                 self._split(piece)
             case _:
-                # Only HALT gets here: whoever sends deals with the rest. If one did, stopping is the safe reading.
+                # Only HALT gets here; the client deals with every other step. Halting is safe in any case.
                 self._stack.append((piece, None))
                 self.halt = decision.reason or decision.next_step.value
         self._halt_if_all_refused()
@@ -172,8 +175,8 @@ class ChunkState:
         """Take in the answer to the `LookUp` that was due.
 
         found: the ids that exist; None when the look-up failed.
-        proven: whether this session's look-ups have ever found an existing account; if not, "gone" is no proof.
-        unproven: ids whose absence from this answer proves nothing, whatever else was found (`core.absence`).
+        proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.
+        unproven: ids whose absence from this response proves nothing (`core.absence`).
         """
         piece, why = self._stack.pop()
         if found is None:
@@ -194,38 +197,38 @@ class ChunkState:
         self._gone(piece, why, gone, all_gone=not found)
         self._spare(piece, kept)
         if there:
-            # Seen first and refused as unknown all the same: somebody else was faster, so one more look is worth it.
+            # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
             again = piece._replace(records=there, attempts=0, known=why is not Why.FIRST, seen=True)
             self._there(again, why, found)
         if len(unsure) == len(piece.records):
             self._unproven(piece, why)
         elif unsure and why in REFUSED_AS_UNKNOWN:
-            self._stack.append((piece._replace(records=unsure, attempts=0), None))  # refused because of others, perhaps
+            self._stack.append((piece._replace(records=unsure, attempts=0), None))  # refused because of another id?
         elif unsure:
             self._unproven(piece._replace(records=unsure, attempts=0), why)
         self._halt_if_all_refused()
 
     @property
     def tainted(self) -> bool:
-        """Whether an earlier request for what the step that is due is about may have had effect."""
+        """Whether an earlier request for the records of the step that is due may have been applied."""
         return bool(self._stack) and self._stack[-1][0].tainted
 
     def give_up(self) -> None:
-        """Leave what the step that was due is about: a later pass, or the next run, settles it."""
+        """Leave the records of the step that was due to a later pass or to the next run."""
         piece, _ = self._stack.pop()
         self.left.append(piece)
 
     def touch(self) -> None:
-        """A request for the step that was due is on the wire, and nobody will wait for its answer."""
+        """Note that a request for the step that was due was sent, and that its response will not be awaited."""
         if self._stack:
             piece, why = self._stack.pop()
             self._stack.append((piece._replace(tainted=True, touched=True), why))
 
     def leave(self) -> tuple[Ranges, Ranges]:
-        """Give up what has no outcome: (ranges the server provably did not touch, ranges in doubt).
+        """Give up the rows without an outcome. Returns (ranges provably not touched by the server, ranges in doubt).
 
-        Refusals of a chunk that was not finished are given up too: had it been, every id might have been refused with
-        one code, which says that it is not the ids; and a refusal that is recorded is never sent again.
+        The refusals of an unfinished chunk are given up too. If the whole chunk is refused with one code, the cause is
+        not the ids, and an id with a recorded refusal would never be sent again.
         """
         if not self.left and not self._stack:
             return (), ()
@@ -265,21 +268,22 @@ class ChunkState:
             self._settle("refused", piece, piece.records, detail=piece.detail)
         else:
             first, second = halves(piece.records)
-            # The first half ends up on top, so that outcomes come in the order of the export.
+            # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
             self._stack.append((piece._replace(records=second, attempts=0, known=False), None))
             self._stack.append((piece._replace(records=first, attempts=0, known=False), None))
 
     def _unknown_id(self, piece: SubChunk) -> None:
-        """The API says that one of these ids is unknown."""
+        """Handle a refusal that says: one of these ids is unknown."""
         if piece.known:
             self._contradict(piece)
         else:
             self._stack.append((piece, Why.UNKNOWN_ID))
 
     def _contradict(self, piece: SubChunk) -> None:
-        """Refused as unknown, and found by a look-up: it may lag behind a request that had effect. So look again.
+        """Handle ids that the API refuses as unknown and a look-up finds.
 
-        Without such a request it is the API that does not take the id as it stands, and that is a refusal.
+        If an earlier request may have been applied, the look-up may lag behind it, so it is repeated. Otherwise the API
+        refuses the id as it is written.
         """
         may_lag = piece.tainted or piece.shared
         if may_lag and piece.again < LOOKS_AGAIN_MAX:
@@ -292,14 +296,14 @@ class ChunkState:
 
     def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
         if why is Why.LAGGING and gone and not piece.tainted:
-            # These were found only because the look-up lagged. So none may have been left of the refused chunk either.
+            # The earlier look-up found these only because it lagged. So `absent` was not proven for the others either.
             for at in self._absent:
                 self.settled[at] = self.settled[at]._replace(reason="unproven")
             self._absent.clear()
         if piece.tainted or piece.seen:
             self._settle("deleted", piece, gone)
         else:
-            # None left of a refused chunk: the API may have deleted the known ones first, so `absent` claims too much.
+            # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
             unproven = why is Why.UNKNOWN_ID and all_gone
             if why is Why.UNKNOWN_ID and gone and not all_gone:
                 self._absent.append(len(self.settled))
@@ -321,11 +325,11 @@ class ChunkState:
                 self._stack.append((rest, None))
 
     def _unproven(self, piece: SubChunk, why: Why | None) -> None:
-        """None of these was found, and nothing has shown that this look-up could have found them."""
+        """Handle ids that a look-up did not find and perhaps could not have found."""
         if why in REFUSED_AS_UNKNOWN and len(piece.records) > 1:
             self._split(piece)
         elif why in REFUSED_AS_UNKNOWN:
-            # The API itself said of this one id that it is unknown: a second witness. A deletion's body splits no id.
+            # The API refused this one id as unknown, which is a second proof: the body of a deletion splits no id.
             kind: Kind = "deleted" if piece.tainted or piece.seen else "absent"
             self._settle(kind, piece, piece.records, reason="unproven")
         elif why is Why.IN_DOUBT and self.resend_unproven:
@@ -334,14 +338,14 @@ class ChunkState:
             self.left.append(piece)
 
     def _spare(self, piece: SubChunk, kept: list[Record]) -> None:
-        """These are protected, and there. Those in doubt are looked up again first: the look-up may lag behind."""
+        """Spare protected records that exist. Records in doubt are looked up again first: the look-up may lag."""
         if kept and piece.tainted and not self.lag_over and piece.again < LOOKS_AGAIN_MAX:
             self._stack.append((piece._replace(records=tuple(kept), again=piece.again + 1), Why.IN_DOUBT))
         else:
             self.spared += kept
 
     def _resend(self, piece: SubChunk, found: Found) -> None:
-        """In doubt and present: is it the account that was meant?"""
+        """Settle or send again rows in doubt that exist, by whether each is the account that was meant."""
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
         for record in piece.records:
             by_presence[found[record.id]].append(record)
@@ -354,7 +358,7 @@ class ChunkState:
             self._stack.append((piece._replace(records=meant), None))
 
     def _halt_if_all_refused(self) -> None:
-        """A whole chunk refused id by id with one code: it is not the ids. Nothing is recorded, all stays in doubt."""
+        """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""
         if self._stack or self.left or self.spared or any(part.kind != "refused" for part in self.settled):
             return
         if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.code for part in self.settled}) == 1:

@@ -1,6 +1,6 @@
-"""Sets of positions as sorted, disjoint, half-open ranges. Owns the arithmetic; knows nothing of what a position means.
+"""Sets of positions as sorted, disjoint, half-open ranges. Owns the arithmetic; does not know what a position means.
 
-Ranges and not chunk numbers, because chunk size, rate and concurrency may change between two runs over one log.
+The log has ranges and not chunk numbers, because the chunk size may change between two sessions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def positions_in(ranges: Ranges) -> Iterator[int]:
 
 
 class RangeSet:
-    """A growing set of positions. Memory is that of its gaps, not of its members: a run that advances is one range."""
+    """A growing set of positions. Memory grows with its gaps, not with its members."""
 
     __slots__ = ("_starts", "_stops", "size")
 
@@ -60,7 +60,7 @@ class RangeSet:
         """Add `[start, stop)`; return how many of its positions were new."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
-        if self._stops and start >= self._stops[-1]:  # the way of nearly every call: at or behind the end
+        if self._stops and start >= self._stops[-1]:  # nearly every call: at or behind the end
             if start == self._stops[-1]:
                 self._stops[-1] = stop
             else:
@@ -70,7 +70,7 @@ class RangeSet:
             return stop - start
         left = bisect_left(self._stops, start)  # first range that ends at or after start: it touches or follows
         right = bisect_right(self._starts, stop)  # first range that begins after stop
-        if right - left == 1:  # what comes a little late: answers overtake each other
+        if right - left == 1:  # a little late: responses overtake each other
             begin, end = self._starts[left], self._stops[left]
             if end == start:
                 self._stops[left] = stop
@@ -103,7 +103,7 @@ class RangeSet:
         if left >= right:
             return 0
         first, last = self._starts[left], self._stops[right - 1]
-        if right - left == 1 and first <= start and stop <= last:  # a chunk of those in flight
+        if right - left == 1 and first <= start and stop <= last:  # one chunk in flight
             if first == start and last == stop:
                 del self._starts[left]
                 del self._stops[left]
