@@ -91,11 +91,11 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/workers.py",
-        "        decision = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)\n",
+        "        decision = await self._client.ask(request, self._action.read, errand.flight, ids, too_late)\n",
         "        chunk_state.replied(Decision(NextStep.SETTLED))\n"
         "        self._record(errand)\n"
         "        chunk_state.settled = []\n"
-        "        asked = await self._client.ask(call, self._action.read, errand.flight, ids, too_late)\n"
+        "        asked = await self._client.ask(request, self._action.read, errand.flight, ids, too_late)\n"
         "        decision = asked if chunk_state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
