@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 REPORT = "killed.json"
-CRASH = re.compile(r'File "[^"]*/(?:bulkdel|bulkdel_jobs)/[^"]*", line \d+, in |that was a mistake of this program')
+CRASH = re.compile(r'File "[^"]*/(?:bulkdel|bulkdel_jobs)/[^"]*", line \d+, in |this is a bug in this program')
 """A frame of a traceback through the program, or the last words of a command that had one."""
 
 

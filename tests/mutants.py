@@ -172,7 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "the exclude list of the config dropped",
-        "runner/bulkdel/settings.py",
+        "runner/bulkdel/cli/config.py",
         "files = [*(settings.exclude or ()), *map(Path, listed), *map(Path, configured)]",
         "files = [*(settings.exclude or ()), *map(Path, listed)]",
         "e2e/test_command_details.py::test_exclude_lists_add_up",
@@ -352,14 +352,14 @@ MUTANTS = (
     ),
     Mutant(
         "a proxy's password is told",
-        "runner/bulkdel/format.py",
+        "runner/bulkdel/command_line.py",
         '_USER.sub("[hidden]@", word)',
         '_USER.sub(r"\\g<0>", word)',
         "e2e/test_secrets.py::test_a_proxy_that_serves",
     ),
     Mutant(
         "core dumps allowed",
-        "runner/bulkdel/cli/__init__.py",
+        "runner/bulkdel/cli/main.py",
         "    _forbid_core_dumps()\n    _fill_streams()\n",
         "    _fill_streams()\n",
         "e2e/test_secrets.py::test_no_core_dump_is_allowed",
@@ -508,7 +508,7 @@ MUTANTS = (
     ),
     Mutant(
         "SIGUSR1 ends a command",
-        "runner/bulkdel/cli/__init__.py",
+        "runner/bulkdel/cli/main.py",
         "    signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
         "    signal.signal(signal.SIGUSR1, signal.SIG_DFL)",
         "e2e/test_stopped.py::test_sigusr1_does_not_end_other_commands",

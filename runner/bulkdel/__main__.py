@@ -2,6 +2,6 @@
 
 import sys
 
-from bulkdel.cli import main
+from bulkdel.cli.main import main
 
 sys.exit(main())

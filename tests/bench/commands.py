@@ -86,7 +86,7 @@ def run_words(url: str, export: Made, log: Path, *options: object) -> list[str]:
     """The real command."""
     confirmed = ["--confirm", str(export.count), "--pool", POOL, "--allow-absent", "--json"]
     words = ["run", "delete-users", str(export.path), "--host", url, "--checkpoint", str(log), *confirmed]
-    return [*_module("bulkdel.cli"), *words, *map(str, options)]
+    return [*_module("bulkdel"), *words, *map(str, options)]
 
 
 def ours(url: str, export: Made, *options: object, log: Path | None = None) -> Cost:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bulkdel.cli import main as bulkdel
+from bulkdel.cli.main import main as bulkdel
 from bulkdel.engine.session import Sending
 from tests.harness import POOL, environment, sandbox, user_ids, write_objects
 

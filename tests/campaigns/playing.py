@@ -206,7 +206,7 @@ class Play:
 
 def blamed(err: str) -> bool:
     """Whether the program has crashed."""
-    return "Traceback" in err or "mistake of this program" in err
+    return "Traceback" in err or "bug in this program" in err
 
 
 def _twice(process: subprocess.Popen[bytes]) -> None:

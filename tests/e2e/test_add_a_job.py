@@ -284,7 +284,7 @@ def check_blamed(told: str) -> None:
     line = FAULTY[: FAULTY.index("raise LookupError")].count("\n") + 1
     assert "'colour' missing; report it to its author" in told[at:]
     assert f"faulty.py, line {line}, in fail: raise LookupError(" in told[at:]
-    assert "mistake of this program" not in told
+    assert "bug in this program" not in told
     for secret in ("thing-of-mine", "swordfish", KEY):
         assert secret not in told[at:]
 

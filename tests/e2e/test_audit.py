@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkdel.cli.auditing import audited
-from bulkdel.commands.audit import audit
+from bulkdel.commands.audit import audit, print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, encode_line, frame
 from tests import recorded
 from tests.harness import POOL, Ran, bulkdel, case, finish, kill, user_ids
@@ -90,7 +89,7 @@ def test_under_way_and_killed(tmp_path: Path) -> None:
             log.write(b'{"seq":')
         ran = audit_of(it.log)
         assert ran.code == 0, ran.err
-        assert "no stop: it was killed, or the machine went down" in ran.out
+        assert "no stop entry: the run was killed, or the machine went down" in ran.out
         assert "torn bytes at the end" in ran.out
         assert "audit: 1 session, " in ran.out
         assert "add up to 1,000 rows" in ran.out
@@ -221,7 +220,7 @@ def test_what_an_old_log_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixt
     sittings: list[list[Entry]] = [[header], [Session("start", AT, "")], [Session("stop", AT, "")]]
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of(sittings)))
-    assert audited(log, json=False) == 0
+    assert print_audit(log, json=False) == 0
     out = capsys.readouterr().out
     assert "by         ? on ?, ?" in out
     assert "confirmed  nothing" in out

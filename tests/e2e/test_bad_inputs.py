@@ -234,7 +234,7 @@ def test_no_permission(tmp_path: Path) -> None:
     fine.write_bytes(jsonl(A))
     # Nobody may not even read the checkout, so root gives up its rights only after a run that has imported everything.
     script = (
-        "import os, sys; from bulkdel.cli import main; plan = ['plan', 'delete-users']; "
+        "import os, sys; from bulkdel.cli.main import main; plan = ['plan', 'delete-users']; "
         "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, sys.argv[2]]))"
     )
     done = subprocess.run(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.campaign
 IDS = user_ids(600, seed=8)
 SYNC_S = 0.01
 
-PLAIN = "import sys\nfrom bulkdel.cli import main\nsys.exit(main())\n"
+PLAIN = "import sys\nfrom bulkdel.cli.main import main\nsys.exit(main())\n"
 
 NOT_AWAITED = """
 import asyncio

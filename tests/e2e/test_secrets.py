@@ -724,7 +724,7 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
         assert "ValueError" in ran.err
         if where == "program":
             assert "in replied" in ran.err
-            assert "that was a mistake of this program; please report it" in ran.err
+            assert "this is a bug in this program; please report it" in ran.err
         else:
             assert "leaky.py" in ran.err
             assert "the job delete-leaky failed: ValueError: no idea: [" in ran.err
@@ -738,7 +738,7 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
 
 LIMITED = """
 import resource, sys
-from bulkdel.cli import main
+from bulkdel.cli.main import main
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 main(["--version"])

@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bulkdel.cli.app import make_app
+from bulkdel.cli.config import ConfigFile
 from bulkdel.safety.checks import Protection
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import CONFIG_KEYS
@@ -36,11 +38,15 @@ def test_every_setting_is_there_and_no_other() -> None:
 
 
 def test_what_is_on_is_the_default() -> None:
-    """Whoever copies the example changes nothing by it."""
-    usual = Settings()
-    for name, value in tables(EXAMPLE.read_text())["run"].items():
-        default = {"id_type": "user_id", "chunk_size": 50}.get(name, getattr(usual, name))
-        assert value == default, name
+    """A copy of the example changes nothing."""
+    words = ["run", "delete-users", "e.jsonl", "--config", str(EXAMPLE)]
+    _, bound, _ = make_app(ConfigFile(), listed=False).parse_args(words, exit_on_error=False)
+    assert bound.kwargs["settings"] == Settings(config=EXAMPLE, id_type="user_id", chunk_size=50)
+
+
+def test_the_command_prints_it() -> None:
+    ran = bulkdel("config", "example", env={})
+    assert (ran.code, ran.out) == (0, EXAMPLE.read_text()), ran.err
 
 
 def test_the_command_takes_it_as_it_is(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from bulkdel.command_line import CommandLine
 from bulkdel.errors import UsageError
 from bulkdel.export.addresses import check_exclude, check_export
-from bulkdel.format import CommandLine
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bulkdel.command_line import CommandLine
 from bulkdel.errors import Halted, trace_of
-from bulkdel.format import CommandLine, counted
+from bulkdel.format import counted
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_no_fault_of_a_job(error: Exception) -> None:
 
 
 def test_what_the_program_raises_while_a_job_calls_it(module: types.ModuleType) -> None:
-    from bulkdel.settings import seconds_of
+    from bulkdel.times import seconds_of
 
     error = raised(module.calls, lambda: seconds_of(None))  # type: ignore[arg-type]
     assert not isinstance(error, JobFailed)

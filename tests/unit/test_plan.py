@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.plan import (
     confirmation_due,
     confirming_command,
@@ -23,7 +24,6 @@ from bulkdel.commands.plan import (
 from bulkdel.commands.setup import Prepared, Request, prepare
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.engine.shutdown import Signals
-from bulkdel.format import CommandLine
 from bulkdel.job import Account
 from bulkdel.safety.sample import SampleCheck
 from bulkdel.settings import Settings

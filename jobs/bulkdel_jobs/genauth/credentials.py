@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
-from bulkdel.format import quoted
 
 _EXPORT = re.compile(r"^export\s+")
 """As in a file that a shell reads."""

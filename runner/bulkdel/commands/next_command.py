@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.run_state import Progress
-from bulkdel.format import CommandLine, counted
-from bulkdel.settings import Settings, flags_of
+from bulkdel.format import counted
+from bulkdel.settings import Settings
 
 
 def going_on(progress: Progress) -> str:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.checkpoint.writer import is_fresh
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.setup import Note, Prepared
+from bulkdel.core.absence import COMMAS
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_row_reason import with_article
 from bulkdel.core.retry import sample_suffices
@@ -17,9 +19,9 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect
-from bulkdel.format import COMMAS, CommandLine, counted, printable, span, until_words
+from bulkdel.format import counted, printable, span, until_words
 from bulkdel.safety.sample import SampleCheck
-from bulkdel.settings import is_time_of_day, until_of
+from bulkdel.times import is_time_of_day, until_of
 
 UNDONE = "a deletion cannot be undone"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import signal
 import stat
 import sys
 import tempfile
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from bulkdel.checkpoint.index import RowResult
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.command_line import quoted
 from bulkdel.core.id_type import IdType
 from bulkdel.core.result_row import ID, ID_HASH, OUTCOMES, Csv, Form, JsonLines, details
 from bulkdel.core.row_filter import BadRow
 from bulkdel.durable import write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed
-from bulkdel.format import counted, quoted
+from bulkdel.format import counted
+from bulkdel.output import say
 from bulkdel.verify.reopen import Reopened
 
 WRITTEN_AT_ONCE = 1 << 18
@@ -40,6 +44,12 @@ KEY_MAX = 1 << 16
 """Bytes. Larger is some other file, named by mistake."""
 
 MAKE_ONE = "To make one: (umask 077; head -c 32 /dev/urandom > {})"
+
+FORMATS = {".jsonl": "jsonl", ".csv": "csv", "": "jsonl"}
+"""The format, by the ending of --out."""
+
+UNREAD = 128 + signal.SIGPIPE
+"""Exit code when the reader of stdout has left (`| head`): no error, but not all of it was written."""
 
 Hash = Callable[[str], str]
 Write = Callable[[str], None]
@@ -227,4 +237,36 @@ def told(tally: Mapping[str, int]) -> str:
     return f"results: {counted(count, 'row')}" + (f": {', '.join(parts)}" if parts else "")
 
 
-__all__ = ["Report", "hashing", "only_of", "read_key", "told", "write_results"]
+def print_results(
+    checkpoint: Path,
+    *,
+    only: str | None,
+    format_: str | None,
+    out: Path | None,
+    export: str | None,
+    hash_ids: Path | None,
+) -> int:
+    """Write the report, and its number of rows to stderr. 141 when the reader of stdout has left."""
+    report = Report(
+        only=OUTCOMES if only is None else only_of(only),
+        csv=(format_ or _format_of(out)) == "csv",
+        key=None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids))),  # noqa: PTH111 - as elsewhere
+    )
+    try:
+        tally = write_results(find_log(checkpoint), export, report, out)
+    except BrokenPipeError:
+        return UNREAD
+    say(told(tally))
+    return 0
+
+
+def _format_of(out: Path | None) -> str:
+    """The format of this file, by its ending. Raises UsageError for the ending of another format."""
+    ending = out.suffix.lower() if out else ""
+    if ending not in FORMATS:
+        written = " or ".join(filter(None, FORMATS))
+        raise UsageError(
+            f"--out {out}: {ending} is not written. Name a file that ends in {written}, or say the format whatever the "
+            "name: --format jsonl or --format csv"
+        )
+    return FORMATS[ending]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint, is_fresh
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.next_command import blind, ways_out
 from bulkdel.commands.plan import (
     command_to_go_on,
@@ -29,6 +30,7 @@ from bulkdel.commands.plan import (
     sample_trouble,
 )
 from bulkdel.commands.setup import Prepared, Request, prepare
+from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.duplicates import digest_of, entries_of
 from bulkdel.core.log_entries import Header, Skipped
 from bulkdel.core.summary import Ending, exit_code, status_of, summary_of
@@ -37,7 +39,7 @@ from bulkdel.engine.session import Sending
 from bulkdel.engine.shutdown import Signals
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export import REASONS, write_invalid
-from bulkdel.format import COMMAS, CommandLine, comma_control, counted, printable, session_lines, stamp
+from bulkdel.format import counted, printable, session_lines, stamp
 from bulkdel.output import result, say
 from bulkdel.output import summary as tell
 from bulkdel.safety.sample import sample_check

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint, is_fresh
+from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.bad_rows import MAX_INVALID, BadGroup, MaxInvalid
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
@@ -39,13 +40,14 @@ from bulkdel.export import (
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.recognise import recognise
 from bulkdel.export.spool import SPOOLED
-from bulkdel.format import CommandLine, counted, until_words
+from bulkdel.format import counted, until_words
 from bulkdel.job import Job, Target, TargetOptions, job_names, load_job
 from bulkdel.output import say
 from bulkdel.safety.checks import TABLE, Protection, check_apart, check_backup, check_excluded, check_max
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.sample import SampleCheck
-from bulkdel.settings import Settings, flags_of, until_of, with_environment
+from bulkdel.settings import Settings
+from bulkdel.times import until_of
 
 INVALID = ".invalid"
 """What is appended to the export's name for the rows that --on-invalid skip leaves out."""
@@ -69,7 +71,7 @@ class Request:
 
     def line(self, export: str, checkpoint: Path) -> CommandLine:
         """Word the command line for this export and this checkpoint, with what the environment sets."""
-        line = replace(with_environment(self.typed, self.settings, self.environ), names=(self.job, export))
+        line = replace(self.typed.with_environment(self.settings, self.environ), names=(self.job, export))
         if checkpoint == self.settings.default_checkpoint(export) or line.has("--checkpoint"):
             return line
         return line.plus("--checkpoint", str(checkpoint))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import holder
+from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.commands.next_command import going_on
+from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.summary import Ending, counts_of
 from bulkdel.core.verification import CLAIMED, Tally, exit_code, status_of
@@ -20,12 +22,11 @@ from bulkdel.engine.event_loop import run_loop
 from bulkdel.engine.shutdown import Interrupted, Signals
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.spool import SPOOLED
-from bulkdel.format import COMMAS, CommandLine, comma_control, counted, printable, session_lines, stamp
+from bulkdel.format import counted, printable, session_lines, stamp
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
-from bulkdel.settings import flags_of, with_environment
+from bulkdel.settings import VerifySettings
 from bulkdel.verify.reopen import Reopened
-from bulkdel.verify.settings import VerifySettings
 from bulkdel.verify.state import State
 from bulkdel.verify.still_there import write_list
 from bulkdel.verify.worker import Asking
@@ -52,13 +53,13 @@ class Request:
     def line(self) -> CommandLine:
         """The command line to type again, with what the environment sets."""
         line = CommandLine.parse(self.argv, flags_of(VerifySettings))
-        return replace(with_environment(line, self.settings, self.environ), names=(str(self.checkpoint),))
+        return replace(line.with_environment(self.settings, self.environ), names=(str(self.checkpoint),))
 
 
 def verify(request: Request) -> int:
     """Read back, or go on. Returns the exit code; raises BulkdelError for what ends it before anybody is asked."""
-    transport = request.settings.for_wire()
-    path = request.checkpoint
+    settings, path = request.settings, request.checkpoint
+    settings.check()
     with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "reading the log and the export"):
         _refuse_running(path)
         size = _size(path)
@@ -68,12 +69,12 @@ def verify(request: Request) -> int:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose users went with it; there is nobody to look up"
             )
-        host = request.settings.host or pinned["host"]
+        host = settings.host or pinned["host"]
         table = request.config.get(reopened.job.config_table, {})
         target = reopened.job.target(TargetOptions(host, table, request.environ))
         state = stack.enter_context(_open_state(request, reopened, target.pinned_host))
         report = Report(request, reopened, state)
-        asking = Asking(reopened, target, transport, state, request.settings.sample)
+        asking = Asking(reopened, target, settings, state)
         ending, began = Ending(), time.monotonic()
         if not report.tally.could_not_tell:
             if state.resumed:

@@ -1,13 +1,24 @@
-"""What a look-up proves about an id that is not in its answer. Owns the rule about commas; asks nothing itself.
+"""What a look-up proves about an id that is not in its answer. Owns the rule about commas and the words for it.
 
 A look-up carries its ids in the query of a URL, and a server may split a value there at its commas: it then looks for
-`a` and `b` where `a,b` was meant, and answers that there is no such account. Some servers split only a value that
-stands alone, others each of many.
+`a` and `b` instead of `a,b`, and answers that no such account exists. Some servers split a value only when it is the
+only one, others each of many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+
+COMMAS = (
+    "Their ids have a comma. A server may read such an id in a look-up as two ids, so an empty answer does not prove "
+    "that it does not exist"
+)
+"""Why rows remain although a look-up did not find them."""
+
+
+def comma_control(id_type: str) -> str:
+    """What the user can do about ids with a comma."""
+    return f"Create a user whose {id_type} has a comma, among the first that the API lists; look-ups must find it."
 
 
 def may_be_split(id_: str) -> bool:

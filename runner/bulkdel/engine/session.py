@@ -37,7 +37,6 @@ from bulkdel.format import counted, printable, stamp, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.connect import reach
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.settings import seconds_of
 
 PASSES = 2
 """One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
@@ -143,7 +142,7 @@ class Sending:
             id_type=prepared.id_type,
             options=Options(
                 settings.concurrency,
-                seconds_of(settings.drain_s),
+                settings.drain_s,
                 RefusedLimit.parse(settings.max_refused),
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=prepared.look_first,

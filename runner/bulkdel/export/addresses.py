@@ -6,8 +6,8 @@ import re
 import shlex
 from dataclasses import replace
 
+from bulkdel.command_line import CommandLine
 from bulkdel.errors import UsageError
-from bulkdel.format import CommandLine
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)")
 """Of two slashes a path (`Path`) keeps one."""

@@ -13,20 +13,19 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, TransportOptions
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
-from bulkdel.settings import Settings, seconds_of
+from bulkdel.settings import CommonSettings
 from bulkdel.uptime import uptime
 
 
 @contextlib.asynccontextmanager
-async def reach(target: Target, settings: Settings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
+async def reach(target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
     """Open the way to the server. pool: the one that every token must carry, where it is known."""
     options = TransportOptions(
         host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s
     )
     async with Transport(options) as transport:
         rate_limiter = RateLimiter(settings.rate)
-        patience_s = seconds_of(settings.patience)
-        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=patience_s)
+        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience)
         ticking = asyncio.create_task(uptime.tick())
         try:
             with job_faults(auth.hide):
@@ -36,7 +35,7 @@ async def reach(target: Target, settings: Settings, *, pool: str | None) -> Asyn
                         rate_limiter,
                         auth,
                         target.pause_s,
-                        patience_s,
+                        settings.patience,
                         AdaptiveRate(settings.rate),
                         clock=uptime,
                     ),

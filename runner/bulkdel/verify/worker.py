@@ -28,7 +28,7 @@ from bulkdel.http.connect import reach
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
-from bulkdel.settings import Settings
+from bulkdel.settings import VerifySettings
 from bulkdel.uptime import TICK_S
 from bulkdel.verify.reopen import Reopened
 from bulkdel.verify.state import State
@@ -55,14 +55,12 @@ class Asking:
     look-up failed in the last pass; doubt: why, in words.
     """
 
-    def __init__(
-        self, reopened: Reopened, target: Target, settings: Settings, state: State, sample: int | None
-    ) -> None:
+    def __init__(self, reopened: Reopened, target: Target, settings: VerifySettings, state: State) -> None:
         self._reopened = reopened
         self._target = target
         self._settings = settings
         self._state = state
-        self._sample = sample
+        self._sample = settings.sample
         self._progress = reopened.log_index.progress
         self._look_ups = target.look_ups(reopened.id_type)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")

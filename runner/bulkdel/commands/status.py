@@ -1,8 +1,7 @@
-"""Commands that only look: `status` and `jobs`."""
+"""`bulkdel status`: progress and counts of a run, from its log alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
 from bulkdel.format import counted, printable
-from bulkdel.job import Job
 from bulkdel.output import result
 
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
 
-def status(path: Path, *, json: bool) -> int:
+def print_status(path: Path, *, json: bool) -> int:
     """Print progress and counts of the run that keeps `path`, or whose export that is."""
     path = find_log(path)
     log = read_log(path)
@@ -66,14 +64,3 @@ def _state(progress: Progress) -> str:
     if progress.stop is None:
         return "killed" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
-
-
-def jobs_text(jobs: Sequence[Job]) -> str:
-    """Word the list of jobs."""
-    lines: list[str] = []
-    for job in jobs:
-        lines.append(f"{job.name}  {job.summary}")
-        for id_type in job.id_types.values():
-            default = ", the default" if id_type.name == job.id_type_default else ""
-            lines.append(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
-    return "\n".join(lines)

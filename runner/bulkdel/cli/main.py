@@ -1,0 +1,57 @@
+"""The program `bulkdel`: process set-up around one command. Runs first, so it imports nothing that is slow to load."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
+    signal.signal(
+        signal.SIGUSR1, signal.SIG_IGN
+    )  # `run` and `verify` print progress on it; by default it ends a program
+    _forbid_core_dumps()
+    _fill_streams()
+    try:
+        from bulkdel.cli.app import run_app  # a signal may come during the import
+
+        code = run_app(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    _ignore_signals()
+    return code
+
+
+def _ignore_signals() -> None:
+    """Keep the exit code, because the output is complete and the interpreter takes some time to end.
+
+    It removes our signal handlers first. By default a signal would then end the process with another exit code.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def _forbid_core_dumps() -> None:
+    """Keep the key, the token and the ids in this memory out of a core file if the interpreter crashes.
+
+    With a limit of 0 no file is written, and collectors such as systemd-coredump respect it. Linux's PR_SET_DUMPABLE
+    would do more, but it is not in the standard library, and it would also block /proc and debuggers, which show what
+    a run is waiting for.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _fill_streams() -> None:
+    """Open /dev/null for each of the three standard streams that is closed.
+
+    Otherwise the next file to be opened, perhaps the checkpoint, gets its number, and output is written into it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
+        pass
+    os.close(fd)

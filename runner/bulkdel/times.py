@@ -1,0 +1,77 @@
+"""Durations and times of day, as the user types them. Of the options it knows only `--not-after`."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+
+from bulkdel.errors import UsageError
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?")
+_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration: `30`, `30s`, `500ms`, `15m`, `15min`, `2h`. Raises ValueError.
+
+    The durations of cyclopts have no plain number, no `ms` and no `min`, and their `M` is a month.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration. Write 30, 30s, 15m or 2h.")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+def is_time_of_day(text: str) -> bool:
+    """Whether --not-after names a time that comes again every day."""
+    return _CLOCK.fullmatch(text.strip()) is not None
+
+
+def until_of(text: str, now: datetime) -> datetime:
+    """Read --not-after: a time of day (its next occurrence after `now`), or a date with a time, perhaps in the past.
+
+    A time without a zone is in the time zone of this machine. Raises UsageError for text that is no time, for a time
+    that a change of the clocks makes ambiguous, and for a date more than a year ahead.
+    """
+    clock = _CLOCK.fullmatch(text.strip())
+    try:
+        readings = _readings_of_date(text.strip(), now) if clock is None else _readings_of_clock(clock, now)
+    except (ValueError, OverflowError):
+        raise UsageError(f"--not-after {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
+    if len(readings) > 1:
+        either = " or ".join(at.isoformat(timespec="seconds") for at in readings)
+        raise UsageError(f"--not-after {text!r}: the clocks change about then. Write which time is meant: {either}")
+    if not readings:
+        raise UsageError(f"--not-after {text!r}: more than a year ahead. Correct the date, or leave --not-after out")
+    return readings[0]
+
+
+def _readings_of_date(text: str, now: datetime) -> list[datetime]:
+    """Return the times that a date may mean; none for a date that is more than a year ahead."""
+    at = datetime.fromisoformat(text)
+    if at.year > now.year + 1:  # the last year of the calendar cannot be converted to another zone
+        return []
+    readings = [at] if at.tzinfo else _readings_of_local(at)
+    return [] if readings[0] > now + timedelta(days=366) else readings
+
+
+def _readings_of_clock(clock: re.Match[str], now: datetime) -> list[datetime]:
+    """Return the times that a time of day may mean, the next one first."""
+    of_day = time(int(clock[1]), int(clock[2]), int(clock[3] or 0))
+    if clock[4]:
+        zone = datetime.fromisoformat(f"2000-01-01T00:00{clock[4]}").tzinfo
+        at = datetime.combine(now.astimezone(zone).date(), of_day, zone)
+        return [at + timedelta(days=at <= now)]
+    today = now.astimezone().date()
+    days = [_readings_of_local(datetime.combine(today + timedelta(days=n), of_day)) for n in (0, 1)]
+    ahead = [[at for at in day if at > now] for day in days]
+    first = 0 if ahead[0] else 1
+    return ahead[first] if len(days[first]) == 1 else (ahead[first] + ahead[1])[:2]
+
+
+def _readings_of_local(naive: datetime) -> list[datetime]:
+    """Return the times that a local time may be: two where the clocks are set back over it, or skip it."""
+    both = [naive.replace(fold=fold).astimezone() for fold in (0, 1)]
+    return sorted(set(both))

@@ -1,0 +1,130 @@
+"""Durations and times of day, as the user types them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkdel.errors import UsageError
+from bulkdel.times import seconds_of, until_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 30.0),
+        ("0", 0.0),
+        ("30s", 30.0),
+        (" 15m ", 900.0),
+        ("15min", 900.0),
+        ("2h", 7200.0),
+        ("0.5h", 1800.0),
+        ("1.5 m", 90.0),
+        ("250ms", 0.25),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1", "+1", "1d", "1h30m", "1,5", "1e3", "inf", "nan", ".5", "1.", "1 0", "1M", "\u0663m"]
+)
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        seconds_of(text)
+
+
+@given(st.floats(0, 1e6).map(lambda value: f"{value:.3f}"), st.sampled_from(("", "s", "m", "h", "ms")))
+def test_every_plain_number_is_a_duration(number: str, unit: str) -> None:
+    factor = {"": 1, "s": 1, "m": 60, "h": 3600, "ms": 0.001}[unit]
+    assert seconds_of(number + unit) == pytest.approx(float(number) * factor)
+
+
+# ── --not-after ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clocks are changed on 29 March and 25 October 2026."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "now", "meant"),
+    [
+        ("06:00", "2026-11-25T22:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("06:00", "2026-11-25T05:59:59+01:00", "2026-11-25T06:00:00+01:00"),
+        ("06:00", "2026-11-25T06:00:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("06:00:30", "2026-11-25T06:00:00+01:00", "2026-11-25T06:00:30+01:00"),
+        ("06:00Z", "2026-11-25T06:30:00+01:00", "2026-11-25T06:00:00+00:00"),
+        ("06:00+02:00", "2026-11-25T06:30:00+01:00", "2026-11-26T06:00:00+02:00"),
+        ("2026-11-26T06:00", "2026-11-25T06:00+01:00", "2026-11-26T06:00:00+01:00"),
+        ("2026-11-26 06:00Z", "2026-11-25T06:00+01:00", "2026-11-26T06:00:00+00:00"),
+        ("2020-01-01T06:00", "2026-11-25T06:00+01:00", "2020-01-01T06:00:00+01:00"),
+        # the night in which the clocks are set back, before and after the hour that comes twice
+        ("06:00", "2026-10-24T22:00+02:00", "2026-10-25T06:00:00+01:00"),
+        ("03:30", "2026-10-25T02:30+02:00", "2026-10-25T03:30:00+01:00"),
+        ("02:30", "2026-10-25T02:45+01:00", "2026-10-26T02:30:00+01:00"),
+        ("02:30+01:00", "2026-10-25T02:45+02:00", "2026-10-25T02:30:00+01:00"),
+        # the night in which they are set forward
+        ("03:30", "2026-03-29T01:30+01:00", "2026-03-29T03:30:00+02:00"),
+    ],
+)
+def test_not_after(text: str, now: str, meant: str) -> None:
+    assert until_of(text, datetime.fromisoformat(now)).isoformat() == meant
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "now", "readings"),
+    [
+        ("02:30", "2026-10-24T22:00+02:00", ("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00")),
+        ("02:30", "2026-10-25T02:45+02:00", ("2026-10-25T02:30:00+01:00", "2026-10-26T02:30:00+01:00")),
+        ("2026-10-25T02:30", "2026-10-20T06:00+02:00", ("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00")),
+        # there is no 02:30 in this night
+        ("02:30", "2026-03-28T22:00+01:00", ("2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00")),
+        ("2026-03-29T02:30", "2026-03-20T06:00+01:00", ("2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00")),
+    ],
+)
+def test_not_after_that_the_change_of_clocks_makes_ambiguous(text: str, now: str, readings: tuple[str, str]) -> None:
+    """Both readings are named as they can be typed, and typed they mean what they say."""
+    with pytest.raises(UsageError) as caught:
+        until_of(text, datetime.fromisoformat(now))
+    assert " or ".join(readings) in str(caught.value)
+    for reading in readings:
+        assert until_of(reading, datetime.fromisoformat(now)) == datetime.fromisoformat(reading)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *((text, "write 06:00") for text in ("", "tomorrow", "25:00", "06:60", "6", "06:00+99:00", "2026-02-30")),
+        ("\u0660\u0666:\u0660\u0660", "write 06:00"),
+        ("9999-12-31T23:59", "more than a year ahead"),
+        ("9999-12-31T23:59-23:00", "more than a year ahead"),
+        ("2027-12-01T00:00Z", "more than a year ahead"),
+    ],
+)
+def test_not_after_that_is_none(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        until_of(text, datetime(2026, 11, 25, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00", "0001-01-01T00:00+23:00", "2026-11-25T00:00Z"])
+def test_not_after_far_back(text: str) -> None:
+    """No overflow: a time in the past, or no time at all."""
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    with suppress(UsageError):
+        assert until_of(text, now) <= now
