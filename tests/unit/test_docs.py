@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -135,6 +136,15 @@ def test_the_tests_of_the_promises_exist() -> None:
         text = (ROOT / file).read_text()
         assert not test or re.search(rf"^(?:async )?(?:def|class) {test}\b|^{test} = ", text, re.MULTILINE), test
         assert not case or case in text, f"{test}[{case}]"
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (checked,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["bulkdel"])
+    shown = sections(ROOT / "docs" / "design.md")["The layers"].split("bulkdel.jobs\n")[1].partition("```")[0]
+    assert [set(re.findall(r"\w+", line)) for line in shown.splitlines()] == [
+        set(re.findall(r"\w+", one)) for one in checked
+    ]
 
 
 def test_a_page_calls_no_thing_a_person() -> None:
