@@ -27,9 +27,11 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
+from tests import forked
 
 POOL = SANDBOX_POOL_ID
-COMMAND = [sys.executable, "-m", "bulkdel"]
+PROGRAM = (sys.executable, "-m", "bulkdel")
+COMMAND = [*PROGRAM]
 KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}
 COUNTS = ("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining")
 
@@ -66,16 +68,14 @@ def bulkdel(
 ) -> Ran:
     """Run the real command to its end. env: credentials; the sandbox's by default, {} for none."""
     popen.setdefault("stdin", subprocess.DEVNULL if "input" not in popen else None)
+    words, whole = [str(each) for each in args], environment(env)
+    if tuple(COMMAND) == PROGRAM and forked.usable(whole, popen):
+        code, out, err = forked.run(words, whole, cwd, timeout)
+        return Ran(code, out.decode(), err.decode())
     if popen["stdin"] is None:
         del popen["stdin"]
     done = subprocess.run(
-        [*COMMAND, *map(str, args)],
-        env=environment(env),
-        cwd=cwd,
-        timeout=timeout,
-        capture_output=True,
-        check=False,
-        **popen,
+        [*COMMAND, *words], env=whole, cwd=cwd, timeout=timeout, capture_output=True, check=False, **popen
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import forked
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -752,13 +754,14 @@ def tool(name: str, *words: str, text: str = "") -> subprocess.CompletedProcess[
 def pytest_on(folder: Path, tests: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
     """Run tests with the copy in front of everything that is installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
+    path = os.pathsep.join(str(folder / root) for root in ("runner", "jobs", "."))
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options),
             *("--basetemp", str(folder / "tmp"), *(f"tests/{test}" for test in tests)),
         ],
         cwd=folder,
-        env={**kept, "PYTHONPATH": os.pathsep.join(str(folder / root) for root in ("runner", "jobs", "."))},
+        env={**kept, forked.OFF: "1", "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=120,
