@@ -14,7 +14,7 @@ from bulkdel.auth import Auth
 from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.transport import Transport, TransportOptions
+from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
 from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
 from tests.fakeclock import now, run_fake
@@ -543,7 +543,7 @@ def test_every_sign_in_passes_the_throttle() -> None:
 def test_signing_in_over_a_real_wire() -> None:
     async def go() -> None:
         server = RawServer(always(answer(granted().body)))
-        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
             signing = SignIn(send=transport.send, rate_limiter=RateLimiter(0), key_id=KEY, secret=SECRET, brand=AUTHING)
             tokens = Tokens(sign_in=signing, brand=AUTHING)
             await tokens.ensure()

@@ -25,7 +25,7 @@ from bulkdel.errors import Halted
 from bulkdel.http.client import Client, Flight
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.transport import Transport, TransportOptions
+from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
@@ -138,7 +138,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def opened(self, **options: Any) -> AsyncIterator[Client]:
-        async with self.server.running(), Transport(TransportOptions(self.server.url)) as transport:
+        async with self.server.running(), HttpTransport(TransportOptions(self.server.url)) as transport:
             settings = {
                 "pause_s": 0.05,
                 "patience_s": 900.0,
@@ -227,7 +227,7 @@ def test_a_lost_reply_is_its_callers_to_repeat(response: bytes) -> None:
 
 def test_no_connection_taints_nothing() -> None:
     async def scene(world: World) -> None:
-        async with Transport(TransportOptions("http://127.0.0.1:1")) as nowhere:
+        async with HttpTransport(TransportOptions("http://127.0.0.1:1")) as nowhere:
             world.client.transport = nowhere
             decision = await world.ask()
         assert decision is not None

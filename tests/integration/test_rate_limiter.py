@@ -10,7 +10,7 @@ import pytest
 
 from bulkdel.core.decision import Request, Response
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.transport import Transport, TransportOptions
+from bulkdel.http.transport import HttpTransport, TransportOptions
 from tests.fakeclock import now, run_fake
 from tests.rawserver import RawServer, always, answer
 
@@ -258,7 +258,7 @@ def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
         server = RawServer(always(answer()))
         rate_limiter = RateLimiter(150)
         call = Request("POST", "/", body=b"{}")
-        async with server.running(), Transport(TransportOptions(server.url)) as transport:
+        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
             began = asyncio.get_running_loop().time()
 
             async def work() -> None:

@@ -23,7 +23,7 @@ from bulkdel.core.redaction import cleared
 from bulkdel.core.retry import retry_after_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.transport import Transport, TransportOptions
+from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
 from bulkdel_jobs.genauth.brands import brand_named
 from bulkdel_jobs.genauth.endpoints import delete_call
@@ -104,7 +104,7 @@ class GenAuthClient:
     ) -> None:
         named = brand_named(brand)
         lang = "en-US"
-        self._transport = Transport(
+        self._transport = HttpTransport(
             TransportOptions(
                 host=named.host if host is None else host,
                 ca_file=None if ca_file is None else Path(ca_file),

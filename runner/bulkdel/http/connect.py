@@ -10,7 +10,7 @@ from bulkdel.auth import Auth
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.http.client import Client
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.transport import Transport, TransportOptions
+from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import CommonSettings
@@ -23,7 +23,7 @@ async def reach(target: Target, settings: CommonSettings, *, pool: str | None) -
     options = TransportOptions(
         host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s
     )
-    async with Transport(options) as transport:
+    async with HttpTransport(options) as transport:
         rate_limiter = RateLimiter(settings.rate)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience)
         ticking = asyncio.create_task(uptime.tick())
