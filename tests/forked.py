@@ -64,7 +64,7 @@ def _of_start(env: Mapping[str, str]) -> dict[str, str]:
 
 def _command(words: list[str], env: dict[str, str], cwd: Path, out: Path, err: Path) -> None:
     """Become the command, in the forked process."""
-    from bulkdel.cli import main
+    from bulkdel.cli.main import main
 
     os.environ.clear()
     os.environ.update(env)
