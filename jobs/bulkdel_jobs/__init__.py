@@ -1,1 +1,1 @@
-"""What one chunk means to one API. May import `runner`; never the reverse."""
+"""What one chunk means to one API. May import `bulkdel`, which never imports this."""

@@ -1,31 +1,59 @@
-"""Commands that come with the jobs: `bulkdel sandbox` and `bulkdel demo`, found by the entry point `bulkdel.commands`.
+"""The commands `bulkdel sandbox` and `bulkdel demo`, found by the entry point `bulkdel.commands`.
 
-`bulkdel_jobs.sandbox` has the sandbox and its options, `bulkdel_jobs.demo` the demo; the engine knows neither.
-`bulkdel --help` imports this module, so it imports nothing that is slow to load.
+`bulkdel --help` loads this module, so it loads a web server only when a command runs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from bulkdel_jobs.sandbox.options import Options, switches_of
+from bulkdel_jobs.sandbox_switches import Switches
+
+SERVING = Group("Which users it has, and where it listens", sort_key=1)
 
 
-def sandbox(*, options: Options | None = None) -> int:
+@Parameter(name="*", group=SERVING)
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `bulkdel sandbox` that are no switches."""
+
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0
+    """Port on 127.0.0.1; 0 takes a free one."""
+
+    users: str = "5000"
+    """The users: a number of made-up ones, or a file of ids as `bulkdel run` reads it (JSON Lines or CSV)."""
+
+    id_type: str = "user_id"
+    """What kind of id --users FILE holds, and --write-ids writes. `bulkdel jobs` lists the kinds."""
+
+    id_field: str | None = None
+    """Where the id stands in --users FILE, as for `bulkdel run`."""
+
+    write_ids: Path | None = None
+    """Write the ids of all users to this new file: an export to practise with."""
+
+    seed: int = 0
+    """Of the chance: the same seed and the same requests give the same faults."""
+
+    more_switches: Annotated[str | None, Parameter(name="--switches")] = None
+    """JSON object of switches, as GET /sandbox/switches shows them; it outweighs the options below."""
+
+
+def sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:
     """Serve a look-alike of the GenAuth API to practise on, until Ctrl-C. It deletes, but only its own users.
 
     Prints one JSON line on stdout (url, pool, key_id, key_secret, users), and on stderr how to point bulkdel at it.
-    While it runs, GET /sandbox/ledger tells what it saw and did, and POST /sandbox/switches changes the rules. With the
+    While it runs, GET /sandbox/ledger shows what it saw and did, and POST /sandbox/switches changes the rules. With the
     options as they are nothing goes wrong.
     """
-    from bulkdel_jobs.sandbox.command import stand  # noqa: PLC0415 - a web server is of no use to the list of commands
+    from bulkdel_jobs.sandbox.command import run_sandbox  # noqa: PLC0415 - loads a web server
 
-    options = options or Options()
-    return stand(options, switches_of(options))
+    return run_sandbox(options or Options(), switches or Switches())
 
 
 def demo(
@@ -36,7 +64,7 @@ def demo(
 ) -> int:
     """Show a whole run on a sandbox: plan, run, interrupt, status, resume, and a count against the sandbox's own.
 
-    Needs no credentials and no network. Exits with 0 only if what bulkdel says and what the sandbox saw agree exactly.
+    Needs no credentials and no network. Exits with 0 only if the counts of bulkdel and of the sandbox agree exactly.
 
     Parameters
     ----------
@@ -47,6 +75,6 @@ def demo(
     rate: float
         Requests a second.
     """
-    from bulkdel_jobs.demo import show  # noqa: PLC0415 - only this command needs it
+    from bulkdel_jobs.demo import show  # noqa: PLC0415 - loads a web server
 
     return show(dir, users, rate)

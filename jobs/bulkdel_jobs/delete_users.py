@@ -91,5 +91,5 @@ class DeleteUsers:
         from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415
 
         credentials = Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET)
-        with serve_in_thread(Pool.from_ids(ids, id_type.name), count_sent=False) as sandbox:
+        with serve_in_thread(Pool.from_ids(ids, id_type.name)) as sandbox:
             yield GenAuth(sandbox.url, "sandbox", brand_named("genauth"), credentials)

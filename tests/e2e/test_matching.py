@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox.id_match import _FOLD
+from bulkdel_jobs.sandbox.id_match import FOLDS
 from tests.harness import POOL, Case, Ran, bulkdel, case, write_objects
 
 pytestmark = pytest.mark.campaign
@@ -94,7 +94,7 @@ def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that takes usernames without case: the row `boss` means the user `Boss`, who must stay."""
-    monkeypatch.setitem(_FOLD, "username", str.lower)
+    monkeypatch.setitem(FOLDS, "username", str.lower)
     keep = write_objects(tmp_path / "keep.jsonl", ["Boss"])
     more = (how, tmp_path / "users.jsonl") if how == "--backup" else (how,)
     names = [f"user{n}" for n in range(60)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, serve_in_thread
 from tests.bench.commands import measured
 from tests.harness import COMMAND, POOL, environment
 from tests.launching import launched, took
@@ -34,7 +34,7 @@ def peaks_kib(export: Path, count: int, repeated: float) -> dict[str, int]:
             while rng.random() < repeated:
                 file.write(f'{{"id":"{rng.randrange(i + 1):024x}"}}\n')
                 rows += 1
-    with serve_in_thread(Pool.from_ids(f"{i:024x}" for i in range(count)), Switches(), count_sent=False) as served:
+    with serve_in_thread(Pool.from_ids(f"{i:024x}" for i in range(count))) as served:
         words = [
             *(*COMMAND, "run", "delete-users", str(export), "--host", served.url),
             *("--rate", "0", "--confirm", str(count), "--pool", POOL),

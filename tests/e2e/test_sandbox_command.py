@@ -17,7 +17,7 @@ import pytest
 
 from bulkdel.errors import UsageError
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
-from bulkdel_jobs.sandbox.options import Options, switches_of
+from bulkdel_jobs.sandbox.command import with_json
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
 
 
@@ -117,26 +117,26 @@ def test_switches_reach_the_server() -> None:
     )
 
 
-def test_every_switch_has_an_option_and_none_does_anything_by_default() -> None:
-    """A switch that is added to the sandbox and forgotten here fails this."""
-    assert {one.name for one in dataclasses.fields(Switches)} <= {one.name for one in dataclasses.fields(Options)}
-    assert switches_of(Options()) == Switches()
+def test_every_switch_is_an_option() -> None:
+    help_ = bulkdel("sandbox", "--help", env={"COLUMNS": "200"}).out
+    renamed = {"liars": "liar", "fault_paths": "fault-path"}
+    names = {renamed.get(one.name, one.name.replace("_", "-")) for one in dataclasses.fields(Switches)}
+    assert {name for name in names if f"--{name} " not in help_} == set()
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("text", "message"),
     [
-        (Options(switches="{"), "not JSON"),
-        (Options(switches="[]"), "not a JSON object"),
-        (Options(switches='{"colour": 1}'), "no such switch: colour"),
-        (Options(switches='{"poisonous": [1]}'), "a switch cannot be so"),
-        (Options(share_429=2.0), "shares must be between 0 and 1"),
-        (Options(poisonous=("",)), "needs an id"),
+        ("{", "not JSON"),
+        ("[]", "not an object"),
+        ('{"colour": 1}', "no such switch: colour"),
+        ('{"poisonous": [1]}', "a switch cannot be so"),
+        ('{"share_429": 2}', "shares must be between 0 and 1"),
     ],
 )
-def test_switches_that_cannot_be(options: Options, message: str) -> None:
+def test_switches_that_cannot_be(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        switches_of(options)
+        with_json(Switches(), text)
 
 
 def test_refuses_to_start(tmp_path: Path) -> None:
@@ -149,6 +149,8 @@ def test_refuses_to_start(tmp_path: Path) -> None:
             (["--port", other.getsockname()[1]], 2, "in use"),
             (["--port", 70_000], 2, "--port"),
             (["--id-type", "colour"], 2, "known are user_id"),
+            (["--share-429", 2], 2, "shares must be between 0 and 1"),
+            (["--poisonous", ""], 2, "needs an id"),
             (["--users", tmp_path / "none"], 3, "none"),
             (["--write-ids", taken], 2, "is there already"),
             (["--write-ids", tmp_path / "no" / "folder"], 5, "No such file"),

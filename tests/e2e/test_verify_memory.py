@@ -12,7 +12,7 @@ import pytest
 
 from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Entry, Header, Outcome
-from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, serve_in_thread
 from tests import recorded
 from tests.e2e.test_memory import GROWTH_MAX_KIB
 from tests.harness import COMMAND, POOL, bulkdel, environment, write_objects
@@ -40,7 +40,7 @@ def peak_kib(folder: Path, count: int) -> int:
     there = ids[5_000::10_000]
     export = write_objects(folder / "export.jsonl", ids[:1])
     log = Path(f"{export}.checkpoint.jsonl")
-    with serve_in_thread(Pool.from_ids([ids[0], "f" * 24, *there]), Switches(), count_sent=False) as served:
+    with serve_in_thread(Pool.from_ids([ids[0], "f" * 24, *there])) as served:
         options = ("--host", served.url, "--confirm", 1, "--pool", POOL)
         assert bulkdel("run", "delete-users", export, *options).code == 0
         header = next(read_entries(log))

@@ -22,8 +22,8 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
-from bulkdel_jobs.sandbox.auth import sign
 from bulkdel_jobs.sandbox.server import CREATE_PATH, DELETE_PATH, LIST_PATH, LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox.vendor_sdk.signature import sign
 
 
 def sdk(sandbox: Sandbox, secret: str = SANDBOX_KEY_SECRET, lang: str | None = None) -> Any:

@@ -1,6 +1,6 @@
-"""The command `bulkdel sandbox` at work: its users, serving until a signal comes, and what it says of itself.
+"""The command `bulkdel sandbox`: makes its users, serves until a signal comes, and says how to use it.
 
-Its options are in `bulkdel_jobs.sandbox.options`.
+`bulkdel_jobs.commands` has its options.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -19,34 +18,45 @@ from bulkdel.errors import FileFailed, UsageError
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import counted
 from bulkdel.output import result, say
+from bulkdel_jobs.commands import Options
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.sandbox.faults import Switches
-from bulkdel_jobs.sandbox.options import Options
 from bulkdel_jobs.sandbox.run import serve
 from bulkdel_jobs.sandbox.server import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Sandbox
 from bulkdel_jobs.sandbox.user_pool import Pool
+from bulkdel_jobs.sandbox_switches import Switches
 
 
-def stand(options: Options, switches: Switches) -> int:
-    """Serve until a signal comes; returns the exit code."""
+def run_sandbox(options: Options, switches: Switches) -> int:
+    """Serve until a signal comes; return the exit code."""
+    switches = with_json(switches, options.more_switches)
     with Signals() as signals:
-        pool = _pool(options)
+        pool = _pool(options, any_shape=switches.any_id_shape)
         if options.write_ids is not None:
-            _write_ids(options.write_ids, pool, options.id_type)
-        served = run_loop_draining(lambda on_signal: _serve(pool, switches, options, on_signal), signals)
-    deleted = counted(served.ledger.deleted, "user", "was", "were")
-    say(f"Stopped after {counted(served.ledger.requests, 'request')}; {deleted} deleted.")
+            _write_ids(options.write_ids, pool.user_ids(options.id_type))
+        sandbox = run_loop_draining(lambda on_signal: _serve(pool, switches, options, on_signal), signals)
+    deleted = counted(sandbox.ledger.deleted, "user", "was", "were")
+    say(f"Stopped after {counted(sandbox.ledger.requests, 'request')}; {deleted} deleted.")
     return 0
 
 
-def _pool(options: Options) -> Pool:
+def with_json(switches: Switches, text: str | None) -> Switches:
+    """Change switches by the JSON object of --switches. Raises UsageError."""
+    if text is None:
+        return switches
+    try:
+        return switches.changed(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"--switches {text}: not JSON: {error}") from error
+
+
+def _pool(options: Options, *, any_shape: bool) -> Pool:
     """Make up the users, or read them the way `bulkdel run` reads an export."""
     if options.id_type not in ID_TYPES:
         raise UsageError(f"--id-type {options.id_type!r}: known are {', '.join(ID_TYPES)}")
     if options.users.isdecimal():
         return Pool.generated(int(options.users))
-    pattern = r"(?s).+" if options.any_id_shape else None
+    pattern = r"(?s).+" if any_shape else None
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
     with open_export(options.users) as export:
         seen = preflight(export, how, rng=random.Random(0))  # noqa: S311 - the sample that it draws is not used
@@ -54,16 +64,10 @@ def _pool(options: Options) -> Pool:
         return Pool.from_ids((row for batch in batches for row in batch.rows if isinstance(row, str)), options.id_type)
 
 
-def _ids(pool: Pool, id_type: str) -> Iterator[str]:
-    if id_type == "user_id":
-        return pool.user_ids()
-    return (key for ordinal in pool.alive() for key in pool.user(ordinal).keys(id_type)[:1])
-
-
-def _write_ids(path: Path, pool: Pool, id_type: str) -> None:
+def _write_ids(path: Path, ids: list[str]) -> None:
     try:
         with path.open("xb") as file:
-            file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in _ids(pool, id_type))
+            file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in ids)
     except FileExistsError as error:
         raise UsageError(f"--write-ids {path}: is there already; name a new file") from error
     except OSError as error:
@@ -73,37 +77,32 @@ def _write_ids(path: Path, pool: Pool, id_type: str) -> None:
 async def _serve(pool: Pool, switches: Switches, options: Options, on_signal: OnSignal) -> Sandbox:
     stopped = asyncio.Event()
     try:
-        async with serve(pool, switches, port=options.port, seed=options.seed) as served:
+        async with serve(pool, switches, port=options.port, seed=options.seed) as sandbox:
             on_signal(lambda _: stopped.set())
-            _announce(served, options)
+            _announce(sandbox, options)
             await stopped.wait()
     except OSError as error:
         raise UsageError(f"--port {options.port}: {error.strerror}") from error
-    return served
+    return sandbox
 
 
-def _announce(served: Sandbox, options: Options) -> None:
-    """Say where it is: to a program on stdout, to a person on stderr."""
-    users = len(served.pool)
-    found = {
-        "url": served.url,
-        "pool": served.switches.pool_id or SANDBOX_POOL_ID,
-        "key_id": SANDBOX_KEY_ID,
-        "key_secret": SANDBOX_KEY_SECRET,
-        "users": users,
-    }
-    result(orjson.dumps(found).decode())
+def _announce(sandbox: Sandbox, options: Options) -> None:
+    """Say where it listens and how to use it: to a program on stdout, to a person on stderr."""
+    users, url = len(sandbox.pool), sandbox.url
+    pool_id = sandbox.switches.pool_id or SANDBOX_POOL_ID
+    where = {"url": url, "pool": pool_id, "key_id": SANDBOX_KEY_ID, "key_secret": SANDBOX_KEY_SECRET, "users": users}
+    result(orjson.dumps(where).decode())
     export = options.write_ids or (None if options.users.isdecimal() else options.users)
-    words = ["bulkdel", "plan", "delete-users", "EXPORT" if export is None else str(export), "--host", served.url]
+    words = ["bulkdel", "plan", "delete-users", "EXPORT" if export is None else str(export), "--host", url]
     if options.id_type != "user_id":
         words += ["--id-type", options.id_type]
     if options.id_field is not None and options.write_ids is None:
         words += ["--id-field", options.id_field]
-    say(f"A GenAuth look-alike with {users:,} users listens on {served.url}. To use it, in another terminal:")
+    say(f"A GenAuth look-alike with {users:,} users listens on {url}. To use it, in another terminal:")
     say(f"  export {KEY_ID}={SANDBOX_KEY_ID} {KEY_SECRET}={SANDBOX_KEY_SECRET}")
     say(f"  {shlex.join(words)}")
     say("The plan shows the command that deletes. (This key opens nothing but sandboxes.)")
     if export is None:
         say("An EXPORT of ids that exist here: start the sandbox with --write-ids FILE.")
-    say(f"What it saw and did so far:  curl {served.url}/sandbox/ledger")
+    say(f"What it saw and did so far:  curl {url}/sandbox/ledger")
     say("Ctrl-C stops it.")

@@ -1,4 +1,4 @@
-"""The id types of the API and how each is compared. Owns folding; has never heard of pools, requests or records."""
+"""The id types of the API and how ids of each are compared. Knows no pool, request or record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ USER_ID_SHAPE = re.compile(r"[0-9a-f]{24}")
 """A user id of the public cloud. Private deployments may differ (`Switches.any_id_shape`)."""
 
 DEFAULT_COUNTRY_CODE = "86"
-"""What a phone number without a country code belongs to: the API lets callers leave out mainland China's."""
+"""The country code of a phone number that is written without one: callers may leave out mainland China's."""
 
 COUNTRY_CODE = re.compile(r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3}")
 """The country codes of ITU-T E.164: one or two digits where listed, else three. No code begins another."""
@@ -32,14 +32,23 @@ def split_phone(phone: str) -> tuple[str, str]:
     return found[0], phone[found.end() :]
 
 
-def _national(phone: str) -> str:
-    return split_phone(phone)[1]
-
-
-_FOLD: Mapping[str, Callable[[str], str]] = {"email": str.lower, "phone": _national}
+FOLDS: Mapping[str, Callable[[str], str]] = {"email": str.lower, "phone": lambda phone: split_phone(phone)[1]}
+"""What ids of one user have in common: emails without case, phones without country code. Others are as is."""
 
 
 def fold(id_type: str, id_: str) -> str:
-    """Return the key under which the pool files `id_`: emails without case, phones without country code, else as is."""
-    change = _FOLD.get(id_type)
-    return id_ if change is None else change(id_)
+    """Return what `id_` has in common with other ids of the same user."""
+    return FOLDS[id_type](id_) if id_type in FOLDS else id_
+
+
+def keys_of(id_type: str, id_: str) -> list[str]:
+    """Return what one id of a user is found by: a phone number with and without its country code."""
+    if id_type != "phone":
+        return [fold(id_type, id_)]
+    code, national = split_phone(id_)
+    return [national, f"+{code}{national}"]
+
+
+def keys_to_find(id_type: str, id_: str) -> list[str]:
+    """Return under which of those keys a user may be that is asked for by `id_`; the first that is there counts."""
+    return [id_, f"+{id_}"] if id_type == "phone" else [fold(id_type, id_)]

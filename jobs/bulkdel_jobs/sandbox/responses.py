@@ -16,7 +16,7 @@ USER_NOT_FOUND = 2004
 NOT_SIGNED_IN = 2020
 NO_SUCH_POOL = 2224
 BAD_SIGNATURE = 1300
-"""The first of the codes 1300-1306 for access-key problems; which of them says what is not documented."""
+"""The first of the codes 1300-1306 for access-key problems; what each of them means is not documented."""
 
 _MESSAGES: Mapping[int, tuple[str, str]] = {
     200: ("操作成功", "Operation successful"),
@@ -28,58 +28,57 @@ _MESSAGES: Mapping[int, tuple[str, str]] = {
     500: ("服务器内部错误", "Internal server error"),
     501: ("不支持的操作", "Operation not supported"),
 }
-"""Per statusCode: Chinese, which is the default, and English."""
+"""By statusCode: Chinese, which is the default, and English."""
+
+_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr>nginx</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer.
+    """One HTTP answer, before it is put into bytes.
 
-    statusCode in the body decides; `http` is the HTTP status, 200 unless a gateway is played.
+    status_code: of the envelope, 200 for success. http: the HTTP status, 200 unless a gateway answers.
+    data: only of a success. message: in Chinese and in English; None for the usual one of the status code.
+    page: the title of a web page that comes in place of an envelope; empty for an empty body.
     """
 
-    body: bytes
-    status: int
+    status_code: int
+    data: Any = None
+    api_code: int | None = None
+    message: tuple[str, str] | None = None
     http: int = 200
-    content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    page: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+        return "application/json" if self.page is None else "text/html"
+
+    def body(self, *, english: bool, malformed: bool = False) -> bytes:
+        """Put it into bytes, with a fresh requestId. malformed: with a statusCode that is no number."""
+        if self.page is not None:
+            return _PAGE.format(self.page).encode() if self.page else b""
+        code = self.status_code
+        messages = self.message or _MESSAGES.get(code, (f"错误 {code}", f"Error {code}"))
+        envelope = {
+            "statusCode": "ok" if malformed else code,
+            "message": messages[english],
+            "requestId": str(uuid4()),
+            "apiCode": self.api_code,
+            "data": self.data,
+        }
+        return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
 
 
-def wants_english(headers: Mapping[str, str]) -> bool:
-    """Whether the lang header, under either brand's prefix, asks for English."""
-    lang = headers.get("x-genauth-lang") or headers.get("x-authing-lang") or ""
-    return lang.lower().startswith("en")
+class Refused(Exception):
+    """An endpoint refuses a request, and nothing is done."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status_code)
+        self.answer = answer
 
 
-def enveloped(envelope: Mapping[str, Any], *, http: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Turn an envelope into bytes, with a fresh requestId."""
-    body = orjson.dumps({**envelope, "requestId": str(uuid4())})
-    return Answer(body, envelope["statusCode"], http, headers=headers or {})
-
-
-def success(data: Any, *, english: bool) -> Answer:
-    """Answer with statusCode 200. The requestId is there on success too, as in the vendor's sample."""
-    return enveloped({"statusCode": 200, "message": _MESSAGES[200][english], "data": data})
-
-
-def failure(
-    status: int,
-    api_code: int | None = None,
-    *,
-    english: bool,
-    message: str | None = None,
-    http: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Answer with another statusCode; the HTTP status stays 200 unless given."""
-    chinese_and_english = _MESSAGES.get(status, (f"错误 {status}", f"Error {status}"))
-    envelope: dict[str, Any] = {"statusCode": status, "message": message or chinese_and_english[english]}
-    if api_code is not None:
-        envelope["apiCode"] = api_code
-    return enveloped(envelope, http=http, headers=headers)
-
-
-def malformed(name: str, *, english: bool) -> Answer:
-    """Answer 400 in the API's form for every malformed parameter. The English wording is not documented."""
-    message = f"Parameter {name} is malformed" if english else f"参数 {name} 格式错误"
-    return failure(400, english=english, message=message)
+def malformed(name: str) -> Refused:
+    """Refuse with 400 in the API's form for every malformed parameter. The English wording is not documented."""
+    return Refused(Answer(400, message=(f"参数 {name} 格式错误", f"Parameter {name} is malformed")))

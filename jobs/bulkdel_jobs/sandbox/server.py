@@ -1,6 +1,6 @@
-"""The sandbox over HTTP. Owns the order in which a request is counted, limited, spoilt and answered.
+"""The sandbox over HTTP. Owns the order in which a request is counted, limited, given a fault and answered.
 
-What an endpoint means is in `endpoints`, what goes wrong on purpose in `faults`; here it happens on a socket.
+`api` has what an endpoint means, `faults` what goes wrong on purpose; here it is done on a socket.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
@@ -17,23 +18,23 @@ from random import Random
 import orjson
 from aiohttp import web
 
-from bulkdel_jobs.sandbox.api import ENDPOINTS, Asked, Call, asked_to_delete, asked_to_read
-from bulkdel_jobs.sandbox.auth import Tokens, readings, signed_by
-from bulkdel_jobs.sandbox.fake_user import iso
-from bulkdel_jobs.sandbox.faults import AFTER, UNSUCCESSFUL, Faults, RateLimit, Switches
-from bulkdel_jobs.sandbox.replica import Deletions, Replica
-from bulkdel_jobs.sandbox.responses import (
-    BAD_SIGNATURE,
-    NO_SUCH_POOL,
-    NOT_SIGNED_IN,
-    Answer,
-    failure,
-    malformed,
-    success,
-    wants_english,
+from bulkdel_jobs.sandbox.api import (
+    Call,
+    delete_users_batch,
+    get_user_batch,
+    list_users,
+    named_to_delete,
+    named_to_look_up,
 )
+from bulkdel_jobs.sandbox.auth import Tokens
+from bulkdel_jobs.sandbox.fake_user import iso
+from bulkdel_jobs.sandbox.faults import AFTER, UNSUCCESSFUL, Faults, RateLimit
+from bulkdel_jobs.sandbox.responses import BAD_SIGNATURE, NO_SUCH_POOL, NOT_SIGNED_IN, Answer, Refused, malformed
 from bulkdel_jobs.sandbox.stats import Ledger
 from bulkdel_jobs.sandbox.user_pool import Pool
+from bulkdel_jobs.sandbox.vendor_sdk.endpoints import create_users_batch, list_archived_users
+from bulkdel_jobs.sandbox.vendor_sdk.signature import readings, signed_by
+from bulkdel_jobs.sandbox_switches import Switches
 
 SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
 SANDBOX_KEY_SECRET = "sandbox-secret-5a9db0c5a9db0c5a"  # noqa: S105 - opens nothing but the sandbox
@@ -45,10 +46,17 @@ LOOKUP_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
 CREATE_PATH = "/api/v3/create-users-batch"
 
-_PAGE = b"<html><head><title>%s</title></head><body><center><h1>%s</h1></center><hr>nginx</body></html>"
+ENDPOINTS: Mapping[tuple[str, str], Callable[[Call], Answer]] = {
+    ("POST", DELETE_PATH): delete_users_batch,
+    ("GET", LOOKUP_PATH): get_user_batch,
+    ("POST", LIST_PATH): list_users,
+    ("GET", "/api/v3/list-archived-users"): list_archived_users,
+    ("POST", CREATE_PATH): create_users_batch,
+}
+"""Every endpoint that needs a sign-in."""
+
 _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
-_OK = 200
 
 
 class Sandbox:
@@ -58,31 +66,18 @@ class Sandbox:
     faults: scripts for single requests; see `script`.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        switches: Switches,
-        *,
-        keys: Mapping[str, str] | None = None,
-        seed: int = 0,
-        count_sent: bool = True,
-    ) -> None:
+    def __init__(self, pool: Pool, switches: Switches, *, keys: Mapping[str, str] | None = None, seed: int = 0) -> None:
         self.pool = pool
         self.switches = switches
         self.keys = dict(keys) if keys is not None else {SANDBOX_KEY_ID: SANDBOX_KEY_SECRET}
-        self.ledger = Ledger(pool, count_sent=count_sent)
+        self.ledger = Ledger(pool)
         self.faults = Faults(Random(seed))  # noqa: S311 - chance that must be repeatable
         self.url = ""
         self._tokens = Tokens()
-        self._deletions = Deletions()
         self._limit = RateLimit()
 
     def script(self, *faults: str | None, path: str = DELETE_PATH) -> None:
-        """Let the next requests to `path` suffer exactly these faults, in order; None for a request spared.
-
-        "413" and every other statusCode; "http:302" and every other HTTP status; html, drop_before; drop_after,
-        500_after, truncated_after, malformed_after; unsuccessful.
-        """
+        """Let the next requests to `path` suffer exactly these faults (see `is_fault`), in order; None spares one."""
         self.faults.script(path, *faults)
 
     @property
@@ -91,7 +86,7 @@ class Sandbox:
         return iso(datetime.now(UTC) + timedelta(seconds=self.switches.created_offset_s))
 
     def revoke_tokens(self) -> None:
-        """Make every token invalid that was handed out so far."""
+        """Make every token invalid that was issued so far."""
         self._tokens.revoke()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -101,87 +96,89 @@ class Sandbox:
         locked_s = self._limit.locked_s(now, switches)
         call = await self._read(request, switches)
         if locked_s:
-            return self._finish(self._styled(429, call, retry_after_s=locked_s))
+            return self._finish(call, self._styled(429, switches, retry_after_s=locked_s))
         fault = self.faults.draw(path, switches)
         if latency_s := self.faults.latency_s(switches):
             await asyncio.sleep(latency_s)
         if fault == "drop_before":
             return self._drop(request, fault)
         if fault is not None and fault not in AFTER and fault != UNSUCCESSFUL:
-            return self._finish(self._instead(fault, call), counted_as=fault)
-        answer = self._act(request, call, fault)
+            return self._finish(call, self._instead(fault, switches), fault)
+        try:
+            answer = self._act(request, replace(call, fault=fault))
+        except Refused as refused:
+            answer = refused.answer
         if switches.latency_after_s and switches.strikes(path):
             await asyncio.sleep(switches.latency_after_s)
-        return await self._after(request, call, answer, fault)
+        if fault == "drop_after":
+            return self._drop(request, fault)
+        if fault == "truncated_after":
+            return await self._truncate(request, call, answer)
+        if fault is None and path == DELETE_PATH and answer.status_code == 200:  # noqa: PLR2004
+            self.ledger.accepted += len(call.body["userIds"])
+        return self._finish(call, self._styled(500, switches) if fault == "500_after" else answer, fault)
 
     async def _read(self, request: web.Request, switches: Switches) -> Call:
-        """Read a request, and count what it asks for: sent is sent, whatever becomes of it."""
-        raw = await request.read()
+        """Read a request, and count the ids that it names, whatever its answer will be."""
         try:
-            body = orjson.loads(raw) if raw else None
+            body = orjson.loads(await request.read())
         except orjson.JSONDecodeError:
             body = None
-        call = Call(
-            pool=self.pool,
-            switches=switches,
-            query=tuple(request.query.items()),
-            body=body,
-            english=wants_english(request.headers),
-            created_at=self.created_at,
-            replica=Replica(self.pool, self._deletions, time.monotonic, switches.lag_s),
-        )
-        if request.path == DELETE_PATH and isinstance(asked := asked_to_delete(body, switches), Asked):
-            self.ledger.asked_to_delete(asked.id_type, asked.ids)
-        elif request.path == LOOKUP_PATH and isinstance(asked := asked_to_read(call.query, switches), Asked):
-            self.ledger.lookup_sizes[len(asked.ids)] += 1
+        lang = request.headers.get("x-genauth-lang") or request.headers.get("x-authing-lang") or ""
+        english = lang.lower().startswith("en")
+        call = Call(self.pool, switches, tuple(request.query.items()), body, english, self.created_at)
+        with suppress(Refused):
+            if request.path == DELETE_PATH:
+                named = named_to_delete(call)
+                self.ledger.asked_to_delete(named.id_type, named.ids)
+            elif request.path == LOOKUP_PATH:
+                self.ledger.lookup_sizes[len(named_to_look_up(call).ids)] += 1
         return call
 
-    def _act(self, request: web.Request, call: Call, fault: str | None) -> Answer:
-        """Let the endpoint have its effect, if the caller may."""
+    def _act(self, request: web.Request, call: Call) -> Answer:
+        """Let the endpoint have its effect, if the caller is signed in."""
         route = request.method, request.path
         if route == ("POST", TOKEN_PATH):
             return self._sign_in(call)
         endpoint = ENDPOINTS.get(route)
         if endpoint is None:
-            return Answer(_PAGE % (b"404 Not Found", b"404 Not Found"), 404, 404, "text/html")
-        refusal = self._refused(request, call)
-        if refusal is not None:
-            return refusal
-        return endpoint(replace(call, fault=fault))
+            return Answer(404, http=404, page="404 Not Found")
+        self._check_signed_in(request, call)
+        return endpoint(call)
 
     def _sign_in(self, call: Call) -> Answer:
         """Exchange a key for a token."""
         body = call.body if isinstance(call.body, dict) else {}
-        key_id, secret = body.get("accessKeyId"), body.get("accessKeySecret")
-        for name, value in (("accessKeyId", key_id), ("accessKeySecret", secret)):
-            if not isinstance(value, str):
-                return malformed(name, english=call.english)
-        if self.keys.get(str(key_id)) != secret:
-            return failure(401, BAD_SIGNATURE, english=call.english)
+        for name in ("accessKeyId", "accessKeySecret"):
+            if not isinstance(body.get(name), str):
+                raise malformed(name)
+        if self.keys.get(body["accessKeyId"]) != body["accessKeySecret"]:
+            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
         switches = call.switches
         announced_s = switches.token_announced_s
         if announced_s is None:
             announced_s = math.ceil(switches.token_lifetime_s)
         pool_id = switches.pool_id or SANDBOX_POOL_ID
         token = self._tokens.issue(pool_id, switches.token_user, time.monotonic(), int(time.time()), announced_s)
-        return success({"access_token": token, "expires_in": announced_s}, english=call.english)
+        return Answer(200, {"access_token": token, "expires_in": announced_s})
 
-    def _refused(self, request: web.Request, call: Call) -> Answer | None:
-        """Why the caller may not: no valid token or signature, or the token of another pool. None if it may."""
+    def _check_signed_in(self, request: web.Request, call: Call) -> None:
+        """Refuse a caller without a valid token or signature, or with the token of another pool."""
         authorization = request.headers.get("authorization", "")
         if not authorization.lower().startswith("bearer "):
-            return None if self._signed(request, call) else failure(401, BAD_SIGNATURE, english=call.english)
+            if not self._is_signed(request, call):
+                raise Refused(Answer(401, api_code=BAD_SIGNATURE))
+            return
         token = authorization[len("bearer ") :].strip()
         pool_id = self._tokens.pool_of(token, time.monotonic(), call.switches.token_lifetime_s)
         if pool_id is None:
-            return failure(401, NOT_SIGNED_IN, english=call.english)
+            raise Refused(Answer(401, api_code=NOT_SIGNED_IN))
         named = request.headers.get("x-genauth-userpool-id") or request.headers.get("x-authing-userpool-id")
-        if named == pool_id:
-            return None
-        message = "User pool does not exist" if call.english else "用户池不存在"
-        return failure(404, NO_SUCH_POOL, english=call.english, message=message)
+        if named != pool_id:
+            message = ("用户池不存在", "User pool does not exist")
+            raise Refused(Answer(404, api_code=NO_SUCH_POOL, message=message))
 
-    def _signed(self, request: web.Request, call: Call) -> bool:
+    def _is_signed(self, request: web.Request, call: Call) -> bool:
         """Whether the request carries a signature made with one of the keys."""
         body = call.body if isinstance(call.body, dict) else {}
         key_id = signed_by(
@@ -194,69 +191,56 @@ class Sandbox:
         )
         return key_id is not None
 
-    def _instead(self, fault: str, call: Call) -> Answer:
+    def _instead(self, fault: str, switches: Switches) -> Answer:
         """Answer that comes instead of doing anything."""
         if fault == "html":
-            return Answer(_PAGE % (b"Welcome", b"Please sign in to the network"), _OK, content_type="text/html")
-        if fault.startswith("http:"):
-            status = int(fault.removeprefix("http:"))
-            headers = {"location": f"{self.url}/elsewhere"} if status in _REDIRECTS else {}
-            return Answer(b"", status, status, "text/plain", headers)
-        return self._styled(int(fault), call)
+            return Answer(200, page="Welcome")
+        if not fault.startswith("http:"):
+            return self._styled(int(fault), switches)
+        status = int(fault.removeprefix("http:"))
+        headers = {"location": f"{self.url}/elsewhere"} if status in _REDIRECTS else {}
+        return Answer(status, http=status, headers=headers, page="")
 
-    def _styled(self, status: int, call: Call, *, retry_after_s: float | None = None) -> Answer:
+    def _styled(self, status: int, switches: Switches, *, retry_after_s: float | None = None) -> Answer:
         """Answer with a statusCode, as an envelope or as a gateway would (`Switches.fault_style`)."""
-        switches = call.switches
-        http = status if switches.fault_style == "http" else _OK
+        http = status if switches.fault_style == "http" else 200
         headers: dict[str, str] = {}
-        if status == web.HTTPTooManyRequests.status_code and switches.retry_after is not None:
+        if status == 429 and switches.retry_after is not None:  # noqa: PLR2004
+            # Whole seconds, rounded up, so that it is never too early.
             wait_s = math.ceil(switches.retry_after_s if retry_after_s is None else retry_after_s)
-            # It has whole seconds: rounded up, so that it is never too early.
             date = formatdate(math.ceil(time.time() + switches.date_offset_s) + wait_s, usegmt=True)
             headers["retry-after"] = str(wait_s) if switches.retry_after == "seconds" else date
-        if http in _GATEWAY:
-            return Answer(_PAGE % ((b"%d" % http,) * 2), status, http, "text/html", headers)
-        return failure(status, english=call.english, http=http, headers=headers)
+        return Answer(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)
 
-    async def _after(self, request: web.Request, call: Call, answer: Answer, fault: str | None) -> web.StreamResponse:
-        """Answer, or spoil the answer, of what was done."""
-        if fault == "drop_after":
-            return self._drop(request, fault)
-        if fault == "truncated_after":
-            return await self._truncate(request, answer)
-        if fault == "500_after":
-            return self._finish(self._styled(500, call), counted_as=fault)
-        if fault == "malformed_after":
-            spoiled = orjson.dumps({**orjson.loads(answer.body), "statusCode": "ok"})
-            return self._finish(Answer(spoiled, answer.status, answer.http), counted_as=fault)
-        if fault is None and request.path == DELETE_PATH and answer.status == _OK:
-            self.ledger.accepted += len(call.body["userIds"])
-        return self._finish(answer, counted_as=fault)
-
-    def _finish(self, answer: Answer, *, counted_as: str | None = None) -> web.Response:
-        self.ledger.answers[counted_as or str(answer.status)] += 1
-        headers = {**answer.headers, "date": self._date()}
-        return web.Response(body=answer.body, status=answer.http, content_type=answer.content_type, headers=headers)
+    def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
+        self.ledger.answers[fault or str(answer.status_code)] += 1
+        return web.Response(
+            body=answer.body(english=call.english, malformed=fault == "malformed_after"),
+            status=answer.http,
+            content_type=answer.content_type,
+            headers={**answer.headers, "date": self._date()},
+        )
 
     def _date(self) -> str:
         switches = self.switches
         return "" if switches.no_date else formatdate(time.time() + switches.date_offset_s, usegmt=True)
 
     def _drop(self, request: web.Request, fault: str) -> web.Response:
-        """Close the connection without an answer; what is returned goes nowhere."""
+        """Close the connection without an answer; the returned response is not sent."""
         self.ledger.answers[fault] += 1
         if request.transport is not None:
             request.transport.close()
         return web.Response()
 
-    async def _truncate(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+    async def _truncate(self, request: web.Request, call: Call, answer: Answer) -> web.StreamResponse:
         """Announce the whole body, send half of it, and close."""
         self.ledger.answers["truncated_after"] += 1
+        body = answer.body(english=call.english)
         response = web.StreamResponse(status=answer.http, headers={"date": self._date()})
         response.content_type = answer.content_type
-        response.content_length = len(answer.body)
+        response.content_length = len(body)
         await response.prepare(request)
-        await response.write(answer.body[: len(answer.body) // 2])
+        await response.write(body[: len(body) // 2])
         if request.transport is not None:
             request.transport.close()
         return response

@@ -1,32 +1,21 @@
-"""The pool: who exists, who was deleted, and how often. Owns the users; has never heard of requests or switches.
+"""The users of the sandbox: which exist, which were deleted, and which user an id means. Knows no request.
 
-A million users must fit well, so a user is a number, its ordinal. Beside the id that it was given (none for a generated
-user) it costs one byte: whether it is dead. Everything else is made up when somebody looks. An account that is created
-again is another user with another ordinal, so that a user dies at most once; what an id went through before is
-remembered only for ids that were used again.
+Each user has a number, counted from 0. An account that is created again gets another number, so that a user is deleted
+at most once. Of a made-up user only the id that it was added with is kept: a million users take about 300 MB.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
-from bulkdel_jobs.sandbox.fake_user import User, created, made_up, made_up_user_id, ordinal_in
-from bulkdel_jobs.sandbox.id_match import ID_TYPES, fold
+from bulkdel_jobs.sandbox.fake_user import User, created, made_up
+from bulkdel_jobs.sandbox.id_match import ID_TYPES, keys_of, keys_to_find
 
 _UNIQUE = {"email": "email", "phone": "phone", "username": "username", "externalId": "external_id"}
-
-
-class Segment(NamedTuple):
-    """Users that came in together, with consecutive ordinals from `start`. `ids` is None for generated ones."""
-
-    start: int
-    id_type: str
-    ids: list[str] | None
-    created_at: str | None
+"""Fields of create-users-batch that no two users share, with the id type of each."""
 
 
 class Conflict(Exception):
@@ -37,17 +26,24 @@ class Conflict(Exception):
         self.field = field
 
 
+class Added(NamedTuple):
+    """What is kept of a made-up user. created_at: None for a date well in the past."""
+
+    id_type: str = ""
+    id: str = ""
+    created_at: str | None = None
+
+
+GENERATED = Added()
+
+
 class Pool:
-    """The users of one pool. Not thread safe beyond what the GIL gives: one writer at a time, any number of readers."""
+    """The users of one pool. One thread at a time may change it, any number may read it."""
 
     def __init__(self) -> None:
-        self._segments: list[Segment] = []
-        self._starts: list[int] = []
-        self._created: dict[int, User] = {}
-        self._index: dict[str, dict[str, int]] = {id_type: {} for id_type in ID_TYPES}
-        self._dead = bytearray()
-        self._earlier: Counter[tuple[str, str]] = Counter()
-        self.deleted = 0
+        self._users: list[Added | User] = []
+        self._indexes: dict[str, dict[str, tuple[int, ...]]] = {}  # by id type and key: users, oldest first
+        self._deleted_at: dict[int, float] = {}
 
     @classmethod
     def from_ids(cls, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> Pool:
@@ -65,196 +61,115 @@ class Pool:
 
     def __len__(self) -> int:
         """How many users exist now."""
-        return len(self._dead) - self.deleted
+        return self.users_ever - self.deleted
 
     @property
     def users_ever(self) -> int:
-        """How many users there are or were; ordinals are below it."""
-        return len(self._dead)
+        """How many users there are or were; every number is below it."""
+        return len(self._users)
+
+    @property
+    def deleted(self) -> int:
+        """How many users were deleted."""
+        return len(self._deleted_at)
 
     def add_generated(self, count: int) -> None:
         """Add `count` made-up users."""
-        self._add_segment(Segment(len(self._dead), "", None, None), count)
+        for _ in range(count):
+            self._add(GENERATED)
 
     def add_ids(self, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> int:
-        """Add the users whose id of `id_type` is in `ids`; return how many were new. One that was deleted comes back.
+        """Add the users whose id of `id_type` is in `ids`; return how many were new. A deleted one is added again.
 
-        created_at: ISO 8601; None for a date well in the past that depends on the user.
+        created_at: ISO 8601; None for a date well in the past.
         """
         if id_type not in ID_TYPES:
             raise ValueError(f"not a userIdType: {id_type!r}; known are {', '.join(ID_TYPES)}")
-        start, new = len(self._dead), list[str]()
-        index = self._index[id_type]
+        before = self.users_ever
         for id_ in ids:
-            key = fold(id_type, id_)
-            if index.get(key, -1) >= start:
-                continue
-            before = self._find_key(id_type, key)
-            if before is not None and not self._dead[before]:
-                continue
-            self._earlier_of(id_type, key, before)
-            index[id_ if key == id_ else key] = start + len(new)  # one string for both, where they are equal
-            new.append(id_)
-        self._add_segment(Segment(start, id_type, new, created_at), len(new))
-        if id_type in {"identity", "sync_relation"}:
-            self._index_ties(start, len(new))
-        return len(new)
-
-    def _add_segment(self, segment: Segment, size: int) -> None:
-        if size:
-            self._segments.append(segment)
-            self._starts.append(segment.start)
-            self._dead.extend(bytes(size))
-
-    def _index_ties(self, start: int, size: int) -> None:
-        """File users that were given one kind of tie under the other kind as well: it does not follow from a number."""
-        for ordinal in range(start, start + size):
-            user = self.user(ordinal)
-            for id_type in ("identity", "sync_relation"):
-                index = self._index[id_type]
-                for key in user.keys(id_type):
-                    if (before := index.get(key)) is None or self._dead[before]:
-                        index[key] = ordinal
-
-    def _earlier_of(self, id_type: str, key: str, ordinal: int | None) -> None:
-        """Remember that an id about to be used again has died with the user `ordinal`."""
-        if ordinal is not None and self._dead[ordinal]:
-            self._earlier[id_type, key] += 1
+            if self.find_alive(id_type, id_) is None:
+                self._add(Added(id_type, id_, created_at))
+        return self.users_ever - before
 
     def create(self, users: Sequence[Mapping[str, Any]], created_at: str) -> list[User]:
         """Create all of `users` (the API's fields), or none: Conflict when an id is taken. created_at: ISO 8601."""
+        made = [created(self.users_ever + i, fields, created_at) for i, fields in enumerate(users)]
         taken = set[tuple[str, str]]()
-        made = [created(len(self._dead) + i, fields, created_at) for i, fields in enumerate(users)]
         for user in made:
-            for field, id_type in _UNIQUE.items():
-                for key in user.keys(id_type):
-                    ordinal = self._find_key(id_type, key)
-                    if (id_type, key) in taken or (ordinal is not None and not self._dead[ordinal]):
-                        raise Conflict(field)
-                    taken.add((id_type, key))
+            for api_field, id_type in _UNIQUE.items():
+                for id_ in user.ids(id_type):
+                    if (id_type, id_) in taken or self.find_alive(id_type, id_) is not None:
+                        raise Conflict(api_field)
+                    taken.add((id_type, id_))
         for user in made:
-            self._insert(user)
+            self._add(user)
         return made
 
-    def _insert(self, user: User) -> None:
-        ordinal = len(self._dead)
-        for id_type in ID_TYPES:
-            if id_type != "user_id":  # follows from the ordinal
-                for key in user.keys(id_type):
-                    self._earlier_of(id_type, key, self._find_key(id_type, key))
-                    self._index[id_type][key] = ordinal
-        self._created[ordinal] = user
-        self._dead.append(0)
+    def _add(self, added: Added | User) -> None:
+        self._users.append(added)
+        for id_type, index in self._indexes.items():
+            self._enter(index, id_type, self.users_ever - 1)
+
+    def _enter(self, index: dict[str, tuple[int, ...]], id_type: str, number: int) -> None:
+        kept = self._users[number]
+        ids = [kept.id] if isinstance(kept, Added) and kept.id_type == id_type else self.user(number).ids(id_type)
+        for key in {key for id_ in ids for key in keys_of(id_type, id_)}:
+            index[key] = (*index.get(key, ()), number)
+
+    def _with_id(self, id_type: str, id_: str) -> tuple[int, ...]:
+        """Return every user that has `id_`, oldest first. The first search by an id type makes its index."""
+        if id_type not in self._indexes:
+            index: dict[str, tuple[int, ...]] = {}
+            for number in range(self.users_ever):
+                self._enter(index, id_type, number)
+            self._indexes[id_type] = index
+        found = (self._indexes[id_type].get(key, ()) for key in keys_to_find(id_type, id_))
+        return next(filter(None, found), ())
+
+    def user(self, number: int) -> User:
+        """Return one user in full."""
+        kept = self._users[number]
+        return kept if isinstance(kept, User) else made_up(number, *kept)
 
     def find(self, id_type: str, id_: str) -> int | None:
-        """Return the ordinal of the user, dead or alive, that carries `id_`; of several the latest."""
-        if id_type != "phone":
-            return self._find_key(id_type, fold(id_type, id_))
-        digits = id_.removeprefix("+")
-        if digits == id_ and (found := self._find_key("phone", digits)) is not None:
-            return found
-        for size in (1, 2, 3):  # the digits of a country code; no code begins another, so at most one fits
-            found = self._find_key("phone", digits[size:])
-            if found is not None and self.user(found).country_code == digits[:size]:
-                return found
-        return None
+        """Return the number of the user that has `id_`, deleted or not; of several the latest."""
+        numbers = self._with_id(id_type, id_)
+        return numbers[-1] if numbers else None
 
-    def _find_key(self, id_type: str, key: str) -> int | None:
-        found = self._index[id_type].get(key)
-        if found is not None:
-            return found
-        guess = ordinal_in(id_type, key)
-        if guess is None or guess >= len(self._dead):
-            return None
-        keys = (self._user_id(guess),) if id_type == "user_id" else self.user(guess).keys(id_type)
-        return guess if key in keys else None
-
-    def is_alive(self, ordinal: int) -> bool:
-        """Whether the user exists now."""
-        return not self._dead[ordinal]
+    def is_alive(self, number: int, *, lag_s: float = 0.0) -> bool:
+        """Whether the user exists now, or existed `lag_s` seconds ago."""
+        deleted_at = self._deleted_at.get(number)
+        return deleted_at is None or deleted_at > time.monotonic() - lag_s
 
     def find_alive(self, id_type: str, id_: str) -> int | None:
-        """Return the ordinal of the existing user that carries `id_`, or None."""
+        """Return the number of the existing user that has `id_`, or None."""
         found = self.find(id_type, id_)
-        return None if found is None or self._dead[found] else found
+        return None if found is None or found in self._deleted_at else found
 
-    def _segment_of(self, ordinal: int) -> tuple[Segment, str]:
-        """Return the segment of a user that was not created, and the id that it was given ("" for none)."""
-        segment = self._segments[bisect_right(self._starts, ordinal) - 1]
-        return segment, segment.ids[ordinal - segment.start] if segment.ids is not None else ""
-
-    def _user_id(self, ordinal: int) -> str:
-        if ordinal in self._created:
-            return self._created[ordinal].user_id
-        segment, id_ = self._segment_of(ordinal)
-        if segment.id_type == "user_id":
-            return id_
-        return made_up_user_id(_origin(segment, id_), ordinal)
-
-    def user(self, ordinal: int) -> User:
-        """Return the user in full."""
-        if ordinal in self._created:
-            return self._created[ordinal]
-        segment, id_ = self._segment_of(ordinal)
-        return made_up(ordinal, _origin(segment, id_), id_type=segment.id_type, id_=id_, created_at=segment.created_at)
-
-    def delete(self, ordinal: int) -> None:
+    def delete(self, number: int) -> None:
         """Delete one existing user."""
-        if self._dead[ordinal]:
-            raise ValueError(f"user {ordinal} was deleted before")
-        self._dead[ordinal] = 1
-        self.deleted += 1
+        if number in self._deleted_at:
+            raise ValueError(f"user {number} was deleted before")
+        self._deleted_at[number] = time.monotonic()
 
-    def alive(self, *, skip: int = 0, limit: int | None = None) -> Iterator[int]:
-        """Ordinals of the existing users, oldest first."""
-        stop = None if limit is None else skip + limit
-        return islice((ordinal for ordinal, dead in enumerate(self._dead) if not dead), skip, stop)
+    def alive(self) -> Iterator[int]:
+        """Numbers of the existing users, oldest first."""
+        return (number for number in range(self.users_ever) if number not in self._deleted_at)
 
-    def user_ids(self) -> Iterator[str]:
-        """User ids of the existing users, oldest first."""
-        return map(self._user_id, self.alive())
+    def user_ids(self, id_type: str = "user_id") -> list[str]:
+        """Return an id of each existing user that has one of this type, oldest first."""
+        return [id_ for number in self.alive() for id_ in self.user(number).ids(id_type)[:1]]
 
-    def archived(self) -> Iterator[User]:
-        """Existing users that are archived: only those that were created so."""
-        return (
-            user
-            for ordinal, user in self._created.items()
-            if user.more.get("status") == "Archived" and not self._dead[ordinal]
-        )
+    def deleted_ids(self, id_type: str | None = None) -> Counter[str]:
+        """Return every id under which users were deleted, and how many.
 
-    def deleted_ids(self, id_type: str | None = None) -> Iterator[tuple[str, int]]:
-        """Every id that was deleted, once, with how often. As `id_type`; None for the id that each user came with.
-
-        A user that came without an id, or has none of `id_type`, goes by its user id.
+        id_type: of the ids; None for the id that each user was added with. A user without one goes by its user id.
         """
-        repeated = set[tuple[str, str]]()
-        for ordinal, dead in enumerate(self._dead):
-            if not dead:
-                continue
-            kind, id_ = self._named(ordinal, id_type)
-            effects = 1
-            if self._earlier and (named := (kind, fold(kind, id_))) in self._earlier:
-                if named in repeated:
-                    continue
-                repeated.add(named)
-                effects = self.effects(id_, kind)
-            yield id_, effects
-
-    def _named(self, ordinal: int, id_type: str | None) -> tuple[str, str]:
-        """Return the type and text of the id by which `deleted_ids` names a user."""
-        if id_type is not None and (keys := self.user(ordinal).keys(id_type)):
-            return id_type, keys[0]
-        if id_type is None and ordinal not in self._created:
-            segment, id_ = self._segment_of(ordinal)
-            if segment.ids is not None:
-                return segment.id_type, id_
-        return "user_id", self._user_id(ordinal)
+        users = map(self.user, sorted(self._deleted_at))
+        if id_type is None:
+            return Counter(user.given or user.user_id for user in users)
+        return Counter((*user.ids(id_type), user.user_id)[0] for user in users)
 
     def effects(self, id_: str, id_type: str = "user_id") -> int:
         """How many users were really deleted under `id_`: more than one only if the account was created again."""
-        found = self.find(id_type, id_)
-        return self._earlier[id_type, fold(id_type, id_)] + (found is not None and bool(self._dead[found]))
-
-
-def _origin(segment: Segment, id_: str) -> str:
-    return f"{segment.id_type}:{fold(segment.id_type, id_)}" if segment.ids is not None else ""
+        return sum(number in self._deleted_at for number in self._with_id(id_type, id_))
