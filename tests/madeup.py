@@ -16,6 +16,9 @@ CHUNK, IN_FLIGHT = 50, 16
 MARK_ROWS = 100_000
 
 
+NAMES = {"done": "deleted", "absent": "absent"}
+
+
 def write_export(path: Path, count: int) -> tuple[str, int]:
     """`count` user ids as JSON Lines; returns SHA-256 and size."""
     sha, size = hashlib.sha256(), 0
@@ -42,7 +45,7 @@ def commits(count: int, rng: random.Random) -> Iterator[list[Entry]]:
 
 
 def _outcome(chunk: tuple[int, int], rng: random.Random) -> Outcome:
-    return Outcome(AT, 1, "deleted", (chunk,), str(uuid.UUID(int=rng.getrandbits(128))))
+    return Outcome(AT, 1, "done", (chunk,), str(uuid.UUID(int=rng.getrandbits(128))))
 
 
 def make_run(export: Path, count: int) -> Path:
@@ -81,7 +84,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
     marks = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(MARK_ROWS, count, MARK_ROWS))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
-    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, marks=marks)
+    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, NAMES, marks=marks)
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

@@ -23,7 +23,8 @@ def header(rows: int = 1000, duplicates: Duplicates = NONE) -> Header:
     digest = digest_of(duplicates)
     confirmed = {"ids": ids}
     pinned = {"pool": "p"}
-    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, duplicates_sha256=digest)
+    names = {"done": "deleted", "absent": "absent"}
+    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, duplicates_sha256=digest)
 
 
 def born(rows: int, duplicates: Duplicates) -> list[Entry]:
@@ -32,7 +33,7 @@ def born(rows: int, duplicates: Duplicates) -> list[Entry]:
 
 
 def deleted(start: int, stop: int) -> Outcome:
-    return Outcome(AT, 1, "deleted", ((start, stop),))
+    return Outcome(AT, 1, "done", ((start, stop),))
 
 
 def lines_of(commits: Iterable[list[Entry]]) -> list[bytes]:
@@ -47,7 +48,7 @@ def lines_of(commits: Iterable[list[Entry]]) -> list[bytes]:
 
 
 def commits() -> list[list[Entry]]:
-    refused = Outcome(AT, 2, "refused", ((390, 391),), "q", None, ({"position": 390, "id": "x", "statusCode": 403},))
+    refused = Outcome(AT, 2, "refused", ((390, 391),), "q", None, ({"position": 390, "id": "x", "code": 403},))
     found: list[list[Entry]] = [
         [header(400)],
         [Session("start", AT, "", {"pid": 1})],

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
@@ -71,6 +72,10 @@ class DeleteUsers:
     summary = "delete users of a GenAuth or Authing user pool (delete-users-batch)"
     chunk_max = IDS_MAX
     config_table = "genauth"
+    words = OutcomeWords(
+        names={"done": "deleted", "absent": "absent"},
+        columns={"statusCode": "code", "apiCode": "detail.apiCode", "message": "message", "requestId": "request_id"},
+    )
     id_types: Mapping[str, IdType] = ID_TYPES
     id_type_default = "user_id"
 

@@ -1,12 +1,17 @@
-"""Bytes that have to stay: writing all of them, and waiting until the disk has them. Everything raises OSError."""
+"""Durable writes: all the bytes, on disk, under a name that appears only when they are. Everything raises OSError."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import filecmp
 import os
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -46,10 +51,47 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def same_bytes(new: Path, old: Path) -> bool:
+    """Whether both files hold the same bytes."""
+    return old.is_file() and filecmp.cmp(new, old, shallow=False)
+
+
+@contextmanager
+def atomic_file(to: Path, may_replace: Callable[[Path, Path], bool] = same_bytes) -> Iterator[BinaryIO]:
+    """Open a new file, mode 0600, that gets the name `to` when all of it is on disk. Else it leaves nothing behind.
+
+    A file that is there already is not overwritten: then FileExistsError, unless `may_replace(new, old)`.
+    """
+    fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
+    part = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            sync(file.fileno())
+        if os.path.lexists(to) and may_replace(part, to):
+            part.replace(to)
+        else:
+            _give_name(part, to)
+        sync_directory(to)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, to: Path) -> None:
+    try:
+        os.link(part, to)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: take the name first, then put the file in its place
+        os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        part.replace(to)
+
+
 def check_place(fd: int, path: Path, size: int) -> None:
     """Raise OSError unless the file is still the one at its path, `size` bytes of it: that is what the next run finds.
 
-    A file that was removed, moved or replaced takes every further line all the same.
+    A file that was removed, moved or replaced still takes every write through its descriptor.
     """
     try:
         there = path.stat(follow_symlinks=False)

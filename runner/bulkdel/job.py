@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record
 from bulkdel.errors import UsageError
 
@@ -153,13 +154,14 @@ class Job(Protocol):
     """What one chunk means to one API.
 
     name: as the user types it. summary: one line for `bulkdel jobs`. chunk_max: ids that the API takes at once.
-    config_table: name of its table in the config file.
+    config_table: name of its table in the config file. words: what it calls the outcomes.
     """
 
     name: str
     summary: str
     chunk_max: int
     config_table: str
+    words: OutcomeWords
     id_types: Mapping[str, IdType]
     id_type_default: str
 

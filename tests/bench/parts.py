@@ -116,7 +116,7 @@ async def _log(checkpoint: Checkpoint) -> None:
     async def write(number: int) -> None:
         ranges = ((number * CHUNK, number * CHUNK + CHUNK),)
         await checkpoint.append(Intent(stamp(time.time()), ranges))
-        checkpoint.enqueue(Outcome(stamp(time.time()), 1, "deleted", ranges, "r"))
+        checkpoint.enqueue(Outcome(stamp(time.time()), 1, "done", ranges, "r"))
 
     await _spread(write)
     await checkpoint.aclose()

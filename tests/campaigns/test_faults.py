@@ -112,7 +112,7 @@ class Campaign:
             assert not positions & settled, "settled twice"
             settled |= positions
             for position in positions:
-                assert (self.ids[position] in self.server.users) == (entry["kind"] != "deleted"), (entry, position)
+                assert (self.ids[position] in self.server.users) == (entry["kind"] != "done"), (entry, position)
 
     def check_all_deleted(self, ran: Ran) -> None:
         """Complete: our count is the server's, every id has gone exactly once, nobody was refused."""

@@ -164,7 +164,7 @@ def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> N
         assert it.run("--limit", 400).code == 0
         lines = lines_of(it.log)
         at = json.loads(bulkdel("status", "--json", it.log, env={}).out)["deleted"]
-        forged = Outcome(AT, 1, "deleted", ((at, 1_000),))
+        forged = Outcome(AT, 1, "done", ((at, 1_000),))
         it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [forged])]))
         assert bulkdel("status", it.log, env={}).code == 0
         ran = audit_of(it.log)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.commands.results import Report, _write_rows
+from bulkdel.commands.results import Report, kinds_of, write_rows
 from bulkdel.core.log_entries import Outcome, encode_line
 from bulkdel.errors import NotAcceptable
 from bulkdel.verify.reopen import Reopened
@@ -95,7 +95,10 @@ def test_ten_thousand_rows_agree_with_the_server(tmp_path: Path) -> None:
         for row in found:
             if row["outcome"] == "refused":
                 assert (row["statusCode"], row["apiCode"]) == (409, 77)
-                assert all(row[name] == named[row["id"]][name] for name in ("message", "requestId"))
+                assert (row["message"], row["requestId"]) == (
+                    named[row["id"]]["message"],
+                    named[row["id"]]["request_id"],
+                )
             assert ("at" in row) == (row["outcome"] in {"deleted", "absent", "refused"})
         assert told.err == f"results: 10,000 rows: {_words(ran.counts())}\n"
     table = list(csv.DictReader(io.StringIO(bulkdel("results", it.log, "--format", "csv", env={}).out), strict=True))
@@ -345,7 +348,7 @@ def test_a_log_of_other_rows(tmp_path: Path) -> None:
     with small(tmp_path) as it:
         it.run()
     lines = it.log.read_bytes().splitlines(keepends=True)
-    twice = Outcome("2026-01-01T00:00:00.000Z", 1, "deleted", ((0, 5),))
+    twice = Outcome("2026-01-01T00:00:00.000Z", 1, "done", ((0, 5),))
     it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [twice])]))
     ran = bulkdel("results", it.log, env={})
     assert ran.code == 3
@@ -356,18 +359,19 @@ def test_a_log_of_other_rows(tmp_path: Path) -> None:
 def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
     """What was read so far is not passed off as the report; nor is a count of rows that is not the run's."""
     log = make_run(tmp_path / "e", 100)
-    written: list[str] = []
+    written: list[bytes] = []
     with ExitStack() as stack:
         reopened = Reopened.open(log, None, stack)
-        assert sum(_write_rows(reopened, Report(), written.append).values()) == 100
-        assert len("".join(written).splitlines()) == 100
+        every = kinds_of(None, reopened.job.words)
+        assert sum(write_rows(reopened, Report(), every, written.append).values()) == 100
+        assert len(b"".join(written).splitlines()) == 100
         header = reopened.log_index.progress.header
         reopened.log_index.progress.header = replace(header, counts={**header.counts, "rows": 101})
         with pytest.raises(NotAcceptable, match="100 rows were read, the run had 101"):
-            _write_rows(reopened, Report(), written.append)
+            write_rows(reopened, Report(), every, written.append)
         (tmp_path / "e").write_bytes((tmp_path / "e").read_bytes().replace(b"1", b"2"))
         with pytest.raises(NotAcceptable, match="was changed while it was read"):
-            _write_rows(reopened, Report(), written.append)
+            write_rows(reopened, Report(), every, written.append)
 
 
 def test_nobody_signs_in(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def commits(header: Entry, count: int) -> Iterator[list[Entry]]:
     starts = [start for pair in range(0, count, 100) for start in (pair + 50, pair)]
     for first in range(0, len(starts), 64):
         yield [
-            Outcome(recorded.AT, 1, "deleted", ((start, start + 50),), f"request-{start}")
+            Outcome(recorded.AT, 1, "done", ((start, start + 50),), f"request-{start}")
             for start in starts[first : first + 64]
         ]
 

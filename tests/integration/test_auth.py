@@ -427,10 +427,10 @@ def test_a_429_pauses_everybody_and_is_no_failure(response: Response, pause_s: f
 @pytest.mark.parametrize(
     ("response", "said"),
     [
-        (envelope(code=401, message="bad key", apiCode=1301), "statusCode 401, apiCode 1301, 'bad key'"),
-        (envelope(code=400, message="参数 accessKeyId 格式错误"), "statusCode 400"),
-        (envelope(code=403, message="no"), "statusCode 403"),
-        (envelope(code=404, message="no such key"), "statusCode 404"),
+        (envelope(code=401, message="bad key", apiCode=1301), "code 401, apiCode 1301, 'bad key'"),
+        (envelope(code=400, message="参数 accessKeyId 格式错误"), "code 400"),
+        (envelope(code=403, message="no"), "code 403"),
+        (envelope(code=404, message="no such key"), "code 404"),
         (envelope(code=402), "plan"),
         (Response(302, b""), "redirects"),
         (Response(404, b"<html>"), "wrong host or path"),

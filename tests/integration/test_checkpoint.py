@@ -219,7 +219,7 @@ def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk)
         assert checkpoint.sha256 == before
         disk.open.set()
         await future
-        assert checkpoint.progress.counts["deleted"] == 50
+        assert checkpoint.progress.counts["done"] == 50
         assert checkpoint.sha256 == read_log(path).sha256 != before
 
     asyncio.run(main())
@@ -313,7 +313,7 @@ def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) 
         await checkpoint.append(deleted(1, 2))
         checkpoint.enqueue(deleted(2, 3))
         until = time.monotonic() + HELD_S
-        while checkpoint.progress.counts["deleted"] < 3:  # no wait tells when it is written: that is the point
+        while checkpoint.progress.counts["done"] < 3:  # no wait tells when it is written: that is the point
             assert time.monotonic() < until
             await asyncio.sleep(0.001)
 
@@ -344,7 +344,7 @@ def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, 
     asyncio.run(main())
     checkpoint.close()
     assert disk.calls == 2
-    assert checkpoint.progress.counts["deleted"] == 0
+    assert checkpoint.progress.counts["done"] == 0
 
 
 def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
@@ -448,7 +448,7 @@ def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: D
             checkpoint.enqueue(deleted(2, 3))
         await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
         assert checkpoint.failure is None
-        assert checkpoint.progress.counts["deleted"] == 2
+        assert checkpoint.progress.counts["done"] == 2
 
     asyncio.run(main())
     assert read_log(path).progress.settled.ranges == ((0, 2),)

@@ -506,4 +506,4 @@ def test_memory_does_not_grow_with_a_hostile_line(path: Path) -> None:
 def test_an_outcome_keeps_what_the_server_said(path: Path) -> None:
     path.write_bytes(WHOLE)
     (refused,) = [entry for entry in read_entries(path) if isinstance(entry, Outcome) and entry.kind == "refused"]
-    assert refused.exceptions == ({"position": 390, "id": "x", "statusCode": 403},)
+    assert refused.exceptions == ({"position": 390, "id": "x", "code": 403},)

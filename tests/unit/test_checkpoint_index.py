@@ -39,7 +39,7 @@ def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) 
     expected: dict[int, tuple[str, bool, str | None]] = {}
     found: list[Entry] = []
     for number, (start, stop) in enumerate(pieces):
-        kind = rng.choice(["deleted", "absent", "refused", "excluded", "in doubt", "untouched"])
+        kind = rng.choice(["done", "absent", "refused", "excluded", "in doubt", "untouched"])
         pieces_of = ((start, start + 2), (start + 4, stop)) if stop > start + 4 else ((start, stop),)
         every = [position for begin, end in pieces_of for position in range(begin, end)]
         ranges, positions = without(duplicates, every)
@@ -84,7 +84,7 @@ def test_a_line_longer_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     """At least the line at hand is kept, and no more than fits."""
     monkeypatch.setattr("bulkdel.checkpoint.index.BYTES_KEPT", 200)
     commits: list[list[Entry]] = [[recorded.header(rows=40)]]
-    commits += [[Outcome(AT, 1, "deleted", ((i, i + 1),), request_id=str(i))] for i in range(40)]
+    commits += [[Outcome(AT, 1, "done", ((i, i + 1),), request_id=str(i))] for i in range(40)]
     write_log(tmp_path / "log", commits)
     with LogIndex(tmp_path / "log") as log_index:
         for order in (range(40), reversed(range(40))):

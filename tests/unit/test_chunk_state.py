@@ -25,8 +25,8 @@ OK = Decision(NextStep.SETTLED, detail=Detail(200, request_id="r"))
 LOST = lost(NoResponse("connection lost", sent=True))
 UNSENT = lost(NoResponse("no connection", sent=False))
 BUSY = Decision(NextStep.RETRY, Detail(503), tainting=True, after_s=7.0)
-REFUSED = Decision(NextStep.SPLIT, Detail(400, 1))
-NOT_FOUND = Decision(NextStep.LOOK_UP, Detail(404, 2004))
+REFUSED = Decision(NextStep.SPLIT, Detail(400, extra=(("apiCode", 1),)))
+NOT_FOUND = Decision(NextStep.LOOK_UP, Detail(404, extra=(("apiCode", 2004),)))
 UNSURE = Decision(NextStep.LOOK_UP, Detail(200), tainting=True)
 HALT = Decision(NextStep.HALT, reason="no permission")
 
@@ -72,7 +72,7 @@ def test_settled_at_once() -> None:
     chunk_state = ChunkState(chunk(3))
     assert chunk_state.next_step() == Send(chunk(3), 1)
     chunk_state.replied(OK)
-    assert told(chunk_state) == [("deleted", ["u0", "u1", "u2"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert chunk_state.settled[0].detail.request_id == "r"
     assert (chunk_state.next_step(), chunk_state.requests, chunk_state.settled[0].attempts) == (None, 1, 1)
     assert left(chunk_state) == ([], [])
@@ -84,7 +84,7 @@ def test_a_lost_reply_is_sent_again_whole() -> None:
         chunk_state.replied(LOST)
         assert chunk_state.next_step() == Send(chunk(3), attempt)
     chunk_state.replied(OK)
-    assert told(chunk_state) == [("deleted", ["u0", "u1", "u2"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert chunk_state.settled[0].attempts == ATTEMPTS_MAX
 
 
@@ -102,7 +102,7 @@ def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
     chunk_state.replied(LOST)
     assert look_up_due(chunk_state) is Why.EXHAUSTED
     chunk_state.looked_up(found("u1"), proven=True)
-    assert told(chunk_state) == [("deleted", ["u0", "u2"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u2"], None)]
     assert chunk_state.next_step() is None
     assert left(chunk_state) == ([], [1])
 
@@ -111,7 +111,7 @@ def test_attempts_run_out_and_all_are_gone() -> None:
     chunk_state = ChunkState(chunk(2), attempts_max=1)
     chunk_state.replied(LOST)
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1"], None)]
     assert chunk_state.left == []
 
 
@@ -122,7 +122,7 @@ def test_looked_up_first_deleted_and_absent_are_seen() -> None:
     assert told(chunk_state) == [("absent", ["u0"], None)]
     assert chunk_state.next_step() == Send([*records(3)[1:]], 1)
     chunk_state.replied(OK)
-    assert told(chunk_state)[1:] == [("deleted", ["u1", "u2"], None)]
+    assert told(chunk_state)[1:] == [("done", ["u1", "u2"], None)]
 
 
 def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
@@ -132,7 +132,7 @@ def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is Why.UNKNOWN_ID
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
 @pytest.mark.parametrize(("answer", "proven"), [(None, True), ({}, False)])
@@ -146,7 +146,7 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
 def test_in_doubt_and_protected_since_is_never_sent() -> None:
     chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True)
     chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
-    assert told(chunk_state) == [("deleted", ["u0"], None), ("deleted", ["u2"], "re-created")]
+    assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
     for again in range(1, LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp((records(3)[1],), Why.IN_DOUBT, again)
         chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
@@ -184,12 +184,12 @@ def test_an_unknown_id_costs_two_requests_and_nothing_else(tainted: bool) -> Non
     assert chunk_state.next_step() == Send([*records(4)[1::2]], 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [
-        ("deleted" if tainted else "absent", ["u0", "u2"], None),
-        ("deleted", ["u1", "u3"], None),
+        ("done" if tainted else "absent", ["u0", "u2"], None),
+        ("done", ["u1", "u3"], None),
     ]
 
 
-@pytest.mark.parametrize(("tainted", "kind", "reason"), [(False, "absent", "unproven"), (True, "deleted", None)])
+@pytest.mark.parametrize(("tainted", "kind", "reason"), [(False, "absent", "unproven"), (True, "done", None)])
 def test_none_found_of_a_refused_chunk(tainted: bool, kind: str, reason: str | None) -> None:
     chunk_state = ChunkState(chunk(2))
     if tainted:
@@ -228,9 +228,9 @@ def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
     chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(found("u1", "u2"), proven=True)
-    assert told(chunk_state) == [("deleted", ["u0"], None)]
+    assert told(chunk_state) == [("done", ["u0"], None)]
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("deleted", ["u0"], None), ("deleted", ["u1", "u2"], None)]
+    assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u1", "u2"], None)]
     assert chunk_state.next_step() is None
 
 
@@ -276,7 +276,7 @@ def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(NOT_FOUND)
-    assert [(one.kind, one.detail.api_code) for one in chunk_state.settled] == [("refused", 2004)]
+    assert [(one.kind, one.detail.extra) for one in chunk_state.settled] == [("refused", (("apiCode", 2004),))]
 
 
 def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
@@ -287,7 +287,7 @@ def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is Why.UNKNOWN_ID
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
 def test_success_not_true_is_looked_up_then_split() -> None:
@@ -295,7 +295,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     chunk_state.replied(UNSURE)
     assert look_up_due(chunk_state) is Why.UNSURE
     chunk_state.looked_up(found("u0", "u2"), proven=True)
-    assert told(chunk_state) == [("deleted", ["u1"], None)]
+    assert told(chunk_state) == [("done", ["u1"], None)]
     assert sent(chunk_state) == ["u0"]
     chunk_state.replied(OK)
     assert sent(chunk_state) == ["u2"]
@@ -314,8 +314,10 @@ def test_split_down_to_the_culprit() -> None:
         chunk_state.replied(REFUSED if any(record.id == "u0" for record in step.records) else OK)
     assert sizes == [50, 25, 13, 7, 4, 2, 1, 1, 2, 3, 6, 12, 25]
     assert [one for one in told(chunk_state) if one[0] == "refused"] == [("refused", ["u0"], None)]
-    assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [Detail(400, 1)]
-    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "deleted") == 49
+    assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [
+        Detail(400, extra=(("apiCode", 1),))
+    ]
+    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "done") == 49
 
 
 def test_outcomes_of_a_split_chunk_come_in_the_order_of_the_export() -> None:
@@ -340,7 +342,7 @@ def test_all_refused_with_one_code_halts_and_records_nothing() -> None:
     refuse_each(chunk_state, lambda _: REFUSED)
     assert chunk_state.halt is not None
     assert "all 10 ids" in chunk_state.halt
-    assert "statusCode 400" in chunk_state.halt
+    assert "code 400" in chunk_state.halt
     assert (chunk_state.settled, chunk_state.next_step()) == ([], None)
     assert left(chunk_state) == ([], list(range(ALL_REFUSED_MIN)))
 
@@ -401,7 +403,7 @@ def test_half_touched() -> None:
     chunk_state.replied(REFUSED)
     chunk_state.replied(OK)
     chunk_state.touch()
-    assert told(chunk_state) == [("deleted", ["u0", "u1"], None)]
+    assert told(chunk_state) == [("done", ["u0", "u1"], None)]
     assert left(chunk_state) == ([], [2, 3])
 
 
@@ -410,8 +412,8 @@ def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
     assert look_up_due(chunk_state) is Why.IN_DOUBT
     chunk_state.looked_up({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True)
     assert told(chunk_state) == [
-        ("deleted", ["u3"], None),
-        ("deleted", ["u1"], "re-created"),
+        ("done", ["u3"], None),
+        ("done", ["u1"], "re-created"),
         ("unknown", ["u2"], "perhaps re-created"),
     ]
     assert sent(chunk_state) == ["u0", "u4"]
@@ -431,7 +433,7 @@ def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
     assert sent(chunk_state) == ["u1"]
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True)
-    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("deleted", ["u1"], None)]
+    assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("done", ["u1"], None)]
     assert chunk_state.next_step() is None
 
 
@@ -441,7 +443,7 @@ def test_in_doubt_and_none_to_send_again() -> None:
     assert chunk_state.next_step() is None
     gone = ChunkState(chunk(2), in_doubt=True)
     gone.looked_up({}, proven=True)
-    assert (told(gone), gone.next_step()) == ([("deleted", ["u0", "u1"], None)], None)
+    assert (told(gone), gone.next_step()) == ([("done", ["u0", "u1"], None)], None)
 
 
 @pytest.mark.parametrize("resend", [False, True])
@@ -463,7 +465,7 @@ def test_unproven_and_unknown_is_split_until_the_api_itself_names_the_id() -> No
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=False)
-    assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("deleted", ["u1"], "unproven")]
+    assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("done", ["u1"], "unproven")]
 
 
 @pytest.mark.parametrize("decision", [UNSURE, LOST])
@@ -479,7 +481,7 @@ def test_one_found_proves_the_others_gone() -> None:
     chunk_state = ChunkState(chunk(2), attempts_max=1)
     chunk_state.replied(LOST)
     chunk_state.looked_up(found("u0"), proven=False)
-    assert told(chunk_state) == [("deleted", ["u1"], None)]
+    assert told(chunk_state) == [("done", ["u1"], None)]
 
 
 @pytest.mark.parametrize("why", list(Why))
@@ -493,7 +495,7 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
         chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is why
     chunk_state.looked_up(found("u0"), proven=True, unproven={"u2"})
-    assert told(chunk_state)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "deleted", ["u1"], None)
+    assert told(chunk_state)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "done", ["u1"], None)
     steps = []
     while (step := chunk_state.next_step()) is not None:
         steps.append([record.id for record in step.records])
@@ -518,7 +520,7 @@ def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing(
     chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True, unproven={"u0"})
-    assert told(chunk_state) == [("deleted", ["u0"], "unproven")]
+    assert told(chunk_state) == [("done", ["u0"], "unproven")]
 
 
 @pytest.mark.parametrize("look_first", [False, True])
@@ -604,7 +606,10 @@ class Server:
         for i in ids:
             if i in self.scenario.poisonous:
                 code = self.scenario.poisonous[i]
-                return Decision(NextStep.LOOK_UP if code[0] == 404 else NextStep.SPLIT, Detail(*code))
+                return Decision(
+                    NextStep.LOOK_UP if code[0] == 404 else NextStep.SPLIT,
+                    Detail(code[0], extra=(("apiCode", code[1] or 0),)),
+                )
         policy = self.scenario.policy
         if policy == "accept" or all(i in self.alive for i in ids):
             self._do(ids)
@@ -702,7 +707,7 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
     for i, one in settled.items():
         recreated = scenario.in_doubt and scenario.presence.get(i, OLD) is NEW and one.reason == "re-created"
         match one.kind:
-            case "deleted":
+            case "done":
                 gone = i not in server.alive
                 assert i in server.confirmed or recreated or gone, "deleted: it is gone"
                 assert i in server.confirmed or i in server.uncertain, "deleted, and not absent: only by a taint"
@@ -715,7 +720,7 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
                 lags_long = one.detail == UNSURE.detail and scenario.lag > LOOKS_AGAIN_MAX
                 assert i in server.alive or lags_long, "refused: it exists"
                 assert i in scenario.poisonous or server.uncertain, "refused: the server had a reason"
-                assert one.detail.status_code is not None
+                assert one.detail.code is not None
             case "unknown":
                 assert scenario.in_doubt
                 assert scenario.presence[i] is UNDATED
@@ -818,7 +823,7 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
             assert kinds[i] == "absent" or accepted
         else:
             # Deleted and refused in one answer looks like never there: the one case where the API hides the truth.
-            assert kinds[i] == "deleted" or (kinds[i] == "absent" and quiet.policy == "partial" and quiet.unknown)
+            assert kinds[i] == "done" or (kinds[i] == "absent" and quiet.policy == "partial" and quiet.unknown)
 
 
 @pytest.mark.parametrize("culprits", [(17,), (0, 49), (0, 25, 49), (7, 8, 9)])
@@ -826,7 +831,7 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
 def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], code: tuple[int, int | None]) -> None:
     chunk_state, server = play(Scenario(50, poisonous=dict.fromkeys(culprits, code)))
     assert server.sends + server.asked - 1 <= 12 * len(culprits) <= 20 * len(culprits)
-    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "deleted") == 50 - len(culprits)
+    assert sum(len(one.records) for one in chunk_state.settled if one.kind == "done") == 50 - len(culprits)
 
 
 @given(st.frozensets(st.integers(0, 49), min_size=1), st.sampled_from(("refuse", "partial")))
@@ -834,7 +839,7 @@ def test_culprits_cost_at_most_twenty_requests_each(culprits: tuple[int, ...], c
 def test_unknown_ids_cost_at_most_two_requests(unknown: frozenset[int], policy: str) -> None:
     chunk_state, server = play(Scenario(50, unknown, policy=policy))
     assert server.sends + server.asked - 1 <= 2
-    assert {one.kind for one in chunk_state.settled} <= {"deleted", "absent"}
+    assert {one.kind for one in chunk_state.settled} <= {"done", "absent"}
     assert not server.alive
 
 
@@ -895,7 +900,7 @@ class RefusesTheUnsure(ChunkState):
 
     def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
         if why is Why.UNSURE:
-            self._settle("deleted", rest, rest.records)
+            self._settle("done", rest, rest.records)
         else:
             super()._there(rest, why, found)
 

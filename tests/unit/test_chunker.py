@@ -58,7 +58,7 @@ def shape(work: Iterable[ChunkTask | Skipped]) -> list[tuple[str | Instant | Non
 
 
 def deleted(*ranges: tuple[int, int]) -> Outcome:
-    return Outcome(at(0), 1, "deleted", ranges)
+    return Outcome(at(0), 1, "done", ranges)
 
 
 def test_fresh_ids_in_chunks() -> None:

@@ -114,7 +114,7 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
     assert progress.settled.ranges == ((0, total),)
     assert (progress.in_doubt.ranges, progress.intents) == ((), [])
     assert progress.complete
-    assert progress.counts["deleted"] + progress.counts["duplicate"] == total
+    assert progress.counts["done"] + progress.counts["duplicate"] == total
 
 
 # ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,7 @@ def test_a_line_reads_as_documented() -> None:
     entries: list[Entry] = [
         Intent("T", ((0, 50), (60, 61))),
         Intent("T", ((61, 62),), None, -3),
-        Outcome("T", 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "statusCode": 403},)),
+        Outcome("T", 2, "refused", ((7, 8),), "q", None, ({"position": 7, "id": "x", "code": 403},)),
         Outcome("T", 1, "absent", ((8, 9),), None, "unproven", ahead_s=0),
         Released(((9, 10),)),
         Skipped("duplicate", ((10, 11),)),
@@ -93,8 +93,8 @@ def test_a_line_reads_as_documented() -> None:
         b'{"seq":3,"entries":['
         b'{"type":"intent","at":"T","ranges":[[0,50],[60,61]]},'
         b'{"type":"intent","at":"T","ranges":[[61,62]],"ahead_s":-3},'
-        b'{"type":"outcome","at":"T","attempts":2,"kind":"refused","ranges":[[7,8]],"requestId":"q",'
-        b'"exceptions":[{"position":7,"id":"x","statusCode":403}]},'
+        b'{"type":"outcome","at":"T","attempts":2,"kind":"refused","ranges":[[7,8]],"request_id":"q",'
+        b'"exceptions":[{"position":7,"id":"x","code":403}]},'
         b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
@@ -154,7 +154,7 @@ def test_an_unknown_entry_is_not_interpreted(data: object) -> None:
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_an_entry_that_lacks_a_member_is_not_interpreted(kind: str) -> None:
-    optional = {"type", "requestId", "reason", "exceptions"} if kind == "outcome" else {"type"}
+    optional = {"type", "request_id", "reason", "exceptions"} if kind == "outcome" else {"type"}
     for member in GOOD[kind].keys() - optional:
         with pytest.raises(Unreadable, match=f"{kind} entry lacks or garbles a member"):
             from_json({name: value for name, value in GOOD[kind].items() if name != member})

@@ -18,11 +18,11 @@ from bulkdel.commands.plan import (
     confirmation_due,
     confirming_command,
     plan_lines,
-    progress_lines,
     sample_trouble,
 )
 from bulkdel.commands.setup import Prepared, Request, prepare
 from bulkdel.core.log_entries import Header, Outcome, Session
+from bulkdel.core.summary import count_lines
 from bulkdel.engine.shutdown import Signals
 from bulkdel.job import Account
 from bulkdel.safety.sample import SampleCheck
@@ -167,9 +167,9 @@ def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int
 def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
     with ExitStack() as opened:
         progress = logged(opened, tmp_path, None).progress
-        assert [line.split() for line in progress_lines(progress)] == [["deleted", "0"], ["remaining", "5,000"]]
+        assert [line.split() for line in count_lines(progress)] == [["deleted", "0"], ["remaining", "5,000"]]
         progress.apply(Outcome(AT, 1, "absent", ((0, 1000),)))
-        assert [line.split() for line in progress_lines(progress)] == [
+        assert [line.split() for line in count_lines(progress)] == [
             ["deleted", "0"],
             ["absent", "1,000"],
             ["remaining", "4,000"],
@@ -182,7 +182,9 @@ def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
 def logged(stack: ExitStack, folder: Path, limit: int | None, *, started: bool = False) -> Checkpoint:
     """A checkpoint with one session in it, or none yet."""
     counts = {"rows": 5000, "ids": 5000, "excluded": 0, "duplicate": 0, "invalid": 0}
-    checkpoint = Checkpoint.create(folder / "log", Header("t", "r", AT, {}, "x", {}, counts, None, {}))
+    checkpoint = Checkpoint.create(
+        folder / "log", Header("t", "r", AT, {}, "x", {}, counts, None, {}, {"done": "deleted"})
+    )
     stack.callback(checkpoint.close)
     if started:
         checkpoint.progress.apply(Session("start", AT, "", {"limit": limit}))

@@ -48,7 +48,7 @@ SAMPLED = Sampled(CREATED.timestamp(), 0, 0)
 LATER = timedelta(minutes=10)
 """Between a crash and the next run: beyond the skew of presence, so that a new account is known for one."""
 
-UNKNOWN = Decision(NextStep.LOOK_UP, detail=Detail(404, 2004))
+UNKNOWN = Decision(NextStep.LOOK_UP, detail=Detail(404, extra=(("apiCode", 2004),)))
 REFUSED = Decision(NextStep.SPLIT, detail=Detail(409))
 SETTLED = Decision(NextStep.SETTLED)
 UNSUCCESSFUL = Decision(NextStep.LOOK_UP, tainting=True)
@@ -409,8 +409,8 @@ class Protocol(RuleBasedStateMachine):
         for position, id_ in enumerate(self.ids):
             allowed = {
                 # Which of them is right, no_outcome_is_wrong says. Of a newer account it may be hard to tell.
-                "there": {"deleted", "absent", "refused", *({"unknown"} if id_ in self.client.again else ())},
-                "never": {"deleted", "absent"},
+                "there": {"done", "absent", "refused", *({"unknown"} if id_ in self.client.again else ())},
+                "never": {"done", "absent"},
                 "refused": {"refused"},
                 "bad": {"invalid"},
             }[self.kinds[id_]]

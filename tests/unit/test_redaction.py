@@ -59,9 +59,9 @@ def hide(text: str) -> str:
 
 def test_everything_that_was_said() -> None:
     """Also where the reason quotes the message in a wording of its own, which escapes the quotes."""
-    detail = Detail(422, None, 'the secret of "it\'s"', "r-secret")
+    detail = Detail(422, 'the secret of "it\'s"', "r-secret")
     decision = cleared(Decision(NextStep.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
-    assert decision.detail == Detail(422, None, 'the [hidden] of "[id]"', "r-[hidden]")
+    assert decision.detail == Detail(422, 'the [hidden] of "[id]"', "r-[hidden]")
     assert decision.reason == f"[hidden], refused ({decision.detail})"
     assert decision.next_step is NextStep.HALT
 

@@ -52,8 +52,8 @@ def failed(status_code: Any, status: int = 200, **more: Any) -> Decision:
 def test_the_table(status_code: int, next_step: NextStep, tainting: bool, untouched: bool) -> None:
     decision = failed(status_code, apiCode=7, requestId="r-1")
     assert (decision.next_step, decision.tainting, decision.untouched) == (next_step, tainting, untouched)
-    assert decision.detail == Detail(status_code, 7, "m", "r-1")
-    assert f"statusCode {status_code}" in decision.reason
+    assert decision.detail == Detail(status_code, "m", "r-1", (("apiCode", 7),))
+    assert f"code {status_code}, apiCode 7" in decision.reason
     assert "r-1" in decision.reason
 
 
@@ -65,14 +65,14 @@ def test_the_table_is_whole() -> None:
 def test_success() -> None:
     decision = read_success(response({"statusCode": 200, "message": "ok", "requestId": "r", "data": {"success": True}}))
     assert (decision.next_step, decision.tainting) == (NextStep.SETTLED, False)
-    assert decision.detail == Detail(200, None, "ok", "r")
+    assert decision.detail == Detail(200, "ok", "r")
 
 
 @pytest.mark.parametrize("data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}])
 def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
     decision = read_success(response({"statusCode": 200, "data": data}))
     assert (decision.next_step, decision.tainting, decision.untouched) == (LOOK_UP, True, False)
-    assert decision.detail.status_code == 200
+    assert decision.detail.code == 200
     assert "success" in decision.reason
 
 
@@ -81,7 +81,7 @@ def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
     for body in ({"statusCode": 200, "data": data}, {"statusCode": 200}):
         decision = read_success(response(body))
         assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
-        assert decision.detail.status_code == 200
+        assert decision.detail.code == 200
         assert "success" in decision.reason
 
 
@@ -89,7 +89,7 @@ def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
 def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
     decision = failed(status_code)
     assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
-    assert decision.detail.status_code == status_code
+    assert decision.detail.code == status_code
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
 def test_a_body_that_is_no_envelope_is_like_a_lost_reply(body: bytes, status: int) -> None:
     decision = read_success(Response(status, body))
     assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
-    assert decision.detail.status_code == (status if status >= 400 else None)
+    assert decision.detail.code == (status if status >= 400 else None)
     assert f"HTTP {status}" in decision.reason
 
 

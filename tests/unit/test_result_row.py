@@ -12,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.core.log_entries import Outcome
-from bulkdel.core.result_row import COLUMNS, DETAILS, ID_HASH, Csv, Form, JsonLines, cell, details, marked, unmarked
+from bulkdel.core.result_row import AFTER, ID_HASH, Csv, Form, JsonLines, cell, details, is_report, marked, unmarked
 
 AT = "2026-01-01T00:00:00.000Z"
-REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message": "no", "requestId": "q2"}
+COLUMNS = {"statusCode": "code", "apiCode": "detail.apiCode", "message": "message", "requestId": "request_id"}
+"""As delete-users names them."""
+
+DETAILS = ("reason", *COLUMNS, *AFTER)
+REFUSED = {"position": 1, "id": "x", "code": 409, "detail": {"apiCode": 12}, "message": "no", "request_id": "q2"}
 
 
 @pytest.mark.parametrize(
@@ -24,7 +28,7 @@ REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message"
         (None, {}, False, {}),
         (None, {}, True, {"reason": "in doubt"}),
         (
-            Outcome(AT, 2, "deleted", ((0, 9),), "q1"),
+            Outcome(AT, 2, "done", ((0, 9),), "q1"),
             {},
             False,
             {"requestId": "q1", "at": AT, "attempts": 2},
@@ -43,7 +47,7 @@ REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message"
         ),
         (
             Outcome(AT, 3, "unknown", ((1, 2),), "q1", "re-created"),
-            {"position": 1, "id": "x", "statusCode": 0},
+            {"position": 1, "id": "x", "code": 0},
             False,
             {"reason": "re-created", "statusCode": 0, "requestId": "q1", "at": AT, "attempts": 3},
         ),
@@ -52,7 +56,7 @@ REFUSED = {"position": 1, "id": "x", "statusCode": 409, "apiCode": 12, "message"
 def test_what_is_known_of_a_row(
     outcome: Outcome | None, exception: dict[str, Any], in_doubt: bool, expected: dict[str, Any]
 ) -> None:
-    found = details(outcome, exception, in_doubt=in_doubt)
+    found = details(outcome, exception, COLUMNS, in_doubt=in_doubt)
     assert found == expected
     assert list(found) == [name for name in DETAILS if name in found]
 
@@ -72,7 +76,7 @@ def test_json_lines() -> None:
 
 
 def test_csv() -> None:
-    form = Csv()
+    form = Csv(DETAILS)
     known = {"reason": "=1", "statusCode": -1, "apiCode": 5, "message": 'a "b", c', "at": AT, "attempts": 1}
     lines = form.rows(7, [9, 11], ["+8613", None], form.tail("refused", known))
     assert "".join([form.head, *lines]) == (
@@ -80,7 +84,7 @@ def test_csv() -> None:
         f"""7,9,'+8613,refused,'=1,-1,5,"a ""b"", c",,{AT},1\n"""
         f"""8,11,,refused,'=1,-1,5,"a ""b"", c",,{AT},1\n"""
     )
-    assert Csv(ID_HASH).head.startswith("position,line,idHash,outcome,")
+    assert Csv(DETAILS, ID_HASH).head.startswith("position,line,idHash,outcome,")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+8613", "-5", "@x", "\tx", "\rx", "＝1", "＋1", "－1", "＠x", "'quoted"])  # noqa: RUF001
@@ -96,7 +100,7 @@ def test_the_rest_is_left_alone(text: str) -> None:
 
 
 @given(st.lists(st.text(), min_size=1), st.text())
-@pytest.mark.parametrize("form", [JsonLines(), Csv()])
+@pytest.mark.parametrize("form", [JsonLines(), Csv(DETAILS)])
 def test_every_text_comes_back(form: Form, ids: list[str], message: str) -> None:
     """As the standard library's readers see it; a mark is taken off again."""
     ids = [id_.encode(errors="replace").decode() for id_ in ids]
@@ -107,9 +111,17 @@ def test_every_text_comes_back(form: Form, ids: list[str], message: str) -> None
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         assert [unmarked(row["id"]) for row in rows] == ids
         assert {unmarked(row["message"]) for row in rows} == {message}
-        assert all(tuple(row) == COLUMNS for row in rows)
+        assert all(is_report(tuple(row)) for row in rows)
     else:
         found = [json.loads(line) for line in text.split("\n")[:-1]]
         assert [row["id"] for row in found] == ids
         assert {row["message"] for row in found} == {message}
         assert [row["position"] for row in found] == list(range(len(ids)))
+
+
+def test_a_report_is_known_by_its_columns() -> None:
+    """Whatever the job's own columns are."""
+    assert is_report(["position", "line", "id", "outcome", "reason", "at", "attempts"])
+    assert is_report(["position", "line", "id", "outcome", "reason", "anything", "at", "attempts"])
+    assert not is_report(["position", "line", "idHash", "outcome", "reason", "at", "attempts"])
+    assert not is_report(["id", "name"])

@@ -196,7 +196,7 @@ def test_garbled_ranges(ranges: object) -> None:
 
 def test_the_tally_adds_up() -> None:
     progress = Progress(recorded.header(20))
-    progress.apply(Outcome(AT, 1, "deleted", ((0, 10),)))
+    progress.apply(Outcome(AT, 1, "done", ((0, 10),)))
     progress.apply(Outcome(AT, 1, "absent", ((10, 12),)))
     progress.apply(Outcome(AT, 1, "refused", ((12, 13),)))
     progress.apply(Skipped("excluded", ((13, 15),)))

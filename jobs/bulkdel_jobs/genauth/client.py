@@ -28,7 +28,7 @@ from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
 from bulkdel_jobs.genauth.brands import brand_named
 from bulkdel_jobs.genauth.endpoints import delete_call
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.genauth.responses import read_success
+from bulkdel_jobs.genauth.responses import API_CODE, read_success
 
 RATE = 50.0
 """Requests a second: a third of what the public cloud allows, which its own sign-ins need too (genauth-api.md)."""
@@ -183,12 +183,13 @@ class GenAuthClient:
 
 def _answer(decision: Decision) -> DeleteUsersBatchResponse:
     detail = decision.detail
-    if detail.status_code is None or (decision.next_step is NextStep.RETRY and detail.status_code == 200):  # noqa: PLR2004
+    code, api_code = detail.code, dict(detail.extra).get(API_CODE)
+    if not isinstance(code, int) or (decision.next_step is NextStep.RETRY and code == 200):  # noqa: PLR2004
         raise EffectUnknown(f"{decision.reason}: the users may or may not be deleted; look them up")
     return DeleteUsersBatchResponse(
-        status_code=detail.status_code,
+        status_code=code,
         message=detail.message or "",
-        api_code=detail.api_code,
+        api_code=api_code if isinstance(api_code, int) else None,
         request_id=detail.request_id,
         data=IsSuccess(decision.next_step is NextStep.SETTLED),
     )

@@ -16,6 +16,9 @@ from bulkdel.core.outcome import Detail
 
 USER_NOT_FOUND = 2004
 
+API_CODE = "apiCode"
+"""The code of a business error: what only this API returns. The log keeps it as `detail`."""
+
 _RETRY = Decision(NextStep.RETRY, tainting=True)
 _SPLIT = Decision(NextStep.SPLIT)
 _HALT = Decision(NextStep.HALT)
@@ -63,11 +66,12 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
     status_code = envelope.get("statusCode")
     if type(status_code) is not int:
         return _without_envelope(response)
+    api_code = _integer(envelope.get("apiCode"))
     detail = Detail(
         status_code,
-        _integer(envelope.get("apiCode")),
         _text(envelope.get("message")),
         _text(envelope.get("requestId")),
+        () if api_code is None else ((API_CODE, api_code),),
     )
     if response.status == 429:  # noqa: PLR2004 - a gateway's word outweighs the body it wraps
         return STATUS_CODES[429]._replace(detail=detail)
@@ -78,7 +82,7 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
             return _LOST._replace(detail=detail, reason=f"HTTP {response.status} around statusCode 200")
         return Decision(NextStep.SETTLED, detail=detail, data=envelope.get("data"))
     decision = STATUS_CODES.get(status_code, _LOST)
-    named = API_CODES.get(detail.api_code or 0)
+    named = API_CODES.get(api_code or 0)
     said = f"{decision.reason or named or 'the server answered'} ({detail})"
     # An unknown code may come from a server that failed half-way: any 5xx taints, and so does what we cannot read.
     return decision._replace(detail=detail, reason=said, tainting=decision.tainting or response.status >= 500)  # noqa: PLR2004
@@ -129,7 +133,7 @@ def _no_number(name: str) -> None:
 def _without_envelope(response: Response) -> Decision:
     """No envelope: only now does the HTTP status speak, and never for success."""
     status = response.status
-    detail = Detail(status_code=status if status >= 400 else None)  # noqa: PLR2004
+    detail = Detail(code=status if status >= 400 else None)  # noqa: PLR2004
     if 300 <= status < 400:  # noqa: PLR2004
         return _redirected(response)
     if status == 404:  # noqa: PLR2004

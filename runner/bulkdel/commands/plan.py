@@ -16,7 +16,7 @@ from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_row_reason import with_article
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, counts_of
+from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect
 from bulkdel.format import counted, printable, span, until_words
@@ -291,10 +291,3 @@ def meant_for_the_day_before(prepared: Prepared, now: float) -> str | None:
         f"--not-after stopped this run {span(max(0.0, age_s))} ago, and --not-after {text} would now mean "
         f"{until_words(prepared.until)}"
     )
-
-
-def progress_lines(progress: Progress) -> list[str]:
-    """The eight counts, one a line, those that are zero left out but for the first and the last."""
-    counts = counts_of(progress)
-    shown = [(name, count) for name, count in counts.items() if count or name in {"deleted", "remaining"}]
-    return [f"  {name:<10} {count:>13,}" for name, count in shown]

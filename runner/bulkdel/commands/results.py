@@ -1,7 +1,7 @@
-"""`bulkdel results`: what became of every row, from the log and the export. Owns the report's way out; sends nothing.
+"""`bulkdel results`: what became of every row, from the log and the export. Owns the report's writing; sends nothing.
 
-A report that is cut short looks like one that is whole, so here, other than in what is said while a run is under way,
-every failing write counts (exit 5), and a file gets its name only when all of it is on the disk.
+A report that is cut short looks complete. So a failing write ends the command (exit 5), and a file gets its name only
+when all of it is on disk.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +22,23 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.command_line import quoted
 from bulkdel.core.id_type import IdType
-from bulkdel.core.result_row import ID, ID_HASH, OUTCOMES, Csv, Form, JsonLines, details
+from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
+from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, Csv, Form, JsonLines, details
 from bulkdel.core.row_filter import BadRow
-from bulkdel.durable import write_all
+from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed
 from bulkdel.format import counted
 from bulkdel.output import say
 from bulkdel.verify.reopen import Reopened
 
-WRITTEN_AT_ONCE = 1 << 18
-"""Bytes gathered before they are written: a report is many small pieces."""
-
 STDOUT = 1
 
 KEY_MIN = 16
-"""Bytes. Ids are not secret enough to be hashed with less: whoever guesses the key can try all of them."""
+"""Bytes. With a key that can be guessed, hashed ids can be guessed too."""
 
 KEY_MAX = 1 << 16
-"""Bytes. Larger is some other file, named by mistake."""
+"""Bytes. A larger file is not a key but some other file, named by mistake."""
 
 MAKE_ONE = "To make one: (umask 077; head -c 32 /dev/urandom > {})"
 
@@ -52,30 +49,40 @@ UNREAD = 128 + signal.SIGPIPE
 """Exit code when the reader of stdout has left (`| head`): no error, but not all of it was written."""
 
 Hash = Callable[[str], str]
-Write = Callable[[str], None]
+Write = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What to write. only: the outcomes that are wanted. key: hash ids with it, and leave out what may quote one."""
+    """What to write.
 
-    only: Collection[str] = OUTCOMES
+    only: `--only`, as typed; None for every outcome. key: hash ids with it, and leave out texts that may quote one.
+    """
+
+    only: str | None = None
     csv: bool = False
     key: bytes | None = None
 
-    @property
-    def form(self) -> Form:
+    def form(self, words: OutcomeWords) -> Form:
         """How records are written."""
         name = ID if self.key is None else ID_HASH
-        return Csv(name) if self.csv else JsonLines(name)
+        outcome = BEFORE.index("outcome")
+        return Csv((*BEFORE[outcome + 1 :], *words.columns, *AFTER), name) if self.csv else JsonLines(name)
 
 
-def only_of(text: str) -> frozenset[str]:
-    """Read `refused,unknown`. Raises UsageError for a word that is no outcome."""
-    words = frozenset(word.strip() for word in text.split(","))
-    if wrong := sorted(words - set(OUTCOMES)):
-        raise UsageError(f"--only {text}: no outcome is called {wrong[0]!r}. There are: {', '.join(OUTCOMES)}")
-    return words
+def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
+    """The outcomes that are wanted, by the engine's word, with the job's name for each.
+
+    only: such as `refused,unknown`, in the job's names. Raises UsageError for a word that is no outcome.
+    """
+    names = {kind: words.names.get(kind, kind) for kind in (*COUNTED, REMAINING)}
+    if only is None:
+        return names
+    names = {kind: name for kind, name in names.items() if kind not in JOBS_OWN or kind in words.names}
+    wanted = {word.strip() for word in only.split(",")}
+    if wrong := sorted(wanted - set(names.values())):
+        raise UsageError(f"--only {only}: no outcome is called {wrong[0]!r}. There are: {', '.join(names.values())}")
+    return {kind: name for kind, name in names.items() if name in wanted}
 
 
 def read_key(path: Path) -> bytes:
@@ -109,26 +116,32 @@ def hashing(key: bytes, id_type: IdType) -> Hash:
 def write_results(checkpoint: Path, export: str | None, report: Report, out: Path | None) -> Counter[str]:
     """Write the report to `out`, or to stdout; returns how many rows of which outcome were written.
 
-    Raises NotAcceptable, FileFailed, and BrokenPipeError when nobody reads stdout any more.
+    Raises UsageError, NotAcceptable, FileFailed, and BrokenPipeError when stdout has no reader any more.
     """
     with ExitStack() as stack:
         reopened = Reopened.open(checkpoint, export, stack)
+        wanted = kinds_of(report.only, reopened.job.words)
         write = stack.enter_context(_into(out) if out else _to_stdout())
-        return _write_rows(reopened, report, write)
+        return write_rows(reopened, report, wanted, write)
 
 
-def _write_rows(reopened: Reopened, report: Report, write: Write) -> Counter[str]:
-    form, tally, rows = report.form, Counter[str](), 0
+def write_rows(reopened: Reopened, report: Report, wanted: Mapping[str, str], write: Write) -> Counter[str]:
+    """Write the report's head and a record for every row whose outcome is `wanted` (`kinds_of`)."""
+    columns = reopened.job.words.columns
+    form, rows = report.form(reopened.job.words), 0
+    tally = Counter[str](dict.fromkeys(wanted.values(), 0))
     hashed = None if report.key is None else hashing(report.key, reopened.id_type)
-    write(form.head)
+    write(form.head.encode())
     try:
-        for parsed, log_index in reopened.rows():
+        for parsed, results in reopened.rows():
             rows += len(parsed.batch.rows)
-            for row_result in log_index:
-                if row_result.kind in report.only:
-                    tally[row_result.kind] += row_result.stop - row_result.start
-                    write("".join(_records(parsed, row_result, form, hashed)))
-    except Halted as error:  # the source words it for a run
+            records: list[str] = []
+            for result in results:
+                if (name := wanted.get(result.kind)) is not None:
+                    tally[name] += result.stop - result.start
+                    records += _records(parsed, result, name, form, columns=columns, hashed=hashed)
+            write("".join(records).encode())
+    except Halted as error:  # the export words it for a run
         raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
         raise NotAcceptable(
@@ -138,103 +151,66 @@ def _write_rows(reopened: Reopened, report: Report, write: Write) -> Counter[str
     return tally
 
 
-def _records(parsed: Parsed, row_result: RowResult, form: Form, hashed: Hash | None) -> list[str]:
-    begin, end = row_result.start - parsed.batch.start, row_result.stop - parsed.batch.start
+def _records(
+    parsed: Parsed, result: RowResult, name: str, form: Form, *, columns: Mapping[str, str], hashed: Hash | None
+) -> list[str]:
+    begin, end = result.start - parsed.batch.start, result.stop - parsed.batch.start
     rows, lines = parsed.batch.rows[begin:end], parsed.lines[begin:end]
-    named = {each["position"]: each for each in row_result.outcome.exceptions} if row_result.outcome else {}
-    if not named and not parsed.raw:  # all have ids, and nothing is said of any one of them: nearly every row
+    said = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
+    if not said and not parsed.raw:  # every row has an id, and all of them share one text: nearly always
         ids = cast("list[str]", rows)
-        tail = form.tail(row_result.kind, details(row_result.outcome, {}, in_doubt=row_result.in_doubt))
-        return form.rows(row_result.start, lines, map(hashed, ids) if hashed else ids, tail)
+        tail = form.tail(name, details(result.outcome, {}, columns, in_doubt=result.in_doubt))
+        return form.rows(result.start, lines, map(hashed, ids) if hashed else ids, tail)
     records: list[str] = []
-    for position, (line, row) in enumerate(zip(lines, rows, strict=True), row_result.start):
-        known: dict[str, Any] = details(row_result.outcome, named.get(position, {}), in_doubt=row_result.in_doubt)
+    for position, (line, row) in enumerate(zip(lines, rows, strict=True), result.start):
+        exception = said.get(position, {})
+        if hashed:
+            exception = {member: value for member, value in exception.items() if member != "message"}  # may quote an id
+        known: dict[str, Any] = details(result.outcome, exception, columns, in_doubt=result.in_doubt)
         id_: str | None = None
         if isinstance(row, BadRow):
-            known = {"reason": row.why.words, **known}  # what is wrong with it, and not what stands there
+            known = {"reason": row.why.words, **known}  # why the row is bad, without its text
         else:
             id_ = hashed(row) if hashed else row
-        if hashed:
-            known.pop("message", None)  # a server may quote the id
-        records += form.rows(position, (line,), (id_,), form.tail(row_result.kind, known))
+        records += form.rows(position, (line,), (id_,), form.tail(name, known))
     return records
 
 
-class _Gathering:
-    """Writes whole pieces to a file descriptor. name: of the file, for messages."""
-
-    def __init__(self, fd: int, name: str) -> None:
-        self._fd = fd
-        self._name = name
-        self._parts: list[str] = []
-        self._size = 0
-
-    def write(self, text: str) -> None:
-        """Take `text`. Raises FileFailed, and BrokenPipeError."""
-        self._parts.append(text)
-        self._size += len(text)
-        if self._size >= WRITTEN_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has gathered."""
-        data = "".join(self._parts).encode()
-        self._parts, self._size = [], 0
+def _writing(fd: int, name: str) -> Write:
+    def write(data: bytes) -> None:
         try:
-            write_all(self._fd, data)
+            write_all(fd, data)
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise FileFailed(f"{self._name}: {error.strerror}. What was written is not the whole report.") from error
+            raise FileFailed(f"{name}: {error.strerror}. What was written is not the whole report.") from error
+
+    return write
 
 
 @contextmanager
 def _to_stdout() -> Iterator[Write]:
     if sys.stdout is None:  # closed from the start; its number then belongs to /dev/null (`bulkdel.cli`)
         raise FileFailed("stdout is closed. Name a file with --out FILE")
-    gathering = _Gathering(STDOUT, "stdout")
-    yield gathering.write
-    gathering.flush()
+    yield _writing(STDOUT, "stdout")
 
 
 @contextmanager
 def _into(out: Path) -> Iterator[Write]:
-    """Write beside `out`, and give it the name when all of it is on the disk. Nothing that exists is overwritten."""
-    if os.path.lexists(out):  # told before the work, too
+    if os.path.lexists(out):  # before the work, too
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file")
-    with _failing(out):
-        fd, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")  # 0600, O_EXCL
-    part = Path(name)
     try:
-        try:
-            gathering = _Gathering(fd, f"--out {out}")
-            yield gathering.write
-            gathering.flush()
-            with _failing(out):
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        with _failing(out):
-            # The name is taken first, so that a file that has come there meanwhile is not replaced.
-            os.close(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _failing(out: Path) -> Iterator[None]:
-    try:
-        yield
+        with atomic_file(out) as file:
+            yield _writing(file.fileno(), f"--out {out}")
     except OSError as error:
         raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
 
 
-def told(tally: Mapping[str, int]) -> str:
+def tally_words(tally: Mapping[str, int]) -> str:
     """Word how many rows were written."""
-    parts = [f"{tally[outcome]:,} {outcome}" for outcome in OUTCOMES if tally.get(outcome)]
-    count = sum(tally.values())
-    return f"results: {counted(count, 'row')}" + (f": {', '.join(parts)}" if parts else "")
+    parts = [f"{count:,} {name}" for name, count in tally.items() if count]
+    rows = counted(sum(tally.values()), "row")
+    return f"results: {rows}" + (f": {', '.join(parts)}" if parts else "")
 
 
 def print_results(
@@ -248,7 +224,7 @@ def print_results(
 ) -> int:
     """Write the report, and its number of rows to stderr. 141 when the reader of stdout has left."""
     report = Report(
-        only=OUTCOMES if only is None else only_of(only),
+        only=only,
         csv=(format_ or _format_of(out)) == "csv",
         key=None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids))),  # noqa: PTH111 - as elsewhere
     )
@@ -256,7 +232,7 @@ def print_results(
         tally = write_results(find_log(checkpoint), export, report, out)
     except BrokenPipeError:
         return UNREAD
-    say(told(tally))
+    say(tally_words(tally))
     return 0
 
 

@@ -26,14 +26,13 @@ from bulkdel.commands.plan import (
     meant_for_the_day_before,
     plan_lines,
     plan_values,
-    progress_lines,
     sample_trouble,
 )
 from bulkdel.commands.setup import Prepared, Request, prepare
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.duplicates import digest_of, entries_of
 from bulkdel.core.log_entries import Header, Skipped
-from bulkdel.core.summary import Ending, exit_code, status_of, summary_of
+from bulkdel.core.summary import Ending, count_lines, exit_code, name_of, status_of, summary_of
 from bulkdel.engine.event_loop import run_loop, run_loop_draining
 from bulkdel.engine.session import Sending
 from bulkdel.engine.shutdown import Signals
@@ -181,6 +180,7 @@ def _create(prepared: Prepared, confirmed: Mapping[str, Any] | None, stack: Exit
         counts=prepared.reading.counts,
         sample=prepared.sample_check.to_json() if prepared.sample_check.asked else None,
         confirmed=confirmed or {},
+        names=prepared.job.words.names,
         marks=prepared.reading.marks,
         duplicates_sha256=digest_of(duplicates),
     )
@@ -199,7 +199,7 @@ def _send(prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, An
     with signals.doing(sending.told):
         figures = run_loop_draining(sending.run, signals, after=signals.ignore)
     if unrecorded := {kind: count for kind, count in sending.unrecorded.items() if count}:
-        told = ", ".join(f"{count} {kind}" for kind, count in unrecorded.items())
+        told = ", ".join(f"{count} {name_of(checkpoint.progress, kind)}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {told}. The next run looks these ids up first.")
     if sending.kept:
         say(
@@ -236,7 +236,7 @@ def _tell_end(prepared: Prepared, checkpoint: Checkpoint, figures: Mapping[str, 
         tell(json.dumps(summary))  # ASCII only, whatever stdout's encoding can say
     else:
         tell(f"{status}: {counted(progress.rows, 'row')}")
-        for line in progress_lines(progress):
+        for line in count_lines(progress):
             tell(line)
         for line in session_lines(summary):
             tell(line)

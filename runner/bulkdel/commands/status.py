@@ -9,9 +9,8 @@ from typing import Any
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.checkpoint.writer import holder, read_log
 from bulkdel.commands.next_command import going_on
-from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import counts_of
+from bulkdel.core.summary import count_lines, counts_of
 from bulkdel.format import counted, printable
 from bulkdel.output import result
 
@@ -44,9 +43,8 @@ def print_status(path: Path, *, json: bool) -> int:
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
-    for name, count in counts_of(progress).items():
-        if count or name not in COUNTED[1:]:
-            result(f"  {name:<10} {count:>13,}")
+    for line in count_lines(progress):
+        result(line)
     if progress.in_doubt.size and pid is None:
         were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
         remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without an answer"

@@ -15,8 +15,7 @@ from bulkdel.checkpoint.writer import holder
 from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.commands.next_command import going_on
 from bulkdel.core.absence import COMMAS, comma_control
-from bulkdel.core.outcome import COUNTED
-from bulkdel.core.summary import Ending, counts_of
+from bulkdel.core.summary import Ending, counts_of, name_of
 from bulkdel.core.verification import CLAIMED, Tally, exit_code, status_of
 from bulkdel.engine.event_loop import run_loop
 from bulkdel.engine.shutdown import Interrupted, Signals
@@ -196,7 +195,8 @@ class Report:
         result(f"  still there    {tally.there:>13,}")
         result(f"  could not tell {tally.could_not_tell:>13,}")
         counts = counts_of(self._progress)
-        others = [f"{counts[name]:,} {name}" for name in (*COUNTED, "remaining") if name not in CLAIMED]
+        claimed = {name_of(self._progress, kind) for kind in CLAIMED}
+        others = [f"{count:,} {name}" for name, count in counts.items() if name not in claimed]
         if others := [other for other in others if not other.startswith("0 ")]:
             result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
         for line in session_lines(told):

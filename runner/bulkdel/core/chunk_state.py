@@ -147,7 +147,7 @@ class ChunkState:
         self.requests += 1
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
-            self._settle("deleted", piece, piece.records, detail=decision.detail)
+            self._settle("done", piece, piece.records, detail=decision.detail)
             self._halt_if_all_refused()
             return
         piece = piece._replace(
@@ -301,7 +301,7 @@ class ChunkState:
                 self.settled[at] = self.settled[at]._replace(reason="unproven")
             self._absent.clear()
         if piece.tainted or piece.seen:
-            self._settle("deleted", piece, gone)
+            self._settle("done", piece, gone)
         else:
             # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
             unproven = why is Why.UNKNOWN_ID and all_gone
@@ -330,7 +330,7 @@ class ChunkState:
             self._split(piece)
         elif why in REFUSED_AS_UNKNOWN:
             # The API refused this one id as unknown, which is a second proof: the body of a deletion splits no id.
-            kind: Kind = "deleted" if piece.tainted or piece.seen else "absent"
+            kind: Kind = "done" if piece.tainted or piece.seen else "absent"
             self._settle(kind, piece, piece.records, reason="unproven")
         elif why is Why.IN_DOUBT and self.resend_unproven:
             self._stack.append((piece, None))
@@ -349,7 +349,7 @@ class ChunkState:
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
         for record in piece.records:
             by_presence[found[record.id]].append(record)
-        self._settle("deleted", piece, by_presence[Presence.NEW], reason="re-created")
+        self._settle("done", piece, by_presence[Presence.NEW], reason="re-created")
         self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if self.protected:
@@ -361,7 +361,7 @@ class ChunkState:
         """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""
         if self._stack or self.left or self.spared or any(part.kind != "refused" for part in self.settled):
             return
-        if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.code for part in self.settled}) == 1:
+        if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
             self.left = [SubChunk(self.chunk, tainted=True, touched=True)]

@@ -22,7 +22,7 @@ FORMAT = 2
 """Grows when an older version could misread the log."""
 
 UNRELEASED = 1
-"""The format of a version that was never released."""
+"""The format of a version that was never released. It is refused by name."""
 
 LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
@@ -49,6 +49,7 @@ class Header:
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
+    names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
     duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
     """
 
@@ -61,6 +62,7 @@ class Header:
     counts: Mapping[str, int]
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
     marks: tuple[ResumePoint, ...] = ()
     duplicates_sha256: str = EMPTY_DIGEST
@@ -175,7 +177,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "ranges": entry.ranges,
             }
             if entry.request_id is not None:
-                data["requestId"] = entry.request_id
+                data["request_id"] = entry.request_id
             if entry.reason is not None:
                 data["reason"] = entry.reason
             if entry.exceptions:
@@ -202,6 +204,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
+                "names": dict(entry.names),
                 "duplicates_sha256": entry.duplicates_sha256,
                 **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
@@ -225,6 +228,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         counts={name: int(data["counts"][name]) for name in ("rows", "ids", *SKIPS)},
         sample=data["sample"],
         confirmed=data["confirmed"],
+        names=dict(data["names"]),
         marks=resume_points_of(data.get("marks", ())),
         duplicates_sha256=data["duplicates_sha256"],
     )
@@ -254,7 +258,7 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
         data["attempts"],
         data["kind"],
         _ranges(data["ranges"]),
-        data.get("requestId"),
+        data.get("request_id"),
         data.get("reason"),
         tuple(data.get("exceptions", ())),
         _ahead_s(data),

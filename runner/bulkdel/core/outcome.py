@@ -1,57 +1,77 @@
-"""What can become of an id. Owns the eight words and their sum; knows nothing of how an outcome came about."""
+"""What can become of a row, in the engine's own words, and what a response said about it.
+
+Knows nothing of how an outcome came about, and no API.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Record, positions_of
 from bulkdel.core.row_filter import Skip
 
-Kind = Literal["deleted", "absent", "refused", "unknown"]
-"""deleted · absent (it did not exist: a success, counted apart) · refused · unknown (nothing could tell)."""
+Kind = Literal["done", "already", "absent", "refused", "unknown"]
+"""done: the action was carried out. already: nothing was left to do. absent: there is no such record, a success that is
+counted apart. refused: the API said no. unknown: nothing could tell."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 COUNTED: tuple[str, ...] = (*KINDS, *SKIPS)
-"""Everything a row can end as; what is in none of them is `remaining`."""
+"""Everything that a row can end as. A row that has not ended is `remaining`: the ninth word."""
+
+REMAINING = "remaining"
+
+JOBS_OWN: tuple[Kind, ...] = ("done", "already", "absent")
+"""The outcomes that a job names for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeWords:
+    """How a job speaks about outcomes.
+
+    names: what the job calls `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
+    columns: the columns of `results` that hold what a response said, each with the member of the log that it shows:
+    `code`, `message`, `request_id`, or `detail.NAME`.
+    """
+
+    names: Mapping[str, str] = field(default_factory=lambda: {kind: kind for kind in JOBS_OWN})
+    columns: Mapping[str, str] = field(
+        default_factory=lambda: {"code": "code", "message": "message", "requestId": "request_id"}
+    )
 
 
 class Detail(NamedTuple):
-    """What the server said about a chunk or an id, in the API's own terms. All fields optional: gateways say less."""
+    """What a response said about a chunk or an id. Every field is optional: a gateway says less than the API.
 
-    status_code: int | None = None
-    api_code: int | None = None
+    code: tells one refusal from another. message: for people. request_id: what the API's support asks for.
+    extra: what only this API returns, by its own names; the log has it as `detail`.
+    """
+
+    code: int | str | None = None
     message: str | None = None
     request_id: str | None = None
+    extra: tuple[tuple[str, int | str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Only what is known, under the API's names."""
-        named = {
-            "statusCode": self.status_code,
-            "apiCode": self.api_code,
-            "message": self.message,
-            "requestId": self.request_id,
-        }
-        return {name: value for name, value in named.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Detail:
-        """Inverse of `to_json`."""
-        return cls(data.get("statusCode"), data.get("apiCode"), data.get("message"), data.get("requestId"))
+        """Only what is known, by the names of the log."""
+        named = {"code": self.code, "message": self.message, "request_id": self.request_id}
+        known: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        return {**known, "detail": dict(self.extra)} if self.extra else known
 
     @property
-    def code(self) -> tuple[int | None, int | None]:
-        """What tells one refusal from another: statusCode and apiCode."""
-        return self.status_code, self.api_code
+    def refusal(self) -> tuple[object, ...]:
+        """What tells one refusal from another: the code, and what only this API returns."""
+        return self.code, self.extra
 
     def __str__(self) -> str:
         parts = [
-            f"statusCode {self.status_code}" if self.status_code is not None else "",
-            f"apiCode {self.api_code}" if self.api_code is not None else "",
+            f"code {self.code}" if self.code is not None else "",
+            *(f"{name} {value}" for name, value in self.extra),
             repr(self.message) if self.message else "",
-            f"requestId {self.request_id}" if self.request_id else "",
+            f"request {self.request_id}" if self.request_id else "",
         ]
         return ", ".join(part for part in parts if part) or "no details"
 

@@ -1,6 +1,6 @@
 """One row's result as text, JSON Lines or CSV.
 
-Owns the members, their order, and what keeps a spreadsheet from running a cell; knows nothing of the log or the export.
+Owns the members, their order, and what keeps a spreadsheet from running a cell; knows nothing of files or the export.
 Many consecutive rows end alike, so what they share is worded once (`tail`), and only position, line and id row by row.
 """
 
@@ -14,19 +14,13 @@ from typing import Any, Protocol
 import orjson
 
 from bulkdel.core.log_entries import Outcome
-from bulkdel.core.outcome import COUNTED
-
-OUTCOMES = (*COUNTED, "remaining")
-"""The eight words."""
-
-DETAILS = ("reason", "statusCode", "apiCode", "message", "requestId", "at", "attempts")
-"""What is only there when it is known; always behind the outcome, in this order."""
 
 ID, ID_HASH = "id", "idHash"
 """`run` finds an `id` by itself, so what was refused can be fed back; `idHash` is a name that it does not know."""
 
-COLUMNS = ("position", "line", ID, "outcome", *DETAILS)
-"""The first row of a CSV report. By these very names the reader of exports knows that its ids are marked."""
+BEFORE = ("position", "line", ID, "outcome", "reason")
+AFTER = ("at", "attempts")
+"""The columns of every report. Between them stand those of the job (`OutcomeWords.columns`)."""
 
 MARK = "'"
 """Before a cell that a spreadsheet might run. Also before one that begins with it, so that taking one off is exact."""
@@ -36,7 +30,7 @@ _MARKED = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", MARK)
 
 _QUOTED = re.compile(r'[",;\t\r\n]')
 _PLAIN = re.compile(r"[\w.:][\w.:@+/= -]*", re.ASCII)
-"""What needs neither mark nor quotes; nearly every cell is told by this one look at it."""
+"""A cell that needs neither mark nor quotes."""
 
 IN_DOUBT = "in doubt"
 
@@ -59,28 +53,41 @@ def cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def details(outcome: Outcome | None, exception: Mapping[str, Any], *, in_doubt: bool = False) -> dict[str, Any]:
-    """Return what is known besides the outcome. exception: what the entry says of this one row, if anything."""
+def is_report(columns: Sequence[str]) -> bool:
+    """Whether a CSV file with these columns is a report, so that its ids are marked."""
+    return tuple(columns[: len(BEFORE)]) == BEFORE and tuple(columns[-len(AFTER) :]) == AFTER
+
+
+def details(
+    outcome: Outcome | None, exception: Mapping[str, Any], columns: Mapping[str, str], *, in_doubt: bool = False
+) -> dict[str, Any]:
+    """What is known besides the outcome, by column.
+
+    exception: what the entry says of this one row, if anything. columns: the job's (`OutcomeWords.columns`).
+    """
     if outcome is None:
         return {"reason": IN_DOUBT} if in_doubt else {}
+    said = {"request_id": outcome.request_id, **exception}
+    said |= {f"detail.{name}": value for name, value in exception.get("detail", {}).items()}
     known = {
-        "reason": outcome.reason,
-        "requestId": outcome.request_id,
+        "reason": exception.get("reason", outcome.reason),
+        **{column: said.get(member) for column, member in columns.items()},
         "at": outcome.at,
         "attempts": outcome.attempts,
-        **exception,
     }
-    return {name: known[name] for name in DETAILS if known.get(name) is not None}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 class Form(Protocol):
-    """A way to write records. head: before the first of them."""
+    """A way to write records."""
 
     @property
-    def head(self) -> str: ...  # noqa: D102 - said above
+    def head(self) -> str:
+        """What stands before the first record."""
+        ...
 
     def tail(self, outcome: str, known: Mapping[str, Any]) -> str:
-        """Word everything behind the id. known: of DETAILS, in their order."""
+        """Word everything behind the id. known: by column, in their order."""
         ...
 
     def rows(self, start: int, lines: Sequence[int], ids: Iterable[str | None], tail: str) -> list[str]:
@@ -90,7 +97,7 @@ class Form(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JsonLines:
-    """One object a line. Members of DETAILS that are not known are left out, the others are always there."""
+    """One object a line. Position, line, id and outcome are always there, the rest when it is known."""
 
     id_name: str = ID
     head: str = ""
@@ -110,18 +117,22 @@ class JsonLines:
 
 @dataclass(frozen=True, slots=True)
 class Csv:
-    """A header and one row a record, empty cells for what is not known. Text is marked, numbers are numbers."""
+    """A header and one row a record, empty cells for what is not known. Text is marked, numbers are numbers.
 
+    details: the columns behind the outcome.
+    """
+
+    details: Sequence[str]
     id_name: str = ID
 
     @property
     def head(self) -> str:
         """Name the columns."""
-        return ",".join(self.id_name if name == ID else name for name in COLUMNS) + "\n"
+        return f"position,line,{self.id_name},outcome,{','.join(self.details)}\n"
 
     def tail(self, outcome: str, known: Mapping[str, Any]) -> str:
         """Word everything behind the id."""
-        values = (known.get(name, "") for name in DETAILS)
+        values = (known.get(name, "") for name in self.details)
         cells = (cell(value) if isinstance(value, str) else str(value) for value in values)
         return f",{outcome},{','.join(cells)}\n"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bulkdel.core.outcome import COUNTED
+from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
 from bulkdel.core.run_state import Progress
 
 Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
@@ -66,8 +66,22 @@ def _exit_with_remaining(ending: Ending) -> int:
 
 
 def counts_of(progress: Progress) -> dict[str, int]:
-    """The eight counts; they add up to the rows."""
-    return {**{name: progress.counts[name] for name in COUNTED}, "remaining": progress.remaining}
+    """Rows by outcome, with the job's names for it; they add up to the rows."""
+    counts = progress.counts
+    kinds = [kind for kind in COUNTED if kind not in JOBS_OWN or kind in progress.header.names or counts[kind]]
+    return {**{name_of(progress, kind): counts[kind] for kind in kinds}, REMAINING: progress.remaining}
+
+
+def count_lines(progress: Progress) -> list[str]:
+    """The counts, one a line; those that are zero are left out, but for the first and the last."""
+    counts = counts_of(progress)
+    always = {next(iter(counts)), REMAINING}
+    return [f"  {name:<10} {count:>13,}" for name, count in counts.items() if count or name in always]
+
+
+def name_of(progress: Progress, kind: str) -> str:
+    """What the job of this log calls an outcome."""
+    return progress.header.names.get(kind, kind)
 
 
 def summary_of(

@@ -21,7 +21,7 @@ from bulkdel.core.row_filter import Batch
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
 
-CLAIMED = ("deleted", "absent")
+CLAIMED = ("done", "absent")
 """What a run says is gone. Of every other row it says nothing of the kind, so there is nothing to hold it to."""
 
 FORMAT = 1

@@ -27,7 +27,7 @@ from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.log_entries import Session, Skipped
 from bulkdel.core.outcome import KINDS
 from bulkdel.core.refused_limit import RefusedLimit
-from bulkdel.core.summary import Ending, exit_code, status_of
+from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.event_loop import OnSignal
 from bulkdel.engine.progress import Reporter, Snapshot
@@ -181,7 +181,7 @@ class Sending:
 
     def _moment(self, client: Client, engine: Engine) -> Snapshot:
         progress = self._progress
-        counts: dict[str, int] = {kind: progress.counts[kind] for kind in KINDS}
+        counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
         waiting = client.waiting if engine.stopped is None else "draining: requests on the wire may finish"
         return Snapshot(
             progress.rows - progress.remaining,

@@ -128,7 +128,7 @@ class Engine:
         self._prefetch = Prefetch(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=client.clock)
         self._workers: dict[asyncio.Task[None], Flight] = {}
         self._stopping = asyncio.Event()
-        self._succeeded = checkpoint.progress.counts["deleted"] > 0
+        self._succeeded = checkpoint.progress.counts["done"] > 0
         self._settled = 0
         self._refused = 0
         self._lag_vain = 0

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import filecmp
 import glob
 import io
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from bulkdel.core.row_filter import BadRow
-from bulkdel.durable import sync, sync_directory
+from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.file import Export, Fingerprint
 from bulkdel.export.options import Dialect, ReadOptions
@@ -29,10 +23,10 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
     """Write the bad rows to `to` as they stand in the export, after its CSV header: to be corrected and fed back.
 
     Beside it, `to` + REASONS gets the line and the reason of each, and no text of the row. Both are readable by their
-    owner alone, and get their names only when both are complete and on the disk.
+    owner alone, and get their names only when both are complete and on disk.
 
-    Raises NotAcceptable when `to` holds other rows, which somebody may have corrected by hand, FileFailed when a file
-    cannot be written, and Halted when the export is not the one of the preflight any more.
+    Raises NotAcceptable when `to` holds other rows, which may have been corrected by hand, FileFailed when a file
+    cannot be written, and Halted when the export has changed since the preflight.
     """
     reasons = Path(f"{to}{REASONS}")
     if export.is_file(to) or export.is_file(reasons):
@@ -40,24 +34,18 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
     try:
         for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
-        with _part(to) as (rows_part, rows), _part(reasons) as (reasons_part, why):
+        with atomic_file(reasons) as why, atomic_file(to) as rows:
             rows.write(header_of(export, dialect))
             why.write(b"line,reason\n")
             for parsed in read_parsed(export, dialect, options, fingerprint):
                 if parsed.raw:
                     rows.writelines(parsed.raw)
                     why.write(_reasons([row for row in parsed.batch.rows if isinstance(row, BadRow)]))
-            for file in (rows, why):
-                file.flush()
-                sync(file.fileno())
-            if to.is_file() and not filecmp.cmp(to, rows_part, shallow=False):
-                raise NotAcceptable(
-                    f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
-                    "Move it away first."
-                )
-            rows_part.replace(to)
-            reasons_part.replace(reasons)
-            sync_directory(to)
+    except FileExistsError as error:
+        raise NotAcceptable(
+            f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
+            "Move it away first."
+        ) from error
     except OSError as error:
         raise FileFailed(
             f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent and no part is kept. "
@@ -69,15 +57,3 @@ def _reasons(bad: list[BadRow]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in bad)
     return text.getvalue().encode()
-
-
-@contextlib.contextmanager
-def _part(to: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Open a new file beside `to`, mode 0600; it is removed again unless it was given another name."""
-    fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
-    part = Path(name)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            yield part, file
-    finally:
-        part.unlink(missing_ok=True)

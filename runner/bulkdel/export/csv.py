@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from bulkdel.core.bad_row_reason import Unusable, Why
 from bulkdel.core.id_parser import FED_BACK, IdCheck, shortened
-from bulkdel.core.result_row import COLUMNS, MARK, unmarked
+from bulkdel.core.result_row import MARK, is_report, unmarked
 from bulkdel.core.row_filter import BadRow, Batch
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.jsonl import ROWS_MAX, Parsed, result_refusal
@@ -116,7 +116,7 @@ class CsvRows:
         self._header_left = False
         if "outcome" in row:
             self._outcome = row.index("outcome")
-            self._marked = row == [*COLUMNS]
+            self._marked = is_report(row)
         return above + reader.line_num
 
     def _quick(self, reader: Iterator[list[str]], line: int) -> Parsed | None:

@@ -1,17 +1,15 @@
-"""The list of those who are still there, in the form that `run` takes. Owns its writing."""
+"""The list of the ids that are still there, in the form that `run` takes. Owns its writing."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import orjson
 
 from bulkdel.core.ranges import RangeSet, positions_in
+from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed
 from bulkdel.verify.reopen import Reopened
 
@@ -19,29 +17,20 @@ from bulkdel.verify.reopen import Reopened
 def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
     """Write the ids of the rows `there`, one object a line, mode 0600; return where. Raises FileFailed.
 
-    Written under another name first, so that it is never half a list. A list that is there already is replaced only by
-    one that has every row of it, as it grows while a verification goes on; beside any other list, perhaps corrected by
-    hand or being run already, the new one gets a number.
+    A list that is there already is replaced only by one that has every row of it, as it grows while a verification goes
+    on. Beside any other list, which may have been corrected by hand or may be run already, the new one gets a number.
     """
-    part: Path | None = None
-    try:
-        fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
-        part = Path(name)
-        with os.fdopen(fd, "wb") as file:
-            file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in _ids(reopened, there))
-            file.flush()
-            os.fsync(file.fileno())
-        names = (to if i == 1 else to.with_name(f"{to.stem}-{i}{to.suffix}") for i in count(1))
-        free = next(name for name in names if not os.path.lexists(name) or _has_all_of(part, name))
-        part.replace(free)
-    except OSError as error:
-        raise FileFailed(f"{to}: {error.strerror}. The list of those still there could not be written.") from error
-    else:
-        return free
-    finally:
-        if part is not None:
-            with suppress(OSError):
-                part.unlink()
+    names = (to if i == 1 else to.with_name(f"{to.stem}-{i}{to.suffix}") for i in count(1))
+    while True:
+        name = next(names)
+        try:
+            with atomic_file(name, may_replace=_has_all_of) as file:
+                file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in _ids(reopened, there))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise FileFailed(f"{to}: {error.strerror}. The list of those still there could not be written.") from error
+        return name
 
 
 def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
