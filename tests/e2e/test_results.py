@@ -295,7 +295,8 @@ def test_of_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("only", ["refused,gone", "", "Refused", "refused,"])
 def test_an_outcome_that_there_is_not(only: str, tmp_path: Path) -> None:
-    ran = bulkdel("results", tmp_path / "log", "--only", only, env={})
+    """The words are the job's, and the log says which job."""
+    ran = bulkdel("results", make_run(tmp_path / "e", 10), "--only", only, env={})
     assert ran.code == 2
     assert "deleted, absent, refused, unknown, excluded, duplicate, invalid, remaining" in ran.err
 
