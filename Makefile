@@ -7,21 +7,50 @@ STAMP := $(VENV)/.installed
 # What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test check mutants soak bench bench-rate lock clean
+PYTEST := $(BIN)/python -m pytest
+REPORT := --junit-xml=.reports
+QUICK_TESTS := tests/unit
+
+# The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
+PYTHONS ?= python3.11 python3.13
+
+.PHONY: demo quick test test-all-pythons test-install test-python check mutants soak bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
 
-# One report over everything, one over the core, where a branch that no test takes is a bug nobody has met yet.
+# While you write: lint, types, and the tests of the core, the options and the command line. Under a minute.
+quick: check
+	$(PYTEST) -n 2 --dist worksteal $(QUICK_TESTS)
+
+# One coverage report over everything, and one over the core, where every branch must be taken by a test.
 test: check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -m 'not campaign and not alone and not soak'
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'campaign and not alone and not soak'
-	$(BIN)/python -m pytest -m 'alone and not soak'
+	$(PYTEST) -n 4 --dist worksteal -m 'campaign and not alone and not soak' $(REPORT)/campaign.xml
+	$(PYTEST) -m 'alone and not soak' $(REPORT)/alone.xml
+	$(BIN)/python -m tests.skipped .reports/plain.xml .reports/campaign.xml .reports/alone.xml
+
+# The same tests on every Python of PYTHONS, each in an environment of its own, without coverage and campaigns.
+test-all-pythons:
+	for python in $(PYTHONS); do $(MAKE) test-python PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; done
+
+test-python: $(STAMP)
+	$(BIN)/python --version
+	$(PYTEST) -n 2 --dist worksteal -m 'not campaign and not alone and not soak'
+
+# Installs as README.md says, from the tree and from the sdist, with pip, pipx and uv. They download what they need.
+test-install:
+	rm -rf .install build
+	$(PYTHON) -m venv .install
+	.install/bin/python -m pip install --quiet build pipx uv
+	.install/bin/python -m build --sdist --outdir .install/dist . >.install/build.log
+	for source in . .install/dist/bulkdel-*.tar.gz; do tests/install.sh .install $$source || exit 1; done
+	rm -rf .install build
 
 # Every mutant: programs that break one promise each, and the test that must fail. Six minutes on two cores.
 mutants: $(STAMP)
@@ -68,6 +97,6 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .lock build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) .venv-* .lock .install .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
 from bulkdel.command_line import ENV_PREFIX, CommandLine, flags_of, is_option
-from bulkdel.errors import BulkdelError, UsageError, trace_of
+from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
 from bulkdel.settings import Settings, VerifySettings
@@ -69,12 +69,13 @@ class Invocation:
 
     words: Sequence[str]
     config: ConfigFile
+    app: App
 
 
 Given = Annotated[Invocation, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-Export = Annotated[str, Parameter(allow_leading_hyphen=True)]
-"""A path, or `-`."""
+Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]
+"""A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. `Path` completes file names."""
 
 
 def run(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
@@ -93,7 +94,7 @@ def run(job: str, export: Export, /, *, settings: Settings | None = None, given:
     """
     from bulkdel.commands import run as command
 
-    return command.run(_request(job, export, settings, given))
+    return command.run(_request(job, str(export), settings, given))
 
 
 def plan(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
@@ -108,7 +109,7 @@ def plan(job: str, export: Export, /, *, settings: Settings | None = None, given
     """
     from bulkdel.commands import run as command
 
-    return command.plan(_request(job, export, settings, given))
+    return command.plan(_request(job, str(export), settings, given))
 
 
 def _request(job: str, export: str, settings: Settings | None, given: Invocation) -> Request:
@@ -212,6 +213,29 @@ def config_example() -> int:
     return 0
 
 
+def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, given: Given) -> int:
+    """Install completion of commands, options and file names for your shell.
+
+    Parameters
+    ----------
+    shell: str
+        Default: the shell that this command is typed in.
+    """
+    from cyclopts.completion import ShellDetectionError, detect_shell
+
+    try:
+        found = shell or detect_shell()
+        path = given.app.install_completion(shell=found)
+    except ShellDetectionError:
+        raise UsageError("the shell could not be detected. Name it: --shell bash, zsh or fish") from None
+    except OSError as error:
+        raise FileFailed(f"{error.filename}: {error.strerror}. Completion is not installed.") from error
+    result(f"Completion is installed: {path}. It works in the next shell that you open.")
+    if found == "zsh":
+        result("zsh also needs `autoload -Uz compinit && compinit` in ~/.zshrc, which most set-ups have.")
+    return 0
+
+
 def make_app(config: ConfigFile, *, listed: bool) -> App:
     """Build the commands. listed: the texts of all commands will be shown, so those of the jobs are loaded too."""
     app = App(
@@ -234,7 +258,7 @@ def make_app(config: ConfigFile, *, listed: bool) -> App:
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")
     app.command(settings_file)
-    app.register_install_completion_command(help="Install completion for your shell.", help_epilogue=" ")
+    app.command(install_completion, name="--install-completion", help_epilogue=" ")
     _add_job_commands(app, listed=listed)
     return app
 
@@ -287,7 +311,7 @@ def run_app(words: list[str]) -> int:
         _check_text(words)
         app = make_app(config, listed=not words or words[0].startswith("-"))
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=True)
-        given = {"given": Invocation(words, config)} if "given" in injected else {}
+        given = {"given": Invocation(words, config, app)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError:
         code = UsageError.exit_code
