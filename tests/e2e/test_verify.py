@@ -185,7 +185,7 @@ def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
         switch(it, blind=True)
         done = verify(it)
         assert (done.code, found(done), done.summary["status"]) == (4, (0, 0, 2_000), "halted"), done
-        assert "find nobody, not even those whom the pool lists" in done.err
+        assert "find no user, not even those that the pool lists" in done.err
         assert "To go on:\n  bulkdel verify" in done.err
         switch(it, blind=False)
         again = verify(it)
@@ -217,7 +217,7 @@ def test_an_empty_pool_proves_nothing_and_says_so(tmp_path: Path) -> None:
         assert it.run().code == 0
         done = verify(it)
         assert (done.code, found(done)) == (4, (0, 0, 100)), done
-        assert "the pool lists nobody" in done.err
+        assert "the pool lists no user" in done.err
         assert "create one user in it and verify again" in done.err
         it.served.pool.add_ids(BYSTANDERS[:1])
         again = verify(it)
@@ -341,7 +341,7 @@ def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
         assert it.run().code == 0
         done = verify(it)
         assert (done.code, found(done)) == (0, (2_000, 0, 0)), done
-        assert "begins anew" in done.err
+        assert "starts over" in done.err
         assert Path(f"{state_of(it)}.old-1").exists()
 
 
@@ -369,7 +369,7 @@ def test_a_run_that_goes_on_meanwhile(tmp_path: Path) -> None:
         switch(it, latency_after_s=0)
         done = finish(process)
         assert (done.code, found(done), done.summary["status"]) == (4, (500, 0, 0), "halted"), done
-        assert "gone on meanwhile" in done.err
+        assert "continued meanwhile" in done.err
 
 
 def test_two_at_a_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`bulkdel verify`, from the checkpoint to the report. Owns the order of the steps, and what is said at the end."""
+"""`bulkdel verify`, from the checkpoint to the report. Owns the order of its steps and the report."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from bulkdel.verify.worker import Asking
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
-"""What is appended to the checkpoint's name for the two files of a verification."""
+"""The two files of a verification: endings after the checkpoint's name."""
 
 SANDBOX = "sandbox"
-"""What a run with --sandbox pins as its host."""
+"""The host that a run with --sandbox pins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Request:
 
 
 def verify(request: Request) -> int:
-    """Read back, or go on. Returns the exit code; raises BulkdelError for what ends it before anybody is asked."""
+    """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first request."""
     settings, path = request.settings, request.checkpoint
     settings.check()
     with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "reading the log and the export"):
@@ -66,7 +66,7 @@ def verify(request: Request) -> int:
         pinned = reopened.log_index.progress.header.pinned
         if pinned["host"] == SANDBOX:
             raise NotAcceptable(
-                f"{path}: was written by a run with --sandbox, whose users went with it; there is nobody to look up"
+                f"{path}: was written by a run with --sandbox, whose users ended with it; there is no user to look up"
             )
         host = settings.host or pinned["host"]
         table = request.config.get(reopened.job.config_table, {})
@@ -77,7 +77,7 @@ def verify(request: Request) -> int:
         ending, began = Ending(), time.monotonic()
         if not report.tally.could_not_tell:
             if state.resumed:
-                say("Everything was read back already; nothing was asked. --again begins anew.")
+                say("Everything was read back already; no id was looked up. --again starts over.")
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
@@ -91,8 +91,8 @@ def verify(request: Request) -> int:
             except FileFailed as error:
                 ending = Ending(str(error), file_failed=True)
         if not ending.why and ending.signal is None and _size(path) != size:
-            # What was read is what the log said then; whatever the run has settled since, nobody has looked at.
-            ending = Ending("the run has gone on meanwhile: verify again when it has ended", halted=True)
+            # The rows that the run has settled since were not looked up.
+            ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         return report.tell(asking, ending, time.monotonic() - began)
 
 
@@ -113,7 +113,7 @@ def _export(request: Request) -> str | None:
 
 
 def _open_state(request: Request, reopened: Reopened, host: str) -> State:
-    """Only the same question can be gone on with: the same log, byte for byte, the same host and sample."""
+    """Open the state. Only the same verification is resumed: the same log, byte for byte, the same host and sample."""
     header = reopened.log_index.progress.header
     path = request.settings.state or Path(f"{request.checkpoint}{STATE}")
     pinned = {
@@ -127,13 +127,13 @@ def _open_state(request: Request, reopened: Reopened, host: str) -> State:
     duplicates = reopened.log_index.progress.duplicates
     state = State(path, pinned, tool=tool, at=stamp(time.time()), again=again, duplicates=duplicates)
     if state.aside is not None:
-        why = "as --again says" if again else "the run has gone on since, or host or sample are others"
-        say(f"This verification begins anew ({why}); the state of the one before is kept in {state.aside}.")
+        why = "as --again says" if again else "the run has continued since, or host or sample have changed"
+        say(f"This verification starts over ({why}); the earlier state is kept in {state.aside}.")
     return state
 
 
 class Report:
-    """What is said at the end."""
+    """The report at the end."""
 
     def __init__(self, request: Request, reopened: Reopened, state: State) -> None:
         self._request = request
@@ -143,11 +143,11 @@ class Report:
 
     @property
     def tally(self) -> Tally:
-        """The numbers as they are now."""
+        """The current numbers."""
         return Tally.of(self._progress, self._state.books, self._request.settings.sample)
 
     def tell(self, asking: Asking, ending: Ending, duration_s: float) -> int:
-        """Write the list of those who are still there, say everything, return the exit code."""
+        """Write the list of ids that are still there, print the report, return the exit code."""
         still_there: Path | None = None
         if self._state.books.there.size and ending.signal is None and not ending.file_failed:
             try:
@@ -191,7 +191,7 @@ class Report:
         result(f"{told['status']}: of {counted(tally.checked, 'id')}{sample} that the run says are gone")
         result(f"  gone           {tally.gone:>13,}")
         if tally.recreated:
-            result(f"    re-created   {tally.recreated:>13,}   of these: somebody new carries the id")
+            result(f"    re-created   {tally.recreated:>13,}   of these: a newer account has the id")
         result(f"  still there    {tally.there:>13,}")
         result(f"  could not tell {tally.could_not_tell:>13,}")
         counts = counts_of(self._progress)
@@ -204,7 +204,7 @@ class Report:
 
     def _tell_what_next(self, tally: Tally, asking: Asking, ending: Ending, still_there: Path | None) -> None:
         if not tally.claimed:
-            say("The run says of no id that it is gone, so there is nothing to verify.")
+            say("The run calls no id gone, so there is nothing to verify.")
         if tally.in_doubt:
             say(
                 f"{counted(tally.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no answer came; not looked up. Let "

@@ -1,6 +1,6 @@
-"""Reading back what a run says is gone: which rows are asked for, what an answer means, what the books say. Pure.
+"""`bulkdel verify` without files and requests: which rows are looked up, what a finding means, the lines of its state.
 
-Owns the arithmetic of `bulkdel verify` and the form of its books; knows no file, no clock and no request.
+Owns this arithmetic and the format of the state. Pure: knows no file, no clock and no request.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
 
 CLAIMED = ("done", "absent")
-"""What a run says is gone. Of every other row it says nothing of the kind, so there is nothing to hold it to."""
+"""Outcomes that say: the id is gone. Only these rows are looked up."""
 
 FORMAT = 1
 FIRST_LINE = b'{"seq":1,"entries":[{"type":"verify",'
-"""How the books begin, and no other file."""
+"""The beginning of a state file."""
 
 Finding = Literal["gone", "recreated", "there"]
-"""gone · recreated (gone, and somebody new carries the id) · there (still). What could not be told is written nowhere:
-it is asked for again."""
+"""recreated: gone, and a newer account has the id. there: still there. A row without a finding is looked up again."""
 
 FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
 
 
 class Stretch(NamedTuple):
-    """Consecutive rows that one outcome says are gone. at: when; replaced: it saw a newer account under the id."""
+    """Consecutive rows that one outcome calls gone. at: its time. replaced: it saw a newer account with the id."""
 
     start: int
     stop: int
@@ -45,7 +44,7 @@ class Stretch(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One row that is said to be gone."""
+    """One row that the log calls gone."""
 
     position: int
     id: str
@@ -54,9 +53,9 @@ class Claim(NamedTuple):
 
 
 def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
-    """Draw `count` of the numbers below `total`, ascending: one from each of as many equal parts, so evenly spread.
+    """Draw `count` of the numbers below `total`, ascending: one from each of `count` equal parts.
 
-    chance: uniform in [0, 1); the same chances draw the same numbers. All of them when there are no more than `count`.
+    chance: uniform in [0, 1); the same chances draw the same numbers. Without `count` numbers, all are drawn.
     """
     count = min(count, total)
     for part in range(count):
@@ -67,9 +66,9 @@ def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
 def claims_of(
     rows: Iterable[tuple[Batch, Sequence[Stretch]]], known: RangeSet, drawn: Iterator[int] | None
 ) -> Iterator[Claim]:
-    """Walk what is claimed, in order, without what is `known` already.
+    """The claimed rows in order, without those that are `known`.
 
-    drawn: numbers (ascending) of the claimed rows to take, counted from 0 over all of them; None for all.
+    drawn: which of all claimed rows to take, ascending numbers from 0; None for all.
     """
     passed, pick = 0, next(drawn, None) if drawn is not None else None
     for batch, stretches in rows:
@@ -88,7 +87,7 @@ def claims_of(
 
 
 def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterator[tuple[Claim, ...]]:
-    """Cut into chunks of at most `size`, with no two ids in one that may be the same account."""
+    """Cut into chunks of at most `size`. Two ids that may be the same account are never in one chunk."""
     chunk: list[Claim] = []
     met = IdSet(id_type)
     for claim in claims:
@@ -104,12 +103,12 @@ def chunks_apart(claims: Iterable[Claim], size: int, id_type: IdType) -> Iterato
 def judged(
     claim: Claim, created_at: float | None, sampled: Sampled, now: Instant, *, reusable: bool, trusted: bool = True
 ) -> Finding | None:
-    """Say what it means that an account was found under the id of `claim`; None when that does not tell.
+    """The finding for a claim whose id a look-up has found; None when it cannot be decided.
 
-    created_at: of the account, epoch seconds. An id that is never used twice (not reusable) can only be the account
-    that was meant, whatever its record or the outcome says; a reusable one is compared as a run compares what it finds
-    in doubt. The run settles a re-created account after it was created, so there only `createdAt` values are compared.
-    trusted: False when something speaks against the clocks.
+    created_at: of the account, epoch seconds. An account with an id that is never reused is the one that was meant. A
+    reusable id is compared as a run compares rows in doubt. A run records a re-created account after its creation, so
+    then only `createdAt` values are compared.
+    trusted: False when a clock is known to be wrong.
     """
     if not reusable:
         return "there"
@@ -127,9 +126,9 @@ def judged(
 
 @dataclass(slots=True)
 class Books:
-    """What has been found so far. Memory is that of the gaps. known: all three together.
+    """The findings so far. Memory grows with the gaps. known: all three together.
 
-    duplicates: of the export; they are never asked for, and leave no gaps.
+    duplicates: of the export; they are never looked up, and leave no gaps.
     """
 
     duplicates: Duplicates = field(default_factory=Duplicates)
@@ -142,7 +141,7 @@ class Books:
         self.gone, self.recreated, self.there, self.known = (RowSet(self.duplicates) for _ in range(4))
 
     def apply(self, found: Mapping[Finding, Ranges]) -> None:
-        """Fold in what one line says. Raises Unreadable when it contradicts what came before."""
+        """Fold one line in. Raises Unreadable when it contradicts an earlier one."""
         for name in FINDINGS:
             ranges = found.get(name, ())
             spans = self.duplicates.joined(ranges)
@@ -153,14 +152,14 @@ class Books:
 
 
 def encode_first(tool: str, at: str, pinned: Mapping[str, Any]) -> bytes:
-    """The first line of the books. pinned: what must be the same for them to be gone on with."""
+    """The first line of a state. pinned: what must be the same on a resume."""
     return frame(
         1, [orjson.dumps({"type": "verify", "format": FORMAT, "tool": tool, "at": at, "pinned": dict(pinned)})]
     )
 
 
 def encode_found(seq: int, at: str, found: Mapping[Finding, Ranges]) -> bytes:
-    """One further line: rows by what was found of them. No id is in it."""
+    """A further line: rows by finding, without ids."""
     told = {name: [list(pair) for pair in ranges] for name, ranges in found.items() if ranges}
     return frame(seq, [orjson.dumps({"type": "found", "at": at, **told})])
 
@@ -178,7 +177,7 @@ def decode(line: bytes, seq: int) -> dict[str, Any]:
         if kind != expected or (seq == 1 and entry["format"] != FORMAT):
             raise Unreadable(f"{kind!r} is not what this version writes as line {seq}")
     except (KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"no line of these books, although the checksum matches: {error!r}") from error
+        raise Unreadable(f"no line of a verification, although the checksum matches: {error!r}") from error
     return dict(entry)
 
 
@@ -195,10 +194,11 @@ def found_of(entry: Mapping[str, Any]) -> dict[Finding, Ranges]:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The result in numbers. claimed: rows that the run says are gone; checked: those of them that are read back.
+    """The result in numbers.
 
+    claimed: rows that the run calls gone. checked: those of them that are looked up.
     gone includes recreated. gone + there + could_not_tell = checked.
-    in_doubt: rows that were sent without an answer; the run says nothing of them yet.
+    in_doubt: rows that were sent without a response and have no outcome yet.
     """
 
     rows: int
@@ -211,7 +211,7 @@ class Tally:
 
     @classmethod
     def of(cls, progress: Progress, books: Books, sample: int | None) -> Tally:
-        """Count. sample: how many are read back at most; None for all."""
+        """Count. sample: how many are looked up at most; None for all."""
         claimed = sum(progress.counts[kind] for kind in CLAIMED)
         checked = claimed if sample is None else min(sample, claimed)
         gone = books.gone.size + books.recreated.size
@@ -220,12 +220,12 @@ class Tally:
 
     @property
     def could_not_tell(self) -> int:
-        """Not asked yet, or no answer that could be trusted."""
+        """Not looked up yet, or without a response that proves anything."""
         return self.checked - self.gone - self.there
 
 
 def status_of(tally: Tally, ending: Ending) -> Status:
-    """One word. complete: every row that was to be read back was found gone or there, and none is in doubt."""
+    """complete: every row to look up was found gone or there, and no row is in doubt."""
     if ending.signal is not None and tally.could_not_tell:
         return "interrupted"
     if ending.halted or ending.file_failed:

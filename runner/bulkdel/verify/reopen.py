@@ -1,6 +1,6 @@
-"""A run that was, opened again to be looked at: its log, and the export that it read, which must be the same bytes.
+"""An earlier run, opened again to be read: its log and its export, which must be the same bytes.
 
-For `results` and `verify`. Nothing here takes the lock or writes: a run may be under way.
+Used by `results` and `verify`. Takes no lock and writes nothing, so a run may be under way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bulkdel.job import Job, load_job
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """What is known of a run without a word to any server. fates: its log; export: the file, proved to be the same."""
+    """A log with its index, and the export, whose SHA-256 is that of the run."""
 
     path: Path
     log_index: LogIndex
@@ -34,7 +34,7 @@ class Reopened:
 
     @classmethod
     def open(cls, path: Path, export: str | None, stack: ExitStack) -> Self:
-        """Open log and export; `stack` closes them. export: where it is now, if it has moved.
+        """Open log and export; `stack` closes them. export: its path, if it has moved.
 
         Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
         """
@@ -48,7 +48,7 @@ class Reopened:
             opened = stack.enter_context(open_export(name))
         except NotAcceptable as error:
             raise NotAcceptable(f"{error} {moved}") from error
-        except UsageError as error:  # the source would copy a pipe beside a checkpoint
+        except UsageError as error:  # a pipe
             raise UsageError(f"{name}: a pipe is no export that can be proved to be the same. Name a file") from error
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
@@ -68,9 +68,9 @@ class Reopened:
         return cls(path, log_index, job, options.id_type, opened, options, dialect, found)
 
     def rows(self) -> Iterator[tuple[Parsed, list[RowResult]]]:
-        """Every row of the export in order, batch by batch, each with what became of it. In flat memory.
+        """Every row of the export in order, batch by batch, with its results. In flat memory.
 
-        A fate covers `[start, stop)`; the fates of a batch cover it whole, in order.
+        The results of a batch are ranges that cover it completely, in order.
         """
         for parsed in read_parsed(self.export, self.dialect, self.options, self.fingerprint):
             start = parsed.batch.start
@@ -78,6 +78,6 @@ class Reopened:
 
 
 def _where(path: Path, said: str) -> str:
-    """Where the export is, if it was not moved; of a pipe, the copy that the run made."""
+    """The path of an export that has not moved; for a pipe, the copy that the run made."""
     copy = Path(f"{path}{SPOOLED}")
     return str(copy) if copy.exists() and not Path(said).is_file() else said

@@ -1,7 +1,7 @@
-"""The books of a verification on the disk: how far it is, so that it can be killed and gone on with.
+"""The findings of a verification on the disk, so that it can be killed and resumed.
 
-One line is one commit with a checksum, as in the checkpoint, but with less ado: what is lost of it is only asked for
-again, so nothing is synced, and everything from the first damaged byte on is dropped. What is in a sound line is true.
+A line is a commit with a checksum, as in the checkpoint. Nothing is synced, because a lost finding is only looked up
+again; everything from the first damaged line on is dropped.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from bulkdel.errors import FileFailed, NotAcceptable
 class State:
     """Open and locked for this process. Use as a context manager.
 
-    books: what it says. resumed: whether it said anything at the start. aside: where older books were moved to.
+    books: the findings. resumed: whether it had any at the start. aside: where older findings were moved to.
     """
 
     def __init__(
         self, path: Path, pinned: Mapping[str, Any], *, tool: str, at: str, again: bool, duplicates: Duplicates
     ) -> None:
-        """Go on with the books at `path`, or begin new ones: where there are none, `again`, or they pin other things.
+        """Resume the findings at `path`, or start new ones: without a file, with `again`, or if it pins other values.
 
-        duplicates: of the log that is verified. Other books are never overwritten: they are moved aside. Raises
-        NotAcceptable for a file that is none, or that another process has; FileFailed when it cannot be written.
+        duplicates: of the log that is verified. Older findings are moved aside and never overwritten. Raises
+        NotAcceptable for a file of another kind or of another process; FileFailed when it cannot be written.
         """
         self.path = path
         self.aside: Path | None = None
@@ -60,7 +60,7 @@ class State:
             raise
 
     def _open(self) -> dict[str, Any] | None:
-        """Open, lock and read the file, which may be new; what it pins, None when there is nothing in it yet."""
+        """Open, lock and read the file, which may be new. Returns what it pins; None when it is empty."""
         try:
             self._fd = os.open(self.path, APPEND | NEW, MODE)
         except FileExistsError:
@@ -86,7 +86,7 @@ class State:
                 os.close(fd)
 
     def record(self, at: str, found: Mapping[Finding, Ranges]) -> None:
-        """Write down what was found, then count it. Raises FileFailed; nothing more may be recorded then."""
+        """Write the findings, then count them. After a FileFailed nothing more may be recorded."""
         try:
             self._write(encode_found(self._seq + 1, at, found))
         except OSError as error:
@@ -101,7 +101,7 @@ class State:
         self._seq += 1
 
     def _read(self) -> dict[str, Any] | None:
-        """Fold the sound lines, cut off what follows; what they pin, None when there is not one line."""
+        """Fold the sound lines and cut off the rest. Returns what they pin; None without a sound line."""
         pinned: dict[str, Any] | None = None
         size = 0
         with open(self._fd, "rb", closefd=False) as file:
@@ -111,7 +111,7 @@ class State:
                     entry = decode(line, self._seq + 1)
                     if pinned is None:
                         pinned = entry["pinned"]
-                        if pinned != self._pinned:  # of another log, whose duplicates are others
+                        if pinned != self._pinned:  # another log has other duplicates
                             self.books = Books()
                     else:
                         self.books.apply(found_of(entry))
@@ -128,7 +128,7 @@ class State:
         return pinned
 
     def _check_remains(self, file: BinaryIO) -> None:
-        """Without a sound line it must be what is left of one of ours: whatever else it is, it is not ours to cut."""
+        """Refuse a file without a sound line unless it begins as ours do: another file must not be cut."""
         file.seek(0)
         start = file.read(len(FIRST_LINE))
         if not FIRST_LINE.startswith(start):

@@ -1,4 +1,4 @@
-"""The list of the ids that are still there, in the form that `run` takes. Owns its writing."""
+"""The list of ids that are still there, an export for `run`. Owns its writing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bulkdel.verify.reopen import Reopened
 
 
 def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
-    """Write the ids of the rows `there`, one object a line, mode 0600; return where. Raises FileFailed.
+    """Write the ids of the rows `there`, one object a line, mode 0600. Returns the path. Raises FileFailed.
 
-    A list that is there already is replaced only by one that has every row of it, as it grows while a verification goes
-    on. Beside any other list, which may have been corrected by hand or may be run already, the new one gets a number.
+    The file appears under its name only when it is complete. An existing list is replaced only by one that has all of
+    its rows. Any other list may be in use, or corrected by hand, so the new one gets a number.
     """
     names = (to if i == 1 else to.with_name(f"{to.stem}-{i}{to.suffix}") for i in count(1))
     while True:
@@ -34,7 +34,7 @@ def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
 
 
 def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
-    duplicates = reopened.log_index.progress.duplicates  # `there` covers those beside its rows too
+    duplicates = reopened.log_index.progress.duplicates  # `there` also covers the duplicates beside its rows
     for parsed, _ in reopened.rows():
         batch = parsed.batch
         for position in positions_in(there.overlap(batch.start, batch.start + len(batch.rows))):

@@ -1,8 +1,8 @@
-"""The session that asks: look-ups of everything that is claimed, and controls between them. Nothing here can delete.
+"""The look-ups of a verification, and the positive controls between them. Nothing here can delete.
 
-An empty answer is written down as `gone` only between two controls: one before it and one after it, each of which found
-somebody who exists, by the same kind of look-up. A key that loses its sight half-way thus proves nothing from its last
-good control on. That somebody is still there needs no control, and is written down at once.
+An id counts as `gone` only between two controls, one before its look-up and one after it. Each control finds an
+existing user by the same kind of look-up. So a key that loses its permission half-way proves nothing after its last
+control. An id that is still there needs no control, and is recorded at once.
 """
 
 from __future__ import annotations
@@ -34,25 +34,27 @@ from bulkdel.verify.reopen import Reopened
 from bulkdel.verify.state import State
 
 CONTROL_EVERY = 200
-"""Look-ups that found nobody between two controls: those cost 1 % of the requests, and what a kill takes back is 10,000
-ids, or four seconds at the default rate."""
+"""Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
+of 10,000 ids, or four seconds at the default rate."""
 
 FAILED_MAX = 20
-"""Look-ups that may fail in a row before a control asks whether any can succeed."""
+"""Look-ups that may fail in a row before a control checks whether any can succeed."""
 
 AHEAD = 64
-"""Chunks read ahead at a time (as the engine does)."""
+"""Chunks that are read at a time."""
 
 PASSES = 2
-"""What failed is asked for once more at the end: by then the server may be better."""
+"""Look-ups that failed are repeated once at the end, when the server may have recovered."""
 
 
 class Asking:
-    """Asks for every claimed row that `state` does not know. `run` it once.
+    """Looks up every claimed row without a finding in `state`. `run` it once.
 
-    requests, figures: what it did on the wire, also when it ended early. undated: accounts that were found and could
-    not be told from new ones. unproven: rows that were not found, which proves nothing of them. failed: rows whose
-    look-up failed in the last pass; doubt: why, in words.
+    requests, figures: what was sent, also when it ended early.
+    undated: accounts that may be the old ones or newer ones.
+    unproven: rows that were not found, where the response proves nothing.
+    failed: rows whose look-up failed in the last pass.
+    doubt: why the last look-up failed.
     """
 
     def __init__(self, reopened: Reopened, target: Target, settings: VerifySettings, state: State) -> None:
@@ -67,7 +69,7 @@ class Asking:
         self._refill = asyncio.Lock()
         self._feed: Iterator[tuple[Claim, ...]] = iter(())
         self._ready: deque[tuple[Claim, ...]] = deque()
-        self._unproven: list[list[int]] = []  # positions that nobody was found for, per look-up, since the last control
+        self._unproven: list[list[int]] = []  # since the last control: positions of each look-up that were not found
         self._unproven_rows = 0
         self._failed_in_row = 0
         self._look: Callable[[], Snapshot | None] = lambda: None
@@ -80,9 +82,9 @@ class Asking:
         self.doubt = ""
 
     async def run(self) -> None:
-        """Ask until everything is known that can be. Raises Halted, NotAcceptable for another pool, FileFailed.
+        """Look up every row that is left. Raises Halted, NotAcceptable for another pool, FileFailed.
 
-        May be cancelled at any moment: nothing on this path changes anything but the state, which is always true.
+        May be cancelled at any moment: only the state changes, and what it says is always true.
         """
         async with reach(self._target, self._settings, pool=None) as (client, auth):
             try:
@@ -91,7 +93,7 @@ class Asking:
                 if auth.pool != pinned:
                     raise NotAcceptable(
                         f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool "
-                        f"{auth.pool}. Nobody was looked up. Use the key of that pool."
+                        f"{auth.pool}. No id was looked up. Use the key of that pool."
                     )
                 self._look = lambda: self._moment(client)
                 with self._reporter.telling():
@@ -102,11 +104,11 @@ class Asking:
                 await asyncio.to_thread(self._reader.shutdown)
 
     def told(self) -> str | None:
-        """What is being done, where the progress does not tell it. It does while look-ups are sent."""
+        """The current step; None while look-ups are sent, because progress shows those."""
         return None if self._reporter.ask() else "signing in" if self._look() is None else "writing the state"
 
     async def _watched(self, client: Client, ask_all: Callable[[Client], Awaitable[None]]) -> None:
-        """Ask, and stop when the server has given no useful answer for --patience."""
+        """Send the look-ups, and halt when the server has given no useful response for --patience."""
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(_watch(client))
@@ -129,11 +131,11 @@ class Asking:
                 break
 
     def _chunks(self) -> Iterator[tuple[Claim, ...]]:
-        """One pass over the export: what is claimed, drawn, and not known when it begins."""
+        """One pass over the export: the rows that are claimed, sampled, and without a finding when it begins."""
         drawn = None
         if self._sample is not None:
             claimed = Tally.of(self._progress, self._state.books, None).claimed
-            # The same ones whenever it goes on, and nobody can tell beforehand which.
+            # The run id as a seed: a resume draws the same rows, and they cannot be known before the run.
             chance = random.Random(f"{self._progress.header.run_id} {self._sample}").random  # noqa: S311
             drawn = picks(claimed, self._sample, chance)
         rows = (
@@ -182,18 +184,18 @@ class Asking:
             if not self._ready:
                 loop, began = asyncio.get_running_loop(), client.clock()
                 self._ready.extend(await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD))))
-                client.answered_at += client.clock() - began  # patience with the server, not with our disk
+                client.answered_at += client.clock() - began  # reading the disk does not count for --patience
             return self._ready.popleft() if self._ready else None
 
     def _note(self, chunk: Sequence[Claim], created: dict[str, float | None], now: Instant) -> None:
-        """Write down who is there; keep who was not found until a control has shown that it means something."""
+        """Record the accounts that were found; keep the rows that were not found until the next control."""
         sampled = Sampled.from_json(self._progress.header.sample)
         reusable, trusted = self._reopened.id_type.reusable, not future(created.values(), now)
         seen: dict[Finding, list[int]] = {"there": [], "recreated": []}
-        nobody: list[int] = []
+        missing: list[int] = []
         for claim in chunk:
             if claim.id not in created:
-                nobody.append(claim.position)
+                missing.append(claim.position)
                 continue
             finding = judged(claim, created[claim.id], sampled, now, reusable=reusable, trusted=trusted)
             if finding is None:
@@ -202,24 +204,22 @@ class Asking:
                 seen[finding].append(claim.position)
         if any(seen.values()):
             self._state.record(now.at, {name: ranges_of(positions) for name, positions in seen.items()})
-        if nobody:
-            self._unproven.append(nobody)
-            self._unproven_rows += len(nobody)
+        if missing:
+            self._unproven.append(missing)
+            self._unproven_rows += len(missing)
 
     async def _confirm(self, client: Client) -> None:
-        """A control for everything that was answered before it; then that is gone. Others go on asking meanwhile."""
+        """Send a control; then record as gone the rows that were not found before it. Other look-ups continue."""
         answered, self._unproven = self._unproven, []
         await self._control(client)
-        positions = sorted(position for nobody in answered for position in nobody)
+        positions = sorted(position for missing in answered for position in missing)
         self._unproven_rows -= len(positions)
         self._state.record(stamp(time.time()), {"gone": ranges_of(positions)})
 
     async def _control(self, client: Client) -> None:
-        """Find somebody who exists: whom another call lists, by the same kind of look-up. Raises Halted without one."""
-        lookup = AccountLookup(
-            client, self._look_ups, random.random
-        )  # a fresh one: what was found before says nothing of now
-        for _ in range(CONTROL_TRIES):  # whoever was listed may have gone meanwhile
+        """Look up a user that another call lists. Raises Halted when it is not found."""
+        lookup = AccountLookup(client, self._look_ups, random.random)  # a new one, without earlier findings
+        for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
             if await lookup.prove(Flight()):
                 return
         raise Halted(f"{self._why_blind(lookup)}. So an empty answer proves nothing, and none was counted as proof")
@@ -231,10 +231,10 @@ class Asking:
         if lookup.failed:
             return f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read users?"
         if lookup.listed:
-            return f"the control failed: look-ups by {kind} find nobody, not even those whom the pool lists"
+            return f"the control failed: look-ups by {kind} find no user, not even those that the pool lists"
         return (
-            f"the pool lists nobody who could be looked up by {kind} as a control: it is empty, or the key may not see "
-            "who is in it. If it is meant to be empty, create one user in it and verify again"
+            f"the pool lists no user that could be looked up by {kind} as a control: it is empty, or the key may not "
+            "see its users. If it is meant to be empty, create one user in it and verify again"
         )
 
     def _moment(self, client: Client) -> Snapshot:
@@ -266,6 +266,6 @@ async def _watch(client: Client) -> None:
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What went wrong first; the rest was cancelled by it, or went wrong alike."""
+    """The first error; the others follow from it or are the same."""
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
