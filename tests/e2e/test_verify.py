@@ -489,7 +489,7 @@ def test_a_sandbox_is_gone_with_its_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "word"),
     [
-        (["--sample", 0], 2, "--sample 0"),
+        (["--sample", 0], 2, "--sample. Must be >= 1"),
         (["--rate", -1], 2, "--rate"),
         (["--chunk-size", 5], 2, "chunk-size"),
         (["--export", "missing.jsonl"], 3, "missing.jsonl"),

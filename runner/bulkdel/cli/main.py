@@ -13,9 +13,8 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
-    signal.signal(
-        signal.SIGUSR1, signal.SIG_IGN
-    )  # `run` and `verify` print progress on it; by default it ends a program
+    # `run` and `verify` print progress on it. By default it ends a process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _forbid_core_dumps()
     _fill_streams()
     try:
