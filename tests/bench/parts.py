@@ -24,7 +24,7 @@ from bulkdel.core.row_filter import Batch, RowFilter
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
-from bulkdel.http.client import Flight
+from bulkdel.http.client import WorkerStatus
 from bulkdel.http.connect import reach
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.settings import Settings
@@ -134,7 +134,7 @@ async def _transport(url: str, *, whole: bool) -> None:
 
         async def ask(_: int) -> None:
             if whole:
-                await client.ask(call, action.read, Flight(), ids)
+                await client.ask(call, action.read, WorkerStatus(), ids)
             else:
                 await client.transport.send(call, headers)
 

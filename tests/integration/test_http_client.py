@@ -22,7 +22,7 @@ from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.workers import Engine, Options
 from bulkdel.errors import Halted
-from bulkdel.http.client import Client, Flight
+from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
@@ -148,8 +148,8 @@ class World:
             self.client = Client(transport, self.rate_limiter, self.badge, **settings)
             yield self.client
 
-    async def ask(self, flight: Flight | None = None) -> Decision | None:
-        return await self.client.ask(CALL, read_success, flight or Flight())
+    async def ask(self, worker: WorkerStatus | None = None) -> Decision | None:
+        return await self.client.ask(CALL, read_success, worker or WorkerStatus())
 
 
 def play(scene: Callable[[World], Awaitable[None]], *responses: bytes | None, **options: Any) -> World:
@@ -203,10 +203,10 @@ def test_an_answer_that_means_something_says_that_the_token_was_accepted(respons
 @pytest.mark.parametrize("response", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
 def test_a_lost_reply_is_its_callers_to_repeat(response: bytes) -> None:
     async def scene(world: World) -> None:
-        flight = Flight()
-        decision = await world.ask(flight)
+        worker = WorkerStatus()
+        decision = await world.ask(worker)
         assert decision is not None
-        assert (decision.next_step, decision.tainting, flight.on_wire) == (NextStep.RETRY, True, False)
+        assert (decision.next_step, decision.tainting, worker.state) == (NextStep.RETRY, True, WorkerState.IDLE)
         assert world.badge.accepted_generations == []
         assert len(world.server.requests) == 1
 
@@ -320,10 +320,10 @@ def test_401_is_asked_again_with_a_fresh_token() -> None:
 
 def test_401_for_good_is_raised() -> None:
     async def scene(world: World) -> None:
-        flight = Flight()
+        worker = WorkerStatus()
         with pytest.raises(Halted, match="the badge is refused"):
-            await world.ask(flight)
-        assert not flight.on_wire
+            await world.ask(worker)
+        assert worker.state is WorkerState.IDLE
 
     play(scene, UNAUTHORIZED, UNAUTHORIZED)
 
@@ -333,7 +333,7 @@ def test_401_for_good_is_raised() -> None:
 
 def test_a_run_that_drains_sends_nothing_more() -> None:
     async def scene(world: World) -> None:
-        world.client.closing = True
+        world.client.drain()
         assert await world.ask() is None
         assert world.log == []
 
@@ -342,10 +342,10 @@ def test_a_run_that_drains_sends_nothing_more() -> None:
 
 def test_closing_while_somebody_waits_for_the_limiter() -> None:
     async def scene(world: World) -> None:
-        world.rate_limiter.on_pass = lambda: setattr(world.client, "closing", True)
-        flight = Flight()
-        assert await world.ask(flight) is None
-        assert not flight.on_wire
+        world.rate_limiter.on_pass = world.client.drain
+        worker = WorkerStatus()
+        assert await world.ask(worker) is None
+        assert worker.state is WorkerState.IDLE
         assert world.server.requests == []
 
     play(scene)
@@ -356,7 +356,7 @@ def test_closing_while_a_request_is_on_the_wire_repeats_nothing(response: bytes)
     async def scene(world: World) -> None:
         asking = asyncio.create_task(world.ask())
         await world.arrived.wait()
-        world.client.closing = True
+        world.client.drain()
         assert await asking is None
         assert len(world.server.requests) == 1
 
@@ -365,14 +365,14 @@ def test_closing_while_a_request_is_on_the_wire_repeats_nothing(response: bytes)
 
 def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
     async def scene(world: World) -> None:
-        flight = Flight()
-        asking = asyncio.create_task(world.ask(flight))
+        worker = WorkerStatus()
+        asking = asyncio.create_task(world.ask(worker))
         await world.arrived.wait()
-        assert flight.on_wire
+        assert worker.state is WorkerState.ON_WIRE
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert flight.on_wire, "nobody has seen the answer, so it counts as under way"
+        assert worker.state is WorkerState.ON_WIRE, "nobody has seen the answer, so it counts as under way"
 
     play(scene, None)
 
@@ -425,20 +425,20 @@ def test_what_a_server_quotes_of_the_request_is_not_told() -> None:
 
     async def scene(world: World) -> None:
         for next_step in (NextStep.SPLIT, NextStep.RETRY):
-            decision = await world.client.ask(CALL, read_success, Flight(), ["id-12345", "id-67890"])
+            decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["id-12345", "id-67890"])
             assert decision is not None
             assert decision.next_step is next_step
             assert decision.detail.message == "[hidden] 1: [id], [id], id-13579"
             assert decision.detail.request_id == "r-[id]"
             assert decision.reason.endswith(f"({decision.detail})")
-            assert world.client.lost == (decision.reason if next_step is NextStep.RETRY else "")
+            assert world.client.last_failure == (decision.reason if next_step is NextStep.RETRY else "")
 
     said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
     play(scene, *(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500)))
 
 
 def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
-    """Ids of 24 letters and digits are looked for only where so many stand together; the credentials everywhere."""
+    """Ids and credentials are redacted in a success too."""
     said = [
         ("6319a15be4d9c05b8f1e9d2a", "[id]"),
         ("x-6319A15BE4D9C05B8F1E9D2A-1", "x-[id]-1"),
@@ -447,9 +447,8 @@ def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
     said += [(same, same) for same in ("9c1b2c6e-11aa-4c1d-8f1e-0123456789ab", "r", "0" * 40)]
 
     async def scene(world: World) -> None:
-        world.client.run_min = 24
         for _, told in said:
-            decision = await world.client.ask(CALL, read_success, Flight(), ["6319a15be4d9c05b8f1e9d2a"])
+            decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["6319a15be4d9c05b8f1e9d2a"])
             assert decision is not None
             assert decision.next_step is NextStep.SETTLED
             assert decision.detail.request_id == told

@@ -11,7 +11,7 @@ import pytest
 
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
-from bulkdel.http.client import Client, Flight
+from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.connect import reach
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, Looked
 from bulkdel.settings import Settings
@@ -51,12 +51,12 @@ def in_sandbox(
 def test_who_exists_is_found_and_proves_it() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         ids = list(sandbox.pool.user_ids())
-        found = await lookup.find([*NOBODY, *ids[:60]], Flight())
+        found = await lookup.find([*NOBODY, *ids[:60]], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids[:60])
         assert all(account.created_at is not None for account in found.accounts.values())
         assert lookup.proven
-        assert await lookup.prove(Flight())
+        assert await lookup.prove(WorkerStatus())
 
     sandbox = in_sandbox(next_step)
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
@@ -69,7 +69,7 @@ def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
         sandbox.switches = sandbox.switches.changed({"look_up_max": page})
         ids = list(sandbox.pool.user_ids())
         for some in (ids[:60], ids[20:60], [*NOBODY, *ids[:47]]):
-            found = await lookup.find(some, Flight())
+            found = await lookup.find(some, WorkerStatus())
             assert found is not None
             assert found.accounts.keys() == {*some} - {*NOBODY}
 
@@ -78,9 +78,9 @@ def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
 
 def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(NOBODY, Flight()) == Looked({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == Looked({})
         assert not lookup.proven
-        assert await lookup.prove(Flight())
+        assert await lookup.prove(WorkerStatus())
         assert lookup.proven
 
     sandbox = in_sandbox(next_step)
@@ -101,8 +101,8 @@ def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
 )
 def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.prove(Flight())
-        found = await lookup.find([id_], Flight())
+        assert await lookup.prove(WorkerStatus())
+        found = await lookup.find([id_], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {id_}
 
@@ -111,8 +111,8 @@ def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
 
 def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await asyncio.gather(*(lookup.prove(Flight()) for _ in range(5))) == [False] * 5
-        assert not await lookup.prove(Flight())
+        assert await asyncio.gather(*(lookup.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
+        assert not await lookup.prove(WorkerStatus())
 
     sandbox = in_sandbox(next_step, Pool())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
@@ -123,7 +123,7 @@ def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
 def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.script(refusal, path=LOOKUP_PATH)
-        assert await lookup.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+        assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
         assert not lookup.proven
         assert lookup.failed
         assert client.figures.retries == 0
@@ -136,7 +136,7 @@ def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(refusal, path=LOOKUP_PATH)
         with pytest.raises(Halted):
-            await lookup.find(list(sandbox.pool.user_ids())[:60], Flight())
+            await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus())
 
     assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 1
 
@@ -144,7 +144,7 @@ def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
 def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await lookup.find(list(sandbox.pool.user_ids())[:60], Flight()) is None
+        assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
 
     in_sandbox(next_step)
 
@@ -153,12 +153,12 @@ def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
 def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.script(*[fault] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
-        found = await lookup.find(list(sandbox.pool.user_ids())[:3], Flight())
+        found = await lookup.find(list(sandbox.pool.user_ids())[:3], WorkerStatus())
         assert found is not None
         assert len(found.accounts) == 3
         assert client.figures.retries == ATTEMPTS_MAX - 1
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, Flight()) is None
+        assert await lookup.find(NOBODY, WorkerStatus()) is None
         assert lookup.failed
 
     assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
@@ -168,7 +168,7 @@ def test_429_and_401_use_up_no_attempt() -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, Flight()) == Looked({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == Looked({})
         assert (client.figures.throttled, client.figures.retries) == (ATTEMPTS_MAX + 1, 0)
 
     in_sandbox(next_step)
@@ -176,9 +176,9 @@ def test_429_and_401_use_up_no_attempt() -> None:
 
 def test_a_run_that_closes_asks_nothing() -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
-        client.closing = True
-        assert await lookup.find(NOBODY, Flight()) is None
-        assert not await lookup.prove(Flight())
+        client.drain()
+        assert await lookup.find(NOBODY, WorkerStatus()) is None
+        assert not await lookup.prove(WorkerStatus())
         assert sandbox.ledger.requests == 0
 
     in_sandbox(next_step)
@@ -240,7 +240,7 @@ def in_odd_server(
 
 def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        found = await lookup.find(["bob", "Ann", "carl"], Flight())
+        found = await lookup.find(["bob", "Ann", "carl"], WorkerStatus())
         assert found is not None
         assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
         assert lookup.proven
@@ -253,7 +253,7 @@ def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
     """The server folds case: `Ann` means two users. Both have to be in a backup."""
 
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        found = await lookup.find(["Ann", "bob"], Flight())
+        found = await lookup.find(["Ann", "bob"], WorkerStatus())
         assert found is not None
         assert {id_: len(account.records) for id_, account in found.accounts.items()} == {"Ann": 2, "bob": 1}
 
@@ -267,7 +267,7 @@ def test_one_record_that_two_ids_may_mean() -> None:
     ids = ["+8613800000000", "+113800000000"]
 
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        found = await lookup.find(ids, Flight())
+        found = await lookup.find(ids, WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids)
 
@@ -278,7 +278,7 @@ def test_one_record_that_two_ids_may_mean() -> None:
 
 def test_without_a_stray_nobody_is_asked_for_twice() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        found = await lookup.find(["bob", "ann", "carl"], Flight())
+        found = await lookup.find(["bob", "ann", "carl"], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {"bob"}
 
@@ -287,7 +287,7 @@ def test_without_a_stray_nobody_is_asked_for_twice() -> None:
 
 def test_asking_one_by_one_may_fail_too() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        assert await lookup.find(["Ann", "bob"], Flight()) is None
+        assert await lookup.find(["Ann", "bob"], WorkerStatus()) is None
 
     assert in_odd_server(scene, {"ann": {"username": "ann"}}, fail_from=1) == [["Ann", "bob"], ["Ann"]]
 
@@ -298,14 +298,14 @@ def test_asking_one_by_one_may_fail_too() -> None:
 )
 def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], asked: list[list[str]]) -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        assert not await lookup.prove(Flight())
+        assert not await lookup.prove(WorkerStatus())
 
     assert in_odd_server(scene, {}, listed=listed) == asked
 
 
 def test_one_of_several_controls_suffices() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        assert await lookup.prove(Flight())
+        assert await lookup.prove(WorkerStatus())
 
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
     assert in_odd_server(scene, {"y": {"username": "y"}}, listed=listed) == [["x", "y"]]
@@ -317,8 +317,8 @@ def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
     ids = [f"{i:024x}" for i in range(4)]
 
     async def scene(lookup: AccountLookup, _: Client) -> None:
-        assert await lookup.find(ids, Flight()) is None
-        assert not await lookup.prove(Flight())
+        assert await lookup.find(ids, WorkerStatus()) is None
+        assert not await lookup.prove(WorkerStatus())
         assert "another account" in lookup.failed
 
     stranger = {"userId": "f" * 24, "username": "stranger"}
@@ -334,10 +334,10 @@ GONE = [f"doe,j{n}" for n in range(3)]
 def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         for _again in range(2):
-            found = await lookup.find([*GONE, "plain"], Flight())
+            found = await lookup.find([*GONE, "plain"], WorkerStatus())
             assert found == Looked({})
         assert lookup.proven
-        assert (await lookup.find(["plain"], Flight())) == Looked({})
+        assert (await lookup.find(["plain"], WorkerStatus())) == Looked({})
 
     sandbox = in_sandbox(next_step, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
@@ -347,7 +347,7 @@ def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
 
 def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        found = await lookup.find_all([*GONE, CONTROLS[0]], Flight())
+        found = await lookup.find_all([*GONE, CONTROLS[0]], WorkerStatus())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({CONTROLS[0]}, frozenset())
 
@@ -367,7 +367,7 @@ def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.switches = switches
         for _again in range(6):
-            found = await lookup.find_all(GONE, Flight())
+            found = await lookup.find_all(GONE, WorkerStatus())
             assert found == Looked({}, frozenset(GONE))
 
     sandbox = in_sandbox(next_step, Pool.from_ids(users, "username"), "username")
@@ -378,7 +378,7 @@ def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(ids, Flight()) == Looked({})
+        assert await lookup.find(ids, WorkerStatus()) == Looked({})
 
     sandbox = in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
@@ -388,7 +388,7 @@ def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(ids, Flight()) == Looked({}, frozenset(ids))
+        assert await lookup.find(ids, WorkerStatus()) == Looked({}, frozenset(ids))
 
     in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
@@ -396,7 +396,7 @@ def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
 def test_a_control_that_fails_leaves_it_unproven() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await lookup.find(GONE, Flight()) == Looked({}, frozenset(GONE))
+        assert await lookup.find(GONE, WorkerStatus()) == Looked({}, frozenset(GONE))
 
     in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
@@ -404,7 +404,7 @@ def test_a_control_that_fails_leaves_it_unproven() -> None:
 def test_parts_of_an_id_explain_what_came_back() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(split_commas=True)
-        found = await lookup.find([*GONE, "plain"], Flight())
+        found = await lookup.find([*GONE, "plain"], WorkerStatus())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({"plain"}, frozenset(GONE))
 

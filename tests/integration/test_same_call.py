@@ -17,7 +17,7 @@ import pytest
 from genauth import ManagementClient
 
 from bulkdel.core.record import Record
-from bulkdel.http.client import Flight
+from bulkdel.http.client import WorkerStatus
 from bulkdel.http.connect import reach
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
@@ -90,7 +90,7 @@ def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedReque
         async with reach(target, Settings(), pool=None) as (client, _):
             action = target.action(ID_TYPES[id_type])
             decision = await client.ask(
-                action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, Flight()
+                action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, WorkerStatus()
             )
             assert decision is not None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, Send, SubChunk, Why
-from bulkdel.core.decision import Decision, NextStep, NoResponse, lost
+from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Record, positions_of
@@ -22,8 +22,8 @@ from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
 
 OK = Decision(NextStep.SETTLED, detail=Detail(200, request_id="r"))
-LOST = lost(NoResponse("connection lost", sent=True))
-UNSENT = lost(NoResponse("no connection", sent=False))
+LOST = decision_on_no_response(NoResponse("connection lost", sent=True))
+UNSENT = decision_on_no_response(NoResponse("no connection", sent=False))
 BUSY = Decision(NextStep.RETRY, Detail(503), tainting=True, after_s=7.0)
 REFUSED = Decision(NextStep.SPLIT, Detail(400, extra=(("apiCode", 1),)))
 NOT_FOUND = Decision(NextStep.LOOK_UP, Detail(404, extra=(("apiCode", 2004),)))

@@ -20,7 +20,7 @@ from bulkdel.core.account_match import Instant, Presence, Sampled, presences
 from bulkdel.core.bad_row_reason import Unusable, Why
 from bulkdel.core.chunk_state import ChunkState, LookUp
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.decision import Decision, NextStep, NoResponse, lost
+from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.log_entries import (
     Entry,
     Header,
@@ -52,8 +52,8 @@ UNKNOWN = Decision(NextStep.LOOK_UP, detail=Detail(404, extra=(("apiCode", 2004)
 REFUSED = Decision(NextStep.SPLIT, detail=Detail(409))
 SETTLED = Decision(NextStep.SETTLED)
 UNSUCCESSFUL = Decision(NextStep.LOOK_UP, tainting=True)
-NEVER_LEFT = lost(NoResponse("no connection", sent=False))
-LOST = lost(NoResponse("no answer", sent=True))
+NEVER_LEFT = decision_on_no_response(NoResponse("no connection", sent=False))
+LOST = decision_on_no_response(NoResponse("no answer", sent=True))
 
 
 @dataclass

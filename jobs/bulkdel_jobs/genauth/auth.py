@@ -20,10 +20,11 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, lost
-from bulkdel.core.redaction import cleared, spellings
-from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s, retry_after_s
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
+from bulkdel.core.redaction import spellings
+from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
+from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel_jobs.genauth.brands import Brand
 from bulkdel_jobs.genauth.responses import read_envelope
@@ -145,20 +146,15 @@ class SignIn:
         while True:
             await self._rate_limiter.acquire()
             response = await self._send(self._call, self._headers)
-            decision = lost(response) if isinstance(response, NoResponse) else cleared(read_token(response), self._hide)
-            asked_s = (
-                None
-                if isinstance(response, NoResponse)
-                else retry_after_s(response.retry_after, response.date, self._now())
-            )
+            decision = decision_on(response, read_token, self._hide, self._now())
             if decision.next_step is NextStep.SETTLED:
                 self._worked = True
                 return _signed_in(decision.data)
             if decision.next_step is NextStep.THROTTLED:
-                wait_s = PAUSE_S if asked_s is None else asked_s
+                wait_s = PAUSE_S if decision.after_s is None else decision.after_s
             elif decision.next_step is NextStep.RETRY:
                 attempts += 1
-                wait_s = max(asked_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
+                wait_s = max(decision.after_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self._chance()))
             elif isinstance(response, NoResponse):
                 raise Halted(f"sign-in: {decision.reason}")
             else:

@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse
-from bulkdel.core.redaction import cleared
-from bulkdel.core.retry import retry_after_s
 from bulkdel.errors import Halted
+from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
@@ -161,10 +160,10 @@ class GenAuthClient:
             if response.sent:
                 raise EffectUnknown(f"{response.reason}: the users may or may not be deleted; look them up")
             raise NotSent(f"{response.reason}: nothing was sent")
-        decision = cleared(read_success(response), self._tokens.hide)  # the ids are the caller's, the token is nobody's
+        # The ids are the caller's own; the token is redacted.
+        decision = decision_on(response, read_success, self._tokens.hide, time.time())
         if decision.next_step is NextStep.THROTTLED:
-            after_s = retry_after_s(response.retry_after, response.date, time.time())
-            self._rate_limiter.pause(PAUSE_S if after_s is None else after_s)
+            self._rate_limiter.pause(PAUSE_S if decision.after_s is None else decision.after_s)
         elif decision.next_step is NextStep.SIGN_IN:
             with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too
                 self._tokens.rejected(generation)

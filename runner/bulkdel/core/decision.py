@@ -1,7 +1,6 @@
-"""A request, what came back, and what that means. Owns the vocabulary between a job and the engine.
+"""A request, its response, and the decision that follows. Owns the vocabulary between a job and the engine.
 
-A job turns records into a `Request` and a `Response` into a `Decision`; the engine knows no status code, only verdicts.
-NamedTuples, not frozen dataclasses, like everything that is made anew for every chunk: those take three times as long.
+A job turns records into a `Request` and a `Response` into a `Decision`. The engine knows no status code.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from bulkdel.core.outcome import NOTHING_SAID, Detail
 class Request(NamedTuple):
     """One HTTP request, without host and credentials.
 
-    path: begins with `/`. query: pairs, a key may repeat. body: encoded JSON, or None.
+    path: begins with `/`. query: pairs; a key may repeat. body: encoded JSON, or None.
     """
 
     method: str
@@ -25,7 +24,11 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A whole answer. body: decompressed, capped. retry_after, date: these headers as they stood; None without one."""
+    """A whole response.
+
+    body: inflated, and not longer than the transport allows.
+    retry_after, date: these headers as they were sent; None without one.
+    """
 
     status: int
     body: bytes
@@ -34,7 +37,7 @@ class Response(NamedTuple):
 
 
 class Setup(enum.Enum):
-    """What is set up wrongly, so that repeating the request cannot help. The value is what to do about it."""
+    """What is set up wrongly, so that repeating the request cannot help. The value says what to do about it."""
 
     AUTHORITY = "this machine does not know who signed it: give that authority's certificate with --ca-file FILE"
     HOST_NAME = "--host must be a name that the certificate is for"
@@ -44,10 +47,10 @@ class Setup(enum.Enum):
 
 
 class NoResponse(NamedTuple):
-    """No whole answer.
+    """No whole response came.
 
-    sent: False only when the request provably never left: nothing of it was written. setup: what has to be set up
-    otherwise before any request can succeed; None for a fault that may pass.
+    sent: False only when nothing of the request can have left this machine.
+    setup: what has to be set up otherwise before any request can succeed; None for a fault that may pass.
     """
 
     reason: str
@@ -56,25 +59,25 @@ class NoResponse(NamedTuple):
 
 
 class NextStep(enum.Enum):
-    """What a verdict asks for."""
+    """What a decision asks for."""
 
     SETTLED = "settled"
-    RETRY = "retry"  # as if the reply had been lost: again, later
+    RETRY = "retry"  # no usable response: again, later
     LOOK_UP = "look up"  # ask which of the ids exist
-    SPLIT = "split"  # something in this chunk is refused: isolate it
-    FORBIDDEN = "forbidden"  # halt if nothing has succeeded yet, else isolate
+    SPLIT = "split"  # an id of this chunk is refused: find it
+    FORBIDDEN = "forbidden"  # halt if nothing has succeeded yet, else as SPLIT
     HALT = "halt"  # going on can only do harm
-    THROTTLED = "throttled"  # everyone pauses; no failure, no attempt
+    THROTTLED = "throttled"  # all requests pause; this is no failure and uses up no attempt
     SIGN_IN = "sign in"  # the token was not accepted
 
 
 class Decision(NamedTuple):
-    """The meaning of one reply.
+    """What follows from one response, or from its absence.
 
-    tainting: the request may have had effect although it was not confirmed.
-    untouched: the request provably had none (429, 401, never sent).
-    after_s: the server's own wish for a pause, seconds; None when it said nothing.
-    free: it uses up no attempt: it failed while the breaker was open, or while this process was stopped.
+    tainting: the request may have been applied although that was not confirmed.
+    untouched: the request was certainly not applied (429, 401, never sent).
+    after_s: the pause that the server asked for, seconds; None when it asked for none.
+    free: the attempt is not counted: it failed while the breaker was open, or while this process was stopped.
     reason: why, in words for the user, for RETRY and HALT.
     data: what a reading call returned, for SETTLED.
     """
@@ -89,8 +92,8 @@ class Decision(NamedTuple):
     data: Any = None
 
 
-def lost(response: NoResponse) -> Decision:
-    """A lost reply: again, unless the setup is at fault. Tainting unless the request never left."""
-    if response.setup is not None:
-        return Decision(NextStep.HALT, untouched=not response.sent, reason=f"{response.reason}; {response.setup.value}")
-    return Decision(NextStep.RETRY, tainting=response.sent, untouched=not response.sent, reason=response.reason)
+def decision_on_no_response(missing: NoResponse) -> Decision:
+    """Retry, or halt when the setup is at fault."""
+    if missing.setup is not None:
+        return Decision(NextStep.HALT, untouched=not missing.sent, reason=f"{missing.reason}; {missing.setup.value}")
+    return Decision(NextStep.RETRY, tainting=missing.sent, untouched=not missing.sent, reason=missing.reason)

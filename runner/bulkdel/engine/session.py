@@ -78,8 +78,6 @@ class Sending:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
         async with reach(self._prepared.target, settings, pool=pool) as (client, _):
-            uniform = self._prepared.reading.options.id_check().id_type.uniform
-            client.run_min = uniform[0] if uniform is not None and uniform[1].isalnum() else 0
             reporter, engine = self._reporter, self._engine(client, self._reporter, backup)
             self._look = lambda: self._moment(client, engine)
             on_signal(lambda signum: self._drain(engine, reporter, signum))
@@ -87,7 +85,7 @@ class Sending:
                 await engine.run(self._next_pass)
             self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
             self.unproven, self.blind = engine.unproven, engine.blind
-            self._lost = engine.doubt if engine.contradicted else client.lost or engine.doubt
+            self._lost = engine.doubt if engine.contradicted else client.last_failure or engine.doubt
             figures = {
                 "requests": self._prepared.sample_check.requests + client.transport.requests,
                 "retries": client.figures.retries,

@@ -31,11 +31,10 @@ from bulkdel.engine.backup import Backup
 from bulkdel.engine.prefetch import Prefetch
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.format import counted, stamp
-from bulkdel.http.client import Client, Flight
+from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Action
 from bulkdel.job_faults import job_faults
-from bulkdel.uptime import TICK_S
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
 """Look-ups that say what an answer meant which has come: a drain waits for them."""
@@ -81,7 +80,7 @@ class _Errand:
 
     work: ChunkTask
     chunk_state: ChunkState
-    flight: Flight
+    worker: WorkerStatus
     intended: bool
     sent_at: tuple[float, float] | None = None
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -126,7 +125,7 @@ class Engine:
         self._on_settled = on_settled
         self._on_stop = on_stop
         self._prefetch = Prefetch(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=client.clock)
-        self._workers: dict[asyncio.Task[None], Flight] = {}
+        self._workers: dict[asyncio.Task[None], WorkerStatus] = {}
         self._stopping = asyncio.Event()
         self._succeeded = checkpoint.progress.counts["done"] > 0
         self._settled = 0
@@ -175,7 +174,8 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether every worker has a chunk in hand and none is held back by the pace: more of them would send more."""
-        return all(flight.has_chunk and not flight.held for flight in list(self._workers.values()))
+        held = {WorkerState.IDLE, WorkerState.WAITING}
+        return all(worker.state not in held for worker in list(self._workers.values()))
 
     def stop(self, stop: Stop) -> None:
         """Begin to drain: no new chunk, no retry; requests on the wire may finish.
@@ -187,21 +187,21 @@ class Engine:
                 self.stopped = stop
             return
         self.stopped = stop
-        self._client.closing = True
+        self._client.drain()
         self._stopping.set()
         self._on_stop()  # nothing more is read: whoever reads must not hold up the end
-        for task, flight in self._workers.items():
-            # Whoever waits (for a pause, the limiter, a backoff, the disk) wakes up now; who is on the wire goes on.
-            # So does a look-up that decides, unless something holds it up.
-            deciding = flight.deciding and self._client.waiting is None
-            if task is not asyncio.current_task() and not flight.on_wire and not deciding:
+        # A request on the wire goes on, and so does a look-up that decides, unless something holds it up. Every other
+        # worker (in a pause, at the limiter, in a backoff, at the disk) ends now.
+        goes_on = {WorkerState.ON_WIRE} if self._client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
+        for task, worker in self._workers.items():
+            if task is not asyncio.current_task() and worker.state not in goes_on:
                 task.cancel()
 
     async def _pass(self, feed: Iterator[ChunkTask | Skipped]) -> None:
         self._prefetch.begin(feed)
         self.unproven = self.contradicted = 0
-        flights = [Flight() for _ in range(self._options.concurrency)]
-        self._workers = {asyncio.create_task(self._work(flight)): flight for flight in flights}
+        workers = [WorkerStatus() for _ in range(self._options.concurrency)]
+        self._workers = {asyncio.create_task(self._work(worker)): worker for worker in workers}
         tasks = list(self._workers)
         stopping = asyncio.create_task(self._stopping.wait())
         watches = [asyncio.create_task(watch) for watch in (self._watch(), self._watch_time(), self._watch_log())]
@@ -220,16 +220,11 @@ class Engine:
             raise failure  # an unexpected one, after the others have drained
 
     async def _watch(self) -> None:
-        """Halt when the server has given no useful answer for --patience, whatever the cause.
-
-        Looks every second: only that tells the time in which this process ran from the time in which it was stopped.
-        """
-        client = self._client
-        while (left_s := client.answered_at + client.patience_s - client.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
-            await asyncio.sleep(min(left_s, TICK_S))
-        self._halt(
-            f"no useful answer for {client.patience_s:g} s (--patience); the last failure: {client.lost or 'none'}"
-        )
+        """Halt when the server has given no useful response for --patience."""
+        try:
+            await self._client.watch_patience()
+        except Halted as error:
+            self._halt(str(error))
 
     async def _watch_time(self) -> None:
         """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
@@ -244,14 +239,14 @@ class Engine:
         failure = await self._checkpoint.failing()
         self.stop(Stop(str(failure), error=failure))
 
-    async def _work(self, flight: Flight) -> None:
+    async def _work(self, worker: WorkerStatus) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
             while self.stopped is None and (work := await self._prefetch.take()) is not None:
                 with job_faults(partial(self._hide, work)):
                     # A session without a sample has its control before anything is deleted: all queue up behind it.
-                    await self._lookup.prove(flight)
-                    await self._settle(work, flight)
+                    await self._lookup.prove(worker)
+                    await self._settle(work, worker)
         except asyncio.CancelledError:
             if self.stopped is None:
                 raise
@@ -264,7 +259,7 @@ class Engine:
     def _hide(self, work: ChunkTask, text: str) -> str:
         return without_ids(self._client.auth.hide(text), work.chunk.ids)
 
-    async def _settle(self, work: ChunkTask, flight: Flight) -> None:
+    async def _settle(self, work: ChunkTask, worker: WorkerStatus) -> None:
         options = self._options
         chunk_state = ChunkState(
             work.chunk,
@@ -276,19 +271,18 @@ class Engine:
             protected=work.protected,
             lag_over=self._lag_over(work.in_doubt_since),
         )
-        errand = _Errand(work, chunk_state, flight, intended=work.in_doubt_since is not None)
-        flight.has_chunk = True
+        errand = _Errand(work, chunk_state, worker, intended=work.in_doubt_since is not None)
         try:
             while (step := chunk_state.next_step()) is not None:
-                flight.deciding = isinstance(step, LookUp) and step.why in DECIDING and not step.again
-                if self.stopped is not None and not flight.deciding:
+                decides = isinstance(step, LookUp) and step.why in DECIDING and not step.again
+                if self.stopped is not None and not decides:
                     break
+                worker.enter(WorkerState.DECIDING if decides else WorkerState.SETTLING)
                 await self._do(step, errand)
         finally:
-            if flight.on_wire:
+            if worker.state is WorkerState.ON_WIRE:
                 chunk_state.touch()
-                flight.on_wire = False
-            flight.deciding = flight.has_chunk = False
+            worker.enter(WorkerState.IDLE)
             self._record(errand)
         if chunk_state.halt is not None:
             raise Halted(chunk_state.halt)
@@ -316,8 +310,8 @@ class Engine:
             self._client.figures.retries += 1
             await asyncio.sleep(max(chunk_state.after_s, backoff_s(step.attempt - 1, self._chance())))
         errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
-        ids, too_late = partial(ids_of, step.records), partial(self._too_late, errand)
-        decision = await self._client.ask(request, self._action.read, errand.flight, ids, too_late)
+        ids, too_late = ids_of(step.records), partial(self._too_late, errand)
+        decision = await self._client.ask(request, self._action.read, errand.worker, ids, too_late)
         if decision is not None:
             chunk_state.replied(self._judged(decision))
         elif too_late():
@@ -379,14 +373,14 @@ class Engine:
 
     async def _look_up(self, records: Sequence[Record], errand: _Errand) -> Found | None:
         ids = [record.id for record in records]
-        looked = await self._lookup.find(ids, errand.flight)
+        looked = await self._lookup.find(ids, errand.worker)
         if looked is None:
             return None
         accounts = looked.accounts
         errand.unproven.difference_update(ids)
         errand.unproven |= looked.unproven
         if not accounts and not all(map(may_be_split, ids)):  # ids with a comma bring their own control
-            await self._lookup.prove_since(self._client.clock(), errand.flight)
+            await self._lookup.prove_since(self._client.clock(), errand.worker)
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if self._backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
@@ -440,7 +434,7 @@ class Engine:
             self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
 
     def _waited(self, seconds: float) -> None:
-        self._client.answered_at += seconds  # patience with the server, not with our disk
+        self._client.extend_patience(seconds)  # patience with the server, not with our disk
 
     def _halt(self, why: str) -> None:
         self.stop(Stop(why, error=Halted(why)))

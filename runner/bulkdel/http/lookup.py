@@ -15,7 +15,7 @@ from bulkdel.core.absence import may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
-from bulkdel.http.client import Client, Flight
+from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.job import Account, LookUps
 
 CONTROLS_MAX = 10
@@ -72,21 +72,21 @@ class AccountLookup:
         self.listed = 0
         self.fullest = 0
 
-    async def find(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+    async def find(self, ids: Sequence[str], worker: WorkerStatus) -> Looked | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma.
         """
-        looked = await self._find_noting(ids, flight)
+        looked = await self._find_noting(ids, worker)
         if looked is None or not looked.unproven:
             return looked
-        return await self._with_control(looked, [id_ for id_ in ids if id_ in looked.unproven], flight)
+        return await self._with_control(looked, [id_ for id_ in ids if id_ in looked.unproven], worker)
 
-    async def _with_control(self, looked: Looked, missing: list[str], flight: Flight) -> Looked:
+    async def _with_control(self, looked: Looked, missing: list[str], worker: WorkerStatus) -> Looked:
         """Ask for `missing`, ids with a comma, beside accounts that exist and have one too."""
         accounts = dict(looked.accounts)
-        while missing and (controls := [id_ for id_ in await self._comma_controls(flight) if id_ not in missing]):
-            again = await self._find_noting([*controls, *missing], flight)
+        while missing and (controls := [id_ for id_ in await self._comma_controls(worker) if id_ not in missing]):
+            again = await self._find_noting([*controls, *missing], worker)
             if again is None:
                 break
             if again.accounts.keys().isdisjoint(controls):
@@ -103,29 +103,29 @@ class AccountLookup:
             missing = left
         return Looked(accounts, frozenset(missing))
 
-    async def _comma_controls(self, flight: Flight) -> list[str]:
+    async def _comma_controls(self, worker: WorkerStatus) -> list[str]:
         """Some listed ids with a comma. Empty when none is listed, or when look-ups did not find them a few times."""
         async with self._control:
             if not self._with_comma and self._comma_tries_left > 0:
-                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker)
                 self._with_comma = list(filter(may_be_split, listed or ()))[:COMMA_CONTROLS_MAX]
                 if not self._with_comma:
                     self._comma_tries_left -= 1
             return self._with_comma
 
-    async def _find_noting(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+    async def _find_noting(self, ids: Sequence[str], worker: WorkerStatus) -> Looked | None:
         """Look up `ids`, and note that look-ups find accounts when this one does."""
         began = self._client.clock()
-        looked = await self._find(ids, flight)
+        looked = await self._find(ids, worker)
         if looked is not None and looked.accounts:
             self.proven, self._found_at = True, max(self._found_at, began)
         return looked
 
-    async def _find(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+    async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> Looked | None:
         accounts: dict[str, Account] = {}
         open_ids: set[str] = set()
         for group, call in self._look_ups.calls(ids):
-            found = await self._read(call, self._look_ups.read, flight, group)
+            found = await self._read(call, self._look_ups.read, worker, group)
             if found is None:
                 return None
             matched, strays = self._look_ups.match(group, found)
@@ -133,21 +133,21 @@ class AccountLookup:
             matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
             looked = Looked(matched, unproven(group, matched))
             if strays and len(group) > 1:
-                traced = await self._traced(looked, [id_ for id_ in group if id_ not in matched], strays, flight)
+                traced = await self._traced(looked, [id_ for id_ in group if id_ not in matched], strays, worker)
                 if traced is None:
                     return None
                 looked = traced
             elif strays and not may_be_split(group[0]):
                 self.failed = STRANGER
                 return None
-            whole = await self._whole(looked, group, flight)
+            whole = await self._whole(looked, group, worker)
             if whole is None:
                 return None
             accounts.update(whole.accounts)
             open_ids |= whole.unproven
         return Looked(accounts, frozenset(open_ids))
 
-    async def _whole(self, looked: Looked, group: Sequence[str], flight: Flight) -> Looked | None:
+    async def _whole(self, looked: Looked, group: Sequence[str], worker: WorkerStatus) -> Looked | None:
         """Ask again for the ids that are missing from an answer: an API may return so many accounts and no more.
 
         Where an earlier answer has held more accounts than this one, or it holds fewer than PAGE_MIN, it was not cut
@@ -158,29 +158,29 @@ class AccountLookup:
         missing = [id_ for id_ in group if id_ not in accounts]
         if not missing or len(accounts) < max(fullest, PAGE_MIN):
             return looked
-        more = await self._find(missing, flight)
+        more = await self._find(missing, worker)
         return None if more is None else Looked({**accounts, **more.accounts}, looked.unproven & more.unproven)
 
-    async def _traced(self, looked: Looked, missing: list[str], strays: int, flight: Flight) -> Looked | None:
+    async def _traced(self, looked: Looked, missing: list[str], strays: int, worker: WorkerStatus) -> Looked | None:
         """Records came back that no id explains: ask for the ids without a record one by one, then for the others."""
-        alone = await self._one_by_one(missing, flight)
+        alone = await self._one_by_one(missing, worker)
         if alone is None:
             return None
         explained = sum(len(account.records) for account in alone.accounts.values())
         accounts = {**looked.accounts, **alone.accounts}
         if explained < strays and not any(map(may_be_split, missing)):
             # They may be second records of ids that have one. (Parts of an id with a comma would explain them too.)
-            more = await self._one_by_one(list(looked.accounts), flight)
+            more = await self._one_by_one(list(looked.accounts), worker)
             if more is None:
                 return None
             accounts.update(more.accounts)
         return Looked(accounts, alone.unproven)
 
-    async def _one_by_one(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+    async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> Looked | None:
         accounts: dict[str, Account] = {}
         open_ids: set[str] = set()
         for id_ in ids:
-            alone = await self._find([id_], flight)
+            alone = await self._find([id_], worker)
             if alone is None:
                 return None
             if any(
@@ -194,14 +194,14 @@ class AccountLookup:
             open_ids |= alone.unproven
         return Looked(accounts, frozenset(open_ids))
 
-    async def find_all(self, ids: Sequence[str], flight: Flight) -> Looked | None:
+    async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> Looked | None:
         """As `find`, and ask again for the ids that were not found, until an answer finds no more.
 
         An API may return so many and no more. Costs one look-up wherever only some exist.
         """
         found = Looked({})
         while missing := [id_ for id_ in ids if id_ not in found.accounts]:
-            more = await self.find(missing, flight)
+            more = await self.find(missing, worker)
             if more is None:
                 return None
             found = Looked({**found.accounts, **more.accounts}, more.unproven)
@@ -209,7 +209,7 @@ class AccountLookup:
                 break
         return found
 
-    async def prove(self, flight: Flight) -> bool:
+    async def prove(self, worker: WorkerStatus) -> bool:
         """Make sure that look-ups can find anyone at all: look up somebody whom another call listed.
 
         Best asked before this session deletes anybody: whoever is listed may be gone by the time of the look-up.
@@ -219,11 +219,11 @@ class AccountLookup:
         async with self._control:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
-                await self._look_up_listed(flight)
+                await self._look_up_listed(worker)
             self._exhausted = not self._controls_left
         return self.proven
 
-    async def prove_since(self, since: float, flight: Flight) -> bool:
+    async def prove_since(self, since: float, worker: WorkerStatus) -> bool:
         """Make sure that a look-up answered at `since`, which found nobody, could have found somebody.
 
         Look-ups that found somebody before may have gone blind (a permission taken away, an index that is broken). So
@@ -231,37 +231,37 @@ class AccountLookup:
         Where nobody is listed either, or may be, what was proven before has to do: the pool may be empty by now.
         """
         if not self.proven:
-            return await self.prove(flight)
+            return await self.prove(worker)
         async with self._control:
             if max(self._found_at, self._checked_at) < since:
                 began = self._client.clock()
                 # Several tries: who was listed may have been deleted a moment later, by this run.
                 for _ in range(CONTROL_TRIES):
-                    self.proven = not await self._look_up_listed(flight)
+                    self.proven = not await self._look_up_listed(worker)
                     if self.proven:
                         break
                 self._checked_at = began
         return self.proven
 
-    async def _look_up_listed(self, flight: Flight) -> bool:
+    async def _look_up_listed(self, worker: WorkerStatus) -> bool:
         """List some accounts by another call and look them up; whether some were listed and none found."""
-        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, flight)
+        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker)
         self.listed = len(listed or ())
         # Several: the first one listed may be the very next one that this run deletes. Those without a comma first.
         some = sorted(listed or (), key=may_be_split)[:CONTROLS_MAX]
-        looked = await self._find_noting(some, flight) if some else None
+        looked = await self._find_noting(some, worker) if some else None
         return looked is not None and not looked.accounts
 
-    async def owner(self, user: str, flight: Flight) -> list[str] | None:
+    async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
         """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
-        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, flight, [user])
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, worker, [user])
 
     async def _read(
-        self, call: Request, read: Callable[[Response], Decision], flight: Flight, ids: Sequence[str] = ()
+        self, call: Request, read: Callable[[Response], Decision], worker: WorkerStatus, ids: Sequence[str] = ()
     ) -> list[Any] | None:
         attempts = 0
         while True:
-            decision = await self._client.ask(call, read, flight, ids)
+            decision = await self._client.ask(call, read, worker, ids)
             if decision is None:
                 return None
             if decision.next_step is NextStep.SETTLED:
@@ -271,7 +271,7 @@ class AccountLookup:
             if decision.next_step is NextStep.HALT:
                 raise Halted(f"a look-up: {self.failed}")
             attempts += not decision.free
-            if decision.next_step is not NextStep.RETRY or self._client.closing or attempts >= ATTEMPTS_MAX:
+            if decision.next_step is not NextStep.RETRY or self._client.draining or attempts >= ATTEMPTS_MAX:
                 return None
             self._client.figures.retries += 1
             await asyncio.sleep(max(decision.after_s or 0.0, backoff_s(max(1, attempts), self._chance())))

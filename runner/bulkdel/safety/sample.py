@@ -14,7 +14,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.redaction import without_ids
 from bulkdel.errors import Halted
 from bulkdel.format import stamp
-from bulkdel.http.client import Flight
+from bulkdel.http.client import WorkerStatus
 from bulkdel.http.connect import reach
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target
@@ -59,12 +59,12 @@ async def sample_check(
         owner: list[str] = []
         for user in auth.users:
             # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
-            owner += [user, *(await lookup.owner(user, Flight()) or ())]
+            owner += [user, *(await lookup.owner(user, WorkerStatus()) or ())]
         unproven = 0
         for start in range(0, len(sample), group):
             some = sample[start : start + group]
             with job_faults(partial(without_ids, ids=some)):
-                looked = await lookup.find(some, Flight())
+                looked = await lookup.find(some, WorkerStatus())
             if looked is None:
                 raise _blind(target, lookup)
             found.update(looked.accounts)

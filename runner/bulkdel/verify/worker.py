@@ -23,13 +23,12 @@ from bulkdel.core.verification import CLAIMED, Claim, Finding, Stretch, Tally, c
 from bulkdel.engine.progress import Reporter, Snapshot
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import stamp
-from bulkdel.http.client import Client, Counters, Flight
+from bulkdel.http.client import Client, Counters, WorkerStatus
 from bulkdel.http.connect import reach
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import VerifySettings
-from bulkdel.uptime import TICK_S
 from bulkdel.verify.reopen import Reopened
 from bulkdel.verify.state import State
 
@@ -111,7 +110,7 @@ class Asking:
         """Send the look-ups, and halt when the server has given no useful response for --patience."""
         try:
             async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_watch(client))
+                watch = group.create_task(client.watch_patience())
                 await ask_all(client)
                 watch.cancel()
         except BaseExceptionGroup as errors:
@@ -158,11 +157,11 @@ class Asking:
         return chunks_apart(claims, self._reopened.job.chunk_max, self._reopened.id_type)
 
     async def _work(self, client: Client) -> None:
-        lookup, flight = AccountLookup(client, self._look_ups, random.random), Flight()
+        lookup, status = AccountLookup(client, self._look_ups, random.random), WorkerStatus()
         while (chunk := await self._take(client)) is not None:
             ids = [claim.id for claim in chunk]
             with job_faults(partial(_hide, client, ids)):
-                looked = await lookup.find_all(ids, flight)
+                looked = await lookup.find_all(ids, status)
             if looked is None:
                 self.failed += len(chunk)
                 self._failed_in_row += 1
@@ -184,7 +183,7 @@ class Asking:
             if not self._ready:
                 loop, began = asyncio.get_running_loop(), client.clock()
                 self._ready.extend(await loop.run_in_executor(self._reader, lambda: list(islice(self._feed, AHEAD))))
-                client.answered_at += client.clock() - began  # reading the disk does not count for --patience
+                client.extend_patience(client.clock() - began)  # reading the disk does not count for --patience
             return self._ready.popleft() if self._ready else None
 
     def _note(self, chunk: Sequence[Claim], created: dict[str, float | None], now: Instant) -> None:
@@ -220,7 +219,7 @@ class Asking:
         """Look up a user that another call lists. Raises Halted when it is not found."""
         lookup = AccountLookup(client, self._look_ups, random.random)  # a new one, without earlier findings
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
-            if await lookup.prove(Flight()):
+            if await lookup.prove(WorkerStatus()):
                 return
         raise Halted(f"{self._why_blind(lookup)}. So an empty answer proves nothing, and none was counted as proof")
 
@@ -255,14 +254,6 @@ class Asking:
 
 def _hide(client: Client, ids: Sequence[str], text: str) -> str:
     return without_ids(client.auth.hide(text), ids)
-
-
-async def _watch(client: Client) -> None:
-    while (left_s := client.answered_at + client.patience_s - client.clock()) > 0:  # noqa: ASYNC110 - it moves while we wait
-        await asyncio.sleep(min(left_s, TICK_S))
-    raise Halted(
-        f"no useful answer for {client.patience_s:g} s (--patience); the last failure: {client.lost or 'none'}"
-    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
