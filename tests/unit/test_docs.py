@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -119,6 +120,13 @@ def test_the_reference_has_every_exit_code() -> None:
     codes |= {summary.EXIT_SIGNAL + signal.SIGPIPE}  # a reader of `results` that has left
     cells = [cell for cell in first_cells(sections(REFERENCE)["Exit codes"]) if cell.isdigit()]
     assert sorted(map(int, cells)) == sorted(codes)
+
+
+def test_what_the_examples_import_exists() -> None:
+    for page in [README, *DOCS]:
+        for module, names in re.findall(r"^from (bulkdel\S*) import (.+)$", page.read_text(), re.MULTILINE):
+            for name in names.split(", "):
+                assert hasattr(importlib.import_module(module), name), f"{page.name}: {module}.{name}"
 
 
 def test_every_target_of_make_exists() -> None:
