@@ -1,6 +1,6 @@
-"""What the engine asks of a job's credentials. Owns the contract; has never seen a token.
+"""What the engine needs from a job's credentials. Owns the contract; never sees a token.
 
-A generation numbers the credentials: it grows with every refresh, so that a reply can be told to belong to old ones.
+A generation numbers the credentials. It grows with every refresh, so that a response can be assigned to older ones.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Protocol
 class Auth(Protocol):
     """Credentials that may go stale. `bulkdel.errors.Halted` from any method means that going on is pointless.
 
-    The way of a request: pass the throttle, then ask for `headers`; where there are none, `ensure` and pass the
-    throttle *again* (passes that were held while somebody signed in would all leave at once).
+    The order for a request: pass the rate limiter, then read `headers`. If there are none, await `ensure` and pass the
+    rate limiter *again*: passes kept during a sign-in would all leave at once.
     """
 
     @property
@@ -23,22 +23,22 @@ class Auth(Protocol):
 
     @property
     def users(self) -> Sequence[str]:
-        """Whom the credentials may belong to, as far as they name anybody: never deleted."""
+        """The accounts that the credentials may belong to, where they name any. They are never deleted."""
         ...
 
     @property
     def waiting(self) -> str | None:
-        """Why nothing goes out, for the progress bar; None while there are usable credentials."""
+        """Why no request can be sent, for the progress; None while there are usable credentials."""
         ...
 
     def hide(self, text: str) -> str:
-        """Take the credentials out of what a server said: it may quote the request, and what it says is printed."""
+        """Redact the credentials in a text of the server: it may quote the request, and it is printed."""
         ...
 
     async def ensure(self) -> None:
-        """Return when usable credentials are there; however many wait, they are asked for once. Raises Halted.
+        """Return when there are usable credentials. However many callers wait, one sign-in serves them. Raises Halted.
 
-        May be cancelled at any moment: whoever waits beside it takes over.
+        May be cancelled at any moment: another waiting caller takes over.
         """
         ...
 
@@ -51,5 +51,5 @@ class Auth(Protocol):
         ...
 
     def accepted(self, generation: int) -> None:
-        """The server accepted the headers of this generation, whatever it said about the rest."""
+        """The server accepted the headers of this generation, whatever the rest of its response says."""
         ...

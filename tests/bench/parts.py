@@ -25,7 +25,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import reach
+from bulkdel.http.connect import connect
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.settings import Settings
 from tests.bench import exports
@@ -128,7 +128,7 @@ async def _transport(url: str, *, whole: bool) -> None:
     action = target.action(ID_TYPE)
     chunk = Chunk(tuple(Record(i, f"{i:024x}") for i in range(CHUNK)))
     call, ids = action.call(chunk.records), [record.id for record in chunk.records]
-    async with reach(target, Settings(rate=0), pool=POOL) as (client, auth):
+    async with connect(target, Settings(rate=0), pool=POOL) as (client, auth):
         await auth.ensure()
         headers, _ = auth.headers() or ({}, 0)
 

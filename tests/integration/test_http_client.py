@@ -389,8 +389,7 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {})
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
-        lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0)
-        lookup.proven = True
+        lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
         engine = Engine(
             client=world.client,
             lookup=lookup,

@@ -12,8 +12,8 @@ import pytest
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.connect import reach
-from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, Looked
+from bulkdel.http.connect import connect
+from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import GenAuth
 from bulkdel_jobs.genauth.brands import GENAUTH
@@ -31,7 +31,7 @@ Scene = Callable[[AccountLookup, Client], Awaitable[None]]
 async def seeking(url: str, scene: Scene, id_type: str = "user_id") -> None:
     """Play a scene with a seeker whose backoff is always 0."""
     target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
-    async with reach(target, Settings(rate=0), pool=None) as (client, _):
+    async with connect(target, Settings(rate=0), pool=None) as (client, _):
         await scene(AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client)
 
 
@@ -78,7 +78,7 @@ def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
 
 def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(NOBODY, WorkerStatus()) == Looked({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
         assert not lookup.proven
         assert await lookup.prove(WorkerStatus())
         assert lookup.proven
@@ -168,7 +168,7 @@ def test_429_and_401_use_up_no_attempt() -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, WorkerStatus()) == Looked({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
         assert (client.figures.throttled, client.figures.retries) == (ATTEMPTS_MAX + 1, 0)
 
     in_sandbox(next_step)
@@ -335,9 +335,9 @@ def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         for _again in range(2):
             found = await lookup.find([*GONE, "plain"], WorkerStatus())
-            assert found == Looked({})
+            assert found == LookupResult({})
         assert lookup.proven
-        assert (await lookup.find(["plain"], WorkerStatus())) == Looked({})
+        assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({})
 
     sandbox = in_sandbox(next_step, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
@@ -368,7 +368,7 @@ def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
         sandbox.switches = switches
         for _again in range(6):
             found = await lookup.find_all(GONE, WorkerStatus())
-            assert found == Looked({}, frozenset(GONE))
+            assert found == LookupResult({}, frozenset(GONE))
 
     sandbox = in_sandbox(next_step, Pool.from_ids(users, "username"), "username")
     assert sandbox.ledger.by_path[LIST_PATH] == lists
@@ -378,7 +378,7 @@ def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(ids, WorkerStatus()) == Looked({})
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({})
 
     sandbox = in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
@@ -388,7 +388,7 @@ def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
-        assert await lookup.find(ids, WorkerStatus()) == Looked({}, frozenset(ids))
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids))
 
     in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
@@ -396,7 +396,7 @@ def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
 def test_a_control_that_fails_leaves_it_unproven() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await lookup.find(GONE, WorkerStatus()) == Looked({}, frozenset(GONE))
+        assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE))
 
     in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 

@@ -18,7 +18,7 @@ from genauth import ManagementClient
 
 from bulkdel.core.record import Record
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import reach
+from bulkdel.http.connect import connect
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
@@ -87,7 +87,7 @@ def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedReque
     async def call(url: str) -> None:
         environ = {"GENAUTH_ACCESS_KEY_ID": KEY, "GENAUTH_ACCESS_KEY_SECRET": SECRET}
         target = DeleteUsers().target(TargetOptions(url, {}, environ))
-        async with reach(target, Settings(), pool=None) as (client, _):
+        async with connect(target, Settings(), pool=None) as (client, _):
             action = target.action(ID_TYPES[id_type])
             decision = await client.ask(
                 action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, WorkerStatus()

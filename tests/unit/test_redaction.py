@@ -45,9 +45,11 @@ def hide(text: str) -> str:
 
 def test_everything_that_was_said() -> None:
     """Also where the reason quotes the message in a wording of its own, which escapes the quotes."""
-    detail = Detail(422, 'the secret of "it\'s"', "r-secret")
+    extra = (("kind", "of secret"), ("number", 7), ("empty", ""))
+    detail = Detail("secret-1", 'the secret of "it\'s"', "r-secret", extra)
     decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
-    assert decision.detail == Detail(422, 'the [hidden] of "[id]"', "r-[hidden]")
+    extra = (("kind", "of [hidden]"), ("number", 7), ("empty", ""))
+    assert decision.detail == Detail("[hidden]-1", 'the [hidden] of "[id]"', "r-[hidden]", extra)
     assert decision.reason == f"[hidden], refused ({decision.detail})"
     assert decision.next_step is NextStep.HALT
 

@@ -29,7 +29,13 @@ def redacted(decision: Decision, redact: Callable[[str], str]) -> Decision:
     """Redact every text of the server in `decision`, then truncate it: a truncated secret would not be found."""
     detail = decision.detail
     clean = detail._replace(
-        message=_redacted_text(detail.message, redact), request_id=_redacted_text(detail.request_id, redact)
+        code=_redacted_text(detail.code, redact) if isinstance(detail.code, str) else detail.code,
+        message=_redacted_text(detail.message, redact),
+        request_id=_redacted_text(detail.request_id, redact),
+        extra=tuple(
+            (name, (_redacted_text(value, redact) or "") if isinstance(value, str) else value)
+            for name, value in detail.extra
+        ),
     )
     # The reason may quote the detail with escaped characters, in which a secret is not found.
     reason = decision.reason.replace(str(detail), str(clean))

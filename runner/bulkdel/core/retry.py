@@ -1,4 +1,4 @@
-"""The numbers of the failure policy and the small decisions around them. Clock and chance come in as arguments."""
+"""The numbers of the retry policy, and the small decisions around them. Clock and chance are arguments."""
 
 from __future__ import annotations
 
@@ -7,41 +7,29 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
 
-ATTEMPTS_MAX = 4
-"""Lost replies per piece of a chunk before its ids are looked up (design)."""
+ATTEMPTS_MAX = 4  # attempts without a usable response per part of a chunk; then its ids are looked up (design)
 
+# Full jitter: a random share of `first * 2**n`, capped (AWS, "Exponential backoff and jitter").
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
-"""Full jitter: a random share of `first * 2**n`, capped (AWS: "Exponential backoff and jitter")."""
 
+# An id that may be given to another account is not sent again this long after its first request: as long as two clocks
+# may differ (`account_match.SKEW_S`). It stays in doubt, and the next run looks it up before it is sent.
 RETRY_MAX_S = 300.0
-"""An id that may be given to somebody else is not sent again this long after its first request: as long as two clocks
-may differ (`presence.SKEW_S`). It stays in doubt, and is looked up before it is sent."""
 
-RETRY_AFTER_MAX_S = 1e9
-"""30 years: longer than any patience, and still a date that can be said to the user."""
+RETRY_AFTER_MAX_S = 1e9  # 30 years: longer than any patience, and still a date that can be printed
+UNDATED_MAX_S = 60.0  # longest pause for a Retry-After date without a Date header: only our own clock can measure it
 
-UNDATED_MAX_S = 60.0
-"""Longest pause for a Retry-After date in an answer without a Date header: only our own clock can measure it then."""
+SAMPLE_SIZE = 200  # ids looked up before the first deletion
+SAMPLE_SHARE_MIN = 0.5  # the share of them that has to exist (design)
 
-SAMPLE_SIZE = 200
-SAMPLE_SHARE_MIN = 0.5
-"""Ids looked up before the first deletion, and the share of them that has to exist (design)."""
-
+# An id that the API refuses as unknown although a look-up finds it is looked up again: look-ups may lag.
 LOOKS_AGAIN_MAX = 3
-"""Further look-ups of ids that the API refuses as unknown although a look-up finds them: look-ups may lag."""
+LOOK_AGAIN_FIRST_S = 1.0  # before the first further look-up; it doubles each time, so 7 s in all
+LAG_VAIN_MAX = 20  # after so many chunks in a row for which this changed nothing, a session waits no more
+LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed for
 
-LOOK_AGAIN_FIRST_S = 1.0
-"""Wait before the first of them; it doubles each time, so 7 s in all."""
-
-LAG_VAIN_MAX = 20
-"""After so many chunks in a row for which these waits changed nothing, a session waits no more: it is not a lag."""
-
-LAG_MAX_S = 600.0
-"""Longest lag of a look-up behind a deletion that is reckoned with."""
-
-ALL_REFUSED_MIN = 10
-"""A chunk of this many ids, each refused with one code, says it is not the ids (design)."""
+ALL_REFUSED_MIN = 10  # so many ids, each refused with one code: the cause is not the ids (design)
 
 
 _NUMBER_OR_SHARE = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
@@ -61,22 +49,22 @@ def number_or_share(text: str) -> int | Fraction:
 
 
 def backoff_s(attempt: int, chance: float) -> float:
-    """How long to wait before attempt number `attempt` + 1, seconds. `chance` is uniform in [0, 1)."""
+    """Seconds to wait before attempt number `attempt` + 1. `chance` is uniform in [0, 1)."""
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
 
 
 def look_again_s(again: int) -> float:
-    """How long to wait before further look-up number `again` (from 1), seconds; 0 for the first look-up of all."""
+    """Seconds to wait before further look-up number `again` (from 1); 0 for the first look-up of all."""
     return LOOK_AGAIN_FIRST_S * 2.0 ** (again - 1) if again else 0.0
 
 
 def retry_after_s(header: str | None, date: str | None, now: float) -> float | None:
     """Read a Retry-After header in either form (RFC 9110: seconds, or a date), as seconds.
 
-    A date is measured against `date`, the Date header of the same answer: our clock may differ from the server's. `now`
-    (epoch, seconds) stands in only where the answer has no usable Date.
+    A date is measured against `date`, the Date header of the same response, because our clock may differ from the
+    server's. `now` (epoch, seconds) is used only if the response has no usable Date.
 
-    None when the header names no time, or a date that has passed: the caller's default pause applies.
+    None when the header names no time, or a date that has passed: then the caller's default pause applies.
     """
     if header is None:
         return None
@@ -94,11 +82,11 @@ def http_date_s(text: str) -> float | None:
     """Read an HTTP date, as epoch seconds; None when it is not one."""
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter for numbers that no date has
+    except (ValueError, OverflowError):  # OverflowError: numbers that no date has
         return None
     return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
 
 
 def sample_suffices(asked: int, found: int) -> bool:
-    """Whether enough of the sampled ids exist: fewer than half says wrong pool, id type or column."""
+    """Whether enough of the sampled ids exist. Fewer than half mean a wrong pool, id type or column."""
     return found >= asked * SAMPLE_SHARE_MIN

@@ -35,7 +35,7 @@ from bulkdel.engine.workers import Engine, Options, Stop
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, printable, stamp, until_words
 from bulkdel.http.client import Client
-from bulkdel.http.connect import reach
+from bulkdel.http.connect import connect
 from bulkdel.http.lookup import AccountLookup
 
 PASSES = 2
@@ -77,7 +77,7 @@ class Sending:
         if backup is not None:
             await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
         pool = self._progress.header.pinned["pool"]
-        async with reach(self._prepared.target, settings, pool=pool) as (client, _):
+        async with connect(self._prepared.target, settings, pool=pool) as (client, _):
             reporter, engine = self._reporter, self._engine(client, self._reporter, backup)
             self._look = lambda: self._moment(client, engine)
             on_signal(lambda signum: self._drain(engine, reporter, signum))
@@ -130,8 +130,8 @@ class Sending:
     def _engine(self, client: Client, reporter: Reporter, backup: Backup | None) -> Engine:
         prepared, settings = self._prepared, self._prepared.request.settings
         look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
-        lookup = AccountLookup(client, look_ups, random.random)
-        lookup.proven, lookup.fullest = bool(prepared.sample_check.found), prepared.sample_check.fullest
+        sampled = prepared.sample_check
+        lookup = AccountLookup(client, look_ups, random.random, proven=bool(sampled.found), fullest=sampled.fullest)
         return Engine(
             client=client,
             lookup=lookup,

@@ -18,28 +18,26 @@ from bulkdel.uptime import uptime
 
 
 @contextlib.asynccontextmanager
-async def reach(target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
-    """Open the way to the server. pool: the one that every token must carry, where it is known."""
+async def connect(target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
+    """Open the way to the server. pool: the one that every token must carry; None when it is not known yet."""
     options = TransportOptions(
         host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s
     )
     async with HttpTransport(options) as transport:
         rate_limiter = RateLimiter(settings.rate)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience)
+        client = Client(
+            transport,
+            rate_limiter,
+            auth,
+            target.pause_s,
+            settings.patience,
+            AdaptiveRate(settings.rate),
+            clock=uptime,
+        )
         ticking = asyncio.create_task(uptime.tick())
         try:
             with job_faults(auth.hide):
-                yield (
-                    Client(
-                        transport,
-                        rate_limiter,
-                        auth,
-                        target.pause_s,
-                        settings.patience,
-                        AdaptiveRate(settings.rate),
-                        clock=uptime,
-                    ),
-                    auth,
-                )
+                yield client, auth
         finally:
             ticking.cancel()

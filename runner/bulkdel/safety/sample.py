@@ -15,7 +15,7 @@ from bulkdel.core.redaction import without_ids
 from bulkdel.errors import Halted
 from bulkdel.format import stamp
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import reach
+from bulkdel.http.connect import connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target
 from bulkdel.job_faults import job_faults
@@ -52,7 +52,7 @@ async def sample_check(
     target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int
 ) -> SampleCheck:
     """Sign in and look up `sample`, `group` ids at a time. Raises Halted when either fails."""
-    async with reach(target, settings, pool=None) as (client, auth):
+    async with connect(target, settings, pool=None) as (client, auth):
         await auth.ensure()
         found: dict[str, Account] = {}
         lookup = AccountLookup(client, target.look_ups(id_type), random.random)

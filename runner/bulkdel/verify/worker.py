@@ -24,7 +24,7 @@ from bulkdel.engine.progress import Reporter, Snapshot
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.format import stamp
 from bulkdel.http.client import Client, Counters, WorkerStatus
-from bulkdel.http.connect import reach
+from bulkdel.http.connect import connect
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
@@ -85,7 +85,7 @@ class Asking:
 
         May be cancelled at any moment: only the state changes, and what it says is always true.
         """
-        async with reach(self._target, self._settings, pool=None) as (client, auth):
+        async with connect(self._target, self._settings, pool=None) as (client, auth):
             try:
                 await auth.ensure()
                 pinned = self._progress.header.pinned["pool"]
