@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session, encode_line
-from bulkdel.core.row_filter import ResumePoint
+from bulkdel.core.resume_point import ResumePoint
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16

@@ -373,8 +373,8 @@ MUTANTS = (
     Mutant(
         "two ids that may be the same in one request",
         "runner/bulkdel/core/chunker.py",
-        "        if surely_apart(row_filter.id_type, ids):\n",
-        "        if surely_apart(row_filter.id_type, ids[:1]):\n",
+        "    while not surely_apart(id_type, [record.id for record in records]):\n",
+        "    while not surely_apart(id_type, [record.id for record in records[:1]]):\n",
         "e2e/test_matching.py::test_two_ids_that_may_be_the_same_are_both_sent_and_never_together",
     ),
     Mutant(
@@ -445,8 +445,8 @@ MUTANTS = (
     Mutant(
         "in doubt taken for fresh",
         "runner/bulkdel/core/chunker.py",
-        "                at = doubts.since(record.position) if in_doubt else None\n",
-        "                at = doubts.since(-1 - record.position) if in_doubt else None\n",
+        "                yield max(begin, start), min(end, stop), since\n",
+        "                yield max(begin, start), min(end, stop), since if end < 0 else None\n",
         "unit/test_protocol_model.py::TestProtocol::runTest",
     ),
     Mutant(
@@ -571,8 +571,8 @@ MUTANTS = (
     Mutant(
         "an id fed back with its mark on",
         "runner/bulkdel/export/csv.py",
-        "            id_ = unmarked(id_)\n",
-        "            id_ = unmarked(MARK + id_)\n",
+        "                id_ = unmarked(id_)\n",
+        "                id_ = unmarked(MARK + id_)\n",
         "e2e/test_results.py::test_what_was_refused_can_be_fed_back",
     ),
     Mutant(
@@ -584,14 +584,14 @@ MUTANTS = (
     ),
     Mutant(
         "an export without a usable id is a run",
-        "runner/bulkdel/export/refusal.py",
+        "runner/bulkdel/export/bad_rows.py",
         'on_invalid == "skip" and bad < rows and bad <= allowed):',
         'on_invalid == "skip" and bad <= allowed):',
         "e2e/test_bad_rows.py::test_an_export_without_a_usable_id_is_refused[run]",
     ),
     Mutant(
         "one bad row more than allowed",
-        "runner/bulkdel/export/refusal.py",
+        "runner/bulkdel/export/bad_rows.py",
         'on_invalid == "skip" and bad < rows and bad <= allowed):',
         'on_invalid == "skip" and bad < rows and bad <= allowed + 1):',
         "e2e/test_bad_rows.py::test_too_many_bad_rows[1199-12-options1-False]",

@@ -10,8 +10,8 @@ from typing import Any
 
 import zstandard
 
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdType
-from bulkdel.core.row_filter import BadRow
 from bulkdel.export import BLOCK, Preflight, ReadOptions, open_export, preflight, read_rows
 
 TYPES = {

@@ -19,8 +19,8 @@ from pathlib import Path
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.log_entries import Header, Intent, Outcome
-from bulkdel.core.record import Chunk, Record
-from bulkdel.core.row_filter import Batch, RowFilter
+from bulkdel.core.record import Batch, Chunk, Record
+from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp

@@ -70,7 +70,7 @@ def left(chunk_state: ChunkState) -> tuple[list[int], list[int]]:
 
 def test_settled_at_once() -> None:
     chunk_state = ChunkState(chunk(3))
-    assert chunk_state.next_step() == Send(chunk(3), 1)
+    assert chunk_state.next_step() == Send(chunk(3).records, 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert chunk_state.settled[0].detail.request_id == "r"
@@ -82,7 +82,7 @@ def test_a_lost_reply_is_sent_again_whole() -> None:
     chunk_state = ChunkState(chunk(3))
     for attempt in range(2, ATTEMPTS_MAX + 1):
         chunk_state.replied(LOST)
-        assert chunk_state.next_step() == Send(chunk(3), attempt)
+        assert chunk_state.next_step() == Send(chunk(3).records, attempt)
     chunk_state.replied(OK)
     assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert chunk_state.settled[0].attempts == ATTEMPTS_MAX
@@ -301,7 +301,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     assert sent(chunk_state) == ["u2"]
     chunk_state.replied(UNSURE)
     for again in range(LOOKS_AGAIN_MAX + 1):
-        assert chunk_state.next_step() == LookUp([chunk_state.chunk[2]], Why.UNSURE, again)
+        assert chunk_state.next_step() == LookUp([chunk_state.chunk.records[2]], Why.UNSURE, again)
         chunk_state.looked_up(found("u2"), proven=True)
     assert told(chunk_state)[2:] == [("refused", ["u2"], None)]
 
@@ -451,7 +451,7 @@ def test_in_doubt_and_unproven(resend: bool) -> None:
     chunk_state = ChunkState(chunk(2), in_doubt=True, resend_unproven=resend)
     chunk_state.looked_up({}, proven=False)
     assert told(chunk_state) == []
-    assert chunk_state.next_step() == (Send(chunk(2), 1) if resend else None)
+    assert chunk_state.next_step() == (Send(chunk(2).records, 1) if resend else None)
     assert left(chunk_state) == ([], [0, 1])
 
 

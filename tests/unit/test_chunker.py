@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.row_filter import BadRow, Batch, RowFilter
+from bulkdel.core.record import Batch
+from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress, fold
 from tests import recorded
 
@@ -216,18 +217,15 @@ class _NoDoubts:
     def __init__(self, progress: Progress) -> None:
         pass
 
-    def meets(self, start: int, stop: int) -> bool:
-        return True
-
-    def since(self, position: int) -> str | None:
-        return None
+    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, str | None]]:
+        yield start, stop, None
 
 
 class _OneDoubt(_NoDoubts):
     """Takes everything for in doubt since one moment."""
 
-    def since(self, position: int) -> str | None:
-        return at(1)
+    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, str | None]]:
+        yield start, stop, at(1)
 
 
 @pytest.mark.parametrize("broken", [_NoDoubts, _OneDoubt])
@@ -267,7 +265,7 @@ def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
 
 
 def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
-    """An exclude file that was added names rows that may have been sent: nobody may skip them without a look."""
+    """An exclude file that was added names rows that may have been sent: they are looked up before they are skipped."""
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
     row_filter = RowFilter(MAIL, IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
@@ -275,4 +273,4 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     protected = [item for item in work if isinstance(item, ChunkTask) and item.protected]
     assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4])]
     assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3"]
-    assert shape(item for item in work if item not in protected) == [("excluded", [5]), (Instant(at(1)), [0, 2])]
+    assert shape(item for item in work if item not in protected) == [(Instant(at(1)), [0, 2]), ("excluded", [5])]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.core.row_filter import Batch
+from bulkdel.core.record import Batch
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
 from tests.sourcefiles import look, options, pack, write

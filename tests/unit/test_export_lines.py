@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.row_filter import BadRow
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import ReadOptions, open_export, preflight, read_parsed
 from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end

@@ -9,8 +9,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_set import IdSet
-from bulkdel.core.row_filter import BadRow, ResumePoint, RowFilter, resume_point_before
+from bulkdel.core.resume_point import ResumePoint, resume_point_before
+from bulkdel.core.row_filter import RowFilter
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
 from tests.sourcefiles import TYPES
@@ -58,7 +60,7 @@ def rows(export: Export, seen: Preflight, form: str, begin: ResumePoint | None) 
 def skipped(export: Export, seen: Preflight, form: str, begin: ResumePoint | None, protected: IdSet) -> list[int]:
     row_filter = RowFilter(protected=protected, duplicates=seen.duplicates)
     batches = (each.batch for each in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin))
-    return sorted(position for batch in batches for some in row_filter.skipped(batch).values() for position in some)
+    return sorted(position for batch in batches for position in row_filter.skips(batch))
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

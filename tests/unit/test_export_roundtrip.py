@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.row_filter import BadRow
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.export import Dialect
 from tests.sourcefiles import both, ids, options, pack, uid, write
 

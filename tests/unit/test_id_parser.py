@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_parser import (
     TEXT_MAX,
     IdCheck,
     Member,
-    id_of_row,
+    id_of_line,
     id_of_value,
-    ids_of_rows,
+    ids_of_lines,
     refused_as_result,
     shortened,
     with_pattern,
@@ -99,21 +99,19 @@ def test_trim_takes_spaces_off_and_nothing_else(id_: str, found: str) -> None:
     assert (got.words if isinstance(got, Unusable) else got) == found
 
 
-@given(st.lists(ANY, min_size=1, max_size=6), st.booleans(), st.sampled_from(["external_id", "phone"]))
-@settings(max_examples=400)
-def test_the_quick_check_never_passes_what_the_slow_one_refuses(ids: list[str], trim: bool, id_type: str) -> None:
-    careful = check(id_type, trim=trim)
-    if careful.all_usable(ids):
-        assert [careful.check(id_) for id_ in ids] == ids
-
-
-@given(st.lists(st.text("abcdef0123456789", min_size=1), min_size=1))
-def test_the_quick_check_passes_plain_ids(ids: list[str]) -> None:
-    assert check().all_usable(ids)
-    assert not check().all_usable([*ids, ""])
-    assert not check().all_usable([" x", *ids])
-    assert not check().all_usable([*ids, "x "])
-    assert not check("user_id").all_usable([*ids, "x"])
+@pytest.mark.parametrize("id_type", [each for each in ID_TYPES.values() if each.uniform])
+@given(
+    st.lists(
+        st.text("0123456789abcdefABgé \n?\ud800", min_size=23, max_size=25) | st.text("0123456789abcdef", min_size=24),
+        max_size=3,
+    )
+)
+def test_many_ids_are_judged_as_each_of_them(id_type: IdType, ids: list[str]) -> None:
+    """One question about all of them, or one about each."""
+    assert id_type.shape is not None
+    careful = IdCheck(id_type, ID_TYPES)
+    assert careful.check_all(ids) == [careful.check(id_) for id_ in ids]
+    assert id_type.are_uniform(ids) is all(map(id_type.shape.fullmatch, ids))
 
 
 def test_a_pattern_replaces_the_shape_and_names_itself() -> None:
@@ -171,8 +169,8 @@ NUMBER = "a number with a fraction, an exponent or more than 64 bits is no exact
 )
 def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
     where = Member.of(member) if member else None
-    assert id_of_row(line, where) == found
-    assert ids_of_rows([line], line, where) in ([found], None)
+    assert id_of_line(line, where) == found
+    assert ids_of_lines([line], where, FREE) == [found]
 
 
 @pytest.mark.parametrize(
@@ -212,26 +210,33 @@ def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
 )
 def test_a_line_without_an_id(line: bytes, member: str | None, why: str) -> None:
     where = Member.of(member) if member else None
-    found = id_of_row(line, where)
+    found = id_of_line(line, where)
     assert isinstance(found, Unusable)
     # After the colon the words are orjson's.
     assert found.words.startswith(why) if why == "not JSON: " else found.words == why
-    assert found.structural == found.words.startswith("not UTF-8")
-    assert ids_of_rows([line], line, where) is None
+    assert ids_of_lines([b'"a"', line], where, FREE)[1] == found
 
 
 def test_a_repeated_member_below_a_depth_that_python_does_not_read_is_refused() -> None:
     for deep in (100, 500, 1020):
         line = b'{"id":"a","id":"b","x":' + b"[" * deep + b"]" * deep + b"}"
-        assert reason(id_of_row(line, Member.of("id"))) in ("nested too deep", "the member id stands there twice")
-        assert ids_of_rows([line], line, Member.of("id")) is None
+        assert reason(id_of_line(line, Member.of("id"))) in ("nested too deep", "the member id stands there twice")
+        assert ids_of_lines([line], Member.of("id"), FREE) == [id_of_line(line, Member.of("id"))]
+
+
+FREE = IdCheck(IdType("any"), {})
+
+
+def checked(line: bytes, member: Member | None) -> str | Unusable:
+    found = id_of_line(line, member)
+    return FREE.check(found) if isinstance(found, str) else found
 
 
 LINE = st.sampled_from(
     rb"""
 "a"|"b"|"a","b"|"|","x"|1|1],[2|[1|2]|0|-0|1.5|| |true|{"id":"a"}|{"id":"b"}|{"id":1}|{"id":"a"},{"id":"b"}
 {"id":"a","x":[{"id":1}|{"id":"c"}]}|{"id":"a","id":"b"}|{"\u0069d":"a"}|{"id":"a","x":"id"}|{"x":1}|{"id":"x|y"}
-{"id":"a","x":{"id":1,"id":2}}|{"id":"a","x":1,"x":"id"}|{"id":-0}|{"id":{"id":"z"}}|{"id":"\u0041"}|{"id":true}|{"id":"a","x":[1|3]}|""".strip(
+{"id":"a","x":{"id":1,"id":2}}|{"id":"a","id":"b","x":"\u0022\u0022"}|{"id":"a","outcome":"deleted"}|{"id":"a","x":1,"x":"id"}|{"id":-0}|{"id":{"id":"z"}}|{"id":"\u0041"}|{"id":true}|{"id":"a","x":[1|3]}|""".strip(
         b"\n"
     )
     .replace(b"\n", b"|")
@@ -241,11 +246,9 @@ LINE = st.sampled_from(
 
 @given(st.lists(LINE, min_size=1, max_size=5), st.sampled_from([None, "id", "id.id"]))
 @settings(max_examples=1500)
-def test_many_lines_give_what_each_line_gives_or_nothing(lines: list[bytes], name: str | None) -> None:
+def test_many_lines_give_what_each_line_gives(lines: list[bytes], name: str | None) -> None:
     member = Member.of(name) if name else None
-    together = ids_of_rows(lines, b"\n".join(lines), member)
-    if together is not None:
-        assert together == [id_of_row(line, member) for line in lines]
+    assert ids_of_lines(lines, member, FREE) == [checked(line, member) for line in lines]
 
 
 @given(
@@ -258,10 +261,8 @@ def test_json_written_by_python_reads_back(values: list[str | int], name: str | 
         rows = [{part: row} for row in rows]
     lines = [json.dumps(row).encode() for row in rows]
     if all(not isinstance(value, str) or value.isascii() for value in values):
-        assert [id_of_row(line, member) for line in lines] == [str(value) for value in values]
-        together = ids_of_rows(lines, b"\n".join(lines), member)
-        if member is not None and together is not None:
-            assert together == [str(value) for value in values]
+        assert [id_of_line(line, member) for line in lines] == [str(value) for value in values]
+        assert ids_of_lines(lines, member, FREE) == [FREE.check(str(value)) for value in values]
 
 
 INNER = st.lists(st.sampled_from([*rb'a",:{}[]\ ', 9, 127, 255, 0xC3, 0xA9]) | st.just(97), max_size=6).map(bytes)
@@ -272,7 +273,7 @@ FRAMES = st.sampled_from(
 
 @given(FRAMES, st.lists(st.tuples(INNER, FRAMES, st.integers(0, 9)), min_size=1, max_size=6), st.booleans())
 @settings(max_examples=2000)
-def test_framed_lines_give_what_each_line_gives_or_nothing(
+def test_lines_written_alike_give_what_each_line_gives(
     frame: tuple[bytes, bytes], parts: list[tuple[bytes, tuple[bytes, bytes], int]], inside: bool
 ) -> None:
     """Rows written alike, with every tenth framed otherwise, and with quotes and commas where no export has any."""
@@ -281,48 +282,12 @@ def test_framed_lines_give_what_each_line_gives_or_nothing(
     for inner, other, odd in parts:
         before, after = frame if odd else other
         lines.append(before + inner + after)
-    together = ids_of_rows(lines, b"\n".join(lines), member)
-    if together is not None:
-        assert together == [id_of_row(line, member) for line in lines]
+    assert ids_of_lines(lines, member, FREE) == [checked(line, member) for line in lines]
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "found"),
-    [
-        (None, b'"a"\n"b"\n"b"', ["a", "b", "b"]),
-        ("id", b'{"id": "a"}\n{"id": "b"}', ["a", "b"]),
-        ("größe", '{"größe":"ä"}\n{"größe":"b"}'.encode(), ["ä", "b"]),
-        ("a.b", b'{"a":{"b":"c"}}', ["c"]),
-        ('a"b', b'{"a\\"b":"c"}', None),
-        (None, b'"a"\n"b","c"\n', None),
-        (None, b'"a"\n"b"\n"\n"', None),
-        (None, b'"a\tb"', None),
-        (None, b'"\xff"', None),
-        (None, b'"a"\nb""', None),
-    ],
-)
-def test_framed_rows(name: str | None, rows: bytes, found: list[str] | None) -> None:
-    assert ids_of_rows(rows.split(b"\n"), rows, Member.of(name) if name else None) == found
-
-
-@pytest.mark.parametrize("id_type", [each for each in ID_TYPES.values() if each.uniform])
-@given(
-    st.lists(
-        st.text("0123456789abcdefABgé \n?\ud800", min_size=23, max_size=25) | st.text("0123456789abcdef", min_size=24),
-        max_size=3,
-    )
-)
-def test_so_many_letters_is_what_the_shape_says(id_type: IdType, ids: list[str]) -> None:
-    assert id_type.shape is not None
-    assert IdCheck(id_type, ID_TYPES).all_usable(ids) is all(map(id_type.shape.fullmatch, ids))
-
-
-def test_plain_batches_take_the_quick_way() -> None:
-    lines = [b'{"id":"a","n":"J\\u00f6rg"}', b'{"id":2}']
-    assert ids_of_rows(lines, b"\n".join(lines), Member.of("id")) == ["a", "2"]
-    assert ids_of_rows([b'"a"', b'"b"'], b'"a"\n"b"', None) == ["a", "b"]
-    lines = [b'{"id":"a","n":{"id":1}}', b'{"id":"b","n":"id"}']
-    assert ids_of_rows(lines, b"\n".join(lines), Member.of("id")) == ["a", "b"]
+def test_a_name_that_stands_in_other_places_too_is_no_repetition() -> None:
+    lines = [b'{"id":"a","n":{"id":1},"m":"\\"id\\":\\u00f6"}', b'{"id":"b","n":"id"}', b'{"id":2}']
+    assert ids_of_lines(lines, Member.of("id"), FREE) == ["a", "b", "2"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Chunks are handed out once each, read ahead of those who take them, and never after the reading has failed."""
+"""Items are handed out once each, read ahead of the workers that take them, and never after the reading has failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.log_entries import Skipped
-from bulkdel.core.record import Chunk
+from bulkdel.core.record import Chunk, Record
 from bulkdel.engine.prefetch import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
 
@@ -19,16 +19,16 @@ Item = ChunkTask | Skipped
 
 
 def work(number: int) -> ChunkTask:
-    return ChunkTask(Chunk.of([f"u{number}"], ((number, number + 1),)))
+    return ChunkTask(Chunk((Record(number, f"u{number}"),)))
 
 
 class Told:
-    """What a supply says beside its chunks."""
+    """A prefetch, what was skipped, and the waits that it told."""
 
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
         self.waited: list[float] = []
-        self.prefetch = Prefetch(on_skipped=self.skipped.append, on_waited=self.waited.append, clock=time.monotonic)
+        self.prefetch = Prefetch[Item](on_waited=self.waited.append, clock=time.monotonic)
 
     async def take_all(self, workers: int) -> list[int]:
         """The positions that `workers` got, in the order in which they got them."""
@@ -36,7 +36,10 @@ class Told:
 
         async def worker() -> None:
             while (taken := await self.prefetch.take()) is not None:
-                got.append(taken.chunk.ranges[0][0])
+                if isinstance(taken, Skipped):
+                    self.skipped.append(taken)
+                else:
+                    got.append(taken.chunk.records[0].position)
                 await asyncio.sleep(0)
 
         await asyncio.gather(*[worker() for _ in range(workers)])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunk_state import ChunkState, LookUp
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
@@ -34,8 +34,8 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import SKIPS, Detail
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, RowFilter
+from bulkdel.core.record import Batch, Record
+from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress, fold
 
 WORKERS = 3

@@ -19,31 +19,10 @@ def test_a_chunk_is_never_empty() -> None:
         Chunk(())
 
 
-def test_a_chunk_names_its_positions() -> None:
-    assert Chunk(tuple(records(3, 4, 9))).ranges == positions_of(records(3, 4, 9)) == ((3, 5), (9, 10))
-
-
-@settings(deadline=None)
-@given(st.sets(st.integers(0, 100), min_size=1))
-def test_a_chunk_of_ids_is_one_of_records(positions: set[int]) -> None:
-    source = records(*sorted(positions))
-    chunk = Chunk.of([record.id for record in source], positions_of(source))
-    assert chunk == Chunk(source)
-    assert hash(chunk) == hash(Chunk(source))
-    assert chunk != source
-    assert repr(chunk) == repr(Chunk(source))
-    assert ([*chunk], len(chunk), chunk[0], [*chunk[1:]]) == (source, len(source), source[0], source[1:])
-    assert (ids_of(chunk), positions_of(chunk)) == (ids_of(source), positions_of(source))
-
-
-def test_a_chunk_has_as_many_ids_as_positions() -> None:
-    """Else it would settle rows whose ids were not in the request."""
-    with pytest.raises(ValueError, match="1 ids at 2 positions"):
-        Chunk.of(["a"], ((0, 2),))
-    packed = Chunk.of(b'["a"]', ((0, 2),))
-    with pytest.raises(ValueError, match="1 ids at 2 positions"):
-        _ = packed.ids
-    assert Chunk.of(b'["a","b"]', ((0, 2),)) == Chunk([Record(0, "a"), Record(1, "b")])
+def test_a_chunk_names_its_ids_and_positions() -> None:
+    chunk = Chunk(tuple(records(3, 4, 9)))
+    assert (len(chunk), chunk.ids, chunk.ranges) == (3, ["id3", "id4", "id9"], ((3, 5), (9, 10)))
+    assert (ids_of(chunk.records), positions_of(chunk.records)) == (chunk.ids, chunk.ranges)
 
 
 @settings(deadline=None)

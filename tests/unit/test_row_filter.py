@@ -1,4 +1,4 @@
-"""The sieve: what is sent and what never is, the same in both passes."""
+"""The row filter: which rows are sent and which never are, the same in both passes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
-from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, RowFilter
+from bulkdel.core.record import Batch, Record
+from bulkdel.core.row_filter import RowFilter
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
@@ -38,7 +38,7 @@ def naive(rows: list[str | BadRow], start: int, protected: frozenset[str]) -> di
 
 @settings(deadline=None)
 @given(ROWS, st.integers(0, 1000), st.frozensets(st.sampled_from("abcd"), max_size=2), st.lists(st.integers(0, 40)))
-def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
+def test_the_filter_is_the_naive_one_however_the_rows_are_batched(
     rows: list[str | BadRow], start: int, protected: frozenset[str], cuts: list[int]
 ) -> None:
     expected = naive(rows, start, protected)
@@ -46,18 +46,17 @@ def test_the_sieve_is_the_naive_one_however_the_rows_are_batched(
     ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
     for begin, end in pairwise([0, *sorted(cut for cut in cuts if cut <= len(rows)), len(rows)]):
         batch = Batch(start + begin, rows[begin:end])
-        sifted = row_filter.sift(batch)
-        assert row_filter.skipped(batch) == sifted.skipped
-        assert all(record == Record(record.position, str(rows[record.position - start])) for record in sifted.records)
-        assert all(type(record) is Record and record.payload is None for record in sifted.records)
-        ends["sent"] += [record.position for record in sifted.records]
-        for reason, positions in sifted.skipped.items():
-            ends[reason] += positions
+        records = row_filter.records(batch)
+        assert records == [Record(record.position, str(rows[record.position - start])) for record in records]
+        ends["sent"] += [record.position for record in records]
+        for position, reason in sorted(row_filter.skips(batch).items()):
+            ends[reason].append(position)
     assert ends == expected
 
 
 def test_a_duplicate_stays_one_when_its_id_is_excluded_later() -> None:
     """A resume with more exclude files: the log says of the row already that it is a duplicate."""
-    sifted = RowFilter(MAIL, IdSet(MAIL, ["a@x"]), Duplicates([(1, 2)])).sift(Batch(0, ["A@x", "a@X", "b@x"]))
-    assert sifted.records == [Record(2, "b@x")]
-    assert sifted.skipped == {"excluded": [0], "duplicate": [1], "invalid": []}
+    row_filter = RowFilter(MAIL, IdSet(MAIL, ["a@x"]), Duplicates([(1, 2)]))
+    batch = Batch(0, ["A@x", "a@X", "b@x"])
+    assert row_filter.records(batch) == [Record(2, "b@x")]
+    assert row_filter.skips(batch) == {0: "excluded", 1: "duplicate"}

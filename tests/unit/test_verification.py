@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import Damaged, Intent, Outcome, Skipped, Unreadable, frame
 from bulkdel.core.ranges import RangeSet, positions_in
-from bulkdel.core.row_filter import BadRow, Batch
+from bulkdel.core.record import Batch
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import (

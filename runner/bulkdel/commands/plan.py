@@ -13,7 +13,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.commands.setup import Note, Prepared
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
-from bulkdel.core.bad_row_reason import with_article
+from bulkdel.core.bad_rows import with_article
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending

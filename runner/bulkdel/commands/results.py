@@ -21,10 +21,10 @@ from typing import Any, cast
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
 from bulkdel.command_line import quoted
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
 from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, Csv, Form, JsonLines, details
-from bulkdel.core.row_filter import BadRow
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed

@@ -21,9 +21,10 @@ from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
-from bulkdel.core.record import Record
+from bulkdel.core.record import Batch, Record
+from bulkdel.core.resume_point import ResumePoint
 from bulkdel.core.retry import SAMPLE_SIZE
-from bulkdel.core.row_filter import Batch, ResumePoint, RowFilter
+from bulkdel.core.row_filter import RowFilter
 from bulkdel.engine.shutdown import Signals
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import (
@@ -235,7 +236,7 @@ def prepare(request: Request, stack: ExitStack, signals: Signals, *, resume: boo
     check_max(settings, reading.counts["ids"], reading.export.path)
     if target is None:
         row_filter = reading.row_filter(excluded.ids)
-        ids = (record.id for batch in reading.batches() for record in row_filter.sift(batch).records)
+        ids = (record.id for batch in reading.batches() for record in row_filter.records(batch))
         target = stack.enter_context(job.sandbox(ids, id_type))
     chunk_size = settings.chunk_size or job.chunk_max
     prepared = Prepared(

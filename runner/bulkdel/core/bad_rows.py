@@ -1,20 +1,85 @@
-"""The bad rows of an export, counted by reason, and how many of them are too many. Memory does not grow with them."""
+"""Rows of an export that hold no usable id: why, how many, and how many are too many. Finds no reason by itself.
+
+The program acts on the codes (`Why`). The words are for people and may change. Memory does not grow with the rows.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from fractions import Fraction
 from typing import Self
 
-from bulkdel.core.bad_row_reason import Why
 from bulkdel.core.retry import number_or_share
-from bulkdel.core.row_filter import BadRow
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10
 """Without --max-invalid: 1 % of the rows may be bad, and 10 rows in any case (design)."""
+
+
+class Why(Enum):
+    """The reasons. Each value is the reason in words; `{}` stands for the detail of one row.
+
+    COLUMNS: the row has more or fewer columns than the first row. INEXACT: the number may have been rounded.
+    RESULT: the row is a result of an earlier run, which is not sent again.
+    """
+
+    EMPTY_ID = "an empty id"
+    EMPTY_LINE = "an empty line"
+    NEWLINE = "a newline in the id"
+    CONTROL = "the control character {} in the id"
+    SPACES = "spaces around the id (--trim takes them off)"
+    SHAPE = "not {}"
+    SPREADSHEET = "not {}; looks like a spreadsheet rewrote it"
+    NOT_UTF8 = "not UTF-8: {}"
+    NOT_JSON = "not JSON: {}"
+    TOO_DEEP = "nested too deep"
+    COLUMNS = "{}"
+    NO_MEMBER = "no member {}"
+    MEMBER_TWICE = "the member {} stands there twice"
+    NO_BARE_ID = "an object, where the first row is a bare id"
+    BOOLEAN = "a boolean is no id"
+    NULL = "null is no id"
+    OBJECT = "an object is no id"
+    LIST = "a list is no id"
+    MINUS_ZERO = "the number -0 is no id"
+    INEXACT = "a number with a fraction, an exponent or more than 64 bits is no exact id; write it as a string"
+    RESULT = "a row of an earlier run's results, with outcome {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why one row or value gives no id.
+
+    detail: what fills the `{}` of the reason's words.
+    looks_like: names of the id types whose shape the value has.
+    """
+
+    why: Why
+    detail: str = ""
+    looks_like: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The reason as a person reads it."""
+        said = self.why.value.format(self.detail)
+        return f"{said}; looks like {' or '.join(self.looks_like)}" if self.looks_like else said
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that holds no usable id.
+
+    line: 1-based line of the (decompressed) export where the row starts.
+    text: the row as it stands there, shortened; shown to the user and never logged.
+    why: what is wrong with it.
+    """
+
+    line: int
+    text: str
+    why: Unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +109,7 @@ MAX_INVALID = MaxInvalid()
 
 @dataclass(frozen=True, slots=True)
 class BadGroup:
-    """Bad rows with one reason. first: the first of them; its reason speaks for all."""
+    """Bad rows with one reason. first: the first of them; its reason is shown for all."""
 
     count: int
     first: BadRow
@@ -65,7 +130,7 @@ class BadRows:
             self._first.setdefault(key, row)
 
     def groups(self) -> tuple[BadGroup, ...]:
-        """The most frequent reason first; of equals the one that came first."""
+        """The most frequent reason first; among equals the one that came first."""
         return tuple(BadGroup(count, self._first[key]) for key, count in self._counts.most_common())
 
 
@@ -73,3 +138,8 @@ def looks_like(groups: Sequence[BadGroup]) -> tuple[str, ...]:
     """The id types that the largest group of bad rows with a known look has; empty when no row looks like any type."""
     alike = [group for group in groups if group.first.why.looks_like]
     return max(alike, key=lambda group: group.count).first.why.looks_like if alike else ()
+
+
+def with_article(noun: str) -> str:
+    """`a user_id`, `an email`. The u of `user` and `username` is spoken like a consonant."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"

@@ -129,7 +129,7 @@ class ChunkState:
     _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
 
     def __post_init__(self) -> None:
-        start = SubChunk(self.chunk, tainted=self.in_doubt, touched=self.in_doubt)
+        start = SubChunk(self.chunk.records, tainted=self.in_doubt, touched=self.in_doubt)
         self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
 
     def next_step(self) -> Step | None:
@@ -364,4 +364,4 @@ class ChunkState:
         if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
-            self.left = [SubChunk(self.chunk, tainted=True, touched=True)]
+            self.left = [SubChunk(self.chunk.records, tainted=True, touched=True)]

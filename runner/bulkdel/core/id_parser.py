@@ -1,8 +1,6 @@
 """One line or one value of an export to an id, or the reason why not. Owns the checks that every id has to pass.
 
-Knows nothing of files, blocks or positions. Everything here exists twice: `…_row`/`check` say what is wrong with one
-row; `…_rows`/`all_usable` answer for many rows at once, and only "all of them are fine", never anything else. The quick
-ones may say no to a good batch (the slow ones then look at each row), but must never say yes to a bad one.
+Knows nothing of files, blocks or positions. What is wrong with a row is a value (`Unusable`), not an exception.
 """
 
 from __future__ import annotations
@@ -12,12 +10,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any
 
 import orjson
 
-from bulkdel.core.bad_row_reason import Unusable, Why
+from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_type import IdType, misshapen
 
 TEXT_MAX = 120
@@ -28,12 +25,6 @@ FED_BACK = ("refused", "unknown")
 
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no id contains: control characters, lone surrogates, line and paragraph separators."""
-
-_BARE = re.compile(rb'( *")[^"]*(" *)')
-"""A row that is a bare string, as `Member.frame`."""
-
-_CONTROL = bytes(each for each in range(128) if unicodedata.category(chr(each)) == "Cc" and each != ord("\n"))
-"""The control characters of ASCII but the line feed, which the quick check puts between ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +49,19 @@ class IdCheck:
             return Unusable(Why.EMPTY_ID)
         if self.trim:
             id_ = bare
-        for char in id_:
-            if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
-                return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
+        if not id_.isprintable():  # what is printable has no forbidden character
+            for char in id_:
+                if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
+                    return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
         if id_ != bare:
             return Unusable(Why.SPACES)
         return misshapen(id_, self.id_type, self.others) or id_
 
-    def all_usable(self, ids: Sequence[str]) -> bool:
-        """Whether `check` would return every one of `ids` unchanged. May be wrong in one direction: no for yes."""
-        if self.id_type.uniform is not None:
-            length, letters = self.id_type.uniform
-            text = "".join(ids)
-            return set(map(len, ids)) <= {length} and text.isascii() and not text.encode().translate(None, letters)
-        if not all(ids):
-            return False
-        framed = "\n".join(("", *ids, ""))
-        if framed.isascii():
-            plain = framed.encode()
-            if plain.count(b"\n") != len(ids) + 1 or len(plain.translate(None, _CONTROL)) != len(plain):
-                return False
-        elif not "".join(ids).isprintable():
-            # A printable character is no control character, no surrogate and no space but U+0020.
-            return False
-        if " " in framed and ("\n " in framed or " \n" in framed):
-            return False
-        shape = self.id_type.shape
-        return shape is None or all(map(shape.fullmatch, ids))
+    def check_all(self, ids: list[str]) -> list[str | Unusable]:
+        """Return what `check` returns for each of `ids`."""
+        if self.id_type.are_uniform(ids):
+            return [*ids]
+        return [self.check(id_) for id_ in ids]
 
 
 def with_pattern(id_type: IdType, pattern: str | None) -> IdType:
@@ -123,50 +100,14 @@ class _Pairs(list[tuple[str, Any]]):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where the id stands in a JSON object.
-
-    path: the names on the way to it, outermost first.
-    quoted: each name as it stands in the text of a row when nothing in it is escaped.
-    escaped: finds every escape that could spell a character of a name.
-    frame: what stands around the id in an object that has nothing else in it, as most exports write all of theirs;
-        None where that is not simply a text on either side.
-    """
+    """Where the id stands in a JSON object. path: the names on the way to it, outermost first."""
 
     path: tuple[str, ...]
-    quoted: tuple[bytes, ...]
-    escaped: re.Pattern[bytes]
-    frame: re.Pattern[bytes] | None
 
     @classmethod
     def of(cls, dotted: str) -> Member:
         """Read `user.id` as the member `id` of the member `user`."""
-        path = tuple(dotted.split("."))
-        units = dotted.encode("utf-16-be", errors="surrogatepass").hex()
-        codes = sorted({units[i : i + 4] for i in range(0, len(units), 4)})
-        special = rb'|["\\/bfnrt]' if any(not char.isprintable() or char in '"\\/' for char in dotted) else b""
-        escaped = rb"\\(?:u(?i:" + b"|".join(code.encode() for code in codes) + rb")" + special + rb")"
-        quoted = tuple(json.dumps(name, ensure_ascii=False).encode() for name in path)
-        simple = len(path) == 1 and b"\\" not in quoted[0]
-        frame = re.compile(rb'( *\{ *%b *: *")[^"]*(" *\} *)' % re.escape(quoted[0])) if simple else None
-        return cls(path, quoted, re.compile(escaped), frame)
-
-    def may_repeat(self, text: bytes, rows: Sequence[Any]) -> bool:
-        """Whether a name might stand twice in one of the objects `rows`, parsed from `text`, each of which has it.
-
-        Without escapes each object holds each quoted name at least once, so as many of them as there are objects means
-        once in each. When there are more (`{"id": 1, "group": {"id": 2}}`), writing the objects again tells: of a
-        repeated member only one comes back, and nothing that is written again adds a quoted name.
-        """
-        if b"\\" in text and self.escaped.search(text):
-            return True
-        counts = [text.count(name) for name in self.quoted]
-        if all(count == len(rows) for count in counts):
-            return False
-        try:
-            again = orjson.dumps(rows)
-        except orjson.JSONEncodeError:  # nested deeper than orjson writes
-            return True
-        return [again.count(name) for name in self.quoted] != counts
+        return cls(tuple(dotted.split(".")))
 
     def find(self, row: Any) -> Any:
         """Return the value in a parsed row. Raises KeyError when there is none."""
@@ -177,7 +118,7 @@ class Member:
         return row
 
     def exact(self, line: bytes) -> Unusable | None:
-        """Say what is wrong with how a row spells its id, when the quick parser cannot see it; else None."""
+        """Say what is wrong with how a row spells its id, when orjson cannot see it; else None."""
         try:
             row: Any = json.loads(line.decode(), object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
         except RecursionError:  # pragma: no cover - from 3.12 on the parser is not bound by this limit
@@ -190,8 +131,21 @@ class Member:
         return Unusable(Why.MINUS_ZERO) if row == "-0" else None
 
 
-def id_of_row(line: bytes, member: Member | None) -> str | Unusable:
-    """Return the id of one JSONL line. `member`: None for rows that are bare ids."""
+def ids_of_lines(lines: Sequence[bytes], member: Member | None, check: IdCheck) -> list[str | Unusable]:
+    """Return for each JSONL line its id, or why it has none. member: None for rows that are bare ids.
+
+    Nearly always every line holds one string where it should; then the lines are parsed together. Else each line is
+    looked at by itself.
+    """
+    strings = _strings(lines, member)
+    if strings is not None:
+        return check.check_all(strings)
+    ids = [id_of_line(line, member) for line in lines]
+    return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
+
+
+def id_of_line(line: bytes, member: Member | None) -> str | Unusable:
+    """Return the id of one JSONL line, not yet checked, or why it has none."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -200,15 +154,50 @@ def id_of_row(line: bytes, member: Member | None) -> str | Unusable:
         if isinstance(row, dict):
             return Unusable(Why.NO_BARE_ID)
         return Unusable(Why.MINUS_ZERO) if line.strip() == b"-0" else id_of_value(row)
+    return _id_of_member(row, line, member)
+
+
+def _id_of_member(row: Any, line: bytes, member: Member) -> str | Unusable:
+    if (outcome := refused_as_result(row)) is not None:
+        return Unusable(Why.RESULT, repr(outcome))
     try:
         value = member.find(row)
     except KeyError:
         return Unusable(Why.NO_MEMBER, ".".join(member.path))
-    if member.may_repeat(line, [row]) or value == 0:
+    if value == 0 or _may_repeat(line, row):
         inexact = member.exact(line)
         if inexact is not None:
             return inexact
     return id_of_value(value)
+
+
+def _strings(lines: Sequence[bytes], member: Member | None) -> list[str] | None:
+    """Return the string that each line holds where its id should be; None when a line may hold anything else."""
+    text = b"\n".join(lines)
+    try:
+        rows: list[Any] = list(map(orjson.loads, lines))
+        values = rows
+        for name in member.path if member else ():
+            values = [value[name] for value in values]  # TypeError where the value is no object
+    except (ValueError, KeyError, TypeError):
+        return None
+    if set(map(type, values)) != {str} or (member and (b'"outcome"' in text or _may_repeat(text, rows))):
+        return None
+    return values
+
+
+def _may_repeat(text: bytes, parsed: Any) -> bool:
+    r"""Whether a name may stand twice in one of the objects that `text` holds.
+
+    orjson keeps the last of two members with one name. So what it parsed is written again: a name that was dropped
+    lacks its quotes. Nothing that is written again adds a quote but `\u0022`, which becomes one.
+    """
+    if b"\\u0022" in text:
+        return True
+    try:
+        return text.count(b'"') != orjson.dumps(parsed).count(b'"')
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+        return True
 
 
 def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
@@ -219,54 +208,6 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
     if not line.strip():
         return Unusable(Why.EMPTY_LINE)
     return Unusable(Why.NOT_JSON, f"{error.msg}, column {error.colno}")
-
-
-def ids_of_rows(lines: Sequence[bytes], text: bytes, member: Member | None) -> list[str] | None:
-    """Return the ids of many JSONL lines, or None when each has to be looked at with `id_of_row`.
-
-    text: the same lines in one piece, line feeds between them.
-    """
-    framed = _framed(text, len(lines), _BARE if member is None else member.frame)
-    if framed is not None:
-        return framed
-    try:
-        rows: list[Any] = list(map(orjson.loads, lines))
-        values = rows
-        for name in member.path if member else ():
-            # Everything that is no object raises: a string is not indexed by a string, nor is a list or a number.
-            values = list(map(itemgetter(name), values))
-    except (ValueError, KeyError, TypeError):
-        return None
-    if member is not None and member.may_repeat(text, rows):
-        return None
-    types = set(map(type, values))
-    if types <= {str}:
-        return values
-    if types <= {str, int} and 0 not in values:  # 0 may have been written -0
-        return list(map(str, values))
-    return None
-
-
-def _framed(text: bytes, count: int, frame: re.Pattern[bytes] | None) -> list[str] | None:
-    """Return the ids of rows that have the same bytes before and after the id, all of them; else None.
-
-    It parses nothing, which is three times as fast. All line feeds are between two frames, when there are as many parts
-    as rows; there are no quotes but those of the frames, when there are no more; and without escapes and control
-    characters a text without quotes is a JSON string as it stands. So each row is what `frame` says.
-    """
-    head = text.split(b"\n", 1)[0]
-    found = frame.fullmatch(head) if frame is not None else None
-    if found is None or b"\\" in text or len(text.translate(None, _CONTROL)) != len(text):
-        return None
-    before, after = found.groups()
-    if not text.endswith(after) or text.count(b'"') != count * (before + after).count(b'"'):
-        return None
-    try:
-        plain = text[len(before) : len(text) - len(after)].decode()
-    except UnicodeDecodeError:
-        return None
-    ids = plain.split((after + b"\n" + before).decode())
-    return ids if len(ids) == count else None
 
 
 def refused_as_result(row: Any) -> str | None:

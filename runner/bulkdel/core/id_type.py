@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bulkdel.core.bad_row_reason import Unusable, Why, with_article
+from bulkdel.core.bad_rows import Unusable, Why, with_article
 
 SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
 """A decimal number in scientific notation: `7.3928E+23`, `73928e05`. Excel and its kin write long digit strings so."""
@@ -20,12 +20,11 @@ class IdType:
     shape: what a whole id must match; None for free text.
     shape_text: the shape in words, for messages: "24 lower-case hex digits".
     uniform: length and ASCII letters (no space, no control character), when the shape is just this: so many of these.
-        Asked for many ids at once it is three times as fast as the pattern, and says the same.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
     forms: first the whole form, the id without what tells no two accounts apart (a phone's plus); then that form
         without each part that may be missing (its country code). Two ids may be one account when the whole form of one
-        is among the forms of the other (`core.alike`). None: only ids with one key may be one account.
+        is among the forms of the other (`core.id_set`). None: only ids with one key may be one account.
     """
 
     name: str
@@ -35,6 +34,14 @@ class IdType:
     reusable: bool = False
     key: Callable[[str], str] = field(default=str)
     forms: Callable[[str], tuple[str, ...]] | None = None
+
+    def are_uniform(self, ids: Sequence[str]) -> bool:
+        """Whether all of `ids` have the uniform shape. One question about many ids takes a tenth of their patterns'."""
+        if self.uniform is None:
+            return False
+        length, letters = self.uniform
+        text = "".join(ids)
+        return set(map(len, ids)) <= {length} and text.isascii() and not text.encode().translate(None, letters)
 
     def forms_of(self, id_: str) -> tuple[str, ...]:
         """The whole form of `id_`, then the shortened ones, for any type."""

@@ -16,7 +16,8 @@ import orjson
 from bulkdel.core.duplicates import EMPTY_DIGEST
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Kind
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.row_filter import ResumePoint, Skip, resume_points_of
+from bulkdel.core.resume_point import ResumePoint, resume_points_of
+from bulkdel.core.row_filter import Skip
 
 FORMAT = 2
 """Grows when an older version could misread the log."""

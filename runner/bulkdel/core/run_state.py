@@ -14,7 +14,7 @@ from bulkdel.core.duplicates import Duplicates, ListDigest, RowSet
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.ranges import Ranges, size_of
-from bulkdel.core.row_filter import ResumePoint, resume_point_before
+from bulkdel.core.resume_point import ResumePoint, resume_point_before
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Damaged, Unreadable, frame, sound
 from bulkdel.core.ranges import Ranges, RangeSet, size_of
-from bulkdel.core.row_filter import Batch
+from bulkdel.core.record import Batch
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
 

@@ -1,84 +1,87 @@
-"""The chunks of a pass on their way to the workers. Owns the thread that gets them, a few ahead of those who send.
+"""The items of a pass on their way to the workers. Owns the thread that reads them, a few ahead of the sending.
 
-Reading blocks: a disk, or the pipe of `ahead`. So it is done in a thread, many chunks at a time, and the next ones
-while these are sent: nobody waits for them but at the beginning. Knows nothing of what a chunk is for.
+Reading blocks on the disk, so it is done in a thread, many items at a time, and the next ones while these are sent.
+Knows nothing of what an item is for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
+from typing import Generic, TypeVar
 
-from bulkdel.core.chunker import ChunkTask
-from bulkdel.core.log_entries import Skipped
+T = TypeVar("T")
 
 AT_ONCE = 64
-"""Chunks read at a time: enough that going to another thread costs nothing, few enough to stay flat."""
+"""Items read at a time, and kept in the queue: enough that the change of thread costs little, few enough to stay
+flat."""
 
 
-class Prefetch:
-    """Takes items from one feed after the other and hands out the work in it. Belongs to one event loop.
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The feed has ended. error: what went wrong with the reading."""
 
-    on_skipped: told of rows that are never sent, in the order of the feed. on_waited: told how many seconds everybody
-    had to wait for the disk.
+    error: Exception | None
+
+
+class Prefetch(Generic[T]):
+    """A queue that one task fills from a feed. Belongs to one event loop.
+
+    on_waited: told how many seconds all workers waited for the disk.
     """
 
-    def __init__(
-        self,
-        *,
-        on_skipped: Callable[[Skipped], object],
-        on_waited: Callable[[float], object],
-        clock: Callable[[], float],
-    ) -> None:
-        self._on_skipped = on_skipped
+    def __init__(self, *, on_waited: Callable[[float], object], clock: Callable[[], float]) -> None:
         self._on_waited = on_waited
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._ready: deque[ChunkTask] = deque()
-        self._feed: Iterator[ChunkTask | Skipped] = iter(())
-        self._coming: asyncio.Future[list[ChunkTask | Skipped]] | None = None
-        self._starved_at: float | None = None
+        self._queue: asyncio.Queue[T | _End] = asyncio.Queue(AT_ONCE)
+        self._reading: asyncio.Task[None] | None = None
+        self._empty_since: float | None = None
 
-    def begin(self, feed: Iterator[ChunkTask | Skipped]) -> None:
-        """Go on with another feed; of the one before everything has been taken, or nobody wants it any more."""
-        self._feed = feed
-        self._coming = self._read()
+    def begin(self, feed: Iterator[T]) -> None:
+        """Go on with another feed. What is left of the one before is dropped."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._queue = asyncio.Queue(AT_ONCE)
+        self._reading = asyncio.create_task(self._read(feed, self._queue))
 
-    async def take(self) -> ChunkTask | None:
-        """Return the next chunk; None when the feed has ended. Raises what went wrong with the reading."""
-        while not self._ready:
-            if self._coming is None:
-                return None
-            if not self._coming.done():
-                # All together, and not one after the other at a lock: each would be a turn of the loop late.
-                if self._starved_at is None:
-                    self._starved_at = self._clock()
-                await asyncio.wait({self._coming})  # whoever is cancelled here does not cancel the reading
-            else:
-                self._refill(self._coming.result())
-        return self._ready.popleft()
+    async def take(self) -> T | None:
+        """Return the next item; None when the feed has ended. Raises what went wrong with the reading."""
+        if self._queue.empty() and self._empty_since is None:
+            self._empty_since = self._clock()
+        item = await self._queue.get()
+        if not isinstance(item, _End):
+            return item
+        self._queue.put_nowait(item)  # for the other workers
+        if item.error is not None:
+            raise item.error
+        return None
 
     async def aclose(self) -> None:
-        """Wait for a read that is under way: the export must not be closed under it."""
+        """Drop the rest. Waits for a read that is under way: the export must not be closed under it."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
         await asyncio.to_thread(self._thread.shutdown)
 
-    def _refill(self, found: list[ChunkTask | Skipped]) -> None:
-        if self._starved_at is not None:
-            self._on_waited(self._clock() - self._starved_at)
-            self._starved_at = None
-        self._coming = self._read() if found else None
-        for item in found:
-            if isinstance(item, Skipped):
-                self._on_skipped(item)
-            else:
-                self._ready.append(item)
+    async def _read(self, feed: Iterator[T], queue: asyncio.Queue[T | _End]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while items := await loop.run_in_executor(self._thread, lambda: list(islice(feed, AT_ONCE))):
+                self._note_wait()
+                for item in items:
+                    await queue.put(item)
+        except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
+            await queue.put(_End(error))
+        else:
+            await queue.put(_End(None))
+        finally:
+            self._note_wait()
 
-    def _read(self) -> asyncio.Future[list[ChunkTask | Skipped]]:
-        feed = self._feed
-        coming = asyncio.wrap_future(self._thread.submit(lambda: list(islice(feed, AT_ONCE))))
-        # What went wrong is raised for whoever takes. When nobody does any more, it is nobody's business.
-        coming.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return coming
+    def _note_wait(self) -> None:
+        if self._empty_since is not None:
+            self._on_waited(self._clock() - self._empty_since)
+            self._empty_since = None

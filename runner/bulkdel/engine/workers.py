@@ -124,7 +124,7 @@ class Engine:
         self._own = IdSet(id_type)
         self._on_settled = on_settled
         self._on_stop = on_stop
-        self._prefetch = Prefetch(on_skipped=checkpoint.enqueue, on_waited=self._waited, clock=client.clock)
+        self._prefetch = Prefetch[ChunkTask | Skipped](on_waited=self._waited, clock=client.clock)
         self._workers: dict[asyncio.Task[None], WorkerStatus] = {}
         self._stopping = asyncio.Event()
         self._succeeded = checkpoint.progress.counts["done"] > 0
@@ -243,6 +243,9 @@ class Engine:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
             while self.stopped is None and (work := await self._prefetch.take()) is not None:
+                if isinstance(work, Skipped):
+                    self._checkpoint.enqueue(work)
+                    continue
                 with job_faults(partial(self._hide, work)):
                     # A session without a sample has its control before anything is deleted: all queue up behind it.
                     await self._lookup.prove(worker)

@@ -2,11 +2,11 @@
 
 from bulkdel.export.bad_rows import REASONS, write_invalid
 from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
-from bulkdel.export.jsonl import Parsed
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.reader import read_parsed, read_rows
 from bulkdel.export.recognise import recognise
+from bulkdel.export.rows import Parsed
 from bulkdel.export.sniff import CANDIDATES
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bulkdel.core.row_filter import ResumePoint
+from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.refusal import refusal
 
 LINE_MAX = 1 << 20
@@ -37,6 +37,16 @@ class Lines:
     line: int
     byte: int
     torn: bool = False
+
+    @property
+    def last_line(self) -> int:
+        """1-based number of its last line."""
+        return self.line + self.data.count(b"\n") - (0 if self.torn else 1)
+
+    def split(self) -> list[bytes]:
+        """Its lines, without their line feeds."""
+        lines = self.data.split(b"\n")
+        return lines if self.torn else lines[:-1]
 
     def byte_of(self, line: int) -> int:
         """Where a line of this block begins. line: 1-based, of the file."""

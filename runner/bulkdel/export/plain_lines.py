@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bulkdel.core.bad_row_reason import Unusable, Why
-from bulkdel.core.id_parser import IdCheck, shortened
-from bulkdel.core.row_filter import BadRow, Batch
-from bulkdel.export.jsonl import ROWS_MAX, Parsed
+from bulkdel.core.bad_rows import Unusable, Why
+from bulkdel.core.id_parser import IdCheck
 from bulkdel.export.lines import Lines, decoded
+from bulkdel.export.rows import ROWS_MAX, Parsed, one_line_rows
 
 
 def plain_rows(blocks: Iterable[Lines], check: IdCheck, path: str, position: int = 0) -> Iterator[Parsed]:
@@ -17,21 +16,14 @@ def plain_rows(blocks: Iterable[Lines], check: IdCheck, path: str, position: int
     position: of the first row.
     """
     for block in blocks:
-        lines = decoded(block, path).split("\n")
-        if not block.torn:
-            lines.pop()
+        decoded(block, path)
+        lines = block.split()
         for first in range(0, len(lines), ROWS_MAX):
-            some = [line.removesuffix("\r") for line in lines[first : first + ROWS_MAX]]
-            begin = block.line + first
-            parsed = Parsed(Batch(position, [*some]), range(begin, begin + len(some)), block)
-            if not check.all_usable(some):
-                for i, line in enumerate(some):
-                    found = check.check(line) if line.strip() else Unusable(Why.EMPTY_LINE)
-                    if isinstance(found, Unusable):
-                        last = block.torn and first + i == len(lines) - 1
-                        parsed.raw.append((lines[first + i] + ("" if last else "\n")).encode())
-                        parsed.batch.rows[i] = BadRow(begin + i, shortened(line), found)
-                    else:
-                        parsed.batch.rows[i] = found
-            yield parsed
+            some = lines[first : first + ROWS_MAX]
+            yield one_line_rows([_id_of(line, check) for line in some], some, block, block.line + first, position)
             position += len(some)
+
+
+def _id_of(line: bytes, check: IdCheck) -> str | Unusable:
+    text = line.decode().removesuffix("\r")
+    return check.check(text) if text.strip() else Unusable(Why.EMPTY_LINE)

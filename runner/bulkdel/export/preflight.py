@@ -13,22 +13,24 @@ from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import SPREADSHEET
-from bulkdel.core.record import Record
-from bulkdel.core.row_filter import BadRow, Batch, ResumePoint, RowFilter
+from bulkdel.core.record import Batch, Record
+from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.row_filter import RowFilter
+from bulkdel.export.bad_rows import bad_rows_refusal
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
-from bulkdel.export.jsonl import Parsed
 from bulkdel.export.lines import peek, whole_lines
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.reader import parse
-from bulkdel.export.refusal import bad_rows_refusal, refusal
+from bulkdel.export.refusal import refusal
+from bulkdel.export.rows import Parsed
 from bulkdel.export.sniff import resolve
 
 EXAMPLES = 3
 
 MARK_ROWS = 100_000
-"""Rows between two marks, at least: a resume reads about as many again, and ten million rows have a hundred marks."""
+"""Rows between two resume points, at least: a resume reads about as many rows again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Preflight:
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
     bad: the invalid rows by reason, the most frequent first.
-    marks: where a resume can begin to read, one for every hundred thousand rows.
+    marks: the resume points, one for every hundred thousand rows.
     """
 
     dialect: Dialect
@@ -190,28 +192,26 @@ class _Tally:
         self.marks: list[ResumePoint] = []
 
     def add(self, parsed: Parsed) -> None:
+        """Count the rows of one batch."""
         batch = parsed.batch
-        self._mark(parsed)
-        skipped = self._row_filter.skipped(batch)
-        positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
-        never = {position for some in skipped.values() for position in some}
+        self._note_resume_point(parsed)
+        skips = self._row_filter.skips(batch)
+        positions: Sequence[int] = range(batch.start, batch.stop)
         ids = cast("list[str]", batch.rows)
-        if never:
-            positions = [position for position in positions if position not in never]
+        if skips:
+            positions = [position for position in positions if position not in skips]
             ids = [ids[position - batch.start] for position in positions]
         if self._finder:
             self._finder.add(positions, ids)
         if len(self.examples) < EXAMPLES:
             self._show(ids)
         self.rows += len(batch.rows)
-        self.excluded += len(skipped["excluded"])
-        self.invalid += len(skipped["invalid"])
-        if skipped["excluded"]:
-            ids = [str(batch.rows[position - batch.start]) for position in skipped["excluded"]]
-            self.perhaps += sum(not self._row_filter.protected.holds(id_) for id_ in ids)
-            self._met.update(ids)
-        if skipped["invalid"]:
-            self.bad.add(row for row in batch.rows if isinstance(row, BadRow))
+        self.invalid += len(parsed.bad)
+        self.bad.add(parsed.bad)
+        excluded = [str(batch.rows[position - batch.start]) for position, why in skips.items() if why == "excluded"]
+        self.excluded += len(excluded)
+        self.perhaps += sum(not self._row_filter.protected.holds(id_) for id_ in excluded)
+        self._met.update(excluded)
         if self._free_text:
             self._look_for_spreadsheets(batch)
 
@@ -227,13 +227,11 @@ class _Tally:
                 self._shown.add(key)
                 self.examples.append(id_)
 
-    def _mark(self, parsed: Parsed) -> None:
-        """Note where the first row of the batch begins, if the last mark is far enough behind."""
-        start = parsed.batch.start
-        if start - (self.marks[-1].row if self.marks else 0) >= self._mark_rows:
-            mark = parsed.mark(start)
-            if mark is not None:  # else the next batch will do
-                self.marks.append(mark)
+    def _note_resume_point(self, parsed: Parsed) -> None:
+        """Note where the batch begins, if the last resume point is far enough behind."""
+        last = self.marks[-1].row if self.marks else 0
+        if parsed.batch.start - last >= self._mark_rows and (point := parsed.resume_point()) is not None:
+            self.marks.append(point)  # where the first row began before the block, the next batch will do
 
     def _look_for_spreadsheets(self, batch: Batch) -> None:
         ids = [row for row in batch.rows if isinstance(row, str)]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bulkdel.core.id_parser import Member
-from bulkdel.core.row_filter import BadRow, Batch, ResumePoint
+from bulkdel.core.record import Batch
+from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
-from bulkdel.export.jsonl import Parsed, jsonl_rows
+from bulkdel.export.jsonl import jsonl_rows
 from bulkdel.export.lines import Lines, skip_to, whole_lines, without_blank_end
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.plain_lines import plain_rows
 from bulkdel.export.refusal import refusal
+from bulkdel.export.rows import Parsed
 
 
 def read_rows(
@@ -29,7 +31,7 @@ def read_parsed(
 ) -> Iterator[Parsed]:
     """Yield the rows with the lines they stand on.
 
-    begin: a mark of the preflight: what is before it is compared and not parsed. None for all rows.
+    begin: a resume point of the preflight: what is before it is compared and not parsed. None for all rows.
 
     `dialect` and `fingerprint` are what the preflight found. Raises Halted, before anything of it is parsed, when a
     block's bytes are no longer what they were then.
@@ -48,8 +50,7 @@ def read_parsed(
 def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
     """Hold what the preflight found: every row has an id. Another version of this program may judge otherwise."""
     for parsed in found:
-        if parsed.raw:
-            bad = next(row for row in parsed.batch.rows if isinstance(row, BadRow))
+        for bad in parsed.bad:
             todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."
             raise refusal(path, bad.why.words, todo, line=bad.line, text=bad.text)
         yield parsed

@@ -1,13 +1,9 @@
-"""How a refused export is worded: the file, the place, the text, the reason, what to do. Owns the table of bad rows."""
+"""How a refused export is worded: the file, the place, the text, the reason, what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from bulkdel.core.bad_row_reason import Why
-from bulkdel.core.bad_rows import BadGroup, MaxInvalid, looks_like
+from bulkdel.core.bad_rows import BadRow, Why
 from bulkdel.core.id_parser import shortened
-from bulkdel.core.row_filter import BadRow
 from bulkdel.errors import NotAcceptable
 
 
@@ -45,73 +41,15 @@ def refusal(
     return ExportRefused(f"{where}: {shown}{reason}. {todo}", line=line or 0)
 
 
-def bad_rows_refusal(
-    path: str, groups: Sequence[BadGroup], rows: int, *, on_invalid: str, max_invalid: MaxInvalid
-) -> ExportRefused | None:
-    """Make the error that refuses an export for its bad rows; None when they may be skipped.
-
-    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included.
-    """
-    bad = sum(group.count for group in groups)
-    allowed = max_invalid.allowed(rows)
-    if not bad or (on_invalid == "skip" and bad < rows and bad <= allowed):
-        return None
-    first = min(group.first.line for group in groups)
-    if bad == 1 < rows and on_invalid != "skip":
-        return ExportRefused(
-            f"{path}, {shown(groups[0].first)}. Nothing was sent. {_todo(groups, rows, allowed, on_invalid)}",
-            line=first,
-            usable=rows - bad,
-        )
-    how_many = f"{bad:,} of {rows:,} rows {'is' if bad == 1 else 'are'} bad"
-    if bad == rows:
-        how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
-    elif on_invalid == "skip":
-        how_many += f", more than the {allowed:,} that --max-invalid allows"
-    return ExportRefused(
-        f"{path}: {how_many}. Nothing was sent.\n{_table(groups)}\n{_todo(groups, rows, allowed, on_invalid)}",
-        line=first,
-        usable=rows - bad,
-    )
-
-
-def shown(bad: BadRow) -> str:
-    """Word one bad row: where, what stands there, what is wrong with it."""
-    return f"line {bad.line}: {bad.text!r}: {bad.why.words}"
-
-
-def _table(groups: Sequence[BadGroup]) -> str:
-    width = max(4, *(len(f"{group.count:,}") for group in groups))
-    lines = [f"  {'rows':>{width}}  the first of them"]
-    lines += [f"  {group.count:>{width},}  {shown(group.first)}" for group in groups]
-    return "\n".join(lines)
-
-
-def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str) -> str:
-    bad = sum(group.count for group in groups)
-    hint = _hint(groups, rows) if on_invalid != "never" else ""
-    if on_invalid == "never" or bad == rows:
-        todo = "Otherwise correct the file." if hint else "Correct the file."
-    elif bad <= allowed:
-        todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --on-invalid skip."
-    elif on_invalid == "skip":
-        todo = f"Correct the rows; or, if so many are expected, allow them with --max-invalid {bad}."
-    else:
-        todo = f"Correct the rows, or leave them out with --on-invalid skip --max-invalid {bad}."
-    return f"{hint} {todo}".lstrip()
-
-
-def _hint(groups: Sequence[BadGroup], rows: int) -> str:
-    """Say which option the ids may want."""
-    alike = looks_like(groups)
-    mostly = sum(group.count for group in groups if group.first.why.looks_like == alike) * 2 > rows
-    if alike:
-        names = " or ".join(alike)
-        options = " or ".join(f"--id-type {name}" for name in alike)
-        if mostly:
-            return f"Most rows look like {names}: say so with {options}."
-        return f"Rows that look like {names} need a run of their own, with {options}."
-    shapeless = sum(group.count for group in groups if group.first.why.why is Why.SHAPE)
-    if shapeless * 2 > rows:
-        return "Have the ids another shape (a private deployment)? Then say which with --id-pattern."
-    return ""
+def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
+    """Raise ExportRefused for a bad row that no option makes acceptable. torn: the file ends in this row."""
+    reason, todo = bad.why.words, ""
+    match bad.why.why:
+        case Why.RESULT:
+            todo = "Only what was refused or is unknown goes again: bulkdel results CHECKPOINT --only refused,unknown."
+        case Why.NOT_UTF8:
+            todo = "Get the export again." if torn else "Export it as UTF-8."
+        case Why.NOT_JSON if torn:
+            reason, todo = f"{reason}; the file ends in the middle of this row", "Get the export again."
+    if todo:
+        raise refusal(path, reason, todo, line=bad.line, text=bad.text)

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import orjson
 
-from bulkdel.core.bad_row_reason import Unusable
-from bulkdel.core.id_parser import id_of_row, id_of_value
+from bulkdel.core.bad_rows import Unusable
+from bulkdel.core.id_parser import id_of_line, id_of_value
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.compression import MAGIC, detect
 from bulkdel.export.csv import CORRECT_QUOTES
@@ -87,15 +87,15 @@ def _is_plain_list(lines: list[bytes], options: ReadOptions) -> bool:
     if check.id_type.shape is None or options.id_field is not None:
         return False
     head = b"\n".join(lines)
-    if any(mark in head for mark in _MARKS) or _COLUMN_NAMES.fullmatch(lines[0].strip().decode(errors="replace")):
+    if not is_bare(head) or _COLUMN_NAMES.fullmatch(lines[0].strip().decode(errors="replace")):
         return False
     ids = [line.removesuffix(b"\r").decode(errors="replace") for line in lines]
-    return check.all_usable(ids) or all(isinstance(check.check(id_), str) for id_ in ids)
+    return all(isinstance(id_, str) for id_ in check.check_all(ids))
 
 
-def is_bare(line: bytes) -> bool:
-    """Whether a line is text in one column: neither JSON, nor quoted, nor with a delimiter."""
-    return not any(mark in line for mark in _MARKS)
+def is_bare(lines: bytes) -> bool:
+    """Whether each line is text in one column: neither JSON, nor quoted, nor with a delimiter."""
+    return not any(mark in lines for mark in _MARKS)
 
 
 def _refuse_foreign(head: bytes, path: str) -> None:
@@ -153,7 +153,7 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
                 raise refusal(path, "a bare value has no fields", todo, line=number, text=line)
             return Dialect("jsonl", compression, None, header=False, id_field=None, id_column=None, guessed=False)
     number, line = lines[0]
-    why = id_of_row(line, None)
+    why = id_of_line(line, None)
     assert isinstance(why, Unusable)
     raise refusal(path, why.words, "Write one id or one object a line.", line=number, text=line)
 
