@@ -14,18 +14,22 @@ import gzip
 import json
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import check_place, sync, sync_directory, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MODE = 0o600
 """Personal data through and through."""
@@ -148,7 +152,7 @@ def _whole_bytes(path: Path, fd: int, start: int) -> int:
         case ".gz":
             return _members(pieces, start, lambda: zlib.decompressobj(31), zlib.error)
         case ".zst":
-            return _members(pieces, start, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+            return _members(pieces, start, zstd.ZstdDecompressor, zstd.ZstdError)
     end = at = start
     for piece in pieces:
         if (newline := piece.rfind(b"\n")) >= 0:
@@ -204,6 +208,6 @@ def _packing(path: Path) -> Callable[[bytes], bytes]:
         case ".gz":
             return lambda data: gzip.compress(data, 6, mtime=0)
         case ".zst":
-            return zstandard.ZstdCompressor().compress
+            return zstd.compress
         case _:
             return bytes
