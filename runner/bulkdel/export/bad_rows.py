@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +108,8 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
     if export.is_file(to) or export.is_file(reasons):
         raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
     try:
+        if to.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
         with atomic_file(reasons) as why, atomic_file(to) as rows:
