@@ -9,7 +9,7 @@ PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_
 
 PYTEST := $(BIN)/python -m pytest
 REPORT := --junit-xml=.reports
-QUICK_TESTS := tests/unit
+QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13

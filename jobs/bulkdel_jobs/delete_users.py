@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,6 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Target, TargetOptions
-from bulkdel.uptime import uptime
 from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
 from bulkdel_jobs.genauth.brands import Brand, brand_named
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
@@ -39,7 +38,15 @@ class GenAuth:
         """The key id, masked."""
         return self.credentials.masked if self.credentials else None
 
-    def auth(self, transport: Transport, rate_limiter: RateLimiter, *, pool: str | None, patience_s: float) -> Tokens:
+    def auth(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        *,
+        pool: str | None,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> Tokens:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")
@@ -51,7 +58,7 @@ class GenAuth:
             brand=self.brand,
             lang=self.lang,
             patience_s=patience_s,
-            clock=uptime,
+            clock=clock,
         )
         secrets = (self.credentials.secret, self.credentials.key_id)
         return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang, secrets=secrets)

@@ -7,7 +7,7 @@ rate limiter that it is given, so that a token call is counted and paced like an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -128,8 +128,19 @@ class Target(Protocol):
         """Seconds."""
         ...
 
-    def auth(self, transport: Transport, rate_limiter: RateLimiter, *, pool: str | None, patience_s: float) -> Auth:
-        """Make the sign-in. pool: the one that every token must carry, when it is known already."""
+    def auth(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        *,
+        pool: str | None,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> Auth:
+        """Make the sign-in. pool: the one that every token must carry, when it is known already.
+
+        clock: seconds in which this process ran; patience_s is measured by it.
+        """
         ...
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:

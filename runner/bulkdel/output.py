@@ -1,4 +1,4 @@
-"""Standard output and standard error, either of which may be gone, closed or full."""
+"""Standard output and standard error. Either may be gone, closed or full, and that must not end a run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bulkdel.errors import FileFailed
 
 
 class SafeStream(io.TextIOBase):
-    """A text stream that swallows what cannot be written: a closed terminal must not end a run."""
+    """A text stream that drops what cannot be written: a closed terminal does not end a run."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         super().__init__()
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text`, or not."""
+        """Write `text`, or drop it."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            # What the terminal's encoding lacks is escaped: a line that vanishes may be the one that matters.
+            # Characters that the terminal's encoding lacks are escaped, so that the line is not lost.
             encoding = self._stream.encoding or "utf-8"  # type: ignore[union-attr]
             self._put(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -31,7 +31,7 @@ class SafeStream(io.TextIOBase):
         self._stream.flush()  # type: ignore[union-attr]
 
     def isatty(self) -> bool:
-        """Whether a person is looking."""
+        """Whether the stream is a terminal."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             return self._stream.isatty()  # type: ignore[union-attr]
         return False
@@ -44,7 +44,7 @@ class SafeStream(io.TextIOBase):
 
 
 class Stdout(SafeStream):
-    """Standard output for a result: a full disk is an error. A reader that has gone (`| head`) is none."""
+    """Standard output for a result: a full disk is an error, a reader that has gone (`| head`) is not."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
@@ -54,7 +54,7 @@ class Stdout(SafeStream):
         """Write `text`. Raises FileFailed."""
         written = super().write(text)
         if self._failure is not None:
-            raise FileFailed(f"stdout: {self._failure.strerror}. What was printed is not all of the result.")
+            raise FileFailed(f"stdout: {self._failure.strerror}. The result is incomplete.")
         return written
 
     def _put(self, text: str) -> None:
@@ -72,7 +72,7 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Write a line to stderr from a signal handler: not through the stream, which may be in the middle of a write."""
+    """Write a line to stderr from a signal handler. The stream may be in the middle of a write, so it is not used."""
     with contextlib.suppress(OSError):
         os.write(2, (text + "\n").encode(errors="backslashreplace"))
 
@@ -83,12 +83,12 @@ def result(text: str) -> None:
 
 
 def summary(text: str) -> None:
-    """Write a line of a run's summary to stdout, or not: the log has it all, and the exit code tells how it ended."""
+    """Write a line of a run's summary to stdout, or drop it: the log has all of it, and the exit code the result."""
     SafeStream(sys.stdout).write(text + "\n")
 
 
 def detach_stdio() -> None:
-    """Keep the interpreter's own last flush from failing on a stream that is gone (it would change the exit code)."""
+    """Replace a stream that is gone, because the interpreter's last flush would fail on it and change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,8 +1,8 @@
-"""The time in which this process ran: `--patience` is measured by it.
+"""A clock that stands still while the process is stopped. `--patience` is measured by it.
 
-A process that is stopped (Ctrl-Z, SIGSTOP, a paused virtual machine) reads no answers, and that is not the server's
-silence. The monotonic clock goes on meanwhile, so that one look at it cannot tell. Two looks far apart can: while the
-process runs, `tick` looks every second.
+A stopped process (Ctrl-Z, SIGSTOP, a paused virtual machine) reads no responses, which does not mean that the server is
+silent. The monotonic clock goes on meanwhile. While the process runs, `tick` reads the clock every second, so a longer
+gap between two readings means that the process was stopped.
 """
 
 from __future__ import annotations
@@ -15,36 +15,32 @@ from collections.abc import Callable
 TICK_S = 1.0
 
 GAP_S = 2.0
-"""Time between two looks from which on the process is taken to have been stopped: twice what a tick takes."""
+"""A gap between two readings that is longer than this means that the process was stopped: twice the time of a tick."""
 
 
 class Uptime:
-    """A clock like `time.monotonic` that stands still while the process is stopped. Call it for the time, seconds.
+    """A clock like `time.monotonic` that stands still while the process is stopped. Calling it returns seconds.
 
-    stopped_s: for how long the process has been stopped so far.
+    It is right while its `tick` runs. stopped_s: how long the process has been stopped so far.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._looked_at = clock()
-        self._turn = threading.Lock()  # the progress is told by a thread of its own
+        self._read_at = clock()
+        self._lock = threading.Lock()  # the thread that prints progress reads the clock too
         self.stopped_s = 0.0
 
     def __call__(self) -> float:
-        """Look: the time in which the process ran, from any beginning."""
-        with self._turn:
+        """Read the clock: the seconds in which the process ran, from any beginning."""
+        with self._lock:
             now = self._clock()
-            if (gap_s := now - self._looked_at) > GAP_S:
+            if (gap_s := now - self._read_at) > GAP_S:
                 self.stopped_s += gap_s - TICK_S
-            self._looked_at = now
+            self._read_at = now
             return now - self.stopped_s
 
     async def tick(self) -> None:
-        """Look every second until cancelled."""
+        """Read the clock every second until cancelled."""
         while True:
             self()
             await asyncio.sleep(TICK_S)
-
-
-uptime = Uptime()
-"""Of this process: one for all, like the clocks of `time`. It is right while a `tick` of it runs."""

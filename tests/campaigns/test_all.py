@@ -18,7 +18,7 @@ from tests.campaigns.drawing import Session, draw, export_bytes
 from tests.campaigns.judging import judge, verify
 from tests.campaigns.playing import LOG, Play
 
-SEED = int(os.environ.get("BULKDEL_SEED", "0"), 16)
+SEED = int(os.environ.get("CAMPAIGN_SEED", "0"), 16)
 FEW = 20
 MANY = int(os.environ.get("CAMPAIGNS", "300"))
 BASE = 0x5EED0000

@@ -1,6 +1,6 @@
 """Killed, starved and stalled at every kind of instant, and continued. The oracle is the server's own count per id.
 
-Every campaign prints its seed; with it in BULKDEL_SEED it draws the same instants again (tests/README.md).
+Every campaign prints its seed; with it in CAMPAIGN_SEED it draws the same instants again (tests/README.md).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seeded(name: str) -> random.Random:
-    """Chance for one campaign, from BULKDEL_SEED or fresh; the seed is shown where the campaign fails."""
-    seed = os.environ.get("BULKDEL_SEED") or f"{time.time_ns():x}"
-    print(f"{name}: BULKDEL_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
+    """Chance for one campaign, from CAMPAIGN_SEED or fresh; the seed is shown where the campaign fails."""
+    seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
+    print(f"{name}: CAMPAIGN_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     return random.Random(f"{seed} {name}")
 
 

@@ -19,7 +19,7 @@ from tests.rawserver import DATA, RawServer, always, answer
 
 pytestmark = pytest.mark.campaign
 
-SEED = os.environ.get("BULKDEL_SEED", "3")
+SEED = os.environ.get("CAMPAIGN_SEED", "3")
 SESSIONS_MAX = 12
 """Runs of the same command until it is complete: a session may halt in its first sign-in, which has four attempts."""
 
@@ -48,7 +48,7 @@ BOMB_KIB_MAX = 40 * 1024
 
 def tell(text: str) -> None:
     """Shown by pytest when a test fails, or with -rP."""
-    print(f"BULKDEL_SEED={SEED}: {text}")  # noqa: T201
+    print(f"CAMPAIGN_SEED={SEED}: {text}")  # noqa: T201
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ async def run_singles(folder: Path, faults: Sequence[Fault], count: int, *option
     failures = []
     for fault, result in zip(faults, await asyncio.gather(*runs, return_exceptions=True), strict=True):
         if isinstance(result, BaseException):
-            result.add_note(f"fault {fault}, BULKDEL_SEED={SEED}")
+            result.add_note(f"fault {fault}, CAMPAIGN_SEED={SEED}")
             failures.append(result)
     if failures:
         raise BaseExceptionGroup("campaigns", failures)

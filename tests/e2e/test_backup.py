@@ -73,8 +73,8 @@ def test_everybody_deleted_is_in_it_and_nobody_else(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     """SIGKILL at 17 random moments (51 in all): never anybody gone without a copy; the file can be gone on with."""
-    seed = os.environ.get("BULKDEL_SEED") or f"{time.time_ns():x}"
-    print(f"BULKDEL_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
+    seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
+    print(f"CAMPAIGN_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     rng = random.Random(f"{seed} {name}")
     options = ("--rate", 0, "--concurrency", 8, "--chunk-size", 4)
     with case(tmp_path, IDS, options=options, latency_s=0.004, jitter_s=0.01) as it:

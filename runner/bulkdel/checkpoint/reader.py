@@ -82,18 +82,18 @@ def _begins_a_log(path: Path) -> bool:
         return False
 
 
-def open_log(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a log that exists; nothing but a regular file, and no symbolic link. Raises NotAcceptable."""
+def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = "--checkpoint") -> int:
+    """Open a log that exists: a regular file, and no symbolic link. Raises NotAcceptable, naming the option."""
     try:
         # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         symbolic = error.errno == errno.ELOOP
         reason = "is a symbolic link; name the file itself" if symbolic else f"cannot be opened: {error.strerror}"
-        raise NotAcceptable(f"{path}: {reason} (--checkpoint)") from error
+        raise NotAcceptable(f"{path}: {reason} ({option})") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise NotAcceptable(f"{path}: is not a regular file; a checkpoint has to be one (--checkpoint)")
+        raise NotAcceptable(f"{path}: is not a regular file; a checkpoint has to be one ({option})")
     return fd
 
 

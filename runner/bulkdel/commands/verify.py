@@ -196,8 +196,8 @@ class Report:
         result(f"  could not tell {tally.could_not_tell:>13,}")
         counts = counts_of(self._progress)
         claimed = {name_of(self._progress, kind) for kind in CLAIMED}
-        others = [f"{count:,} {name}" for name, count in counts.items() if name not in claimed]
-        if others := [other for other in others if not other.startswith("0 ")]:
+        others = [f"{count:,} {name}" for name, count in counts.items() if count and name not in claimed]
+        if others:
             result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
         for line in session_lines(told):
             result(line)

@@ -14,7 +14,7 @@ from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import CommonSettings
-from bulkdel.uptime import uptime
+from bulkdel.uptime import Uptime
 
 
 @contextlib.asynccontextmanager
@@ -25,7 +25,8 @@ async def connect(target: Target, settings: CommonSettings, *, pool: str | None)
     )
     async with HttpTransport(options) as transport:
         rate_limiter = RateLimiter(settings.rate)
-        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience)
+        uptime = Uptime()
+        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
         client = Client(
             transport,
             rate_limiter,

@@ -64,10 +64,7 @@ class State:
         try:
             self._fd = os.open(self.path, APPEND | NEW, MODE)
         except FileExistsError:
-            try:
-                self._fd = open_log(self.path, APPEND)
-            except NotAcceptable as error:
-                raise NotAcceptable(str(error).replace("--checkpoint", "--state")) from error
+            self._fd = open_log(self.path, APPEND, option="--state")
         _lock(self._fd, self.path)
         self._seq, self.books = 0, Books(self._duplicates)
         return self._read()
