@@ -1,4 +1,4 @@
-"""The way to the server: the order of the gates, and the two answers that are nobody's failure."""
+"""The client: the order of admission, and the two responses after which a request is sent again at once."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def unavailable(retry_after: str) -> bytes:
     return answer(b"<html>", 503, {"retry-after": retry_after})
 
 
-class Badge:
-    """Credentials that write down what is asked of them, go stale when told so, and count their renewals."""
+class RecordingAuth:
+    """Credentials that record each call, go stale when told to, and count their renewals."""
 
     def __init__(self, log: list[str]) -> None:
         self.log = log
@@ -91,8 +91,8 @@ class Badge:
         self.accepted_generations.append(generation)
 
 
-class LoudThrottle(RateLimiter):
-    """A throttle that writes down who passes. on_pass: what happens while somebody waits here. closed: after a 429."""
+class RecordingRateLimiter(RateLimiter):
+    """A rate limiter that records each pass. on_pass: called while a request waits here. closed: set by a 429."""
 
     def __init__(self, log: list[str]) -> None:
         super().__init__(0)
@@ -111,13 +111,13 @@ class LoudThrottle(RateLimiter):
 
 
 class World:
-    """One api before one server that answers with `responses`, in the order of the requests."""
+    """One client and one server that answers with `responses`, in the order of the requests."""
 
     def __init__(self, *responses: bytes | None) -> None:
         self.responses = list(responses)
         self.log: list[str] = []
-        self.badge = Badge(self.log)
-        self.rate_limiter = LoudThrottle(self.log)
+        self.badge = RecordingAuth(self.log)
+        self.rate_limiter = RecordingRateLimiter(self.log)
         self.arrived = asyncio.Event()
         self.server = RawServer(self._serve)
         self.client: Client
@@ -188,7 +188,7 @@ def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
 
 
 @pytest.mark.parametrize("response", [SUCCESS, REFUSED])
-def test_an_answer_that_means_something_says_that_the_token_was_accepted(response: bytes) -> None:
+def test_a_useful_response_accepts_the_token(response: bytes) -> None:
     async def scene(world: World) -> None:
         before = world.client.answered_at
         decision = await world.ask()
@@ -201,7 +201,7 @@ def test_an_answer_that_means_something_says_that_the_token_was_accepted(respons
 
 
 @pytest.mark.parametrize("response", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
-def test_a_lost_reply_is_its_callers_to_repeat(response: bytes) -> None:
+def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -> None:
     async def scene(world: World) -> None:
         worker = WorkerStatus()
         decision = await world.ask(worker)
@@ -237,7 +237,7 @@ def test_no_connection_taints_nothing() -> None:
 
 
 @pytest.mark.parametrize(("form", "least_s", "most_s"), [("12", 12.0, 12.0), ("date", 10.9, 12.1), (None, 0.0, 0.0)])
-def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: float, most_s: float) -> None:
+def test_the_pause_that_the_server_asks_for(form: str | None, least_s: float, most_s: float) -> None:
     now = 1_700_000_000.0
     header = {"12": "12", "date": formatdate(now + 12, usegmt=True)}.get(form or "")
     response = answer(b'{"statusCode":503}', headers={"retry-after": header} if header else {})
@@ -247,7 +247,7 @@ def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: 
         assert decision is not None
         assert decision.after_s is not None
         assert least_s <= decision.after_s <= most_s
-        assert world.rate_limiter.paused_s == 0  # nobody else is held up by it
+        assert world.rate_limiter.paused_s == 0  # other requests go on
 
     play(scene, response, now=lambda: now)
 
@@ -255,12 +255,12 @@ def test_how_long_the_server_wishes_to_be_left_alone(form: str | None, least_s: 
 # ── 429 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_429_pauses_everyone_and_is_asked_again_by_itself() -> None:
+def test_429_pauses_every_request_and_is_sent_again() -> None:
     async def scene(world: World) -> None:
         first = asyncio.create_task(world.ask())
         await world.rate_limiter.closed.wait()
         began = time.monotonic()
-        second = await world.ask()  # has nothing to do with the first, and waits all the same
+        second = await world.ask()  # another request, which waits all the same
         assert time.monotonic() - began >= 0.15
         answered = await first
         assert answered is not None
@@ -294,7 +294,7 @@ def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, l
 
 
 @pytest.mark.parametrize("response", [throttled("901"), unavailable("901")])
-def test_more_patience_than_there_is_halts_now_and_says_when_to_come_back(response: bytes) -> None:
+def test_a_pause_beyond_the_patience_halts_at_once(response: bytes) -> None:
     async def scene(world: World) -> None:
         with pytest.raises(Halted, match="come back in 901 s, longer than --patience 900"):
             await world.ask()
@@ -305,7 +305,7 @@ def test_more_patience_than_there_is_halts_now_and_says_when_to_come_back(respon
 # ── 401 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_401_is_asked_again_with_a_fresh_token() -> None:
+def test_401_is_sent_again_with_a_fresh_token() -> None:
     async def scene(world: World) -> None:
         await ask_once(world)
         assert [request.headers["authorization"] for request in world.server.requests] == ["badge 1", "badge 2"]
@@ -328,7 +328,7 @@ def test_401_for_good_is_raised() -> None:
     play(scene, UNAUTHORIZED, UNAUTHORIZED)
 
 
-# ── closing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── draining ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_run_that_drains_sends_nothing_more() -> None:
@@ -340,7 +340,7 @@ def test_a_run_that_drains_sends_nothing_more() -> None:
     play(scene)
 
 
-def test_closing_while_somebody_waits_for_the_limiter() -> None:
+def test_a_drain_during_the_wait_for_the_limiter() -> None:
     async def scene(world: World) -> None:
         world.rate_limiter.on_pass = world.client.drain
         worker = WorkerStatus()
@@ -352,7 +352,7 @@ def test_closing_while_somebody_waits_for_the_limiter() -> None:
 
 
 @pytest.mark.parametrize("response", [throttled("0"), UNAUTHORIZED])
-def test_closing_while_a_request_is_on_the_wire_repeats_nothing(response: bytes) -> None:
+def test_a_drain_while_a_request_is_on_the_wire_repeats_nothing(response: bytes) -> None:
     async def scene(world: World) -> None:
         asking = asyncio.create_task(world.ask())
         await world.arrived.wait()
@@ -372,7 +372,7 @@ def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert worker.state is WorkerState.ON_WIRE, "nobody has seen the answer, so it counts as under way"
+        assert worker.state is WorkerState.ON_WIRE, "the response was not taken in, so the request counts as under way"
 
     play(scene, None)
 
@@ -419,7 +419,7 @@ def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) 
     assert [entry["type"] for entry in log_after(tmp_path, unavailable("3600"))] == ["intent"]
 
 
-def test_what_a_server_quotes_of_the_request_is_not_told() -> None:
+def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
     """Credentials and the ids of this request; the answer of the last failure is kept without them too."""
 
     async def scene(world: World) -> None:

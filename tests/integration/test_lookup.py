@@ -48,7 +48,7 @@ def in_sandbox(
     return asyncio.run(main())
 
 
-def test_who_exists_is_found_and_proves_it() -> None:
+def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         ids = list(sandbox.pool.user_ids())
         found = await lookup.find([*NOBODY, *ids[:60]], WorkerStatus())
@@ -60,7 +60,7 @@ def test_who_exists_is_found_and_proves_it() -> None:
 
     sandbox = in_sandbox(next_step)
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
-    assert LIST_PATH not in sandbox.ledger.by_path  # who has found somebody needs no control
+    assert LIST_PATH not in sandbox.ledger.by_path  # a look-up that has found an account needs no control
 
 
 @pytest.mark.parametrize("page", [10, 30, 49])
@@ -109,14 +109,14 @@ def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
     in_sandbox(next_step, Pool.from_ids([id_], id_type), id_type)
 
 
-def test_the_control_is_asked_for_a_few_times_whoever_asks() -> None:
+def test_the_control_is_tried_a_few_times_in_all() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         assert await asyncio.gather(*(lookup.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
         assert not await lookup.prove(WorkerStatus())
 
     sandbox = in_sandbox(next_step, Pool())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
-    assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has nobody to look up
+    assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has no account to look up
 
 
 @pytest.mark.parametrize("refusal", ["403", "400", "404"])
@@ -174,7 +174,7 @@ def test_429_and_401_use_up_no_attempt() -> None:
     in_sandbox(next_step)
 
 
-def test_a_run_that_closes_asks_nothing() -> None:
+def test_a_run_that_drains_looks_nothing_up() -> None:
     async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
         client.drain()
         assert await lookup.find(NOBODY, WorkerStatus()) is None
@@ -238,7 +238,7 @@ def in_odd_server(
     ]
 
 
-def test_a_record_that_matches_nobody_is_traced_by_asking_one_by_one() -> None:
+def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
         found = await lookup.find(["bob", "Ann", "carl"], WorkerStatus())
         assert found is not None
@@ -276,7 +276,7 @@ def test_one_record_that_two_ids_may_mean() -> None:
     assert in_odd_server(scene, {id_.replace("+", "%2b"): user for id_ in ids}, id_type="phone") == asked
 
 
-def test_without_a_stray_nobody_is_asked_for_twice() -> None:
+def test_without_a_stray_no_id_is_looked_up_twice() -> None:
     async def scene(lookup: AccountLookup, _: Client) -> None:
         found = await lookup.find(["bob", "ann", "carl"], WorkerStatus())
         assert found is not None
@@ -345,7 +345,7 @@ def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
     assert sandbox.ledger.by_path[LIST_PATH] == 1
 
 
-def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
+def test_an_id_with_a_comma_that_is_found_is_control_enough() -> None:
     async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
         found = await lookup.find_all([*GONE, CONTROLS[0]], WorkerStatus())
         assert found is not None
@@ -357,7 +357,7 @@ def test_one_with_a_comma_that_is_found_is_control_enough() -> None:
 @pytest.mark.parametrize(
     ("users", "switches", "lists"),
     [
-        (["other"], Switches(), CONTROL_TRIES),  # nobody with a comma is listed
+        (["other"], Switches(), CONTROL_TRIES),  # no id with a comma is listed
         (CONTROLS, Switches(split_commas=True), CONTROL_TRIES),  # listed, and never found
     ],
 )

@@ -531,7 +531,7 @@ def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(go())
 
 
-def test_a_certificate_that_nobody_signed() -> None:
+def test_a_self_signed_certificate() -> None:
     async def go() -> None:
         server = RawServer(always(answer()), tls_context())
         async with server.running():

@@ -113,7 +113,7 @@ class AccountLookup:
         """Check that an empty response at `since` could have held an account.
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
-        look-up that began later has to find an account: any look-up, or a control that serves all who wait. Where no
+        look-up that began later has to find an account: any look-up, or a control that serves all that wait. Where no
         account is listed, or none may be listed, the earlier proof stays: the pool may be empty by now.
         """
         if not self.proven:

@@ -71,7 +71,7 @@ class TransportOptions:
 
     host: base URL as `check_host` returns it. ca_file: PEM, trusted beside the system's own. proxy: `http://…` or None.
     total_s, connect_s, read_s: bounds for a whole attempt, for making a connection (proxy and TLS included) and for
-    silence in between. body_max: bytes of an answer, as received and again once inflated.
+    silence in between. body_max: bytes of a body, as received and again once inflated.
 
     There is no bound for connections: each belongs to a request in flight, and the caller bounds those. A bound here
     would make requests queue where their time-outs are running already.
@@ -161,6 +161,8 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, req: aiohttp.ClientRequest, *args: Any, **more: Any) -> aiohttp.connector.Connection:
         self.unconnected.add(req)
         connection = await super().connect(req, *args, **more)
+        # The one name here that aiohttp does not document. aiohttp looks at it when a connection becomes idle, and not
+        # when it is taken again.
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             raise _UnaskedResponse
