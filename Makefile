@@ -1,10 +1,10 @@
-# Everything from a fresh clone: python3 (3.11 or newer) with venv, make and git are all that is needed.
+# Everything from a fresh clone. It needs python3 (3.11 or newer) with venv, make and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# What a machine's or a user's pip configuration may say that would break an install into a virtual environment.
+# Settings of a pip configuration that would break an install into a virtual environment are overridden.
 PIP := PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
 PYTEST := $(BIN)/python -m pytest
@@ -57,16 +57,16 @@ mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state. About an
-# hour and a half on two cores, reckoned from parts of it: a hundred kills take 80 s of one worker, a fault 1 to 4 minutes.
+# hour and a half on two cores (estimated: a hundred kills take 80 s of one worker, a fault 1 to 4 minutes).
 soak: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
-# How fast, against the bare loop and the SDK: some minutes, or one with `make bench QUICK=--quick`. Ratios are of one
-# run, in turn, so that a busy machine slows down both sides. With nginx installed that is the server, else a stub.
+# Speed, compared with the bare loop and the SDK: some minutes, or one with `make bench QUICK=--quick`. Both sides of a
+# ratio run in turn, so a busy machine slows down both. The server is nginx where it is installed, else a stub.
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench $(QUICK)
 
-# A minute. Figures are shares of what was asked for, so a slow machine does not change them; a busy one may.
+# How much of the rate is used, in a minute. A slow machine does not change the figures; a busy one may.
 bench-rate: $(STAMP)
 	$(BIN)/python -m tests.bench_rate
 
@@ -83,8 +83,8 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PIP) --no-index --no-deps --no-build-isolation -e .
 	touch $@
 
-# Resolved on the oldest Python, whose markers are a superset. The user's pip configuration stays out of the result:
-# the lock names packages and hashes, no server and no folder.
+# Resolved on the oldest Python, whose markers are a superset. The lock names packages and hashes only: the user's pip
+# configuration, servers and folders are kept out of it.
 lock:
 	rm -rf .lock
 	$(PYTHON) -m venv .lock
@@ -97,6 +97,6 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .venv-* .lock .install .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+	rm -rf $(VENV) .venv-* .lock .install .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis .import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +
