@@ -43,7 +43,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "a pass sends the duplicates of the log",
-        "runner/bulkdel/commands/setup.py",
+        "runner/bulkdel/safety/run_plan.py",
         "        return RowFilter(self.options.id_type, protected, self.duplicates)\n",
         "        return RowFilter(self.options.id_type, protected)\n",
         "e2e/test_duplicates.py::test_a_duplicate_is_sent_once",
@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "an email sent again long after its answer was lost",
         "runner/bulkdel/engine/workers.py",
-        "        return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S\n",
-        "        return time.time() < wall and time.monotonic() < steady + RETRY_MAX_S\n",
+        "        return max(self._wall() - wall, self._steady() - steady) > RETRY_MAX_S\n",
+        "        return self._wall() < wall and self._steady() < steady + RETRY_MAX_S\n",
         "e2e/test_clock.py::test_a_newer_account_is_not_deleted_by_a_late_repetition",
     ),
     Mutant(
@@ -153,23 +153,23 @@ MUTANTS = (
     ),
     Mutant(
         "the command after a pipe forgets its checkpoint",
-        "runner/bulkdel/commands/setup.py",
-        'return line.plus("--checkpoint", str(checkpoint))',
+        "runner/bulkdel/safety/run_plan.py",
+        'return line.plus("--checkpoint", str(self.checkpoint))',
         "return line",
         "e2e/test_endings.py::test_the_command_after_a_named_pipe_goes_on",
     ),
     Mutant(
         "the copy of a pipe accepted under another checkpoint",
-        "runner/bulkdel/commands/setup.py",
-        "if request.settings.sandbox or not copy.name.endswith(SPOOLED):",
-        "if request.settings.sandbox or copy.name:",
+        "runner/bulkdel/safety/checks.py",
+        "if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):",
+        "if arguments.settings.sandbox or copy.name:",
         "e2e/test_endings.py::test_the_copy_of_a_pipe_is_no_export_of_another_run",
     ),
     Mutant(
         "a planned stop that is not confirmed again",
-        "runner/bulkdel/commands/plan.py",
-        'if stopped is not None and (until := stopped.facts.get("not_after")):',
-        'if stopped is not None and (until := stopped.facts.get("never")):',
+        "runner/bulkdel/safety/confirmation.py",
+        'if log.stop is not None and (until := log.stop.facts.get("not_after")):',
+        'if log.stop is not None and (until := log.stop.facts.get("never")):',
         "e2e/test_endings.py::test_a_run_that_stopped_as_planned_asks_again",
     ),
     Mutant(
@@ -265,7 +265,7 @@ MUTANTS = (
     ),
     Mutant(
         "not confirmed and sent",
-        "runner/bulkdel/commands/run.py",
+        "runner/bulkdel/safety/confirmation.py",
         "given[name] != value for name, value in wanted.items()",
         "given[name] is None for name in wanted",
         "e2e/test_command.py::test_unconfirmed[wrong count]",
@@ -358,9 +358,9 @@ MUTANTS = (
     ),
     Mutant(
         "exclude files read and forgotten",
-        "runner/bulkdel/engine/session.py",
-        "row_filter = reading.row_filter(self._prepared.protected)",
-        "row_filter = reading.row_filter(type(self._prepared.protected)())",
+        "runner/bulkdel/engine/pipeline.py",
+        "row_filter = plan.export.row_filter(plan.protected)",
+        "row_filter = plan.export.row_filter(type(plan.protected)())",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
@@ -430,15 +430,15 @@ MUTANTS = (
     ),
     Mutant(
         "a protected pool not checked",
-        "runner/bulkdel/commands/run.py",
-        "    prepared.protection.check_pool(prepared.sample_check.pool)\n",
+        "runner/bulkdel/safety/checks.py",
+        "    Protection.of(plan.arguments.config.get(TABLE, {})).check_pool(plan.pool)\n",
         "",
         "e2e/test_guards.py::test_a_protected_pool_is_not_touched",
     ),
     Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
-        'self.stop(Stop(f"it is {words} (--not-after)", planned=True))',
+        'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
         'self._client.last_failure = f"it is {words} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
@@ -495,7 +495,7 @@ MUTANTS = (
         "a signal that came too late is told as the reason to stop",
         "runner/bulkdel/engine/session.py",
         "            stop = None\n",
-        "            stop = self._stopped\n",
+        "            stop = self._drain.stop\n",
         "e2e/test_stopped.py::test_a_signal_after_the_last_request_changes_nothing",
     ),
     Mutant(

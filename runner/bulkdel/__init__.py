@@ -1,1 +1,51 @@
-"""The engine: it knows ids, chunks, verdicts, outcomes, pace and durability, and has never heard of any one API."""
+"""Bulk deletion through an API that cannot undo it. `open_run` is the way in; docs/library.md shows it.
+
+The engine knows ids, chunks, decisions, outcomes, pace and durability. It knows no API: jobs do.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bulkdel.engine.events import Event, Events
+    from bulkdel.engine.progress import Snapshot
+    from bulkdel.errors import BulkdelError, FileFailed, Halted, JobFailed, NotAcceptable, NotConfirmed, UsageError
+    from bulkdel.library import Drained, Run, RunOptions, Summary, open_run, run_sync
+    from bulkdel.safety.run_plan import Plan
+
+__all__ = [
+    "BulkdelError",
+    "Drained",
+    "Event",
+    "Events",
+    "FileFailed",
+    "Halted",
+    "JobFailed",
+    "NotAcceptable",
+    "NotConfirmed",
+    "Plan",
+    "Run",
+    "RunOptions",
+    "Snapshot",
+    "Summary",
+    "UsageError",
+    "open_run",
+    "run_sync",
+]
+
+_ERRORS = ("BulkdelError", "FileFailed", "Halted", "JobFailed", "NotAcceptable", "NotConfirmed", "UsageError")
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "bulkdel.errors"),
+    **dict.fromkeys(("Event", "Events"), "bulkdel.engine.events"),
+    "Snapshot": "bulkdel.engine.progress",
+    "Plan": "bulkdel.safety.run_plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is used: `bulkdel --help` needs none of them, and no network stack."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "bulkdel.library")), name)

@@ -20,6 +20,10 @@ class UsageError(BulkdelError):
     exit_code = 2
 
 
+class NotConfirmed(UsageError):
+    """The numbers that confirm a run are missing, or differ from the plan."""
+
+
 class NotAcceptable(BulkdelError):
     """The export, the checkpoint or the pool is not what it has to be; nothing was sent."""
 

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from bulkdel.cli.main import main as bulkdel
-from bulkdel.engine.session import Sending
+from bulkdel.engine.session import SendingSession, SessionResult
 from tests.harness import POOL, environment, sandbox, user_ids, write_objects
 
 IDS = 100
@@ -40,18 +40,18 @@ def note(frame: FrameType, event: str, _argument: Any) -> None:
 
 def measure_session() -> None:
     """Count from the first to the last statement of the coroutine that is the session."""
-    session = Sending.run
+    session = SendingSession.run
 
-    async def measured(self: Sending, *args: Any) -> dict[str, Any]:
+    async def measured(self: SendingSession) -> SessionResult:
         threading.setprofile(note)
         sys.setprofile(note)
         try:
-            return await session(self, *args)
+            return await session(self)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
 
-    setattr(Sending, "run", measured)  # noqa: B010 - the type checker forbids to assign a method
+    setattr(SendingSession, "run", measured)  # noqa: B010 - the type checker forbids to assign a method
 
 
 def main() -> int:

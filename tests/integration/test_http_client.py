@@ -20,6 +20,8 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.engine.drain import Drain
+from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Engine, Options
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
@@ -390,6 +392,7 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
+        drain = Drain()
         engine = Engine(
             client=world.client,
             lookup=lookup,
@@ -397,12 +400,12 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             checkpoint=checkpoint,
             id_type=id_type,
             options=Options(concurrency=1, drain_s=1, refused_max=RefusedLimit(share=0.01)),
-            chance=lambda: 0.0,
+            surroundings=Surroundings(chance=lambda: 0.0),
+            drain=drain,
         )
-        feeds = [iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))])]
-        await engine.run(lambda: feeds.pop() if feeds else None)
-        assert engine.stopped is not None
-        assert "--patience" in engine.stopped.why
+        await engine.run(iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))]))
+        assert drain.stop is not None
+        assert "--patience" in drain.stop.why
         await checkpoint.aclose()
         checkpoint.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,14 @@ from hypothesis import strategies as st
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.plan import (
-    confirmation_due,
-    confirming_command,
-    plan_lines,
-    sample_trouble,
-)
-from bulkdel.commands.setup import Prepared, Request, prepare
+from bulkdel.commands.plan import plan_lines
 from bulkdel.core.log_entries import Header, Outcome, Session
 from bulkdel.core.summary import count_lines
-from bulkdel.engine.shutdown import Signals
-from bulkdel.job import Account
+from bulkdel.job import Account, load_job
+from bulkdel.safety.checks import sample_trouble
+from bulkdel.safety.confirmation import confirmation_due
+from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
+from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.safety.sample import SampleCheck
 from bulkdel.settings import Settings
 
@@ -42,16 +40,24 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-def prepared_for(
-    stack: ExitStack, folder: Path, rows: Sequence[str] = IDS, *, typed: Sequence[str] = (), **options: Any
-) -> Prepared:
-    """What `plan` prepares for an export of `rows`, without credentials."""
+def planned(
+    stack: ExitStack,
+    folder: Path,
+    rows: Sequence[str] = IDS,
+    *,
+    typed: Sequence[str] = (),
+    server: SampleCheck | None = None,
+    **options: Any,
+) -> Plan:
+    """The plan for an export of `rows`, without credentials. server: what it said."""
     export = folder / "my users.csv"
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
     argv = ["run", "delete-users", str(export), *typed]
-    return prepare(
-        Request("delete-users", str(export), Settings(**options), {}, {}, argv), stack, Signals(), resume=False
+    arguments = RunArguments.of_command_line(
+        load_job("delete-users"), str(export), Settings(**options), config={}, environ={}, argv=argv
     )
+    plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress())
+    return plan if server is None else plan.with_server(server)
 
 
 def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Account]:
@@ -109,21 +115,21 @@ def test_a_command_can_be_pasted_into_a_shell(names: list[str], options: list[tu
 
 
 def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack, tmp_path: Path) -> None:
-    prepared = prepared_for(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
+    plan = planned(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
     export = shlex.quote(str(tmp_path / "my users.csv"))
-    assert str(confirming_command(prepared)) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
-    prepared.sample_check = SampleCheck(pool="p1")
-    assert str(confirming_command(prepared)).endswith("--confirm 120 --pool p1")
+    assert str(plan.confirming_line) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
+    plan = plan.with_server(SampleCheck(pool="p1"))
+    assert str(plan.confirming_line).endswith("--confirm 120 --pool p1")
 
 
 # ── the plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path) -> None:
-    prepared = prepared_for(stack, tmp_path, [*IDS, IDS[0]], rate=2.0)
-    prepared.sample_check = SampleCheck("p1", 4, found("Activated", "Activated", "Archived", None, seen_at=AT_EPOCH))
-    told = {line.split()[0]: line for line in plan_lines(prepared)}
-    text = "\n".join(plan_lines(prepared))
+    server = SampleCheck("p1", 4, found("Activated", "Activated", "Archived", None, seen_at=AT_EPOCH))
+    plan = planned(stack, tmp_path, [*IDS, IDS[0]], rate=2.0, server=server)
+    told = {line.split()[0]: line for line in plan_lines(plan)}
+    text = "\n".join(plan_lines(plan))
     for expected in ("delete-users", "https://api.genauth.ai", "p1", "user_id", "my users.csv", "CSV", "'id'", IDS[0]):
         assert expected in text
     assert "121 (1 duplicate)" in told["rows"]
@@ -131,37 +137,34 @@ def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path
     assert "4 of 4 looked up exist (2 Activated, 1 Archived); the latest sign-in was 2026-01-01" in told["sample"]
     assert "100,000 rows apart" not in text, "an export that the window covers whole has no such trouble"
     assert "found by its name" in text
-    assert str(prepared.checkpoint_path) in told["checkpoint"]
+    assert str(plan.checkpoint) in told["checkpoint"]
 
 
 def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) -> None:
-    prepared = prepared_for(stack, tmp_path, rate=0.0, chunk_size=7, id_field="id")
-    text = "\n".join(plan_lines(prepared))
+    plan = planned(stack, tmp_path, rate=0.0, chunk_size=7, id_field="id")
+    text = "\n".join(plan_lines(plan))
     assert "not signed in" in text
     assert "120 ids in 18 requests as fast as the server answers" in text
     assert "found by its name" not in text
     assert "sample" not in text
     assert "note" not in text
-    prepared.sample_check = SampleCheck("p", 2, found(None))
-    assert any(line.endswith("1 of 2 looked up exist") for line in plan_lines(prepared))
+    plan = plan.with_server(SampleCheck("p", 2, found(None)))
+    assert any(line.endswith("1 of 2 looked up exist") for line in plan_lines(plan))
 
 
 @pytest.mark.parametrize(
     ("asked", "there", "trouble"), [(200, 100, False), (200, 99, True), (1, 0, True), (0, 0, False)]
 )
 def test_fewer_than_half_is_trouble(stack: ExitStack, tmp_path: Path, asked: int, there: int, trouble: bool) -> None:
-    prepared = prepared_for(stack, tmp_path)
-    prepared.sample_check = SampleCheck("p1", asked, found(*["x"] * there))
-    said = sample_trouble(prepared)
+    server = SampleCheck("p1", asked, found(*["x"] * there))
+    said = sample_trouble(planned(stack, tmp_path, server=server))
     if not trouble:
         assert said is None
         return
     assert said is not None
     for expected in (f"{there} of {asked}", "user_id", "pool p1", "Nothing was deleted", "--allow-absent"):
         assert expected in said
-    allowed = prepared_for(stack, tmp_path, allow_absent=True)
-    allowed.sample_check = prepared.sample_check
-    assert sample_trouble(allowed) is None
+    assert sample_trouble(planned(stack, tmp_path, allow_absent=True, server=server)) is None
 
 
 def test_progress_leaves_out_what_is_zero_in_the_middle(tmp_path: Path) -> None:
@@ -220,8 +223,8 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
 def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:
     started, limit_before, limit_now, emails, age_h, due = case
     rows, id_type = (EMAILS, "email") if emails else (IDS, None)
-    prepared = prepared_for(stack, tmp_path, rows, limit=limit_now, id_type=id_type)
+    plan = planned(stack, tmp_path, rows, limit=limit_now, id_type=id_type)
     if started is not None:
-        prepared.checkpoint = logged(stack, tmp_path, limit_before, started=started)
-    said = confirmation_due(prepared, AT_EPOCH + age_h * HOUR)
+        plan = replace(plan, progress=logged(stack, tmp_path, limit_before, started=started).progress)
+    said = confirmation_due(plan, AT_EPOCH + age_h * HOUR)
     assert said is None if due is None else (said is not None and due in said)

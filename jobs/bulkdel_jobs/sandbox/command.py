@@ -12,8 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from bulkdel.engine.event_loop import OnSignal, run_loop_draining
-from bulkdel.engine.shutdown import Signals
+from bulkdel.engine.shutdown import Signals, run_loop
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import counted
@@ -34,7 +33,13 @@ def run_sandbox(options: Options, switches: Switches) -> int:
         pool = _pool(options, any_shape=switches.any_id_shape)
         if options.write_ids is not None:
             _write_ids(options.write_ids, pool.user_ids(options.id_type))
-        sandbox = run_loop_draining(lambda on_signal: _serve(pool, switches, options, on_signal), signals)
+        stopped = asyncio.Event()
+
+        def stop(_signum: int) -> bool:
+            stopped.set()
+            return True
+
+        sandbox = run_loop(_serve(pool, switches, options, stopped), signals, drain=stop)
     deleted = counted(sandbox.ledger.deleted, "user", "was", "were")
     say(f"Stopped after {counted(sandbox.ledger.requests, 'request')}; {deleted} deleted.")
     return 0
@@ -74,11 +79,9 @@ def _write_ids(path: Path, ids: list[str]) -> None:
         raise FileFailed(f"--write-ids {path}: {error.strerror}") from error
 
 
-async def _serve(pool: Pool, switches: Switches, options: Options, on_signal: OnSignal) -> Sandbox:
-    stopped = asyncio.Event()
+async def _serve(pool: Pool, switches: Switches, options: Options, stopped: asyncio.Event) -> Sandbox:
     try:
         async with serve(pool, switches, port=options.port, seed=options.seed) as sandbox:
-            on_signal(lambda _: stopped.set())
             _announce(sandbox, options)
             await stopped.wait()
     except OSError as error:

@@ -22,7 +22,10 @@ from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
 from bulkdel.settings import Settings, VerifySettings
 
 if TYPE_CHECKING:
-    from bulkdel.commands.setup import Request
+    from bulkdel.safety.run_plan import RunArguments
+
+if TYPE_CHECKING:
+    from bulkdel.safety.run_plan import RunArguments
 
 HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
 
@@ -94,7 +97,7 @@ def run(job: str, export: Export, /, *, settings: Settings | None = None, given:
     """
     from bulkdel.commands import run as command
 
-    return command.run(_request(job, str(export), settings, given))
+    return command.run(_arguments(job, str(export), settings, given))
 
 
 def plan(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
@@ -107,20 +110,23 @@ def plan(job: str, export: Export, /, *, settings: Settings | None = None, given
     export: str
         The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd.
     """
-    from bulkdel.commands import run as command
+    from bulkdel.commands import plan as command
 
-    return command.plan(_request(job, str(export), settings, given))
+    return command.plan(_arguments(job, str(export), settings, given))
 
 
-def _request(job: str, export: str, settings: Settings | None, given: Invocation) -> Request:
-    from bulkdel.commands.setup import Request
+def _arguments(job: str, export: str, settings: Settings | None, given: Invocation) -> RunArguments:
+    from bulkdel.job import load_job
+    from bulkdel.safety.run_plan import RunArguments
 
     check_environment(os.environ)
     _check_folder()
     if is_option(export) and export not in CommandLine.parse(given.words, flags_of(Settings)).names:
         raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
     settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
-    return Request(job, export, settings, given.config.tables, os.environ, given.words)
+    return RunArguments.of_command_line(
+        load_job(job), export, settings, config=given.config.tables, environ=os.environ, argv=given.words
+    )
 
 
 def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> int:

@@ -17,8 +17,7 @@ from bulkdel.commands.next_command import going_on
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import Ending, counts_of, name_of
 from bulkdel.core.verification import CLAIMED, Tally, exit_code, status_of
-from bulkdel.engine.event_loop import run_loop
-from bulkdel.engine.shutdown import Interrupted, Signals
+from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, printable, session_lines, stamp
@@ -59,7 +58,7 @@ def verify(request: Request) -> int:
     """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first request."""
     settings, path = request.settings, request.checkpoint
     settings.check()
-    with ExitStack() as stack, Signals() as signals, signals.doing(lambda: "reading the log and the export"):
+    with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
         _refuse_running(path)
         size = _size(path)
         reopened = Reopened.open(path, _export(request), stack)
@@ -82,8 +81,8 @@ def verify(request: Request) -> int:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
             try:
-                with signals.doing(asking.told):
-                    run_loop(asking.run(), signals, after=signals.ignore)
+                stack.enter_context(signals.phase(on_first=ignore))  # when all is asked, the report is written
+                run_loop(asking.run(), signals, asking.told)
             except Interrupted as error:
                 ending = Ending(signal=error.signal)
             except Halted as error:

@@ -42,11 +42,7 @@ class AdaptiveRate:
     """
 
     def __init__(self, ceiling: float) -> None:
-        self._ceiling = ceiling
-        self._step = CLIMB_SHARE * ceiling
-        self._floor = min(ceiling, max(FLOOR_SHARE * ceiling, FLOOR_MIN))
-        self._base = ceiling
-        self._base_at = 0.0
+        self.set_ceiling(ceiling, 0.0)
         self._halved_at = float("-inf")
         self._throttled_at = float("-inf")
         self._slowed = Slowed.THROTTLED
@@ -54,6 +50,13 @@ class AdaptiveRate:
         self._second_at: float | None = None  # when the second that is being counted began; None after trouble
         self._count = 0
         self._measured: int | None = None  # requests of the last whole second since the last trouble
+
+    def set_ceiling(self, ceiling: float, now: float) -> None:
+        """Go on at this rate; 0 is unlimited. Trouble halves it again."""
+        self._ceiling = self._base = ceiling
+        self._base_at = now
+        self._step = CLIMB_SHARE * ceiling
+        self._floor = min(ceiling, max(FLOOR_SHARE * ceiling, FLOOR_MIN))
 
     def rate(self, now: float) -> float:
         """Requests a second from now on; 0 is unlimited. Changes in steps of a second: each step is a new bucket."""

@@ -48,6 +48,17 @@ class IdSet:
             self._whole.add(key if key == whole else whole)  # one text in memory, not two alike
             self._shortened.update(shortened)
 
+    def plus(self, ids: Iterable[str]) -> IdSet:
+        """A set of these and of `ids`; this one itself when it has all of them."""
+        more = [id_ for id_ in ids if not self.holds(id_)]
+        if not more:
+            return self
+        joined = IdSet(self._id_type, more)
+        joined._keys |= self._keys
+        joined._whole |= self._whole
+        joined._shortened |= self._shortened
+        return joined
+
     def holds(self, id_: str) -> bool:
         """Whether `id_` is certainly one of them."""
         return self._id_type.key(id_) in self._keys

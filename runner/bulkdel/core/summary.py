@@ -25,6 +25,7 @@ class Ending:
 
     why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
     outage, a permission. limit_reached: --limit was. planned: the run stopped as planned, at its --not-after.
+    drained: the program that runs it as a library has drained it.
     """
 
     why: str = ""
@@ -33,13 +34,14 @@ class Ending:
     halted: bool = False
     limit_reached: bool = False
     planned: bool = False
+    drained: bool = False
 
 
 def status_of(progress: Progress, ending: Ending) -> Status:
     """One word for the state of the whole export."""
     if progress.complete:
         return "complete"
-    if ending.signal is not None:
+    if ending.signal is not None or ending.drained:
         return "interrupted"
     if ending.halted or ending.file_failed:
         return "halted"

@@ -13,7 +13,6 @@ import fcntl
 import gzip
 import json
 import os
-import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +24,7 @@ from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import check_place, sync, sync_directory, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.safety.checks import check_known
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -112,29 +112,6 @@ class Backup:
 
     def _note(self, saved: Saved) -> None:
         self.saved = saved
-
-
-def check_known(path: Path, durable: Saved | None) -> None:
-    """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        size = 0
-    except OSError as error:
-        raise NotAcceptable(f"{path}: {error.strerror} (--backup)") from error
-    else:
-        if not stat.S_ISREG(there.st_mode):
-            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one (--backup)")
-        size = there.st_size
-    if durable is None and size:
-        raise NotAcceptable(
-            f"{path}: is there already, and this run did not write it. Nothing was deleted. Name a new file (--backup)."
-        )
-    if durable is not None and size < durable.size:
-        raise NotAcceptable(
-            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of users that are "
-            "deleted already are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
-        )
 
 
 def _check_same(path: Path, fd: int, known: Saved) -> None:

@@ -1,6 +1,6 @@
-"""One session of a run: its start entry, its passes over the export, its stop entry. Owns how the parts are wired.
+"""One session of a run: its start entry, the passes over the export, its stop entry. Owns how the parts are wired.
 
-What is settled how is the engine's; what is said at the end, `run`'s.
+What becomes of a chunk is decided by the workers; what is said at the end, by the command.
 """
 
 from __future__ import annotations
@@ -8,198 +8,212 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-import random
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.commands.plan import command_to_go_on
-from bulkdel.commands.setup import Prepared
 from bulkdel.core.chunk_state import ChunkState
-from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.log_entries import Session, Skipped
+from bulkdel.core.duplicates import digest_of, entries_of
+from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.outcome import KINDS
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.event_loop import OnSignal
-from bulkdel.engine.progress import Reporter, Snapshot
-from bulkdel.engine.workers import Engine, Options, Stop
+from bulkdel.engine.drain import Drain, Stop
+from bulkdel.engine.events import Event
+from bulkdel.engine.pipeline import settle_export
+from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Engine, Options
 from bulkdel.errors import FileFailed
+from bulkdel.export import write_invalid
 from bulkdel.format import counted, printable, stamp, until_words
 from bulkdel.http.client import Client
-from bulkdel.http.connect import connect
 from bulkdel.http.lookup import AccountLookup
+from bulkdel.safety.confirmation import Confirmed
+from bulkdel.safety.run_plan import Plan
 
-PASSES = 2
-"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
 
+@dataclass(frozen=True, slots=True)
+class SessionResult:
+    """How a session ended.
 
-class Sending:
-    """The session that sends. `run` it once, then ask for the `ending`.
-
-    unrecorded: what replies said that could not be made durable. kept: rows that a looked-up record has protected.
-    unproven: rows that are left because a look-up did not find them and that proves nothing.
-    blind: whether no look-up has found an existing user.
+    figures: requests, retries, throttled, resumed, duration_s. unrecorded: what answers said that could not be made
+    durable, rows by outcome. kept: rows that were not sent, because a looked-up record is protected.
+    unproven: rows that remain because a look-up did not find them and that proves nothing.
     """
 
-    def __init__(self, prepared: Prepared, checkpoint: Checkpoint, confirmed: Mapping[str, Any] | None) -> None:
-        self._prepared = prepared
-        self._checkpoint = checkpoint
-        self._confirmed = confirmed
-        self._progress = checkpoint.progress
-        self._action = prepared.target.action(prepared.id_type)
-        self._before = sum(self._progress.counts[kind] for kind in KINDS)
-        self._resumed = self._progress.sessions > 0
-        self._stopped: Stop | None = None
-        self._passes = 0
-        self._lost = ""
-        self._closing = False
-        self._look: Callable[[], Snapshot | None] = lambda: None
-        self._reporter = Reporter(lambda: self._look(), level=prepared.request.settings.log_level)  # noqa: PLW0108 - it changes
-        self.unrecorded: dict[str, int] = {}
-        self.kept = self.unproven = 0
-        self.blind = False
-        self._reporter.load()  # before the seconds of the session are counted
+    ending: Ending
+    figures: Mapping[str, Any]
+    unrecorded: Mapping[str, int]
+    kept: int
+    unproven: int
 
-    async def run(self, on_signal: OnSignal) -> dict[str, Any]:
-        """Send until all is settled or something stops it; returns the figures for the summary."""
-        settings, began = self._prepared.request.settings, time.monotonic()
-        backup = self._open_backup()
-        self._checkpoint.enqueue(Session("start", stamp(time.time()), "", self._start_facts()))
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What exists while requests can be sent."""
+
+    client: Client
+    workers: Engine
+
+
+class SendingSession:
+    """The session that sends. `run` it once; `drain` may begin at any time."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Checkpoint,
+        confirmed: Confirmed | None,
+        *,
+        surroundings: Surroundings,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._plan = plan
+        self._log = log
+        self._confirmed = confirmed
+        self._surroundings = surroundings
+        self._on_event = on_event
+        self._drain = Drain()
+        self._before = self._settled()
+        self._resumed = log.progress.sessions > 0
+        self._rate: float | None = None
+        self._live: _Live | None = None
+
+    async def run(self) -> SessionResult:
+        """Send until every row is settled or something stops it."""
+        plan, log, around = self._plan, self._log, self._surroundings
+        settings, began = plan.settings, around.steady()
+        backup = None
+        if settings.backup is not None:
+            backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
+        log.enqueue(Session("start", stamp(around.wall()), "", self._start_facts()))
         if backup is not None:
-            await self._checkpoint.flush()  # before the first copy: else nobody would know whose file it is
-        pool = self._progress.header.pinned["pool"]
-        async with connect(self._prepared.target, settings, pool=pool) as (client, _):
-            reporter, engine = self._reporter, self._engine(client, self._reporter, backup)
-            self._look = lambda: self._moment(client, engine)
-            on_signal(lambda signum: self._drain(engine, reporter, signum))
-            with reporter.telling():
-                await engine.run(self._next_pass)
-            self._stopped, self.unrecorded, self.kept = engine.stopped, engine.unrecorded, engine.kept
-            self.unproven, self.blind = engine.unproven, engine.blind
-            self._lost = engine.doubt if engine.contradicted else client.last_failure or engine.doubt
+            await log.flush()  # before the first copy: else the log would not know the file
+        async with around.connect(plan.target, settings, pool=log.progress.header.pinned["pool"]) as (client, _):
+            workers = self._workers(client, backup)
+            self._live = _Live(client, workers)
+            if self._rate is not None:
+                self.set_rate(self._rate)
+            await settle_export(plan, log, workers, self._drain, self._left)
             figures = {
-                "requests": self._prepared.sample_check.requests + client.transport.requests,
+                "requests": plan.server.requests + client.transport.requests,
                 "retries": client.figures.retries,
                 "throttled": client.figures.throttled,
                 "resumed": self._resumed,
-                "duration_s": round(time.monotonic() - began, 3),
+                "duration_s": round(around.steady() - began, 3),
             }
         if backup is not None:
             await asyncio.to_thread(backup.close)
-        self._checkpoint.enqueue(Session("stop", stamp(time.time()), "", {**self._stop_facts(), **figures}))
-        await self._checkpoint.aclose()
-        return figures
+        failure = workers.doubt if workers.contradicted else client.last_failure or workers.doubt
+        facts = self._stop_facts(self._ending(failure), blind=workers.blind)
+        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
+        await log.aclose()
+        ending = self._ending(failure)  # once more: the last commits may have failed
+        return SessionResult(ending, figures, workers.unrecorded, workers.kept, workers.unproven)
 
-    def told(self) -> str | None:
-        """What is being done, where the progress does not tell it. It does while requests are sent."""
-        if self._reporter.ask():
+    def drain(self, signum: int | None = None) -> None:
+        """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
+        why = "requests on the wire may finish"
+        if signum is None:
+            stop = Stop("the caller drained the run", asked=True)
+            self._on_event(Event("warning", "run.draining", {"why": why}))
+        else:
+            stop = Stop(signal.Signals(signum).name, signal=signum)
+            self._on_event(
+                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; again to leave at once"})
+            )
+        self._drain.begin(stop)
+
+    def set_rate(self, rate: float) -> None:
+        """Go on at another rate, requests a second; 0 is unlimited."""
+        self._rate = rate
+        if self._live is not None:
+            self._live.client.adaptive_rate.set_ceiling(rate, self._live.client.clock())
+
+    def snapshot(self) -> Snapshot | None:
+        """How far it is; None before requests can be sent."""
+        if self._live is None:
             return None
-        return "beginning to send" if self._look() is None else "writing the last entries"
-
-    def ending(self) -> Ending:
-        """How it ended. A signal that came when nothing was left to do has stopped nothing."""
-        stop = self._stopped
-        if stop is not None and stop.signal is not None and self._done():
-            stop = None
-        remaining = f"{counted(self._progress.remaining, 'id')} got no answer that settles them"
-        return Ending(
-            why=stop.why if stop else "" if self._done() else f"{remaining}; the last failure: {self._lost or 'none'}",
-            signal=stop.signal if stop else None,
-            file_failed=self._checkpoint.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None and not stop.planned,
-            limit_reached=self._left() == 0,
-            planned=stop is not None and stop.planned,
-        )
-
-    def _done(self) -> bool:
-        return self._progress.complete or self._left() == 0
-
-    def _open_backup(self) -> Backup | None:
-        path = self._prepared.request.settings.backup
-        return None if path is None else Backup.open(path, self._prepared.backup_known)
-
-    def _engine(self, client: Client, reporter: Reporter, backup: Backup | None) -> Engine:
-        prepared, settings = self._prepared, self._prepared.request.settings
-        look_ups = prepared.target.look_ups(prepared.id_type, full=backup is not None)
-        sampled = prepared.sample_check
-        lookup = AccountLookup(client, look_ups, random.random, proven=bool(sampled.found), fullest=sampled.fullest)
-        return Engine(
-            client=client,
-            lookup=lookup,
-            action=self._action,
-            checkpoint=self._checkpoint,
-            id_type=prepared.id_type,
-            options=Options(
-                settings.concurrency,
-                settings.drain_s,
-                RefusedLimit.parse(settings.max_refused),
-                in_doubt_resend=settings.in_doubt == "resend",
-                look_first=prepared.look_first,
-                until=(prepared.until.timestamp(), until_words(prepared.until)) if prepared.until else None,
-            ),
-            chance=random.random,
-            backup=backup,
-            protected=prepared.protected,
-            on_settled=lambda chunk_state: _tell_chunk(reporter, chunk_state),
-            on_stop=self._stop_reading,
-        )
-
-    def _next_pass(self) -> Iterator[ChunkTask | Skipped] | None:
-        left = self._left()
-        if self._passes == PASSES or self._progress.complete or left == 0:
-            return None
-        self._passes += 1
-        return self._feed()
-
-    def _feed(self) -> Iterator[ChunkTask | Skipped]:
-        """One pass over what has no outcome by now."""
-        reading = self._prepared.reading
-        row_filter = reading.row_filter(self._prepared.protected)
-        batches = takewhile(lambda _: not self._closing, reading.batches(self._progress.begin))
-        return chunk_tasks(batches, row_filter, self._progress, self._prepared.chunk_size, self._left())
-
-    def _stop_reading(self) -> None:
-        """End the pass at the next batch: the chunks that follow are not wanted any more."""
-        self._closing = True
-
-    def _left(self) -> int | None:
-        """How many more ids this session may settle; None without --limit."""
-        limit = self._prepared.request.settings.limit
-        settled = sum(self._progress.counts[kind] for kind in KINDS) - self._before
-        return None if limit is None else max(0, limit - settled)
-
-    def _moment(self, client: Client, engine: Engine) -> Snapshot:
-        progress = self._progress
+        progress, client, workers = self._log.progress, self._live.client, self._live.workers
         counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
-        waiting = client.waiting if engine.stopped is None else "draining: requests on the wire may finish"
         return Snapshot(
             progress.rows - progress.remaining,
             progress.rows,
             counts,
             client.transport.requests,
             client.rate_limiter.rate,
-            waiting,
-            engine.busy,
+            client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
+            workers.busy,
             client.adaptive_rate.slowed(client.clock()),
         )
 
-    def _drain(self, engine: Engine, reporter: Reporter, signum: int) -> None:
-        name = signal.Signals(signum).name
-        why = "requests on the wire may finish; again to leave at once"
-        reporter.event("warning", "run.draining", signal=name, why=why)
-        engine.stop(Stop(name, signal=signum))
+    def _workers(self, client: Client, backup: Backup | None) -> Engine:
+        plan, settings = self._plan, self._plan.settings
+        look_ups = plan.target.look_ups(plan.id_type, full=backup is not None)
+        lookup = AccountLookup(
+            client, look_ups, self._surroundings.chance, proven=bool(plan.server.found), fullest=plan.server.fullest
+        )
+        return Engine(
+            client=client,
+            lookup=lookup,
+            action=plan.target.action(plan.id_type),
+            checkpoint=self._log,
+            id_type=plan.id_type,
+            options=Options(
+                settings.concurrency,
+                settings.drain_s,
+                RefusedLimit.parse(settings.max_refused),
+                in_doubt_resend=settings.in_doubt == "resend",
+                look_first=plan.look_first,
+                until=(plan.until.timestamp(), until_words(plan.until)) if plan.until else None,
+            ),
+            surroundings=self._surroundings,
+            drain=self._drain,
+            backup=backup,
+            protected=plan.protected,
+            on_settled=self._chunk_settled,
+        )
+
+    def _chunk_settled(self, chunk_state: ChunkState) -> None:
+        counts: dict[str, Any] = {part.kind: len(part.records) for part in chunk_state.settled}
+        chunk = {"chunk": list(chunk_state.chunk.ranges), "requests": chunk_state.requests}
+        self._on_event(Event("debug", "chunk.settled", chunk | counts))
+
+    def _settled(self) -> int:
+        return sum(self._log.progress.counts[kind] for kind in KINDS)
+
+    def _left(self) -> int | None:
+        """How many more ids this session may settle; None without --limit."""
+        limit = self._plan.settings.limit
+        return None if limit is None else max(0, limit - self._settled() + self._before)
+
+    def _ending(self, failure: str) -> Ending:
+        """How it ended. A signal that came when nothing was left to do has stopped nothing."""
+        progress, stop = self._log.progress, self._drain.stop
+        done = progress.complete or self._left() == 0
+        if stop is not None and (stop.signal is not None or stop.asked) and done:
+            stop = None
+        remaining = f"{counted(progress.remaining, 'id')} got no answer that settles them"
+        return Ending(
+            why=stop.why if stop else "" if done else f"{remaining}; the last failure: {failure or 'none'}",
+            signal=stop.signal if stop else None,
+            file_failed=self._log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
+            halted=stop is not None and stop.signal is None and not stop.planned and not stop.asked,
+            limit_reached=self._left() == 0,
+            planned=stop is not None and stop.planned,
+            drained=stop is not None and stop.asked,
+        )
 
     def _start_facts(self) -> dict[str, Any]:
-        settings = asdict(self._prepared.request.settings)
+        plan, settings = self._plan, asdict(self._plan.settings)
         if settings["proxy"] is not None:  # its URL may carry a password
             settings["proxy"] = "PROXY"
         try:
@@ -211,42 +225,60 @@ class Sending:
             "user": user,
             "machine": os.uname().nodename,
             "pid": os.getpid(),
-            "command": str(self._prepared.request.typed),
-            "to_go_on": self._prepared.line.words,
+            "command": str(plan.arguments.typed),
+            "to_go_on": plan.line.words,
             "limit": settings["limit"],
             "cwd": printable(Path.cwd()),
-            "options": {name: _told(value) for name, value in settings.items()},
-            "asked": dict(self._prepared.reading.counts),
-            "excluded": self._prepared.reading.excluded.to_json(),
+            "options": {name: _as_json(value) for name, value in settings.items()},
+            "asked": dict(plan.export.counts),
+            "excluded": plan.excluded_files(),
             "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
-            "confirmed": dict(self._confirmed) if self._confirmed else None,
+            "confirmed": self._confirmed.to_json() if self._confirmed else None,
         }
 
-    def _stop_facts(self) -> dict[str, Any]:
-        ending, now, until = self.ending(), datetime.now(UTC), self._prepared.until
-        come = until is not None and now >= until and not self._progress.complete
+    def _stop_facts(self, ending: Ending, *, blind: bool) -> dict[str, Any]:
+        progress, now, until = (
+            self._log.progress,
+            datetime.fromtimestamp(self._surroundings.wall(), UTC),
+            self._plan.until,
+        )
+        time_came = until is not None and now >= until and not progress.complete
         return {
             "why": ending.why or "done",
-            **({"not_after": until.isoformat()} if until is not None and come else {}),
-            **({} if self._progress.complete else {"to_go_on": command_to_go_on(self._prepared, ending, now).words}),
-            "status": status_of(self._progress, ending),
-            "exit": exit_code(self._progress, ending),
+            **({"not_after": until.isoformat()} if until is not None and time_came else {}),
+            **({} if progress.complete else {"to_go_on": self._plan.line_after(ending, now).words}),
+            "status": status_of(progress, ending),
+            "exit": exit_code(progress, ending),
             "limit_reached": ending.limit_reached,
-            "blind": self.blind,
+            "blind": blind,
         }
 
 
-def _told(value: Any) -> Any:
+def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
+    """Write the bad rows that are left out, then the log with its header and the list of duplicates. Blocks."""
+    export = plan.export
+    header = Header(
+        tool=f"bulkdel {version('bulkdel')}",
+        run_id=str(uuid.uuid4()),
+        at=stamp(surroundings.wall()),
+        pinned=plan.pinned(),
+        export_path=printable(Path(export.file.path).absolute()),
+        excluded=plan.excluded_files(),
+        counts=export.counts,
+        sample=plan.server.to_json() if plan.server.asked else None,
+        confirmed=confirmed.to_json() if confirmed else {},
+        names=plan.job.words.names,
+        marks=export.preflight.marks if export.preflight else (),
+        duplicates_sha256=digest_of(export.duplicates),
+    )
+    if export.invalid_to is not None:
+        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
+    duplicates = (Skipped("duplicate", ranges) for ranges in entries_of(export.duplicates))
+    return surroundings.create_log(plan.checkpoint, header, duplicates)
+
+
+def _as_json(value: Any) -> Any:
     """An option as JSON has it."""
     if isinstance(value, Path | str):
         return printable(value)
-    return [_told(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _tell_chunk(reporter: Reporter, chunk_state: ChunkState) -> None:
-    if not reporter.debug:
-        return
-    counts = {part.kind: len(part.records) for part in chunk_state.settled}
-    reporter.event(
-        "debug", "chunk.settled", chunk=list(chunk_state.chunk.ranges), requests=chunk_state.requests, **counts
-    )
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,6 @@ from an answer is decided in `core.chunk_state`; what may be sent when, in `clie
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +27,9 @@ from bulkdel.core.redaction import without_ids
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.prefetch import Prefetch
+from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.format import counted, stamp
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
@@ -56,19 +57,6 @@ class Options:
     until: tuple[float, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a run stops before its end.
-
-    signal: the number, when a signal did it. error: when something went wrong. planned: the time of --not-after came.
-    """
-
-    why: str
-    signal: int | None = None
-    error: BulkdelError | None = None
-    planned: bool = False
-
-
 @dataclass(slots=True)
 class _Errand:
     """One chunk in the hands of one worker.
@@ -91,7 +79,6 @@ class _Errand:
 class Engine:
     """Settles everything that a feed hands out. One instance per session.
 
-    stopped: why it stops early; None while all is well.
     kept: rows that were not sent because the record that a look-up found carries a protected id.
     unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
     contradicted: ids that this pass left in doubt because the API refuses them as unknown and look-ups find them.
@@ -106,11 +93,11 @@ class Engine:
         checkpoint: Checkpoint,
         id_type: IdType,
         options: Options,
-        chance: Callable[[], float],
+        surroundings: Surroundings,
+        drain: Drain,
         backup: Backup | None = None,
         protected: IdSet | None = None,
         on_settled: Callable[[ChunkState], None] = lambda _: None,
-        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._lookup = lookup
@@ -118,32 +105,32 @@ class Engine:
         self._checkpoint = checkpoint
         self._id_type = id_type
         self._options = options
-        self._chance = chance
+        self._chance = surroundings.chance
+        self._wall = surroundings.wall
+        self._steady = surroundings.steady
+        self._drain = drain
         self._backup = backup
         self._protected = IdSet(id_type) if protected is None else protected
         self._own = IdSet(id_type)
         self._on_settled = on_settled
-        self._on_stop = on_stop
-        self._prefetch = Prefetch[ChunkTask | Skipped](on_waited=self._waited, clock=client.clock)
         self._workers: dict[asyncio.Task[None], WorkerStatus] = {}
-        self._stopping = asyncio.Event()
         self._succeeded = checkpoint.progress.counts["done"] > 0
         self._settled = 0
         self._refused = 0
         self._lag_vain = 0
         self._sampled = Sampled.from_json(checkpoint.progress.header.sample)
         self.contradicted = 0
-        self.stopped: Stop | None = None
         self.kept = self.unproven = 0
 
-    async def run(self, passes: Callable[[], Iterator[ChunkTask | Skipped] | None]) -> None:
-        """Settle one pass after the other, until `passes` returns None or the run stops; then all is durable."""
+    async def run(self, chunks: Iterator[ChunkTask | Skipped]) -> None:
+        """Settle one pass of chunks, or drain; then all of it is durable."""
+        prefetch = Prefetch[ChunkTask | Skipped](on_waited=self._waited, clock=self._client.clock)
+        prefetch.begin(chunks)
         try:
-            while self.stopped is None and (feed := passes()) is not None:
-                await self._pass(feed)
-                await self._flush()
+            await self._pass(prefetch)
+            await self._flush()
         finally:
-            await self._prefetch.aclose()
+            await prefetch.aclose()
 
     @property
     def unrecorded(self) -> dict[str, int]:
@@ -177,40 +164,32 @@ class Engine:
         held = {WorkerState.IDLE, WorkerState.WAITING}
         return all(worker.state not in held for worker in list(self._workers.values()))
 
-    def stop(self, stop: Stop) -> None:
-        """Begin to drain: no new chunk, no retry; requests on the wire may finish.
+    def _wake(self) -> None:
+        """End every wait: for a pause, the limiter, a backoff, the disk. What is on the wire goes on.
 
-        The first reason stays, except that any other reason replaces a planned stop.
+        So does a look-up that decides, unless something holds it up.
         """
-        if self.stopped is not None:
-            if self.stopped.planned and not stop.planned:
-                self.stopped = stop
-            return
-        self.stopped = stop
         self._client.drain()
-        self._stopping.set()
-        self._on_stop()  # nothing more is read: whoever reads must not hold up the end
-        # A request on the wire goes on, and so does a look-up that decides, unless something holds it up. Every other
-        # worker (in a pause, at the limiter, in a backoff, at the disk) ends now.
         goes_on = {WorkerState.ON_WIRE} if self._client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
         for task, worker in self._workers.items():
-            if task is not asyncio.current_task() and worker.state not in goes_on:
+            if worker.state not in goes_on:
                 task.cancel()
 
-    async def _pass(self, feed: Iterator[ChunkTask | Skipped]) -> None:
-        self._prefetch.begin(feed)
+    async def _pass(self, chunks: Prefetch[ChunkTask | Skipped]) -> None:
         self.unproven = self.contradicted = 0
         workers = [WorkerStatus() for _ in range(self._options.concurrency)]
-        self._workers = {asyncio.create_task(self._work(worker)): worker for worker in workers}
+        self._workers = {asyncio.create_task(self._work(chunks, worker)): worker for worker in workers}
         tasks = list(self._workers)
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self._drain.begun())
         watches = [asyncio.create_task(watch) for watch in (self._watch(), self._watch_time(), self._watch_log())]
         everyone = asyncio.create_task(asyncio.wait(tasks))
         await asyncio.wait({everyone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for watch in watches:
             watch.cancel()
-        _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self.stopped else None)
+        if self._drain.stop is not None:
+            self._wake()
+        _, late = await asyncio.wait(tasks, timeout=self._options.drain_s if self._drain.stop else None)
         for task in late:
             task.cancel()
         await everyone
@@ -230,19 +209,19 @@ class Engine:
         """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
         if self._options.until is not None:
             until, words = self._options.until
-            while (left_s := until - time.time()) > 0:  # noqa: ASYNC110 - nothing else tells
+            while (left_s := until - self._wall()) > 0:  # noqa: ASYNC110 - nothing else tells
                 await asyncio.sleep(min(left_s, 1.0))
-            self.stop(Stop(f"it is {words} (--not-after)", planned=True))
+            self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
 
     async def _watch_log(self) -> None:
         """Stop when the log can no longer be written."""
         failure = await self._checkpoint.failing()
-        self.stop(Stop(str(failure), error=failure))
+        self._drain.begin(Stop(str(failure), error=failure))
 
-    async def _work(self, worker: WorkerStatus) -> None:
+    async def _work(self, chunks: Prefetch[ChunkTask | Skipped], worker: WorkerStatus) -> None:
         """One worker: take a chunk, settle it, until there is none or the run stops."""
         try:
-            while self.stopped is None and (work := await self._prefetch.take()) is not None:
+            while self._drain.stop is None and (work := await chunks.take()) is not None:
                 if isinstance(work, Skipped):
                     self._checkpoint.enqueue(work)
                     continue
@@ -251,12 +230,12 @@ class Engine:
                     await self._lookup.prove(worker)
                     await self._settle(work, worker)
         except asyncio.CancelledError:
-            if self.stopped is None:
+            if self._drain.stop is None:
                 raise
         except BulkdelError as error:
-            self.stop(Stop(str(error), error=error))
+            self._drain.begin(Stop(str(error), error=error))
         except BaseException as error:
-            self.stop(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
+            self._drain.begin(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
 
     def _hide(self, work: ChunkTask, text: str) -> str:
@@ -278,7 +257,7 @@ class Engine:
         try:
             while (step := chunk_state.next_step()) is not None:
                 decides = isinstance(step, LookUp) and step.why in DECIDING and not step.again
-                if self.stopped is not None and not decides:
+                if self._drain.stop is not None and not decides:
                     break
                 worker.enter(WorkerState.DECIDING if decides else WorkerState.SETTLING)
                 await self._do(step, errand)
@@ -298,7 +277,7 @@ class Engine:
             found = await self._look_up(step.records, errand)
             if step.again and found is not None:
                 self._note_lag(step, changed=len(found) < len(step.records))
-            if self.stopped is None or found is not None:
+            if self._drain.stop is None or found is not None:
                 chunk_state.looked_up(found, proven=self._lookup.proven, unproven=errand.unproven)
             return
         await self._client.auth.ensure()  # else nobody knows yet whom the token belongs to
@@ -306,13 +285,13 @@ class Engine:
         backed = await self._save(step.records, errand)
         request = self._action.call(step.records)  # before the intent: a job that fails here has sent nothing
         if not errand.intended:
-            intent = Intent(stamp(time.time()), positions_of(step.records), backed, self._client.transport.ahead_s)
+            intent = Intent(stamp(self._wall()), positions_of(step.records), backed, self._client.transport.ahead_s)
             errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
             await self._checkpoint.append(intent)
         if step.attempt > 1:
             self._client.figures.retries += 1
             await asyncio.sleep(max(chunk_state.after_s, backoff_s(step.attempt - 1, self._chance())))
-        errand.sent_at = errand.sent_at or (time.time(), time.monotonic())
+        errand.sent_at = errand.sent_at or (self._wall(), self._steady())
         ids, too_late = ids_of(step.records), partial(self._too_late, errand)
         decision = await self._client.ask(request, self._action.read, errand.worker, ids, too_late)
         if decision is not None:
@@ -328,7 +307,7 @@ class Engine:
         if not self._id_type.reusable or not errand.chunk_state.tainted or errand.sent_at is None:
             return False
         wall, steady = errand.sent_at
-        return max(time.time() - wall, time.monotonic() - steady) > RETRY_MAX_S
+        return max(self._wall() - wall, self._steady() - steady) > RETRY_MAX_S
 
     def _note_lag(self, step: LookUp, *, changed: bool) -> None:
         if changed:
@@ -342,7 +321,7 @@ class Engine:
         return since is not None and min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
 
     def _now(self) -> Instant:
-        return Instant(stamp(time.time()), self._client.transport.ahead_s)
+        return Instant(stamp(self._wall()), self._client.transport.ahead_s)
 
     def _check_protected(self, records: Sequence[Record]) -> None:
         """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
@@ -419,7 +398,9 @@ class Engine:
         chunk_state = errand.chunk_state
         self.unproven += sum(record.id in errand.unproven for piece in chunk_state.left for record in piece.records)
         untouched, _ = chunk_state.leave()
-        entries: list[Entry] = [_outcome(settled, self._client.transport.ahead_s) for settled in chunk_state.settled]
+        entries: list[Entry] = [
+            _outcome(settled, stamp(self._wall()), self._client.transport.ahead_s) for settled in chunk_state.settled
+        ]
         if chunk_state.spared:
             entries.append(Skipped("excluded", positions_of(sorted(chunk_state.spared))))
             if not chunk_state.protected:
@@ -440,19 +421,19 @@ class Engine:
         self._client.extend_patience(seconds)  # patience with the server, not with our disk
 
     def _halt(self, why: str) -> None:
-        self.stop(Stop(why, error=Halted(why)))
+        self._drain.begin(Stop(why, error=Halted(why)))
 
     async def _flush(self) -> None:
         try:
             await self._checkpoint.flush()
         except FileFailed as error:
-            self.stop(Stop(str(error), error=error))
+            self._drain.begin(Stop(str(error), error=error))
 
 
-def _outcome(settled: Settled, ahead_s: int | None) -> Outcome:
+def _outcome(settled: Settled, at: str, ahead_s: int | None) -> Outcome:
     named = settled.kind in {"refused", "unknown"}
     return Outcome(
-        at=stamp(time.time()),
+        at=at,
         attempts=settled.attempts,
         kind=settled.kind,
         ranges=settled.ranges,

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import select
 import shlex
 import stat
 from collections.abc import Callable
@@ -21,6 +22,9 @@ SPOOLED = ".input"
 """What is appended to the checkpoint's name for the copy of a piped export."""
 
 _PIECE = 1 << 20
+
+WAIT_S = 0.2
+"""How long the copying waits for the pipe before it calls `on_progress` again."""
 
 
 Copied = Callable[[int], None]
@@ -94,6 +98,9 @@ def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | N
     digest, size = hashlib.sha256(), 0
     while True:
         try:
+            while not select.select([source], [], [], WAIT_S)[0]:
+                if on_progress:  # it may raise, to stop the copying
+                    on_progress(size)
             data = os.read(source, _PIECE)
         except OSError as error:
             raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from bulkdel.auth import Auth
 from bulkdel.core.adaptive_rate import AdaptiveRate
@@ -15,6 +17,16 @@ from bulkdel.job import Target
 from bulkdel.job_faults import job_faults
 from bulkdel.settings import CommonSettings
 from bulkdel.uptime import Uptime
+
+
+class Connect(Protocol):
+    """How the way to the server is opened: `connect`, or what a simulation passes in its place."""
+
+    def __call__(
+        self, target: Target, settings: CommonSettings, *, pool: str | None
+    ) -> AbstractAsyncContextManager[tuple[Client, Auth]]:
+        """Open it; see `connect`."""
+        ...
 
 
 @contextlib.asynccontextmanager

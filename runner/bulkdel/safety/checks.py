@@ -1,22 +1,222 @@
-"""What must hold before anything is sent. Owns the refusals of a run that is not meant, or not meant like this."""
+"""What must hold before anything is sent. Every refusal of a run that is not meant, or not meant like this, is here.
+
+Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.core.absence import COMMAS
 from bulkdel.core.log_entries import Saved
+from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
-from bulkdel.engine.backup import check_known
-from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.format import printable
+from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.export.addresses import check_exclude, check_export
+from bulkdel.export.spool import SPOOLED
+from bulkdel.format import printable, until_words
+from bulkdel.job import Job, Target, job_names, load_job
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.settings import Settings
+from bulkdel.times import until_of
+
+if TYPE_CHECKING:  # the plan takes the sample check, and the checks take the plan
+    from bulkdel.core.id_type import IdType
+    from bulkdel.safety.run_plan import Plan, RunArguments
 
 TABLE = "protect"
 """Of the config file."""
+
+
+# The arguments
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """Refuse what cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
+    _check_config(arguments.config)
+    arguments.settings.check(arguments.job.chunk_max)
+    check_export(arguments.export, arguments.typed)
+    for name in arguments.settings.exclude or ():
+        check_exclude(str(name))
+    checked_id_type(arguments.job, arguments.settings)
+    _check_folder(arguments.checkpoint)
+    _check_copy(arguments)
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Refuse a setting outside the tables that some part reads: it would have no effect."""
+    tables = {"run", TABLE, *(load_job(name).config_table for name in job_names())}
+    for name, value in config.items():
+        if name not in tables or not isinstance(value, dict):
+            raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
+
+
+def checked_id_type(job: Job, settings: Settings) -> IdType:
+    """Return the id type that was asked for. Raises UsageError for one that the job does not know."""
+    name = settings.id_type or job.id_type_default
+    if name not in job.id_types:
+        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
+    return job.id_types[name]
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a checkpoint that could not be created."""
+    folder = path.absolute().parent
+    try:
+        missing = not folder.is_dir()
+    except PermissionError:
+        return  # opening it says what is wrong
+    if missing:
+        raise UsageError(f"--checkpoint {path}: the folder {folder} does not exist; make it first")
+
+
+def _check_copy(arguments: RunArguments) -> None:
+    """Refuse the copy of a pipe under another checkpoint than its own: deleted ids would be sent once more."""
+    copy = Path(arguments.export).resolve()
+    if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
+        return
+    log = copy.with_name(copy.name.removesuffix(SPOOLED))
+    if log.is_file() and not is_fresh(log) and log != arguments.checkpoint.resolve():
+        shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
+        line = arguments.typed.instead("--checkpoint", str(shown))
+        raise NotAcceptable(
+            f"{arguments.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint "
+            f"would begin a new run and send again what is deleted already. Nothing was sent. To go on:\n  {line}\n"
+            "To begin a new run all the same, copy the file and give it another name."
+        )
+
+
+def check_credentials(target: Target | None, log: Progress | None) -> None:
+    """Refuse, before the export is read, a run that could not sign in. Raises UsageError."""
+    if target is not None and target.key is None and not (log is not None and log.complete):
+        raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
+
+
+def checked_until(settings: Settings, now: datetime) -> datetime | None:
+    """Return when the run has to stop. Raises UsageError for a time that has passed."""
+    if settings.not_after is None:
+        return None
+    at = until_of(settings.not_after, now)
+    if at <= now:
+        raise UsageError(
+            f"--not-after {settings.not_after!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. "
+            "Nothing was sent. Give a later time, or leave --not-after out"
+        )
+    return at
+
+
+# The files of the run
+
+
+def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
+    """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
+    now, before = {file.sha256 for file in files}, log.excluded
+    gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
+    if gone and not log.complete:
+        given = {printable(Path(file.path).absolute()) for file in files}
+        changes = [
+            f"  {name}: {'was changed since' if name in given else 'is not given now'} (its SHA-256 was {sha256})"
+            for sha256, name in gone.items()
+        ]
+        raise NotAcceptable(
+            f"{path}: this run was started with other exclude files. Nothing was sent.\n"
+            + "\n".join(changes)
+            + "\nGive every --exclude file of that run as it was; more may be added."
+        )
+    return any(sha256 not in before for sha256 in now)
+
+
+def check_backup(settings: Settings, log: Progress | None) -> Saved | None:
+    """Return what of the backup is known to be durable; None for a new file. Raises NotAcceptable.
+
+    A run that keeps a backup keeps it to its end: a session without it would leave gaps that nothing points to.
+    """
+    known = log.backup if log else None
+    if settings.backup is None:
+        if known is not None and log is not None and not log.complete:
+            raise NotAcceptable(
+                f"this run keeps a backup in {known[0]}. Nothing was sent. Go on with --backup {known[0]}, or name a "
+                "new file there"
+            )
+        return None
+    durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
+    if log is None or not log.complete:
+        check_known(settings.backup, durable)
+    return durable
+
+
+def check_known(path: Path, durable: Saved | None) -> None:
+    """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        size = 0
+    except OSError as error:
+        raise NotAcceptable(f"{path}: {error.strerror} (--backup)") from error
+    else:
+        if not stat.S_ISREG(there.st_mode):
+            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one (--backup)")
+        size = there.st_size
+    if durable is None and size:
+        raise NotAcceptable(
+            f"{path}: is there already, and this run did not write it. Nothing was deleted. Name a new file (--backup)."
+        )
+    if durable is not None and size < durable.size:
+        raise NotAcceptable(
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of users that are "
+            "deleted already are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+        )
+
+
+def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
+    """Raise UsageError when the backup would be written over another file of the run."""
+    for other in others:
+        if backup is not None and backup.absolute() == other.absolute():
+            raise UsageError(f"--backup {backup}: is another file of this run; name one of its own")
+
+
+# The export
+
+
+def check_max(settings: Settings, ids: int, export: str) -> None:
+    """Hold --max-delete. Raises NotAcceptable."""
+    if settings.max_delete is not None and ids > settings.max_delete:
+        raise NotAcceptable(
+            f"{export}: asks to delete {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
+            "Is it the right export? If so, raise the number."
+        )
+
+
+def refuse_differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
+) -> None:
+    """Compare what the header pins with this run, member by member. Raises NotAcceptable naming each difference."""
+    old, new = _flat(before), _flat(now)
+    different = [
+        f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
+        for name in new
+        if name not in leave_out and old.get(name) != new.get(name)
+    ]
+    if different:
+        raise NotAcceptable(
+            f"{path}: belongs to another run, nothing was sent.\n"
+            + "\n".join(different)
+            + "\nGive the export and the options of that run, or another --checkpoint for a new one."
+        )
+
+
+def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the members of `source` up, so that the one that differs is named."""
+    return {**{name: value for name, value in pinned.items() if name != "source"}, **pinned.get("source", {})}
+
+
+# The server
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +231,7 @@ class Protection:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Protection:
-        """Read the table. Raises UsageError: a word that is not understood protects nobody."""
+        """Read the table. Raises UsageError: a name that is not understood would protect nothing."""
         for name, value in table.items():
             if name not in {"pools", "hosts"}:
                 raise UsageError(f"config, [{TABLE}] {name}: knows pools and hosts, each a list of strings")
@@ -63,54 +263,30 @@ def _host(url: str) -> str:
     return name.rstrip(".") + colon + port
 
 
-def check_excluded(progress: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
-    """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
-    now, before = {file.sha256 for file in files}, progress.excluded
-    gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
-    if gone and not progress.complete:
-        given = {printable(Path(file.path).absolute()) for file in files}
-        told = [
-            f"  {name}: {'was changed since' if name in given else 'is not given now'} (its SHA-256 was {sha256})"
-            for sha256, name in gone.items()
-        ]
+def check_pool(plan: Plan) -> None:
+    """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable."""
+    Protection.of(plan.arguments.config.get(TABLE, {})).check_pool(plan.pool)
+    if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(
-            f"{path}: this run was started with other exclude files. Nothing was sent.\n"
-            + "\n".join(told)
-            + "\nGive every --exclude file of that run as it was; more may be added."
+            f"{plan.checkpoint}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "
+            "Nothing was deleted. Use the key of that pool, or another --checkpoint for a new run."
         )
-    return any(sha256 not in before for sha256 in now)
 
 
-def check_backup(settings: Settings, progress: Progress | None) -> Saved | None:
-    """What of the backup is known to be durable; None for a new file. Raises NotAcceptable before anybody is asked.
+def check_sample(plan: Plan) -> None:
+    """Refuse to go on when fewer than half of the sample exist. Raises Halted."""
+    if (trouble := sample_trouble(plan)) is not None:
+        raise Halted(trouble)
 
-    A run that keeps a backup keeps it to its end: nobody would look for the copies that one session did not make.
-    """
-    known = progress.backup if progress else None
-    if settings.backup is None:
-        if known is not None and progress is not None and not progress.complete:
-            raise NotAcceptable(
-                f"this run keeps a backup in {known[0]}. Nothing was sent. Go on with --backup {known[0]}, or name a "
-                "new file there"
-            )
+
+def sample_trouble(plan: Plan) -> str | None:
+    """Say why the sample forbids to go on; None when it does not, or with --allow-absent."""
+    server = plan.server
+    if plan.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
-    durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
-    if progress is None or not progress.complete:
-        check_known(settings.backup, durable)
-    return durable
-
-
-def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
-    """Raise UsageError when the backup would be written over another file of the run."""
-    for other in others:
-        if backup is not None and backup.absolute() == other.absolute():
-            raise UsageError(f"--backup {backup}: is another file of this run; name one of its own")
-
-
-def check_max(settings: Settings, ids: int, export: str) -> None:
-    """Hold --max-delete. Raises NotAcceptable."""
-    if settings.max_delete is not None and ids > settings.max_delete:
-        raise NotAcceptable(
-            f"{export}: asks to delete {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
-            "Is it the right export? If so, raise the number."
-        )
+    commas = f"Of {server.unproven} others it could not be told. {COMMAS}. " if server.unproven else ""
+    return (
+        f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
+        f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
+        f"go on with:\n  {plan.line.instead('--allow-absent')}"
+    )

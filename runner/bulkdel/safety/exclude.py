@@ -17,7 +17,6 @@ from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.recognise import is_bare_list
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.format import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +34,6 @@ class Excluded:
 
     files: Sequence[ExcludeFile] = ()
     ids: IdSet = field(default_factory=IdSet)
-
-    def to_json(self) -> dict[str, str]:
-        """Return the path of each file by its SHA-256, as the log keeps it."""
-        return {file.sha256: printable(Path(file.path).absolute()) for file in self.files}
 
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:

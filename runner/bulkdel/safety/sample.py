@@ -1,10 +1,10 @@
-"""The server's side of the preparation: sign in, learn the pool, look a sample up. Holds nothing that could delete."""
+"""The sample check: sign in, learn the pool, look 200 ids up before the first deletion. Nothing here can delete."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from bulkdel.core.redaction import without_ids
 from bulkdel.errors import Halted
 from bulkdel.format import stamp
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import connect
+from bulkdel.http.connect import Connect, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target
 from bulkdel.job_faults import job_faults
@@ -24,10 +24,10 @@ from bulkdel.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SampleCheck:
-    """What the server told before anything was deleted.
+    """What the server said before anything was deleted.
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
-    asked, found: of the sample. unproven: how many of those asked for were not found, which proves nothing (commas).
+    asked, found: of the sample. unproven: how many ids were not found where that proves nothing (ids with a comma).
     fullest: the most accounts that one answer has held.
     sampled: what the sample says about `createdAt`. moment: when it was looked up; None when not signed in.
     """
@@ -48,17 +48,28 @@ class SampleCheck:
         return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
 
 
+NOT_SIGNED_IN = SampleCheck()
+
+
 async def sample_check(
-    target: Target, id_type: IdType, settings: Settings, sample: Sequence[str], group: int
+    target: Target,
+    id_type: IdType,
+    settings: Settings,
+    sample: Sequence[str],
+    group: int,
+    *,
+    connect: Connect = connect,
+    wall: Callable[[], float] = time.time,
+    chance: Callable[[], float] = random.random,
 ) -> SampleCheck:
     """Sign in and look up `sample`, `group` ids at a time. Raises Halted when either fails."""
     async with connect(target, settings, pool=None) as (client, auth):
         await auth.ensure()
         found: dict[str, Account] = {}
-        lookup = AccountLookup(client, target.look_ups(id_type), random.random)
+        lookup = AccountLookup(client, target.look_ups(id_type), chance)
         owner: list[str] = []
         for user in auth.users:
-            # It may be no user at all, and the API refuse to look for such a thing: then the word itself is protected.
+            # The API may refuse to look for it, when it is no user: then the word itself is protected.
             owner += [user, *(await lookup.owner(user, WorkerStatus()) or ())]
         unproven = 0
         for start in range(0, len(sample), group):
@@ -66,10 +77,10 @@ async def sample_check(
             with job_faults(partial(without_ids, ids=some)):
                 looked = await lookup.find(some, WorkerStatus())
             if looked is None:
-                raise _blind(target, lookup)
+                raise _failed(target, lookup)
             found.update(looked.accounts)
             unproven += len(looked.unproven)
-        now = Instant(stamp(time.time()), client.transport.ahead_s)
+        now = Instant(stamp(wall()), client.transport.ahead_s)
         sampled = Sampled.of((account.created_at for account in found.values()), now)
         return SampleCheck(
             auth.pool,
@@ -84,7 +95,7 @@ async def sample_check(
         )
 
 
-def _blind(target: Target, lookup: AccountLookup) -> Halted:
+def _failed(target: Target, lookup: AccountLookup) -> Halted:
     return Halted(
         f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
         "Does the key have the permission to read users? Nothing was deleted."

@@ -1,0 +1,32 @@
+"""Clock, chance, network and disk, as the engine sees them. A simulation passes its own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Header, Saved, Skipped
+from bulkdel.engine.backup import Backup
+from bulkdel.http.connect import Connect, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Everything that the engine does not compute itself.
+
+    wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
+    chance: a number in [0, 1). connect: opens the way to the server. create_log, resume_log, open_backup: open the
+    files of the run.
+    """
+
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+    connect: Connect = connect
+    create_log: Callable[[Path, Header, Iterable[Skipped]], Checkpoint] = Checkpoint.create
+    resume_log: Callable[[Path], Checkpoint] = Checkpoint.resume
+    open_backup: Callable[[Path, Saved | None], Backup] = Backup.open

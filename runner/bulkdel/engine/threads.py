@@ -1,0 +1,50 @@
+"""Blocking steps in threads, so that the event loop and a signal never wait for a disk or a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+STOP_S = 1.0
+"""How long a cancelled step may take to notice. A thread that waits for a pipe longer than that is left behind."""
+
+
+async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:
+    """Run `step` in a thread of its own. When this is cancelled, `stop` is called, which should end the step soon.
+
+    The thread is a daemon: one that never returns does not keep the program from ending.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def land(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+            done.exception()  # counts as retrieved, also where the step was left behind
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+
+    def work() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = step()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the coroutine that waits raises it
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: the step was left behind
+            loop.call_soon_threadsafe(land, result, failure)
+
+    threading.Thread(target=work, daemon=True, name="blocking step").start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        stop()
+        await asyncio.wait({done}, timeout=STOP_S)
+        raise

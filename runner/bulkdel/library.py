@@ -1,0 +1,437 @@
+"""The engine as a library: `open_run` gives a run as an async context manager. `bulkdel run` is written on it.
+
+It installs no signal handler, prints nothing and makes no event loop. Its blocking steps run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+
+import orjson
+
+from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of
+from bulkdel.engine.events import QUEUE_MAX, Event, Events
+from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.session import SendingSession, SessionResult, create_log
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.export.spool import SPOOLED, spool
+from bulkdel.format import printable
+from bulkdel.job import Job, load_job
+from bulkdel.safety.checks import check_arguments, check_credentials, check_sample
+from bulkdel.safety.confirmation import Confirmed, How, confirm, confirm_without_asking, refuse_unconfirmed
+from bulkdel.safety.preparation import ReadingProgress, Stopped, find_target, prepare, signing_in, with_sample_check
+from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.settings import Settings
+
+T = TypeVar("T")
+
+Rows = Iterable[str] | AsyncIterable[str]
+"""Ids, one for each row. They are copied to a file beside the checkpoint, because an export is read twice."""
+
+ROWS_AT_ONCE = 1_000
+"""Rows that are written to that file at a time."""
+
+
+class Drained(BulkdelError):
+    """The run was drained before anything was sent."""
+
+
+class RunOptions(TypedDict, total=False):
+    """The settings of a run. Names, meanings and defaults are those of `bulkdel run` (docs/reference.md)."""
+
+    checkpoint: Path | None
+    host: str | None
+    ca_file: Path | None
+    proxy: str | None
+    sandbox: bool
+    rate: float
+    concurrency: int
+    chunk_size: int | None
+    limit: int | None
+    drain_s: float
+    patience: float
+    timeout_s: float
+    id_type: str | None
+    id_field: str | None
+    id_pattern: str | None
+    format: Literal["auto", "jsonl", "csv", "lines"]
+    trim: bool
+    on_invalid: Literal["stop", "skip"]
+    max_invalid: str | None
+    exclude: list[Path] | None
+    max_delete: int | None
+    not_after: str | None
+    backup: Path | None
+    look_first: bool
+    allow_absent: bool
+    max_refused: str
+    in_doubt: Literal["look-up", "resend"]
+
+
+NOT_OF_THE_LIBRARY = frozenset({"config", "confirm", "pool", "confirm_host", "json", "log_level"})
+"""Settings that only the command line has: here the run is confirmed by a call, and nothing is printed."""
+
+assert RunOptions.__annotations__.keys() | NOT_OF_THE_LIBRARY == {one.name for one in fields(Settings)}
+
+
+FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
+"""What a summary says of its session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    status: complete, incomplete, stopped, halted or interrupted. exit_code: what `bulkdel run` would return.
+    counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
+    requests, retries, throttled, duration_s: of this session. resumed: whether an earlier session went before.
+    log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.
+    ending, unrecorded, kept, unproven: more about the session, as in `engine.session.SessionResult`.
+    progress: what the log says at the end.
+    """
+
+    status: Status
+    exit_code: int
+    counts: Mapping[str, int]
+    rows: int
+    why: str
+    requests: int
+    retries: int
+    throttled: int
+    resumed: bool
+    duration_s: float
+    checkpoint: Path
+    log_sha256: str
+    events_dropped: int
+    ending: Ending
+    unrecorded: Mapping[str, int]
+    kept: int
+    unproven: int
+    progress: Progress
+
+    def to_json(self) -> dict[str, Any]:
+        """As `bulkdel run --json` prints it."""
+        named = {name: getattr(self, name) for name in FIGURES}
+        checkpoint = {"checkpoint": printable(self.checkpoint), "log_sha256": self.log_sha256, "status": self.status}
+        return {**self.counts, "rows": self.rows, **named, **checkpoint}
+
+
+def open_run(
+    job: str | Job,
+    export: str | Path | Rows,
+    *,
+    config: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    events_max: int = QUEUE_MAX,
+    **options: Unpack[RunOptions],
+) -> Run:
+    """Make a run; enter it with `async with`. Nothing is opened before.
+
+    job: its name, or the job itself. export: a file, or ids; ids need a `checkpoint`.
+    config: what the config file would say, by table. environ: where credentials are found; os.environ by default.
+    events_max: how many events may wait to be taken; later ones are dropped and counted.
+
+    Raises UsageError for a job that is not installed.
+    """
+    settings = replace(Settings(), **options)
+    rows = None
+    if not isinstance(export, str | Path):
+        if settings.checkpoint is None:
+            raise UsageError("rows need a checkpoint: there is no file name to derive it from")
+        rows, export = export, Path(f"{settings.checkpoint}{SPOOLED}")
+        settings = replace(settings, format="jsonl")
+    arguments = RunArguments.of_library(
+        load_job(job) if isinstance(job, str) else job,
+        str(export),
+        settings,
+        config=config or {},
+        environ=os.environ if environ is None else environ,
+    )
+    return Run(arguments, rows=rows, events_max=events_max)
+
+
+class Run:
+    """One run, in this order: `plan`, `confirm`, `start`, `finished`. Leaving the context drains it.
+
+    Every method may raise a BulkdelError: UsageError (exit code 2; NotConfirmed is one), NotAcceptable (3), FileFailed
+    (5), Halted (4) while nothing was sent. How the sending ended is in the summary and raises nothing.
+    """
+
+    def __init__(
+        self,
+        arguments: RunArguments,
+        *,
+        rows: Rows | None = None,
+        surroundings: Surroundings | None = None,
+        events_max: int = QUEUE_MAX,
+    ) -> None:
+        self._arguments = arguments
+        self._rows = rows
+        self._surroundings = surroundings or Surroundings()
+        self._reading = ReadingProgress()
+        self._stack = ExitStack()
+        self._events = Events(events_max)
+        self._drained = False
+        self._signum: int | None = None
+        self._step: asyncio.Task[Any] | None = None
+        self._log: Checkpoint | None = None
+        self._plan: Plan | None = None
+        self._confirmed: Confirmed | None = None
+        self._session: SendingSession | None = None
+        self._sending: asyncio.Task[Summary] | None = None
+        self._rate: float | None = None
+        self._doing = self._reading.text
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sending is not None:
+            if not self._sending.done():
+                self.drain()
+            await asyncio.wait({self._sending})
+            if not self._sending.cancelled():
+                self._sending.exception()  # counts as retrieved; `finished` raises it
+        await asyncio.to_thread(self._stack.close)
+
+    async def plan(self) -> Plan:
+        """Check the arguments, read the export, sign in and look the sample up. Deletes nothing.
+
+        The plan says what has to be confirmed: `ids` and `pool`.
+        """
+        plan = await self._as_step(self._make_plan())
+        self._plan = plan
+        self._doing = lambda: "waiting for the confirmation; nothing was deleted by this session"
+        return plan
+
+    async def confirm(
+        self, *, ids: int | None, pool: str | None, host: str | None = None, how: How = How.LIBRARY
+    ) -> None:
+        """Confirm the run: the number of ids and the pool as the caller knows them, not copied from the plan.
+
+        host: the bare name of the host, where the config protects it. how: what the log says.
+
+        Raises NotConfirmed when they differ from the plan, Halted when too few of the sample exist.
+        """
+        now = self._surroundings.wall()
+        self._confirmed = confirm(self._planned, ids=ids, pool=pool, host=host, how=how, now=now)
+
+    def start(self) -> Events:
+        """Begin to send. Returns the events, to iterate over; they need not be taken.
+
+        Raises NotConfirmed when the run has to be confirmed, Halted when too few of the sample exist.
+        """
+        plan = self._planned
+        if self._sending is not None:
+            raise RuntimeError("the run was started already")
+        if not plan.complete:
+            self._confirmed = self._confirmed or confirm_without_asking(plan)
+        if self._confirmed is None:
+            check_sample(plan)
+            refuse_unconfirmed(plan, self._surroundings.wall())
+        self._doing = lambda: "beginning to send"
+        self._sending = asyncio.get_running_loop().create_task(self._send(plan))
+        return self._events
+
+    async def finished(self) -> Summary:
+        """Wait for the end. Raises what would be exit code 2, 3 or 5 before anything was sent."""
+        if self._sending is None:
+            raise RuntimeError("the run was not started: call start() first")
+        return await asyncio.shield(self._sending)
+
+    def drain(self, signum: int | None = None) -> None:
+        """Stop: requests on the wire may finish, nothing new is sent. Before the start, `plan` raises Drained.
+
+        signum: the signal that asked for it, for the log and the exit code.
+        """
+        self._drained, self._signum = True, signum
+        if self._session is not None:
+            self._session.drain(signum)
+        elif self._step is not None:
+            self._step.cancel()
+
+    def set_rate(self, rate: float) -> None:
+        """Send `rate` requests a second from now on; 0 is unlimited."""
+        if not 0 <= rate <= 100_000:  # noqa: PLR2004 - the bounds of --rate
+            raise UsageError(f"rate {rate:g}: must be from 0 to 100000")
+        self._rate = rate
+        if self._session is not None:
+            self._session.set_rate(rate)
+
+    def snapshot(self) -> Snapshot | None:
+        """How far the sending is; None before it. May be called from any thread."""
+        return None if self._session is None else self._session.snapshot()
+
+    @property
+    def doing(self) -> str:
+        """What is being done, in words."""
+        return self._doing()
+
+    @property
+    def sending(self) -> bool:
+        """Whether `start` was called."""
+        return self._sending is not None
+
+    @property
+    def recovered(self) -> Path | None:
+        """The file that keeps the torn end of the log, which `plan` has cut off; None when it had none."""
+        return self._log.recovered if self._log else None
+
+    @property
+    def _planned(self) -> Plan:
+        if self._plan is None:
+            raise RuntimeError("there is no plan yet: await plan() first")
+        return self._plan
+
+    async def _as_step(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a step that `drain` may end."""
+        self._step = task = asyncio.get_running_loop().create_task(step)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not self._drained:
+                raise
+            raise Drained("the run was drained; nothing was sent") from None
+        finally:
+            self._step = None
+
+    async def _make_plan(self) -> Plan:
+        if self._rows is not None:
+            await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
+        plan = await in_thread(self._prepare, self._reading.stop)
+        if plan.ids and not plan.complete:
+            self._doing = lambda: signing_in(plan)
+            around = self._surroundings
+            plan = await with_sample_check(plan, connect=around.connect, wall=around.wall, chance=around.chance)
+        return plan
+
+    def _prepare(self) -> Plan:
+        """Everything before the first request: the checks, the checkpoint if there is one, the export. Blocks."""
+        arguments = self._arguments
+        check_arguments(arguments)
+        target = find_target(arguments)
+        if not is_fresh(arguments.checkpoint):
+            self._log = self._keep(self._surroundings.resume_log(arguments.checkpoint))
+        log = self._log.progress if self._log else None
+        check_credentials(target, log)
+        return prepare(arguments, target, log, self._stack, self._reading)
+
+    def _keep(self, log: Checkpoint) -> Checkpoint:
+        """Close the log when the run is left; at once when the run was left while the log was being opened."""
+        try:
+            self._reading.check()
+        except Stopped:
+            log.close()
+            raise
+        self._stack.callback(log.close)
+        return log
+
+    async def _send(self, plan: Plan) -> Summary:
+        try:
+            if plan.complete and plan.progress is not None and plan.progress.stop is not None and self._log is not None:
+                figures = plan.progress.stop.facts  # nothing is left to do: the same summary once more
+                return self._summary(SessionResult(Ending(), figures, {}, 0, 0), self._log)
+            around = self._surroundings
+            if self._log is None:
+                self._log = await in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
+                self._stack.callback(self._log.close)
+            self._session = SendingSession(
+                plan, self._log, self._confirmed, surroundings=around, on_event=self._events.put
+            )
+            if self._rate is not None:
+                self._session.set_rate(self._rate)
+            if self._drained:
+                self._session.drain(self._signum)
+            return self._summary(await self._session.run(), self._log)
+        finally:
+            self._events.close()
+
+    def _summary(self, result: SessionResult, log: Checkpoint) -> Summary:
+        progress, ending, figures = log.progress, result.ending, result.figures
+        return Summary(
+            status=status_of(progress, ending),
+            exit_code=exit_code(progress, ending),
+            counts=counts_of(progress),
+            rows=progress.rows,
+            why=ending.why,
+            **{name: figures[name] for name in FIGURES},
+            checkpoint=self._arguments.checkpoint,
+            log_sha256=log.sha256,
+            events_dropped=self._events.dropped,
+            ending=ending,
+            unrecorded=result.unrecorded,
+            kept=result.kept,
+            unproven=result.unproven,
+            progress=progress,
+        )
+
+
+async def _spool_rows(rows: Rows, to: Path, reading: ReadingProgress) -> None:
+    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when the rows end by an exception."""
+    with tempfile.TemporaryFile(dir=os.path.dirname(to) or ".") as copy:  # noqa: PTH120 - a text, no look at the disk
+        if isinstance(rows, AsyncIterable):
+            batch: list[str] = []
+            async for row in rows:
+                batch.append(row)
+                if len(batch) == ROWS_AT_ONCE:
+                    await in_thread(partial(_write_rows, batch, copy, reading), reading.stop)
+                    batch = []
+            await in_thread(partial(_write_rows, batch, copy, reading), reading.stop)
+        else:
+            await in_thread(lambda: _write_rows(rows, copy, reading), reading.stop)
+        copy.seek(0)
+        os.close(await in_thread(lambda: spool(copy.fileno(), "the rows", to, reading.copied), reading.stop))
+
+
+def _write_rows(rows: Iterable[str], copy: Any, reading: ReadingProgress) -> None:
+    for row in rows:
+        if not isinstance(row, str):
+            raise UsageError(f"a row is a {type(row).__name__}, and has to be a str: the id")
+        copy.write(orjson.dumps(row) + b"\n")
+        reading.check()
+
+
+def run_sync(
+    job: str | Job,
+    export: str | Path | Rows,
+    *,
+    ids: int,
+    pool: str,
+    host_word: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    config: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    **options: Unpack[RunOptions],
+) -> Summary:
+    """Do a whole run, for scripts without an event loop. ids, pool, host_word: confirm it, as `Run.confirm` does.
+
+    on_event: called with every event. The other arguments are those of `open_run`.
+    """
+
+    async def whole_run() -> Summary:
+        async with open_run(job, export, config=config, environ=environ, **options) as run:
+            plan = await run.plan()
+            if not plan.complete:
+                await run.confirm(ids=ids, pool=pool, host=host_word)
+            async for event in run.start():
+                if on_event is not None:
+                    on_event(event)
+            return await run.finished()
+
+    return asyncio.run(whole_run())

@@ -1,0 +1,133 @@
+"""The human's yes: when it is due, what has to be said, and what the log keeps of it. Asks nothing itself."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.run_state import Progress
+from bulkdel.errors import NotConfirmed
+from bulkdel.format import counted, span, until_words
+from bulkdel.safety.checks import check_sample
+from bulkdel.safety.run_plan import Plan
+from bulkdel.times import is_time_of_day
+
+CANNOT_BE_UNDONE = "a deletion cannot be undone"
+
+NEXT_DAY_S = 6 * 3600.0
+"""A time of day that has stopped a run means that of the next day only so long after it. Sooner it has to be asked for
+by its date: most likely the old command was typed again, or a scheduler has started it again at once."""
+
+
+class How(enum.StrEnum):
+    """How a run was confirmed, as the log keeps it."""
+
+    TYPED = "typed"
+    OPTIONS = "options"
+    LIBRARY = "library"
+    SANDBOX = "sandbox"
+    NOTHING = "nothing to delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What was confirmed, and how. host: the extra word, where the config protects the host."""
+
+    ids: int
+    pool: str | None
+    how: How
+    host: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the log keeps it."""
+        host = {} if self.host is None else {"host": self.host}
+        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host}
+
+
+def confirm_without_asking(plan: Plan) -> Confirmed | None:
+    """Return the confirmation of a run that needs none: the sandbox, or nothing to delete. None for any other run."""
+    if plan.settings.sandbox:
+        return Confirmed(plan.ids, plan.pool, How.SANDBOX)
+    return Confirmed(0, plan.pool, How.NOTHING) if plan.ids == 0 else None
+
+
+def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
+    """Compare what was said with the plan. Raises NotConfirmed when anything is missing or differs, Halted (sample)."""
+    check_sample(plan)
+    word = plan.host_word
+    if how is How.OPTIONS and (too_soon := meant_for_the_day_before(plan, now)):
+        raise NotConfirmed(
+            f"not confirmed: {too_soon}. Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
+        )
+    wanted = {"--confirm": plan.ids, "--pool": plan.pool, **({"--confirm-host": word} if word is not None else {})}
+    given = {"--confirm": ids, "--pool": pool, "--confirm-host": host}
+    if missing := [name for name in wanted if given[name] is None]:
+        raise NotConfirmed(
+            f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
+            f"Nothing was deleted. To confirm:\n  {plan.confirming_line}"
+        )
+    if any(given[name] != value for name, value in wanted.items()):
+        said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+        host_too = f" on the protected host {word}" if word is not None else ""
+        raise NotConfirmed(
+            f"not confirmed: {said} was given, but it is {counted(plan.ids, 'id')} in pool {plan.pool}{host_too}. "
+            f"Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
+        )
+    return Confirmed(plan.ids, plan.pool, how, word)
+
+
+def refuse_unconfirmed(plan: Plan, now: float) -> None:
+    """Raise NotConfirmed when the run has to be confirmed first."""
+    if (due := confirmation_due(plan, now)) is not None:
+        raise NotConfirmed(f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {plan.confirming_line}")
+
+
+def confirmation_due(plan: Plan, now: float) -> str | None:
+    """Say why the run has to be confirmed (again); None when it was."""
+    log = plan.progress
+    if log is not None and log.complete:
+        return None  # only the stop entry is missing: nothing will be sent
+    if log is None or log.start is None:
+        return CANNOT_BE_UNDONE
+    if plan.more_excluded:
+        return "exclude files were added"
+    if log.stop is not None and (until := log.stop.facts.get("not_after")):
+        return f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
+    return _limit_due(log.start.facts.get("limit"), plan.settings.limit, log) or _age_due(plan, log, now)
+
+
+def _age_due(plan: Plan, log: Progress, now: float) -> str | None:
+    """Say so when the ids may have been given to other accounts since the run was confirmed."""
+    age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
+    if plan.id_type.reusable and age_s > REUSE_AFTER_S:
+        return (
+            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may be somebody else's by now: "
+            "does the export still hold?"
+        )
+    return None
+
+
+def _limit_due(before: int | None, now: int | None, log: Progress) -> str | None:
+    """Say so when a run that was confirmed with --limit goes on beyond it."""
+    if before is None or (now is not None and now <= max(before, log.remaining)):
+        return None
+    return "the run goes on without --limit" if now is None else "--limit is more than what remains"
+
+
+def meant_for_the_day_before(plan: Plan, now: float) -> str | None:
+    """Say why the options do not confirm: the time of day that has just stopped this run would now mean tomorrow's."""
+    text, stopped = plan.settings.not_after, plan.progress and plan.progress.stop
+    until = stopped.facts.get("not_after") if stopped else None
+    if until is None or plan.until is None or text is None or not is_time_of_day(text):
+        return None
+    before = datetime.fromisoformat(until)
+    age_s = now - before.timestamp()
+    if age_s > NEXT_DAY_S or before.time() != plan.until.time():
+        return None
+    return (
+        f"--not-after stopped this run {span(max(0.0, age_s))} ago, and --not-after {text} would now mean "
+        f"{until_words(plan.until)}"
+    )

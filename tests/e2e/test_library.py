@@ -1,0 +1,457 @@
+"""`bulkdel.open_run`: a run inside another program, against the sandbox. The sandbox's own count is the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import bulkdel
+from bulkdel.library import NOT_OF_THE_LIBRARY
+from bulkdel.settings import Settings
+from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, write_objects
+
+IDS = user_ids(400, seed=31)
+
+
+def opened(it: Case, **options: Any) -> bulkdel.Run:
+    """A run of the case's export."""
+    options = {"rate": 0, "host": it.served.url, "environ": KEYS, **options}
+    return bulkdel.open_run("delete-users", it.export, **options)
+
+
+async def whole(run: bulkdel.Run, ids: int) -> bulkdel.Summary:
+    """All of it, confirmed with this number."""
+    async with run:
+        await run.plan()
+        await run.confirm(ids=ids, pool=POOL)
+        run.start()
+        return await run.finished()
+
+
+def assert_all_deleted_once(it: Case, ids: list[str]) -> None:
+    assert [it.served.ledger.effects(id_) for id_ in ids] == [1] * len(ids)
+
+
+# The order of the steps
+
+
+def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Plan, confirm, start, events, summary. It prints nothing and leaves the signal handlers alone."""
+    handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    async def go(it: Case) -> None:
+        async with opened(it, chunk_size=20) as run:
+            plan = await run.plan()
+            assert (plan.ids, plan.pool, plan.requests) == (400, POOL, 20)
+            assert it.served.pool.deleted == 0
+            await run.confirm(ids=400, pool=POOL)
+            events = [event async for event in run.start()]
+            summary = await run.finished()
+        assert [event.name for event in events] == ["chunk.settled"] * 20
+        assert sum(event.fields["done"] for event in events) == 400
+        assert (summary.status, summary.exit_code, summary.events_dropped) == ("complete", 0, 0)
+        assert summary.counts["deleted"] == summary.rows == 400
+        assert summary.checkpoint == it.log
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+        assert_all_deleted_once(it, IDS)
+        assert entries(it.log)[0]["confirmed"] == {"ids": 400, "pool": POOL, "how": "library"}
+    assert capfd.readouterr() == ("", "")
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+
+
+@pytest.mark.parametrize(("ids", "pool"), [(399, POOL), (401, POOL), (400, "another"), (400, POOL.upper()), (0, POOL)])
+def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it) as run:
+            await run.plan()
+            with pytest.raises(bulkdel.NotConfirmed, match="it is 400 ids in pool") as raised:
+                await run.confirm(ids=ids, pool=pool)
+            assert raised.value.exit_code == 2
+            with pytest.raises(bulkdel.NotConfirmed, match="cannot be undone"):
+                run.start()
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+        assert it.served.pool.deleted == 0
+        assert not it.log.exists()
+
+
+def test_a_step_out_of_order_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it) as run:
+            with pytest.raises(RuntimeError, match="await plan"):
+                run.start()
+            with pytest.raises(RuntimeError, match="await plan"):
+                await run.confirm(ids=400, pool=POOL)
+            with pytest.raises(RuntimeError, match="call start"):
+                await run.finished()
+            assert run.snapshot() is None
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+        assert it.served.ledger.requests == 0
+
+
+def test_too_few_of_the_sample_exist(tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it) as run:
+            await run.plan()
+            with pytest.raises(bulkdel.Halted, match="0 of 200 sampled ids exist"):
+                await run.confirm(ids=400, pool=POOL)
+            with pytest.raises(bulkdel.Halted, match="0 of 200 sampled ids exist"):
+                run.start()
+
+    with case(tmp_path, IDS, users=user_ids(10, seed=77)) as it:
+        asyncio.run(go(it))
+        assert it.served.pool.deleted == 0
+
+
+def test_a_bad_export_raises_before_anything_is_sent(tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it) as run:
+            with pytest.raises(bulkdel.NotAcceptable, match="line 2"):
+                await run.plan()
+
+    with case(tmp_path, IDS) as it:
+        it.export.write_text('{"id": "6319a15be4d9c05b8f1e9d2a"}\n{"id": 5}\n')
+        asyncio.run(go(it))
+        assert it.served.ledger.requests == 0
+
+
+def test_an_unknown_job_or_setting() -> None:
+    with pytest.raises(bulkdel.UsageError, match="no job 'nope'"):
+        bulkdel.open_run("nope", "export.jsonl")
+    with pytest.raises(TypeError):
+        bulkdel.open_run("delete-users", "export.jsonl", speed=5)  # type: ignore[call-arg]
+
+
+def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        first = asyncio.run(whole(opened(it), 400))
+        requests = it.served.ledger.requests
+
+        async def again() -> bulkdel.Summary:
+            async with opened(it) as run:
+                assert (await run.plan()).complete
+                run.start()
+                return await run.finished()
+
+        second = asyncio.run(again())
+        assert second.to_json() == first.to_json()
+        assert it.served.ledger.requests == requests
+
+
+# Events, pace, progress
+
+
+def test_events_that_are_not_taken_are_dropped_and_counted(tmp_path: Path) -> None:
+    """The run does not wait for its caller."""
+
+    async def go(it: Case) -> None:
+        async with opened(it, chunk_size=10, events_max=3) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            events = run.start()
+            summary = await run.finished()
+            assert summary.events_dropped == events.dropped == 40 - 3
+            assert len([event async for event in events]) == 3
+        assert summary.counts["deleted"] == 400
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+
+
+def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
+    """At the first rate, 40 requests would take 40 s."""
+
+    async def go(it: Case) -> None:
+        async with opened(it, rate=1, chunk_size=10) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            events = run.start()
+            await anext(events)
+            began = time.monotonic()
+            with pytest.raises(bulkdel.UsageError, match="rate -1"):
+                run.set_rate(-1)
+            run.set_rate(500)
+            assert (await run.finished()).status == "complete"
+            assert time.monotonic() - began < 15
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+        assert_all_deleted_once(it, IDS)
+
+
+def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it, chunk_size=10) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            async for _ in run.start():
+                seen = run.snapshot()
+                assert seen is not None
+                assert seen.rows == 400
+                assert sum(seen.counts.values()) == seen.settled <= 400
+            last = run.snapshot()
+            assert last is not None
+            assert last.counts["deleted"] == 400
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+
+
+# Stopping
+
+
+def test_leaving_the_context_drains(tmp_path: Path) -> None:
+    """The requests on the wire finish; the next run settles the rest, and no id is sent twice."""
+
+    async def go(it: Case) -> None:
+        async with opened(it, rate=20, chunk_size=10) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            events = run.start()
+            await anext(events)
+        left = [event.name async for event in events]
+        assert "run.draining" in left, "and the iteration has ended"
+
+    with case(tmp_path, IDS, latency_s=0.1) as it:
+        asyncio.run(go(it))
+        last = entries(it.log)[-1]
+        assert (last["event"], last["status"], last["exit"]) == ("stop", "interrupted", 4)
+        assert 0 < it.served.pool.deleted < 400
+        summary = asyncio.run(whole(opened(it), 400))
+        assert summary.counts["deleted"] == 400
+        assert summary.resumed
+        assert_all_deleted_once(it, IDS)
+
+
+def test_a_drained_run_says_so(tmp_path: Path) -> None:
+    async def go(it: Case) -> None:
+        async with opened(it, rate=20, chunk_size=10) as run:
+            await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            async for event in run.start():
+                if event.name == "chunk.settled":
+                    run.drain()
+            summary = await run.finished()
+        assert (summary.status, summary.exit_code) == ("interrupted", 4)
+        assert summary.why == "the caller drained the run"
+        assert summary.counts["deleted"] == it.served.pool.deleted < 400
+
+    with case(tmp_path, IDS, latency_s=0.1) as it:
+        asyncio.run(go(it))
+
+
+def test_drained_before_the_start(tmp_path: Path) -> None:
+    """While the sample is looked up: `plan` raises, nothing was sent."""
+
+    async def go(it: Case) -> None:
+        async with opened(it) as run:
+            planning = asyncio.create_task(run.plan())
+            while not it.served.ledger.requests:  # noqa: ASYNC110 - the server is in another thread
+                await asyncio.sleep(0.01)
+            run.drain()
+            with pytest.raises(bulkdel.Drained):
+                await planning
+
+    with case(tmp_path, IDS, latency_s=20.0) as it:
+        asyncio.run(go(it))
+        assert it.served.pool.deleted == 0
+        assert not it.log.exists()
+
+
+def test_a_cancelled_plan_leaves_a_pipe_at_once(tmp_path: Path) -> None:
+    """The export is a named pipe whose writer says nothing: a thread waits for it, and the caller does not."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+
+        async def go() -> None:
+            options: Any = {"host": "http://127.0.0.1:1", "environ": KEYS}
+            async with bulkdel.open_run("delete-users", pipe, **options) as run:
+                planning = asyncio.create_task(run.plan())
+                while "copying" not in run.doing:  # noqa: ASYNC110 - another thread says it
+                    await asyncio.sleep(0.01)
+                planning.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await planning
+
+        began = time.monotonic()
+        asyncio.run(go())
+        assert time.monotonic() - began < 10
+    finally:
+        os.close(writer)
+
+
+# Several at once
+
+
+TWO_AND_ONE = """
+import asyncio, json, os, sys, threading
+import bulkdel
+
+KEYS = json.loads(sys.argv[1])
+PLACES = json.loads(sys.argv[2])
+
+def options(place):
+    return {"host": place["url"], "rate": 0, "chunk_size": 5, "environ": KEYS}
+
+async def one(place):
+    async with bulkdel.open_run("delete-users", place["export"], **options(place)) as run:
+        plan = await run.plan()
+        await run.confirm(ids=place["ids"], pool=place["pool"])
+        async for event in run.start():
+            pass
+        return (await run.finished()).status
+
+async def two():
+    return await asyncio.gather(one(PLACES[0]), one(PLACES[1]))
+
+def in_a_thread(found):
+    place = PLACES[2]
+    summary = bulkdel.run_sync("delete-users", place["export"], ids=place["ids"], pool=place["pool"], **options(place))
+    found.append(summary.status)
+
+found = []
+thread = threading.Thread(target=in_a_thread, args=(found,))
+thread.start()
+both = asyncio.run(two())
+thread.join()
+print(json.dumps([*both, *found]))
+"""
+
+
+def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_path: Path) -> None:
+    """SIGKILL while all three send; the same program again goes on with each."""
+    exports = [user_ids(600, seed=seed) for seed in (41, 42, 43)]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(sandbox(ids, latency_s=0.05)) for ids in exports]
+        places = [
+            {
+                "url": served.url,
+                "export": str(write_objects(tmp_path / f"{number}.jsonl", ids)),
+                "ids": len(ids),
+                "pool": POOL,
+            }
+            for number, (served, ids) in enumerate(zip(servers, exports, strict=True))
+        ]
+        words = [sys.executable, "-c", TWO_AND_ONE, json.dumps(KEYS), json.dumps(places)]
+        killed = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL)
+        wait_until(lambda: all(served.pool.deleted > 50 for served in servers), killed)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert all(served.pool.deleted < 600 for served in servers), "killed in the middle"
+        again = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout) == ["complete"] * 3
+        assert again.stderr == ""
+        for served, ids in zip(servers, exports, strict=True):
+            assert [served.ledger.effects(id_) for id_ in ids] == [1] * len(ids)
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while not reached():
+        assert process.poll() is None, "the program has ended"
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+# Rows in place of a file
+
+
+def as_iterator() -> Iterator[str]:
+    yield from IDS
+
+
+async def as_async_iterator() -> AsyncIterator[str]:
+    for id_ in IDS:
+        yield id_
+
+
+@pytest.mark.parametrize("rows", [as_iterator, as_async_iterator])
+def test_rows_are_copied_beside_the_checkpoint(rows: Callable[[], Any], tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    with sandbox(IDS) as served:
+        options: Any = {"checkpoint": log, "host": served.url, "rate": 0, "environ": KEYS}
+        summary = bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options)
+        assert summary.counts["deleted"] == served.pool.deleted == 400
+        copy = tmp_path / "log.jsonl.input"
+        assert [json.loads(line) for line in copy.read_text().splitlines()] == IDS
+        assert copy.stat().st_mode & 0o777 == 0o600
+        assert bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options).to_json() == summary.to_json()
+
+
+def test_rows_that_fail_are_no_export(tmp_path: Path) -> None:
+    """Half of the rows would be another export; nothing is kept of them."""
+
+    def rows() -> Iterator[str]:
+        yield from IDS[:100]
+        raise LookupError("the source is gone")
+
+    options: Any = {"checkpoint": tmp_path / "log.jsonl", "environ": KEYS}
+    with pytest.raises(LookupError, match="the source is gone"):
+        bulkdel.run_sync("delete-users", rows(), ids=400, pool=POOL, **options)
+    with pytest.raises(bulkdel.UsageError, match="a row is a int"):
+        bulkdel.run_sync("delete-users", [5], ids=1, pool=POOL, **options)  # type: ignore[list-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_need_a_checkpoint() -> None:
+    with pytest.raises(bulkdel.UsageError, match="rows need a checkpoint"):
+        bulkdel.open_run("delete-users", iter(IDS))
+
+
+# The public names
+
+
+def test_the_options_are_those_of_the_command_line() -> None:
+    hints = get_type_hints(Settings)
+    wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in NOT_OF_THE_LIBRARY}
+    assert get_type_hints(bulkdel.RunOptions) == wanted
+
+
+def test_a_printed_command_asks_for_the_same(tmp_path: Path) -> None:
+    async def go(it: Case) -> str:
+        async with opened(it, rate=7.5, chunk_size=20, look_first=True, exclude=[tmp_path / "keep.txt"]) as run:
+            return str((await run.plan()).confirming_line)
+
+    with case(tmp_path, IDS) as it:
+        (tmp_path / "keep.txt").write_text(f"{IDS[0]}\n")
+        line = asyncio.run(go(it))
+    for part in (
+        f"bulkdel run delete-users {it.export}",
+        f"--host {it.served.url}",
+        "--rate 7.5",
+        "--chunk-size 20",
+        "--look-first",
+        f"--exclude {tmp_path / 'keep.txt'}",
+        f"--confirm 399 --pool {POOL}",
+    ):
+        assert part in line
+
+
+def test_public_names_are_loaded_when_they_are_used() -> None:
+    """`bulkdel --help` pays for none of them."""
+    code = (
+        "import sys, bulkdel; assert 'aiohttp' not in sys.modules\n"
+        "for name in bulkdel.__all__: getattr(bulkdel, name)\n"
+        "assert 'aiohttp' in sys.modules; assert not hasattr(bulkdel, 'nope')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
