@@ -1,6 +1,6 @@
-"""The rows that repeat an id: a set of positions in flat memory, its form in the log, and sets of rows around it.
+"""The rows that repeat an id: a set of positions in flat memory, its form in the log, and sets of other rows.
 
-Owns the arithmetic; how duplicates are found, `source/duplicates` knows.
+Owns the arithmetic. `export.duplicates` finds the duplicates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FULL = 0xFF
 class Duplicates:
     """Positions of the rows that repeat an id of an earlier row. One bit a row, in pages.
 
-    size: how many there are.
+    size: the number of duplicates.
     """
 
     __slots__ = ("_pages", "size")
@@ -38,7 +38,7 @@ class Duplicates:
             self.add(range(start, stop))
 
     def add(self, positions: Iterable[int]) -> None:
-        """Add positions; those that are in already stay."""
+        """Add positions. One that is in the set already changes nothing."""
         number, page = -1, bytearray()
         for position in positions:
             if position // PAGE_ROWS != number:
@@ -85,7 +85,7 @@ class Duplicates:
         return found
 
     def rows(self, span: tuple[int, int]) -> int:
-        """How many of the positions in a span are no duplicates."""
+        """How many rows of a span are not duplicates."""
         start, stop = span
         return stop - start - (self.count(start, stop) if self.size else 0)
 
@@ -114,7 +114,7 @@ class Duplicates:
         return position
 
     def joined(self, ranges: Ranges) -> Ranges:
-        """`ranges`, those that only duplicates separate made one. Fewer ranges, so less memory and time."""
+        """`ranges`, joined where only duplicates separate them: fewer ranges cost less memory and time."""
         if not self.size or len(ranges) < 2:  # noqa: PLR2004 - nothing to join
             return ranges
         begin, end = ranges[0]
@@ -156,12 +156,12 @@ class ListDigest:
         self._sha256 = hashlib.sha256()
 
     def add(self, ranges: Ranges) -> None:
-        """Go on with the next ranges."""
+        """Add the next ranges."""
         self._sha256.update(b"".join(b"[%d,%d]\n" % pair for pair in ranges))
 
     @property
     def hex(self) -> str:
-        """The digest of all so far."""
+        """The digest of the ranges so far."""
         return self._sha256.hexdigest()
 
 
@@ -178,9 +178,9 @@ def digest_of(duplicates: Duplicates) -> str:
 
 
 class RowSet(RangeSet):
-    """A set of rows that are no duplicates. The duplicates beside a member are covered too, so they leave no gap.
+    """A set of rows that are not duplicates. Its ranges cover the duplicates beside a member, too, so they leave no gap.
 
-    Thus the memory does not grow with the number of duplicates. `size`, `add` and `remove` do not count duplicates.
+    So memory does not grow with the number of duplicates. `size`, `add` and `remove` do not count duplicates.
     """
 
     __slots__ = ("_duplicates",)

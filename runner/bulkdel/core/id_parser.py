@@ -1,6 +1,6 @@
-"""One line or one value of an export to an id, or the reason why not. Owns the checks that every id has to pass.
+"""One line or value of an export to an id, or to the reason why it has none. Owns the checks of every id.
 
-Knows nothing of files, blocks or positions. What is wrong with a row is a value (`Unusable`), not an exception.
+Knows no file, block or position. The reason is a value (`Unusable`), not an exception.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ TEXT_MAX = 120
 """Characters of a bad row that a message shows: enough to find it by eye, and one line of a wide terminal."""
 
 FED_BACK = ("refused", "unknown")
-"""Outcomes of an earlier run that make sense as the input of a new one."""
+"""Outcomes of an earlier run that may be sent again."""
 
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories that no id contains: control characters, lone surrogates, line and paragraph separators."""
+"""Unicode categories that an id must not contain: control characters, lone surrogates, line separators."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdCheck:
-    """What an id has to be.
+    """The checks of an id.
 
     id_type: its shape, if it has one.
-    others: every type of the job, to say which one a misshapen id looks like.
+    others: every type of the job, to name the one that a misshapen id looks like.
     trim: take surrounding spaces off instead of refusing them.
     """
 
@@ -41,7 +41,7 @@ class IdCheck:
     trim: bool = False
 
     def check(self, id_: str) -> str | Unusable:
-        """Return the id as it will be sent, or why it will not be."""
+        """Return the id as it will be sent, or why it cannot be sent."""
         if "\n" in id_ or "\r" in id_:
             return Unusable(Why.NEWLINE)
         bare = id_.strip()
@@ -49,7 +49,7 @@ class IdCheck:
             return Unusable(Why.EMPTY_ID)
         if self.trim:
             id_ = bare
-        if not id_.isprintable():  # what is printable has no forbidden character
+        if not id_.isprintable():  # printable text has no forbidden character
             for char in id_:
                 if char == "\ufeff" or unicodedata.category(char) in _FORBIDDEN:
                     return Unusable(Why.CONTROL, f"U+{ord(char):04X}")
@@ -72,7 +72,7 @@ def with_pattern(id_type: IdType, pattern: str | None) -> IdType:
 
 
 def shortened(text: str | bytes) -> str:
-    """Return a row for the eye: without its line end, at most TEXT_MAX characters."""
+    """Return the text of a row for a message: without its line end, at most TEXT_MAX characters."""
     if isinstance(text, bytes):
         text = text[: 4 * TEXT_MAX + 4].decode("utf-8", errors="replace")
     text = text.rstrip("\r\n")
@@ -87,7 +87,7 @@ def id_of_value(value: Any) -> str | Unusable:
         return Unusable(Why.BOOLEAN)
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):  # that is also what orjson makes of an integer of more than 64 bits
+    if isinstance(value, float):  # orjson also returns a float for an integer of more than 64 bits
         return Unusable(Why.INEXACT)
     if value is None:
         return Unusable(Why.NULL)
@@ -100,7 +100,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where the id stands in a JSON object. path: the names on the way to it, outermost first."""
+    """The member of a JSON object that holds the id. path: the names that lead to it, outermost first."""
 
     path: tuple[str, ...]
 
@@ -112,13 +112,13 @@ class Member:
     def find(self, row: Any) -> Any:
         """Return the value in a parsed row. Raises KeyError when there is none."""
         for name in self.path:
-            if not isinstance(row, dict):  # a bare id among objects, or something else on the way
+            if not isinstance(row, dict):  # a bare id among objects, or another value on the path
                 raise KeyError(name)
             row = row[name]
         return row
 
     def exact(self, line: bytes) -> Unusable | None:
-        """Say what is wrong with how a row spells its id, when orjson cannot see it; else None."""
+        """Find faults in how a row spells its id that orjson does not report; None without one."""
         try:
             row: Any = json.loads(line.decode(), object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
         except RecursionError:  # pragma: no cover - from 3.12 on the parser is not bound by this limit
@@ -134,8 +134,8 @@ class Member:
 def ids_of_lines(lines: Sequence[bytes], member: Member | None, check: IdCheck) -> list[str | Unusable]:
     """Return for each JSONL line its id, or why it has none. member: None for rows that are bare ids.
 
-    Nearly always every line holds one string where it should; then the lines are parsed together. Else each line is
-    looked at by itself.
+    When every line has a string in the place of its id, as nearly always, the lines are parsed together. Otherwise each
+    line is parsed by itself.
     """
     strings = _strings(lines, member)
     if strings is not None:
@@ -172,7 +172,7 @@ def _id_of_member(row: Any, line: bytes, member: Member) -> str | Unusable:
 
 
 def _strings(lines: Sequence[bytes], member: Member | None) -> list[str] | None:
-    """Return the string that each line holds where its id should be; None when a line may hold anything else."""
+    """Return the string in the place of each line's id; None when a line may have another value there."""
     text = b"\n".join(lines)
     try:
         rows: list[Any] = list(map(orjson.loads, lines))
@@ -189,8 +189,8 @@ def _strings(lines: Sequence[bytes], member: Member | None) -> list[str] | None:
 def _may_repeat(text: bytes, parsed: Any) -> bool:
     r"""Whether a name may stand twice in one of the objects that `text` holds.
 
-    orjson keeps the last of two members with one name. So what it parsed is written again: a name that was dropped
-    lacks its quotes. Nothing that is written again adds a quote but `\u0022`, which becomes one.
+    orjson keeps the last of two members with one name. So the parsed value is serialised again: the quotes of a dropped
+    name are then missing. Only `\u0022` adds a quote when it is serialised.
     """
     if b"\\u0022" in text:
         return True
@@ -211,9 +211,9 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
 
 
 def refused_as_result(row: Any) -> str | None:
-    """Return the outcome that keeps a row of an earlier run's results from being sent, or None.
+    """Return the outcome for which a row of an earlier run's results is refused; None when it may be sent.
 
-    Only what was refused or is unknown is worth another try; deleting the rest "again" can hit another account.
+    Only refused and unknown ids may be sent again. Another id may belong to a new account by now.
     """
     if not isinstance(row, Mapping) or "outcome" not in row or row["outcome"] in FED_BACK:
         return None

@@ -1,4 +1,4 @@
-"""Which ids of one type may mean the same account. Owns the set that answers it; the type says an id's forms."""
+"""Sets of ids that may mean the same account. Owns the comparison; the id type gives the forms of an id."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from bulkdel.core.id_type import PLAIN, IdType
 
 
 class IdSet:
-    """A set of ids of one type, asked whether another id is, or may be, one of them.
+    """A set of ids of one type. It answers whether another id is, or may be, one of them.
 
     Two ids are certainly the same account when they have one key (`IdType.key`). They may be the same account when the
-    whole form of one is among the forms of the other (`IdType.forms`). This is no equivalence: a phone number without
-    its country code may be the same as two numbers that differ in theirs.
+    whole form of one is among the forms of the other (`IdType.forms`). This relation is not transitive: a phone number
+    without a country code may be the same as two numbers with different codes.
 
-    One question costs a few look-ups in sets, however many ids there are. An id costs about 200 bytes of memory, an
-    address 300, a phone number 500.
+    A question costs a few look-ups in sets. An id costs about 200 bytes of memory, an email 300, a phone number 500.
     """
 
     __slots__ = ("_id_type", "_keys", "_shortened", "_whole")
@@ -24,12 +23,12 @@ class IdSet:
     def __init__(self, id_type: IdType = PLAIN, ids: Iterable[str] = ()) -> None:
         self._id_type = id_type
         self._keys: set[str] = set()
-        self._whole: set[str] = set()  # stays empty for a type without forms, and so does the next one
+        self._whole: set[str] = set()  # this one and the next stay empty for a type without forms
         self._shortened: set[str] = set()
         self.update(ids)
 
     def __len__(self) -> int:
-        """How many different ids there are, by `IdType.key`."""
+        """The number of different ids, by `IdType.key`."""
         return len(self._keys)
 
     def __iter__(self) -> Iterator[str]:
@@ -80,7 +79,7 @@ class IdSet:
 
 
 def surely_apart(id_type: IdType, ids: Sequence[str]) -> bool:
-    """Whether no two of `ids` may be the same, told by counting. False only means that it takes a closer look."""
+    """Whether all of `ids` certainly mean different accounts. False means only: compare them one by one."""
     if id_type.forms is None:
         return len(set(map(id_type.key, ids))) == len(ids)
     forms = list(chain.from_iterable(map(id_type.forms, ids)))

@@ -1,4 +1,4 @@
-"""A row of the export on its way: Batch, Record and Chunk. Owns nothing else; knows nothing of where rows come from."""
+"""The rows of an export as they pass through the pipeline: Batch, Record and Chunk. Does not know their source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bulkdel.core.ranges import Ranges, ranges_of
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive rows as they were parsed: `rows[i]` has position `start + i` and is an id or a BadRow."""
+    """Consecutive parsed rows: `rows[i]` has position `start + i` and is an id or a BadRow."""
 
     start: int
     rows: list[str | BadRow]
@@ -26,8 +26,8 @@ class Batch:
 class Record(NamedTuple):
     """One row to settle.
 
-    position: ordinal of the data row in the export, from 0, whatever became of the rows before it.
-    id: as the export has it.
+    position: number of the data row in the export, from 0; bad rows and duplicates count too.
+    id: as it is written in the export.
     payload: for jobs that send bodies instead of ids (a restore); None for a deletion.
     """
 

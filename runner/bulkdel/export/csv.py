@@ -1,4 +1,4 @@
-"""CSV to rows. Owns quoting, columns and the lines a row spans; what an id is, the core knows."""
+"""CSV to rows. Owns quoting, columns and rows over several lines; `core.id_parser` checks the id of each."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def csv_rows(
 ) -> Iterator[Parsed]:
     """Yield the rows of `blocks`, bad ones included. Raises NotAcceptable for what no option makes acceptable.
 
-    position, head: where the blocks do not begin with the file: the first row's position, and how the file begins.
+    position, head: for blocks that begin within the file: the position of their first row, and the head of the file.
     """
-    # The limit is csv's own, for the whole process; its default of 128 kB would refuse fields that are allowed.
+    # The limit holds for the whole process. Its default of 128 kB would refuse fields that are allowed.
     csv.field_size_limit(LINE_MAX)
     reader = _CsvReader(dialect, check, path, position)
     if head:
@@ -40,8 +40,8 @@ def csv_rows(
 class _CsvReader:
     """Reads block after block.
 
-    A row may go on in the next block (a quoted line feed). Its lines then wait for that block and are read again with
-    it, which costs little: they are less than LINE_MAX.
+    A row may continue in the next block (a quoted line feed). Its lines are then kept, and read again with that block;
+    they are shorter than LINE_MAX.
     """
 
     def __init__(self, dialect: Dialect, check: IdCheck, path: str, position: int) -> None:
@@ -91,15 +91,15 @@ class _CsvReader:
                 self._position += len(rows)
 
     def finish(self) -> None:
-        """Say that no block follows. Raises NotAcceptable when a row is not complete."""
+        """Note that no block follows. Raises NotAcceptable when a row is not complete."""
         if self._waiting:
             raise self._damaged("a quote that is never closed", self._waiting_line, self._waiting)
 
     def read_heading(self, lines: list[str], line: int) -> int:
-        """Learn the columns; return how many lines the header took, and a line that names the delimiter before it."""
+        """Read the columns. Returns the number of lines of the header, and of a `sep=` line before it."""
         above = 1 if self._sep_line_left else 0
         self._sep_line_left = False
-        if above == len(lines):  # the block ends after the line that names the delimiter
+        if above == len(lines):  # the block ends after the `sep=` line
             return above
         reader = csv.reader(lines[above:], delimiter=self._delimiter, strict=True)
         try:
@@ -142,16 +142,16 @@ class _CsvReader:
         return Unusable(Why.COLUMNS, f"{columns}, where the first row has {self._width}")
 
     def _perhaps_marked(self, line: int, raw: list[str]) -> NotAcceptable:
-        """Results whose columns were changed, or another tool's: with or without the mark, the id may be wrong."""
+        """Refuse results with changed columns or of another tool: with or without the mark, the id may be wrong."""
         reason = f"an id that begins with {MARK}, which `bulkdel results` writes before what a spreadsheet might run"
         todo = "Feed its CSV back with all its columns, or use its JSON Lines."
         return refusal(self._path, reason, todo, line=line, text="".join(raw))
 
     def _wait(self, error: csv.Error, lines: list[str], line: int) -> None:
-        """Keep `lines` for the next block, if the only fault is that they end inside quotes. Raises NotAcceptable."""
+        """Keep `lines` for the next block if they end inside quotes. Raises NotAcceptable for any other fault."""
         if not self._ends_in_quotes(lines):
             reason = str(error)
-            if "\r" in lines[0].rstrip("\r\n"):  # the usual cause, and csv's words for it are those of a programmer
+            if "\r" in lines[0].rstrip("\r\n"):  # the usual cause; csv's own message is for programmers
                 reason = "a carriage return outside quotes that is no line end, or a misplaced quote"
             raise self._damaged(reason, line, lines[:1]) from error
         if sum(map(len, lines)) > LINE_MAX:
@@ -159,7 +159,7 @@ class _CsvReader:
         self._waiting, self._waiting_line = lines, line
 
     def _ends_in_quotes(self, lines: list[str]) -> bool:
-        """Whether the row that begins with `lines` goes on after them: then csv asks for one line more."""
+        """Whether the row that begins with `lines` continues after them: then csv asks for one more line."""
         reader = csv.reader([*lines, "\n"], delimiter=self._delimiter, strict=True)
         with suppress(csv.Error):
             next(reader)

@@ -30,12 +30,12 @@ _DIGEST = hashlib.sha256().digest_size
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What an export's bytes were.
+    """The hashes of an export's bytes.
 
-    sha256: of the file as stored (compressed), in hex; what `sha256sum` prints.
+    sha256: of the file as stored (compressed), in hex, as `sha256sum` prints it.
     size: bytes.
-    blocks: per block one SHA-256 of everything *up to its end*, 32 bytes each. One running hash gives all of them and
-        `sha256` as well, at half the price of hashing each block apart; both passes read from the start anyway.
+    blocks: for each block the SHA-256 of everything *up to its end*, 32 bytes each. One running hash gives all of them
+        and `sha256`; both passes read from the start.
     """
 
     sha256: str
@@ -82,7 +82,7 @@ class Export:
     def read_at(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes; fewer only at the end of the file. Raises OSError."""
         data = os.pread(self._fd, length, offset)
-        while data and len(data) < length:  # a network file system may hand out less than was asked for
+        while data and len(data) < length:  # a network file system may return less than was asked for
             more = os.pread(self._fd, length - len(data), offset + len(data))
             if not more:
                 break
@@ -93,13 +93,13 @@ class Export:
 def open_export(
     path: str, *, spool_to: Path | None = None, block_size: int = BLOCK, on_progress: Copied | None = None
 ) -> Export:
-    """Open an export for every pass that will be made over it.
+    """Open an export for all passes over it.
 
-    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: told of the
-    copying.
+    `-` (standard input) and named pipes are copied to `spool_to` first. block_size: for tests. on_progress: called
+    while a pipe is copied.
 
-    Raises NotAcceptable for what is no readable file, UsageError for a pipe without `spool_to`, FileFailed when the
-    copy cannot be written.
+    Raises NotAcceptable for a path that is no readable file, UsageError for a pipe without `spool_to`, FileFailed when
+    the copy cannot be written.
     """
     try:
         if path == "-":
@@ -118,7 +118,7 @@ def open_export(
 
 
 def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int, on_progress: Copied | None) -> Export:
-    """Copy what `fd` yields to a file and open that. Closes `fd`."""
+    """Copy a pipe to a file and open that file. Closes `fd`."""
     try:
         mode = os.fstat(fd).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
@@ -163,7 +163,7 @@ class Hashing:
 
     @property
     def share(self) -> float:
-        """How much of the export has been read, 0 to 1: the blocks before the present one, or the first one."""
+        """How much of the export has been read, 0 to 1: the blocks before the present one, or the first block."""
         return self._done / self._export.size
 
     def __iter__(self) -> Iterator[bytes]:
@@ -184,7 +184,7 @@ class Hashing:
             raise self._unsteady("longer")
 
     def head(self, length: int) -> bytes:
-        """Return the first bytes, without counting them."""
+        """Return the first bytes. They are read again by the iteration."""
         return self._read(0, length)
 
     def _read(self, offset: int, length: int) -> bytes:
@@ -198,12 +198,12 @@ class Hashing:
         return refusal(self._export.path, f"got {how} while it was read", "Wait until it is written, then start again.")
 
     def fingerprint(self) -> Fingerprint:
-        """Return what the bytes were, once all of them have been read."""
+        """Return the hashes, once all bytes have been read."""
         return Fingerprint(self._digest.hexdigest(), self._export.size, bytes(self._blocks))
 
 
 def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerprint:
-    """Read all bytes and nothing into them: what a resume needs to know its export again."""
+    """Hash an export without parsing it, to compare it with the one of an earlier run."""
     reading = Hashing(export, on_progress)
     for _ in reading:
         pass
@@ -211,9 +211,9 @@ def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerpr
 
 
 def checked_blocks(export: Export, expected: Fingerprint) -> Iterator[bytes]:
-    """Yield the blocks of the export, each only after its bytes have proved to be what the preflight read.
+    """Yield the blocks of the export, each after its hash has been compared with that of the preflight.
 
-    Raises Halted otherwise: what was sent so far is right, what would follow nobody has checked.
+    Raises Halted when they differ: the rows that follow were not checked.
     """
     digest = hashlib.sha256()
     count = len(expected.blocks) // _DIGEST

@@ -1,4 +1,4 @@
-"""JSON Lines to rows. Owns the way from a block of lines to ids; what an id is, the core knows."""
+"""JSON Lines to rows. Owns the cutting of blocks into rows; `core.id_parser` reads the id of each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an export is, told from its beginning: format, delimiter, where the id stands. Reads no file.
+"""Recognises an export by its beginning: format, delimiter, the field of the id. Reads no file.
 
-Everything doubtful is refused with what was seen: a wrong guess deletes the wrong accounts.
+A doubtful export is refused, with what was found, because a wrong guess would delete the wrong accounts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.refusal import refusal
 
 CANDIDATES = ("id", "userId", "user_id")
-"""Names that are taken for the id without being asked for, in any case, if exactly one of them is there."""
+"""Names that are taken for the id without --id-field, in any case, if exactly one of them is present."""
 
 _CANDIDATES = frozenset(name.casefold() for name in CANDIDATES)
 
 DELIMITERS = (",", ";", "\t")
 
 _MARKS = tuple(mark.encode() for mark in ("{", "[", '"', *DELIMITERS))
-"""Where one of these stands in a line, the line may be more than a bare id."""
+"""A line with one of these may be more than a bare id."""
 
 _FOREIGN = (
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -42,7 +42,7 @@ _FOREIGN = (
     (b"PAR1", "Parquet"),
     (b"SQLite format 3\x00", "an SQLite database"),
 )
-"""What other things begin with. Text in UTF-8 begins with none of the byte-order marks, ids with none of the rest."""
+"""How other formats begin. UTF-8 text begins with none of the byte-order marks, and an id with none of the others."""
 
 _CHECKPOINT = re.compile(rb'\s*\{\s*"seq"\s*:')
 
@@ -51,17 +51,17 @@ _COLUMN_NAMES = re.compile(
     r"(?:ids?|user|name|login|mail|account|key|phone|mobile|identity|identifier|relation|number|uuid|uid|guid|sub)",
     re.IGNORECASE,
 )
-"""What the head of an id column says in most exports; as an account's own free-text id it would be a strange one."""
+"""Headings of id columns in most exports. An account's own free-text id is hardly ever one of these."""
 
 _SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
-"""A first line that names the delimiter: Excel writes it, and reads it."""
+"""A first line that names the delimiter, as Excel writes and reads it."""
 
 _TITLE = re.compile(r"[^\W\d_][\w .:()/-]{0,63}")
 """A heading begins with a letter and is short. Some misshapen ids look like that too, see `_is_heading`."""
 
 
 def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
-    """Tell what an export is from its first whole lines (plain bytes, without BOM). Raises NotAcceptable."""
+    """Recognise an export by its first whole lines (plain bytes, without BOM). Raises NotAcceptable."""
     _refuse_foreign(head, path)
     lines = [line for line in head.split(b"\n") if line.strip()]
     if not lines:
@@ -82,7 +82,7 @@ def _plain_lines(compression: str, *, guessed: bool) -> Dialect:
 
 
 def _is_plain_list(lines: list[bytes], options: ReadOptions) -> bool:
-    """Whether each line of the head is an id of the wanted shape, so that nothing else can be meant by the file."""
+    """Whether each line of the head is an id of the wanted shape, so that the file can only be a plain list."""
     check = options.id_check()
     if check.id_type.shape is None or options.id_field is not None:
         return False
@@ -106,7 +106,7 @@ def _refuse_foreign(head: bytes, path: str) -> None:
         raise refusal(path, "compressed twice", "Decompress it once.", byte=0)
     start = head[:4096]
     if b"\0" in start:
-        # Text that is mostly ASCII has a NUL in every other byte; which one tells the byte order.
+        # UTF-16 text that is mostly ASCII has a NUL in every other byte. The first or the second decides the order.
         name = "binary data"
         for first, order in ((0, "big"), (1, "little")):
             half = start[first::2]
@@ -117,7 +117,7 @@ def _refuse_foreign(head: bytes, path: str) -> None:
 
 
 def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
-    """Whether the first row is JSON. A name decides only where the text leaves it open."""
+    """Whether the first row is JSON. The name of the file decides only when the text does not."""
     text = line.strip()
     if text.startswith(b"["):
         todo = "Write one object a line (jq -c '.[]'), or say what it is with --format."
@@ -137,7 +137,7 @@ def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
 
 
 def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
-    """Let the first row that is an object or an id decide. The bad ones before it are told when they are read."""
+    """Let the first row that is an object or an id decide. Bad rows before it are reported when they are read."""
     lines = [(number, line) for number, line in enumerate(head.split(b"\n"), 1) if line.strip()]
     for number, line in lines:
         try:

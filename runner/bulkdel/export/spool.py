@@ -1,4 +1,4 @@
-"""Copying a pipe to a file, because an export is read twice. Owns that file; knows nothing of what is in it."""
+"""The copy of a pipe in a file, because an export is read twice. Owns that file; does not know its content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
 
 SPOOLED = ".input"
-"""What is appended to the checkpoint's name for the copy of a piped export."""
+"""The ending, after the checkpoint's name, of the copy of a piped export."""
 
 _PIECE = 1 << 20
 
@@ -28,18 +28,17 @@ WAIT_S = 0.2
 
 
 Copied = Callable[[int], None]
-"""Called with the bytes that were copied so far."""
+"""Called with the number of bytes copied so far."""
 
 
 def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> int:
     """Copy all of `fd` to the file `to` (mode 0600) and return a descriptor to read it. Leaves `fd` open.
 
-    The copy is made under another name (`.NAME.part`) and takes the name `to` when it is complete and durable. A file
-    that is there already is the export of an earlier run: if it holds the same bytes it stays, else it is not
-    overwritten, because that run may need it to go on.
+    The copy is made under another name (`.NAME.part`) and gets the name `to` when it is complete and durable. An
+    existing file is the export of an earlier run, which may need it to resume, so it is never overwritten.
 
-    Raises FileFailed when the copy cannot be written, NotAcceptable when `to` holds something else, or when another
-    process is copying to it.
+    Raises FileFailed when the copy cannot be written. Raises NotAcceptable when `to` exists with other bytes, or when
+    another process is copying to it.
     """
     part = to.with_name(f".{to.name}.part")
     try:
@@ -60,7 +59,7 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
 
 
 def _open_part(part: Path) -> int:
-    """Open the unfinished copy, empty and locked. What a killed process left under this name is taken over.
+    """Open the unfinished copy, empty and locked. A copy that a killed process left is overwritten.
 
     Raises BlockingIOError when a living process writes it, and OSError.
     """
@@ -118,7 +117,7 @@ def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | N
 
 
 def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
-    """Give the copy its name, unless an earlier one has it."""
+    """Give the copy its name, unless an equal copy has it already."""
     try:
         if to.exists():
             with to.open("rb") as earlier:
@@ -138,7 +137,7 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
 
 
 def _other(path: str, to: Path) -> ExportRefused:
-    """Say that `to` holds another export, and how to go on."""
+    """Word the refusal: `to` holds another export, and the ways out."""
     log = to.with_suffix("")
     if os.path.lexists(log):
         todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
