@@ -12,7 +12,7 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Target, TargetOptions
-from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
+from bulkdel_jobs.genauth.auth import PAUSE_S, Tokens, tokens_for
 from bulkdel_jobs.genauth.brands import Brand, brand_named
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps
@@ -50,18 +50,16 @@ class GenAuth:
         """Make the sign-in."""
         if self.credentials is None:
             raise Halted("not signed in: no credentials")
-        sign_in = SignIn(
-            send=transport.send,
-            rate_limiter=rate_limiter,
-            key_id=self.credentials.key_id,
-            secret=self.credentials.secret,
-            brand=self.brand,
+        return tokens_for(
+            self.credentials,
+            self.brand,
+            transport,
+            rate_limiter,
+            pool=pool,
             lang=self.lang,
             patience_s=patience_s,
             clock=clock,
         )
-        secrets = (self.credentials.secret, self.credentials.key_id)
-        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, lang=self.lang, secrets=secrets)
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> UserLookUps:
         """Make the reading side."""

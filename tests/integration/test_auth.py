@@ -15,8 +15,19 @@ from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from bulkdel_jobs.genauth.auth import LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, SignIn, Tokens, claims_of, hidden, life_s
+from bulkdel_jobs.genauth.auth import (
+    LIFE_DEFAULT_S,
+    LIFE_MAX_S,
+    SignedIn,
+    SignIn,
+    Tokens,
+    claims_of,
+    forms_of,
+    life_s,
+    without_secrets,
+)
 from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
+from bulkdel_jobs.genauth.credentials import Credentials
 from tests.fakeclock import now, run_fake
 from tests.rawserver import RawServer, always, answer
 
@@ -361,8 +372,7 @@ def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> 
     return SignIn(
         send=send,
         rate_limiter=rate_limiter or RateLimiter(0, clock=clock),
-        key_id=more.pop("key_id", KEY),
-        secret=more.pop("secret", SECRET),
+        credentials=Credentials(KEY, more.pop("secret", SECRET)),
         brand=GENAUTH,
         clock=clock,
         now=lambda: clock() + 1_700_000_000,
@@ -544,7 +554,9 @@ def test_signing_in_over_a_real_wire() -> None:
     async def go() -> None:
         server = RawServer(always(answer(granted().body)))
         async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            signing = SignIn(send=transport.send, rate_limiter=RateLimiter(0), key_id=KEY, secret=SECRET, brand=AUTHING)
+            signing = SignIn(
+                send=transport.send, rate_limiter=RateLimiter(0), credentials=Credentials(KEY, SECRET), brand=AUTHING
+            )
             tokens = Tokens(sign_in=signing, brand=AUTHING)
             await tokens.ensure()
         assert tokens.pool == POOL
@@ -557,5 +569,6 @@ def test_signing_in_over_a_real_wire() -> None:
 
 def test_secrets_are_taken_out_of_a_text() -> None:
     """Whole values only, and nothing for an empty one."""
-    assert hidden("a secret-1 and Bearer t.o.k", ("secret-1", "", "t.o.k")) == "a [hidden] and Bearer [hidden]"
-    assert hidden("nothing", ("secret",)) == "nothing"
+    forms = forms_of("secret-1", "", "t.o.k")
+    assert without_secrets("a secret-1 and Bearer t.o.k", forms) == "a [hidden] and Bearer [hidden]"
+    assert without_secrets("nothing", forms) == "nothing"

@@ -1,1 +1,5 @@
 """GenAuth's (Authing's) V3 management API: brands, envelope, id types, token, users. Knows no chunk and no log."""
+
+from bulkdel_jobs.genauth.client import GenAuthClient
+
+__all__ = ["GenAuthClient"]

@@ -1,4 +1,4 @@
-"""GenAuth's batch deletion as a Python call, for programs that have their own loop. Owns no retry and no bookkeeping.
+"""GenAuth's batch deletion as a Python call, for programs that have their own loop. Retries nothing, logs nothing.
 
     async with GenAuthClient(key_id, secret) as client:
         answer = await client.delete_users_batch(["6229ffaxxxxxxxxcade3e3d9"], "user_id")
@@ -23,8 +23,9 @@ from bulkdel.errors import Halted
 from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from bulkdel_jobs.genauth.auth import PAUSE_S, SignIn, Tokens
+from bulkdel_jobs.genauth.auth import PAUSE_S, tokens_for
 from bulkdel_jobs.genauth.brands import brand_named
+from bulkdel_jobs.genauth.credentials import Credentials
 from bulkdel_jobs.genauth.endpoints import delete_call
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success
@@ -44,10 +45,13 @@ class NotSent(NoAnswer):
 
 
 class EffectUnknown(NoAnswer):
-    """The request left and no answer came back that could be read: the users may be deleted, all, some or none.
+    """The request left and no readable answer came back: all of the users may be deleted, some or none.
 
     Look them up before concluding anything. Calling again is harmless where an id is never given out twice.
     """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: the users may or may not be deleted; look them up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +106,13 @@ class GenAuthClient:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         named = brand_named(brand)
-        lang = "en-US"
+        ca_path = None if ca_file is None else Path(ca_file)
         self._transport = HttpTransport(
-            TransportOptions(
-                host=named.host if host is None else host,
-                ca_file=None if ca_file is None else Path(ca_file),
-                proxy=proxy,
-                total_s=timeout_s,
-            )
+            TransportOptions(host or named.host, ca_file=ca_path, proxy=proxy, total_s=timeout_s)
         )
         self._rate_limiter = RateLimiter(rate)
-        sign_in = SignIn(
-            send=self._transport.send,
-            rate_limiter=self._rate_limiter,
-            key_id=access_key_id,
-            secret=access_key_secret,
-            brand=named,
-            lang=lang,
-        )
-        secrets = (access_key_secret, access_key_id)
-        self._tokens = Tokens(sign_in=sign_in, brand=named, lang=lang, secrets=secrets)
+        credentials = Credentials(access_key_id, access_key_secret)
+        self._tokens = tokens_for(credentials, named, self._transport, self._rate_limiter)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -153,26 +144,24 @@ class GenAuthClient:
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
-        call = delete_call(user_ids, user_id_type)
-        headers, generation = await self._cleared()
-        response = await self._transport.send(call, headers)
+        request = delete_call(user_ids, user_id_type)
+        headers, generation = await self._admission()
+        response = await self._transport.send(request, headers)
         if isinstance(response, NoResponse):
-            if response.sent:
-                raise EffectUnknown(f"{response.reason}: the users may or may not be deleted; look them up")
-            raise NotSent(f"{response.reason}: nothing was sent")
-        # The ids are the caller's own; the token is redacted.
+            raise EffectUnknown(response.reason) if response.sent else NotSent(f"{response.reason}: nothing was sent")
+        # Only the credentials are redacted: the ids are the caller's own.
         decision = decision_on(response, read_success, self._tokens.hide, time.time())
         if decision.next_step is NextStep.THROTTLED:
             self._rate_limiter.pause(PAUSE_S if decision.after_s is None else decision.after_s)
         elif decision.next_step is NextStep.SIGN_IN:
-            with contextlib.suppress(Halted):  # the second 401 in a row: the answer says it too
+            with contextlib.suppress(Halted):  # the second 401 in a row: it is returned like the first
                 self._tokens.rejected(generation)
         elif decision.next_step is not NextStep.RETRY:
             self._tokens.accepted(generation)
         return _answer(decision)
 
-    async def _cleared(self) -> tuple[Mapping[str, str], int]:
-        """Wait for token and limiter. The token is read after the limiter, which may have taken its time."""
+    async def _admission(self) -> tuple[Mapping[str, str], int]:
+        """Wait for token and rate limiter. The token is asked for again after the limiter's wait."""
         while True:
             await self._tokens.ensure()
             await self._rate_limiter.acquire()
@@ -184,7 +173,7 @@ def _answer(decision: Decision) -> DeleteUsersBatchResponse:
     detail = decision.detail
     code, api_code = detail.code, dict(detail.extra).get(API_CODE)
     if not isinstance(code, int) or (decision.next_step is NextStep.RETRY and code == 200):  # noqa: PLR2004
-        raise EffectUnknown(f"{decision.reason}: the users may or may not be deleted; look them up")
+        raise EffectUnknown(decision.reason)
     return DeleteUsersBatchResponse(
         status_code=code,
         message=detail.message or "",
