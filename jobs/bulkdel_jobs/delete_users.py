@@ -1,4 +1,4 @@
-"""The job `delete-users`: GenAuth's (Authing's) V3 call delete-users-batch. What another job would copy and change."""
+"""The job `delete-users`: GenAuth's (Authing's) V3 call delete-users-batch. Another job starts as a copy of this."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class GenAuth:
         )
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> UserLookUps:
-        """Make the reading side."""
+        """Make the requests that look users up."""
         return UserLookUps(id_type, full=full)
 
     def action(self, id_type: IdType) -> DeleteUsersBatch:
-        """Make the deleting side."""
+        """Make the requests that delete."""
         return DeleteUsersBatch(id_type)
 
 
@@ -97,8 +97,12 @@ class DeleteUsers:
     @contextmanager
     def sandbox(self, ids: Iterable[str], id_type: IdType) -> Iterator[Target]:
         """Start the look-alike on a thread of this process, with a user for each of `ids`."""
-        # Imported here: a web server is of no use to a real run, and takes its time to load.
-        from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415
+        from bulkdel_jobs.sandbox import (  # noqa: PLC0415 - loads a web server, which a real run does not need
+            SANDBOX_KEY_ID,
+            SANDBOX_KEY_SECRET,
+            Pool,
+            serve_in_thread,
+        )
 
         credentials = Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET)
         with serve_in_thread(Pool.from_ids(ids, id_type.name)) as sandbox:

@@ -5,7 +5,7 @@
         print(answer.ok, answer.status_code, answer.message)
 
 One call is one deletion request, never more. The token is fetched before the first one and refreshed ahead of its end.
-What the server says is returned, whatever it says; an exception means that there is no answer.
+Every answer of the server is returned; an exception means that there is none.
 """
 
 from __future__ import annotations

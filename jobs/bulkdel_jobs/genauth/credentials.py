@@ -13,7 +13,7 @@ from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
 
 _EXPORT = re.compile(r"^export\s+")
-"""As in a file that a shell reads."""
+"""Before a name, in a file that a shell reads too."""
 
 KEY_ID = "GENAUTH_ACCESS_KEY_ID"
 KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
@@ -51,10 +51,7 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Read NAME=VALUE lines, also with `export` before them; `#` begins a comment line.
-
-    What is wrong is named without quoting the line.
-    """
+    """Read NAME=VALUE lines, also with `export` before them; `#` begins a comment line. No message quotes a line."""
     try:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:

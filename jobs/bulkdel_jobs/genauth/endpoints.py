@@ -1,7 +1,8 @@
-"""GenAuth's calls about users: delete a batch, read a batch, list. Pure: records to calls, answers to verdicts."""
+"""GenAuth's calls about users: delete a batch, look up a batch, list. Pure: it makes requests and reads responses."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,14 +27,14 @@ LIST_MAX = 50
 """Users on one page of list-users; a higher limit is refused."""
 
 URL_MAX = 6_000
-"""Bytes of a look-up's query (design: gateways cut off URLs somewhere above 8 KB)."""
+"""Bytes of a look-up's URL. Gateways refuse URLs from about 8 KB on."""
 
 IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
-"""What get-user-batch leaves out unless it is asked for."""
+"""Parts of a record that get-user-batch leaves out by default."""
 
 STATUS_MAX = 20
-"""Letters of a status that is shown. The longest documented one is `Deactivated`."""
+"""A longer status is not shown. The longest documented one is `Deactivated`."""
 
 DELETE_PATH = "/api/v3/delete-users-batch"
 READ_PATH = "/api/v3/get-user-batch"
@@ -57,7 +58,7 @@ def delete_call(user_ids: Sequence[str], id_type: str) -> Request:
 
 
 class DeleteUsersBatch:
-    """The deleting side: `bulkdel.job.Action` for delete-users-batch."""
+    """The request that deletes one chunk: `bulkdel.job.Action` for delete-users-batch."""
 
     def __init__(self, id_type: IdType) -> None:
         self._id_type = id_type.name
@@ -67,12 +68,12 @@ class DeleteUsersBatch:
         return delete_call(ids_of(records), self._id_type)
 
     def read(self, response: Response) -> Decision:
-        """Success is statusCode 200 and data.success true; everything else is in the table of the envelope."""
+        """Decide on its response: done only with statusCode 200 and data.success true."""
         return read_success(response)
 
 
 class UserLookUps:
-    """The reading side: `bulkdel.job.LookUps` for get-user-batch and list-users."""
+    """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users."""
 
     def __init__(self, id_type: IdType, *, full: bool = False) -> None:
         self._id_type = id_type
@@ -81,7 +82,7 @@ class UserLookUps:
         self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
-        """Ask for `ids`, 50 at most and 6 KB of query at most in one request."""
+        """Make the requests that look up `ids`, each with at most 50 ids and 6 KB of query."""
         parts = FULL if self._full else IDENTITIES if self._with_identities else ()
         fixed = (("userIdType", self._id_type.name), *parts)
         return [
@@ -97,25 +98,25 @@ class UserLookUps:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
 
         A user that matches two ids which differ from each other (a number without its country code, two country codes)
-        counts as matching none: each of the ids has to be looked up alone.
+        counts as matching none: each of these ids has to be looked up alone.
         """
-        asked = _Asked(self._id_type, ids)
+        looked_up = _LookedUpIds(self._id_type, ids)
         accounts: dict[str, Account] = {}
         strays: list[Account] = []
         for user in found:
             account = account_of(user, tuple(self._full_ids_of(user)))
-            matching = asked.matching(account.ids)
+            matching = looked_up.matching(account.ids)
             if not matching:
                 strays.append(account)
             for id_ in matching:
                 before = accounts.get(id_)
-                # One id, two accounts: the younger one decides what may be done, and both may be gone by it.
+                # Two accounts with one id: the younger one decides what may be done, and a deletion may delete both.
                 accounts[id_] = account if before is None else together(before, account)
         if self._id_type.name not in _LOOSE:
             return accounts, 0 if len(accounts) == len(ids) else len(strays)
         if not strays or len(ids) > 1:
             return accounts, len(strays)
-        # Asked for alone, so every user that came back is meant, by a rule of the server's that we do not know.
+        # The id was looked up alone, so the server found every one of these users by it, by a rule of its own.
         stray, known = reduce(together, strays), accounts.get(ids[0])
         if known is None:
             return {ids[0]: replace(stray, certain=False)}, 0
@@ -123,8 +124,8 @@ class UserLookUps:
         return {ids[0]: replace(known, also=also, ids=own)}, 0
 
     def control(self) -> Request:
-        """List one page of users, to have somebody who must be found."""
-        # Where ids may have a comma, a control with a comma is sought among more users.
+        """List one page of users, for a positive control: an existing user that a look-up must find."""
+        # Where ids may have a comma, more users are listed, so that one with a comma is among them.
         limit = LIST_MAX if self._id_type.name in _COMMAS else 10
         options: dict[str, Any] = {"pagination": {"page": 1, "limit": limit}}
         if self._with_identities:
@@ -132,7 +133,7 @@ class UserLookUps:
         return Request("POST", LIST_PATH, body=orjson.dumps({"options": options}))
 
     def read_control(self, response: Response) -> Decision:
-        """Read the ids (of this id type) of the users on the page."""
+        """Read the ids of the users on the page, of the job's id type."""
         decision = read_envelope(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
@@ -141,11 +142,11 @@ class UserLookUps:
         return decision._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
     def owner(self, user: str) -> Request:
-        """Ask for one user by its user id, whatever this id type is."""
+        """Look up one user by its user id, whatever the id type of the job is."""
         return Request("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
 
     def read_owner(self, response: Response) -> Decision:
-        """Read the ids (of this id type) of that user."""
+        """Read the ids of that user, of the job's id type."""
         decision = read_list(response)
         if decision.next_step is not NextStep.SETTLED:
             return decision
@@ -155,37 +156,37 @@ class UserLookUps:
         return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
 
 
-class _Asked:
+class _LookedUpIds:
     """The ids of one look-up, found by the forms of what may be the same (`IdType.forms`)."""
 
     def __init__(self, id_type: IdType, ids: Sequence[str]) -> None:
         self._id_type = id_type
-        self._whole: dict[str, list[str]] = {}
-        self._shortened: dict[str, list[str]] = {}
+        self._whole: defaultdict[str, list[str]] = defaultdict(list)
+        self._shortened: defaultdict[str, list[str]] = defaultdict(list)
         for id_ in ids:
             whole, *shortened = id_type.forms_of(id_)
-            self._whole.setdefault(whole, []).append(id_)
+            self._whole[whole].append(id_)
             for form in shortened:
-                self._shortened.setdefault(form, []).append(id_)
+                self._shortened[form].append(id_)
 
     def matching(self, own: Sequence[str]) -> list[str]:
-        """The asked ids that may be one of `own`, the ids of one user; none when these ids differ from each other."""
+        """Return those that may be one of `own`, the ids of one user; none when they differ from each other."""
         matching: dict[str, None] = {}
         for id_ in own:
             whole, *shortened = self._id_type.forms_of(id_)
-            ids = (*self._whole.get(whole, ()), *self._shortened.get(whole, ()))
-            matching.update(dict.fromkeys((*ids, *(each for form in shortened for each in self._whole.get(form, ())))))
-        one_number = all(IdSet(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
-        return list(matching) if one_number else []
+            for ids in (self._whole[whole], self._shortened[whole], *(self._whole[form] for form in shortened)):
+                matching.update(dict.fromkeys(ids))
+        one_account = all(IdSet(self._id_type, [one]).meets(other) for one, other in combinations(matching, 2))
+        return list(matching) if one_account else []
 
 
 def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
-    """What the engine wants to know of a user record. ids: those of the job's id type in it."""
+    """Read a user record. ids: its ids of the job's id type."""
     status = user.get("status")
     return Account(
         created_at=_epoch(user.get("createdAt")),
         last_seen_at=_epoch(user.get("lastLogin")),
-        # A word, as documented: it is shown in the plan, and anything else might be somebody's id.
+        # The plan shows it, so it must not be an id: only a short word counts.
         status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
         ids=ids,
@@ -193,7 +194,7 @@ def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
 
 
 def together(one: Account, other: Account) -> Account:
-    """Two accounts under one id, as one: the younger, or the one of whom nobody knows how old it is."""
+    """Join two accounts that have one id: the younger counts, or one whose age is unknown."""
     first, second = (one, other) if one.created_at is None else (other, one)
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first
@@ -201,10 +202,7 @@ def together(one: Account, other: Account) -> Account:
 
 
 def _epoch(value: Any) -> float | None:
-    """Epoch seconds of an ISO 8601 time with its zone; None for anything else.
-
-    A time without a zone may be anybody's local one, hours off: no base to tell an account from another by.
-    """
+    """Epoch seconds of an ISO 8601 time with its zone; None for anything else: a local time may be hours off."""
     if not isinstance(value, str):
         return None
     try:
@@ -239,10 +237,7 @@ def _phones(user: Mapping[str, Any]) -> list[str]:
 
 
 def _full_phones(user: Mapping[str, Any]) -> list[str]:
-    """A user's number with its country code, where it has one: so it differs from the same number of another country.
-
-    Both with the trunk zero that it may be written with, and without.
-    """
+    """A user's number with its country code, where the record has one; with its trunk zero and without."""
     code = "".join(_strings(user.get("phoneCountryCode")))
     return [
         number if number.startswith("+") else f"{code}{digits}"
@@ -263,10 +258,10 @@ def _identities(user: Mapping[str, Any], *providers: str) -> list[str]:
 
 
 _LOOSE = frozenset({"phone", "email", "username", "identity", "sync_relation"})
-"""Types that the server may match by rules we do not know. The others are compared exactly: a stranger is no match."""
+"""Types that the server may match by rules we do not know. It compares the others exactly."""
 
 _COMMAS = frozenset({"username", "external_id", "identity", "sync_relation"})
-"""Types whose ids may have a comma."""
+"""Types whose ids may contain a comma."""
 
 _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "user_id": lambda user: _strings(user.get("userId")),
@@ -277,4 +272,4 @@ _IDS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "identity": lambda user: _identities(user, "extIdpId"),
     "sync_relation": lambda user: _identities(user, "provider", "type"),
 }
-"""The ids of one type that a user record carries."""
+"""The ids of one type that a user record has."""
