@@ -178,7 +178,7 @@ def digest_of(duplicates: Duplicates) -> str:
 
 
 class RowSet(RangeSet):
-    """A set of rows that are not duplicates. Its ranges cover the duplicates beside a member, too, so they leave no gap.
+    """A set of rows that are not duplicates. Its ranges also cover duplicates beside a member, so they leave no gap.
 
     So memory does not grow with the number of duplicates. `size`, `add` and `remove` do not count duplicates.
     """
