@@ -122,6 +122,16 @@ def test_the_reference_has_every_exit_code() -> None:
     assert sorted(map(int, cells)) == sorted(codes)
 
 
+def test_what_the_design_points_at_is_there() -> None:
+    """Each name in the table stands before the link to the file that defines it."""
+    table = sections(ROOT / "docs" / "design.md")["Where to find it"]
+    named = re.findall(r"`(\w+)` in \[[^\]]*\]\(\.\./([^)]*)\)", table)
+    assert len(named) >= 20
+    for name, file in named:
+        defined = rf"^(?:async )?(?:def|class) {name}\b"
+        assert re.search(defined, (ROOT / file).read_text(), re.MULTILINE), f"{name} in {file}"
+
+
 def test_what_the_examples_import_exists() -> None:
     for page in [README, *DOCS]:
         for module, names in re.findall(r"^from (bulkdel\S*) import (.+)$", page.read_text(), re.MULTILINE):
