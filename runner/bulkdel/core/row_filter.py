@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import PLAIN, IdType
@@ -31,12 +30,11 @@ class RowFilter:
 
     def skips(self, batch: Batch) -> dict[int, Skip]:
         """The reason for each row of the batch that is never sent, by position."""
-        skips: dict[int, Skip] = {}
-        for position, row in enumerate(batch.rows, batch.start):
-            if isinstance(row, BadRow):
-                skips[position] = "invalid"
-            elif self.protected and self.protected.meets(row):
-                skips[position] = "excluded"
+        skips: dict[int, Skip] = dict.fromkeys(batch.bad, "invalid")
+        if self.protected:
+            for position, row in enumerate(batch.rows, batch.start):
+                if isinstance(row, str) and self.protected.meets(row):
+                    skips[position] = "excluded"
         for position in self.duplicates.between(batch.start, batch.stop):
             skips[position] = "duplicate"
         return skips

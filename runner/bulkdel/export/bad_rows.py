@@ -7,7 +7,7 @@ import errno
 import glob
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bulkdel.core.bad_rows import BadGroup, BadRow, MaxInvalid, Why, looks_like
@@ -118,7 +118,7 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
             for parsed in read_parsed(export, dialect, options, fingerprint):
                 if parsed.raw:
                     rows.writelines(parsed.raw)
-                    why.write(_reasons(parsed.bad))
+                    why.write(_reasons(parsed.batch.bad.values()))
     except FileExistsError as error:
         raise NotAcceptable(
             f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
@@ -131,7 +131,7 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
         ) from error
 
 
-def _reasons(bad: list[BadRow]) -> bytes:
+def _reasons(bad: Iterable[BadRow]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in bad)
     return text.getvalue().encode()

@@ -6,16 +6,16 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 
-from bulkdel.core.bad_rows import BadRow, Unusable, Why
-from bulkdel.core.id_parser import FED_BACK, IdCheck, shortened
-from bulkdel.core.record import Batch
+from bulkdel.core.bad_rows import Unusable, Why
+from bulkdel.core.id_parser import FED_BACK, IdCheck
 from bulkdel.core.result_row import MARK, is_report, unmarked
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.lines import LINE_MAX, Lines, decoded
 from bulkdel.export.options import Dialect
 from bulkdel.export.refusal import refusal, refuse_at_once
-from bulkdel.export.rows import ROWS_MAX, Parsed
+from bulkdel.export.rows import ROWS_MAX, Parsed, parsed_rows
 
 CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
 
@@ -65,29 +65,18 @@ class _CsvReader:
         lines = [*self._waiting, *io.StringIO(decoded(block, self._path), newline="\n")]
         line = self._waiting_line if self._waiting else block.line
         self._waiting = []
-        begin = at = 0 if self._width else self.read_heading(lines, line)
+        begin = 0 if self._width else self.read_heading(lines, line)
         reader = csv.reader(lines[begin:], delimiter=self._delimiter, strict=True)
-        while at < len(lines):
-            rows: list[str | BadRow] = []
-            starts: list[int] = []
-            raw: list[bytes] = []
-            while at < len(lines) and len(rows) < ROWS_MAX:
-                try:
-                    cells = next(reader)
-                except csv.Error as error:
-                    self._wait(error, lines[at:], line + at)
-                    at = len(lines)
-                    break
-                end = begin + reader.line_num
-                row = self._row(cells, line + at, lines[at:end])
-                if isinstance(row, BadRow):
-                    refuse_at_once(self._path, row)
-                    raw.append("".join(lines[at:end]).encode())
-                rows.append(row)
-                starts.append(line + at)
-                at = end
+        while begin + reader.line_num < len(lines):
+            starts, rows = [begin + reader.line_num], []
+            try:
+                for cells in islice(reader, ROWS_MAX):
+                    rows.append(cells)
+                    starts.append(begin + reader.line_num)
+            except csv.Error as error:
+                self._wait(error, lines[starts[-1] :], line + starts[-1])
             if rows:
-                yield Parsed(Batch(self._position, rows), starts, block, raw)
+                yield self._parsed(rows, starts, lines, line, block)
                 self._position += len(rows)
 
     def finish(self) -> None:
@@ -116,11 +105,25 @@ class _CsvReader:
             self._marked = is_report(row)
         return above + reader.line_num
 
-    def _row(self, cells: list[str], line: int, raw: list[str]) -> str | BadRow:
-        if len(raw) > 1 and sum(map(len, raw)) > LINE_MAX:
-            raise self._damaged("a row over 1 MiB", line, raw)
-        id_ = self._id(cells, line, raw)
-        return id_ if isinstance(id_, str) else BadRow(line, shortened("".join(raw)), id_)
+    def _parsed(self, rows: list[list[str]], starts: list[int], lines: list[str], line: int, block: Lines) -> Parsed:
+        """Find the ids of some rows. starts: index of the first line of each row, and of the row after them."""
+
+        def raw(i: int) -> list[str]:
+            return lines[starts[i] : starts[i + 1]]
+
+        if starts[-1] - starts[0] > len(rows):  # a row of several lines is among them
+            for i in range(len(rows)):
+                if sum(map(len, raw(i))) > LINE_MAX:
+                    raise self._damaged("a row over 1 MiB", line + starts[i], raw(i))
+        if self._outcome is None and set(map(len, rows)) == {self._width}:
+            found = self._check.check_all([cells[self._column] for cells in rows])
+        else:
+            found = [self._id(cells, line + starts[i], raw(i)) for i, cells in enumerate(rows)]
+        numbers = [line + start for start in starts[:-1]]
+        parsed = parsed_rows(found, lambda i: "".join(raw(i)).encode(), numbers, block, self._position)
+        for bad in parsed.batch.bad.values():
+            refuse_at_once(self._path, bad)
+        return parsed
 
     def _id(self, cells: list[str], line: int, raw: list[str]) -> str | Unusable:
         if len(cells) != self._width:

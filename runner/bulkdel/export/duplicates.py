@@ -1,9 +1,9 @@
 """Finding the rows that repeat an id, at any distance, in flat memory. Owns the temporary file.
 
-Ids are gathered with their positions. When there are many, they are spread over partitions by a hash and written to a
-temporary file, so that all rows with one key are in one partition; at the end each partition is searched by itself.
-Keys are compared by their text, so a collision of hashes does no harm. A partition with too many different keys for
-the memory is spread again, by the next byte of the hash: so the number of partitions grows with the export.
+Ids are gathered with their positions. When there are many, a hash spreads them over partitions in a temporary file: all
+rows with one key are in one partition. At the end each partition is searched by itself. Keys are compared by their
+text, so a collision of hashes does no harm. A partition with too many different keys for the memory is spread again, by
+the next byte of the hash: so the number of partitions grows with the export.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class DuplicateFinder:
         self._byte = byte
         self._ids: list[str] = []
         self._positions = array("Q")
+        self._hashes = array("q")
         self._runs: list[_Run] = []
         self._rows = array("Q", bytes(8 * PARTITIONS))  # of each partition
         self._size = 0
@@ -120,6 +121,7 @@ class DuplicateFinder:
         """Take the next rows. Raises FileFailed when the temporary file cannot be written."""
         self._positions.extend(positions)
         self._ids += ids
+        self._hashes.extend(map(hash, self._keys(ids)))  # now, while the text is in the processor's cache
         if len(self._ids) >= self._run_rows:
             self._write_run()
 
@@ -179,7 +181,7 @@ class DuplicateFinder:
 
     def _write_run(self) -> None:
         """Write what has gathered, partition by partition."""
-        numbers = array("q", map(hash, self._keys(self._ids))).tobytes()[self._byte :: HASH_BYTES]
+        numbers = self._hashes.tobytes()[self._byte :: HASH_BYTES]
         members: list[list[int]] = [[] for _ in range(PARTITIONS)]
         for i, number in enumerate(numbers):
             members[number].append(i)
@@ -200,7 +202,7 @@ class DuplicateFinder:
         self._runs.append(_Run(base, code, self._size))
         self._write(b"".join([index.tobytes(), *parts]))
         self._ids.clear()
-        del self._positions[:]
+        del self._positions[:], self._hashes[:]
 
     def _write(self, data: bytes) -> None:
         where = self._folder or Path(tempfile.gettempdir())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from bulkdel.core.bad_rows import BadGroup, BadRows
+from bulkdel.core.bad_rows import BadGroup, BadRow, BadRows
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import SPREADSHEET
@@ -206,8 +206,9 @@ class _Tally:
         if len(self.examples) < EXAMPLES:
             self._show(ids)
         self.rows += len(batch.rows)
-        self.invalid += len(parsed.bad)
-        self.bad.add(parsed.bad)
+        bad = [row for row in batch.rows if isinstance(row, BadRow)] if skips else []
+        self.invalid += len(bad)
+        self.bad.add(bad)
         excluded = [str(batch.rows[position - batch.start]) for position, why in skips.items() if why == "excluded"]
         self.excluded += len(excluded)
         self.perhaps += sum(not self._row_filter.protected.holds(id_) for id_ in excluded)

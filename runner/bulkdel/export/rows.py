@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from bulkdel.core.bad_rows import BadRow, Unusable
+from bulkdel.core.bad_rows import BadRow, Unusable, all_strings
 from bulkdel.core.id_parser import shortened
 from bulkdel.core.record import Batch
 from bulkdel.core.resume_point import ResumePoint
@@ -29,30 +30,42 @@ class Parsed:
     block: Lines
     raw: list[bytes] = field(default_factory=list)
 
-    @property
-    def bad(self) -> list[BadRow]:
-        """The rows that hold no usable id."""
-        return [row for row in self.batch.rows if isinstance(row, BadRow)] if self.raw else []
-
     def resume_point(self) -> ResumePoint | None:
         """Where the first row begins; None when it began before the block."""
         line = self.lines[0]
         return ResumePoint(self.batch.start, line, self.block.byte_of(line)) if line >= self.block.line else None
 
 
-def one_line_rows(
-    found: Sequence[str | Unusable], lines: Sequence[bytes], block: Lines, line: int, position: int
+def parsed_rows(
+    found: Sequence[str | Unusable], raw: Callable[[int], bytes], lines: Sequence[int], block: Lines, position: int
 ) -> Parsed:
-    """Make the batch of rows that are one line each.
+    """Make a batch.
 
-    found: the id of each line, or why it has none. line: 1-based, of the first of `lines`. position: of the first row.
+    found: the id of each row, or why it has none. raw: the text of a row by its index, line end included.
+    lines, block: as in Parsed. position: of the first row.
     """
+    if all_strings(found):
+        return Parsed(Batch(position, cast("list[str | BadRow]", found)), lines, block)
     rows: list[str | BadRow] = []
-    raw: list[bytes] = []
-    for id_, text, number in zip(found, lines, range(line, line + len(lines)), strict=True):
+    bad: list[bytes] = []
+    for i, id_ in enumerate(found):
         if isinstance(id_, str):
             rows.append(id_)
         else:
-            rows.append(BadRow(number, shortened(text), id_))
-            raw.append(text if block.torn and number == block.last_line else text + b"\n")
-    return Parsed(Batch(position, rows), range(line, line + len(lines)), block, raw)
+            bad.append(raw(i))
+            rows.append(BadRow(lines[i], shortened(bad[-1]), id_))
+    return Parsed(Batch(position, rows), lines, block, bad)
+
+
+def one_line_rows(
+    found: Sequence[str | Unusable], some: Sequence[bytes], block: Lines, line: int, position: int
+) -> Parsed:
+    """Make a batch of rows that are one line each.
+
+    some: the lines, without their line feeds. line: 1-based, of the first of them.
+    """
+
+    def raw(i: int) -> bytes:
+        return some[i] if block.torn and line + i == block.last_line else some[i] + b"\n"
+
+    return parsed_rows(found, raw, range(line, line + len(some)), block, position)
