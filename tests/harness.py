@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -67,13 +67,17 @@ def bulkdel(
     *args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120, **popen: Any
 ) -> Ran:
     """Run the real command to its end. env: credentials; the sandbox's by default, {} for none."""
-    popen.setdefault("stdin", subprocess.DEVNULL if "input" not in popen else None)
     words, whole = [str(each) for each in args], environment(env)
-    if tuple(COMMAND) == PROGRAM and forked.usable(whole, popen):
-        code, out, err = forked.run(words, whole, cwd, timeout)
-        return Ran(code, out.decode(), err.decode())
-    if popen["stdin"] is None:
-        del popen["stdin"]
+    if "input" not in popen:
+        popen.setdefault("stdin", subprocess.DEVNULL)
+    if tuple(COMMAND) == PROGRAM and forked.usable(whole, {**forked.PIPED, **popen}) and "input" not in popen:
+        with forked.Forked(words, whole, cwd) as process:
+            try:
+                out, err = process.communicate(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            return Ran(process.wait(), out.decode(), err.decode())
     done = subprocess.run(
         [*COMMAND, *words], env=whole, cwd=cwd, timeout=timeout, capture_output=True, check=False, **popen
     )
@@ -82,10 +86,10 @@ def bulkdel(
 
 def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:
     """Start the real command; the caller waits, signals, kills."""
-    popen.setdefault("stdin", subprocess.DEVNULL)
-    popen.setdefault("stdout", subprocess.PIPE)
-    popen.setdefault("stderr", subprocess.PIPE)
-    return subprocess.Popen([*COMMAND, *map(str, args)], env=environment(env), **popen)
+    words, whole, popen = [str(each) for each in args], environment(env), {**forked.PIPED, **popen}
+    if tuple(COMMAND) == PROGRAM and forked.usable(whole, popen):
+        return cast("subprocess.Popen[bytes]", forked.Forked(words, whole, popen.get("cwd")))
+    return subprocess.Popen([*COMMAND, *words], env=whole, **popen)
 
 
 def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Ran:
