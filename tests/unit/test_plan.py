@@ -214,10 +214,10 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
         # from a first careful step to the whole
         (True, 5, None, False, 0, "without --limit"),
         (True, 5, None, True, 99, "without --limit"),
-        # ids that somebody else may have by now
+        # ids that may belong to another user by now
         (True, None, None, True, 23.9, None),
-        (True, None, None, True, 24.1, "may be somebody else"),
-        (True, 5, 5, True, 24.1, "may be somebody else"),
+        (True, None, None, True, 24.1, "may belong to another user"),
+        (True, 5, 5, True, 24.1, "may belong to another user"),
     ],
 )
 def test_confirmation_due(stack: ExitStack, tmp_path: Path, case: Case) -> None:

@@ -1,10 +1,9 @@
 """The backup: a copy of every account, on disk before the account is deleted. Owns that file.
 
-JSON Lines of the records as the API returned them (written by the standard library, which keeps every number and every
-half of a character as it came), plain, or by the file's name gzip (`.gz`) or zstd (`.zst`). Each write is a whole
-member (frame) of its own. So the file can be read at any time, apart from the write under way, and after a crash it is
-cut back to its last whole member and continued. Like the checkpoint it is fail-stop: nothing is written after the first
-failure.
+JSON Lines of the records as the API returned them; the name of the file chooses gzip (`.gz`) or zstd (`.zst`). The
+standard library writes the JSON, because it keeps every number and every lone surrogate. Each write is a whole member
+(frame). So the file can be read at any time, and after a crash it is cut back to its last whole member and continued.
+Like the checkpoint it is fail-stop: nothing is written after the first failure.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ else:
     from backports import zstd
 
 MODE = 0o600
-"""Personal data through and through."""
+"""The file is personal data."""
 
 READ_BYTES = 1 << 20
 
 BATCH_BYTES = 8 << 20
-"""Of lines that are packed and written together, at most: as much memory as a batch takes."""
+"""Bytes of the lines that are packed and written together, at most: the memory of a batch."""
 
 
 class Backup:
@@ -54,10 +53,10 @@ class Backup:
 
     @classmethod
     def open(cls, path: Path, durable: Saved | None) -> Backup:
-        """Begin a backup, or go on with one. Blocks; reads it whole.
+        """Open a new backup, or an earlier one to continue it. Blocks, and reads the whole file.
 
-        durable: what of it the checkpoint knows to be durable (nothing when it was only begun); None when it must be
-        new. What lies behind that and is not whole is cut off: nobody was deleted on the strength of it.
+        durable: the part that the checkpoint knows to be durable; None when the file must be new. A torn member after
+        that part is cut off: no user of it was deleted.
 
         Raises NotAcceptable when the file is not the one that the checkpoint knows, FileFailed when it cannot be
         written.
@@ -84,7 +83,7 @@ class Backup:
         return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)))
 
     async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
-        """Write `records`; they are durable on return. Returns what is durable by then. Raises FileFailed.
+        """Write `records`; they are durable on return. Returns the durable part. Raises FileFailed.
 
         May be cancelled; the write goes on.
         """
@@ -123,7 +122,7 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
 
 
 def _whole_bytes(path: Path, fd: int, start: int) -> int:
-    """How long the file is up to the end of its last whole piece; every byte before `start` is known to be whole."""
+    """The end of the last whole line, member or frame; the bytes before `start` are known to be whole."""
     pieces = _pieces(fd, start)
     match path.suffix:
         case ".gz":
@@ -139,7 +138,7 @@ def _whole_bytes(path: Path, fd: int, start: int) -> int:
 
 
 def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
-    """CRC-32 of the file up to `stop`, when `crc` is that of everything up to `start`."""
+    """CRC-32 of the file up to `stop`; `crc` is that of the bytes before `start`."""
     at = start
     while at < stop and (piece := os.pread(fd, min(READ_BYTES, stop - at), at)):
         crc = zlib.crc32(piece, crc)
@@ -154,7 +153,7 @@ def _pieces(fd: int, at: int) -> Iterator[bytes]:
 
 
 def _members(pieces: Iterable[bytes], start: int, make: Callable[[], Any], error: type[Exception]) -> int:
-    """Where the last whole gzip member or zstd frame ends."""
+    """The end of the last whole gzip member or zstd frame."""
     end = at = start
     member = make()
     try:

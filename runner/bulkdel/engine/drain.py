@@ -1,4 +1,4 @@
-"""Whether a run stops before its end, and why. The workers look at it before every step, and wake up when it begins."""
+"""The drain: whether a run stops before its end, and why. The workers check it before every step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bulkdel.errors import BulkdelError
 class Stop:
     """Why a run stops before its end.
 
-    signal: its number, when a signal stopped the run. error: when something went wrong. planned: the time of
-    --not-after came. asked: the caller asked for it.
+    signal: its number, if a signal stopped the run. error: the failure that stopped it. planned: --not-after has come.
+    asked: the caller drained the run.
     """
 
     why: str
@@ -26,7 +26,7 @@ class Stop:
 class Drain:
     """Draining: no new chunk and no retry; requests on the wire may finish.
 
-    stop: the reason; None while the run goes on.
+    stop: the reason; None before the drain begins.
     """
 
     def __init__(self) -> None:
@@ -40,5 +40,5 @@ class Drain:
         self._begun.set()
 
     async def begun(self) -> None:
-        """Wait until it begins."""
+        """Wait until the drain begins."""
         await self._begun.wait()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bulkdel.safety.run_plan import Plan
 
 PASSES = 2
-"""One over the export, and one more for what the first left behind (design: "one more pass at the end of the run")."""
+"""One pass over the export, and one more for the rows that the first pass left without an outcome (design)."""
 
 
 async def settle_export(

@@ -1,6 +1,6 @@
 """One session of a run: its start entry, the passes over the export, its stop entry. Owns how the parts are wired.
 
-What becomes of a chunk is decided by the workers; what is said at the end, by the command.
+The workers settle the chunks; the command prints the report.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ from bulkdel.safety.run_plan import Plan
 class SessionResult:
     """How a session ended.
 
-    figures: requests, retries, throttled, resumed, duration_s. unrecorded: what answers said that could not be made
-    durable, rows by outcome. kept: rows that were not sent, because a looked-up record is protected.
-    unproven: rows that remain because a look-up did not find them and that proves nothing.
+    figures: requests, retries, throttled, resumed, duration_s.
+    unrecorded: rows by outcome, of responses that could not be made durable.
+    kept: rows that were not sent, because a looked-up record is protected.
+    unproven: rows that remain, because a look-up did not find them and that does not prove their absence.
     """
 
     ending: Ending
@@ -58,7 +59,7 @@ class SessionResult:
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """What exists while requests can be sent."""
+    """The parts that exist while requests can be sent."""
 
     client: Client
     workers: Engine
@@ -133,13 +134,13 @@ class SendingSession:
         self._drain.begin(stop)
 
     def set_rate(self, rate: float) -> None:
-        """Go on at another rate, requests a second; 0 is unlimited."""
+        """Change the rate, requests a second; 0 is unlimited."""
         self._rate = rate
         if self._live is not None:
             self._live.client.adaptive_rate.set_ceiling(rate, self._live.client.clock())
 
     def snapshot(self) -> Snapshot | None:
-        """How far it is; None before requests can be sent."""
+        """The current figures; None before requests can be sent."""
         if self._live is None:
             return None
         progress, client, workers = self._log.progress, self._live.client, self._live.workers
@@ -196,7 +197,7 @@ class SendingSession:
         return None if limit is None else max(0, limit - self._settled() + self._before)
 
     def _ending(self, failure: str) -> Ending:
-        """How it ended. A signal that came when nothing was left to do has stopped nothing."""
+        """How the session ended. A signal that came after the last row was settled does not count."""
         progress, stop = self._log.progress, self._drain.stop
         done = progress.complete or self._left() == 0
         if stop is not None and (stop.signal is not None or stop.asked) and done:
@@ -278,7 +279,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
 
 
 def _as_json(value: Any) -> Any:
-    """An option as JSON has it."""
+    """The value of an option as JSON."""
     if isinstance(value, Path | str):
         return printable(value)
     return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

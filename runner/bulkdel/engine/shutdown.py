@@ -1,7 +1,7 @@
 """Signals, and the event loop of a command.
 
-The first signal does what the phase of the command asks for; the second ends the program at once. SIGUSR1 prints one
-line about what is being done, and the program goes on.
+The first signal does what the phase of the command defines; the second ends the program at once. SIGUSR1 prints one
+line about the current step, and the program continues.
 
 `signal.signal` and not the loop's own handlers: they also work while the loop is busy or there is none yet.
 """
@@ -26,7 +26,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BulkdelError):
-    """A signal came where nothing was under way that would have to be drained."""
+    """A signal came while there was nothing to drain."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}; nothing was under way")
@@ -35,10 +35,10 @@ class Interrupted(BulkdelError):
 
 
 Doing = Callable[[], str | None]
-"""Says in words what is being done. None: it is told in another way, or there is nothing to tell."""
+"""Returns the current step in words; None when progress shows it already."""
 
 OnFirst = Callable[[int], None]
-"""What the first signal does; it gets the number."""
+"""The reaction to the first signal; takes its number."""
 
 
 def interrupt(signum: int) -> None:
@@ -47,7 +47,7 @@ def interrupt(signum: int) -> None:
 
 
 def ignore(signum: int) -> None:
-    """Go on: for the end of a command, when nothing is left to stop."""
+    """Do nothing: for the end of a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Phase:
 
 
 class Signals:
-    """Installs the handlers for as long as it is entered. received: the number of the first signal that stops."""
+    """Installs the handlers while it is entered. received: the number of the first signal that stops the command."""
 
     def __init__(self) -> None:
         self._phases = [_Phase(lambda: None, interrupt)]
@@ -67,7 +67,7 @@ class Signals:
     def __enter__(self) -> Self:
         for signum in STOPPING:
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
-                continue  # under nohup the terminal may go
+                continue  # under nohup the terminal may close
             self._before[signum] = signal.signal(signum, self._handle)
         signal.signal(signal.SIGUSR1, self._tell)
         return self
@@ -81,7 +81,7 @@ class Signals:
 
     @contextmanager
     def phase(self, doing: Doing | None = None, on_first: OnFirst | None = None) -> Iterator[None]:
-        """Say what is being done in this block, and what the first signal does. What is left out stays as it was."""
+        """Set the current step of this block and the reaction to the first signal. An omitted one stays as it was."""
         now = self._phases[-1]
         self._phases.append(_Phase(doing or now.doing, on_first or now.on_first))
         try:
@@ -109,7 +109,7 @@ def run_loop(
 ) -> T:
     """Run a coroutine. The first signal cancels it and is raised as Interrupted.
 
-    doing: what is being done. drain: what the first signal does instead; it returns whether it did it.
+    doing: the current step. drain: called at the first signal instead; if it returns False, the coroutine is cancelled.
     """
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -135,6 +135,6 @@ def _soon(loop: asyncio.AbstractEventLoop, stop: OnFirst, signum: int) -> None:
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Tell of a failure that nothing waited for. asyncio's own way prints the texts of exceptions, ids and all."""
+    """Report a failure that was not awaited. asyncio would print the text of the exception, which may hold ids."""
     error = context.get("exception")
     say(f"bulkdel: {context['message']}" + (f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""))

@@ -1,4 +1,4 @@
-"""What must hold before anything is sent. Every refusal of a run that is not meant, or not meant like this, is here.
+"""The checks of a run before anything is sent. Every refusal of a run is in this file.
 
 Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
 """
@@ -38,7 +38,7 @@ TABLE = "protect"
 
 
 def check_arguments(arguments: RunArguments) -> None:
-    """Refuse what cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
+    """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
     _check_config(arguments.config)
     arguments.settings.check(arguments.job.chunk_max)
     check_export(arguments.export, arguments.typed)
@@ -50,7 +50,7 @@ def check_arguments(arguments: RunArguments) -> None:
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a setting outside the tables that some part reads: it would have no effect."""
+    """Refuse a setting outside the known tables: it would have no effect."""
     tables = {"run", TABLE, *(load_job(name).config_table for name in job_names())}
     for name, value in config.items():
         if name not in tables or not isinstance(value, dict):
@@ -71,13 +71,13 @@ def _check_folder(path: Path) -> None:
     try:
         missing = not folder.is_dir()
     except PermissionError:
-        return  # opening it says what is wrong
+        return  # opening the file gives the reason
     if missing:
         raise UsageError(f"--checkpoint {path}: the folder {folder} does not exist; make it first")
 
 
 def _check_copy(arguments: RunArguments) -> None:
-    """Refuse the copy of a pipe under another checkpoint than its own: deleted ids would be sent once more."""
+    """Refuse the copy of a pipe under another checkpoint than its own: deleted ids would be sent again."""
     copy = Path(arguments.export).resolve()
     if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
         return
@@ -115,7 +115,7 @@ def checked_until(settings: Settings, now: datetime) -> datetime | None:
 
 
 def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
-    """Whether exclude files were added. Raises NotAcceptable when one that the run had is not there any more."""
+    """Whether exclude files were added. Raises NotAcceptable when a file of the run is missing or has changed."""
     now, before = {file.sha256 for file in files}, log.excluded
     gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
     if gone and not log.complete:
@@ -133,9 +133,9 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
 
 
 def check_backup(settings: Settings, log: Progress | None) -> Saved | None:
-    """Return what of the backup is known to be durable; None for a new file. Raises NotAcceptable.
+    """Return the part of the backup that is known to be durable; None for a new file. Raises NotAcceptable.
 
-    A run that keeps a backup keeps it to its end: a session without it would leave gaps that nothing points to.
+    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps.
     """
     known = log.backup if log else None
     if settings.backup is None:
@@ -185,7 +185,7 @@ def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
 
 
 def check_max(settings: Settings, ids: int, export: str) -> None:
-    """Hold --max-delete. Raises NotAcceptable."""
+    """Refuse more ids than --max-delete. Raises NotAcceptable."""
     if settings.max_delete is not None and ids > settings.max_delete:
         raise NotAcceptable(
             f"{export}: asks to delete {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
@@ -196,7 +196,7 @@ def check_max(settings: Settings, ids: int, export: str) -> None:
 def refuse_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
 ) -> None:
-    """Compare what the header pins with this run, member by member. Raises NotAcceptable naming each difference."""
+    """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference."""
     old, new = _flat(before), _flat(now)
     different = [
         f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
@@ -212,7 +212,7 @@ def refuse_differences(
 
 
 def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift the members of `source` up, so that the one that differs is named."""
+    """Move the members of `source` up, so that a difference is named by its member."""
     return {**{name: value for name, value in pinned.items() if name != "source"}, **pinned.get("source", {})}
 
 
@@ -223,7 +223,7 @@ def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
 class Protection:
     """The config's table `[protect]`.
 
-    pools: never deleted from; in lower case. hosts: need an extra word when a run is confirmed.
+    pools: refused; in lower case. hosts: must be confirmed by name.
     """
 
     pools: frozenset[str] = frozenset()
@@ -253,7 +253,7 @@ class Protection:
 
 
 def _pool(pool: str) -> str:
-    """Two pools whose ids differ only in case or spaces: rather both are protected than neither."""
+    """Fold a pool id. Pools whose ids differ only in case or spaces are protected together."""
     return pool.strip().casefold()
 
 
@@ -280,7 +280,7 @@ def check_sample(plan: Plan) -> None:
 
 
 def sample_trouble(plan: Plan) -> str | None:
-    """Say why the sample forbids to go on; None when it does not, or with --allow-absent."""
+    """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent."""
     server = plan.server
     if plan.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None

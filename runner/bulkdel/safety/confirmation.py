@@ -1,4 +1,4 @@
-"""The human's yes: when it is due, what has to be said, and what the log keeps of it. Asks nothing itself."""
+"""The confirmation of a run: when it is due, what must be given, what the log keeps. The commands ask for it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bulkdel.times import is_time_of_day
 CANNOT_BE_UNDONE = "a deletion cannot be undone"
 
 NEXT_DAY_S = 6 * 3600.0
-"""A time of day that has stopped a run means that of the next day only so long after it. Sooner it has to be asked for
-by its date: most likely the old command was typed again, or a scheduler has started it again at once."""
+"""How long after a --not-after stopped a run the same time of day does not confirm it. So soon after the stop, the old
+command was probably repeated by mistake; the next day's time has to be given with its date."""
 
 
 class How(enum.StrEnum):
@@ -55,7 +55,7 @@ def confirm_without_asking(plan: Plan) -> Confirmed | None:
 
 
 def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
-    """Compare what was said with the plan. Raises NotConfirmed when anything is missing or differs, Halted (sample)."""
+    """Compare the given values with the plan. Raises NotConfirmed when one is missing or differs; Halted (sample)."""
     check_sample(plan)
     word = plan.host_word
     if how is How.OPTIONS and (too_soon := meant_for_the_day_before(plan, now)):
@@ -86,10 +86,10 @@ def refuse_unconfirmed(plan: Plan, now: float) -> None:
 
 
 def confirmation_due(plan: Plan, now: float) -> str | None:
-    """Say why the run has to be confirmed (again); None when it was."""
+    """The reason why the run has to be confirmed (again); None when it is confirmed."""
     log = plan.progress
     if log is not None and log.complete:
-        return None  # only the stop entry is missing: nothing will be sent
+        return None  # nothing is left to send
     if log is None or log.start is None:
         return CANNOT_BE_UNDONE
     if plan.more_excluded:
@@ -100,25 +100,25 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
 
 
 def _age_due(plan: Plan, log: Progress, now: float) -> str | None:
-    """Say so when the ids may have been given to other accounts since the run was confirmed."""
+    """The reason when the ids may belong to other accounts since the confirmation; else None."""
     age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
     if plan.id_type.reusable and age_s > REUSE_AFTER_S:
         return (
-            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may be somebody else's by now: "
-            "does the export still hold?"
+            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another user by now: "
+            "is the export still right?"
         )
     return None
 
 
 def _limit_due(before: int | None, now: int | None, log: Progress) -> str | None:
-    """Say so when a run that was confirmed with --limit goes on beyond it."""
+    """The reason when a run that was confirmed with --limit exceeds that limit now; else None."""
     if before is None or (now is not None and now <= max(before, log.remaining)):
         return None
     return "the run goes on without --limit" if now is None else "--limit is more than what remains"
 
 
 def meant_for_the_day_before(plan: Plan, now: float) -> str | None:
-    """Say why the options do not confirm: the time of day that has just stopped this run would now mean tomorrow's."""
+    """The reason when --not-after is the time of day that has just stopped this run: it would now mean the next day."""
     text, stopped = plan.settings.not_after, plan.progress and plan.progress.stop
     until = stopped.facts.get("not_after") if stopped else None
     if until is None or plan.until is None or text is None or not is_time_of_day(text):

@@ -1,7 +1,7 @@
 """Exclude files: ids that must never be deleted. Owns reading them.
 
-An exclude file is an export of ids to keep: same formats, same id type, same checks. Whatever is doubtful in one stops
-the run, because a file that protects less than it was meant to is worse than none.
+An exclude file has the formats, the id type and the checks of an export. Any fault in it refuses the run, because the
+file could protect fewer ids than it should.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class ExcludeFile:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """What is protected by files. ids: all of them together."""
+    """The exclude files, and the ids of all of them."""
 
     files: Sequence[ExcludeFile] = ()
     ids: IdSet = field(default_factory=IdSet)
 
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
-    """Read every exclude file whole. Raises NotAcceptable for a bad row, a wrong shape, or no ids at all."""
+    """Read every exclude file. Raises NotAcceptable for a bad row, a wrong shape, or a file without ids."""
     ids = IdSet(options.id_type)
     files = [_read_one(path, replace(options, on_invalid="never"), ids) for path in paths]
     return Excluded(files, ids)
@@ -56,8 +56,8 @@ def _read_one(path: Path, options: ReadOptions, ids: IdSet) -> ExcludeFile:
 def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOptions]:
     """Read it in the first way that gives an id. Raises NotAcceptable.
 
-    The first way that gives an id decides, also when other rows are bad: a way that comes later might read another
-    column, and protect other ids without a word. If no way gives one, the error is that of the one that got furthest.
+    That way decides, also when other rows are bad, because a later way might read another column and so protect other
+    ids. If no way gives an id, the error is that of the way that read the most lines.
     """
     errors: list[ExportRefused] = []
     for way in _ways(export, options):
@@ -72,12 +72,12 @@ def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOpt
 
 
 def _ways(export: Export, options: ReadOptions) -> list[ReadOptions]:
-    """As the export is read; or by the usual names; or, a plain list, as the first column.
+    """The ways to try: as the export is read; by the usual names; a plain list as the first column.
 
-    A heading that is taken for an id here protects one id too many, which harms nobody; and of a shape it has to be.
+    A heading that is taken for an id protects one id too many, which does no harm.
     """
     bare = is_bare_list(export)
-    # Each line of any file is a free-text id: as such only what looks like a list is read.
+    # Any line can be a free-text id, so only a file that looks like a plain list is read as one.
     ways = [options] if options.format != "lines" or bare else []
     if options.format == "lines":
         ways.append(replace(options, format="auto"))

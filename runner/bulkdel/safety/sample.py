@@ -24,12 +24,12 @@ from bulkdel.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SampleCheck:
-    """What the server said before anything was deleted.
+    """The result of the sample check.
 
     pool: from the token; None when not signed in. owner: ids of the account that the credentials belong to.
-    asked, found: of the sample. unproven: how many ids were not found where that proves nothing (ids with a comma).
-    fullest: the most accounts that one answer has held.
-    sampled: what the sample says about `createdAt`. moment: when it was looked up; None when not signed in.
+    asked, found: ids of the sample. unproven: how many of the others are not proven absent (ids with a comma).
+    fullest: the most accounts in one response.
+    sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     """
 
     pool: str | None = None
@@ -69,7 +69,7 @@ async def sample_check(
         lookup = AccountLookup(client, target.look_ups(id_type), chance)
         owner: list[str] = []
         for user in auth.users:
-            # The API may refuse to look for it, when it is no user: then the word itself is protected.
+            # The API may refuse the look-up when it is no user. Then the word itself is protected.
             owner += [user, *(await lookup.owner(user, WorkerStatus()) or ())]
         unproven = 0
         for start in range(0, len(sample), group):
