@@ -31,7 +31,9 @@ UNKNOWN, POISONOUS, DUPLICATE = 50, 3, 20
 """Ids that do not exist, users that the sandbox refuses to delete (422), and rows that repeat an id."""
 
 HEAD = 100
-"""The unknown ids are among so many rows at the beginning: two chunks, long finished when the run is interrupted."""
+"""The unknown ids are among so many rows at the beginning: two chunks, which are finished before the interruption.
+
+An id that is in doubt and does not exist would count as deleted: the resumed run cannot tell since when it is gone."""
 
 LATENCY_S = 0.02
 """Of the sandbox: about what a service on the same continent takes."""
@@ -98,7 +100,7 @@ def _show(folder: Path, count: int, rate: float) -> None:
     switches = Switches(unknown_ids="refuse", latency_s=LATENCY_S, jitter_s=LATENCY_S, poisonous=refusals)
     with serve_in_thread(Pool.from_ids(users), switches) as sandbox:
         result(f"\n$ cd {shlex.quote(str(folder))}\n$ export {' '.join(f'{name}={key}' for name, key in KEYS.items())}")
-        summary, refused = _run_commands(folder, sandbox, rate)
+        summary, refused = _run_commands(folder, sandbox, users[: HEAD - UNKNOWN], rate)
         lines, agree = compare(summary, refused, rows, sandbox)
     result("\nbulkdel's summary, and what the sandbox itself saw:\n")
     result("\n".join(lines))
@@ -111,12 +113,18 @@ def _show(folder: Path, count: int, rate: float) -> None:
     result("The counts agree exactly: every row of the export is accounted for.")
 
 
-def _run_commands(folder: Path, sandbox: Sandbox, rate: float) -> tuple[dict[str, Any], list[str]]:
-    """Run the commands. Returns the summary of the run, and the ids that it says were refused."""
-    half = sandbox.pool.users_ever // 2
+def _run_commands(folder: Path, sandbox: Sandbox, head: Sequence[str], rate: float) -> tuple[dict[str, Any], list[str]]:
+    """Run the commands. Returns the summary of the run, and the ids that it says were refused.
+
+    head: the users at the beginning of the export. The run is interrupted when they and half of all are deleted.
+    """
+
+    def is_half_way() -> bool:
+        pool = sandbox.pool
+        return pool.deleted >= len(pool) and all(pool.find_alive("user_id", id_) is None for id_ in head)
 
     def interrupt(process: subprocess.Popen[bytes]) -> None:
-        while process.poll() is None and sandbox.ledger.deleted < half:
+        while process.poll() is None and not is_half_way():
             time.sleep(LOOK_S)
         if process.poll() is not None:
             raise Unexpected(f"it ended with code {process.returncode} before it was interrupted; try a lower --rate")

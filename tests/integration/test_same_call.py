@@ -22,7 +22,7 @@ from bulkdel.http.connect import connect
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
-from bulkdel_jobs.genauth.client import GenAuthClient
+from bulkdel_jobs.genauth import GenAuthClient
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, DeleteUsersBatch
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, TOKEN_PATH, Pool, serve_in_thread

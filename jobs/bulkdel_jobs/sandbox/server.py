@@ -33,7 +33,7 @@ from bulkdel_jobs.sandbox.responses import BAD_SIGNATURE, NO_SUCH_POOL, NOT_SIGN
 from bulkdel_jobs.sandbox.stats import Ledger
 from bulkdel_jobs.sandbox.user_pool import Pool
 from bulkdel_jobs.sandbox.vendor_sdk.endpoints import create_users_batch, list_archived_users
-from bulkdel_jobs.sandbox.vendor_sdk.signature import readings, signed_by
+from bulkdel_jobs.sandbox.vendor_sdk.signature import is_signed
 from bulkdel_jobs.sandbox_switches import Switches
 
 SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
@@ -166,9 +166,17 @@ class Sandbox:
         """Refuse a caller without a valid token or signature, or with the token of another pool."""
         authorization = request.headers.get("authorization", "")
         if not authorization.lower().startswith("bearer "):
-            if not self._is_signed(request, call):
-                raise Refused(Answer(401, api_code=BAD_SIGNATURE))
-            return
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            if is_signed(
+                self.keys,
+                method=request.method,
+                path=request.path,
+                headers=headers,
+                query=call.query,
+                body=call.body,
+            ):
+                return
+            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
         token = authorization[len("bearer ") :].strip()
         pool_id = self._tokens.pool_of(token, time.monotonic(), call.switches.token_lifetime_s)
         if pool_id is None:
@@ -177,19 +185,6 @@ class Sandbox:
         if named != pool_id:
             message = ("用户池不存在", "User pool does not exist")
             raise Refused(Answer(404, api_code=NO_SUCH_POOL, message=message))
-
-    def _is_signed(self, request: web.Request, call: Call) -> bool:
-        """Whether the request carries a signature made with one of the keys."""
-        body = call.body if isinstance(call.body, dict) else {}
-        key_id = signed_by(
-            request.headers.get("authorization", ""),
-            self.keys,
-            method=request.method,
-            path=request.path,
-            headers={name.lower(): value for name, value in request.headers.items()},
-            parameters=readings(call.query) if request.method == "GET" else iter([body]),
-        )
-        return key_id is not None
 
     def _instead(self, fault: str, switches: Switches) -> Answer:
         """Answer that comes instead of doing anything."""

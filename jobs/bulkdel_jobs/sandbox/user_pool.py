@@ -1,7 +1,7 @@
 """The users of the sandbox: which exist, which were deleted, and which user an id means. Knows no request.
 
 Each user has a number, counted from 0. An account that is created again gets another number, so that a user is deleted
-at most once. Of a made-up user only the id that it was added with is kept: a million users take about 300 MB.
+at most once. Of a made-up user only the id that it was added with is kept: a million users take 300 to 500 MB.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.fake_user import User, created, made_up
@@ -44,6 +45,7 @@ class Pool:
         self._users: list[Added | User] = []
         self._indexes: dict[str, dict[str, tuple[int, ...]]] = {}  # by id type and key: users, oldest first
         self._deleted_at: dict[int, float] = {}
+        self._lock = Lock()  # a search makes an index while another thread adds users
 
     @classmethod
     def from_ids(cls, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> Pool:
@@ -106,9 +108,10 @@ class Pool:
         return made
 
     def _add(self, added: Added | User) -> None:
-        self._users.append(added)
-        for id_type, index in self._indexes.items():
-            self._enter(index, id_type, self.users_ever - 1)
+        with self._lock:
+            self._users.append(added)
+            for id_type, index in self._indexes.items():
+                self._enter(index, id_type, self.users_ever - 1)
 
     def _enter(self, index: dict[str, tuple[int, ...]], id_type: str, number: int) -> None:
         kept = self._users[number]
@@ -118,11 +121,11 @@ class Pool:
 
     def _with_id(self, id_type: str, id_: str) -> tuple[int, ...]:
         """Return every user that has `id_`, oldest first. The first search by an id type makes its index."""
-        if id_type not in self._indexes:
-            index: dict[str, tuple[int, ...]] = {}
-            for number in range(self.users_ever):
-                self._enter(index, id_type, number)
-            self._indexes[id_type] = index
+        with self._lock:
+            if id_type not in self._indexes:
+                index = self._indexes[id_type] = {}
+                for number in range(self.users_ever):
+                    self._enter(index, id_type, number)
         found = (self._indexes[id_type].get(key, ()) for key in keys_to_find(id_type, id_))
         return next(filter(None, found), ())
 

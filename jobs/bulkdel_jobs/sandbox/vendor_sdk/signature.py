@@ -10,14 +10,13 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 _SPACES = re.compile(r"[\t\n\r\f]")
 _PREFIXES = {"genauth": "x-genauth-", "authing": "x-authing-"}
-_ARRAY = "[]"
 
 
 def _signable(value: Any) -> str:
@@ -45,41 +44,39 @@ def sign(secret: str, text: str) -> str:
     return base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
 
 
-def readings(query: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def readings(query: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """What a caller may have passed for `query`: a list of one id and a single id make the same query."""
-    names = dict.fromkeys(name for name, _ in query)
-    plain: dict[str, Any] = {}
+    single: dict[str, Any] = {}
     listed: dict[str, Any] = {}
-    for name in names:
+    for name in dict.fromkeys(name for name, _ in query):
         values = [value for other, value in query if other == name]
-        bare = name.removesuffix(_ARRAY)
-        plain[bare] = values if name != bare or len(values) > 1 else values[0]
-        listed[bare] = values if bare == "userIds" else plain[bare]
-    yield plain
-    yield listed
+        bare = name.removesuffix("[]")
+        single[bare] = values if name != bare or len(values) > 1 else values[0]
+        listed[bare] = values if bare == "userIds" else single[bare]
+    return [single, listed]
 
 
-def signed_by(
-    authorization: str,
+def is_signed(
     keys: Mapping[str, str],
     *,
     method: str,
     path: str,
     headers: Mapping[str, str],
-    parameters: Iterator[dict[str, Any]],
-) -> str | None:
-    """Return the key id whose secret made `authorization` (`GenAuth id:signature`, `Authing …`), or None."""
-    scheme, _, credentials = authorization.partition(" ")
+    query: Sequence[tuple[str, str]],
+    body: Any,
+) -> bool:
+    """Whether a request carries a signature made with one of `keys`: `GenAuth id:signature`, or `Authing …`.
+
+    headers: names in lower case. body: parsed.
+    """
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
     key_id, _, signature = credentials.partition(":")
-    brand = scheme.lower()
-    secret = keys.get(key_id)
+    brand, secret = scheme.lower(), keys.get(key_id)
     if brand not in _PREFIXES or secret is None:
-        return None
+        return False
     prefix = _PREFIXES[brand]
     if headers.get(f"{prefix}signature-method") != "HMAC-SHA1" or not headers.get(f"{prefix}signature-nonce"):
-        return None
-    for reading in parameters:
-        expected = sign(secret, string_to_sign(method, path, headers, reading, brand=brand))
-        if hmac.compare_digest(expected.encode(), signature.encode()):
-            return key_id
-    return None
+        return False
+    possible = readings(query) if method == "GET" else [body if isinstance(body, dict) else {}]
+    texts = (string_to_sign(method, path, headers, parameters, brand=brand) for parameters in possible)
+    return any(hmac.compare_digest(sign(secret, text).encode(), signature.encode()) for text in texts)
