@@ -1,7 +1,7 @@
-"""The engine: a fixed set of workers that take chunks and settle them, and the ways to stop them.
+"""The workers: each takes a chunk, settles it, and takes the next, until no chunk is left or the run drains.
 
-Owns the order of effects around one chunk (intent durable → request → outcome appended) and the draining. What follows
-from an answer is decided in `core.chunk_state`; what may be sent when, in `client`; what is durable, in `checkpoint`.
+Owns the order of effects for one chunk (intent durable → request → outcome appended) and the drain. `core.chunk_state`
+decides what follows from a response, `http.client` when a request may be sent; `checkpoint` makes entries durable.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from bulkdel.job import Account, Action
 from bulkdel.job_faults import job_faults
 
 DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
-"""Look-ups that say what an answer meant which has come: a drain waits for them."""
+"""Look-ups that decide what a received response meant. A drain waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to send.
 
-    in_doubt_resend: --in-doubt resend. look_first: ask who is there before anything is sent.
-    until: --not-after, epoch seconds, and in words.
+    in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    until: --not-after, as epoch seconds and in words.
     """
 
     concurrency: int
@@ -59,11 +59,13 @@ class Options:
 
 @dataclass(slots=True)
 class _Errand:
-    """One chunk in the hands of one worker.
+    """One chunk and the worker that settles it.
 
-    intended: its intent is appended. sent_at: when its first request was about to leave, by the wall clock and by one
-    that is never set; None before it. accounts: what look-ups of this chunk returned. saved: ids whose copy is durable.
-    unproven: ids that the latest look-ups did not find, which proves nothing of them.
+    intended: whether its intent is appended.
+    sent_at: the time just before its first request, by the wall clock and by the monotonic clock; None before it.
+    accounts: the accounts that look-ups of this chunk returned.
+    saved: ids whose copy is durable.
+    unproven: ids that the latest look-ups did not find, without proof that they are absent.
     """
 
     work: ChunkTask
@@ -77,11 +79,11 @@ class _Errand:
 
 
 class Engine:
-    """Settles everything that a feed hands out. One instance per session.
+    """Settles the chunks of a session. One instance a session.
 
-    kept: rows that were not sent because the record that a look-up found carries a protected id.
-    unproven: rows that the latest pass has left, because a look-up did not find them and that proves nothing (commas).
-    contradicted: ids that this pass left in doubt because the API refuses them as unknown and look-ups find them.
+    kept: rows that were not sent, because the looked-up record has a protected id.
+    unproven: rows that the latest pass left, because a look-up did not find them and does not prove absence (commas).
+    contradicted: ids that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class Engine:
 
     @property
     def unrecorded(self) -> dict[str, int]:
-        """Rows by outcome that a response told and that could not be made durable, for the final report only."""
+        """Rows by outcome of responses that could not be made durable. For the final report only."""
         counts = dict.fromkeys(COUNTED, 0)
         for entry in self._checkpoint.lost:
             if isinstance(entry, Outcome):
@@ -143,7 +145,7 @@ class Engine:
 
     @property
     def doubt(self) -> str:
-        """Why look-ups did not help, in words; empty when they did."""
+        """Why look-ups could not settle rows, in words; empty when they could."""
         if self.contradicted:
             return (
                 f"the API refused {counted(self.contradicted, 'id')} as unknown that look-ups find. Look-ups may lag "
@@ -160,14 +162,14 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether every worker has a chunk in hand and none is held back by the pace: more of them would send more."""
+        """Whether every worker has a chunk and none waits for the rate, so that more workers would send more."""
         held = {WorkerState.IDLE, WorkerState.WAITING}
         return all(worker.state not in held for worker in list(self._workers.values()))
 
     def _wake(self) -> None:
-        """End every wait: for a pause, the limiter, a backoff, the disk. What is on the wire goes on.
+        """End every wait: for a pause, the limiter, a backoff, the disk. Requests on the wire continue.
 
-        So does a look-up that decides, unless something holds it up.
+        A look-up that decides continues too, unless the client holds it back.
         """
         self._client.drain()
         goes_on = {WorkerState.ON_WIRE} if self._client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
@@ -193,7 +195,7 @@ class Engine:
         for task in late:
             task.cancel()
         await everyone
-        # All are asked: asyncio prints the failures that nobody has asked for, with the ids that may be in their text.
+        # Every exception is retrieved: asyncio would print the others with their text, which may hold ids.
         failures = [task.exception() for task in tasks if not task.cancelled()]
         for failure in filter(None, failures):
             raise failure  # an unexpected one, after the others have drained
@@ -206,7 +208,7 @@ class Engine:
             self._halt(str(error))
 
     async def _watch_time(self) -> None:
-        """Stop at --not-after. Looks at the wall clock every second: it may be set, and a laptop sleeps."""
+        """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
         if self._options.until is not None:
             until, words = self._options.until
             while (left_s := until - self._wall()) > 0:  # noqa: ASYNC110 - nothing else tells
@@ -214,7 +216,7 @@ class Engine:
             self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
 
     async def _watch_log(self) -> None:
-        """Stop when the log can no longer be written."""
+        """Drain when the log can no longer be written."""
         failure = await self._checkpoint.failing()
         self._drain.begin(Stop(str(failure), error=failure))
 
@@ -226,7 +228,7 @@ class Engine:
                     self._checkpoint.enqueue(work)
                     continue
                 with job_faults(partial(self._hide, work)):
-                    # A session without a sample has its control before anything is deleted: all queue up behind it.
+                    # A session without a sample needs a control before the first deletion. All workers wait for it.
                     await self._lookup.prove(worker)
                     await self._settle(work, worker)
         except asyncio.CancelledError:
@@ -246,7 +248,7 @@ class Engine:
         chunk_state = ChunkState(
             work.chunk,
             in_doubt=work.in_doubt_since is not None,
-            # Nobody is sent again on a blind look-up who is protected now, or whose copy is wanted first.
+            # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
             resend_unproven=(options.in_doubt_resend or not self._id_type.reusable)
             and not (work.protected or options.look_first),
             look_first=options.look_first,
@@ -280,13 +282,13 @@ class Engine:
             if self._drain.stop is None or found is not None:
                 chunk_state.looked_up(found, proven=self._lookup.proven, unproven=errand.unproven)
             return
-        await self._client.auth.ensure()  # else nobody knows yet whom the token belongs to
+        await self._client.auth.ensure()  # before it the owner of the token is not known
         self._check_protected(step.records)
         backed = await self._save(step.records, errand)
-        request = self._action.call(step.records)  # before the intent: a job that fails here has sent nothing
+        request = self._action.call(step.records)  # before the intent: if the job fails here, nothing was sent
         if not errand.intended:
             intent = Intent(stamp(self._wall()), positions_of(step.records), backed, self._client.transport.ahead_s)
-            errand.intended = True  # from here on it is written, whether or not anybody waits for it to be durable
+            errand.intended = True  # it is written even if the wait is cancelled
             await self._checkpoint.append(intent)
         if step.attempt > 1:
             self._client.figures.retries += 1
@@ -300,9 +302,9 @@ class Engine:
             chunk_state.give_up()
 
     def _too_late(self, errand: _Errand) -> bool:
-        """Whether an account may carry one of these ids by now that did not when they were first sent.
+        """Whether one of these ids may belong to another account by now.
 
-        They were sent without an answer, and since then the server was away, or this process was stopped (Ctrl-Z).
+        So it is when the chunk was sent without a response long ago: the server was away, or this process was stopped.
         """
         if not self._id_type.reusable or not errand.chunk_state.tainted or errand.sent_at is None:
             return False
@@ -316,7 +318,7 @@ class Engine:
             self._lag_vain += 1
 
     def _lag_over(self, since: Instant | None) -> bool:
-        """Whether an intent is so old, by our clock and by the server's, that no look-up lags behind its request."""
+        """Whether an intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
         now = self._now()
         return since is not None and min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
 
@@ -324,9 +326,9 @@ class Engine:
         return Instant(stamp(self._wall()), self._client.transport.ahead_s)
 
     def _check_protected(self, records: Sequence[Record]) -> None:
-        """Look once more, at the last moment: the sieve has left them out, and this is what must never be wrong.
+        """Check again just before sending that no id is protected; the row filter has left them out already.
 
-        A token that was renewed since may name somebody else as the one it belongs to; the next run leaves them out.
+        A renewed token may name another owner. That halts the run, and the next run excludes that owner.
         """
         if users := self._client.auth.users:
             self._own.update(users)
@@ -337,9 +339,9 @@ class Engine:
         return self._protected.meets_any(ids) or self._own.meets_any(ids)
 
     async def _save(self, records: Sequence[Record], errand: _Errand) -> Saved | None:
-        """Have a durable copy of everybody who is about to be deleted. Returns what is durable; None without a backup.
+        """Make a durable copy of every user of these records. Returns the durable part; None without a backup.
 
-        Here and nowhere earlier: the backup holds who was sent, and not who turned out to be protected or re-created.
+        It happens just before sending, so that the backup has no user that turned out to be protected or re-created.
         """
         if self._backup is None:
             return None
@@ -361,12 +363,12 @@ class Engine:
         accounts = looked.accounts
         errand.unproven.difference_update(ids)
         errand.unproven |= looked.unproven
-        if not accounts and not all(map(may_be_split, ids)):  # ids with a comma bring their own control
+        if not accounts and not all(map(may_be_split, ids)):  # ids with a comma have their own control
             await self._lookup.prove_since(self._client.clock(), errand.worker)
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if self._backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
-                # Somebody came back whom the id does not name: deleting by it may hit one of whom there is no copy.
+                # The account does not have this id, so deleting by the id may delete an account without a copy.
                 self._lookup.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
                 return None
             errand.accounts.update(accounts)
@@ -386,7 +388,7 @@ class Engine:
         }
 
     def _judged(self, decision: Decision) -> Decision:
-        """Decide what only the session knows: a 403 before any success is the permission, after it, it is the ids."""
+        """Decide a 403: before any success the permission is missing (halt), after one the ids are refused (split)."""
         if decision.next_step is NextStep.SETTLED:
             self._succeeded = True
         if decision.next_step is NextStep.FORBIDDEN:
@@ -394,7 +396,7 @@ class Engine:
         return decision
 
     def _record(self, errand: _Errand) -> None:
-        """Append what became of the chunk. Not awaited: the next intent of this worker is behind it in the same log."""
+        """Append the outcomes of the chunk. Not awaited: the worker's next intent comes after them in the same log."""
         chunk_state = errand.chunk_state
         self.unproven += sum(record.id in errand.unproven for piece in chunk_state.left for record in piece.records)
         untouched, _ = chunk_state.leave()
@@ -418,7 +420,7 @@ class Engine:
             self._halt(f"{self._refused:,} of {self._settled:,} ids settled now were refused (--max-refused)")
 
     def _waited(self, seconds: float) -> None:
-        self._client.extend_patience(seconds)  # patience with the server, not with our disk
+        self._client.extend_patience(seconds)  # reading the disk does not count for --patience
 
     def _halt(self, why: str) -> None:
         self._drain.begin(Stop(why, error=Halted(why)))
