@@ -1,4 +1,4 @@
-"""Exports that lie behind an address (s3://…) and not in a file: the answer says how to pipe them."""
+"""Refuses an address (s3://…) as an export, with the command that pipes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.errors import UsageError
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)")
-"""Of two slashes a path (`Path`) keeps one."""
+"""One slash is enough, because `Path` makes one of two."""
 
 _READ = {
     "s3": "aws s3 cp {} -",

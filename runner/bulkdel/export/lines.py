@@ -10,27 +10,28 @@ from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.refusal import refusal
 
 LINE_MAX = 1 << 20
-"""Bytes of a line, a field or a row. No id needs them; an unclosed quote must not swallow a file."""
+"""Bytes of a line, a field or a row, at most. An id is much shorter; an unclosed quote would take in a whole file."""
 
 BOM = b"\xef\xbb\xbf"
 
 BLANK_MAX = 1 << 24
-"""Bytes of blank rows in a row that may stand at the end: a million of them (all that Excel has) with 15 columns."""
+"""Bytes of consecutive blank rows at the end, at most: a million rows (as many as Excel has) of 15 columns."""
 
 BLOCK = 1 << 16
 """Bytes of a block, unless a line is longer. What is made of a block for a moment, line by line, lies in memory among
 the ids that are kept for long: after blocks of a MiB the holes take as much room as those ids (measured)."""
 
 HEAD = 1 << 16
-"""Bytes from which the dialect is told: any header, and enough rows to see through a delimiter."""
+"""Bytes that `sniff` reads: a whole header, and enough rows to recognise the delimiter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
     """Whole lines in one piece.
 
-    data: ends with a line feed, unless `torn`. line: 1-based number of its first line. byte: where that begins, from 0.
-    torn: the file ends here without a final line feed.
+    data: the bytes; they end with a line feed, unless `torn`.
+    line: 1-based number of the first line. byte: offset of the first line in the file.
+    torn: whether the file ends here without a final line feed.
     """
 
     data: bytes
@@ -59,8 +60,8 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = 
 
     begin: where `pieces` begin; None for the beginning of the file.
 
-    Empty lines at the end are no rows: editors and `echo` leave them. An empty line before another row is one, because
-    an id may be missing there; so empty lines wait for what comes after them.
+    Empty lines at the end are no rows, because editors and `echo` leave them. An empty line before another row is a bad
+    row, because an id may be missing there. So empty lines are kept until the next line is read.
 
     Raises NotAcceptable for a line (or a run of empty ones) over LINE_MAX.
     """
@@ -90,12 +91,12 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = 
 
 
 def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str) -> Iterator[Lines]:
-    """Leave out the blank rows at the end of the file: spreadsheets write them where a cell was emptied or formatted.
+    """Leave out the blank rows at the end of the file: spreadsheets write them for emptied or formatted cells.
 
-    A row is blank when it holds nothing but spaces and, in a CSV file, empty cells. A blank row before another row is
-    one, because an id may be missing there; so blank rows are held until another row follows.
+    A row is blank when it has only spaces and, in CSV, empty cells. A blank row before another row is a bad row,
+    because an id may be missing there. So blank rows are kept until another row follows.
 
-    Raises NotAcceptable when more than BLANK_MAX bytes of them have to be held.
+    Raises NotAcceptable for more than BLANK_MAX bytes of blank rows.
     """
     separator = delimiter.encode() if delimiter is not None else None
     held: list[Lines] = []
@@ -118,7 +119,7 @@ def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str)
 def _blank_from(data: bytes, separator: bytes | None) -> int:
     """Return where the blank lines at the end of `data` begin.
 
-    In an open quote such lines would be text; but then the quote has to be closed, and the line that does so is none.
+    Inside quotes such lines would be text. But the line that closes the quotes is not blank, so none is left out.
     """
     blank = {b""} if separator is None else {b"", b'""'}
     end = len(data)
@@ -152,7 +153,7 @@ def _in_blocks(lines: bytes) -> Iterator[bytes]:
 
 
 def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
-    """Return the first HEAD bytes or more, in whole lines, and the lines as if nobody had looked."""
+    """Return the first HEAD bytes or more, in whole lines, and an iterator over all lines."""
     taken: list[Lines] = []
     size = 0
     for some in lines:
@@ -164,7 +165,7 @@ def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
 
 
 def skip_to(pieces: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return what `pieces` begin with, at most LINE_MAX of it and without BOM, and the pieces from `byte` on."""
+    """Return the beginning of `pieces` (without BOM, at most LINE_MAX bytes), and the pieces from `byte` on."""
     left, head, some = byte, b"", iter(pieces)
     for piece in some:
         head += piece[: min(left, LINE_MAX - len(head))]

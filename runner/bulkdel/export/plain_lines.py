@@ -1,4 +1,4 @@
-"""A plain list to rows: each line is an id as it stands. Owns nothing else; what an id is, the core knows."""
+"""A plain list to rows: each line is an id. `core.id_parser` checks the id."""
 
 from __future__ import annotations
 

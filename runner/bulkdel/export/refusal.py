@@ -1,4 +1,4 @@
-"""How a refused export is worded: the file, the place, the text, the reason, what to do."""
+"""The message of a refused export: file, place, text, reason, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bulkdel.errors import NotAcceptable
 class ExportRefused(NotAcceptable):
     """An export or an exclude file is not acceptable.
 
-    line: where; 0 when the reason has no line. usable: how many usable ids were read, when all of it was read.
+    line: of the fault; 0 without one. usable: the number of usable ids, when the whole file was read.
     """
 
     def __init__(self, message: str, *, line: int = 0, usable: int = 0) -> None:
@@ -30,7 +30,7 @@ def refusal(
 ) -> ExportRefused:
     """Make the error that refuses an export.
 
-    line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: what stands there.
+    line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: of the row.
     """
     where = path
     if line is not None:

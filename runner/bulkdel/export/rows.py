@@ -1,4 +1,4 @@
-"""What every format yields: batches of rows, and what only the file knows of them. Owns nothing of a format."""
+"""The rows that every format yields: batches with their lines and the text of bad rows. Knows no format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.lines import Lines
 
 ROWS_MAX = 512
-"""Rows of a batch: enough that the price of a batch does not matter, few enough that memory stays flat."""
+"""Rows of a batch: enough that the cost of a batch does not matter, few enough that memory stays flat."""
 
 
 @dataclass(frozen=True, slots=True)

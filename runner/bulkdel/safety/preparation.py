@@ -37,7 +37,7 @@ from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments
 from bulkdel.safety.sample import sample_check
 
 INVALID = ".invalid"
-"""What is appended to the export's name for the rows that --on-invalid skip leaves out."""
+"""The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
 
 
 class Stopped(BulkdelError):
@@ -45,22 +45,22 @@ class Stopped(BulkdelError):
 
 
 class ReadingProgress:
-    """How far the reading of the export has come, in words; and the way to stop it from another thread."""
+    """The progress of reading the export, in words. Another thread may stop the reading."""
 
     def __init__(self) -> None:
         self._text = "opening the export"
         self._stopped = threading.Event()
 
     def copied(self, done: int) -> None:
-        """Take note of the bytes of a pipe that were copied so far. Raises Stopped."""
+        """Note the number of bytes copied from a pipe so far. Raises Stopped."""
         self._note(f"copying the export from a pipe: {done:,} bytes so far")
 
     def read(self, done: int, total: int) -> None:
-        """Take note of the bytes that were read so far. Raises Stopped."""
+        """Note the number of bytes read so far. Raises Stopped."""
         self._note(f"reading the export: {done:,} of {total:,} bytes")
 
     def text(self) -> str:
-        """What is being done."""
+        """The current step in words."""
         return self._text
 
     def stop(self) -> None:
@@ -80,10 +80,10 @@ class ReadingProgress:
 def prepare(
     arguments: RunArguments, target: Target | None, log: Progress | None, stack: ExitStack, reading: ReadingProgress
 ) -> Plan:
-    """Read the export and make the plan, as far as that goes without the server. Blocks.
+    """Read the export and make the plan, without the sample check. Blocks.
 
-    target: the API; None for the sandbox, which is filled from the export. log: what the checkpoint says, when the run
-    goes on with one. stack: closes the export, and the sandbox.
+    target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
+    stack: closes the export and the sandbox.
     """
     path = arguments.checkpoint
     settings, job = arguments.settings, arguments.job
@@ -132,7 +132,7 @@ def prepare(
 
 
 def signing_in(plan: Plan) -> str:
-    """Say what `with_sample_check` does."""
+    """The step of `with_sample_check` in words."""
     sample = plan.export.preflight.sample if plan.export.preflight else ()
     return f"signing in and looking up {len(sample):,} of the ids as a sample"
 
@@ -144,7 +144,7 @@ async def with_sample_check(
     wall: Callable[[], float] = time.time,
     chance: Callable[[], float] = random.random,
 ) -> Plan:
-    """Sign in, look the sample up, and add what the server said. Raises NotAcceptable for a pool that must not be used.
+    """Sign in, look the sample up, and add the result. Raises NotAcceptable for a protected or another pool.
 
     A resume has no sample: it was looked up before the first deletion.
     """
@@ -179,7 +179,7 @@ def _recognised(
     reading: ReadingProgress,
     log: Progress,
 ) -> CheckedExport:
-    """On a resume read only the bytes: what is in them, the log says."""
+    """On a resume, hash the export without parsing it: the log has its counts."""
     export, invalid_to = _open(arguments, stack, reading)
     return CheckedExport(
         export,
@@ -201,10 +201,10 @@ def _read(
     *,
     protected: IdSet,
 ) -> CheckedExport:
-    """Read the whole export: for a new run, or once more on a resume, because more of it is excluded now.
+    """Read and parse the whole export: for a new run, or for a resume with more exclude files.
 
-    On a resume the sample stays that of the first time: of a new one half may be deleted already. So do the duplicates,
-    which the log lists: all rows with one id are excluded together, so of the others the first one is the same.
+    A resume draws no new sample, because half of it may be deleted already. The duplicates are those of the log: rows
+    with the same id are excluded together, so the first row of each other id stays the same.
     """
     export, invalid_to = _open(arguments, stack, reading)
     found = preflight(

@@ -1,6 +1,6 @@
-"""What a run is asked to do and what it will do, as frozen values. Each step takes the plan and returns a new one.
+"""The arguments of a run and its plan, as frozen values. Each step takes the plan and returns a new one.
 
-Nothing here reads, sends or deletes. The words for people are made in `commands.plan`.
+Nothing here reads, sends or deletes. `commands.plan` words the plan for people.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 class RunArguments:
     """What the caller asked for.
 
-    config: the config file as a whole. environ: where settings and credentials may stand. typed: the command line that
-    asks for the same, from which every printed command is made.
+    config: all tables of the config file. environ: the environment, with settings and credentials.
+    typed: the command line with the same arguments. Every printed command is made from it.
     """
 
     job: Job
@@ -73,7 +73,7 @@ class RunArguments:
     def of_library(
         cls, job: Job, export: str, settings: Settings, *, config: Mapping[str, Any], environ: Mapping[str, str]
     ) -> RunArguments:
-        """Take what a program asked for: the command line that asks for the same is made from its settings."""
+        """Take the arguments of a library call. Makes the command line with the same arguments."""
         line = CommandLine("run", (job.name, export))
         for one in fields(Settings):
             option, value = option_of(one.name), getattr(settings, one.name)
@@ -86,7 +86,7 @@ class RunArguments:
         return cls(job, export, settings, config, environ, line)
 
     def line(self, export: str) -> CommandLine:
-        """Word the command line for this export and the same checkpoint, with what the environment sets."""
+        """The command line for this export and the same checkpoint, with the options of the environment."""
         line = replace(self.typed.with_environment(self.settings, self.environ), names=(self.job.name, export))
         if self.checkpoint == self.settings.default_checkpoint(export) or line.has("--checkpoint"):
             return line
@@ -95,11 +95,11 @@ class RunArguments:
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
-    """The export: read whole by the preflight, or on a resume proved to be the same bytes.
+    """The export, after the preflight, or on a resume after its hash was compared.
 
     counts: rows, ids, excluded, duplicate, invalid, as in the header. duplicates: the rows that repeat an id.
     invalid_to: the file that gets the bad rows when a run begins; None without bad rows.
-    preflight: what reading the rows found; None when a resume did not read them again.
+    preflight: its result; None when a resume did not parse the rows again.
     """
 
     file: Export
@@ -112,11 +112,11 @@ class CheckedExport:
     preflight: Preflight | None = None
 
     def row_filter(self, protected: IdSet) -> RowFilter:
-        """What tells the rows apart in a pass over the export."""
+        """The filter of a pass over the export."""
         return RowFilter(self.options.id_type, protected, self.duplicates)
 
     def batches(self, begin: ResumePoint | None = None) -> Iterator[Batch]:
-        """One pass over the rows, every block checked against its hash. begin: where the first of them is."""
+        """One pass over the rows; each block is compared with its hash. begin: the place of the first row."""
         return read_rows(self.file, self.dialect, self.options, self.fingerprint, begin)
 
 
@@ -124,12 +124,14 @@ class CheckedExport:
 class Plan:
     """Everything that is known before the confirmation.
 
-    progress: what the log says so far; None for a new run.
-    excluded: the exclude files. protected: the ids that must never be sent: those of the exclude files and, once signed
-    in, of the key's own user. more_excluded: whether exclude files were added to an earlier session's.
+    progress: of the log; None for a new run.
+    excluded: the exclude files.
+    protected: ids that must never be sent: those of the exclude files and, after the sign-in, of the key's own user.
+    more_excluded: whether there are exclude files that the earlier sessions did not have.
     host_word: the extra word that confirms a run on this host; None when none is needed.
-    backup_known: what of the backup an earlier session made durable; None when it is a new file. until: --not-after.
-    server: what the server said before anything was deleted.
+    backup_known: the part of the backup that an earlier session made durable; None for a new file.
+    until: --not-after.
+    server: the result of the sample check.
     """
 
     arguments: RunArguments
@@ -147,12 +149,12 @@ class Plan:
 
     @property
     def job(self) -> Job:
-        """What is done with the ids."""
+        """The job of the run."""
         return self.arguments.job
 
     @property
     def settings(self) -> Settings:
-        """What was said about the run."""
+        """The options of the run."""
         return self.arguments.settings
 
     @property
@@ -187,14 +189,14 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """How many requests the whole export takes when nothing goes wrong."""
+        """How many requests the whole export takes without retries and splits."""
         return -(-self.ids // self.chunk_size) * (2 if self.look_first else 1)
 
     @property
     def line(self) -> CommandLine:
-        """The command line that goes on with this checkpoint.
+        """The command line that resumes this checkpoint.
 
-        What came through a pipe is in its copy now; --not-after has its date, so that it means the same tomorrow.
+        It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
         """
         export = self.export.file.spooled or self.arguments.export
         line = self.arguments.line(str(export))
@@ -208,7 +210,7 @@ class Plan:
         return line.plus("--confirm-host", self.host_word) if self.host_word else line
 
     def line_after(self, ending: Ending, now: datetime) -> CommandLine:
-        """Word the command that goes on after a session that ended like this.
+        """The command that resumes the run after a session with this ending.
 
         Once --not-after has come, the run is confirmed again; a time of day becomes that of the next day.
         """
@@ -223,7 +225,7 @@ class Plan:
         return line
 
     def with_server(self, server: SampleCheck) -> Plan:
-        """Add what the server said; the ids of the key's own user are protected from here on."""
+        """Add the result of the sample check. The ids of the key's own user are protected from now on."""
         return replace(self, server=server, protected=self.protected.plus(server.owner))
 
     def excluded_files(self) -> dict[str, str]:
@@ -231,7 +233,7 @@ class Plan:
         return {file.sha256: printable(Path(file.path).absolute()) for file in self.excluded}
 
     def pinned(self) -> dict[str, Any]:
-        """What a resume must find unchanged."""
+        """The values that must be the same on a resume."""
         options = self.export.options
         return {
             "job": self.job.name,
@@ -239,7 +241,7 @@ class Plan:
             "pool": self.pool,
             "id_type": self.id_type.name,
             "source": {
-                # Whether the field was guessed is only for the plan; named by the user, the same rows are read.
+                # `guessed` is only for the plan: the same field given by --id-field reads the same rows.
                 **{name: value for name, value in self.export.dialect.to_json().items() if name != "guessed"},
                 "trim": options.trim,
                 "on_invalid": options.on_invalid,
