@@ -66,6 +66,12 @@ def count(low: int, high: int = COUNT_MAX) -> Parameter:
     return Parameter(converter=whole_number, validator=Number(gte=low, lte=high))
 
 
+def seconds(low: float, high: float) -> Parameter:
+    """An option that is a duration between these bounds."""
+    bounds = Number(gte=low, lte=high)
+    return Parameter(converter=duration, validator=bounds, show_default=span, metavar="DURATION")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
     """The options that `run`, `plan` and `verify` share: the server, the pace, the output."""
@@ -88,16 +94,7 @@ class CommonSettings:
     concurrency: Annotated[int, Parameter(group=SENDING), count(1, 4_096)] = 16
     """Requests in flight at the same time, at most."""
 
-    patience: Annotated[
-        float,
-        Parameter(
-            group=SENDING,
-            converter=duration,
-            validator=Number(gte=1, lte=30 * 86_400),
-            show_default=span,
-            metavar="DURATION",
-        ),
-    ] = 900.0
+    patience: Annotated[float, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
     """Stop when the server has given no useful answer for this long (30s, 15m, 2h)."""
 
     timeout_s: Annotated[float, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
@@ -154,16 +151,7 @@ class Settings(CommonSettings):
     limit: Annotated[int | None, Parameter(group=SENDING), count(1)] = None
     """Settle this many ids in this session, then stop: a first careful step."""
 
-    drain_s: Annotated[
-        float,
-        Parameter(
-            group=SENDING,
-            converter=duration,
-            validator=Number(gte=0, lte=3_600),
-            show_default=span,
-            metavar="DURATION",
-        ),
-    ] = 30.0
+    drain_s: Annotated[float, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
     """How long requests in flight may take to finish after a first Ctrl-C (30, 30s, 2m)."""
 
     id_type: Annotated[str | None, Parameter(group=READING)] = None

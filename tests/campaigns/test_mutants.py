@@ -110,7 +110,7 @@ def test_code_that_could_not_be_committed_is_no_mutant(tmp_path: Path) -> None:
 
 def test_only_an_assertion_of_the_test_is_a_kill(tmp_path: Path) -> None:
     """Also seen: a command that crashed, although the assertion does not show what it said."""
-    crash = "import bulkdel.cli.app as app\napp.make_app = lambda *_: {}['x']\napp.run_app(['jobs'])"
+    crash = "import bulkdel.cli.app as app\napp.make_app = lambda *_, **__: {}['x']\napp.run_app(['jobs'])"
     (copied(tmp_path) / "tests" / "test_kinds.py").write_text(
         "import subprocess, sys\n"
         "import pytest\n"

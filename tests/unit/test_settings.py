@@ -127,6 +127,37 @@ def test_an_option_that_is_refused_is_named(words: tuple[str, ...], said: str) -
     assert re.search(said, str(caught.value)), str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "--config .*: No such file"),
+        ("rate = ", "--config .*: not TOML"),
+        ("run = 5", "'run' is not a table"),
+        ("[run]\nexclude = 5\nraet = 5", "raet"),
+        ("[run]\nrate = -1", "Must be >= 0"),
+        ('[run]\npatience = "soon"', "'soon' is not a duration"),
+    ],
+)
+def test_a_config_file_that_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "c.toml").write_text(text)
+    with pytest.raises((CycloptsError, UsageError)) as caught:
+        read("--config", str(tmp_path / "c.toml"))
+    assert re.search(said, str(caught.value)), str(caught.value)
+
+
+def test_an_empty_config_is_refused() -> None:
+    with pytest.raises(UsageError, match="--config is empty"):
+        read("--config", "")
+
+
+def test_the_command_line_wins_over_the_config_file(tmp_path: Path) -> None:
+    """An option that only `verify` has is left out; all others are read."""
+    (tmp_path / "c.toml").write_text('[run]\nrate = 7\nchunk_size = 10\npatience = "2m"\nsample = 5\n')
+    settings = read("--config", str(tmp_path / "c.toml"), "--rate", "9")
+    assert (settings.rate, settings.chunk_size, settings.patience) == (9.0, 10, 120.0)
+
+
 def test_a_pattern_that_is_none() -> None:
     Settings(id_pattern=r"\d+").check(CHUNK_MAX)
     with pytest.raises(UsageError, match=r"--id-pattern '\(': "):

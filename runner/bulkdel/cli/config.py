@@ -41,6 +41,8 @@ class ConfigFile:
         path = next((one.tokens[0].value for one in arguments if one.name == "--config" and one.tokens), None)
         if path is None:
             return
+        if not path:  # an unset variable of a script
+            raise UsageError("--config is empty: name a file, or leave it out")
         self.tables = _read(path)
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         # An option of another command is left out. A name that no command knows is left in, and cyclopts refuses it.
@@ -57,11 +59,14 @@ class ConfigFile:
 def _read(path: str) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as file:
-            return tomllib.load(file)
+            tables = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: not TOML: {error}") from error
+    if not isinstance(tables.get("run", {}), dict):
+        raise UsageError(f"--config {path}: 'run' is not a table. Write [run], and below it a line for each option")
+    return tables
 
 
 def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Mapping[str, Any]) -> Settings:
