@@ -1,4 +1,4 @@
-"""What a job has to say, and where jobs are found. Owns the contract; knows no job by name.
+"""The contract with a job, and the search for installed jobs. Knows no job by name.
 
 A job is one class, registered under the entry-point group `bulkdel.jobs`. Its part in requests and responses is pure:
 records in, a `Request` out; a `Response` in, a `Decision` out. Only signing in does I/O, through the transport and the
@@ -19,7 +19,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record
 from bulkdel.errors import UsageError
 
-if TYPE_CHECKING:  # `--help` and `status` look at jobs too, and need no network stack
+if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network stack
     from bulkdel.auth import Auth
     from bulkdel.http.rate_limiter import RateLimiter
     from bulkdel.http.transport import Transport
@@ -29,12 +29,12 @@ GROUP = "bulkdel.jobs"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One record that a look-up returned, as far as the engine cares.
+    """One account that a look-up returned, with what the engine needs of it.
 
-    created_at, last_seen_at: epoch seconds, None when the API does not say. status: the API's word, for the plan.
+    created_at, last_seen_at: epoch seconds; None when the API does not return them. status: the API's word.
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
-    certain: whether the id is in the record; else the server's own rule, which nobody knows, found it.
+    certain: whether the id is in the record. If not, the server found it by a rule of its own.
     """
 
     created_at: float | None = None
@@ -47,19 +47,19 @@ class Account:
 
     @property
     def records(self) -> tuple[Mapping[str, Any], ...]:
-        """Every record that deleting by the id may delete."""
+        """Every record that a deletion of the id may delete."""
         return (self.raw, *self.also)
 
 
 class LookUps(Protocol):
-    """How to ask which ids exist. Holds nothing that could delete."""
+    """The look-ups of the job. Holds nothing that could delete."""
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
-        """Requests that ask for `ids` together, each with the ids it covers; none longer than the API takes."""
+        """The requests that look `ids` up, each with its ids, and none longer than the API takes."""
         ...
 
     def read(self, response: Response) -> Decision:
-        """Read an answer: SETTLED with `data` = list of raw records, or what went wrong."""
+        """Decide on a response: SETTLED with `data` = list of raw records, or what follows from a failure."""
         ...
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
@@ -67,31 +67,31 @@ class LookUps(Protocol):
         ...
 
     def control(self) -> Request:
-        """Ask for any one existing account, by another way than an id."""
+        """The request that lists some existing accounts: the positive control."""
         ...
 
     def read_control(self, response: Response) -> Decision:
-        """Read its answer: SETTLED with `data` = ids (of this job's id type) that should be found by a look-up."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) that a look-up must find."""
         ...
 
     def owner(self, user: str) -> Request:
-        """Ask for the account that the credentials belong to; `user` is one of `Auth.users`."""
+        """The request for the account of the credentials; `user` is one of `Auth.users`."""
         ...
 
     def read_owner(self, response: Response) -> Decision:
-        """Read its answer: SETTLED with `data` = ids (of this job's id type) that mean that account."""
+        """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
         ...
 
 
 class Action(Protocol):
-    """How to do what cannot be undone to the records of one chunk. Exists only after the confirmation."""
+    """What the job does to the records of a chunk, and cannot undo. Exists only after the confirmation."""
 
     def call(self, records: Sequence[Record]) -> Request:
         """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
         ...
 
     def read(self, response: Response) -> Decision:
-        """Say what its answer means."""
+        """Decide what follows from its response."""
         ...
 
 
@@ -100,7 +100,7 @@ class Target(Protocol):
 
     host: base URL for requests. pinned_host: what the checkpoint pins ("sandbox" for the sandbox).
     key: the key id, masked, or None without credentials.
-    pause_s: how long everyone pauses after a 429 that names no time.
+    pause_s: how long all requests pause after a 429 without Retry-After.
     """
 
     @property
@@ -110,7 +110,7 @@ class Target(Protocol):
 
     @property
     def pinned_host(self) -> str:
-        """What the checkpoint pins."""
+        """The host that the checkpoint pins."""
         ...
 
     @property
@@ -144,17 +144,17 @@ class Target(Protocol):
         ...
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
-        """Make the reading side. full: records as complete as the API gives them, for a backup."""
+        """Make the look-ups. full: with records as complete as the API gives them, for a backup."""
         ...
 
     def action(self, id_type: IdType) -> Action:
-        """Make the deleting side."""
+        """Make the action."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What a job gets to find its target: the --host given, its own table of the config file, the environment."""
+    """The settings for the target: --host, the job's table of the config file, the environment."""
 
     host: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class Job(Protocol):
     id_type_default: str
 
     def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials. Raises UsageError for settings that cannot work; no credentials are no error."""
+        """Find host and credentials. Raises UsageError for wrong settings. Missing credentials are no error."""
         ...
 
     def sandbox(self, ids: Iterable[str], id_type: IdType) -> AbstractContextManager[Target]:

@@ -1,8 +1,8 @@
-"""The audit of a log: whether everything in it still is what was written, and who ran what. Only reads.
+"""The audit of a log: whether it is unchanged, and what each session did. Only reads.
 
-What it rests on: each session, at its start and at its stop, has noted the SHA-256 of every byte before it, so a
-change to an earlier line shows even when its checksum was made to fit. What follows the last such entry, or was cut off
-there, shows only by the SHA-256 that the summary printed.
+Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it. So a change of an earlier
+line is found, even with a correct checksum. A change after the last such entry is found only with the SHA-256 that the
+summary printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bulkdel.format import counted, printable
 from bulkdel.output import result
 
 FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed", "asked", "excluded", "backup")
-"""What the audit as JSON repeats from the start of a session."""
+"""Members of a session's start entry that `--json` repeats."""
 
 
 @dataclass(slots=True)
@@ -38,10 +38,10 @@ class AuditedSession:
 
 @dataclass(slots=True)
 class Audit:
-    """What was found, up to the first thing that does not hold.
+    """The findings, up to the first fault.
 
-    fault: what and where that is; None when all holds. commits, sha256: of the lines that were read.
-    damaged_tail: bytes behind the last whole line; nothing ever relied on them.
+    fault: the fault and its place; None without one. commits, sha256: of the lines that were read.
+    damaged_tail: bytes after the last whole line; no outcome relies on them.
     """
 
     progress: Progress | None = None
@@ -83,7 +83,7 @@ def _note(found: Audit, entries: list[Entry], line: int) -> None:
             case Header() | Skipped(reason="duplicate"):
                 pass  # the list of duplicates belongs to the header, which holds its SHA-256
             case _ if not found.sittings or found.sittings[-1].stop is not None:
-                # No session's hash covers what was put behind the last stop; so nothing may be there.
+                # The hash of no session covers an entry after the last stop, so there must be none.
                 kind = type(entry).__name__.lower()
                 raise Unreadable(f"line {line} holds an entry ({kind}) that no session wrote: none was under way")
             case Session():
@@ -93,7 +93,7 @@ def _note(found: Audit, entries: list[Entry], line: int) -> None:
 
 
 def _check_end(found: Audit, damaged_tail: int) -> None:
-    """A run that has said its last word writes no half a line after it."""
+    """Refuse a torn line after the stop entry: a run that has stopped writes nothing more."""
     if damaged_tail and found.sittings and found.sittings[-1].stop is not None:
         raise Unreadable(f"{damaged_tail} bytes that no session wrote stand behind the last session's end")
 

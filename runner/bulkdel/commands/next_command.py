@@ -1,4 +1,4 @@
-"""How a run that has stopped can go on, in words. For `run`, `status` and `verify`; from the log alone."""
+"""The command that resumes a stopped run, from its log alone. For `run`, `status` and `verify`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bulkdel.settings import Settings
 
 
 def going_on(progress: Progress) -> str:
-    """Word the command that goes on, as the session that stopped would have; or the ways out of doubt."""
+    """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt."""
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     if not (words := stop.get("to_go_on") or start.get("to_go_on")):
         return "To go on, run the command of this run again."
@@ -29,7 +29,7 @@ def blind(progress: Progress) -> bool:
 
 
 def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
-    """Say how ids in doubt can be settled where look-ups find no user at all. words: the command that goes on."""
+    """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
     pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
     text = (
         f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no answer came. Now look-ups find "
@@ -37,7 +37,7 @@ def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
         f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
         f"Then run the same command:\n  {shlex.join(words)}"
     )
-    if options.get("look_first") or options.get("backup"):  # what is sent must have been found first
+    if options.get("look_first") or options.get("backup"):  # these send only ids that a look-up has found
         return text
     resend = CommandLine.parse(words[1:], flags_of(Settings)).instead("--in-doubt", "resend")
     return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new user meanwhile:\n  {resend}"

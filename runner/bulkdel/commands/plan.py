@@ -26,7 +26,7 @@ from bulkdel.safety.sample import SampleCheck
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something about an export that the plan shows. name, facts: for programs, without ids and row texts."""
+    """A note about the export in the plan. name, facts: for programs, without ids and row texts."""
 
     name: str
     text: str
@@ -34,7 +34,7 @@ class Note:
 
 
 def plan(arguments: RunArguments) -> int:
-    """Preflight and plan only. Nothing that could delete is made on this path."""
+    """Make the preflight and the plan. No object that could delete is made here."""
     with ExitStack() as stack, Signals() as signals:
         reading = ReadingProgress()
         with signals.phase(reading.text):
@@ -66,7 +66,7 @@ def _show(found: Plan) -> None:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Say what will be done, line by line."""
+    """The plan as lines."""
     export, settings = plan.export, plan.settings
     counts, examples = export.counts, export.preflight.examples if export.preflight else ()
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
@@ -114,7 +114,7 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:
-    """Give the plan as values, for `plan --json`: all that it says but ids and the texts of rows."""
+    """The plan as values, for `plan --json`, without ids and texts of rows."""
     export, settings, server = plan.export, plan.settings, plan.server
     dialect, found = export.dialect, export.preflight
     copy, backup = export.file.spooled, settings.backup
@@ -161,7 +161,7 @@ def _sample_values(server: SampleCheck) -> dict[str, Any]:
 
 
 def _trouble(plan: Plan) -> list[str]:
-    """Name what keeps this plan from being run as it is, or makes it another one."""
+    """Name the reasons for which this plan will be refused, or the run will differ."""
     found = {
         "nothing_to_delete": plan.ids == 0,
         "not_signed_in": plan.pool is None,
@@ -183,7 +183,7 @@ def _how_it_is_read(plan: Plan) -> str:
 
 
 def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield what is never deleted, one line for each source; and how much of it is in the export."""
+    """Yield the protected ids, one line for each source, with their number in the export."""
     found, rows = plan.export.preflight, plan.export.counts["excluded"]
     for file in plan.excluded:
         yield "protected", f"{counted(file.ids, 'id')} in {file.path}"
@@ -216,7 +216,7 @@ def _notes(plan: Plan) -> list[Note]:
 
 
 def _export_notes(export: CheckedExport) -> Iterator[Note]:
-    """Yield what the preflight noticed: ids that a spreadsheet rewrote, and bad rows."""
+    """Yield the notes of the preflight: ids that a spreadsheet rewrote, and bad rows."""
     found, to = export.preflight, export.invalid_to
     if found is None:
         return
@@ -235,7 +235,7 @@ def _export_notes(export: CheckedExport) -> Iterator[Note]:
 
 
 def _clock_notes(plan: Plan) -> list[Note]:
-    """What makes it impossible to tell an account from a newer one under the same id, and what happens then."""
+    """The reasons for which a newer account with the same id could not be recognised, and what happens then."""
     server, progress = plan.server, plan.progress
     sampled = server.sampled if progress is None else Sampled.from_json(progress.header.sample)
     now, reusable = server.moment, plan.id_type.reusable

@@ -31,12 +31,12 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 
 
 def run(arguments: RunArguments) -> int:
-    """Run or resume. Returns the exit code; raises BulkdelError for what ends it before the sending."""
+    """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
     opened = Run(arguments)
     reporter = Reporter(opened.snapshot, level=arguments.settings.log_level)
 
     def drain(signum: int) -> bool:
-        """Once requests may be under way, the first signal drains. Before, nothing has to be drained."""
+        """While requests may be under way, the first signal drains. Before that, it ends the command."""
         if opened.sending:
             opened.drain(signum)
         return opened.sending
@@ -69,10 +69,10 @@ async def _run(opened: Run, reporter: Reporter) -> int:
 
 
 async def _confirm(opened: Run, plan: Plan) -> None:
-    """Compare the options, or ask. Raises NotConfirmed."""
+    """Compare the options with the plan, or ask on the terminal. Raises NotConfirmed."""
     settings, word = plan.settings, plan.host_word
     if plan.complete or settings.sandbox or plan.ids == 0:
-        return  # nothing will be sent, or nothing that exists
+        return  # no request will be sent, or only to the sandbox
     check_sample(plan)
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
@@ -89,7 +89,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
 
 
 async def _ask(plan: Plan, what: str, wanted: str) -> None:
-    """Have it typed. Raises NotConfirmed for anything else."""
+    """Ask for the number of ids on the terminal. Raises NotConfirmed for any other text."""
     say(f"Type the {what} ({wanted}) to go on, anything else to stop:")
     typed = (await _line_typed(sys.stdin.fileno())).strip().replace(",", "")
     if typed != wanted:
@@ -114,7 +114,7 @@ async def _line_typed(terminal: int) -> str:
 
 
 def _comma_text(plan: Plan, rows: int) -> str:
-    """Why rows with a comma in their id are left, and what to do."""
+    """Why rows with a comma in their id remain, and what to do."""
     ways = [f"{comma_control(plan.id_type.name)} Then run the same command again."]
     if plan.settings.backup:
         pass  # without a look-up there is no copy, and without a copy nothing is sent
@@ -128,7 +128,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
 
 
 def _say_end(plan: Plan, ended: Summary) -> int:
-    """Say what the session could not settle, the summary, and what to do next."""
+    """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.unrecorded.items() if count}:
         answers = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {answers}. The next run looks these ids up first.")
@@ -157,7 +157,7 @@ def _say_summary(plan: Plan, ended: Summary) -> None:
 
 
 def _say_next(plan: Plan, ended: Summary) -> None:
-    """Say which command shows more, verifies, or goes on."""
+    """Print the commands that show more, verify, or resume."""
     log = (str(plan.checkpoint),)
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", log).plus("--only", "refused,unknown")
@@ -176,7 +176,7 @@ def _say_next(plan: Plan, ended: Summary) -> None:
 
 
 def _verify_command(plan: Plan) -> CommandLine:
-    """Word the command that reads the pool back, with what it needs to reach the server and to sign in."""
+    """The command that verifies the run, with the options for the server and the sign-in."""
     settings = plan.settings
     given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
     line = CommandLine("verify", (str(plan.checkpoint),))

@@ -1,4 +1,4 @@
-"""Bad rows: when they refuse an export and in which words, and the file that --on-invalid skip writes them to."""
+"""Bad rows: when they refuse an export, the message, and the file that --on-invalid skip writes them to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bulkdel.export.recognise import header_of
 from bulkdel.export.refusal import ExportRefused
 
 REASONS = ".reasons.csv"
-"""What is appended to the name of the file of bad rows for the reasons."""
+"""The ending, after the name of the file of bad rows, of the file with their reasons."""
 
 
 def bad_rows_refusal(
@@ -54,7 +54,7 @@ def bad_rows_refusal(
 
 
 def shown(bad: BadRow) -> str:
-    """Word one bad row: where, what stands there, what is wrong with it."""
+    """One bad row in words: its line, its text and the reason."""
     return f"line {bad.line}: {bad.text!r}: {bad.why.words}"
 
 
@@ -80,7 +80,7 @@ def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str) 
 
 
 def _hint(groups: Sequence[BadGroup], rows: int) -> str:
-    """Say which option the ids may want."""
+    """The option that would accept these ids."""
     alike = looks_like(groups)
     mostly = sum(group.count for group in groups if group.first.why.looks_like == alike) * 2 > rows
     if alike:
@@ -96,7 +96,7 @@ def _hint(groups: Sequence[BadGroup], rows: int) -> str:
 
 
 def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, to: Path) -> None:
-    """Write the bad rows to `to` as they stand in the export, after its CSV header: to be corrected and fed back.
+    """Write the bad rows to `to` as they are in the export, after its CSV header: an export to correct and run.
 
     Beside it, `to` + REASONS gets the line and the reason of each, and no text of the row. Both are readable by their
     owner alone, and get their names only when both are complete and on disk.
@@ -110,7 +110,7 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
     try:
         if to.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # by a run that was killed while it wrote
+        for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # of a run that was killed
             left.unlink(missing_ok=True)
         with atomic_file(reasons) as why, atomic_file(to) as rows:
             rows.write(header_of(export, dialect))

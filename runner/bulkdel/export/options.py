@@ -1,4 +1,4 @@
-"""What the user asked for and what the file turned out to be. Owns both records; decides nothing."""
+"""How the user wants the export to be read, and the dialect that was recognised. Owns both records."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bulkdel.errors import UsageError
 class ReadOptions:
     """How the user wants the export to be read.
 
-    id_types: all types of the job, to say what a misshapen id looks like.
+    id_types: all types of the job, to name the one that a misshapen id looks like.
     id_field: JSON member, with dots; CSV header name or 1-based column number.
-    trim: take surrounding spaces off ids instead of refusing them.
+    trim: strip surrounding spaces of ids instead of refusing them.
     on_invalid: what a row without a usable id does: stop everything, or be left out and counted. `never`: it stops, and
         there is no way around it.
     max_invalid: how many rows may be left out.
@@ -36,7 +36,7 @@ class ReadOptions:
     id_pattern: str | None = None
 
     def id_check(self) -> IdCheck:
-        """Return the checks that these options mean. Raises UsageError for a pattern that is none."""
+        """Return the checks of ids for these options. Raises UsageError for a pattern that is no regular expression."""
         try:
             id_type = with_pattern(self.id_type, self.id_pattern)
         except re.error as error:
@@ -48,7 +48,7 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the file turned out to be; the checkpoint's header keeps it, so that a resume reads the same rows.
+    """The format of the file and the place of the id. The log's header keeps it, so that a resume reads the same rows.
 
     format: `jsonl`, `csv` or `lines` (each line is an id). compression: `none`, `gzip` or `zstd`.
     delimiter: CSV only. header: CSV only: the first row names columns and is no data.
@@ -69,7 +69,7 @@ class Dialect:
     sep_line: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the members as JSON has them."""
+        """Return the members as JSON."""
         return asdict(self)
 
     @classmethod

@@ -29,7 +29,7 @@ def read_rows(
 def read_parsed(
     export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
 ) -> Iterator[Parsed]:
-    """Yield the rows with the lines they stand on.
+    """Yield the rows with their line numbers.
 
     begin: a resume point of the preflight: what is before it is compared and not parsed. None for all rows.
 
@@ -48,7 +48,7 @@ def read_parsed(
 
 
 def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
-    """Hold what the preflight found: every row has an id. Another version of this program may judge otherwise."""
+    """Check that every row has an id, as the preflight found. Another version of this program may have other rules."""
     for parsed in found:
         for bad in parsed.batch.bad.values():
             todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."

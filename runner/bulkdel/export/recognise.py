@@ -1,4 +1,4 @@
-"""What a file is, from its head: for a resume, which does not parse the export again before it is sent."""
+"""Recognises the dialect from the head of a file, for a resume, which does not parse the export again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bulkdel.export.sniff import is_bare, resolve
 
 
 def recognise(export: Export, options: ReadOptions) -> Dialect:
-    """Tell the dialect as the preflight does. Raises NotAcceptable when it cannot be told."""
+    """Recognise the dialect as the preflight does. Raises NotAcceptable for a doubtful file."""
     head, compression = _head(export)
     return resolve(head, options, export.path, compression)
 
@@ -23,7 +23,7 @@ def is_bare_list(export: Export) -> bool:
 
 
 def header_of(export: Export, dialect: Dialect) -> bytes:
-    """Return the lines above the data rows as they stand in a CSV file, so that some of its rows can be fed back."""
+    """Return the lines above the data rows of a CSV file, so that some of its rows can be run as an export."""
     if not dialect.header and not dialect.sep_line:
         return b""
     lines = _head(export)[0].splitlines(keepends=True)
