@@ -92,20 +92,20 @@ MUTANTS = (
     ),
     Mutant(
         "outcome before reply",
-        "runner/bulkdel/engine/workers.py",
-        "        decision = await self._client.ask(request, self._action.read, errand.worker, ids, too_late)\n",
-        "        chunk_state.replied(Decision(NextStep.SETTLED))\n"
-        "        self._record(errand)\n"
-        "        chunk_state.settled = []\n"
-        "        asked = await self._client.ask(request, self._action.read, errand.worker, ids, too_late)\n"
-        "        decision = asked if chunk_state.halt else None\n",
+        "runner/bulkdel/engine/chunk.py",
+        "        decision = await client.ask(request, self.parts.action.read, self.worker, ids, self._too_late)\n",
+        "        self.state.replied(Decision(NextStep.SETTLED))\n"
+        "        self.write_outcomes()\n"
+        "        self.state.settled = []\n"
+        "        asked = await client.ask(request, self.parts.action.read, self.worker, ids, self._too_late)\n"
+        "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
     Mutant(
         "an email sent again long after its answer was lost",
-        "runner/bulkdel/engine/workers.py",
-        "        return max(self._wall() - wall, self._steady() - steady) > RETRY_MAX_S\n",
-        "        return self._wall() < wall and self._steady() < steady + RETRY_MAX_S\n",
+        "runner/bulkdel/engine/chunk.py",
+        "        return max(around.wall() - wall, around.steady() - steady) > RETRY_MAX_S\n",
+        "        return around.wall() < wall and around.steady() < steady + RETRY_MAX_S\n",
         "e2e/test_clock.py::test_a_newer_account_is_not_deleted_by_a_late_repetition",
     ),
     Mutant(
@@ -124,9 +124,9 @@ MUTANTS = (
     ),
     Mutant(
         "intent not awaited",
-        "runner/bulkdel/engine/workers.py",
-        "await self._checkpoint.append(intent)",
-        "self._checkpoint.append(intent)",
+        "runner/bulkdel/engine/chunk.py",
+        "await self.parts.log.append(intent)",
+        "self.parts.log.enqueue(intent)",
         "integration/test_promises.py::test_no_request_before_its_intent",
         traced=True,
     ),
@@ -379,7 +379,7 @@ MUTANTS = (
     ),
     Mutant(
         "a looked-up record not held against the ids to keep",
-        "runner/bulkdel/engine/workers.py",
+        "runner/bulkdel/engine/chunk.py",
         "if id_ in protected and each is Presence.OLD else",
         "if id_ in protected and each is Presence.UNDATED else",
         "e2e/test_matching.py::test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep[--look-first]",
@@ -422,9 +422,9 @@ MUTANTS = (
     ),
     Mutant(
         "deleted although its copy could not be written",
-        "runner/bulkdel/engine/workers.py",
-        "            await self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)\n",
-        "            saving = self._backup.save(raw for id_ in missing for raw in errand.accounts[id_].records)\n"
+        "runner/bulkdel/engine/chunk.py",
+        "            await backup.save(raw for id_ in missing for raw in self.accounts[id_].records)\n",
+        "            saving = backup.save(raw for id_ in missing for raw in self.accounts[id_].records)\n"
         "            await asyncio.gather(saving, return_exceptions=True)\n",
         "e2e/test_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
     ),
@@ -438,8 +438,8 @@ MUTANTS = (
     Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
-        'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self._client.last_failure = f"it is {words} (--not-after)"',
+        'self._parts.drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
+        'self._parts.client.last_failure = f"it is {words} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(

@@ -16,13 +16,15 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.id_set import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.engine.chunk import Parts, Rules
 from bulkdel.engine.drain import Drain
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Engine, Options
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
@@ -393,17 +395,21 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
         drain = Drain()
-        engine = Engine(
-            client=world.client,
-            lookup=lookup,
-            action=DeleteUsersBatch(id_type),
-            checkpoint=checkpoint,
-            id_type=id_type,
-            options=Options(concurrency=1, drain_s=1, refused_max=RefusedLimit(share=0.01)),
-            surroundings=Surroundings(chance=lambda: 0.0),
-            drain=drain,
+        workers = Workers(
+            Parts(
+                client=world.client,
+                lookup=lookup,
+                action=DeleteUsersBatch(id_type),
+                log=checkpoint,
+                id_type=id_type,
+                rules=Rules(concurrency=1, drain_s=1, refused_max=RefusedLimit(share=0.01)),
+                surroundings=Surroundings(chance=lambda: 0.0),
+                drain=drain,
+                backup=None,
+                protected=IdSet(id_type),
+            )
         )
-        await engine.run(iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))]))
+        await workers.run(iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))]))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why
         await checkpoint.aclose()

@@ -25,12 +25,13 @@ from bulkdel.core.outcome import KINDS
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.chunk import Parts, Rules
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.events import Event
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Engine, Options
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed
 from bulkdel.export import write_invalid
 from bulkdel.format import counted, printable, stamp, until_words
@@ -62,7 +63,7 @@ class _Live:
     """The parts that exist while requests can be sent."""
 
     client: Client
-    workers: Engine
+    workers: Workers
 
 
 class SendingSession:
@@ -113,12 +114,12 @@ class SendingSession:
             }
         if backup is not None:
             await asyncio.to_thread(backup.close)
-        failure = workers.doubt if workers.contradicted else client.last_failure or workers.doubt
+        failure, tally = workers.failure, workers.tally
         facts = self._stop_facts(self._ending(failure), blind=workers.blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()
         ending = self._ending(failure)  # once more: the last commits may have failed
-        return SessionResult(ending, figures, workers.unrecorded, workers.kept, workers.unproven)
+        return SessionResult(ending, figures, workers.unrecorded, tally.kept, tally.unproven)
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
@@ -156,31 +157,32 @@ class SendingSession:
             client.adaptive_rate.slowed(client.clock()),
         )
 
-    def _workers(self, client: Client, backup: Backup | None) -> Engine:
-        plan, settings = self._plan, self._plan.settings
+    def _workers(self, client: Client, backup: Backup | None) -> Workers:
+        plan, settings, around = self._plan, self._plan.settings, self._surroundings
         look_ups = plan.target.look_ups(plan.id_type, full=backup is not None)
-        lookup = AccountLookup(
-            client, look_ups, self._surroundings.chance, proven=bool(plan.server.found), fullest=plan.server.fullest
-        )
-        return Engine(
-            client=client,
-            lookup=lookup,
-            action=plan.target.action(plan.id_type),
-            checkpoint=self._log,
-            id_type=plan.id_type,
-            options=Options(
-                settings.concurrency,
-                settings.drain_s,
-                RefusedLimit.parse(settings.max_refused),
-                in_doubt_resend=settings.in_doubt == "resend",
-                look_first=plan.look_first,
-                until=(plan.until.timestamp(), until_words(plan.until)) if plan.until else None,
-            ),
-            surroundings=self._surroundings,
-            drain=self._drain,
-            backup=backup,
-            protected=plan.protected,
+        proven, fullest = bool(plan.server.found), plan.server.fullest
+        rules = Rules(
+            settings.concurrency,
+            settings.drain_s,
+            RefusedLimit.parse(settings.max_refused),
+            in_doubt_resend=settings.in_doubt == "resend",
+            look_first=plan.look_first,
+            until=(plan.until.timestamp(), until_words(plan.until)) if plan.until else None,
             on_settled=self._chunk_settled,
+        )
+        return Workers(
+            Parts(
+                client=client,
+                lookup=AccountLookup(client, look_ups, around.chance, proven=proven, fullest=fullest),
+                action=plan.target.action(plan.id_type),
+                log=self._log,
+                id_type=plan.id_type,
+                rules=rules,
+                surroundings=around,
+                drain=self._drain,
+                backup=backup,
+                protected=plan.protected,
+            )
         )
 
     def _chunk_settled(self, chunk_state: ChunkState) -> None:
