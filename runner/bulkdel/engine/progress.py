@@ -139,11 +139,13 @@ class Reporter:
         )
 
     def _lines(self) -> None:
-        if (moment := self._look()) is not None:  # what the first line's speeds are measured from
-            self._speed.take(moment.settled, moment.rows)
-            self._requests.take(moment.requests, moment.requests)
+        begun = False
         due = time.monotonic() + self._interval_s
         while not self._done.wait(FRAME_S):
+            if not begun and (moment := self._look()) is not None:
+                begun = True  # the first line's speeds are measured from here
+                self._speed.take(moment.settled, moment.rows)
+                self._requests.take(moment.requests, moment.requests)
             self._drain()
             if self._asked.is_set():
                 self._progress(asked=True)
