@@ -1,7 +1,7 @@
-"""What the user sees while a run is under way: a progress bar on a terminal, JSON lines elsewhere.
+"""The progress of a run: a bar on a terminal, JSON lines elsewhere.
 
-A thread of its own does all the writing, so that a terminal that hangs or a pipe that nobody reads never holds up the
-engine. What cannot be written is dropped: telling never breaks a run. No id and no token ever gets here.
+One thread does all the writing, so that a terminal that hangs or a pipe without a reader never holds up the engine.
+Output that cannot be written is dropped, and the run continues. No id and no token gets here.
 """
 
 from __future__ import annotations
@@ -29,26 +29,27 @@ FRAME_S = 0.25
 """Between two frames of the bar."""
 
 LIMITED_SHARE = 0.9
-"""Of the rate: below it, something else is the limit. Not 98 %, because a progress line measures short stretches."""
+"""Share of the rate. Below it, something else is the limit. Not 98 %, because a progress line measures a short time."""
 
 CONCURRENCY = "concurrency"
 LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed.FAILURES: "earlier failures"}
-"""What may keep a run below its rate: the value in progress lines, and its words in the bar."""
+"""The limits below the rate: the value in progress lines, and its words in the bar."""
 
 QUEUE_MAX = 10_000
-"""Events that wait for a slow stderr; later ones are dropped, and their number is told."""
+"""Events that wait for a slow stderr. Later ones are dropped and counted."""
 
 FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
-"""What an event may carry. Anything else is a mistake that a test finds; ids and tokens are not in the list."""
+"""The fields that an event may have. Ids and tokens are not in the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What there is to tell at one moment.
+    """The figures of a run at one moment.
 
-    rate: requests a second that are allowed now; 0 for no limit. waiting: why nothing goes out, in words; None while it
-    does. busy: whether every slot waits for an answer, so that nothing more could go out. slowed: why the rate is below
-    the configured one.
+    rate: requests a second that are allowed now; 0 for no limit.
+    waiting: why no request is sent, in words; None while requests are sent.
+    busy: whether every worker waits for a response, so that more workers would send more.
+    slowed: why the rate is below the configured one.
     """
 
     settled: int
@@ -62,7 +63,7 @@ class Snapshot:
 
 
 class Reporter:
-    """Events and progress, written by one thread while it is entered. debug: whether events of chunks are told."""
+    """Writes events and progress in one thread, while it is entered. debug: whether it writes events of chunks."""
 
     def __init__(self, look: Callable[[], Snapshot | None], *, level: str, interval_s: float = INTERVAL_S) -> None:
         self._look = look
@@ -79,7 +80,7 @@ class Reporter:
         self._requests = Speed()
 
     def event(self, level: str, name: str, **fields: Any) -> None:
-        """Tell that something happened; `noun.verb`, fields from the list."""
+        """Write an event; its name is `noun.verb`, its fields are of FIELDS."""
         if (level == "debug" and not self.debug) or (level == "info" and not self._info):
             return
         unknown = fields.keys() - FIELDS
@@ -91,13 +92,13 @@ class Reporter:
             self._dropped += 1
 
     def ask(self) -> bool:
-        """Tell the progress now, whatever the level and the interval. False: nothing is told at this time."""
+        """Write the progress now, at any level and interval. Returns False when the thread does not run."""
         self._asked.set()
         return self._thread.is_alive()
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[Reporter]:
-        """Tell until the block ends; then say what is left, for at most a second."""
+        """Write until the block ends; then write the rest, for at most a second."""
         self.load()
         self._thread.start()
         try:
@@ -107,8 +108,8 @@ class Reporter:
             self._thread.join(timeout=1.0)
 
     def load(self) -> None:
-        """Load what the thread needs: there it would take turns with the sending, or find no descriptor left for it."""
-        with contextlib.suppress(OSError, ImportError):  # no descriptor left already: then there will be no telling
+        """Import the thread's modules now: later it would slow the sending down, or find no file descriptor."""
+        with contextlib.suppress(OSError, ImportError):  # no file descriptor is left: then nothing is written
             if self._has_bar():
                 import rich.console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
                 import rich.progress  # noqa: F401, PLC0415
@@ -116,7 +117,7 @@ class Reporter:
                 _ = self._log
 
     def _run(self) -> None:
-        with contextlib.suppress(Exception):  # whatever goes wrong here, the run goes on
+        with contextlib.suppress(Exception):  # a failure of the output does not stop the run
             if self._has_bar():
                 self._bar()
             else:
@@ -150,7 +151,7 @@ class Reporter:
             if self._asked.is_set():
                 self._progress(asked=True)
             if time.monotonic() >= due:
-                due = time.monotonic() + self._interval_s  # after a stop of the process one line, not one an interval
+                due = time.monotonic() + self._interval_s  # one line after a stop of the process, not one an interval
                 self._progress()
         self._drain()
 
@@ -208,23 +209,23 @@ class Reporter:
             console.print(line, markup=False, highlight=False)
 
     def _spoken(self) -> Iterator[str]:
-        """Events as a person reads them beside the bar."""
+        """The events as lines beside the bar."""
         while not self._events.empty():
             _, name, fields = self._events.get_nowait()
             yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
 
 
 def limited_by(moment: Snapshot, requests_s: float) -> str | None:
-    """Say what keeps a run below the configured rate: a value of LIMITS, or None."""
+    """The limit that keeps a run below the configured rate: a value of LIMITS, or None."""
     if moment.waiting:
         return None
     if moment.busy and 0 < requests_s < LIMITED_SHARE * moment.rate:
-        return CONCURRENCY  # more requests under way would make it faster
+        return CONCURRENCY  # more workers would send more
     return moment.slowed
 
 
 def bar_text(moment: Snapshot, per_s: float, left_s: float | None, limited: str | None = None) -> str:
-    """Word the bar: counts, speed, time left; and when waiting, why."""
+    """The text of the bar: counts, speed, time left; while waiting, the reason."""
     counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
     if moment.waiting:
         return f"{counts} · waiting: {moment.waiting}"
@@ -234,14 +235,14 @@ def bar_text(moment: Snapshot, per_s: float, left_s: float | None, limited: str 
 
 
 class Speed:
-    """Ids a second over the last half minute or so, from looks at irregular times."""
+    """Ids a second over about the last 30 s, from measurements at irregular times."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._looks: list[tuple[float, int]] = []
 
     def take(self, settled: int, rows: int) -> tuple[float, float | None]:
-        """Take a look: (ids a second, seconds left; None when nothing moves)."""
+        """Add a measurement. Returns (ids a second, seconds left; None without movement)."""
         now = self._clock()
         self._looks = [(at, n) for at, n in self._looks if now - at <= 30] + [(now, settled)]  # noqa: PLR2004
         first_at, first = self._looks[0]

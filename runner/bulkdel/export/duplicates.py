@@ -1,9 +1,9 @@
-"""Finding the rows that repeat an id, at any distance, in flat memory. Owns the temporary file.
+"""Finds the rows that repeat an id, at any distance, in flat memory. Owns the temporary file.
 
-Ids are gathered with their positions. When there are many, a hash spreads them over partitions in a temporary file: all
-rows with one key are in one partition. At the end each partition is searched by itself. Keys are compared by their
-text, so a collision of hashes does no harm. A partition with too many different keys for the memory is spread again, by
-the next byte of the hash: so the number of partitions grows with the export.
+Ids are collected with their positions. A hash distributes many ids over partitions in a temporary file; all rows with
+one key are in one partition. At the end each partition is searched by itself. Keys are compared by their text, so a
+collision of hashes does no harm. A partition with too many different keys is distributed again, by the next byte of the
+hash, so the number of partitions grows with the export.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bulkdel.errors import FileFailed
 from bulkdel.format import printable
 
 PARTITIONS = 256
-"""One for each value of a byte."""
+"""One partition for each value of a byte."""
 
 RUN_ROWS = 1 << 14
-"""Rows that are gathered before they are written: few enough for the processor's cache (four times as many take twice
+"""Rows that are collected before they are written: few enough for the processor's cache (four times as many take twice
 the time)."""
 
 KEYS_MAX = 1 << 16
@@ -42,7 +42,7 @@ entry more says where the last partition ends. The index is in the file and not 
 ENTRY_BYTES = struct.calcsize(INDEX_ENTRY)
 
 RESERVE = 1.1
-"""The later rows of an export may be a little longer than those that the size is estimated from."""
+"""Factor of the estimated size, because the later rows of an export may be longer than the first ones."""
 
 
 class Segment(NamedTuple):
@@ -65,7 +65,7 @@ class _Run(NamedTuple):
 
 
 class Sample(Protocol):
-    """Draws some of the rows that repeat no id. They come in no order."""
+    """Draws some of the rows that repeat no id. The rows come in any order."""
 
     def passes(self, count: int) -> bool:
         """Whether none of the next `count` rows is drawn; then they are passed over."""
@@ -75,12 +75,12 @@ class Sample(Protocol):
 
 
 class DuplicateFinder:
-    """Takes the ids of an export in order, then tells which rows repeat one. Use as a context manager.
+    """Takes the ids of an export in order, then finds the rows that repeat one. Use as a context manager.
 
-    folder: where the temporary file is made, should one be needed. It has no name there. None: the system's own.
+    folder: of the temporary file, which has no name; None for the system's own.
     key: two ids with one key are one account (`IdType.key`).
-    share: how much of the export has been read, 0 to 1; tells how large the file will be.
-    run_rows, keys_max: for tests. byte: of the hash that tells the partition.
+    share: how much of the export has been read, 0 to 1, to estimate the size of the file.
+    run_rows, keys_max: for tests. byte: the byte of the hash that selects the partition.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class DuplicateFinder:
         return ids if self._key is str else map(self._key, ids)
 
     def _spread(self, number: int, found: Duplicates, sample: Sample) -> None:
-        """Search a partition that is too large: by the next byte of the hash it becomes as many partitions again."""
+        """Search a partition that is too large: distribute it by the next byte of the hash."""
         with DuplicateFinder(
             self._folder,
             self._key,
@@ -180,7 +180,7 @@ class DuplicateFinder:
             finer.find(found, sample)
 
     def _write_run(self) -> None:
-        """Write what has gathered, partition by partition."""
+        """Write the collected rows, partition by partition."""
         numbers = self._hashes.tobytes()[self._byte :: HASH_BYTES]
         members: list[list[int]] = [[] for _ in range(PARTITIONS)]
         for i, number in enumerate(numbers):
@@ -217,7 +217,7 @@ class DuplicateFinder:
             raise self._failed(where, error.strerror or str(error)) from error
 
     def _check_space(self, more: int, where: Path) -> None:
-        """Estimate how large the file will be, from what of the export has been read. Raises FileFailed."""
+        """Estimate the size of the file from the share of the export that was read. Raises FileFailed without room."""
         disk = os.fstatvfs(self._fd)
         self._needed = round((self._size + more) / self._share() * RESERVE)
         free = disk.f_bavail * disk.f_frsize

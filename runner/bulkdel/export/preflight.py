@@ -1,4 +1,4 @@
-"""The preflight: the whole export read once, before anything is sent. Owns what is counted and sampled on the way."""
+"""The preflight: reads the whole export once, before anything is sent. Owns its counts and its sample."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ MARK_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the export turned out to be.
+    """The result of the preflight.
 
     rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
-    excluded, duplicate, invalid: the others, by why they are not sent. duplicates: their positions.
-    kept: ids to keep that some row is, or may be. perhaps: excluded rows that only may be one of them.
-    sample: records drawn evenly from all that would be sent, ascending by position.
+    excluded, duplicate, invalid: the other rows by reason. duplicates: the positions of the duplicates.
+    kept: protected ids that are, or may be, in the export. perhaps: excluded rows that only may be one of them.
+    sample: records drawn evenly from the rows that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
     bad: the invalid rows by reason, the most frequent first.
@@ -132,7 +132,7 @@ def preflight(
 
 
 class _Reservoir:
-    """Draws `size` of a stream of unknown length, each member as likely as any other.
+    """Draws `size` records of a stream of unknown length, each with the same probability.
 
     Li's algorithm L: it decides how many members to pass over, so that a hundred million ids cost a few thousand draws.
     """
@@ -146,7 +146,7 @@ class _Reservoir:
         self._weight = 1.0
 
     def passes(self, count: int) -> bool:
-        """Whether none of the next `count` rows is drawn; then they are passed over."""
+        """Skip the next `count` rows, if none of them is drawn. Returns whether they were skipped."""
         passed = self._next >= self._seen + count
         self._seen += count if passed else 0
         return passed
@@ -174,7 +174,7 @@ class _Reservoir:
 
 
 class _Tally:
-    """Counts rows by what will become of them. finder: takes the ids that may be sent; None: nothing looks for them."""
+    """Counts the rows by outcome. finder: takes the ids that may be sent; None when duplicates are not searched."""
 
     def __init__(
         self, row_filter: RowFilter, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool
@@ -217,7 +217,7 @@ class _Tally:
             self._look_for_spreadsheets(batch)
 
     def kept(self) -> int:
-        """How many of the ids to keep some row is, or may be."""
+        """How many of the protected ids are, or may be, in the export."""
         return sum(map(self._met.meets, self._row_filter.protected)) if self.excluded else 0
 
     def _show(self, ids: Sequence[str]) -> None:
@@ -232,7 +232,7 @@ class _Tally:
         """Note where the batch begins, if the last resume point is far enough behind."""
         last = self.marks[-1].row if self.marks else 0
         if parsed.batch.start - last >= self._mark_rows and (point := parsed.resume_point()) is not None:
-            self.marks.append(point)  # where the first row began before the block, the next batch will do
+            self.marks.append(point)  # None when the row began before the block: then the next batch is used
 
     def _look_for_spreadsheets(self, batch: Batch) -> None:
         ids = [row for row in batch.rows if isinstance(row, str)]
