@@ -41,9 +41,9 @@ def get(url: str) -> Any:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
-    with served("--users", 70) as (told, process):
-        assert told.pop("url").startswith("http://127.0.0.1:")
-        assert told == {
+    with served("--users", 70) as (where, process):
+        assert where.pop("url").startswith("http://127.0.0.1:")
+        assert where == {
             "pool": SANDBOX_POOL_ID,
             "key_id": SANDBOX_KEY_ID,
             "key_secret": SANDBOX_KEY_SECRET,
@@ -58,7 +58,10 @@ def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
 
 def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:
     """Export of its own ids → the plan it names → the run that the plan names."""
-    with served("--users", 120, "--write-ids", "practice.jsonl", "--unknown-ids", "refuse", cwd=tmp_path) as (told, up):
+    with served("--users", 120, "--write-ids", "practice.jsonl", "--unknown-ids", "refuse", cwd=tmp_path) as (
+        where,
+        up,
+    ):
         assert up.stderr is not None
         lines = [up.stderr.readline().decode() for _ in range(3)]
         assert lines[1].split() == ["export", *(f"{name}={value}" for name, value in KEYS.items())]
@@ -68,19 +71,19 @@ def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:
         assert plan.code == 0
         run = bulkdel(*plan.out.splitlines()[-1].split()[1:], "--json", cwd=tmp_path)
         assert (run.code, run.counts()) == (0, {"deleted": 120})
-        assert get(f"{told['url']}/sandbox/ledger")["deleted"] == 120
+        assert get(f"{where['url']}/sandbox/ledger")["deleted"] == 120
 
 
 def test_users_from_an_export_by_another_type_in_another_pool(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "mail.jsonl", [f"u{n}@x.example" for n in range(60)], "mail")
-    with served("--users", export, "--id-type", "email", "--id-field", "mail", "--pool-id", "p-2") as (told, process):
-        assert (told["users"], told["pool"]) == (60, "p-2")
-        options = ("--id-type", "email", "--id-field", "mail", "--host", told["url"])
+    with served("--users", export, "--id-type", "email", "--id-field", "mail", "--pool-id", "p-2") as (where, process):
+        assert (where["users"], where["pool"]) == (60, "p-2")
+        options = ("--id-type", "email", "--id-field", "mail", "--host", where["url"])
         run = bulkdel("run", "delete-users", export, *options, "--confirm", 60, "--pool", "p-2", "--json")
         assert (run.code, run.counts()) == (0, {"deleted": 60})
         process.send_signal(signal.SIGINT)
         err = finish(process).err
-    assert f"bulkdel plan delete-users {export} --host {told['url']} --id-type email --id-field mail" in err
+    assert f"bulkdel plan delete-users {export} --host {where['url']} --id-type email --id-field mail" in err
 
 
 def test_made_up_users_by_another_type(tmp_path: Path) -> None:
@@ -93,8 +96,8 @@ def test_made_up_users_by_another_type(tmp_path: Path) -> None:
 def test_ids_of_any_shape(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "own.jsonl", ["one", "two"])
     assert bulkdel("sandbox", "--users", export).code == 3
-    with served("--users", export, "--any-id-shape") as (told, _):
-        assert told["users"] == 2
+    with served("--users", export, "--any-id-shape") as (where, _):
+        assert where["users"] == 2
 
 
 def test_switches_reach_the_server() -> None:
@@ -104,8 +107,8 @@ def test_switches_reach_the_server() -> None:
         *("--poisonous", f"{bad}=409:2333", "--poisonous", "x", "--liar", "y", "--fault-path", "/api/v3/list-users"),
         *("--switches", '{"lockout_s": 1.5, "share_500": 0}'),
     )
-    with served(*options) as (told, _):
-        switches = get(f"{told['url']}/sandbox/switches")
+    with served(*options) as (where, _):
+        switches = get(f"{where['url']}/sandbox/switches")
     assert Switches().changed(switches) == Switches(
         retry_after="date",
         rate_per_s=150,
@@ -163,7 +166,7 @@ def test_refuses_to_start(tmp_path: Path) -> None:
 
 
 def test_help_lists_the_commands_of_the_jobs() -> None:
-    told = bulkdel("--help").out
-    assert "Serve a look-alike of the GenAuth API" in told
-    assert "Show a whole run on a sandbox" in told
+    listed = bulkdel("--help").out
+    assert "Serve a look-alike of the GenAuth API" in listed
+    assert "Show a whole run on a sandbox" in listed
     assert "--unknown-ids" in bulkdel("sandbox", "--help").out

@@ -1,4 +1,4 @@
-"""The token's life: one sign-in for all who wait, ahead of its end, and a refusal that nobody overlooks."""
+"""The life of a token: one sign-in for all requests that wait, ahead of its end; a refusal ends the run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def token(number: int = 1, pool: str = POOL) -> str:
 # Reading a token
 
 
-def test_everybody_whom_a_token_may_belong_to_is_named() -> None:
+def test_every_user_that_a_token_may_belong_to_is_read() -> None:
     claims = {"scoped_userpool_id": POOL, "sub": "k" * 24, "userId": "12345678", "user_id": POOL}
     assert claims_of(jwt(claims)) == (POOL, ("k" * 24, "12345678"))
     assert claims_of(jwt({"scoped_userpool_id": POOL, "sub": 7, "userId": "x", "user_id": "x"})) == (POOL, ("x",))
@@ -218,7 +218,7 @@ def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
     run_fake(go())
 
 
-def test_the_one_who_signs_in_is_cancelled_and_the_next_takes_over() -> None:
+def test_the_request_that_signs_in_is_cancelled_and_the_next_one_signs_in() -> None:
     async def go() -> None:
         desk = Desk()
         tokens = keep(desk)
@@ -235,7 +235,7 @@ def test_the_one_who_signs_in_is_cancelled_and_the_next_takes_over() -> None:
     run_fake(go())
 
 
-def test_a_refused_sign_in_refuses_everybody_after_one_call() -> None:
+def test_a_refused_sign_in_refuses_all_requests_after_one_call() -> None:
     async def go() -> None:
         desk = Desk(Halted("sign-in refused"))
         tokens = keep(desk)
@@ -421,7 +421,7 @@ def test_a_server_that_names_a_time_is_not_asked_before() -> None:
         (envelope(code=429, retry_after="Tue, 14 Nov 2023 22:13:30 GMT"), 10),  # the epoch above is 22:13:20
     ],
 )
-def test_a_429_pauses_everybody_and_is_no_failure(response: Response, pause_s: float) -> None:
+def test_a_429_pauses_all_requests_and_is_no_failure(response: Response, pause_s: float) -> None:
     async def go() -> None:
         rate_limiter = RateLimiter(0, clock=asyncio.get_running_loop().time)
         script = Script(*[response] * 6, granted())
@@ -538,7 +538,7 @@ def test_thousands_of_attempts_do_not_overflow() -> None:
     run_fake(go())
 
 
-def test_every_sign_in_passes_the_throttle() -> None:
+def test_every_sign_in_waits_for_the_rate_limiter() -> None:
     async def go() -> None:
         rate_limiter = RateLimiter(1, clock=asyncio.get_running_loop().time)
         rate_limiter.pause(10)
@@ -550,7 +550,7 @@ def test_every_sign_in_passes_the_throttle() -> None:
     run_fake(go())
 
 
-def test_signing_in_over_a_real_wire() -> None:
+def test_signing_in_over_a_socket() -> None:
     async def go() -> None:
         server = RawServer(always(answer(granted().body)))
         async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:

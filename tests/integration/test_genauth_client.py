@@ -294,25 +294,25 @@ def test_an_answer_is_frozen() -> None:
 
 
 def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
-    """The ids are the caller's own; key and token are for nobody's log."""
+    """The ids are the caller's own; key and token must be in no log."""
 
     async def script(peer: Peer) -> None:
         while True:
             request = await peer.request()
             data = {"access_token": token, "expires_in": 7200}
-            told = {"statusCode": 200, "data": data}
+            said = {"statusCode": 200, "data": data}
             if request.target != TOKEN_PATH:
                 quoted = f"{request.headers['authorization']} {SANDBOX_KEY_ID} {SANDBOX_KEY_SECRET} {request.body!r}"
-                told = {"statusCode": 403, "message": quoted}
-            await peer.send(answer(json.dumps(told).encode()))
+                said = {"statusCode": 403, "message": quoted}
+            await peer.send(answer(json.dumps(said).encode()))
 
     payload = base64.urlsafe_b64encode(json.dumps({"scoped_userpool_id": "p"}).encode()).decode().rstrip("=")
     token = f"h.{payload}.s"
 
     async def main() -> None:
         async with RawServer(script).running() as server, client_for(server.url) as client:
-            told = await client.delete_users_batch(["one"], "username")
-            assert told.message.startswith("Bearer [hidden] [hidden] [hidden] b")
-            assert '["one"]' in told.message
+            said = await client.delete_users_batch(["one"], "username")
+            assert said.message.startswith("Bearer [hidden] [hidden] [hidden] b")
+            assert '["one"]' in said.message
 
     asyncio.run(main())

@@ -2,7 +2,7 @@
 
 What the two agree in: method and path of both requests; the JSON of both bodies; the scheme `Bearer`, with the token
 that the sign-in returned; the user pool's header. What differs is said here too: the SDK announces its version
-and, unless told otherwise, an empty language; it leaves `options` out when it is given none, which means `user_id`
+and, by default, an empty language; it leaves `options` out when it is given none, which means `user_id`
 (seed document).
 """
 
@@ -48,8 +48,8 @@ IDS = {
 async def _serve(peer: Peer) -> None:
     while True:
         request = await peer.request()
-        told = SIGNED_IN if request.target == TOKEN_PATH else DELETED
-        await peer.send(answer(json.dumps(told).encode(), headers={"content-type": "application/json"}))
+        body = SIGNED_IN if request.target == TOKEN_PATH else DELETED
+        await peer.send(answer(json.dumps(body).encode(), headers={"content-type": "application/json"}))
 
 
 def captured(send: Callable[[str], Awaitable[None]]) -> tuple[ReceivedRequest, ReceivedRequest]:

@@ -1,4 +1,4 @@
-"""The sandbox over real HTTP: validation, ids, every switch, the rate limit, the ledger, the control endpoints."""
+"""The sandbox over real HTTP: validation, ids, every switch, the rate limit, the ledger, the admin endpoints."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_wrong_key_gets_no_token(body: Any, status: int) -> None:
         ({"authorization": "GenAuth x"}, 401),
     ],
 )
-def test_nobody_deletes_without_signing_in(headers: dict[str, str], status: int) -> None:
+def test_a_deletion_without_signing_in_is_refused(headers: dict[str, str], status: int) -> None:
     async def scenario(client: Client) -> None:
         answer = await client.post(DELETE_PATH, {"userIds": IDS[:1]}, headers=headers)
         assert answer["statusCode"] == status
@@ -664,7 +664,7 @@ def test_emails_ignore_case_and_usernames_do_not() -> None:
     assert pool.find("username", "bob") is None
 
 
-def test_one_user_named_twice_dies_once() -> None:
+def test_one_user_named_twice_is_deleted_once() -> None:
     async def scenario(client: Client) -> None:
         answer = await client.delete(["a@x.example", "A@x.example"], "email")
         assert answer["data"] == {"success": True}
@@ -701,7 +701,7 @@ def test_an_id_given_twice_is_one_user() -> None:
     assert pool.add_ids([], "email") == 0
 
 
-def test_a_user_cannot_die_twice() -> None:
+def test_a_user_cannot_be_deleted_twice() -> None:
     pool = users(1)
     pool.delete(0)
     with pytest.raises(ValueError, match="before"):
@@ -734,7 +734,7 @@ def test_an_account_created_again_is_another_user_and_counted_on() -> None:
     play(scenario, Pool.from_ids(["a@x.example", "b@x.example"], "email"))
 
 
-def test_a_tie_used_again_leads_to_the_new_user() -> None:
+def test_an_identity_used_again_finds_the_new_user() -> None:
     pool = Pool.from_ids(["idp:ou"], "identity")
     pool.delete(0)
     assert pool.add_ids(["idp:ou"], "identity") == 1
@@ -1070,12 +1070,12 @@ def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
 
 def test_rate_limit_over_time() -> None:
     limit, switches = RateLimit(), Switches(rate_per_s=2, lockout_s=3)
-    told = [limit.locked_s(now, switches) for now in (0.0, 0.5, 1.0, 1.5, 1.75, 4.0, 4.75, 4.875, 5.5, 5.75)]
-    assert told == [0, 0, 0, 0, 3.0, 0.75, 0, 0, 3.0, 2.75]
+    locked = [limit.locked_s(now, switches) for now in (0.0, 0.5, 1.0, 1.5, 1.75, 4.0, 4.75, 4.875, 5.5, 5.75)]
+    assert locked == [0, 0, 0, 0, 3.0, 0.75, 0, 0, 3.0, 2.75]
     assert limit.locked_s(5.8, Switches()) == 0
 
 
-# --- ledger and control ------------------------------------------------------------------------------------------
+# --- ledger and admin endpoints -----------------------------------------------------------------------------------
 
 
 def test_ledger_counts() -> None:
@@ -1150,7 +1150,7 @@ def test_deleted_ids_are_streamed_as_json_lines() -> None:
     play(scenario, Pool.from_ids((f"e{n}@x.example" for n in range(10_010)), "email"))
 
 
-def test_control_over_http() -> None:
+def test_the_admin_endpoints() -> None:
     async def scenario(client: Client) -> None:
         client.headers, headers = {}, client.headers
         changes = {
@@ -1209,7 +1209,7 @@ def test_control_over_http() -> None:
         ("/sandbox/script", b'{"faults": ["boom"]}'),
     ],
 )
-def test_control_explains_what_makes_no_sense(path: str, body: bytes) -> None:
+def test_the_admin_endpoints_say_why_a_request_makes_no_sense(path: str, body: bytes) -> None:
     async def scenario(client: Client) -> None:
         before, size = client.sandbox.switches, len(client.sandbox.pool)
         status, text, _ = await client.call("POST", path, data=body)

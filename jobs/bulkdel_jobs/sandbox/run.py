@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import web
@@ -54,17 +55,26 @@ async def serve(
 @contextmanager
 def serve_in_thread(pool: Pool, switches: Switches | None = None, *, port: int = 0, seed: int = 0) -> Iterator[Sandbox]:
     """Do what `serve` does on a thread with its own event loop, for callers that block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    ready: Future[tuple[Sandbox, Callable[[], object]]] = Future()
+
+    async def run() -> None:
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with serve(pool, switches, port=port, seed=seed) as sandbox:
+                ready.set_result((sandbox, lambda: loop.call_soon_threadsafe(stopped.set)))
+                await stopped.wait()
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)  # raised again in the thread that asked for the server
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="sandbox", daemon=True)
     thread.start()
-    serving = serve(pool, switches, port=port, seed=seed)
     try:
-        sandbox = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
+        sandbox, stop = ready.result()
         try:
             yield sandbox
         finally:
-            asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
+            stop()
     finally:
-        loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.close()

@@ -57,17 +57,11 @@ def readings(query: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def is_signed(
-    keys: Mapping[str, str],
-    *,
-    method: str,
-    path: str,
-    headers: Mapping[str, str],
-    query: Sequence[tuple[str, str]],
-    body: Any,
+    keys: Mapping[str, str], method: str, path: str, headers: Mapping[str, str], possible: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Whether a request carries a signature made with one of `keys`: `GenAuth id:signature`, or `Authing …`.
 
-    headers: names in lower case. body: parsed.
+    headers: names in lower case. possible: the sets of parameters that it may have been made from.
     """
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     key_id, _, signature = credentials.partition(":")
@@ -77,6 +71,5 @@ def is_signed(
     prefix = _PREFIXES[brand]
     if headers.get(f"{prefix}signature-method") != "HMAC-SHA1" or not headers.get(f"{prefix}signature-nonce"):
         return False
-    possible = readings(query) if method == "GET" else [body if isinstance(body, dict) else {}]
     texts = (string_to_sign(method, path, headers, parameters, brand=brand) for parameters in possible)
     return any(hmac.compare_digest(sign(secret, text).encode(), signature.encode()) for text in texts)
