@@ -29,7 +29,8 @@ def test_three_poisonous_ids_stand_alone(tmp_path: Path) -> None:
         named = [e for entry in entries(it.log) for e in entry.get("exceptions", ())]
     assert {e["id"] for e in named} == set(bad)
     assert {IDS[e["position"]] for e in named} == set(bad)
-    assert all(e["statusCode"] == 409 and e["apiCode"] == 1234 and e["message"] and e["requestId"] for e in named)
+    assert all(e["code"] == 409 and e["detail"] == {"apiCode": 1234} for e in named)
+    assert all(e["message"] and e["request_id"] for e in named)
 
 
 def _with_unknown(policy: str, folder: Path) -> tuple[Ran, dict[int, int], int, int]:
