@@ -23,8 +23,9 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of
 from bulkdel.engine.events import QUEUE_MAX, Event, Events
+from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import Snapshot
-from bulkdel.engine.session import SendingSession, SessionResult, create_log
+from bulkdel.engine.session import SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, UsageError
@@ -352,7 +353,11 @@ class Run:
                 self._log = await in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
             self._session = SendingSession(
-                plan, self._log, self._confirmed, surroundings=around, on_event=self._events.put
+                plan,
+                self._log,
+                start=start_facts(plan, self._confirmed),
+                surroundings=around,
+                on_event=self._events.put,
             )
             if self._rate is not None:
                 self._session.set_rate(self._rate)

@@ -19,7 +19,8 @@ import pytest
 import bulkdel.engine.progress as telling_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Reporter, Snapshot, Speed, bar_text, limited_by
+from bulkdel.engine.events import FIELDS, Event
+from bulkdel.engine.progress import Reporter, Snapshot, Speed, bar_text, limited_by
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, result, say
 
@@ -96,7 +97,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         say("text")
         reporter = Reporter(lambda: MOMENT, level="debug")
         with reporter.telling():
-            reporter.event("debug", "chunk.settled", requests=1)
+            reporter.event(Event("debug", "chunk.settled", {"requests": 1}))
         assert not reporter._thread.is_alive()
 
 
@@ -108,7 +109,7 @@ def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         say("text")
         reporter = Reporter(lambda: MOMENT, level="info")
         with reporter.telling():
-            reporter.event("warning", "run.draining", signal=2)
+            reporter.event(Event("warning", "run.draining", {"signal": 2}))
         assert not reporter._thread.is_alive()
     with pytest.raises(BrokenPipeError):
         stream.close()
@@ -125,7 +126,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         with reporter.telling():
             for _ in range(20_000):
-                reporter.event("debug", "chunk.settled", requests=1, why="x" * 200)
+                reporter.event(Event("debug", "chunk.settled", {"requests": 1, "why": "x" * 200}))
             slowest = time.monotonic() - began
         assert slowest < 3, "an event is put down, not written"
         assert time.monotonic() - began < slowest + 2, "the end waits for a second at most"
@@ -169,15 +170,14 @@ def test_hush_does_no_harm(capfd: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reporter = Reporter(lambda: None, level="debug")
     for field in ("id", "ids", "record", "token", "authorization", "url", "message", "email"):
         assert field not in FIELDS
         with pytest.raises(ValueError, match=f"not in the list of fields: \\['{field}'\\]"):
-            reporter.event("warning", "chunk.settled", **{field: 1})
+            Event("warning", "chunk.settled", {field: 1})
     told = tell(
         monkeypatch,
         tmp_path / "log",
-        lambda reporter: reporter.event("debug", "chunk.settled", **dict.fromkeys(sorted(FIELDS), 1)),
+        lambda reporter: reporter.event(Event("debug", "chunk.settled", dict.fromkeys(sorted(FIELDS), 1))),
         level="debug",
     )
     assert told[0].keys() - {"event", "level", "timestamp"} == FIELDS
@@ -193,9 +193,9 @@ def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 )
 def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, expected: list[str]) -> None:
     def next_step(reporter: Reporter) -> None:
-        reporter.event("debug", "a.debugged", requests=1)
-        reporter.event("info", "a.told", requests=2)
-        reporter.event("warning", "a.warned", requests=3)
+        reporter.event(Event("debug", "a.debugged", {"requests": 1}))
+        reporter.event(Event("info", "a.told", {"requests": 2}))
+        reporter.event(Event("warning", "a.warned", {"requests": 3}))
 
     told = tell(monkeypatch, tmp_path / "log", next_step, level=level, look=lambda: MOMENT)
     assert [line["event"] for line in told] == expected
@@ -225,7 +225,7 @@ def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tm
 
     def next_step(reporter: Reporter) -> None:
         for number in range(5):
-            reporter.event("warning", "a.happened", requests=number)
+            reporter.event(Event("warning", "a.happened", {"requests": number}))
 
     told = tell(monkeypatch, tmp_path / "log", next_step)
     assert [(line["event"], line.get("dropped")) for line in told] == [
@@ -273,10 +273,10 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
     with os.fdopen(theirs, "w") as terminal, stderr(monkeypatch, terminal):
         reader.start()
         reporter = Reporter(look, level="info")
-        reporter.event("warning", "run.draining", signal=2, why=None)
+        reporter.event(Event("warning", "run.draining", {"signal": 2}))
         with reporter.telling():
             assert looked.wait(20)
-            reporter.event("warning", "run.halted", why="late")
+            reporter.event(Event("warning", "run.halted", {"why": "late"}))
     reader.join(10)
     text = b"".join(seen).decode()
     assert "run.draining: signal 2" in text

@@ -64,7 +64,7 @@ async def _run(opened: Run, reporter: Reporter) -> int:
         events = opened.start()
         with reporter.telling():
             async for event in events:
-                reporter.event(event.level, event.name, **event.fields)
+                reporter.event(event)
         return _say_end(plan, await opened.finished())
 
 

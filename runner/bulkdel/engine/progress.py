@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from bulkdel.core.adaptive_rate import Slowed
-from bulkdel.core.outcome import KINDS
+from bulkdel.engine.events import Event
 from bulkdel.format import span
 from bulkdel.output import SafeStream
 
@@ -37,9 +37,6 @@ LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed
 
 QUEUE_MAX = 10_000
 """Events that wait for a slow stderr. Later ones are dropped and counted."""
-
-FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
-"""The fields that an event may have. Ids and tokens are not in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Reporter:
         self.debug = level == "debug"
         self._info = level != "warning"
         self._interval_s = interval_s
-        self._events: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(QUEUE_MAX)
+        self._events: queue.Queue[Event] = queue.Queue(QUEUE_MAX)
         self._dropped = 0
         self._done = threading.Event()
         self._asked = threading.Event()
@@ -79,15 +76,12 @@ class Reporter:
         self._speed = Speed()
         self._requests = Speed()
 
-    def event(self, level: str, name: str, **fields: Any) -> None:
-        """Write an event; its name is `noun.verb`, its fields are of FIELDS."""
-        if (level == "debug" and not self.debug) or (level == "info" and not self._info):
+    def event(self, event: Event) -> None:
+        """Write an event, if the level asks for it."""
+        if (event.level == "debug" and not self.debug) or (event.level == "info" and not self._info):
             return
-        unknown = fields.keys() - FIELDS
-        if unknown:
-            raise ValueError(f"not in the list of fields: {sorted(unknown)}")
         try:
-            self._events.put_nowait((level, name, fields))
+            self._events.put_nowait(event)
         except queue.Full:
             self._dropped += 1
 
@@ -158,10 +152,10 @@ class Reporter:
     def _drain(self) -> None:
         while True:
             try:
-                level, name, fields = self._events.get_nowait()
+                event = self._events.get_nowait()
             except queue.Empty:
                 break
-            getattr(self._log, level)(name, **fields)
+            getattr(self._log, event.level)(event.name, **event.fields)
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._log.warning("events.dropped", dropped=dropped)
@@ -187,10 +181,10 @@ class Reporter:
 
     def _bar(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
 
         console = Console(file=self._out, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
-        columns = (BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
             task = progress.add_task("starting", total=None)
             while not self._done.wait(FRAME_S):
@@ -211,8 +205,8 @@ class Reporter:
     def _spoken(self) -> Iterator[str]:
         """The events as lines beside the bar."""
         while not self._events.empty():
-            _, name, fields = self._events.get_nowait()
-            yield f"{name}: " + ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
+            event = self._events.get_nowait()
+            yield f"{event.name}: " + ", ".join(f"{key} {value}" for key, value in event.fields.items())
 
 
 def limited_by(moment: Snapshot, requests_s: float) -> str | None:

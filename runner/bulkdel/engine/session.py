@@ -6,21 +6,15 @@ The workers settle the chunks; the command prints the report.
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
 import signal
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunk_state import ChunkState
-from bulkdel.core.duplicates import digest_of, entries_of
-from bulkdel.core.log_entries import Header, Session, Skipped
+from bulkdel.core.log_entries import Session
 from bulkdel.core.outcome import KINDS
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
@@ -33,11 +27,9 @@ from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed
-from bulkdel.export import write_invalid
-from bulkdel.format import counted, printable, stamp, until_words
+from bulkdel.format import counted, stamp, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
 
 
@@ -67,20 +59,23 @@ class _Live:
 
 
 class SendingSession:
-    """The session that sends. `run` it once; `drain` may begin at any time."""
+    """The session that sends. `run` it once; `drain` may begin at any time.
+
+    start: the facts of its start entry.
+    """
 
     def __init__(
         self,
         plan: Plan,
         log: Checkpoint,
-        confirmed: Confirmed | None,
         *,
+        start: Mapping[str, Any],
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
     ) -> None:
         self._plan = plan
         self._log = log
-        self._confirmed = confirmed
+        self._start = start
         self._surroundings = surroundings
         self._on_event = on_event
         self._drain = Drain()
@@ -96,7 +91,7 @@ class SendingSession:
         backup = None
         if settings.backup is not None:
             backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
-        log.enqueue(Session("start", stamp(around.wall()), "", self._start_facts()))
+        log.enqueue(Session("start", stamp(around.wall()), "", self._start))
         if backup is not None:
             await log.flush()  # before the first copy: else the log would not know the file
         async with around.connect(plan.target, settings, pool=log.progress.header.pinned["pool"]) as (client, _):
@@ -215,30 +210,6 @@ class SendingSession:
             drained=stop is not None and stop.asked,
         )
 
-    def _start_facts(self) -> dict[str, Any]:
-        plan, settings = self._plan, asdict(self._plan.settings)
-        if settings["proxy"] is not None:  # its URL may carry a password
-            settings["proxy"] = "PROXY"
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):  # a container may know no name for its user
-            user = str(os.getuid())
-        return {
-            "tool": f"bulkdel {version('bulkdel')}",
-            "user": user,
-            "machine": os.uname().nodename,
-            "pid": os.getpid(),
-            "command": str(plan.arguments.typed),
-            "to_go_on": plan.line.words,
-            "limit": settings["limit"],
-            "cwd": printable(Path.cwd()),
-            "options": {name: _as_json(value) for name, value in settings.items()},
-            "asked": dict(plan.export.counts),
-            "excluded": plan.excluded_files(),
-            "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
-            "confirmed": self._confirmed.to_json() if self._confirmed else None,
-        }
-
     def _stop_facts(self, ending: Ending, *, blind: bool) -> dict[str, Any]:
         progress, now, until = (
             self._log.progress,
@@ -255,33 +226,3 @@ class SendingSession:
             "limit_reached": ending.limit_reached,
             "blind": blind,
         }
-
-
-def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
-    """Write the bad rows that are left out, then the log with its header and the list of duplicates. Blocks."""
-    export = plan.export
-    header = Header(
-        tool=f"bulkdel {version('bulkdel')}",
-        run_id=str(uuid.uuid4()),
-        at=stamp(surroundings.wall()),
-        pinned=plan.pinned(),
-        export_path=printable(Path(export.file.path).absolute()),
-        excluded=plan.excluded_files(),
-        counts=export.counts,
-        sample=plan.server.to_json() if plan.server.asked else None,
-        confirmed=confirmed.to_json() if confirmed else {},
-        names=plan.job.words.names,
-        marks=export.preflight.marks if export.preflight else (),
-        duplicates_sha256=digest_of(export.duplicates),
-    )
-    if export.invalid_to is not None:
-        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    duplicates = (Skipped("duplicate", ranges) for ranges in entries_of(export.duplicates))
-    return surroundings.create_log(plan.checkpoint, header, duplicates)
-
-
-def _as_json(value: Any) -> Any:
-    """The value of an option as JSON."""
-    if isinstance(value, Path | str):
-        return printable(value)
-    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,76 @@
+"""The first entries that a session writes: the header of a new log, and the facts of its own start."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import uuid
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.duplicates import digest_of, entries_of
+from bulkdel.core.log_entries import Header, Skipped
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.export import write_invalid
+from bulkdel.format import printable, stamp
+from bulkdel.safety.confirmation import Confirmed
+from bulkdel.safety.run_plan import Plan
+
+
+def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
+    """Write the bad rows that are left out, then the log with its header and the list of duplicates. Blocks."""
+    export = plan.export
+    header = Header(
+        tool=f"bulkdel {version('bulkdel')}",
+        run_id=str(uuid.uuid4()),
+        at=stamp(surroundings.wall()),
+        pinned=plan.pinned(),
+        export_path=printable(Path(export.file.path).absolute()),
+        excluded=plan.excluded_files(),
+        counts=export.counts,
+        sample=plan.server.to_json() if plan.server.asked else None,
+        confirmed=confirmed.to_json() if confirmed else {},
+        names=plan.job.words.names,
+        marks=export.preflight.marks if export.preflight else (),
+        duplicates_sha256=digest_of(export.duplicates),
+    )
+    if export.invalid_to is not None:
+        write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
+    duplicates = (Skipped("duplicate", ranges) for ranges in entries_of(export.duplicates))
+    return surroundings.create_log(plan.checkpoint, header, duplicates)
+
+
+def start_facts(plan: Plan, confirmed: Confirmed | None) -> dict[str, Any]:
+    """Say who runs what, with which options, and what was confirmed: the facts of a session's start entry."""
+    settings = asdict(plan.settings)
+    if settings["proxy"] is not None:  # its URL may carry a password
+        settings["proxy"] = "PROXY"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may know no name for its user
+        user = str(os.getuid())
+    return {
+        "tool": f"bulkdel {version('bulkdel')}",
+        "user": user,
+        "machine": os.uname().nodename,
+        "pid": os.getpid(),
+        "command": str(plan.arguments.typed),
+        "to_go_on": plan.line.words,
+        "limit": settings["limit"],
+        "cwd": printable(Path.cwd()),
+        "options": {name: _as_json(value) for name, value in settings.items()},
+        "asked": dict(plan.export.counts),
+        "excluded": plan.excluded_files(),
+        "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
+        "confirmed": confirmed.to_json() if confirmed else None,
+    }
+
+
+def _as_json(value: Any) -> Any:
+    """The value of an option as JSON."""
+    if isinstance(value, Path | str):
+        return printable(value)
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
