@@ -1,6 +1,8 @@
 """A process that writes a checkpoint, for the tests to kill, starve and trace: `python -m tests.checkpoint_child`.
 
-hold: open the log, say so, close it when stdin ends. Exits 3 with the message when it may not.
+Each opens the log and begins a session.
+
+hold: say so, close the log when stdin ends. Exits 3 with the message when it may not.
 write: one outcome per row from where the log ends, each told on stdout when it is durable, to the last row or to death.
 fill: the same with padded entries until writing fails; then try more, and tell the story as one JSON object.
 """
@@ -13,8 +15,9 @@ import os
 import sys
 from pathlib import Path
 
-from bulkdel.checkpoint.writer import Checkpoint, is_fresh
-from bulkdel.core.log_entries import Outcome
+from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Outcome, Session
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 
@@ -63,6 +66,7 @@ def main(mode: str, path: Path, stop: int = ROWS) -> None:
     except (NotAcceptable, FileFailed) as error:
         tell(str(error))
         sys.exit(error.exit_code)
+    asyncio.run(checkpoint.append(Session("start", recorded.AT, "", {"pid": os.getpid()})))
     if mode == "hold":
         hold(checkpoint)
     else:

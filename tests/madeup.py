@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session, encode_line
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session
 from bulkdel.core.resume_point import ResumePoint
+from tests.recorded import encode_line
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16

@@ -6,15 +6,39 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
+
 from bulkdel.core.duplicates import Duplicates, digest_of, entries_of
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_line
-from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_entry, frame
+from bulkdel.core.run_state import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 NONE = Duplicates()
 AT = "2026-03-01T12Z"
+NONCE = "0123456789abcdef"
+
+
+def encode_line(seq: int, entries: Iterable[Entry], nonce: str = NONCE) -> bytes:
+    """One commit as bytes, newline included."""
+    return frame(seq, [encode_entry(entry) for entry in entries], nonce)
+
+
+def nonce_of(lines: Sequence[bytes]) -> str:
+    """The nonce of the last of these lines."""
+    nonce: str = orjson.loads(lines[-1])["nonce"]
+    return nonce
+
+
+def fold(entries: list[Entry]) -> Progress:
+    """The progress of a log with these entries; the first is its header."""
+    header, *others = entries
+    assert isinstance(header, Header)
+    progress = Progress(header)
+    for entry in others:
+        progress.apply(entry)
+    return progress
 
 
 def header(rows: int = 1000, duplicates: Duplicates = NONE) -> Header:

@@ -24,6 +24,9 @@ from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.times import seconds_of, until_of
 
+NOTE_MAX = 1_000
+"""Characters of `--note`."""
+
 LOG = ".checkpoint.jsonl"
 SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 """What is appended to the export's name for the log of a run, and of one with --sandbox."""
@@ -210,6 +213,9 @@ class Settings(CommonSettings):
     in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay in doubt."""
 
+    note: Annotated[str | None, Parameter(group=OUTPUT)] = None
+    """Text for the log, such as the number of a change request. `status` shows it."""
+
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()
@@ -221,6 +227,8 @@ class Settings(CommonSettings):
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         files: Options = (("--checkpoint", self.checkpoint), ("--backup", self.backup))
         _refuse_empty((("--pool", self.pool),), (*files, *(("--exclude", path) for path in self.exclude or ())))
+        if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
+            raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
         if self.not_after is not None:
             until_of(self.not_after, datetime.now(UTC))
         if self.id_pattern is not None:

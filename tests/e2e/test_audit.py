@@ -14,9 +14,10 @@ import orjson
 import pytest
 
 from bulkdel.commands.audit import audit, print_audit
-from bulkdel.core.log_entries import Entry, Outcome, Session, encode_line, frame
+from bulkdel.core.log_entries import Entry, Outcome, Session, frame
 from tests import recorded
 from tests.harness import POOL, Ran, bulkdel, case, finish, kill, user_ids
+from tests.recorded import encode_line, nonce_of
 
 IDS = user_ids(1_000)
 AT = "2026-01-01T00:00:00.000Z"
@@ -105,19 +106,19 @@ def lines_of(log: Path) -> list[bytes]:
     return log.read_bytes().splitlines(keepends=True)
 
 
-def framed(seq: int, entries: list[Any]) -> bytes:
+def framed(data: dict[str, Any]) -> bytes:
     """A line with a checksum that fits."""
-    return frame(seq, [orjson.dumps(entry) for entry in entries])
+    return frame(data["seq"], [orjson.dumps(entry) for entry in data["entries"]], data["nonce"])
 
 
-def requestless(lines: list[bytes]) -> list[bytes]:
-    """Another requestId in an outcome of the first session."""
+def with_another_request_id(lines: list[bytes]) -> list[bytes]:
+    """Another request_id in an outcome of the first session."""
     for number, line in enumerate(lines):
         data = json.loads(line)
         for entry in data["entries"]:
             if entry["type"] == "outcome":
-                entry["requestId"] = "forged"
-                return [*lines[:number], framed(data["seq"], data["entries"]), *lines[number + 1 :]]
+                entry["request_id"] = "forged"
+                return [*lines[:number], framed(data), *lines[number + 1 :]]
     raise AssertionError("no outcome")
 
 
@@ -125,7 +126,7 @@ def otherwise_confirmed(lines: list[bytes]) -> list[bytes]:
     """Another number confirmed."""
     data = json.loads(lines[0])
     data["entries"][0]["confirmed"]["ids"] = 999
-    return [framed(1, data["entries"]), *lines[1:]]
+    return [framed(data), *lines[1:]]
 
 
 def by_somebody_else(lines: list[bytes]) -> list[bytes]:
@@ -135,10 +136,10 @@ def by_somebody_else(lines: list[bytes]) -> list[bytes]:
     for entry in data["entries"]:
         if entry["type"] == "session":
             entry["user"] = "mallory"
-    return [*lines[:number], framed(data["seq"], data["entries"]), *lines[number + 1 :]]
+    return [*lines[:number], framed(data), *lines[number + 1 :]]
 
 
-@pytest.mark.parametrize("forge", [requestless, otherwise_confirmed, by_somebody_else])
+@pytest.mark.parametrize("forge", [with_another_request_id, otherwise_confirmed, by_somebody_else])
 def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]], twice: Path, tmp_path: Path) -> None:
     """Edited so that every checksum fits: the next session's hash tells, and where."""
     log = tmp_path / "log"
@@ -165,7 +166,7 @@ def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> N
         lines = lines_of(it.log)
         at = json.loads(bulkdel("status", "--json", it.log, env={}).out)["deleted"]
         forged = Outcome(AT, 1, "done", ((at, 1_000),))
-        it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [forged])]))
+        it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [forged], nonce_of(lines))]))
         assert bulkdel("status", it.log, env={}).code == 0
         ran = audit_of(it.log)
         assert ran.code == 3

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.reader import read_entries
-from bulkdel.core.log_entries import Header, Skipped, encode_line
+from bulkdel.core.log_entries import Header, Skipped
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
+from tests.recorded import encode_line, nonce_of
 
 pytestmark = pytest.mark.campaign
 
@@ -174,7 +175,7 @@ def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: 
         lines = it.log.read_bytes().splitlines(keepends=True)
         header, listed = list(read_entries(it.log))[:2]
         assert isinstance(listed, Skipped)
-        half = encode_line(2, [Skipped("duplicate", listed.ranges[:300])])
+        half = encode_line(2, [Skipped("duplicate", listed.ranges[:300])], nonce_of(lines))
         it.log.write_bytes(lines[0] + (b"" if cut == "after the header" else half + lines[2][:40]))
         status = bulkdel("status", it.log)
         assert (status.code, "nothing was sent under it" in status.err) == (3, True), status
@@ -195,7 +196,7 @@ def test_a_list_that_was_changed_is_refused(tmp_path: Path) -> None:
     with case(tmp_path, [*IDS[:100], *IDS[:10]]) as it:
         assert it.run("--limit", 50).code == 0
         lines = it.log.read_bytes().splitlines(keepends=True)
-        lines[1] = encode_line(2, [Skipped("duplicate", ((90, 100),))])
+        lines[1] = encode_line(2, [Skipped("duplicate", ((90, 100),))], nonce_of(lines))
         it.log.write_bytes(b"".join(lines))
         requests = it.served.ledger.requests
         ran = it.run()

@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 
 from bulkdel.commands.results import Report, kinds_of, write_rows
-from bulkdel.core.log_entries import Outcome, encode_line
+from bulkdel.core.log_entries import Outcome
 from bulkdel.errors import NotAcceptable
 from bulkdel.verify.reopen import Reopened
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
 from tests.madeup import make_run
+from tests.recorded import encode_line, nonce_of
 
 pytestmark = pytest.mark.campaign
 
@@ -350,7 +351,7 @@ def test_a_log_of_other_rows(tmp_path: Path) -> None:
         it.run()
     lines = it.log.read_bytes().splitlines(keepends=True)
     twice = Outcome("2026-01-01T00:00:00.000Z", 1, "done", ((0, 5),))
-    it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [twice])]))
+    it.log.write_bytes(b"".join([*lines, encode_line(len(lines) + 1, [twice], nonce_of(lines))]))
     ran = bulkdel("results", it.log, env={})
     assert ran.code == 3
     assert f"line {len(lines) + 1} " in ran.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -13,14 +14,15 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
-from bulkdel.checkpoint.reader import HEADER_START, LINE_MAX
-from bulkdel.checkpoint.writer import Checkpoint, is_fresh, read_entries, read_log
-from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Session, encode_line, frame
+from bulkdel.checkpoint.reader import HEADER_START, LINE_MAX, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Released, Session, frame
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
-from tests.recorded import AT, deleted, settled_by, state
+from tests.recorded import AT, NONCE, deleted, encode_line, settled_by, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,19 @@ LINES = recorded.lines_of(COMMITS)
 WHOLE = b"".join(LINES)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 STATES = {count: state(settled_by(count, COMMITS)) for count in range(1, len(LINES) + 1)}
+
+
+def relabelled(lines: list[bytes], nonce: str) -> list[bytes]:
+    """The same lines as another session would have written them."""
+    commits = [json.loads(line) for line in lines]
+    return [frame(each["seq"], [orjson.dumps(entry) for entry in each["entries"]], nonce) for each in commits]
+
+
+def sha_of(lines: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+TWO_SESSIONS = [*LINES, encode_line(len(LINES) + 1, [Session("start", AT, sha_of(LINES))], "f" * 16)]
 CORRUPT = "is not the last thing that was written"
 
 
@@ -143,6 +158,21 @@ def damaged(lines: list[bytes], at: int) -> list[bytes]:
         pytest.param(b"".join(LINES[:20] + LINES[21:]), f"line 21 (byte {ENDS[20]})", id="a line is gone"),
         pytest.param(b"".join(LINES[:20] + LINES[19:]), f"line 21 (byte {ENDS[20]})", id="a line is there twice"),
         pytest.param(WHOLE + LINES[5], f"line 45 (byte {len(WHOLE)})", id="an old line at the end"),
+        pytest.param(
+            WHOLE + encode_line(45, [Released(((0, 1),))], "f" * 16),
+            f"line 45 (byte {len(WHOLE)})",
+            id="a line of another session",
+        ),
+        pytest.param(
+            b"".join([*LINES[:20], *relabelled(LINES[20:30], "f" * 16), *LINES[30:]]),
+            f"line 21 (byte {ENDS[20]})",
+            id="lines of two sessions mixed",
+        ),
+        pytest.param(
+            b"".join([*TWO_SESSIONS, encode_line(len(TWO_SESSIONS) + 1, [Session("start", AT, sha_of(TWO_SESSIONS))])]),
+            f"line {len(TWO_SESSIONS) + 1} (byte {sum(map(len, TWO_SESSIONS))})",
+            id="an earlier session's nonce",
+        ),
         pytest.param(WHOLE[: ENDS[9] - 1] + WHOLE[ENDS[9] : ENDS[10]], f"line 9 (byte {ENDS[8]})", id="no newline"),
         pytest.param(
             WHOLE[: ENDS[9] - 5] + WHOLE[ENDS[9] : ENDS[10] - 5], f"line 9 (byte {ENDS[8]})", id="two torn lines in one"
@@ -173,8 +203,11 @@ def is_fresh_unless_header(data: bytes) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (frame(8, [b'{"type":"vow","ranges":[]}']), "unknown entry"),
-        (frame(8, [b'{"type":"outcome","at":"","attempts":1,"kind":"kept","ranges":[]}']), "unknown outcome 'kept'"),
+        (frame(8, [b'{"type":"vow","ranges":[]}'], NONCE), "unknown entry"),
+        (
+            frame(8, [b'{"type":"outcome","at":"","attempts":1,"kind":"kept","ranges":[]}'], NONCE),
+            "unknown outcome 'kept'",
+        ),
         (encode_line(8, [deleted(0, 20)]), "rows 0-19 are settled twice"),
         (encode_line(8, [deleted(399, 401)]), "not in the export"),
         (encode_line(8, [recorded.header()]), "a second header"),
@@ -280,7 +313,8 @@ def test_a_log_one_may_not_read_is_refused_and_one_may_not_write_is_only_read(pa
     code = """
 import json, os, sys
 from pathlib import Path
-from bulkdel.checkpoint.writer import Checkpoint, is_fresh, read_log
+from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import BulkdelError
 log, locked = Path(sys.argv[1]), Path(sys.argv[1]).parent
 answers = []
@@ -328,14 +362,14 @@ def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7] + 30])
 
     async def main() -> None:
-        await checkpoint.append(*COMMITS[7])
         await checkpoint.append(Session("start", AT, "", {"pid": 1}))
+        await checkpoint.append(*COMMITS[7])
 
     checkpoint = Checkpoint.resume(path)
     assert path.read_bytes() == WHOLE[: ENDS[7]]
     asyncio.run(main())
     checkpoint.close()
-    assert path.read_bytes().startswith(WHOLE[: ENDS[8]])
+    assert path.read_bytes().startswith(WHOLE[: ENDS[7]])
     assert state(read_log(path).progress) == state(checkpoint.progress) == STATES[8]
     assert read_log(path).sha256 == checkpoint.sha256
 
@@ -445,6 +479,7 @@ def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(path: P
     checkpoint = Checkpoint.resume(path)
 
     async def go_on() -> None:
+        await checkpoint.append(Session("start", AT, "", {"pid": 1}))
         for commit in COMMITS[7:]:
             await checkpoint.append(*commit)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.checkpoint.index import LogIndex
+from bulkdel.checkpoint.index import SCHEMA, LogIndex
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped, encode_line
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped
 from bulkdel.core.ranges import Ranges, ranges_of
-from bulkdel.core.run_state import fold
+from bulkdel.errors import FileFailed
 from tests import recorded
+from tests.recorded import encode_line, fold
 
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -29,7 +30,7 @@ def without(duplicates: Duplicates, positions: list[int]) -> tuple[Ranges, list[
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.95])
-def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) -> None:
+def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float) -> None:
     """Ranges in any order, several to an entry, several entries to a line, gaps, doubts; asked in any pieces."""
     rng = random.Random(4)
     rows = 3_000
@@ -80,15 +81,26 @@ def test_every_row_has_the_fate_that_the_log_says(tmp_path: Path, share: float) 
             here = stop
 
 
-def test_a_line_longer_than_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least the line at hand is kept, and no more than fits."""
-    monkeypatch.setattr("bulkdel.checkpoint.index.BYTES_KEPT", 200)
-    commits: list[list[Entry]] = [[recorded.header(rows=40)]]
-    commits += [[Outcome(AT, 1, "done", ((i, i + 1),), request_id=str(i))] for i in range(40)]
-    write_log(tmp_path / "log", commits)
+def test_each_range_has_its_own_part_of_the_outcome(tmp_path: Path) -> None:
+    said = tuple({"position": at, "id": f"x{at}", "code": at} for at in (2, 3, 7))
+    write_log(
+        tmp_path / "log", [[recorded.header(rows=10)], [Outcome(AT, 1, "refused", ((2, 4), (7, 8)), "q", None, said)]]
+    )
     with LogIndex(tmp_path / "log") as log_index:
-        for order in (range(40), reversed(range(40))):
-            for i in order:
-                (row_result,) = log_index.between(i, i + 1)
-                assert row_result.outcome
-                assert row_result.outcome.request_id == str(i)
+        results = log_index.between(0, 10)
+        assert [(each.start, each.stop, each.kind) for each in results] == [
+            (0, 2, "remaining"),
+            (2, 4, "refused"),
+            (4, 7, "remaining"),
+            (7, 8, "refused"),
+            (8, 10, "remaining"),
+        ]
+        assert [each.outcome.exceptions for each in results if each.outcome] == [said[:2], said[2:]]
+
+
+def test_no_room_for_the_index_is_a_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[list[Entry]] = [[recorded.header(rows=5_000)]]
+    write_log(tmp_path / "log", commits + [[recorded.deleted(i, i + 1)] for i in range(5_000)])
+    monkeypatch.setattr("bulkdel.checkpoint.index.SCHEMA", SCHEMA + "PRAGMA max_page_count = 4;")
+    with pytest.raises(FileFailed, match=r"database or disk is full\. Make room in"):
+        LogIndex(tmp_path / "log")

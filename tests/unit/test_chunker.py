@@ -20,8 +20,9 @@ from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Batch
 from bulkdel.core.row_filter import RowFilter
-from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.run_state import Progress
 from tests import recorded
+from tests.recorded import fold
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)

@@ -19,11 +19,11 @@ from bulkdel.core.duplicates import (
     digest_of,
     entries_of,
 )
-from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, encode_line, from_json, to_json
+from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, from_json, to_json
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.run_state import Progress
 from tests import recorded
-from tests.recorded import AT, deleted
+from tests.recorded import AT, deleted, encode_line, fold
 
 EDGE = PAGE_ROWS  # where a page ends
 NEAR = st.integers(EDGE - 40, EDGE + 40) | st.integers(0, 30)

@@ -23,7 +23,6 @@ from bulkdel.core.log_entries import (
     Skipped,
     Unreadable,
     decode_line,
-    encode_line,
     from_json,
     sound,
     to_json,
@@ -31,6 +30,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import ranges_of
 from tests import recorded
+from tests.recorded import NONCE, encode_line
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # orjson refuses lone surrogates, as JSON does
 COUNT = st.integers(0, 2**53)
@@ -72,11 +72,11 @@ def sealed(body: bytes) -> bytes:
 @given(st.integers(1, 10**9), st.lists(ENTRIES, max_size=5))
 def test_every_entry_survives_its_line(seq: int, entries: list[Entry]) -> None:
     line = encode_line(seq, entries)
-    assert decode_line(line, seq) == entries
+    assert decode_line(line, seq) == (NONCE, entries)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert line.count(b'{"seq":') == 1 + sum(b'{"seq":' in orjson.dumps(to_json(entry)) for entry in entries)
-    assert orjson.loads(line).keys() == {"seq", "entries", "crc"}
+    assert orjson.loads(line).keys() == {"seq", "entries", "nonce", "crc"}
 
 
 def test_a_line_reads_as_documented() -> None:
@@ -98,7 +98,7 @@ def test_a_line_reads_as_documented() -> None:
         b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
-        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"}]'
+        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"}],"nonce":"0123456789abcdef"'
     )
 
 
@@ -119,6 +119,12 @@ def test_every_truncation_of_a_line_shows() -> None:
     for length in range(len(LINE)):
         with pytest.raises(Damaged, match="it has no end"):
             decode_line(LINE[:length], 12)
+
+
+def test_a_line_without_a_nonce_is_not_interpreted() -> None:
+    for member in (b"", b',"nonce":7', b',"nonce":null'):
+        with pytest.raises(Unreadable, match="the line has no nonce"):
+            decode_line(sealed(b'{"seq":1,"entries":[{"type":"released","ranges":[[0,1]]}]' + member), 1)
 
 
 def test_a_line_out_of_sequence_shows() -> None:

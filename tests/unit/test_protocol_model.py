@@ -30,13 +30,13 @@ from bulkdel.core.log_entries import (
     Session,
     Skipped,
     decode_line,
-    encode_line,
 )
 from bulkdel.core.outcome import SKIPS, Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.row_filter import RowFilter
-from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.run_state import Progress
+from tests.recorded import encode_line, fold
 
 WORKERS = 3
 STEPS_MAX = 1_000
@@ -153,7 +153,7 @@ class Protocol(RuleBasedStateMachine):
         if taken:
             line = encode_line(len(self.lines) + 1, taken)
             self.lines.append(line)
-            self.log += decode_line(line, len(self.lines))
+            self.log += decode_line(line, len(self.lines)).entries
 
     @precondition(lambda self: self.gathered)
     @rule(count=st.integers(1, 8))

@@ -55,6 +55,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "in_doubt": "look-up",
         "json": False,
         "log_level": "info",
+        "note": None,
     }
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Outcome, Skipped
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
-from bulkdel.core.run_state import Progress, fold
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
 from tests import recorded
+from tests.recorded import fold
 
 AT = "2026-01-01T00:00:00.000Z"
 

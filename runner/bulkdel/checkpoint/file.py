@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -31,16 +32,18 @@ NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 class LogFile:
     """A log that this process may append to: open, locked, every byte in it durable.
 
+    nonce: a random word in every line that this process writes; it tells the lines of one session from all others.
     seq, size: of the last durable line, and up to its end.
     recovered: where a torn tail was saved before it was cut off; None when there was none.
     """
 
-    __slots__ = ("_fd", "_sha", "path", "recovered", "seq", "size")
+    __slots__ = ("_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
         self._sha = hashlib.sha256()
         self.path = path
+        self.nonce = secrets.token_hex(8)
         self.seq = 0
         self.size = 0
         self.recovered: Path | None = None
@@ -92,7 +95,7 @@ class LogFile:
 
     def commit(self, parts: Sequence[bytes]) -> None:
         """Append encoded entries as one line; durable on return. After an OSError no more may be written."""
-        line = frame(self.seq + 1, parts)
+        line = frame(self.seq + 1, parts, self.nonce)
         write_all(self._fd, line)
         sync(self._fd)
         check_place(self._fd, self.path, self.size + len(line))

@@ -1,43 +1,50 @@
-"""What a log says of each row: an index by position over a log whose entries stand in the order of their answers.
+"""What a log says of each row: an index by position, in a temporary sqlite3 database.
 
-Owns the way from a position to its entry. Memory is that of the log's ranges, 24 bytes each (a chunk of 50 ids is one,
-also with duplicates in it), not of its length: the entry itself is read again where it stands when its rows come by.
+The entries of a log stand in the order of their responses; a report goes through the rows in the order of the export.
+sqlite3 keeps the database in a file of its own that disappears with the connection, so memory stays flat.
 """
 
 from __future__ import annotations
 
 import os
-from array import array
-from bisect import bisect_right
-from collections import OrderedDict
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import orjson
 
 from bulkdel.checkpoint.reader import Reader, open_log
 from bulkdel.core.duplicates import Duplicates
-from bulkdel.core.log_entries import Outcome, Skipped, from_json
-from bulkdel.core.ranges import Ranges
-from bulkdel.core.run_state import Progress
+from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
+from bulkdel.core.outcome import REMAINING
+from bulkdel.errors import FileFailed
 
-BYTES_KEPT = 1 << 18
-"""Of lines kept decoded, at least one. Chunks that were under way together were answered close together, so their
-entries stand close together in the log; only what a later pass or session settled is farther away, and read again."""
+IN_DOUBT = "in doubt"
 
-NEAR = 256
-"""Ranges from the end among which a new one is put in its place: more than there are chunks under way at once."""
+SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE spans (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, kind TEXT NOT NULL, outcome BLOB);
+"""
+INSERT = "INSERT INTO spans VALUES (?, ?, ?, ?)"
+SELECT = """
+SELECT * FROM spans WHERE start >= (SELECT coalesce(max(start), 0) FROM spans WHERE start <= ?1)
+AND start < ?2 AND stop > ?1 ORDER BY start
+"""
+
+Span = tuple[int, int, str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
     """What became of consecutive rows.
 
-    kind: `deleted`, `absent`, `refused`, `unknown`, `excluded`, `duplicate`, `invalid` or `remaining`.
-    outcome: the entry that says so, for the first four. in_doubt: remaining, and sent without an answer.
+    kind: a word of `core.outcome`, or `remaining`. outcome: the entry that says so, if it is one of KINDS.
+    in_doubt: remaining, and sent without a response.
     """
 
     start: int
@@ -54,126 +61,85 @@ class LogIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the log once. Raises NotAcceptable as `read_log` does."""
-        self._path = path
-        self._starts, self._sizes = array("q"), array("I")
-        self._lines, self._within = array("q"), array("I")  # byte of the line, number of the entry in it
-        self._late = False
-        self._kept: OrderedDict[int, tuple[list[Any], int]] = OrderedDict()
-        self._kept_bytes = 0
-        self._fd = open_log(path)
+        """Read the log once. Raises NotAcceptable as `read_log` does, and FileFailed when there is no room."""
+        self._rows = sqlite3.connect("", check_same_thread=False)  # no name: a temporary file
+        fd = open_log(path)
         try:
-            reader = Reader(self._fd, path)
-            self.progress = self._index(reader)
-            self.sha256 = reader.sha.hexdigest()
-            self.damaged_tail = reader.damaged_tail
-        except BaseException:
-            os.close(self._fd)
+            self._rows.executescript(SCHEMA)
+            reader = Reader(fd, path)
+            for self.progress, entries in reader.folding():
+                self._rows.executemany(INSERT, _spans(entries, self.progress.duplicates))
+            self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
+        except BaseException as error:
+            self._rows.close()
+            if isinstance(error, sqlite3.Error):
+                raise FileFailed(f"{path}: its index cannot be written: {error}. Make room in {_folder()}.") from error
             raise
-        if self._late:
-            order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
-            for column in (self._starts, self._sizes, self._lines, self._within):
-                column[:] = array(column.typecode, map(column.__getitem__, order))
+        finally:
+            os.close(fd)
+        self.sha256 = reader.sha.hexdigest()
+        self.damaged_tail = reader.damaged_tail
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        os.close(self._fd)
+        self._rows.close()
 
     def between(self, start: int, stop: int) -> list[RowResult]:
-        """The fates that cover the rows `[start, stop)`, in order."""
+        """What became of the rows `[start, stop)`, in order, without a gap."""
         duplicates = self.progress.duplicates
-        log_index = self._without_duplicates(start, stop)
+        results = self._without_duplicates(start, stop)
         if not duplicates.count(start, stop):
-            return log_index
-        return [part for row_result in log_index for part in _parts(row_result, duplicates)]
+            return list(results)
+        return [part for result in results for part in _parts(result, duplicates)]
 
-    def _without_duplicates(self, start: int, stop: int) -> list[RowResult]:
-        """The fates as the index has them: those of the rows beside a duplicate stand for it too."""
-        log_index: list[RowResult] = []
-        i = max(0, bisect_right(self._starts, start) - 1)
+    def _without_duplicates(self, start: int, stop: int) -> Iterator[RowResult]:
+        """The same; what became of the rows beside a duplicate stands for the duplicate too."""
         here = start
-        while here < stop:
-            while i < len(self._starts) and self._starts[i] + self._sizes[i] <= here:
-                i += 1
-            begin = self._starts[i] if i < len(self._starts) else stop
-            if begin <= here:
-                end = min(stop, begin + self._sizes[i])
-                log_index.append(self._fate(here, end, i))
-            else:
-                end = min(stop, begin)
-                log_index += self._remaining(here, end)
-            here = end
-        return log_index
-
-    def _index(self, reader: Reader) -> Progress:
-        progress: Progress | None = None
-        for progress, entries in reader.folding():
-            for within, entry in enumerate(entries):
-                if isinstance(entry, Outcome | Skipped) and not _is_list(entry):
-                    # `size` is the end of the lines before this one while it is being looked at.
-                    self._note(progress.duplicates.joined(entry.ranges), reader.size, within)
-        assert progress is not None, "commits() lets no empty log through"
-        return progress
-
-    def _note(self, ranges: Ranges, line: int, within: int) -> None:
-        # Answers that overtook each other are put in order as they come. Only when something lies farther back (what a
-        # later pass or session settled) is all of it sorted at the end, which for a moment costs the index again.
-        for start, stop in ranges:
-            near = max(0, len(self._starts) - NEAR)
-            at = bisect_right(self._starts, start, near)
-            self._late = self._late or (at == near > 0 and self._starts[near - 1] > start)
-            self._starts.insert(at, start)
-            self._sizes.insert(at, stop - start)
-            self._lines.insert(at, line)
-            self._within.insert(at, within)
-
-    def _fate(self, start: int, stop: int, i: int) -> RowResult:
-        entry = from_json(self._entries_at(self._lines[i])[self._within[i]])
-        if isinstance(entry, Skipped):
-            return RowResult(start, stop, entry.reason)
-        assert isinstance(entry, Outcome)
-        return RowResult(start, stop, entry.kind, entry)
-
-    def _remaining(self, start: int, stop: int) -> Iterator[RowResult]:
-        doubts, here = self.progress.in_doubt, start
-        for begin, end in doubts.overlap(start, stop):
-            if begin > here:
-                yield RowResult(here, begin, "remaining")
-            yield RowResult(begin, end, "remaining", in_doubt=True)
-            here = end
+        with closing(self._rows.execute(SELECT, (start, stop))) as found:
+            for begin, end, kind, outcome in found:
+                if begin > here:
+                    yield RowResult(here, begin, REMAINING)
+                here, begun = min(stop, end), max(start, begin)
+                if kind == IN_DOUBT:
+                    yield RowResult(begun, here, REMAINING, in_doubt=True)
+                else:
+                    yield RowResult(begun, here, kind, _outcome(outcome))
         if here < stop:
-            yield RowResult(here, stop, "remaining")
-
-    def _entries_at(self, offset: int) -> list[Any]:
-        if (kept := self._kept.get(offset)) is not None:
-            self._kept.move_to_end(offset)
-            return kept[0]
-        # Whole and sound: `_index` has checked it, and nobody changes a line of a log.
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(offset)
-            line = file.readline()
-        entries: list[Any] = orjson.loads(line)["entries"]
-        self._kept[offset] = entries, len(line)
-        self._kept_bytes += len(line)
-        while self._kept_bytes > BYTES_KEPT and len(self._kept) > 1:
-            self._kept_bytes -= self._kept.popitem(last=False)[1][1]
-        return entries
+            yield RowResult(here, stop, REMAINING)
 
 
-def _is_list(entry: Outcome | Skipped) -> bool:
-    """Whether it is a part of the list of duplicates, which `Progress` keeps in less memory."""
-    return isinstance(entry, Skipped) and entry.reason == "duplicate"
+def _spans(entries: list[Entry], duplicates: Duplicates) -> Iterator[Span]:
+    """The rows that these entries settle, each span with its own part of the outcome."""
+    for entry in entries:
+        if isinstance(entry, Skipped) and entry.reason != "duplicate":  # `Progress` keeps the duplicates
+            for start, stop in duplicates.joined(entry.ranges):
+                yield start, stop, entry.reason, None
+        elif isinstance(entry, Outcome):
+            for start, stop in duplicates.joined(entry.ranges):
+                said = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
+                part = entry._replace(ranges=((start, stop),), exceptions=said)
+                yield start, stop, entry.kind, orjson.dumps(to_json(part))
 
 
-def _parts(row_result: RowResult, duplicates: Duplicates) -> Iterator[RowResult]:
-    """Cut the duplicates out of a fate."""
-    here = row_result.start
-    for start, stop in duplicates.ranges(row_result.start, row_result.stop):
+def _outcome(data: bytes | None) -> Outcome | None:
+    outcome = None if data is None else from_json(orjson.loads(data))
+    assert outcome is None or isinstance(outcome, Outcome)
+    return outcome
+
+
+def _parts(result: RowResult, duplicates: Duplicates) -> Iterator[RowResult]:
+    """Cut the duplicates out of a result."""
+    here = result.start
+    for start, stop in duplicates.ranges(result.start, result.stop):
         if start > here:
-            yield RowResult(here, start, row_result.kind, row_result.outcome, row_result.in_doubt)
+            yield RowResult(here, start, result.kind, result.outcome, result.in_doubt)
         yield RowResult(start, stop, "duplicate")
         here = stop
-    if here < row_result.stop:
-        yield RowResult(here, row_result.stop, row_result.kind, row_result.outcome, row_result.in_doubt)
+    if here < result.stop:
+        yield RowResult(here, result.stop, result.kind, result.outcome, result.in_doubt)
+
+
+def _folder() -> str:
+    return os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - sqlite3's own order

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,14 @@ class Reader:
     damaged_tail: bytes behind them.
     """
 
-    __slots__ = ("_fd", "_path", "_stop", "damaged_tail", "last", "seq", "sha", "size")
+    __slots__ = ("_fd", "_nonce", "_nonces", "_path", "_stop", "damaged_tail", "last", "seq", "sha", "size")
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
         self._path = path
         self._stop = os.fstat(fd).st_size
+        self._nonce = ""
+        self._nonces = set[str]()  # of all sessions so far
         self.seq = 0
         self.size = 0
         self.last = b""
@@ -122,8 +125,8 @@ class Reader:
             file.seek(0)
             while line := file.readline(min(LINE_MAX, self._stop - self.size)):
                 try:
-                    entries = decode_line(line, self.seq + 1)
-                    self._check(entries)
+                    nonce, entries = decode_line(line, self.seq + 1)
+                    self._check(nonce, entries)
                 except Unreadable as error:
                     raise NotAcceptable(f"{self._here}: {error}") from error
                 except Damaged as error:
@@ -160,19 +163,22 @@ class Reader:
 
     def replay(self) -> Progress:
         """Fold the whole log."""
-        progress: Progress | None = None
-        for progress, _ in self.folding():  # noqa: B007 - the last one is what is wanted
-            pass
-        assert progress is not None, "commits() lets no empty log through"
+        progress, _ = deque(self.folding(), maxlen=1).pop()
         return progress
 
     @property
     def _here(self) -> str:
         return f"{self._path}: line {self.seq + 1} (byte {self.size})"
 
-    def _check(self, entries: list[Entry]) -> None:
+    def _check(self, nonce: str, entries: list[Entry]) -> None:
         if not self.seq and not (entries and isinstance(entries[0], Header)):
             raise Unreadable("the log does not begin with a header")
+        if nonce != self._nonce:
+            begins = bool(entries) and isinstance(entries[0], Session) and entries[0].event == "start"
+            if self.seq and (nonce in self._nonces or not begins):
+                raise Damaged("it belongs to another session than the line before it")
+            self._nonces.add(nonce)
+            self._nonce = nonce
         for entry in entries if Session in map(type, entries) else ():
             if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():
                 raise Unreadable(

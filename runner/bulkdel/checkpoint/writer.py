@@ -15,8 +15,7 @@ from pathlib import Path
 
 from bulkdel.checkpoint.file import LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
-from bulkdel.checkpoint.lock import holder
-from bulkdel.checkpoint.reader import LINE_MAX, Log, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.reader import LINE_MAX
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, encode_entry
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import FileFailed
@@ -176,6 +175,3 @@ def _sealed(entry: Entry, part: bytes, sha256: str) -> _Encoded:
         return entry, part
     entry = replace(entry, log_sha256=sha256)
     return entry, encode_entry(entry)
-
-
-__all__ = ["Checkpoint", "Log", "holder", "is_fresh", "read_entries", "read_log"]

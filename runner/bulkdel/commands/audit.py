@@ -14,8 +14,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
+from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import Reader, find_log, open_log
-from bulkdel.checkpoint.writer import holder
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
@@ -23,7 +23,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
 from bulkdel.output import result
 
-FACTS = ("user", "machine", "tool", "command", "cwd", "options", "confirmed", "asked", "excluded", "backup")
+FACTS = ("user", "machine", "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "backup")
 """Members of a session's start entry that `--json` repeats."""
 
 
@@ -108,8 +108,8 @@ def _add_up(progress: Progress) -> None:
 def print_audit(path: Path, *, json: bool) -> int:
     """Print the audit. Raises NotAcceptable, after that, when a check fails."""
     path = find_log(path)
-    pid = holder(path)
     found = audit(path)
+    pid = holder(path, found.progress) if found.progress is not None else None
     if json:
         result(dumps(_json(found, path, pid)))
     else:
@@ -153,6 +153,8 @@ def _sitting_lines(number: int, sitting: AuditedSession, pid: int | None) -> lis
         f"  by         {facts.get('user', '?')} on {facts.get('machine', '?')}, {facts.get('tool', '?')}",
         f"  command    {facts.get('command', '?')}",
     ]
+    if facts.get("note"):
+        lines.append(f"  note       {printable(facts['note'])}")
     if facts.get("confirmed"):
         lines.append(f"  confirmed  {_confirmed(facts['confirmed'])}")
     excluded = facts.get("excluded") or {}

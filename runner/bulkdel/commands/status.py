@@ -6,8 +6,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import find_log
-from bulkdel.checkpoint.writer import holder, read_log
+from bulkdel.checkpoint.lock import holder
+from bulkdel.checkpoint.reader import find_log, read_log
 from bulkdel.commands.next_command import going_on
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, counts_of
@@ -21,8 +21,8 @@ def print_status(path: Path, *, json: bool) -> int:
     """Print progress and counts of the run that keeps `path`, or whose export that is."""
     path = find_log(path)
     log = read_log(path)
-    pid = holder(path)
     progress = log.progress
+    pid = holder(path, progress)
     state = "running" if pid is not None else _state(progress)
     if json:
         stop = progress.stop.facts if progress.stop else {}
@@ -35,6 +35,7 @@ def print_status(path: Path, *, json: bool) -> int:
             "status": state,
             "in_doubt": progress.in_doubt.size,
             "sessions": progress.sessions,
+            "note": progress.note,
             "pid": pid,
         }
         result(dumps(found))
@@ -43,6 +44,8 @@ def print_status(path: Path, *, json: bool) -> int:
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    if progress.note:
+        result(f"  note       {printable(progress.note)}")
     for line in count_lines(progress):
         result(line)
     if progress.in_doubt.size and pid is None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.writer import holder
+from bulkdel.checkpoint.lock import is_locked, run_words
 from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.commands.next_command import going_on
 from bulkdel.core.absence import COMMAS, comma_control
@@ -96,8 +96,10 @@ def verify(request: Request) -> int:
 
 
 def _refuse_running(path: Path) -> None:
-    if (pid := holder(path)) is not None:
-        raise NotAcceptable(f"{path}: a run is under way (pid {pid}), so rows still change. Verify when it has ended.")
+    if is_locked(path):
+        raise NotAcceptable(
+            f"{path}: a {run_words(path)} is under way, so rows still change. Verify when it has ended."
+        )
 
 
 def _size(path: Path) -> int:

@@ -1,7 +1,7 @@
 """The entries of the checkpoint log and the line they travel in. Owns the format; knows no file.
 
-A line is one commit: `{"seq":1,"entries":[…],"crc":"1a2b3c4d"}` and a newline. The CRC-32 is over every byte before
-`,"crc":`. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
+A line is one commit: `{"seq":1,"entries":[…],"nonce":"…","crc":"1a2b3c4d"}` and a newline. docs/log-format.md is the
+specification. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from bulkdel.core.duplicates import EMPTY_DIGEST
-from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Kind
+from bulkdel.core.outcome import KINDS, SKIPS, Kind
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.resume_point import ResumePoint, resume_points_of
 from bulkdel.core.row_filter import Skip
@@ -50,6 +50,7 @@ class Header:
     sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
+    parameters: what the job was told beside the ids; no job has any yet.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
     duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
     """
@@ -64,6 +65,7 @@ class Header:
     sample: Mapping[str, Any] | None
     confirmed: Mapping[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     marks: tuple[ResumePoint, ...] = ()
     duplicates_sha256: str = EMPTY_DIGEST
@@ -86,8 +88,6 @@ class Saved(NamedTuple):
 
 class Intent(NamedTuple):
     """These rows may be sent from now on. Durable before the first byte of the request.
-
-    A NamedTuple like `Outcome`, not a dataclass: both are made for every chunk, and again when the log is read.
 
     backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
     the file is still the one that was written.
@@ -146,10 +146,6 @@ Entry = Header | Skipped | Intent | Outcome | Released | Session
 
 
 def _ranges(value: Any) -> Ranges:
-    if len(value) == 1:  # nearly every entry of a long log
-        start, stop = value[0]
-        if type(start) is int and type(stop) is int and 0 <= start < stop:
-            return ((start, stop),)
     found: Ranges = tuple(map(tuple, value))
     last = -1
     for start, stop in found:
@@ -206,6 +202,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
                 "names": dict(entry.names),
+                "parameters": dict(entry.parameters),
                 "duplicates_sha256": entry.duplicates_sha256,
                 **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
@@ -230,6 +227,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         sample=data["sample"],
         confirmed=data["confirmed"],
         names=dict(data["names"]),
+        parameters=dict(data["parameters"]),
         marks=resume_points_of(data.get("marks", ())),
         duplicates_sha256=data["duplicates_sha256"],
     )
@@ -306,15 +304,12 @@ def encode_entry(entry: Entry) -> bytes:
     return orjson.dumps(to_json(entry))
 
 
-def frame(seq: int, parts: Sequence[bytes]) -> bytes:
-    """Encoded entries as one commit, newline included."""
+def frame(seq: int, parts: Sequence[bytes], nonce: str | None = None) -> bytes:
+    """Encoded entries as one line, newline included. nonce: of the session; every line of a checkpoint log has one."""
     body = b'%s%d,"entries":[%s]' % (LINE_START, seq, b",".join(parts))
+    if nonce is not None:
+        body += b',"nonce":"%s"' % nonce.encode()
     return b'%s%s%08x"}\n' % (body, CRC_MEMBER, zlib.crc32(body))
-
-
-def encode_line(seq: int, entries: Sequence[Entry]) -> bytes:
-    """One commit as bytes, newline included."""
-    return frame(seq, [encode_entry(entry) for entry in entries])
 
 
 def sound(line: bytes) -> bool:
@@ -323,21 +318,25 @@ def sound(line: bytes) -> bool:
     return line[-TAIL - 1 :] == b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(line[: -TAIL - 1]))
 
 
-def decode_line(line: bytes, seq: int) -> list[Entry]:
-    """The entries of one line (newline included) that must be number `seq`. Raises Damaged or Unreadable."""
+class Commit(NamedTuple):
+    """What one line holds. nonce: of the session that wrote it."""
+
+    nonce: str
+    entries: list[Entry]
+
+
+def decode_line(line: bytes, seq: int) -> Commit:
+    """Read one line (newline included) that must be number `seq`. Raises Damaged or Unreadable."""
     if not sound(line):
         raise Damaged("its checksum does not match" if line.endswith(b"\n") else "it has no end")
     try:
         data = orjson.loads(line)
-        found, entries = data["seq"], data["entries"]
+        found, entries = data["seq"], [*data["entries"]]
     except (KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"no commit of bulkdel, although the checksum matches: {error!r}") from error
     if found != seq:
         raise Damaged(f"it is commit {found} where {seq} was due")
-    try:
-        return [_READERS[entry["type"]](entry) for entry in entries]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return [from_json(entry) for entry in entries]  # the same once more: it knows which one, and what is wrong
-
-
-__all__ = ["COUNTED", "Damaged", "Entry", "Header", "Intent", "Outcome", "Released", "Session", "Skipped", "Unreadable"]
+    commit = Commit(data.get("nonce"), [from_json(entry) for entry in entries])  # first, the header says which format
+    if type(commit.nonce) is not str:
+        raise Unreadable("the line has no nonce")
+    return commit

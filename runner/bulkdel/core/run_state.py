@@ -30,6 +30,7 @@ class Progress:
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     marks: where that export can be read on from.
     excluded: every exclude file so far, as in the header.
+    note: the latest `run --note`; empty when there is none.
     backup: where the last session kept its backup, and what of it is known to be durable; None when it kept none.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     asked: Mapping[str, int] = field(default_factory=dict)
     marks: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
     backup: tuple[str, Saved] | None = None
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
@@ -120,6 +122,7 @@ class Progress:
             self.confirmed_at = entry.at
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
+        self.note = facts.get("note") or self.note
         if (path := facts.get("backup")) is None:
             self.backup = None
         elif self.backup is None or self.backup[0] != path:
@@ -183,13 +186,3 @@ class Progress:
 
 def _end(ranges: Ranges) -> int:
     return ranges[-1][1] if ranges else 0
-
-
-def fold(entries: list[Entry]) -> Progress:
-    """Start from the first entry, which must be the header."""
-    if not entries or not isinstance(entries[0], Header):
-        raise Unreadable("the log does not begin with a header")
-    progress = Progress(entries[0])
-    for entry in entries[1:]:
-        progress.apply(entry)
-    return progress

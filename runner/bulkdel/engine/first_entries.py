@@ -60,6 +60,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None) -> dict[str, Any]:
         "command": str(plan.arguments.typed),
         "to_go_on": plan.line.words,
         "limit": settings["limit"],
+        "note": settings["note"],
         "cwd": printable(Path.cwd()),
         "options": {name: _as_json(value) for name, value in settings.items()},
         "asked": dict(plan.export.counts),

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from bulkdel.checkpoint.file import APPEND, MODE, NEW
-from bulkdel.checkpoint.lock import holder, lock
+from bulkdel.checkpoint.lock import try_lock
 from bulkdel.checkpoint.reader import LINE_MAX, open_log
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Damaged, Unreadable
@@ -139,11 +139,5 @@ class State:
 
 
 def _lock(fd: int, path: Path) -> None:
-    try:
-        lock(fd, path)
-    except NotAcceptable as error:
-        if (pid := holder(path)) is None:
-            raise
-        raise NotAcceptable(
-            f"{path}: another verification (pid {pid}) is under way. Wait for it, or stop it."
-        ) from error
+    if not try_lock(fd, path):
+        raise NotAcceptable(f"{path}: another verification is under way. Wait for it, or stop it.")
