@@ -27,7 +27,7 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve_in_thread,
 )
-from tests import forked
+from tests import forked, second_reader
 
 POOL = SANDBOX_POOL_ID
 PROGRAM = (sys.executable, "-m", "bulkdel")
@@ -176,8 +176,12 @@ class Case:
         return Path(f"{self.export}.checkpoint.jsonl")
 
     def run(self, *more: object, **kwargs: Any) -> Ran:
-        """Run it to its end."""
-        return bulkdel(*self.args, *more, **kwargs)
+        """Run it to its end. When it has sent something, the second reader must agree with its summary."""
+        ran = bulkdel(*self.args, *more, **kwargs)
+        last = ran.out.splitlines()[-1:]
+        if last and last[0].startswith('{"deleted":') and self.log.exists():
+            check_second_reader(self.log, json.loads(last[0]))
+        return ran
 
     def start(self, *more: object, **kwargs: Any) -> subprocess.Popen[bytes]:
         """Start it."""
@@ -198,6 +202,15 @@ def case(
     export = write_objects(folder / "export.jsonl", ids)
     with sandbox(ids if users is None else users, id_type, **switches) as served:
         yield Case(export, served, len(set(ids)), list(options))
+
+
+def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:
+    """Hold the counts that bulkdel tells of a log against what the second reader finds in it."""
+    second = second_reader.read(log)
+    if second.sha256 == told["log_sha256"]:  # else the log has changed since
+        counts = second.counts()
+        assert {name: told[name] for name in counts} == counts
+        assert told.get("in_doubt", second.in_doubt) == second.in_doubt
 
 
 def entries(log: Path) -> list[dict[str, Any]]:

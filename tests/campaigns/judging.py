@@ -15,7 +15,8 @@ import zstandard
 from bulkdel.cli.app import run_app
 from tests.campaigns.drawing import Drawn, Row
 from tests.campaigns.playing import LOG, RESULTS, Play
-from tests.harness import COUNTS, Ran, finish, start
+from tests.harness import COUNTS, Ran, check_second_reader, finish, start
+from tests.second_reader import Refused
 
 
 def read(*words: object) -> tuple[int, str]:
@@ -42,6 +43,10 @@ def judge(it: Play, last: Ran) -> Counter[str]:
     code, text = read("status", it.log, "--json")
     if any(outcomes[name] != json.loads(text)[name] for name in COUNTS):
         wrong.append(f"results say {outcomes}, status {text}")
+    try:
+        check_second_reader(it.log, json.loads(text))
+    except (AssertionError, Refused) as error:
+        wrong.append(f"the second reader does not agree: {error}")
     wrong += untrue(it, told)
     wrong += unmeant(it)
     wrong += uncopied(it)

@@ -20,8 +20,9 @@ import pytest
 from bulkdel.checkpoint.reader import HEADER_START, LINE_MAX, is_fresh, read_entries, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Released, Session, frame
+from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
-from tests import recorded
+from tests import recorded, second_reader
 from tests.recorded import AT, NONCE, deleted, encode_line, settled_by, state
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ def test_the_recorded_log_is_one_the_promises_speak_of(path: Path) -> None:
     assert [entry for entry in read_entries(path) if not isinstance(entry, Session)] == [
         entry for commit in COMMITS for entry in commit if not isinstance(entry, Session)
     ]
+
+
+def test_the_second_reader_agrees_on_every_line_and_on_a_torn_tail(path: Path) -> None:
+    for count in range(1, len(LINES)):
+        for tail in (b"", LINES[count][:30]):
+            path.write_bytes(WHOLE[: ENDS[count]] + tail)
+            first, second = read_log(path), second_reader.read(path)
+            assert second.counts() == counts_of(first.progress)
+            assert (second.in_doubt, second.torn) == (first.progress.in_doubt.size, len(tail))
+            assert second.sha256 == first.sha256
 
 
 # --- every way to lose bytes ------------------------------------------------------------------------------------------
@@ -191,6 +202,8 @@ def test_corruption_is_refused_with_its_place_and_nothing_is_changed(path: Path,
         assert message.startswith(f"{path}: {where} is damaged")
         assert CORRUPT in message
         assert "--checkpoint" in message
+    with pytest.raises(second_reader.Refused):
+        second_reader.read(path)
     assert path.read_bytes() == data
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
