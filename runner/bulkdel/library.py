@@ -81,6 +81,7 @@ class RunOptions(TypedDict, total=False):
     allow_absent: bool
     max_refused: str
     in_doubt: Literal["look-up", "resend"]
+    note: str | None
 
 
 NOT_OF_THE_LIBRARY = frozenset({"config", "confirm", "pool", "confirm_host", "json", "log_level"})
