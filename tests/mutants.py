@@ -63,6 +63,14 @@ MUTANTS = (
         "e2e/test_duplicates.py::test_a_list_that_was_not_written_whole_is_written_again[within the list]",
     ),
     Mutant(
+        "a line of another session is believed",
+        "runner/bulkdel/checkpoint/reader.py",
+        "            if self.seq and (nonce in self._nonces or not begins):\n",
+        "            if self.seq and (nonce in self._nonces and not begins):\n",
+        "integration/test_checkpoint_damage.py::test_corruption_is_refused_with_its_place_and_nothing_is_changed"
+        "[a line of another session]",
+    ),
+    Mutant(
         "a changed list of duplicates is believed",
         "runner/bulkdel/core/run_state.py",
         "        if self._listed.hex != self.header.duplicates_sha256:\n",

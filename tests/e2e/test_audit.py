@@ -233,3 +233,15 @@ def test_of_nothing(tmp_path: Path) -> None:
     ran = audit_of(tmp_path / "empty")
     assert ran.code == 3
     assert "audit: FAILED after 0 commits" in ran.out
+
+
+def test_a_note_is_kept_and_shown(tmp_path: Path) -> None:
+    """By `status` the latest one, by the audit that of each session; a note of two lines is refused."""
+    with case(tmp_path, IDS[:100]) as it:
+        assert it.run("--note", "one\ntwo").code == 2
+        assert it.run("--limit", 50, "--note", "CHG-1234").code == 0
+        assert it.run().code == 0
+    assert "  note       CHG-1234\n" in bulkdel("status", it.log, env={}).out
+    assert json.loads(bulkdel("status", "--json", it.log, env={}).out)["note"] == "CHG-1234"
+    sessions = json.loads(audit_of(it.log, "--json").out)["sessions"]
+    assert [session["note"] for session in sessions] == ["CHG-1234", None]

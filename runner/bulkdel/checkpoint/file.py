@@ -1,4 +1,4 @@
-"""The bytes of the checkpoint log on their way to the disk. Owns creation, recovery, appending and syncing of one file.
+"""The file of the checkpoint log: how it is created, recovered, appended to and synced.
 
 Everything here blocks and raises OSError; `bulkdel.checkpoint.writer` decides where it runs and what a failure
 means. Knows nothing of entries beyond their encoded form, and nothing of the event loop.
@@ -23,7 +23,7 @@ from bulkdel.durable import check_place, sync, sync_directory, write_all, write_
 from bulkdel.errors import NotAcceptable
 
 MODE = 0o600
-"""Refused and unknown ids are in the log: personal data, for its owner's eyes."""
+"""For the owner only: refused and unknown ids are in the log, which is personal data."""
 
 APPEND = os.O_RDWR | os.O_APPEND
 NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -32,7 +32,7 @@ NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 class LogFile:
     """A log that this process may append to: open, locked, every byte in it durable.
 
-    nonce: a random word in every line that this process writes; it tells the lines of one session from all others.
+    nonce: a random word in every line that this process writes; it marks the lines of one session.
     seq, size: of the last durable line, and up to its end.
     recovered: where a torn tail was saved before it was cut off; None when there was none.
     """
@@ -66,7 +66,7 @@ class LogFile:
         file = cls(fd, path)
         try:
             lock(fd, path)
-            # Only under the lock is it certain what is there: another run may have been faster.
+            # Checked under the lock: another run may have created the log meanwhile.
             file._clear_remains()
             file.commit([header])
             sync_directory(path)
@@ -104,16 +104,16 @@ class LogFile:
         self._sha.update(line)
 
     def close(self) -> None:
-        """Let go of the file and with it of the lock. What is durable does not depend on it, so errors say nothing."""
-        fd, self._fd = self._fd, -1  # the number is somebody else's as soon as it is closed
+        """Close the file, and with it the lock. Errors are ignored: every line is durable already."""
+        fd, self._fd = self._fd, -1  # once closed, the number may belong to another file
         with suppress(OSError):
             os.close(fd)
 
     def _clear_remains(self) -> None:
         """Make room for the header.
 
-        The file must be empty, or hold what a run wrote that was killed while it created the log: a torn header, which
-        is saved, or a header with a part of its list of duplicates, which this run writes again.
+        The file must be empty, or hold the remains of a run that was killed while it created the log: a torn header,
+        which is saved, or a header with a part of its list of duplicates, which this run writes again.
         """
         reader = Reader(self._fd, self.path)
         with suppress(Unborn):
@@ -131,13 +131,13 @@ class LogFile:
         os.fsync(self._fd)
 
     def _harden(self, last: bytes) -> None:
-        """Make what was read durable, which it need not be: the run before may have died between write and sync.
+        """Make the last line durable: the run before may have died between its write and its sync.
 
-        Or its sync failed: then the system may have marked the last line clean and only holds it in memory, and no
-        later sync would write it. So that line, the only one it can be, is written once more over itself.
+        Or its sync failed. Then the system may keep the line in memory only and count it as written, so that another
+        sync would not write it. Therefore the last line is written once more over itself, and synced.
         """
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # Linux would append, wherever it is told to write
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux appends, whatever the offset
         write_at(self._fd, last, self.size - len(last))
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
         sync(self._fd)

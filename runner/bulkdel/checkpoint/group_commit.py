@@ -52,7 +52,7 @@ class GroupCommit(Generic[Item, Written]):
 
         write: makes a batch durable; called in the thread, for one batch after the other.
         on_written: called in the event loop with what `write` returned, before the batch's waiters go on.
-        failure_of: the error that tells people what `write` or `on_written` has raised.
+        failure_of: makes the error for people from what `write` or `on_written` has raised.
         batch_bytes: a batch that has grown to this takes no further item.
         thread: the thread's name.
         """
@@ -121,7 +121,7 @@ class GroupCommit(Generic[Item, Written]):
         """Wait for the write of the first batch, and wake its waiters; or fail, for good."""
         try:
             self._on_written(job.result())
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more may be written after it
+        except Exception as error:  # noqa: BLE001 - after any failure nothing more may be written
             self._fail(error)
             return
         self._batches.popleft()

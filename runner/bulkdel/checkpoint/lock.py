@@ -1,4 +1,4 @@
-"""Who may write a checkpoint: one process, by `flock` on the log itself.
+"""One process at a time may write a checkpoint: it holds `flock` on the log itself.
 
 The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock, and
 it ends with its process, however that dies. The log's latest session says which process that is.

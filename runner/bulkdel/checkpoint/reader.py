@@ -1,7 +1,7 @@
 """Reading the checkpoint log: line by line, in flat memory, to the first byte that cannot be trusted.
 
-Owns the judgement of what is damaged: a torn tail (a commit that never became durable, which nothing relied on) or
-corruption (something that was durable is gone, so nothing here may be believed). Never writes, locks or repairs.
+Owns the judgement of what is damaged: a torn tail (a commit that never became durable, so nothing relied on it) or
+corruption (a durable commit is lost or changed, so the log is refused). Never writes, locks or repairs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ START_OVER = (
 
 
 class Unborn(NotAcceptable):
-    """A run was killed while it created this log: header or list of duplicates is not whole. Nothing was sent."""
+    """A run was killed while it created this log: its header or list of duplicates is incomplete. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = "--checkpoin
 
 
 class Reader:
-    """One pass over the log in `fd` as it is now. What is written meanwhile is not looked at.
+    """One pass over the log in `fd` as it is now. Lines that are written meanwhile are not read.
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them.

@@ -117,7 +117,7 @@ class Checkpoint:
     def enqueue(self, *entries: Entry) -> None:
         """Have `entries` written, in this order and after everything before them, without waiting for it.
 
-        What does not become durable is in `lost`. A session's `log_sha256` is filled in, whatever it says.
+        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in here.
         """
         if self._closed:
             raise RuntimeError(f"{self.path}: append after close")

@@ -101,8 +101,8 @@ def _check_end(found: Audit, damaged_tail: int) -> None:
 def _add_up(progress: Progress) -> None:
     counts = counts_of(progress)
     if sum(counts.values()) != progress.rows or min(counts.values()) < 0:
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        raise Unreadable(f"the counts do not add up to {progress.rows} rows: {told}")
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        raise Unreadable(f"the counts do not add up to {progress.rows} rows: {found}")
 
 
 def print_audit(path: Path, *, json: bool) -> int:

@@ -44,13 +44,13 @@ class Header:
     """First entry of a log. What it pins must be the same on a resume; none of it is a secret.
 
     pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
-    export_path: a hint for the reader's eyes, not compared.
+    export_path: a hint for people, not compared.
     excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
-    sample: {"asked": n, "found": n} and whatever else the look-up before the first deletion told; None when skipped.
+    sample: {"asked": n, "found": n} and more that the look-up before the first deletion found; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
-    marks: where in the export a resume can begin to read, as the preflight found them. A log without any is read too.
-    parameters: what the job was told beside the ids; no job has any yet.
+    marks: where in the export a resume can begin to read, as the preflight found them.
+    parameters: the job's parameters beside the ids; no job has any yet.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
     duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
     """
@@ -103,7 +103,7 @@ class Intent(NamedTuple):
 class Outcome(NamedTuple):
     """These rows are settled.
 
-    exceptions: for refused and unknown rows only: position, id and what the server said. The one place where ids are.
+    exceptions: for refused and unknown rows only: position, id and the response's details. No other entry has ids.
     ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
     """
 
@@ -313,7 +313,7 @@ def frame(seq: int, parts: Sequence[bytes], nonce: str | None = None) -> bytes:
 
 
 def sound(line: bytes) -> bool:
-    """Whether `line` (newline included) is whole and unharmed, whatever it says."""
+    """Whether `line` (newline included) is complete and its checksum matches."""
     # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
     return line[-TAIL - 1 :] == b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(line[: -TAIL - 1]))
 

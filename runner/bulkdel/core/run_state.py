@@ -129,15 +129,15 @@ class Progress:
             self.backup = path, Saved()
 
     def _intend(self, at: Instant, ranges: Ranges) -> None:
-        told = f"{ranges[0][0]}-{_end(ranges) - 1}" if ranges else ""
+        where = f"{ranges[0][0]}-{_end(ranges) - 1}" if ranges else ""
         if _end(ranges) > self.rows:
-            raise Unreadable(f"rows {told} are sent, but the export has {self.rows} rows")
+            raise Unreadable(f"rows {where} are sent, but the export has {self.rows} rows")
         spans = self.duplicates.joined(ranges)
         if sum(map(self.duplicates.rows, spans)) != size_of(ranges):
-            raise Unreadable(f"rows {told} are sent, but a duplicate is among them")
+            raise Unreadable(f"rows {where} are sent, but a duplicate is among them")
         for start, stop in spans:
             if self.settled.meets(start, stop):
-                raise Unreadable(f"rows {told} are sent after they were settled")
+                raise Unreadable(f"rows {where} are sent after they were settled")
             # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
             for part in self.in_doubt.missing(start, stop):
                 self._intended[part] = at
@@ -165,8 +165,8 @@ class Progress:
     def _settle(self, ranges: Ranges, kind: str) -> None:
         spans, rows = self.duplicates.joined(ranges), size_of(ranges)
         if _end(spans) > self.rows or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
-            told = f"{ranges[0][0]}-{_end(ranges) - 1}"
-            raise Unreadable(f"rows {told} are settled twice, are duplicates, or are not in the export")
+            where = f"{ranges[0][0]}-{_end(ranges) - 1}"
+            raise Unreadable(f"rows {where} are settled twice, are duplicates, or are not in the export")
         self.counts[kind] += rows
         for start, stop in spans:
             self._forget(start, stop)
