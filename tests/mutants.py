@@ -667,6 +667,20 @@ MUTANTS = (
         "    if ending.halted or tally.could_not_tell:\n",
         "e2e/test_clock.py::test_the_pool_is_empty_and_emails_are_in_doubt",
     ),
+    Mutant(
+        "a run that is left goes on",
+        "runner/bulkdel/library.py",
+        "            if not self._sending.done():\n                self.drain()\n",
+        "            if self._sending.done():\n                self.drain()\n",
+        "e2e/test_library.py::test_leaving_the_context_drains",
+    ),
+    Mutant(
+        "events that are not taken are kept without bound",
+        "runner/bulkdel/engine/events.py",
+        "        if len(self._waiting) == self._size:\n",
+        "        if len(self._waiting) < 0:\n",
+        "e2e/test_library.py::test_events_that_are_not_taken_are_dropped_and_counted",
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ import orjson
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of
+from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.events import QUEUE_MAX, Event, Events
 from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import Snapshot
@@ -87,8 +87,6 @@ class RunOptions(TypedDict, total=False):
 NOT_OF_THE_LIBRARY = frozenset({"config", "confirm", "pool", "confirm_host", "json", "log_level"})
 """Settings that only the command line has: here the run is confirmed by a call, and nothing is printed."""
 
-assert RunOptions.__annotations__.keys() | NOT_OF_THE_LIBRARY == {one.name for one in fields(Settings)}
-
 
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 """What a summary says of its session."""
@@ -127,9 +125,9 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """As `bulkdel run --json` prints it."""
-        named = {name: getattr(self, name) for name in FIGURES}
-        checkpoint = {"checkpoint": printable(self.checkpoint), "log_sha256": self.log_sha256, "status": self.status}
-        return {**self.counts, "rows": self.rows, **named, **checkpoint}
+        figures = {name: getattr(self, name) for name in FIGURES}
+        checkpoint = printable(self.checkpoint)
+        return summary_of(self.progress, self.status, figures, checkpoint=checkpoint, log_sha256=self.log_sha256)
 
 
 def open_run(

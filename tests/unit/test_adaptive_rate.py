@@ -171,3 +171,16 @@ def test_the_rate_never_leaves_its_bounds(ceiling: float, events: list[tuple[flo
         else:
             adaptive_rate.record(now, failed=event == "fail")
         assert min(ceiling, max(1.0, ceiling * FLOOR_SHARE)) <= adaptive_rate.rate(now) <= ceiling
+
+
+def test_another_ceiling_counts_from_now_on_and_is_halved_in_its_turn() -> None:
+    adaptive_rate = AdaptiveRate(100.0)
+    adaptive_rate.throttled(10.0)
+    adaptive_rate.set_ceiling(20.0, 15.0)
+    assert adaptive_rate.rate(15.0) == 20.0
+    assert adaptive_rate.slowed(15.0) is None
+    adaptive_rate.throttled(20.0)
+    assert adaptive_rate.rate(20.0) == 10.0
+    assert adaptive_rate.rate(25.0) == 11.0, "1 % of the new ceiling a second"
+    adaptive_rate.set_ceiling(0.0, 30.0)
+    assert adaptive_rate.rate(30.0) == 0.0

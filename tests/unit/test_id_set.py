@@ -93,3 +93,13 @@ def test_a_set_of_ids() -> None:
     alike.update(["A@b.c", "a@b.c", "d@b.c"])
     assert (len(alike), sorted(alike)) == (2, ["a@b.c", "d@b.c"])
     assert not IdSet(PHONE).meets_any(["1234"])
+
+
+@pytest.mark.parametrize("id_type", [MAIL, PHONE])
+def test_a_set_and_more_ids_is_another_set(id_type: IdType) -> None:
+    before = IdSet(id_type, ["0001", "0010"])
+    assert before.plus(["0001"]) is before, "nothing is new"
+    both = before.plus(["0001", "0110"])
+    assert [both.holds(id_) for id_ in ("0001", "0010", "0110", "1111")] == [True, True, True, False]
+    assert both.meets_any(["0110"])
+    assert not before.holds("0110"), "it is as it was"

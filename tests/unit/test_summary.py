@@ -122,6 +122,7 @@ def test_by_hand(code: int, remaining: int, counts: dict[str, int], ending: Endi
         ("halted", 1, Ending(planned=True, file_failed=True)),
         ("interrupted", 1, Ending(planned=True, signal=15)),
         ("complete", 0, Ending(planned=True)),
+        ("interrupted", 1, Ending(drained=True)),
     ],
 )
 def test_status(status: Status, remaining: int, ending: Ending) -> None:
@@ -147,3 +148,9 @@ def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
     told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}
     assert {name: summary[name] for name in told} == told
     assert (summary["checkpoint"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
+
+
+def test_a_run_that_its_caller_drained_can_be_resumed() -> None:
+    """No signal has come, so it is not 128 + n."""
+    assert exit_code(progress_of(1, done=1), Ending(drained=True)) == 4
+    assert exit_code(progress_of(0, done=1), Ending(drained=True)) == 0
