@@ -358,6 +358,20 @@ MUTANTS = (
         "e2e/test_secrets.py::test_a_proxy_that_serves",
     ),
     Mutant(
+        "a misspelt variable is ignored",
+        "runner/bulkdel/cli/config.py",
+        "if name.startswith(ENV_PREFIX) and name not in known:",
+        "if name.startswith(ENV_PREFIX) and name not in known and not known:",
+        "e2e/test_command.py::test_a_misspelt_variable_is_no_guard",
+    ),
+    Mutant(
+        "bounds that a library call passes by",
+        "runner/bulkdel/settings.py",
+        "                    validate(object, getattr(self, name))\n",
+        "                    validate(object, None)\n",
+        "unit/test_settings.py::test_bounds",
+    ),
+    Mutant(
         "core dumps allowed",
         "runner/bulkdel/cli/main.py",
         "    _forbid_core_dumps()\n    _fill_streams()\n",
