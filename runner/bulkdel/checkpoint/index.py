@@ -1,4 +1,4 @@
-"""What a log says of each row: an index by position, in a temporary sqlite3 database.
+"""An index from positions to outcomes over a log, in a temporary sqlite3 database.
 
 The entries of a log stand in the order of their responses; a report goes through the rows in the order of the export.
 sqlite3 keeps the database in a file of its own that disappears with the connection, so memory stays flat.
@@ -41,9 +41,9 @@ Span = tuple[int, int, str, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What became of consecutive rows.
+    """The result of consecutive rows.
 
-    kind: a word of `core.outcome`, or `remaining`. outcome: the entry that says so, if it is one of KINDS.
+    kind: a word of `core.outcome`, or `remaining`. outcome: its entry, if it is one of KINDS.
     in_doubt: remaining, and sent without a response.
     """
 
@@ -87,7 +87,7 @@ class LogIndex:
         self._rows.close()
 
     def between(self, start: int, stop: int) -> list[RowResult]:
-        """What became of the rows `[start, stop)`, in order, without a gap."""
+        """The results of the rows `[start, stop)`, in order, without a gap."""
         duplicates = self.progress.duplicates
         results = self._without_duplicates(start, stop)
         if not duplicates.count(start, stop):
@@ -95,7 +95,7 @@ class LogIndex:
         return [part for result in results for part in _parts(result, duplicates)]
 
     def _without_duplicates(self, start: int, stop: int) -> Iterator[RowResult]:
-        """The same; what became of the rows beside a duplicate stands for the duplicate too."""
+        """The same, but the result of the rows beside a duplicate covers the duplicate too."""
         here = start
         with closing(self._rows.execute(SELECT, (start, stop))) as found:
             for begin, end, kind, outcome in found:

@@ -28,7 +28,7 @@ be: a MiB of the export has at most 2**19 rows, of which every other one may be 
 22 bytes."""
 
 HEADER_START = b'{"seq":1,"entries":[{"type":"header",'
-"""How every log begins, and no other file."""
+"""The beginning of every log."""
 
 READ_BYTES = 1 << 20
 
@@ -44,7 +44,7 @@ class Unborn(NotAcceptable):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the sound part of a log says.
+    """The sound part of a log.
 
     size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
     be half a commit.
@@ -75,7 +75,7 @@ def find_log(path: Path) -> Path:
 
 def _begins_a_log(path: Path) -> bool:
     try:
-        if not path.is_file():  # to open a pipe would wait for its other end
+        if not path.is_file():  # opening a pipe would wait for its other end
             return False
         with path.open("rb") as file:
             return file.read(len(HEADER_START)) == HEADER_START
@@ -187,10 +187,10 @@ class Reader:
                 )
 
     def _judge(self, line: bytes, damage: Damaged) -> None:
-        """Tell a torn tail from corruption. `line` is the first damaged line; everything before it is sound."""
+        """Distinguish a torn tail from corruption. `line` is the first damaged line; the lines before it are sound."""
         tail = os.pread(self._fd, min(LINE_MAX + 1, self._stop - self.size), self.size)
         if not tail.startswith(line) and self.seq:
-            return  # a run has this moment cut the torn tail off: what was read is the log as that run found it
+            return  # a run has just cut the torn tail off; the lines that were read are sound
         whole = [part for part in tail.splitlines(keepends=True) if sound(part)]
         if not self.seq and not whole:
             self._judge_first(tail)
@@ -237,7 +237,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def is_fresh(path: Path) -> bool:
-    """Whether a run begins here: nothing is there, or the remains of a run that was killed while it created the log."""
+    """Whether a new run begins here: without a log, or after a run that was killed while it created its log."""
     if not os.path.lexists(path):
         return True
     fd = open_log(path)

@@ -24,10 +24,10 @@ COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
 
 ENTRY_EXTRA = 65
-"""A comma, and the SHA-256 that a session gets as it is written."""
+"""A comma, and the SHA-256 that is filled into a session entry."""
 
 ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
-"""Bytes of the longest entry. Behind a line that is almost full, and with the line's frame, it still fits LINE_MAX."""
+"""Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
 
 _Encoded = tuple[Entry, bytes]
 
@@ -35,7 +35,7 @@ _Encoded = tuple[Entry, bytes]
 class Checkpoint:
     """The log of one run, locked for this process. `append` and `enqueue` belong to one event loop at a time.
 
-    progress: what is durable, never more. recovered: where a torn tail was saved, if the log ended in one.
+    progress: of the durable entries. recovered: the file with a torn tail, if the log ended in one.
     """
 
     def __init__(self, file: LogFile, progress: Progress) -> None:
@@ -94,7 +94,7 @@ class Checkpoint:
 
     @classmethod
     def resume(cls, path: Path) -> Checkpoint:
-        """Go on with a log.
+        """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
@@ -115,7 +115,7 @@ class Checkpoint:
         await self._commits.wait()
 
     def enqueue(self, *entries: Entry) -> None:
-        """Have `entries` written, in this order and after everything before them, without waiting for it.
+        """Add `entries` to the next commit, in this order, without waiting for it.
 
         What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in here.
         """
@@ -137,7 +137,7 @@ class Checkpoint:
             self.close()
 
     def close(self) -> None:
-        """Write what is left, and let go of the file and its lock. Blocks. Raises nothing: see `failure`."""
+        """Write the rest, and close the file, which releases its lock. Blocks. Raises nothing: see `failure`."""
         self._closed = True
         self._commits.close()
         self._file.close()

@@ -1,4 +1,4 @@
-"""Rows of an export that hold no usable id: why, how many, and how many are too many. Finds no reason by itself.
+"""Bad rows, which have no usable id: their reasons, their number, and the limit. `core.id_parser` finds the reasons.
 
 The program acts on the codes (`Why`). The words are for people and may change. Memory does not grow with the rows.
 """
@@ -63,18 +63,18 @@ class Unusable:
 
     @property
     def words(self) -> str:
-        """The reason as a person reads it."""
+        """The reason in words."""
         said = self.why.value.format(self.detail)
         return f"{said}; looks like {' or '.join(self.looks_like)}" if self.looks_like else said
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that holds no usable id.
+    """A row without a usable id.
 
     line: 1-based line of the (decompressed) export where the row starts.
-    text: the row as it stands there, shortened; shown to the user and never logged.
-    why: what is wrong with it.
+    text: of the row, shortened; shown to the user and never logged.
+    why: the reason.
     """
 
     line: int
@@ -141,7 +141,7 @@ def looks_like(groups: Sequence[BadGroup]) -> tuple[str, ...]:
 
 
 def all_strings(values: Iterable[object]) -> bool:
-    """Whether no value is Unusable or a BadRow. One pass tells it of a whole batch, and nearly every batch is good."""
+    """Whether no value is Unusable or a BadRow. One check for a whole batch, because nearly every batch is good."""
     return set(map(type, values)) <= {str}
 
 

@@ -1,4 +1,4 @@
-"""What an id of one type looks like. Owns the shape check; knows no type by name (a job lists its own)."""
+"""The types of ids. Owns the check of an id's shape; knows no type by name, because a job lists its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bulkdel.core.bad_rows import Unusable, Why, with_article
 
 SPREADSHEET = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
-"""A decimal number in scientific notation: `7.3928E+23`, `73928e05`. Excel and its kin write long digit strings so."""
+"""A decimal number in scientific notation: `7.3928E+23`, `73928e05`. Spreadsheets write long numbers in this way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class IdType:
     name: as the API spells it.
     shape: what a whole id must match; None for free text.
     shape_text: the shape in words, for messages: "24 lower-case hex digits".
-    uniform: length and ASCII letters (no space, no control character), when the shape is just this: so many of these.
+    uniform: length and allowed ASCII letters, when the shape is exactly that many of these letters.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
     forms: first the whole form, the id without what tells no two accounts apart (a phone's plus); then that form
@@ -36,7 +36,7 @@ class IdType:
     forms: Callable[[str], tuple[str, ...]] | None = None
 
     def are_uniform(self, ids: Sequence[str]) -> bool:
-        """Whether all of `ids` have the uniform shape. One question about many ids takes a tenth of their patterns'."""
+        """Whether all of `ids` have the uniform shape. This takes a tenth of the time of a pattern for each id."""
         if self.uniform is None:
             return False
         length, letters = self.uniform
@@ -53,12 +53,12 @@ PLAIN = IdType("id")
 
 
 def rewritten_by_spreadsheet(id_: str) -> bool:
-    """Whether `id_` is a number in scientific notation, which no id system hands out."""
+    """Whether `id_` is a number in scientific notation, which is no id of any system."""
     return SPREADSHEET.fullmatch(id_) is not None
 
 
 def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> Unusable | None:
-    """Say why `id_` cannot be of `id_type`, or None when it can.
+    """The reason why `id_` cannot be of `id_type`; None when it can.
 
     `others`: every type the job knows, to say which one the id looks like.
     """

@@ -32,7 +32,7 @@ TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
 
 
 class Damaged(Exception):
-    """A line is not what a commit wrote: torn, flipped, or of another sequence."""
+    """A line is not as a commit wrote it: torn, changed, or with another number."""
 
 
 class Unreadable(Exception):
@@ -80,7 +80,7 @@ class Skipped:
 
 
 class Saved(NamedTuple):
-    """What of a backup is durable: its length in bytes, and the CRC-32 of all of them."""
+    """The durable part of a backup: its length in bytes, and their CRC-32."""
 
     size: int = 0
     crc: int = 0
@@ -119,7 +119,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """An intent taken back: the server provably did not touch these rows."""
+    """An intent that is withdrawn: the server provably did not touch these rows."""
 
     ranges: Ranges
 
@@ -156,7 +156,7 @@ def _ranges(value: Any) -> Ranges:
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
-    """The entry as it stands in a line; `type` says which it is."""
+    """The entry as an object of a line, with its `type`."""
     match entry:
         case Intent(at, ranges, saved, ahead_s):
             data: dict[str, Any] = {"type": "intent", "at": at, "ranges": ranges}
@@ -288,7 +288,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
 
 
 def from_json(data: Any) -> Entry:
-    """Inverse of `to_json`. Raises Unreadable for anything that this version does not know whole."""
+    """Inverse of `to_json`. Raises Unreadable for an entry that this version does not know completely."""
     try:
         reader = _READERS[data["type"]]
     except (KeyError, TypeError) as error:
@@ -300,7 +300,7 @@ def from_json(data: Any) -> Entry:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """One entry as it stands in a line."""
+    """One entry as bytes of a line."""
     return orjson.dumps(to_json(entry))
 
 
@@ -319,7 +319,7 @@ def sound(line: bytes) -> bool:
 
 
 class Commit(NamedTuple):
-    """What one line holds. nonce: of the session that wrote it."""
+    """The content of one line. nonce: of the session that wrote it."""
 
     nonce: str
     entries: list[Entry]

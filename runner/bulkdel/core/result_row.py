@@ -36,7 +36,7 @@ IN_DOUBT = "in doubt"
 
 
 def marked(text: str) -> str:
-    """Return `text` as a cell that no spreadsheet runs."""
+    """Return `text` as a cell that a spreadsheet does not run as a formula."""
     return MARK + text if text.startswith(_MARKED) else text
 
 
@@ -61,9 +61,9 @@ def is_report(columns: Sequence[str]) -> bool:
 def details(
     outcome: Outcome | None, exception: Mapping[str, Any], columns: Mapping[str, str], *, in_doubt: bool = False
 ) -> dict[str, Any]:
-    """What is known besides the outcome, by column.
+    """The known details besides the outcome, by column.
 
-    exception: what the entry says of this one row, if anything. columns: the job's (`OutcomeWords.columns`).
+    exception: the details of this row in the entry, if any. columns: the job's (`OutcomeWords.columns`).
     """
     if outcome is None:
         return {"reason": IN_DOUBT} if in_doubt else {}
@@ -83,7 +83,7 @@ class Form(Protocol):
 
     @property
     def head(self) -> str:
-        """What stands before the first record."""
+        """The text before the first record."""
         ...
 
     def tail(self, outcome: str, known: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from bulkdel.core.resume_point import ResumePoint, resume_point_before
 
 @dataclass(slots=True)
 class Progress:
-    """The state that a log describes. Memory is that of its gaps, not of its length.
+    """The state that a log describes. Memory grows with its gaps, not with its length.
 
     duplicates: rows that repeat an id: the log lists all of them after its header, and `born` says that the list is
     whole. Until then nothing may be sent.
@@ -28,10 +28,10 @@ class Progress:
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
-    marks: where that export can be read on from.
+    marks: the resume points of that export.
     excluded: every exclude file so far, as in the header.
     note: the latest `run --note`; empty when there is none.
-    backup: where the last session kept its backup, and what of it is known to be durable; None when it kept none.
+    backup: the path of the last session's backup, and its durable part; None without a backup.
     """
 
     header: Header
@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def begin(self) -> ResumePoint | None:
-        """Where to begin to read for the rows that have no outcome yet; None for the first row."""
+        """The resume point before the first row without an outcome; None for the beginning of the export."""
         todo = self.settled.missing(0, self.rows) if self.rows else ()
         return resume_point_before(self.marks, todo[0][0] if todo else self.rows)
 
@@ -82,7 +82,7 @@ class Progress:
         return self.remaining == 0
 
     def apply(self, entry: Entry) -> None:
-        """Fold in one entry. Raises Unreadable when it contradicts what came before."""
+        """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
         if not self.born and not (isinstance(entry, Skipped) and entry.reason == "duplicate"):
             raise Unreadable("the list of duplicates breaks off before this entry")
         match entry:
@@ -108,11 +108,11 @@ class Progress:
 
     @property
     def intents(self) -> list[tuple[Instant, int, int]]:
-        """For what is in doubt, when it was first intended, by range."""
+        """The time of the first intent of the rows in doubt, by range."""
         return [(at, start, stop) for (start, stop), at in self._intended.items()]
 
     def doubts(self) -> list[tuple[Instant, Ranges]]:
-        """What is in doubt, per time of first intent, ascending by position."""
+        """The rows in doubt by the time of their first intent, ascending by position."""
         return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
 
     def _start(self, entry: Session) -> None:
