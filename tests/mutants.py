@@ -265,6 +265,20 @@ MUTANTS = (
         "integration/test_transport.py::test_what_came_unasked_answers_nothing",
     ),
     Mutant(
+        "a request that may have arrived counts as not sent",
+        "runner/bulkdel/http/transport.py",
+        "        self.unconnected.remove(req)\n",
+        "        self.unconnected.add(req)\n",
+        "integration/test_transport.py::test_a_look_up_is_not_sent_again_behind_our_back",
+    ),
+    Mutant(
+        "a request on the wire cannot be seen",
+        "runner/bulkdel/http/client.py",
+        "        worker.enter(WorkerState.ON_WIRE)\n",
+        "        worker.enter(before)\n",
+        "integration/test_http_client.py::test_whether_a_request_is_on_the_wire_can_be_seen",
+    ),
+    Mutant(
         "a look-up sent twice in one attempt",
         "runner/bulkdel/http/transport.py",
         "        if self._failed is not None:\n",
