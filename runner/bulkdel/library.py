@@ -215,10 +215,10 @@ class Run:
 
         The plan says what has to be confirmed: `ids` and `pool`.
         """
-        plan = await self._as_step(self._make_plan())
-        self._plan = plan
-        self._doing = lambda: "waiting for the confirmation; nothing was deleted by this session"
-        return plan
+        if self._plan is None:
+            self._plan = await self._as_step(self._make_plan())
+            self._doing = lambda: "waiting for the confirmation; nothing was deleted by this session"
+        return self._plan
 
     async def confirm(
         self, *, ids: int | None, pool: str | None, host: str | None = None, how: How = How.LIBRARY

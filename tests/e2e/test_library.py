@@ -55,6 +55,7 @@ def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         async with opened(it, chunk_size=20) as run:
             plan = await run.plan()
             assert (plan.ids, plan.pool, plan.requests) == (400, POOL, 20)
+            assert await run.plan() is plan
             assert it.served.pool.deleted == 0
             await run.confirm(ids=400, pool=POOL)
             events = [event async for event in run.start()]
