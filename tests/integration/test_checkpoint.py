@@ -304,14 +304,18 @@ def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancelled(pat
 def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        checkpoint.enqueue(deleted(0, 1))
-        await checkpoint.append(deleted(1, 2))
-        checkpoint.enqueue(deleted(2, 3))
+    async def written(count: int) -> None:
         until = time.monotonic() + HELD_S
-        while checkpoint.progress.counts["done"] < 3:  # no wait tells when it is written: that is the point
+        while checkpoint.progress.counts["done"] < count:  # no wait tells when it is written: that is the point
             assert time.monotonic() < until
             await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        checkpoint.enqueue(deleted(0, 1))
+        await written(1)
+        checkpoint.enqueue(deleted(1, 2))
+        checkpoint.enqueue(deleted(2, 3))
+        await written(3)
 
     asyncio.run(main())
     assert disk.calls == len(lines_in(path)) == 3
