@@ -23,7 +23,7 @@ SPOOLED = ".input"
 
 _PIECE = 1 << 20
 
-WAIT_S = 0.2
+WAIT_MS = 200
 """How long the copying waits for the pipe before it calls `on_progress` again."""
 
 
@@ -95,9 +95,11 @@ def _is(found: os.stat_result, path: Path) -> bool:
 def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | None) -> bytes:
     """Copy everything, make it durable, return its SHA-256."""
     digest, size = hashlib.sha256(), 0
+    pipe = select.poll()
+    pipe.register(source, select.POLLIN)
     while True:
         try:
-            while not select.select([source], [], [], WAIT_S)[0]:
+            while not pipe.poll(WAIT_MS):
                 if on_progress:  # it may raise, to stop the copying
                     on_progress(size)
             data = os.read(source, _PIECE)
