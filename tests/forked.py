@@ -39,7 +39,7 @@ PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subpr
 def usable(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a forked process would do the same as one that is started by `exec` with these arguments of Popen."""
     alone = {name: value for name, value in popen.items() if name != "cwd"} == PIPED
-    return alone and OFF not in os.environ and "coverage" not in sys.modules and _of_start(env) == _of_start(os.environ)
+    return alone and OFF not in os.environ and _of_start(env) == _of_start(os.environ)
 
 
 class Forked:
