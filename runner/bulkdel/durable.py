@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,12 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
     while rest:
         written = os.pwrite(fd, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+def truncate(fd: int, size: int) -> None:
+    """Cut a file at `size`, durably."""
+    os.ftruncate(fd, size)
+    os.fsync(fd)
 
 
 def sync(fd: int) -> None:
@@ -49,6 +56,24 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The calls that change the log and make it durable. A simulation passes its own.
+
+    write, write_at: change a file. truncate: cut it, durably. sync: wait until the disk has its bytes.
+    sync_directory: wait until the disk has its name.
+    """
+
+    write: Callable[[int, bytes], None] = write_all
+    write_at: Callable[[int, bytes, int], None] = write_at
+    truncate: Callable[[int, int], None] = truncate
+    sync: Callable[[int], None] = sync
+    sync_directory: Callable[[Path], None] = sync_directory
+
+
+DISK = Disk()
 
 
 def same_bytes(new: Path, old: Path) -> bool:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import tempfile
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -314,7 +316,7 @@ class Run:
     async def _make_plan(self) -> Plan:
         if self._rows is not None:
             await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
-        plan = await in_thread(self._prepare, self._reading.stop)
+        plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
             self._doing = lambda: signing_in(plan)
             around = self._surroundings
@@ -330,7 +332,9 @@ class Run:
             self._log = self._keep(self._surroundings.resume_log(arguments.checkpoint))
         log = self._log.progress if self._log else None
         check_credentials(target, log)
-        return prepare(arguments, target, log, self._stack, self._reading)
+        around = self._surroundings
+        now, rng = datetime.fromtimestamp(around.wall(), UTC), random.Random(around.chance())  # noqa: S311 - a sample
+        return prepare(arguments, target, log, self._stack, self._reading, now=now, rng=rng)
 
     def _keep(self, log: Checkpoint) -> Checkpoint:
         """Close the log when the run is left; at once when the run was left while the log was being opened."""
@@ -349,7 +353,7 @@ class Run:
                 return self._summary(SessionResult(Ending(), figures, {}, 0, 0), self._log)
             around = self._surroundings
             if self._log is None:
-                self._log = await in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
+                self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
             self._session = SendingSession(
                 plan,

@@ -19,7 +19,7 @@ from bulkdel.checkpoint.lock import lock
 from bulkdel.checkpoint.reader import Reader, Unborn, open_log
 from bulkdel.core.log_entries import frame
 from bulkdel.core.run_state import Progress
-from bulkdel.durable import check_place, sync, sync_directory, write_all, write_at
+from bulkdel.durable import DISK, Disk, check_place, sync_directory, write_all
 from bulkdel.errors import NotAcceptable
 
 MODE = 0o600
@@ -37,10 +37,11 @@ class LogFile:
     recovered: where a torn tail was saved before it was cut off; None when there was none.
     """
 
-    __slots__ = ("_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
+    __slots__ = ("_disk", "_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
 
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, path: Path, disk: Disk = DISK) -> None:
         self._fd = fd
+        self._disk = disk
         self._sha = hashlib.sha256()
         self.path = path
         self.nonce = secrets.token_hex(8)
@@ -54,7 +55,7 @@ class LogFile:
         return self._sha.hexdigest()
 
     @classmethod
-    def create(cls, path: Path, header: bytes) -> LogFile:
+    def create(cls, path: Path, header: bytes, disk: Disk = DISK) -> LogFile:
         """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
 
         The list of duplicates must follow, by `commit`, before anything else.
@@ -63,23 +64,23 @@ class LogFile:
             fd = os.open(path, APPEND | NEW, MODE)
         except FileExistsError:
             fd = open_log(path, APPEND)
-        file = cls(fd, path)
+        file = cls(fd, path, disk)
         try:
             lock(fd, path)
             # Checked under the lock: another run may have created the log meanwhile.
             file._clear_remains()
             file.commit([header])
-            sync_directory(path)
+            disk.sync_directory(path)
         except BaseException:
             file.close()
             raise
         return file
 
     @classmethod
-    def resume(cls, path: Path) -> tuple[LogFile, Progress]:
+    def resume(cls, path: Path, disk: Disk = DISK) -> tuple[LogFile, Progress]:
         """Lock a log, read it, repair its tail. Raises NotAcceptable (nothing was changed then) and OSError."""
         fd = open_log(path, APPEND)
-        file = cls(fd, path)
+        file = cls(fd, path, disk)
         try:
             lock(fd, path)
             reader = Reader(fd, path)
@@ -96,8 +97,8 @@ class LogFile:
     def commit(self, parts: Sequence[bytes]) -> None:
         """Append encoded entries as one line; durable on return. After an OSError no more may be written."""
         line = frame(self.seq + 1, parts, self.nonce)
-        write_all(self._fd, line)
-        sync(self._fd)
+        self._disk.write(self._fd, line)
+        self._disk.sync(self._fd)
         check_place(self._fd, self.path, self.size + len(line))
         self.seq += 1
         self.size += len(line)
@@ -120,15 +121,14 @@ class LogFile:
             if any(progress.born for progress, _ in reader.folding()):
                 raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
         if reader.seq:
-            os.ftruncate(self._fd, 0)
+            self._disk.truncate(self._fd, 0)
         elif size := os.fstat(self._fd).st_size:
             self._cut_tail(size)
 
     def _cut_tail(self, length: int) -> None:
         """Save the `length` bytes behind the last sound line beside the log, then cut them off."""
         self.recovered = _save_beside(self.path, self.seq + 1, os.pread(self._fd, length, self.size))
-        os.ftruncate(self._fd, self.size)
-        os.fsync(self._fd)
+        self._disk.truncate(self._fd, self.size)
 
     def _harden(self, last: bytes) -> None:
         """Make the last line durable: the run before may have died between its write and its sync.
@@ -138,10 +138,10 @@ class LogFile:
         """
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux appends, whatever the offset
-        write_at(self._fd, last, self.size - len(last))
+        self._disk.write_at(self._fd, last, self.size - len(last))
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
-        sync(self._fd)
-        sync_directory(self.path)
+        self._disk.sync(self._fd)
+        self._disk.sync_directory(self.path)
 
 
 def _save_beside(path: Path, seq: int, data: bytes) -> Path:

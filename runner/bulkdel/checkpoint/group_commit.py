@@ -1,6 +1,6 @@
 """Group commit: what gathers while the last write and fsync run goes into the next one.
 
-Owns the batches, the one thread that writes them, and the fail-stop after the first failure. The checkpoint log and the
+Owns the batches, their order, and the fail-stop after the first failure. The checkpoint log and the
 backup are written through it; it never knows what an item means.
 """
 
@@ -46,7 +46,7 @@ class GroupCommit(Generic[Item, Written]):
         failure_of: Callable[[BaseException], FileFailed],
         *,
         batch_bytes: int,
-        thread: str,
+        thread: concurrent.futures.Executor,
     ) -> None:
         """Take what to do with a batch.
 
@@ -54,13 +54,13 @@ class GroupCommit(Generic[Item, Written]):
         on_written: called in the event loop with what `write` returned, before the batch's waiters go on.
         failure_of: makes the error for people from what `write` or `on_written` has raised.
         batch_bytes: a batch that has grown to this takes no further item.
-        thread: the thread's name.
+        thread: runs the writes, one after the other.
         """
         self._write = write
         self._failure_of = failure_of
         self._on_written = on_written
         self._batch_bytes = batch_bytes
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=thread)
+        self._thread = thread
         self._batches: deque[_Batch[Item, Written]] = deque()  # the first of them may be on its way to the disk
         self.failure: FileFailed | None = None
         self.failed = asyncio.Event()

@@ -7,6 +7,7 @@ an entry means to the run.
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.checkpoint.reader import LINE_MAX
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, encode_entry
 from bulkdel.core.run_state import Progress
+from bulkdel.durable import DISK, Disk
 from bulkdel.errors import FileFailed
 
 COMMIT_BYTES = 1 << 20
@@ -38,11 +40,16 @@ class Checkpoint:
     progress: of the durable entries. recovered: the file with a torn tail, if the log ended in one.
     """
 
-    def __init__(self, file: LogFile, progress: Progress) -> None:
+    def __init__(self, file: LogFile, progress: Progress, thread: concurrent.futures.Executor | None = None) -> None:
+        """Take an open log. thread: what runs the commits, one after the other; a thread of its own by default."""
         self._file = file
         self._closed = False
         self._commits: GroupCommit[_Encoded, list[Entry]] = GroupCommit(
-            self._write, self._fold, self._failure_of, batch_bytes=COMMIT_BYTES, thread="checkpoint"
+            self._write,
+            self._fold,
+            self._failure_of,
+            batch_bytes=COMMIT_BYTES,
+            thread=thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint"),
         )
         self.progress = progress
         self.path = file.path
@@ -70,14 +77,22 @@ class Checkpoint:
         return self._file.sha256
 
     @classmethod
-    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = ()) -> Checkpoint:
+    def create(
+        cls,
+        path: Path,
+        header: Header,
+        duplicates: Iterable[Skipped] = (),
+        *,
+        disk: Disk = DISK,
+        thread: concurrent.futures.Executor | None = None,
+    ) -> Checkpoint:
         """Start a log with `header` and the whole list of `duplicates`, durable on return.
 
         `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
         part, progress = _encode(header), Progress(header)
         try:
-            file = LogFile.create(path, part)
+            file = LogFile.create(path, part, disk)
             try:
                 for entry in duplicates:
                     file.commit([_encode(entry)])
@@ -85,7 +100,7 @@ class Checkpoint:
             except BaseException:
                 file.close()
                 raise
-            return cls(file, progress)
+            return cls(file, progress, thread)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the checkpoint cannot be created: {error.strerror}. Nothing was sent. "
@@ -93,13 +108,13 @@ class Checkpoint:
             ) from error
 
     @classmethod
-    def resume(cls, path: Path) -> Checkpoint:
+    def resume(cls, path: Path, *, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None) -> Checkpoint:
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*LogFile.resume(path))
+            return cls(*LogFile.resume(path, disk), thread)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the checkpoint cannot be written: {error.strerror}. Nothing was sent. "

@@ -15,6 +15,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ class Backup:
         self._fd = fd
         self._pack = _packing(path)
         self._commits: GroupCommit[bytes, Saved] = GroupCommit(
-            self._write, self._note, partial(_failed, path), batch_bytes=BATCH_BYTES, thread="backup"
+            self._write,
+            self._note,
+            partial(_failed, path),
+            batch_bytes=BATCH_BYTES,
+            thread=ThreadPoolExecutor(1, thread_name_prefix="backup"),
         )
         self.path = path
         self.saved = saved

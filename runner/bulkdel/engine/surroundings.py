@@ -11,6 +11,7 @@ from pathlib import Path
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, Skipped
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.connect import Connect, connect
 
 
@@ -19,13 +20,14 @@ class Surroundings:
     """Everything that the engine does not compute itself.
 
     wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
-    chance: a number in [0, 1). connect: opens the way to the server. create_log, resume_log, open_backup: open the
-    files of the run.
+    chance: a number in [0, 1). in_thread: runs a blocking step. connect: opens the way to the server.
+    create_log, resume_log, open_backup: open the files of the run.
     """
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
+    in_thread: InThread = in_thread
     connect: Connect = connect
     create_log: Callable[[Path, Header, Iterable[Skipped]], Checkpoint] = Checkpoint.create
     resume_log: Callable[[Path], Checkpoint] = Checkpoint.resume

@@ -6,12 +6,20 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
 STOP_S = 1.0
 """How long a cancelled step may take to notice. A thread that waits for a pipe longer than that is left behind."""
+
+
+class InThread(Protocol):
+    """How a blocking step is run: `in_thread`, or what a simulation passes in its place."""
+
+    async def __call__(self, step: Callable[[], T], stop: Callable[[], None]) -> T:
+        """Run it; see `in_thread`."""
+        ...
 
 
 async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:

@@ -95,9 +95,9 @@ class Workers:
             watch.cancel()
         if drain.stop is not None:
             self._wake()
-        _, late = await asyncio.wait(tasks, timeout=rules.drain_s if drain.stop else None)
-        for task in late:
-            task.cancel()
+        await asyncio.wait(tasks, timeout=rules.drain_s if drain.stop else None)
+        for task in tasks:
+            task.cancel()  # has no effect on one that is done
         await finished
         # Every exception is retrieved: asyncio would print the others with their text, which may hold ids.
         failures = [task.exception() for task in tasks if not task.cancelled()]

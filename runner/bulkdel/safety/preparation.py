@@ -78,12 +78,19 @@ class ReadingProgress:
 
 
 def prepare(
-    arguments: RunArguments, target: Target | None, log: Progress | None, stack: ExitStack, reading: ReadingProgress
+    arguments: RunArguments,
+    target: Target | None,
+    log: Progress | None,
+    stack: ExitStack,
+    reading: ReadingProgress,
+    *,
+    now: datetime | None = None,
+    rng: random.Random | None = None,
 ) -> Plan:
     """Read the export and make the plan, without the sample check. Blocks.
 
     target: the API; None for the sandbox, which is filled from the export. log: of the checkpoint; None for a new run.
-    stack: closes the export and the sandbox.
+    stack: closes the export and the sandbox. now: the time, for --not-after. rng: draws the sample.
     """
     path = arguments.checkpoint
     settings, job = arguments.settings, arguments.job
@@ -99,13 +106,14 @@ def prepare(
         max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
         id_pattern=settings.id_pattern,
     )
-    until = None if complete else checked_until(settings, datetime.now(UTC))
+    until = None if complete else checked_until(settings, now or datetime.now(UTC))
     excluded = Excluded() if complete else read_excluded(settings.exclude or (), options)
     more_excluded = check_excluded(log, excluded.files, path) if log else False
     backup_known = check_backup(settings, log)
     check_apart(settings.backup, [path, Path(arguments.export), *(settings.exclude or ())])
     if log is None or more_excluded:
-        export = _read(arguments, options, stack, reading, log, protected=excluded.ids)
+        rng = rng or random.Random()  # noqa: S311 - a sample, not a secret
+        export = _read(arguments, options, stack, reading, log, protected=excluded.ids, rng=rng)
     else:
         export = _recognised(arguments, options, stack, reading, log)
     check_max(settings, export.counts["ids"], export.file.path)
@@ -200,6 +208,7 @@ def _read(
     log: Progress | None,
     *,
     protected: IdSet,
+    rng: random.Random,
 ) -> CheckedExport:
     """Read and parse the whole export: for a new run, or for a resume with more exclude files.
 
@@ -211,7 +220,7 @@ def _read(
         export,
         options,
         protected=protected,
-        rng=random.Random(),  # noqa: S311 - a sample, not a secret
+        rng=rng,
         sample_size=SAMPLE_SIZE if log is None else 0,
         on_progress=reading.read,
         known=None if log is None else log.duplicates,

@@ -1,0 +1,97 @@
+"""Runs of the real engine in a world drawn from a seed. A seed that fails is printed, and fails again the same way:
+
+BULKDEL_SEED=407 python -m pytest tests/simulation -k one
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.world import World, draw, remove
+
+RUNS, BATCH = 2_000, 250
+SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
+FRESH = random.SystemRandom().randrange(10**6) * 10**6
+"""Where the seeds of `make test` begin, unless BULKDEL_SEED says where: other ones each time."""
+
+FIRST = int(os.environ.get("BULKDEL_SEED", FRESH))
+ROOT = Path(__file__).parent.parent.parent
+
+
+def play(seed: int, folder: Path) -> World:
+    """Play one run; an AssertionError names its seed."""
+    own = folder / str(seed)
+    own.mkdir()
+    world = World(seed, own)
+    again = f"BULKDEL_SEED={seed} python -m pytest tests/simulation -k one"
+    try:
+        wrong = world.play()
+    except Exception as error:
+        raise AssertionError(f"{again}: the program crashed, {world.said}") from error
+    assert not wrong, "\n".join([again, *wrong[:20], f"the sessions: {world.said}", str(world.drawn)])
+    remove(own)
+    return world
+
+
+def test_one(tmp_path: Path) -> None:
+    """The run of BULKDEL_SEED."""
+    play(FIRST, tmp_path)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("batch", range(RUNS // BATCH))
+def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
+    """Nothing unmeant is deleted, no outcome is untrue, no request leaves too early, and each run comes to its end."""
+    print(f"BULKDEL_SEED={FIRST}, {RUNS} runs from there")  # noqa: T201 - pytest shows it when the test fails
+    for seed in range(FIRST + batch * BATCH, FIRST + (batch + 1) * BATCH):
+        play(seed, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("batch", range(SOAK_RUNS // SOAK_BATCH))
+def test_a_million(batch: int, tmp_path: Path) -> None:
+    """The same a million times, ten thousand in a batch."""
+    first = FIRST + RUNS + batch * SOAK_BATCH
+    for seed in range(first, first + SOAK_BATCH):
+        play(seed, tmp_path)
+
+
+TRACE = """
+import sys
+from pathlib import Path
+from tests.simulation.test_simulation import play
+print([play(seed, Path(sys.argv[1])).trace.hexdigest() for seed in range(20)])
+"""
+
+
+def test_a_seed_repeats_exactly(tmp_path: Path) -> None:
+    """Another process, with another hash of its sets and at another time, sends the same requests at the same times."""
+    told = []
+    for hash_seed in ("1", "2"):
+        folder = tmp_path / hash_seed
+        folder.mkdir()
+        command = [sys.executable, "-c", TRACE, str(folder)]
+        environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        told.append(subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout)
+    assert told[0] == told[1]
+
+
+def test_the_drawn_worlds_have_everything() -> None:
+    """Each kind of end, server and network occurs in 200 seeds: a world without faults would prove nothing."""
+    worlds = [draw(seed) for seed in range(200)]
+    sessions = [session for world in worlds for session in world.sessions]
+    assert len({session.end for session in sessions}) == 9
+    assert {world.unknown for world in worlds} == {"accept", "refuse", "partial"}
+    assert {world.id_type for world in worlds} == {"user_id", "email"}
+    for name in ("throttled", "failing", "failing_after", "garbled", "unsuccessful", "lag_s", "blind"):
+        assert any(getattr(session.weather, name) for session in sessions), name
+    for name in ("unconnected", "lost", "lost_after", "late"):
+        assert any(getattr(session.roads, name) for session in sessions), name
+    assert any(session.again for session in sessions)
+    assert any(world.ahead_s is None for world in worlds)
