@@ -251,6 +251,7 @@ def test_a_negative_rate_is_no_rate() -> None:
         RateLimiter(-1)
 
 
+@pytest.mark.alone
 def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
     """In real time, over a real connection, the first second included.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.absence import may_be_split, unproven
+from bulkdel.core.absence import comma_control, may_be_split, unproven
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_what_is_not_proven_by_an_answer(asked: list[str], found: list[str], exp
 @pytest.mark.parametrize(("id_", "expected"), [("a,b", True), (",", True), ("ab", False), ("a;b", False)])
 def test_which_ids_may_be_split(id_: str, expected: bool) -> None:
     assert may_be_split(id_) is expected
+
+
+def test_the_way_out_names_the_id_type() -> None:
+    assert "a user whose username has a comma" in comma_control("username")
