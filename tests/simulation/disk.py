@@ -81,7 +81,7 @@ class SimulatedDisk:
             return
         if not self._named and self._rng.random() < 0.5:
             self._path.unlink()
-            self._safe = b""
+            self._safe, self._unwritten, self.log = b"", [], DurableLog()
             return
         now = self._path.read_bytes()
         if now.startswith(self._safe):

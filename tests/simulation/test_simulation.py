@@ -44,6 +44,13 @@ def test_one(tmp_path: Path) -> None:
     play(FIRST, tmp_path)
 
 
+@pytest.mark.parametrize("batch", range(4))
+def test_known_seeds(batch: int, tmp_path: Path) -> None:
+    """The same, with seeds that are the same every time."""
+    for seed in range(batch * 40, (batch + 1) * 40):
+        play(seed, tmp_path)
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("batch", range(RUNS // BATCH))
 def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:

@@ -409,9 +409,9 @@ class World:
             self._crash()
 
     def _at_the_disk(self, count: int, name: str) -> None:
-        if count != self._session.at:
+        if count < self._session.at:
             return
-        if self._session.end in ("kill at the disk", "power at the disk"):
+        if self._session.end in ("kill at the disk", "power at the disk") and count == self._session.at:
             self._crash()
         elif self._session.end == "no space" and name.startswith("write"):
             raise OSError(28, "No space left on device")
