@@ -472,6 +472,27 @@ MUTANTS = (
         "e2e/test_guards.py::test_a_protected_pool_is_not_touched",
     ),
     Mutant(
+        "the rate limiter has a clock of its own",
+        "runner/bulkdel/http/connect.py",
+        "    rate_limiter = RateLimiter(settings.rate, clock=steady)\n",
+        "    rate_limiter = RateLimiter(settings.rate)\n",
+        "simulation/test_simulation.py::test_known_seeds[0]",
+    ),
+    Mutant(
+        "breaker and patience have a clock of their own",
+        "runner/bulkdel/http/connect.py",
+        "    uptime = Uptime(steady)\n",
+        "    uptime = Uptime()\n",
+        "simulation/test_simulation.py::test_known_seeds[3]",
+    ),
+    Mutant(
+        "the name of a new log is made durable on another disk",
+        "runner/bulkdel/checkpoint/file.py",
+        "            disk.sync_directory(path)\n",
+        "            sync_directory(path)\n",
+        "simulation/test_simulation.py::test_known_seeds[0]",
+    ),
+    Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
         'self._parts.drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
