@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from multiprocessing import get_context, reduction
 from multiprocessing.context import ForkServerContext
@@ -86,9 +87,10 @@ class Forked:
         return code
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal, if it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, signum)
+        """Send a signal, if it still runs. The fork server may have seen its end a moment before this process."""
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, signum)
 
     def kill(self) -> None:
         """SIGKILL."""
