@@ -206,7 +206,10 @@ def case(
 
 def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:
     """Hold the counts that bulkdel tells of a log against what the second reader finds in it."""
-    second = second_reader.read(log)
+    try:
+        second = second_reader.read(log)
+    except second_reader.Refused as error:
+        raise AssertionError(f"the second reader refuses {log}: {error}") from error
     if second.sha256 == told["log_sha256"]:  # else the log has changed since
         counts = second.counts()
         assert {name: told[name] for name in counts} == counts

@@ -493,7 +493,8 @@ class World:
             found.append("absent")
         if by != "us" and (id_ in drawn.poisonous or drawn.unsuccessful):
             found.append("refused")
-        if by == "others" and drawn.unknown == "refuse" and any(one.weather.lag_s for one in drawn.sessions):
+        lagged = any(one.weather.lag_s for one in drawn.sessions)
+        if by == "others" and drawn.unknown in ("refuse", "partial") and lagged:
             found.append("refused")  # the API calls it unknown, and a look-up that lags still finds it
         if drawn.reusable and (id_ in self._again or drawn.clocks_apart):
             found.append("unknown")
