@@ -21,7 +21,7 @@ FIRST = int(os.environ.get("BULKDEL_SEED", "1000000"))
 """Where the seeds of `make test` begin: the same ones each time, unless BULKDEL_SEED says where."""
 
 FRESH = random.SystemRandom().randrange(10**6) * 10**6
-"""Where the seeds of `make soak` begin, unless BULKDEL_SEED says where: other ones each time."""
+"""Where the seeds of `make soak-simulation` begin, unless BULKDEL_SEED says where: other ones each time."""
 ROOT = Path(__file__).parent.parent.parent
 
 
