@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -18,8 +19,13 @@ from typing import Any, get_type_hints
 import pytest
 
 import bulkdel
+from bulkdel.core.decision import Decision, Response
+from bulkdel.core.id_type import IdType
+from bulkdel.job import Target, TargetOptions
 from bulkdel.library import NOT_OF_THE_LIBRARY
 from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
 from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, write_objects
 
 IDS = user_ids(400, seed=31)
@@ -256,6 +262,45 @@ def test_a_drained_run_says_so(tmp_path: Path) -> None:
 
     with case(tmp_path, IDS, latency_s=0.1) as it:
         asyncio.run(go(it))
+
+
+class Unreadable(DeleteUsersBatch):
+    """An action that cannot read any response."""
+
+    def read(self, response: Response) -> Decision:
+        raise ValueError(f"cannot read {len(response.body)} bytes")
+
+
+class FaultyTarget(GenAuth):
+    """A target whose action fails in every worker at once."""
+
+    def action(self, id_type: IdType) -> DeleteUsersBatch:
+        return Unreadable(id_type)
+
+
+class FaultyJob(DeleteUsers):
+    """A job with that target."""
+
+    def target(self, options: TargetOptions) -> Target:
+        made = super().target(options)
+        return FaultyTarget(*(getattr(made, field.name) for field in fields(GenAuth)))
+
+
+def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
+    """The first one is raised; of the others asyncio reports nothing, because its report would hold their texts."""
+    reported: list[dict[str, Any]] = []
+
+    async def go(it: Case) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        run = bulkdel.open_run(FaultyJob(), it.export, rate=0, host=it.served.url, environ=KEYS, chunk_size=20)
+        with pytest.raises(ValueError, match="cannot read"):
+            await whole(run, 400)
+        del run
+        gc.collect()
+
+    with case(tmp_path, IDS) as it:
+        asyncio.run(go(it))
+    assert reported == []
 
 
 def test_drained_before_the_start(tmp_path: Path) -> None:
