@@ -100,8 +100,11 @@ class Forked:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
-    def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """Read all that it writes and wait for its end: stdout, stderr. Raises TimeoutExpired; then it still runs."""
+    def communicate(self, _input: None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Read all that it writes and wait for its end: stdout, stderr. Raises TimeoutExpired; then it still runs.
+
+        It reads /dev/null, so there is no input.
+        """
         threads = ThreadPoolExecutor(2)
         out, err = (threads.submit(stream.read) for stream in (self.stdout, self.stderr))
         try:

@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -64,24 +65,23 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def bulkdel(
-    *args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120, **popen: Any
+    *args: object,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 120,
+    input: bytes | None = None,  # noqa: A002 - as subprocess.run has it
+    **popen: Any,
 ) -> Ran:
     """Run the real command to its end. env: credentials; the sandbox's by default, {} for none."""
-    words, whole = [str(each) for each in args], environment(env)
-    if "input" not in popen:
-        popen.setdefault("stdin", subprocess.DEVNULL)
-    if tuple(COMMAND) == PROGRAM and forked.usable(whole, {**forked.PIPED, **popen}) and "input" not in popen:
-        with forked.Forked(words, whole, cwd) as process:
-            try:
-                out, err = process.communicate(timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-            return Ran(process.wait(), out.decode(), err.decode())
-    done = subprocess.run(
-        [*COMMAND, *words], env=whole, cwd=cwd, timeout=timeout, capture_output=True, check=False, **popen
-    )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    if input is not None:
+        popen["stdin"] = subprocess.PIPE
+    with start(*args, env=env, cwd=cwd, **popen) as process:
+        try:
+            out, err = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return Ran(process.returncode, out.decode(), err.decode())
 
 
 def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:
@@ -102,6 +102,15 @@ def kill(process: subprocess.Popen[bytes]) -> Ran:
     """SIGKILL, and wait."""
     process.send_signal(signal.SIGKILL)
     return finish(process)
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
+    """Wait for a state of a process that must not end."""
+    until = time.monotonic() + timeout_s
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.002)
 
 
 def user_ids(count: int, seed: int = 0) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 
 from bulkdel_jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_resume import DELETIONS
-from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids
+from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids, wait_until
 
 pytestmark = pytest.mark.campaign
 
@@ -35,15 +35,6 @@ class Running:
     process: subprocess.Popen[bytes]
     it: Case
     sent: bool = True
-
-
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
-    """Wait for a state of a process that must not end."""
-    until = time.monotonic() + timeout_s
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 def has_quiet(it: Case, path: str, at_least: int) -> Callable[[], bool]:
@@ -70,21 +61,22 @@ def preflight(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def signing_in(folder: Path) -> Iterator[Running]:
+def unanswered(folder: Path, path: str) -> Iterator[Running]:
+    """The first request to `path` gets no answer."""
+    with case(folder, IDS, latency_after_s=30.0, fault_paths=frozenset({path})) as it:
+        process = it.start()
+        wait_until(lambda: it.served.ledger.by_path[path] == 1, process)
+        yield Running(process, it, sent=False)
+
+
+def signing_in(folder: Path) -> AbstractContextManager[Running]:
     """The first sign-in gets no answer."""
-    with case(folder, IDS, latency_after_s=30.0, fault_paths=frozenset({TOKEN_PATH})) as it:
-        process = it.start()
-        wait_until(lambda: it.served.ledger.by_path[TOKEN_PATH] == 1, process)
-        yield Running(process, it, sent=False)
+    return unanswered(folder, TOKEN_PATH)
 
 
-@contextmanager
-def sampling(folder: Path) -> Iterator[Running]:
+def sampling(folder: Path) -> AbstractContextManager[Running]:
     """The look-up of the sample gets no answer."""
-    with case(folder, IDS, latency_after_s=30.0, fault_paths=frozenset({LOOKUP_PATH})) as it:
-        process = it.start()
-        wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] == 1, process)
-        yield Running(process, it, sent=False)
+    return unanswered(folder, LOOKUP_PATH)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,20 @@ from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import LOOKUP_PATH
 from bulkdel_jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
 from tests import recorded
-from tests.harness import POOL, Case, Ran, bulkdel, case, environment, finish, kill, start, user_ids, write_objects
+from tests.harness import (
+    POOL,
+    Case,
+    Ran,
+    bulkdel,
+    case,
+    environment,
+    finish,
+    kill,
+    start,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 from tests.mutants import ROOT
 
 pytestmark = pytest.mark.campaign
@@ -77,14 +90,6 @@ def found(done: Ran) -> tuple[int, int, int]:
 
 def switch(it: Case, **changes: Any) -> None:
     it.served.switches = it.served.switches.changed(changes)
-
-
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
-    until = time.monotonic() + timeout_s
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 # ── what it finds ─────────────────────────────────────────────────────────────────────────────────────────────────────
