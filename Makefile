@@ -52,7 +52,7 @@ test-install:
 	for source in . .install/dist/bulkdel-*.tar.gz; do tests/install.sh .install $$source || exit 1; done
 	rm -rf .install build
 
-# Every mutant: programs that break one promise each, and the test that must fail. Six minutes on two cores.
+# Every mutant: programs that break one promise each, and the test that must fail. Two minutes on two cores.
 mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 
