@@ -24,7 +24,7 @@ from typing import Any
 from tests.bench import commands, exports, parts, resuming
 from tests.bench.bare import CHUNK
 from tests.bench.commands import Cost
-from tests.bench.serving import serving
+from tests.bench.serving import CA_FILE, Served, serving
 
 OUT = Path(".bench")
 SDK_THREADS = 16
@@ -35,8 +35,9 @@ Take = Callable[[], Cost]
 class Bench:
     """One machine, one server, one folder of exports."""
 
-    def __init__(self, url: str, folder: Path, count: int) -> None:
-        self._url = url
+    def __init__(self, served: Served, folder: Path, count: int) -> None:
+        self._url = served.url
+        self.tls_url = served.tls_url
         self._folder = folder
         self.count = count
         self._made: dict[tuple[str, int, int], exports.Made] = {}
@@ -61,6 +62,11 @@ class Bench:
         """The real command."""
         made = self.made(name, count=count, duplicates=duplicates)
         return lambda: commands.ours(self._url, made, "--rate", 0, "--concurrency", concurrency)
+
+    def over_tls(self, tls_url: str) -> Take:
+        """The real command over TLS."""
+        made = self.made("objects")
+        return lambda: commands.ours(tls_url, made, "--rate", 0, "--concurrency", 64, "--ca-file", CA_FILE)
 
     def paced(self, requests: int) -> Mapping[str, Take]:
         """Both at PACE requests a second."""
@@ -116,6 +122,8 @@ def compare(bench: Bench, *, count: int, quick: bool) -> list[dict[str, Any]]:
         ),
         f"SDK, {SDK_THREADS} threads": (bench.sdk(), "objects, 64"),
     }
+    if bench.tls_url is not None:
+        takes["objects over TLS, 64"] = (bench.over_tls(bench.tls_url), "objects, 64")
     if not quick:
         takes |= {
             "bare ids, 64": (bench.ours("bare", 64), "bare loop, 64"),
@@ -178,7 +186,9 @@ def show(found: Mapping[str, Any]) -> None:
         times = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         cells = f"{row['ids_per_s']:>9,.0f}{times:>8}{row['cpu_us_per_request']:>16.0f}{row['peak_mib']:>10.0f}"
         print(f"{row['what']:<38}{cells}")
-    print("ratio: to the bare loop with as many in flight; for the SDK, to ours. CPU: the whole process")
+    print(
+        "ratio: to the bare loop with as many in flight; of TLS and the SDK, to ours. CPU: the whole process"
+    )
     print(f"\n{'part, by itself':<38}{'µs/chunk':>9}{'ids/s':>12}")
     for name, us in found["parts_us"].items():
         print(f"{name:<38}{us:>9.1f}{1e6 * CHUNK / us:>12,.0f}")
@@ -201,8 +211,8 @@ def main() -> None:
     given = parser.parse_args()
     count, ids = given.rounds or (2 if given.quick else 5), given.ids or (200_000 if given.quick else 500_000)
     OUT.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=OUT) as name, serving(Path(name).absolute(), stub=given.stub) as (url, server):
-        bench = Bench(url, Path(name), ids)
+    with tempfile.TemporaryDirectory(dir=OUT) as name, serving(Path(name).absolute(), stub=given.stub) as served:
+        bench = Bench(served, Path(name), ids)
         thousand = bench.ours("objects", 16, count=1_000)
         found: dict[str, Any] = {
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -210,7 +220,7 @@ def main() -> None:
                 ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
             ).stdout.strip(),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-            "server": server,
+            "server": served.name,
             "ids": ids,
             "rounds": count,
             "speed": compare(bench, count=count, quick=given.quick),

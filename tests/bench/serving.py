@@ -9,9 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.stub import BODIES, text_of
+from tests.rawserver import DATA
+
+CA_FILE = DATA / "localhost.crt"
+"""The certificate of the TLS server, self-signed."""
 
 NGINX = """
 daemon off;
@@ -27,6 +32,9 @@ http {{
   {temporary}
   server {{
     listen 127.0.0.1:{port};
+    listen 127.0.0.1:{tls_port} ssl;
+    ssl_certificate {data}/localhost.crt;
+    ssl_certificate_key {data}/localhost.key;
     {locations}
   }}
 }}
@@ -36,33 +44,50 @@ http {{
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-def nginx_config(port: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server. name: what it is. tls_url: the same answers over TLS; None for the stub."""
+
+    name: str
+    url: str
+    tls_url: str | None = None
+
+
+def nginx_config(port: int, tls_port: int) -> str:
     """The whole configuration: each answer of the stub, as nginx says it."""
     locations = [
         f"location {f'~ {end.decode()}$' if end else '/'} {{ return 200 '{text_of(body)}'; }}"
         for end, body in BODIES.items()
     ]
     temporary = [f"{name}_temp_path {name};" for name in TEMPORARY]
-    return NGINX.format(port=port, locations="\n    ".join(locations), temporary="\n  ".join(temporary))
+    return NGINX.format(
+        port=port,
+        tls_port=tls_port,
+        data=DATA.absolute(),
+        locations="\n    ".join(locations),
+        temporary="\n  ".join(temporary),
+    )
 
 
 @contextmanager
-def serving(folder: Path, *, stub: bool = False) -> Iterator[tuple[str, str]]:
-    """Run a server: (its URL, what it is). stub: even where there is an nginx."""
+def serving(folder: Path, *, stub: bool = False) -> Iterator[Served]:
+    """Run a server. stub: even where there is an nginx."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin:/usr/bin:/usr/local/bin")
     if program is None or stub:
         process = subprocess.Popen([sys.executable, "-m", "tests.bench.stub"], stdout=subprocess.PIPE)
         assert process.stdout is not None
-        port, name = int(process.stdout.readline()), "stub"
+        port = int(process.stdout.readline())
+        served = Served("stub", f"http://127.0.0.1:{port}")
     else:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+            port, tls_port = free.getsockname()[1], other.getsockname()[1]
         config = folder / "nginx.conf"
-        config.write_text(nginx_config(port))
-        process, name = subprocess.Popen([program, "-p", str(folder), "-c", str(config)]), "nginx"
+        config.write_text(nginx_config(port, tls_port))
+        process = subprocess.Popen([program, "-p", str(folder), "-c", str(config)])
+        served = Served("nginx", f"http://127.0.0.1:{port}", f"https://localhost:{tls_port}")
     try:
         _wait_for(port)
-        yield f"http://127.0.0.1:{port}", name
+        yield served
     finally:
         process.terminate()
         process.wait()

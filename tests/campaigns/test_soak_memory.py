@@ -30,8 +30,8 @@ def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, 
 
 @pytest.mark.parametrize("repeated", [0.0, 0.3])
 def test_memory_is_flat_to_ten_million(repeated: float, tmp_path: Path) -> None:
-    with serving(tmp_path) as (url, _):
-        small, large = (peaks_kib(url, tmp_path, count, repeated) for count in (SMALL, LARGE))
+    with serving(tmp_path) as served:
+        small, large = (peaks_kib(served.url, tmp_path, count, repeated) for count in (SMALL, LARGE))
     for name, kib in large.items():
         assert kib <= ALL_MAX_KIB, large
         assert kib - small[name] <= GROWTH_MAX_KIB, (name, small, large)
