@@ -156,7 +156,7 @@ MUTANTS = (
         "an answer without success taken for a refusal",
         "jobs/bulkdel_jobs/genauth/responses.py",
         'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the answer has no data.success")',
-        "return decision._replace(next_step=NextStep.LOOK_UP, tainting=True)",
+        "return decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
         "e2e/test_endings.py::test_an_answer_without_data_refuses_nothing",
     ),
     Mutant(
@@ -239,15 +239,15 @@ MUTANTS = (
     Mutant(
         "in doubt sent without a look-up",
         "runner/bulkdel/core/chunk_state.py",
-        "Why.IN_DOUBT if self.in_doubt else",
+        "LookUpReason.IN_DOUBT if self.in_doubt else",
         "None if self.in_doubt else",
         "unit/test_chunk_state.py::test_in_doubt_is_looked_up_first_and_told_apart",
     ),
     Mutant(
-        "taint forgotten",
+        "maybe applied is forgotten",
         "runner/bulkdel/core/chunk_state.py",
-        "tainted=piece.tainted or decision.tainting",
-        "tainted=False",
+        "maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied",
+        "maybe_applied=False",
         "unit/test_chunk_state.py::test_an_unknown_id_costs_two_requests_and_nothing_else",
     ),
     Mutant(
@@ -453,7 +453,7 @@ MUTANTS = (
     Mutant(
         "in doubt and protected since sent again",
         "runner/bulkdel/core/chunk_state.py",
-        "        if self.protected:\n            self._spare(piece, meant)\n        elif meant:",
+        "        if self.protected:\n            self._spare(sub_chunk, meant)\n        elif meant:",
         "        if meant:",
         # Not through the command: there, the record that the look-up finds is held against the exclude files as well.
         "unit/test_chunk_state.py::test_in_doubt_and_protected_since_is_never_sent",
@@ -518,8 +518,8 @@ MUTANTS = (
     Mutant(
         "released although it may have had effect",
         "runner/bulkdel/core/chunk_state.py",
-        "for piece in pieces if not piece.touched for record",
-        "for piece in pieces for record",
+        "for sub_chunk in sub_chunks if not sub_chunk.touched for record",
+        "for sub_chunk in sub_chunks for record",
         "unit/test_protocol_model.py::TestProtocol::runTest",
     ),
     Mutant(
@@ -707,15 +707,15 @@ MUTANTS = (
     Mutant(
         "a look-up that lags is believed",
         "runner/bulkdel/core/chunk_state.py",
-        "        if may_lag and piece.again < LOOKS_AGAIN_MAX:\n",
-        "        if may_lag and piece.again > LOOKS_AGAIN_MAX:\n",
+        "        if may_lag and sub_chunk.again < LOOKS_AGAIN_MAX:\n",
+        "        if may_lag and sub_chunk.again > LOOKS_AGAIN_MAX:\n",
         "e2e/test_lagging_lookup.py::test_refused_as_unknown_and_found_is_looked_up_again",
     ),
     Mutant(
         "refused although it may be deleted",
         "runner/bulkdel/core/chunk_state.py",
-        "        elif may_lag and not self.lag_over and len(piece.records) == 1:\n",
-        "        elif may_lag and self.lag_over and len(piece.records) == 1:\n",
+        "        elif may_lag and not self.lag_over and len(sub_chunk.records) == 1:\n",
+        "        elif may_lag and self.lag_over and len(sub_chunk.records) == 1:\n",
         "unit/test_chunk_state.py::test_a_look_up_that_lags_behind_a_half_done_chunk",
     ),
     Mutant(

@@ -94,7 +94,7 @@ class Drawn:
         return bool(wrong)
 
     @property
-    def tainted(self) -> bool:
+    def maybe_applied(self) -> bool:
         """Whether any request may have had an effect that no answer told of."""
         return any(
             session.end in {"kill", "terminate", "interrupt twice", "not after"}

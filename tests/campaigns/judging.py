@@ -89,7 +89,7 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         # Sent before it was excluded, and gone since: nothing tells who did it. Or there, and nothing tells who it is.
         doubtful = drawn.reusable and (row.who in again or drawn.clocks_apart)
         return found | ({"deleted", "absent"} if gone and not deleted else set()) | ({"unknown"} if doubtful else set())
-    if gone and (deleted or drawn.tainted or drawn.lasting["unknown_ids"] == "accept"):
+    if gone and (deleted or drawn.maybe_applied or drawn.lasting["unknown_ids"] == "accept"):
         found.add("deleted")
     if gone and (not deleted or alias):
         found.add("absent")

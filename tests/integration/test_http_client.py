@@ -210,7 +210,7 @@ def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -
         worker = WorkerStatus()
         decision = await world.ask(worker)
         assert decision is not None
-        assert (decision.next_step, decision.tainting, worker.state) == (NextStep.RETRY, True, WorkerState.IDLE)
+        assert (decision.next_step, decision.maybe_applied, worker.state) == (NextStep.RETRY, True, WorkerState.IDLE)
         assert world.badge.accepted_generations == []
         assert len(world.server.requests) == 1
 
@@ -229,13 +229,13 @@ def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -
         play(scene, response)
 
 
-def test_no_connection_taints_nothing() -> None:
+def test_no_connection_means_not_applied() -> None:
     async def scene(world: World) -> None:
         async with HttpTransport(TransportOptions("http://127.0.0.1:1")) as nowhere:
             world.client.transport = nowhere
             decision = await world.ask()
         assert decision is not None
-        assert (decision.next_step, decision.tainting, decision.untouched) == (NextStep.RETRY, False, True)
+        assert (decision.next_step, decision.maybe_applied, decision.untouched) == (NextStep.RETRY, False, True)
 
     play(scene)
 

@@ -101,7 +101,7 @@ class Drawn:
         return self.ahead_s is None or abs(self.ahead_s) > 60 or bool(self.created_ahead_s) or stepped
 
     @property
-    def tainted(self) -> bool:
+    def maybe_applied(self) -> bool:
         """Whether a request may have had an effect that no response told of."""
         return any(
             session.end != "whole"
@@ -487,7 +487,7 @@ class World:
         by = account.deleted_by if account is not None else ""
         deleted = by in ("us", "late")
         found = []
-        if gone and (deleted or drawn.tainted or drawn.unknown == "accept"):
+        if gone and (deleted or drawn.maybe_applied or drawn.unknown == "accept"):
             found.append("done")
         if gone and (not deleted or (unproven and drawn.unknown == "partial")):
             found.append("absent")

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, Send, SubChunk, Why
+from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
@@ -24,10 +24,10 @@ OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Pre
 OK = Decision(NextStep.SETTLED, detail=Detail(200, request_id="r"))
 LOST = decision_on_no_response(NoResponse("connection lost", sent=True))
 UNSENT = decision_on_no_response(NoResponse("no connection", sent=False))
-BUSY = Decision(NextStep.RETRY, Detail(503), tainting=True, after_s=7.0)
+BUSY = Decision(NextStep.RETRY, Detail(503), maybe_applied=True, after_s=7.0)
 REFUSED = Decision(NextStep.SPLIT, Detail(400, extra=(("apiCode", 1),)))
 NOT_FOUND = Decision(NextStep.LOOK_UP, Detail(404, extra=(("apiCode", 2004),)))
-UNSURE = Decision(NextStep.LOOK_UP, Detail(200), tainting=True)
+UNSURE = Decision(NextStep.LOOK_UP, Detail(200), maybe_applied=True)
 HALT = Decision(NextStep.HALT, reason="no permission")
 
 
@@ -50,7 +50,7 @@ def sent(chunk_state: ChunkState) -> list[str]:
     return [record.id for record in step.records]
 
 
-def look_up_due(chunk_state: ChunkState) -> Why:
+def look_up_due(chunk_state: ChunkState) -> LookUpReason:
     step = chunk_state.next_step()
     assert isinstance(step, LookUp)
     return step.why
@@ -100,7 +100,7 @@ def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
     chunk_state = ChunkState(chunk(3), attempts_max=2)
     chunk_state.replied(LOST)
     chunk_state.replied(LOST)
-    assert look_up_due(chunk_state) is Why.EXHAUSTED
+    assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
     chunk_state.looked_up(found("u1"), proven=True)
     assert told(chunk_state) == [("done", ["u0", "u2"], None)]
     assert chunk_state.next_step() is None
@@ -117,7 +117,7 @@ def test_attempts_run_out_and_all_are_gone() -> None:
 
 def test_looked_up_first_deleted_and_absent_are_seen() -> None:
     chunk_state = ChunkState(chunk(3), look_first=True)
-    assert look_up_due(chunk_state) is Why.FIRST
+    assert look_up_due(chunk_state) is LookUpReason.FIRST
     chunk_state.looked_up(found("u1", "u2"), proven=True)
     assert told(chunk_state) == [("absent", ["u0"], None)]
     assert chunk_state.next_step() == Send([*records(3)[1:]], 1)
@@ -130,7 +130,7 @@ def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     chunk_state = ChunkState(chunk(2), look_first=True)
     chunk_state.looked_up(found("u0", "u1"), proven=True)
     chunk_state.replied(NOT_FOUND)
-    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
@@ -148,7 +148,7 @@ def test_in_doubt_and_protected_since_is_never_sent() -> None:
     chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
     for again in range(1, LOOKS_AGAIN_MAX + 1):
-        assert chunk_state.next_step() == LookUp((records(3)[1],), Why.IN_DOUBT, again)
+        assert chunk_state.next_step() == LookUp((records(3)[1],), LookUpReason.IN_DOUBT, again)
         chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
     assert chunk_state.spared == [records(3)[1]]
     assert chunk_state.next_step() is None
@@ -163,36 +163,36 @@ def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
     assert left(chunk_state) == ([0, 1], [])
 
 
-def test_gone_without_a_taint_is_absent_even_when_attempts_ran_out() -> None:
+def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> None:
     """Refused, split, and then no connection any more: no request can have deleted what is gone."""
     chunk_state = ChunkState(chunk(2), attempts_max=1)
     chunk_state.replied(REFUSED)
     chunk_state.replied(UNSENT)
-    assert look_up_due(chunk_state) is Why.EXHAUSTED
+    assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("absent", ["u0"], None)]
 
 
-@pytest.mark.parametrize("tainted", [False, True])
-def test_an_unknown_id_costs_two_requests_and_nothing_else(tainted: bool) -> None:
+@pytest.mark.parametrize("maybe_applied", [False, True])
+def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) -> None:
     chunk_state = ChunkState(chunk(4))
-    if tainted:
+    if maybe_applied:
         chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
     chunk_state.looked_up(found("u1", "u3"), proven=True)
     assert chunk_state.next_step() == Send([*records(4)[1::2]], 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [
-        ("done" if tainted else "absent", ["u0", "u2"], None),
+        ("done" if maybe_applied else "absent", ["u0", "u2"], None),
         ("done", ["u1", "u3"], None),
     ]
 
 
-@pytest.mark.parametrize(("tainted", "kind", "reason"), [(False, "absent", "unproven"), (True, "done", None)])
-def test_none_found_of_a_refused_chunk(tainted: bool, kind: str, reason: str | None) -> None:
+@pytest.mark.parametrize(("maybe_applied", "kind", "reason"), [(False, "absent", "unproven"), (True, "done", None)])
+def test_none_found_of_a_refused_chunk(maybe_applied: bool, kind: str, reason: str | None) -> None:
     chunk_state = ChunkState(chunk(2))
-    if tainted:
+    if maybe_applied:
         chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True)
@@ -209,7 +209,7 @@ def test_refused_again_although_all_exist_is_split() -> None:
     assert sent(chunk_state) == ["u0", "u1"]
     # A half that is refused is looked up anew: what the API did to it before it refused, nobody has seen yet.
     chunk_state.replied(NOT_FOUND)
-    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
 
 
 def look_in_vain(chunk_state: ChunkState, *ids: str) -> None:
@@ -217,7 +217,7 @@ def look_in_vain(chunk_state: ChunkState, *ids: str) -> None:
     for again in range(1, LOOKS_AGAIN_MAX + 1):
         step = chunk_state.next_step()
         assert isinstance(step, LookUp)
-        assert (step.why, step.again) == (Why.LAGGING, again)
+        assert (step.why, step.again) == (LookUpReason.LAGGING, again)
         chunk_state.looked_up(found(*ids), proven=True)
 
 
@@ -285,7 +285,7 @@ def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
     chunk_state.looked_up(found("u0", "u1"), proven=True)
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    assert look_up_due(chunk_state) is Why.UNKNOWN_ID
+    assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
@@ -293,7 +293,7 @@ def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
 def test_success_not_true_is_looked_up_then_split() -> None:
     chunk_state = ChunkState(chunk(3))
     chunk_state.replied(UNSURE)
-    assert look_up_due(chunk_state) is Why.UNSURE
+    assert look_up_due(chunk_state) is LookUpReason.UNSURE
     chunk_state.looked_up(found("u0", "u2"), proven=True)
     assert told(chunk_state) == [("done", ["u1"], None)]
     assert sent(chunk_state) == ["u0"]
@@ -301,7 +301,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     assert sent(chunk_state) == ["u2"]
     chunk_state.replied(UNSURE)
     for again in range(LOOKS_AGAIN_MAX + 1):
-        assert chunk_state.next_step() == LookUp([chunk_state.chunk.records[2]], Why.UNSURE, again)
+        assert chunk_state.next_step() == LookUp([chunk_state.chunk.records[2]], LookUpReason.UNSURE, again)
         chunk_state.looked_up(found("u2"), proven=True)
     assert told(chunk_state)[2:] == [("refused", ["u2"], None)]
 
@@ -409,7 +409,7 @@ def test_half_touched() -> None:
 
 def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
     chunk_state = ChunkState(chunk(5), in_doubt=True)
-    assert look_up_due(chunk_state) is Why.IN_DOUBT
+    assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
     chunk_state.looked_up({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True)
     assert told(chunk_state) == [
         ("done", ["u3"], None),
@@ -484,33 +484,46 @@ def test_one_found_proves_the_others_gone() -> None:
     assert told(chunk_state) == [("done", ["u1"], None)]
 
 
-@pytest.mark.parametrize("why", list(Why))
-def test_absence_that_proves_nothing_beside_absence_that_does(why: Why) -> None:
+@pytest.mark.parametrize("why", list(LookUpReason))
+def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
-    chunk_state = ChunkState(chunk(3), in_doubt=why is Why.IN_DOUBT, look_first=why is Why.FIRST, attempts_max=1)
-    if answer := {Why.UNSURE: UNSURE, Why.EXHAUSTED: LOST}.get(why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None):
+    chunk_state = ChunkState(
+        chunk(3), in_doubt=why is LookUpReason.IN_DOUBT, look_first=why is LookUpReason.FIRST, attempts_max=1
+    )
+    if answer := {LookUpReason.UNSURE: UNSURE, LookUpReason.EXHAUSTED: LOST}.get(
+        why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None
+    ):
         chunk_state.replied(answer)
-    if why is Why.LAGGING:
+    if why is LookUpReason.LAGGING:
         chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
         chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is why
     chunk_state.looked_up(found("u0"), proven=True, unproven={"u2"})
-    assert told(chunk_state)[0] == ("absent" if why in {Why.UNKNOWN_ID, Why.FIRST} else "done", ["u1"], None)
+    assert told(chunk_state)[0] == (
+        "absent" if why in {LookUpReason.UNKNOWN_ID, LookUpReason.FIRST} else "done",
+        ["u1"],
+        None,
+    )
     steps = []
     while (step := chunk_state.next_step()) is not None:
         steps.append([record.id for record in step.records])
         if isinstance(step, LookUp):
-            chunk_state.looked_up({} if why is Why.LAGGING else found("u0"), proven=True)
+            chunk_state.looked_up({} if why is LookUpReason.LAGGING else found("u0"), proven=True)
         else:
             chunk_state.replied(OK)
-    left_behind = {Why.UNKNOWN_ID: ([], []), Why.LAGGING: ([], []), Why.FIRST: ([2], []), Why.EXHAUSTED: ([], [0, 2])}
+    left_behind = {
+        LookUpReason.UNKNOWN_ID: ([], []),
+        LookUpReason.LAGGING: ([], []),
+        LookUpReason.FIRST: ([2], []),
+        LookUpReason.EXHAUSTED: ([], [0, 2]),
+    }
     assert left(chunk_state) == left_behind.get(why, ([], [2]))
     both = [["u2"], ["u0"]]
-    expected: dict[Why, list[list[str]]] = {
-        Why.UNKNOWN_ID: both,
-        Why.LAGGING: both,
-        Why.EXHAUSTED: [],
-        Why.UNSURE: [["u0"]] * LOOKS_AGAIN_MAX,
+    expected: dict[LookUpReason, list[list[str]]] = {
+        LookUpReason.UNKNOWN_ID: both,
+        LookUpReason.LAGGING: both,
+        LookUpReason.EXHAUSTED: [],
+        LookUpReason.UNSURE: [["u0"]] * LOOKS_AGAIN_MAX,
     }
     assert steps == expected.get(why, [["u0"]])
 
@@ -710,7 +723,9 @@ def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
             case "done":
                 gone = i not in server.alive
                 assert i in server.confirmed or recreated or gone, "deleted: it is gone"
-                assert i in server.confirmed or i in server.uncertain, "deleted, and not absent: only by a taint"
+                assert i in server.confirmed or i in server.uncertain, (
+                    "deleted, and not absent: only where it may have been applied"
+                )
                 assert i in server.deleted or i in server.uncertain or scenario.policy == "accept"
             case "absent":
                 assert i not in server.alive, "absent: it does not exist"
@@ -850,14 +865,14 @@ class NeverTainted(ChunkState):
     """Forgets that a lost reply may have had effect."""
 
     def replied(self, decision: Decision) -> None:
-        super().replied(decision._replace(tainting=False))
+        super().replied(decision._replace(maybe_applied=False))
 
 
 class AlwaysTainted(ChunkState):
     """Claims whatever is gone as deleted."""
 
-    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        super()._gone(piece._replace(tainted=True), why, gone, all_gone=all_gone)
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+        super()._gone(sub_chunk._replace(maybe_applied=True), why, gone, all_gone=all_gone)
 
 
 class ForgetsUnproven(ChunkState):
@@ -877,29 +892,29 @@ class ForgetsCommas(ChunkState):
 class KeepsQuietAboutUnproven(ChunkState):
     """Says `absent` of what the API may have deleted before it refused the rest."""
 
-    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        super()._gone(piece, why, gone, all_gone=False)
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+        super()._gone(sub_chunk, why, gone, all_gone=False)
 
 
 class NeverSplitsAgain(ChunkState):
     """Looks up again and again what is refused again."""
 
-    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
+    def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
         super()._there(rest._replace(known=False), why, found)
 
 
 class GivesUpAtOnce(ChunkState):
     """Refuses the whole chunk for one culprit."""
 
-    def _split(self, piece: SubChunk) -> None:
-        self._settle("refused", piece, piece.records, detail=piece.detail)
+    def _split(self, sub_chunk: SubChunk) -> None:
+        self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
 
 
 class RefusesTheUnsure(ChunkState):
     """Does not look up what a `success` that is not true has done."""
 
-    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
-        if why is Why.UNSURE:
+    def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
+        if why is LookUpReason.UNSURE:
             self._settle("done", rest, rest.records)
         else:
             super()._there(rest, why, found)
@@ -908,8 +923,8 @@ class RefusesTheUnsure(ChunkState):
 class SendsStrangers(ChunkState):
     """Takes every account under an id in doubt for the one that was meant."""
 
-    def _resend(self, piece: SubChunk, found: Found) -> None:
-        self._stack.append((piece, None))
+    def _resend(self, sub_chunk: SubChunk, found: Found) -> None:
+        self._stack.append((sub_chunk, None))
 
 
 class SendsDoubtsAtOnce(ChunkState):
@@ -975,11 +990,11 @@ def test_the_halt_is_what_keeps_a_missing_permission_from_being_recorded() -> No
 
 def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
     chunk_state = ChunkState(chunk(2))
-    tainted = [chunk_state.tainted]
-    chunk_state.replied(Decision(NextStep.RETRY, tainting=True))
-    tainted.append(chunk_state.tainted)
+    maybe_applied = [chunk_state.maybe_applied]
+    chunk_state.replied(Decision(NextStep.RETRY, maybe_applied=True))
+    maybe_applied.append(chunk_state.maybe_applied)
     chunk_state.give_up()
-    tainted.append(chunk_state.tainted)
-    assert tainted == [False, True, False]
+    maybe_applied.append(chunk_state.maybe_applied)
+    assert maybe_applied == [False, True, False]
     assert chunk_state.next_step() is None
     assert chunk_state.leave() == ((), positions_of(records(2)))

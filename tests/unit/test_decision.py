@@ -8,10 +8,10 @@ from bulkdel.core.decision import NextStep, NoResponse, Setup, decision_on_no_re
 
 
 @pytest.mark.parametrize("sent", [True, False])
-def test_a_lost_reply_taints_unless_the_request_never_left(sent: bool) -> None:
+def test_a_lost_response_means_maybe_applied_unless_the_request_never_left(sent: bool) -> None:
     decision = decision_on_no_response(NoResponse("connection reset", sent))
     assert (decision.next_step, decision.reason) == (NextStep.RETRY, "connection reset")
-    assert decision.tainting is sent
+    assert decision.maybe_applied is sent
     assert decision.untouched is not sent
 
 

@@ -51,7 +51,7 @@ LATER = timedelta(minutes=10)
 UNKNOWN = Decision(NextStep.LOOK_UP, detail=Detail(404, extra=(("apiCode", 2004),)))
 REFUSED = Decision(NextStep.SPLIT, detail=Detail(409))
 SETTLED = Decision(NextStep.SETTLED)
-UNSUCCESSFUL = Decision(NextStep.LOOK_UP, tainting=True)
+UNSUCCESSFUL = Decision(NextStep.LOOK_UP, maybe_applied=True)
 NEVER_LEFT = decision_on_no_response(NoResponse("no connection", sent=False))
 LOST = decision_on_no_response(NoResponse("no answer", sent=True))
 

@@ -27,7 +27,7 @@ def failed(status_code: Any, status: int = 200, **more: Any) -> Decision:
 
 
 @pytest.mark.parametrize(
-    ("status_code", "next_step", "tainting", "untouched"),
+    ("status_code", "next_step", "maybe_applied", "untouched"),
     [
         (400, SPLIT, False, False),
         (401, NextStep.SIGN_IN, False, True),
@@ -49,9 +49,9 @@ def failed(status_code: Any, status: int = 200, **more: Any) -> Decision:
         (603, SPLIT, False, False),
     ],
 )
-def test_the_table(status_code: int, next_step: NextStep, tainting: bool, untouched: bool) -> None:
+def test_the_table(status_code: int, next_step: NextStep, maybe_applied: bool, untouched: bool) -> None:
     decision = failed(status_code, apiCode=7, requestId="r-1")
-    assert (decision.next_step, decision.tainting, decision.untouched) == (next_step, tainting, untouched)
+    assert (decision.next_step, decision.maybe_applied, decision.untouched) == (next_step, maybe_applied, untouched)
     assert decision.detail == Detail(status_code, "m", "r-1", (("apiCode", 7),))
     assert f"code {status_code}, apiCode 7" in decision.reason
     assert "r-1" in decision.reason
@@ -64,14 +64,14 @@ def test_the_table_is_whole() -> None:
 
 def test_success() -> None:
     decision = read_success(response({"statusCode": 200, "message": "ok", "requestId": "r", "data": {"success": True}}))
-    assert (decision.next_step, decision.tainting) == (NextStep.SETTLED, False)
+    assert (decision.next_step, decision.maybe_applied) == (NextStep.SETTLED, False)
     assert decision.detail == Detail(200, "ok", "r")
 
 
 @pytest.mark.parametrize("data", [{"success": False}, {"success": "true"}, {"success": 1}, {"success": None}])
 def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any) -> None:
     decision = read_success(response({"statusCode": 200, "data": data}))
-    assert (decision.next_step, decision.tainting, decision.untouched) == (LOOK_UP, True, False)
+    assert (decision.next_step, decision.maybe_applied, decision.untouched) == (LOOK_UP, True, False)
     assert decision.detail.code == 200
     assert "success" in decision.reason
 
@@ -80,7 +80,7 @@ def test_success_that_is_not_true_is_looked_up_and_may_have_had_effect(data: Any
 def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
     for body in ({"statusCode": 200, "data": data}, {"statusCode": 200}):
         decision = read_success(response(body))
-        assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+        assert (decision.next_step, decision.maybe_applied, decision.untouched) == (RETRY, True, False)
         assert decision.detail.code == 200
         assert "success" in decision.reason
 
@@ -88,7 +88,7 @@ def test_an_answer_without_success_is_like_a_lost_reply(data: Any) -> None:
 @pytest.mark.parametrize("status_code", [0, 1, 100, 201, 204, 299, 300, 418, 505, 520, 600, 604, 777, -200, 10**12])
 def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
     decision = failed(status_code)
-    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert (decision.next_step, decision.maybe_applied, decision.untouched) == (RETRY, True, False)
     assert decision.detail.code == status_code
 
 
@@ -120,7 +120,7 @@ def test_an_unknown_code_is_like_a_lost_reply(status_code: int) -> None:
 @pytest.mark.parametrize("status", [200, 201, 204, 400, 403, 500, 502, 503, 504])
 def test_a_body_that_is_no_envelope_is_like_a_lost_reply(body: bytes, status: int) -> None:
     decision = read_success(Response(status, body))
-    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert (decision.next_step, decision.maybe_applied, decision.untouched) == (RETRY, True, False)
     assert decision.detail.code == (status if status >= 400 else None)
     assert f"HTTP {status}" in decision.reason
 
@@ -149,7 +149,7 @@ def test_an_http_status_speaks_where_there_is_no_envelope(
     status: int, next_step: NextStep, untouched: bool, body: bytes
 ) -> None:
     decision = read_success(Response(status, body))
-    assert (decision.next_step, decision.untouched, decision.tainting) == (next_step, untouched, False)
+    assert (decision.next_step, decision.untouched, decision.maybe_applied) == (next_step, untouched, False)
     assert decision.reason
 
 
@@ -164,7 +164,7 @@ def test_a_redirect_says_what_to_do() -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 500, 502, 503])
 def test_a_failure_that_claims_success_is_believed_in_neither(status: int) -> None:
     decision = read_success(response({"statusCode": 200, "data": {"success": True}}, status))
-    assert (decision.next_step, decision.tainting, decision.untouched) == (RETRY, True, False)
+    assert (decision.next_step, decision.maybe_applied, decision.untouched) == (RETRY, True, False)
     assert f"HTTP {status}" in decision.reason
 
 
@@ -175,8 +175,8 @@ def test_http_429_outweighs_its_body() -> None:
 
 
 @pytest.mark.parametrize("status_code", sorted(STATUS_CODES))
-def test_any_http_5xx_taints_whatever_is_in_it(status_code: int) -> None:
-    assert read_success(response({"statusCode": status_code}, 502)).tainting
+def test_any_http_5xx_means_maybe_applied(status_code: int) -> None:
+    assert read_success(response({"statusCode": status_code}, 502)).maybe_applied
     assert failed(status_code, 502).next_step is STATUS_CODES[status_code].next_step
 
 
@@ -184,7 +184,7 @@ def test_any_http_5xx_taints_whatever_is_in_it(status_code: int) -> None:
 def test_the_envelope_outweighs_any_other_http_status(status: int, status_code: int) -> None:
     decision = failed(status_code, status)
     assert decision.next_step is STATUS_CODES[status_code].next_step
-    assert not decision.tainting
+    assert not decision.maybe_applied
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_lists() -> None:
     odd: list[Any] = [None, {}, {"list": []}, [1], ["a"], [None], "[]"]
     for data in odd:
         decision = read_list(response({"statusCode": 200, "data": data}))
-        assert (decision.next_step, decision.tainting) == (RETRY, True), data
+        assert (decision.next_step, decision.maybe_applied) == (RETRY, True), data
     assert read_list(response({"statusCode": 403})).next_step is NextStep.FORBIDDEN
 
 
@@ -235,7 +235,7 @@ def test_nothing_but_the_whole_truth_is_a_success(data: Any, status_code: Any, s
     whole = type(status_code) is int and status_code == 200 and isinstance(data, dict) and data.get("success") is True
     assert (decision.next_step is NextStep.SETTLED) == (whole and status < 300)
     if status >= 500 and decision.next_step is NextStep.RETRY:
-        assert decision.tainting
+        assert decision.maybe_applied
 
 
 @given(st.binary(max_size=200), st.integers(200, 599))

@@ -17,7 +17,7 @@ from bulkdel.core.outcome import Detail
 API_CODE = "apiCode"
 """The code of a business error, which only this API has. The log keeps it as `detail`."""
 
-_LOST = Decision(NextStep.RETRY, tainting=True)
+_LOST = Decision(NextStep.RETRY, maybe_applied=True)
 _HALT = Decision(NextStep.HALT)
 
 STATUS_CODES: Mapping[int, Decision] = {
@@ -74,8 +74,8 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
     decision = STATUS_CODES.get(status_code, _LOST)
     named = decision.reason or API_CODES.get(api_code or 0) or "the server answered"
     # Whatever the statusCode, an HTTP 5xx may come from a server that failed half-way.
-    tainting = decision.tainting or response.status >= _SERVER_FAILURE
-    return decision._replace(detail=detail, reason=f"{named} ({detail})", tainting=tainting)
+    maybe_applied = decision.maybe_applied or response.status >= _SERVER_FAILURE
+    return decision._replace(detail=detail, reason=f"{named} ({detail})", maybe_applied=maybe_applied)
 
 
 def read_success(response: Response) -> Decision:
@@ -92,7 +92,7 @@ def read_success(response: Response) -> Decision:
     if decision.data["success"] is True:
         return decision
     return decision._replace(
-        next_step=NextStep.LOOK_UP, tainting=True, reason="statusCode 200, but data.success is not true"
+        next_step=NextStep.LOOK_UP, maybe_applied=True, reason="statusCode 200, but data.success is not true"
     )
 
 

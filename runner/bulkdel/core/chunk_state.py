@@ -4,9 +4,10 @@ It holds a stack of sub-chunks; the top one determines the next step. A worker a
 reports back with `replied` or `looked_up`, until no step is left. Nothing here waits or sends.
 
     Send ── settled ─────────────────────────────→ deleted
-      ├─ retry ── attempts left ─────────────────→ Send again (tainted, if the request may have had effect)
+      ├─ retry ── attempts left ─────────────────→ Send again; it may have been applied
       │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
-      ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if tainted
+      ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if it may
+      │                                                   have been applied
       │           and was found just before ─────→ LookUp again, later: gone → as above · there → split; a single id
       │                                            → left for a later pass, or refused if no request had effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split; a single id → LookUp again,
@@ -33,7 +34,7 @@ from bulkdel.core.record import Chunk, Record, halves, positions_of
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 
 
-class Why(enum.Enum):
+class LookUpReason(enum.Enum):
     """Why ids are looked up: it decides what finding them means."""
 
     UNKNOWN_ID = "an id is unknown"
@@ -44,15 +45,16 @@ class Why(enum.Enum):
     FIRST = "before anything is sent"
 
 
-REFUSED_AS_UNKNOWN = frozenset({Why.UNKNOWN_ID, Why.LAGGING})
-MAY_LAG = frozenset({Why.UNSURE, Why.LAGGING, Why.IN_DOUBT})
+REFUSED_AS_UNKNOWN = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.LAGGING})
+MAY_LAG = frozenset({LookUpReason.UNSURE, LookUpReason.LAGGING, LookUpReason.IN_DOUBT})
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
 class SubChunk(NamedTuple):
     """Records that share a history.
 
-    tainted: a request for them may have been applied, and no response confirmed it. An id found gone counts as deleted.
+    maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is gone counts as
+        deleted.
     touched: a request reached the server, and it is not proven that it had no effect. It cannot be released any more.
     attempts: requests without a response, in a row.
     known: a look-up has just found every one of them.
@@ -63,7 +65,7 @@ class SubChunk(NamedTuple):
     """
 
     records: Sequence[Record]
-    tainted: bool = False
+    maybe_applied: bool = False
     touched: bool = False
     attempts: int = 0
     known: bool = False
@@ -84,7 +86,7 @@ class LookUp(NamedTuple):
     """Look these up. again: the number of this repetition, 0 for the first look-up. A repetition waits first."""
 
     records: Sequence[Record]
-    why: Why
+    why: LookUpReason
     again: int = 0
 
 
@@ -125,49 +127,51 @@ class ChunkState:
     contradicted: int = 0
     halt: str | None = None
     after_s: float = 0.0
-    _stack: list[tuple[SubChunk, Why | None]] = field(default_factory=list)
+    _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
     _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
 
     def __post_init__(self) -> None:
-        start = SubChunk(self.chunk.records, tainted=self.in_doubt, touched=self.in_doubt)
-        self._stack.append((start, Why.IN_DOUBT if self.in_doubt else Why.FIRST if self.look_first else None))
+        start = SubChunk(self.chunk.records, maybe_applied=self.in_doubt, touched=self.in_doubt)
+        self._stack.append(
+            (start, LookUpReason.IN_DOUBT if self.in_doubt else LookUpReason.FIRST if self.look_first else None)
+        )
 
     def next_step(self) -> Step | None:
         """The next step; None when every record is settled or left, or when the run must halt."""
         if self.halt is not None or not self._stack:
             return None
-        piece, why = self._stack[-1]
+        sub_chunk, why = self._stack[-1]
         if why is None:
-            return Send(piece.records, piece.attempts + 1)
-        return LookUp(piece.records, why, piece.again if why in MAY_LAG else 0)
+            return Send(sub_chunk.records, sub_chunk.attempts + 1)
+        return LookUp(sub_chunk.records, why, sub_chunk.again if why in MAY_LAG else 0)
 
     def replied(self, decision: Decision) -> None:
         """Take in the decision on the `Send` that was due."""
-        piece, _ = self._stack.pop()
+        sub_chunk, _ = self._stack.pop()
         self.requests += 1
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
-            self._settle("done", piece, piece.records, detail=decision.detail)
+            self._settle("done", sub_chunk, sub_chunk.records, detail=decision.detail)
             self._halt_if_all_refused()
             return
-        piece = piece._replace(
-            tainted=piece.tainted or decision.tainting,
-            touched=piece.touched or not decision.untouched,
-            known=piece.known and not decision.tainting,
+        sub_chunk = sub_chunk._replace(
+            maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,
+            touched=sub_chunk.touched or not decision.untouched,
+            known=sub_chunk.known and not decision.maybe_applied,
             detail=decision.detail,
         )
         match decision.next_step:
             case NextStep.RETRY:
-                self._retry(piece._replace(attempts=piece.attempts + (not decision.free)))
-            case NextStep.LOOK_UP if decision.tainting:
-                self._stack.append((piece, Why.UNSURE))
+                self._retry(sub_chunk._replace(attempts=sub_chunk.attempts + (not decision.free)))
+            case NextStep.LOOK_UP if decision.maybe_applied:
+                self._stack.append((sub_chunk, LookUpReason.UNSURE))
             case NextStep.LOOK_UP:
-                self._unknown_id(piece._replace(shared=piece.shared or len(piece.records) > 1))
+                self._unknown_id(sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1))
             case NextStep.SPLIT:
-                self._split(piece)
+                self._split(sub_chunk)
             case _:
                 # Only HALT gets here; the client deals with every other step. Halting is safe in any case.
-                self._stack.append((piece, None))
+                self._stack.append((sub_chunk, None))
                 self.halt = decision.reason or decision.next_step.value
         self._halt_if_all_refused()
 
@@ -178,51 +182,51 @@ class ChunkState:
         proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.
         unproven: ids whose absence from this response proves nothing (`core.absence`).
         """
-        piece, why = self._stack.pop()
+        sub_chunk, why = self._stack.pop()
         if found is None:
-            self.left.append(piece)
+            self.left.append(sub_chunk)
             return
         blind = not found and not proven
         kept: list[Record] = []
         there: list[Record] = []
         gone: list[Record] = []
         unsure: list[Record] = []
-        for record in piece.records:
+        for record in sub_chunk.records:
             if (presence := found.get(record.id)) is Presence.PROTECTED:
                 kept.append(record)
             elif presence is not None:
                 there.append(record)
             else:
                 (unsure if blind or record.id in unproven else gone).append(record)
-        self._gone(piece, why, gone, all_gone=not found)
-        self._spare(piece, kept)
+        self._gone(sub_chunk, why, gone, all_gone=not found)
+        self._spare(sub_chunk, kept)
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
-            again = piece._replace(records=there, attempts=0, known=why is not Why.FIRST, seen=True)
+            again = sub_chunk._replace(records=there, attempts=0, known=why is not LookUpReason.FIRST, seen=True)
             self._there(again, why, found)
-        if len(unsure) == len(piece.records):
-            self._unproven(piece, why)
+        if len(unsure) == len(sub_chunk.records):
+            self._unproven(sub_chunk, why)
         elif unsure and why in REFUSED_AS_UNKNOWN:
-            self._stack.append((piece._replace(records=unsure, attempts=0), None))  # refused because of another id?
+            self._stack.append((sub_chunk._replace(records=unsure, attempts=0), None))  # refused because of another id?
         elif unsure:
-            self._unproven(piece._replace(records=unsure, attempts=0), why)
+            self._unproven(sub_chunk._replace(records=unsure, attempts=0), why)
         self._halt_if_all_refused()
 
     @property
-    def tainted(self) -> bool:
+    def maybe_applied(self) -> bool:
         """Whether an earlier request for the records of the step that is due may have been applied."""
-        return bool(self._stack) and self._stack[-1][0].tainted
+        return bool(self._stack) and self._stack[-1][0].maybe_applied
 
     def give_up(self) -> None:
         """Leave the records of the step that was due to a later pass or to the next run."""
-        piece, _ = self._stack.pop()
-        self.left.append(piece)
+        sub_chunk, _ = self._stack.pop()
+        self.left.append(sub_chunk)
 
     def touch(self) -> None:
         """Note that a request for the step that was due was sent, and that its response will not be awaited."""
         if self._stack:
-            piece, why = self._stack.pop()
-            self._stack.append((piece._replace(tainted=True, touched=True), why))
+            sub_chunk, why = self._stack.pop()
+            self._stack.append((sub_chunk._replace(maybe_applied=True, touched=True), why))
 
     def leave(self) -> tuple[Ranges, Ranges]:
         """Give up the rows without an outcome. Returns (ranges provably not touched by the server, ranges in doubt).
@@ -232,130 +236,132 @@ class ChunkState:
         """
         if not self.left and not self._stack:
             return (), ()
-        pieces = [*self.left, *(piece for piece, _ in self._stack)]
+        sub_chunks = [*self.left, *(sub_chunk for sub_chunk, _ in self._stack)]
         if self._stack:
             refused = [part for part in self.settled if part.kind == "refused"]
             self.settled = [part for part in self.settled if part.kind != "refused"]
-            pieces += [SubChunk(part.records, tainted=True, touched=True) for part in refused]
+            sub_chunks += [SubChunk(part.records, maybe_applied=True, touched=True) for part in refused]
         self.left, self._stack = [], []
-        untouched = [record for piece in pieces if not piece.touched for record in piece.records]
-        doubtful = [record for piece in pieces if piece.touched for record in piece.records]
+        untouched = [record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]
+        doubtful = [record for sub_chunk in sub_chunks if sub_chunk.touched for record in sub_chunk.records]
         return positions_of(sorted(untouched)), positions_of(sorted(doubtful))
 
     def _settle(
         self,
         kind: Kind,
-        piece: SubChunk,
+        sub_chunk: SubChunk,
         records: Sequence[Record],
         *,
         detail: Detail = NOTHING_SAID,
         reason: str | None = None,
     ) -> None:
         if records:
-            attempts = max(1, piece.attempts + 1)
+            attempts = max(1, sub_chunk.attempts + 1)
             self.settled.append(Settled(kind, records, detail, reason, attempts))
 
-    def _retry(self, piece: SubChunk) -> None:
-        if piece.attempts < self.attempts_max:
-            self._stack.append((piece, None))
-        elif piece.touched:
-            self._stack.append((piece, Why.EXHAUSTED))
+    def _retry(self, sub_chunk: SubChunk) -> None:
+        if sub_chunk.attempts < self.attempts_max:
+            self._stack.append((sub_chunk, None))
+        elif sub_chunk.touched:
+            self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))
         else:
-            self.left.append(piece)
+            self.left.append(sub_chunk)
 
-    def _split(self, piece: SubChunk) -> None:
-        if len(piece.records) == 1:
-            self._settle("refused", piece, piece.records, detail=piece.detail)
+    def _split(self, sub_chunk: SubChunk) -> None:
+        if len(sub_chunk.records) == 1:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
         else:
-            first, second = halves(piece.records)
+            first, second = halves(sub_chunk.records)
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
-            self._stack.append((piece._replace(records=second, attempts=0, known=False), None))
-            self._stack.append((piece._replace(records=first, attempts=0, known=False), None))
+            self._stack.append((sub_chunk._replace(records=second, attempts=0, known=False), None))
+            self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
 
-    def _unknown_id(self, piece: SubChunk) -> None:
+    def _unknown_id(self, sub_chunk: SubChunk) -> None:
         """Handle a refusal that says: one of these ids is unknown."""
-        if piece.known:
-            self._contradict(piece)
+        if sub_chunk.known:
+            self._contradict(sub_chunk)
         else:
-            self._stack.append((piece, Why.UNKNOWN_ID))
+            self._stack.append((sub_chunk, LookUpReason.UNKNOWN_ID))
 
-    def _contradict(self, piece: SubChunk) -> None:
+    def _contradict(self, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.
 
         If an earlier request may have been applied, the look-up may lag behind it, so it is repeated. Otherwise the API
         refuses the id as it is written.
         """
-        may_lag = piece.tainted or piece.shared
-        if may_lag and piece.again < LOOKS_AGAIN_MAX:
-            self._stack.append((piece._replace(again=piece.again + 1), Why.LAGGING))
-        elif may_lag and not self.lag_over and len(piece.records) == 1:
+        may_lag = sub_chunk.maybe_applied or sub_chunk.shared
+        if may_lag and sub_chunk.again < LOOKS_AGAIN_MAX:
+            self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), LookUpReason.LAGGING))
+        elif may_lag and not self.lag_over and len(sub_chunk.records) == 1:
             self.contradicted += 1
-            self.left.append(piece)
+            self.left.append(sub_chunk)
         else:
-            self._split(piece)
+            self._split(sub_chunk)
 
-    def _gone(self, piece: SubChunk, why: Why | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        if why is Why.LAGGING and gone and not piece.tainted:
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+        if why is LookUpReason.LAGGING and gone and not sub_chunk.maybe_applied:
             # The earlier look-up found these only because it lagged. So `absent` was not proven for the others either.
             for at in self._absent:
                 self.settled[at] = self.settled[at]._replace(reason="unproven")
             self._absent.clear()
-        if piece.tainted or piece.seen:
-            self._settle("done", piece, gone)
+        if sub_chunk.maybe_applied or sub_chunk.seen:
+            self._settle("done", sub_chunk, gone)
         else:
             # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
-            unproven = why is Why.UNKNOWN_ID and all_gone
-            if why is Why.UNKNOWN_ID and gone and not all_gone:
+            unproven = why is LookUpReason.UNKNOWN_ID and all_gone
+            if why is LookUpReason.UNKNOWN_ID and gone and not all_gone:
                 self._absent.append(len(self.settled))
-            self._settle("absent", piece, gone, reason="unproven" if unproven else None)
+            self._settle("absent", sub_chunk, gone, reason="unproven" if unproven else None)
 
-    def _there(self, rest: SubChunk, why: Why | None, found: Found) -> None:
+    def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
         match why:
-            case Why.UNSURE if len(rest.records) == 1 and rest.again < LOOKS_AGAIN_MAX:
-                self._stack.append((rest._replace(again=rest.again + 1), Why.UNSURE))
-            case Why.UNSURE:
+            case LookUpReason.UNSURE if len(rest.records) == 1 and rest.again < LOOKS_AGAIN_MAX:
+                self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.UNSURE))
+            case LookUpReason.UNSURE:
                 self._split(rest)
-            case Why.EXHAUSTED:
+            case LookUpReason.EXHAUSTED:
                 self.left.append(rest)
-            case Why.LAGGING:
+            case LookUpReason.LAGGING:
                 self._contradict(rest)
-            case Why.IN_DOUBT:
+            case LookUpReason.IN_DOUBT:
                 self._resend(rest, found)
             case _:
                 self._stack.append((rest, None))
 
-    def _unproven(self, piece: SubChunk, why: Why | None) -> None:
+    def _unproven(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
         """Handle ids that a look-up did not find and perhaps could not have found."""
-        if why in REFUSED_AS_UNKNOWN and len(piece.records) > 1:
-            self._split(piece)
+        if why in REFUSED_AS_UNKNOWN and len(sub_chunk.records) > 1:
+            self._split(sub_chunk)
         elif why in REFUSED_AS_UNKNOWN:
             # The API refused this one id as unknown, which is a second proof: the body of a deletion splits no id.
-            kind: Kind = "done" if piece.tainted or piece.seen else "absent"
-            self._settle(kind, piece, piece.records, reason="unproven")
-        elif why is Why.IN_DOUBT and self.resend_unproven:
-            self._stack.append((piece, None))
+            kind: Kind = "done" if sub_chunk.maybe_applied or sub_chunk.seen else "absent"
+            self._settle(kind, sub_chunk, sub_chunk.records, reason="unproven")
+        elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
+            self._stack.append((sub_chunk, None))
         else:
-            self.left.append(piece)
+            self.left.append(sub_chunk)
 
-    def _spare(self, piece: SubChunk, kept: list[Record]) -> None:
+    def _spare(self, sub_chunk: SubChunk, kept: list[Record]) -> None:
         """Spare protected records that exist. Records in doubt are looked up again first: the look-up may lag."""
-        if kept and piece.tainted and not self.lag_over and piece.again < LOOKS_AGAIN_MAX:
-            self._stack.append((piece._replace(records=tuple(kept), again=piece.again + 1), Why.IN_DOUBT))
+        if kept and sub_chunk.maybe_applied and not self.lag_over and sub_chunk.again < LOOKS_AGAIN_MAX:
+            self._stack.append(
+                (sub_chunk._replace(records=tuple(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
+            )
         else:
             self.spared += kept
 
-    def _resend(self, piece: SubChunk, found: Found) -> None:
+    def _resend(self, sub_chunk: SubChunk, found: Found) -> None:
         """Settle or send again rows in doubt that exist, by whether each is the account that was meant."""
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
-        for record in piece.records:
+        for record in sub_chunk.records:
             by_presence[found[record.id]].append(record)
-        self._settle("done", piece, by_presence[Presence.NEW], reason="re-created")
-        self._settle("unknown", piece, by_presence[Presence.UNDATED], reason="perhaps re-created")
+        self._settle("done", sub_chunk, by_presence[Presence.NEW], reason="re-created")
+        self._settle("unknown", sub_chunk, by_presence[Presence.UNDATED], reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if self.protected:
-            self._spare(piece, meant)
+            self._spare(sub_chunk, meant)
         elif meant:
-            self._stack.append((piece._replace(records=meant), None))
+            self._stack.append((sub_chunk._replace(records=meant), None))
 
     def _halt_if_all_refused(self) -> None:
         """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""
@@ -364,4 +370,4 @@ class ChunkState:
         if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
             self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
-            self.left = [SubChunk(self.chunk.records, tainted=True, touched=True)]
+            self.left = [SubChunk(self.chunk.records, maybe_applied=True, touched=True)]

@@ -74,7 +74,7 @@ class NextStep(enum.Enum):
 class Decision(NamedTuple):
     """What follows from one response, or from its absence.
 
-    tainting: the request may have been applied although that was not confirmed.
+    maybe_applied: the request may have been applied although that was not confirmed.
     untouched: the request was certainly not applied (429, 401, never sent).
     after_s: the pause that the server asked for, seconds; None when it asked for none.
     free: the attempt is not counted: it failed while the breaker was open, or while this process was stopped.
@@ -84,7 +84,7 @@ class Decision(NamedTuple):
 
     next_step: NextStep
     detail: Detail = NOTHING_SAID
-    tainting: bool = False
+    maybe_applied: bool = False
     untouched: bool = False
     after_s: float | None = None
     free: bool = False
@@ -96,4 +96,4 @@ def decision_on_no_response(missing: NoResponse) -> Decision:
     """Retry, or halt when the setup is at fault."""
     if missing.setup is not None:
         return Decision(NextStep.HALT, untouched=not missing.sent, reason=f"{missing.reason}; {missing.setup.value}")
-    return Decision(NextStep.RETRY, tainting=missing.sent, untouched=not missing.sent, reason=missing.reason)
+    return Decision(NextStep.RETRY, maybe_applied=missing.sent, untouched=not missing.sent, reason=missing.reason)

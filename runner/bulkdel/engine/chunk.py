@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
-from bulkdel.core.chunk_state import ChunkState, Found, LookUp, Send, Step, Why
+from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep, Request
 from bulkdel.core.id_set import IdSet
@@ -33,7 +33,7 @@ from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Action
 
-DECIDING = frozenset({Why.UNKNOWN_ID, Why.UNSURE})
+DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
 
 
@@ -196,7 +196,7 @@ class ChunkInHand:
         if self.worker.state is WorkerState.ON_WIRE:
             state.touch()
         self.worker.enter(WorkerState.IDLE)
-        tally.unproven += sum(record.id in self.unproven for piece in state.left for record in piece.records)
+        tally.unproven += sum(record.id in self.unproven for sub_chunk in state.left for record in sub_chunk.records)
         untouched, _ = state.leave()
         at, ahead_s = stamp(parts.surroundings.wall()), parts.client.transport.ahead_s
         entries: list[Entry] = [_outcome(settled, at, ahead_s) for settled in state.settled]
@@ -221,7 +221,7 @@ class ChunkInHand:
 
         So it is when the chunk was sent without a response long ago: the server was away, or this process was stopped.
         """
-        if not self.parts.id_type.reusable or not self.state.tainted or self.sent_at is None:
+        if not self.parts.id_type.reusable or not self.state.maybe_applied or self.sent_at is None:
             return False
         wall, steady = self.sent_at
         around = self.parts.surroundings
