@@ -338,13 +338,13 @@ MUTANTS = (
     Mutant(
         "failures that nobody asks for",
         "runner/bulkdel/engine/workers.py",
-        "        await asyncio.wait(tasks, timeout=rules.drain_s if drain.stop else None)\n"
+        "        await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)\n"
         "        for task in tasks:\n"
         "            task.cancel()  # has no effect on one that is done\n"
         "        await finished\n"
         "        # Every exception is retrieved: asyncio would print the others with their text, which may hold ids.\n"
         "        failures = [task.exception() for task in tasks if not task.cancelled()]\n",
-        "        _, late = await asyncio.wait(tasks, timeout=rules.drain_s if drain.stop else None)\n"
+        "        _, late = await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)\n"
         "        for task in late:\n"
         "            task.cancel()\n"
         "        await finished\n"
@@ -504,8 +504,8 @@ MUTANTS = (
     Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
-        'self._parts.drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self._parts.client.last_failure = f"it is {words} (--not-after)"',
+        'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
+        'self._client.last_failure = f"it is {words} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(

@@ -327,7 +327,7 @@ def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, 
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def main() -> None:
-        failing = asyncio.ensure_future(checkpoint.failing())
+        failing = asyncio.ensure_future(checkpoint.watch_failure())
         disk.hold()
         disk.error = OSError(errno.EIO, "broken")
         checkpoint.enqueue(deleted(0, 1))
@@ -336,7 +336,9 @@ def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, 
         disk.open.set()
         with pytest.raises(FileFailed):
             await checkpoint.append(deleted(2, 3))
-        assert await asyncio.wait_for(failing, HELD_S) is checkpoint.failure
+        with pytest.raises(FileFailed) as failed:
+            await asyncio.wait_for(failing, HELD_S)
+        assert failed.value is checkpoint.failure
         assert checkpoint.lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
         checkpoint.enqueue(deleted(3, 4))
         assert checkpoint.lost[3:] == [deleted(3, 4)]

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.engine.chunk import Parts, Rules
+from bulkdel.engine.chunk import Parts, Rules, Tally
 from bulkdel.engine.drain import Drain
+from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
@@ -395,21 +397,21 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
         drain = Drain()
-        workers = Workers(
-            Parts(
-                client=world.client,
-                lookup=lookup,
-                action=DeleteUsersBatch(id_type),
-                log=checkpoint,
-                id_type=id_type,
-                rules=Rules(concurrency=1, drain_s=1, refused_max=RefusedLimit(share=0.01)),
-                surroundings=Surroundings(chance=lambda: 0.0),
-                drain=drain,
-                backup=None,
-                protected=IdSet(id_type),
-            )
+        parts = Parts(
+            client=world.client,
+            lookup=lookup,
+            action=DeleteUsersBatch(id_type),
+            log=checkpoint,
+            id_type=id_type,
+            rules=Rules(refused_max=RefusedLimit(share=0.01)),
+            surroundings=Surroundings(chance=lambda: 0.0),
+            drain=drain,
+            backup=None,
+            protected=IdSet(id_type),
         )
-        await workers.run(iter([ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))]))
+        workers = Workers(world.client, checkpoint, drain, parts.surroundings, concurrency=1, drain_s=1)
+        chunk = ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))
+        await workers.run(iter([chunk]), partial(settle_chunk, parts, Tally(IdSet(id_type), succeeded=False)))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why
         await checkpoint.aclose()

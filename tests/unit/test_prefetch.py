@@ -22,13 +22,13 @@ def work(number: int) -> ChunkTask:
     return ChunkTask(Chunk((Record(number, f"u{number}"),)))
 
 
-class Told:
-    """A prefetch, what was skipped, and the waits that it told."""
+class Recorded:
+    """A prefetch, the rows that were skipped, and the waits that it reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Iterator[Item]) -> None:
         self.skipped: list[Skipped] = []
         self.waited: list[float] = []
-        self.prefetch = Prefetch[Item](on_waited=self.waited.append, clock=time.monotonic)
+        self.prefetch = Prefetch(feed, on_waited=self.waited.append, clock=time.monotonic)
 
     async def take_all(self, workers: int) -> list[int]:
         """The positions that `workers` got, in the order in which they got them."""
@@ -48,14 +48,13 @@ class Told:
 
 def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers() -> None:
     async def go() -> None:
-        told = Told()
         for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
             skipped = [Skipped("invalid", ((count + n, count + n + 1),)) for n in range(2)]
-            told.prefetch.begin(iter([*map(work, range(count)), *skipped]))
-            assert await told.take_all(workers) == [*range(count)]
-            assert await told.prefetch.take() is None
-            assert told.skipped[-2:] == skipped
-        await told.prefetch.aclose()
+            recorded = Recorded(iter([*map(work, range(count)), *skipped]))
+            assert await recorded.take_all(workers) == [*range(count)]
+            assert await recorded.prefetch.take() is None
+            assert recorded.skipped == skipped
+            await recorded.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -69,47 +68,47 @@ def test_the_next_ones_are_read_while_these_are_sent() -> None:
                 read.release()
                 yield work(number)
 
-        told = Told()
-        told.prefetch.begin(feed())
-        assert await told.prefetch.take() is not None
+        recorded = Recorded(feed())
+        assert await recorded.prefetch.take() is not None
         for _ in range(2 * AT_ONCE):
             assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
         await asyncio.sleep(0.05)
         assert not read.acquire(blocking=False), "no more than what comes next is kept"
-        await told.prefetch.aclose()
+        await recorded.prefetch.aclose()
 
     asyncio.run(go())
 
 
-def test_the_wait_for_a_slow_disk_is_told_once_for_all() -> None:
+def test_the_wait_for_a_slow_disk_is_reported_once_for_all() -> None:
     async def go() -> None:
         def feed() -> Iterator[Item]:
             time.sleep(0.2)
             yield work(0)
 
-        told, begun = Told(), time.monotonic()
-        told.prefetch.begin(feed())
-        assert await told.take_all(8) == [0]
-        assert len(told.waited) == 2, "for the chunk, and for the end of the feed"
-        assert 0.1 < sum(told.waited) <= time.monotonic() - begun
-        await told.prefetch.aclose()
+        begun = time.monotonic()
+        recorded = Recorded(feed())
+        assert await recorded.take_all(8) == [0]
+        assert len(recorded.waited) == 2, "for the chunk, and for the end of the feed"
+        assert 0.1 < sum(recorded.waited) <= time.monotonic() - begun
+        await recorded.prefetch.aclose()
 
     asyncio.run(go())
 
 
-def test_what_went_wrong_is_raised_for_all_who_take_and_for_nobody_else() -> None:
+def test_a_failure_is_raised_by_each_take_and_without_one_is_ignored() -> None:
     async def go() -> None:
         def feed() -> Iterator[Item]:
             yield work(0)
             raise Halted("the export changed")
 
-        told = Told()
-        told.prefetch.begin(feed())
+        recorded = Recorded(feed())
         for _ in range(2):
             with pytest.raises(Halted, match="the export changed"):
-                await told.prefetch.take()
-        told.prefetch.begin(feed())  # and nobody takes: no complaint about a failure that was not asked for
-        await told.prefetch.aclose()
+                await recorded.prefetch.take()
+        await recorded.prefetch.aclose()
+        unused = Recorded(feed())  # asyncio reports no failure that was not taken
+        await asyncio.sleep(0.01)
+        await unused.prefetch.aclose()
 
     asyncio.run(go())
 
@@ -122,15 +121,14 @@ def test_a_taker_that_is_cancelled_takes_nothing_with_it() -> None:
             may.wait()
             yield work(0)
 
-        told = Told()
-        told.prefetch.begin(feed())
-        first, second = (asyncio.create_task(told.prefetch.take()) for _ in range(2))
+        recorded = Recorded(feed())
+        first, second = (asyncio.create_task(recorded.prefetch.take()) for _ in range(2))
         await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.sleep(0.01)
         may.set()
         assert await second == work(0)
         assert first.cancelled()
-        await told.prefetch.aclose()
+        await recorded.prefetch.aclose()
 
     asyncio.run(go())

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from bulkdel.checkpoint.file import LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
@@ -65,11 +66,11 @@ class Checkpoint:
         """The entries that will never be durable, because writing failed before them or at them."""
         return [entry for entry, _ in self._commits.lost]
 
-    async def failing(self) -> FileFailed:
-        """Wait for the first failure, and return it."""
+    async def watch_failure(self) -> NoReturn:
+        """Wait for the first failure, and raise it."""
         await self._commits.failed.wait()
         assert self.failure is not None, "it is set first"
-        return self.failure
+        raise self.failure
 
     @property
     def sha256(self) -> str:

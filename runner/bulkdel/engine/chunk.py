@@ -42,15 +42,12 @@ class Rules:
     """How to send.
 
     in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
-    until: --not-after, as epoch seconds and in words. on_settled: called with every chunk that is done.
+    on_settled: called with every chunk that is done.
     """
 
-    concurrency: int
-    drain_s: float
     refused_max: RefusedLimit
     in_doubt_resend: bool = False
     look_first: bool = False
-    until: tuple[float, str] | None = None
     on_settled: Callable[[ChunkState], None] = lambda _: None
 
 

@@ -6,48 +6,55 @@ export → rows → chunks → intent (durable) → request → response → dec
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 from bulkdel.core.chunk_state import LookUp
-from bulkdel.core.chunker import chunk_tasks
+from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.log_entries import Skipped
+from bulkdel.engine.chunk import ChunkInHand, Parts, Tally
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
-
-if TYPE_CHECKING:
-    from bulkdel.checkpoint.writer import Checkpoint
-    from bulkdel.engine.chunk import ChunkInHand
-    from bulkdel.engine.drain import Drain
-    from bulkdel.engine.workers import Workers
-    from bulkdel.safety.run_plan import Plan
+from bulkdel.http.client import WorkerStatus
+from bulkdel.job_faults import job_faults
+from bulkdel.safety.run_plan import Plan
 
 PASSES = 2
 """One pass over the export, and one more for the rows that the first pass left without an outcome (design)."""
 
 
 async def settle_export(
-    plan: Plan, log: Checkpoint, workers: Workers, drain: Drain, left: Callable[[], int | None]
+    plan: Plan, parts: Parts, tally: Tally, workers: Workers, left: Callable[[], int | None]
 ) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
+    progress, drain = parts.log.progress, parts.drain
     for _ in range(PASSES):
-        if drain.stop is not None or log.progress.complete or left() == 0:
+        if drain.stop is not None or progress.complete or left() == 0:
             return
-        rows = takewhile(lambda _: drain.stop is None, plan.export.batches(log.progress.begin))
+        rows = takewhile(lambda _: drain.stop is None, plan.export.batches(progress.begin))
         row_filter = plan.export.row_filter(plan.protected)
-        chunks = chunk_tasks(rows, row_filter, log.progress, plan.chunk_size, left())
-        await workers.run(chunks)  # each worker calls settle_chunk for one chunk after the other
+        chunks = chunk_tasks(rows, row_filter, progress, plan.chunk_size, left())
+        tally.unproven = tally.contradicted = 0
+        await workers.run(chunks, partial(settle_chunk, parts, tally))  # each worker: one chunk after the other
 
 
-async def settle_chunk(chunk: ChunkInHand) -> None:
+async def settle_chunk(parts: Parts, tally: Tally, item: ChunkTask | Skipped, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
-    try:
-        while (step := chunk.next_step()) is not None:
-            if isinstance(step, LookUp):
-                await chunk.look_up(step)
-            else:
-                request = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
-                await chunk.write_intent(step)  # durable before the request
-                await chunk.send(step, request)  # the response is read into a decision
-    finally:
-        chunk.write_outcomes()  # durable before they are counted
+    if isinstance(item, Skipped):
+        parts.log.enqueue(item)
+        return
+    chunk = ChunkInHand(item, worker, parts, tally)
+    with job_faults(chunk.hide):
+        await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
+        try:
+            while (step := chunk.next_step()) is not None:
+                if isinstance(step, LookUp):
+                    await chunk.look_up(step)
+                else:
+                    request = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
+                    await chunk.write_intent(step)  # durable before the request
+                    await chunk.send(step, request)  # the response is read into a decision
+        finally:
+            chunk.write_outcomes()  # durable before they are counted
     if chunk.state.halt is not None:
         raise Halted(chunk.state.halt)

@@ -1,6 +1,6 @@
-"""The items of a pass on their way to the workers. Owns the thread that reads them, a few ahead of the sending.
+"""The items of a pass on their way to the workers. Owns the thread that reads them, a few ahead of the workers.
 
-Reading blocks on the disk, so it is done in a thread, many items at a time, and the next ones while these are sent.
+Reading blocks on the disk, so it is done in a thread, many items at a time, and the next ones while these are settled.
 Knows nothing of what an item is for.
 """
 
@@ -28,25 +28,17 @@ class _End:
 
 
 class Prefetch(Generic[T]):
-    """A queue that one task fills from a feed. Belongs to one event loop.
+    """A queue that one task fills from a feed. Belongs to one event loop."""
 
-    on_waited: told how many seconds all workers waited for the disk.
-    """
-
-    def __init__(self, *, on_waited: Callable[[float], object], clock: Callable[[], float]) -> None:
+    def __init__(self, feed: Iterator[T], *, on_waited: Callable[[float], object], clock: Callable[[], float]) -> None:
+        """Begin to read. on_waited: called with the seconds in which workers waited for the disk."""
+        self._feed = feed
         self._on_waited = on_waited
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._queue: asyncio.Queue[T | _End] = asyncio.Queue(AT_ONCE)
-        self._reading: asyncio.Task[None] | None = None
         self._empty_since: float | None = None
-
-    def begin(self, feed: Iterator[T]) -> None:
-        """Go on with another feed. What is left of the one before is dropped."""
-        if self._reading is not None:
-            self._reading.cancel()
-        self._queue = asyncio.Queue(AT_ONCE)
-        self._reading = asyncio.create_task(self._read(feed, self._queue))
+        self._reading = asyncio.create_task(self._read())
 
     async def take(self) -> T | None:
         """Return the next item; None when the feed has ended. Raises what went wrong with the reading."""
@@ -62,22 +54,21 @@ class Prefetch(Generic[T]):
 
     async def aclose(self) -> None:
         """Drop the rest. Waits for a read that is under way: the export must not be closed under it."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def _read(self, feed: Iterator[T], queue: asyncio.Queue[T | _End]) -> None:
+    async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while items := await loop.run_in_executor(self._thread, lambda: list(islice(feed, AT_ONCE))):
+            while items := await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE))):
                 self._note_wait()
                 for item in items:
-                    await queue.put(item)
+                    await self._queue.put(item)
         except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
-            await queue.put(_End(error))
+            await self._queue.put(_End(error))
         else:
-            await queue.put(_End(None))
+            await self._queue.put(_End(None))
         finally:
             self._note_wait()
 

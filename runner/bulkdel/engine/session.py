@@ -14,12 +14,15 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunk_state import ChunkState
-from bulkdel.core.log_entries import Session
-from bulkdel.core.outcome import KINDS
+from bulkdel.core.id_set import IdSet
+from bulkdel.core.log_entries import Outcome, Session
+from bulkdel.core.outcome import COUNTED, KINDS
+from bulkdel.core.ranges import size_of
 from bulkdel.core.refused_limit import RefusedLimit
+from bulkdel.core.retry import LAG_MAX_S
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.chunk import Parts, Rules
+from bulkdel.engine.chunk import Parts, Rules, Tally
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.events import Event
 from bulkdel.engine.pipeline import settle_export
@@ -95,11 +98,14 @@ class SendingSession:
         if backup is not None:
             await log.flush()  # before the first copy: else the log would not know the file
         async with around.connect(plan.target, settings, pool=log.progress.header.pinned["pool"]) as (client, _):
-            workers = self._workers(client, backup)
+            parts, tally = self._parts(client, backup), Tally(IdSet(plan.id_type), log.progress.counts["done"] > 0)
+            until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
+            concurrency, drain_s = settings.concurrency, settings.drain_s
+            workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._live = _Live(client, workers)
             if self._rate is not None:
                 self.set_rate(self._rate)
-            await settle_export(plan, log, workers, self._drain, self._left)
+            await settle_export(plan, parts, tally, workers, self._left)
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
                 "retries": client.figures.retries,
@@ -109,12 +115,17 @@ class SendingSession:
             }
         if backup is not None:
             await asyncio.to_thread(backup.close)
-        failure, tally = workers.failure, workers.tally
-        facts = self._stop_facts(self._ending(failure), blind=workers.blind)
+        failure = _last_failure(parts, tally)
+        # A blind session: no look-up has found an existing user, so an empty answer proves nothing.
+        facts = self._stop_facts(self._ending(failure), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()
         ending = self._ending(failure)  # once more: the last commits may have failed
-        return SessionResult(ending, figures, workers.unrecorded, tally.kept, tally.unproven)
+        unrecorded = dict.fromkeys(COUNTED, 0)
+        for entry in log.lost:
+            if isinstance(entry, Outcome):
+                unrecorded[entry.kind] += size_of(entry.ranges)
+        return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven)
 
     def drain(self, signum: int | None = None) -> None:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
@@ -152,32 +163,27 @@ class SendingSession:
             client.adaptive_rate.slowed(client.clock()),
         )
 
-    def _workers(self, client: Client, backup: Backup | None) -> Workers:
+    def _parts(self, client: Client, backup: Backup | None) -> Parts:
         plan, settings, around = self._plan, self._plan.settings, self._surroundings
         look_ups = plan.target.look_ups(plan.id_type, full=backup is not None)
         proven, fullest = bool(plan.server.found), plan.server.fullest
         rules = Rules(
-            settings.concurrency,
-            settings.drain_s,
             RefusedLimit.parse(settings.max_refused),
             in_doubt_resend=settings.in_doubt == "resend",
             look_first=plan.look_first,
-            until=(plan.until.timestamp(), until_words(plan.until)) if plan.until else None,
             on_settled=self._chunk_settled,
         )
-        return Workers(
-            Parts(
-                client=client,
-                lookup=AccountLookup(client, look_ups, around.chance, proven=proven, fullest=fullest),
-                action=plan.target.action(plan.id_type),
-                log=self._log,
-                id_type=plan.id_type,
-                rules=rules,
-                surroundings=around,
-                drain=self._drain,
-                backup=backup,
-                protected=plan.protected,
-            )
+        return Parts(
+            client=client,
+            lookup=AccountLookup(client, look_ups, around.chance, proven=proven, fullest=fullest),
+            action=plan.target.action(plan.id_type),
+            log=self._log,
+            id_type=plan.id_type,
+            rules=rules,
+            surroundings=around,
+            drain=self._drain,
+            backup=backup,
+            protected=plan.protected,
         )
 
     def _chunk_settled(self, chunk_state: ChunkState) -> None:
@@ -226,3 +232,16 @@ class SendingSession:
             "limit_reached": ending.limit_reached,
             "blind": blind,
         }
+
+
+def _last_failure(parts: Parts, tally: Tally) -> str:
+    """The last failure of a request or of a look-up, in words; empty without one."""
+    lookup, last = parts.lookup, parts.client.last_failure
+    if tally.contradicted:
+        return (
+            f"the API refused {counted(tally.contradicted, 'id')} as unknown that look-ups find. Look-ups may "
+            f"lag behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
+        )
+    if last or lookup.failed or lookup.proven:
+        return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
+    return "look-ups find no user at all, so an empty answer proves nothing"

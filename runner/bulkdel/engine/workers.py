@@ -1,92 +1,84 @@
-"""The workers: each takes a chunk, settles it, and takes the next, until no chunk is left or the run drains."""
+"""The workers: each takes an item, settles it, and takes the next, until no item is left or the drain begins.
+
+An item is a chunk to delete (`engine.pipeline`) or a chunk to look up (`verify.session`). The workers know neither.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
-from bulkdel.core.chunker import ChunkTask
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.log_entries import Outcome, Skipped
-from bulkdel.core.outcome import COUNTED
-from bulkdel.core.ranges import size_of
-from bulkdel.core.retry import LAG_MAX_S
-from bulkdel.engine.chunk import ChunkInHand, Parts, Tally
-from bulkdel.engine.drain import Stop
-from bulkdel.engine.pipeline import settle_chunk
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.prefetch import Prefetch
-from bulkdel.errors import BulkdelError, FileFailed, Halted
-from bulkdel.format import counted
-from bulkdel.http.client import WorkerState, WorkerStatus
-from bulkdel.job_faults import job_faults
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import BulkdelError, FileFailed
+from bulkdel.http.client import Client, WorkerState, WorkerStatus
 
-Chunks = Prefetch[ChunkTask | Skipped]
+T = TypeVar("T")
 
 
 class Workers:
-    """Settles the chunks of a session. One instance a session. tally: what they have counted."""
+    """Settles the items of one pass after the other. One instance a session."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        client: Client,
+        log: Checkpoint,
+        drain: Drain,
+        surroundings: Surroundings,
+        *,
+        concurrency: int,
+        drain_s: float,
+        until: tuple[float, str] | None = None,
+    ) -> None:
+        """Take what a session shares.
+
+        drain_s: how long requests on the wire may take to finish after the drain has begun.
+        until: --not-after, as epoch seconds and in words.
+        """
+        self._client = client
+        self._log = log
+        self._drain = drain
+        self._surroundings = surroundings
+        self._concurrency = concurrency
+        self._drain_s = drain_s
+        self._until = until
         self._tasks: dict[asyncio.Task[None], WorkerStatus] = {}
-        self.tally = Tally(IdSet(parts.id_type), succeeded=parts.log.progress.counts["done"] > 0)
 
-    async def run(self, chunks: Iterator[ChunkTask | Skipped]) -> None:
-        """Settle one pass of chunks, or drain; then all of it is durable."""
-        self.tally.unproven = self.tally.contradicted = 0
-        client = self._parts.client
+    async def run(self, items: Iterator[T], settle: Callable[[T, WorkerStatus], Awaitable[None]]) -> None:
+        """Settle every item, or drain; then everything in the log is durable.
+
+        A BulkdelError begins the drain. Any other exception of `settle` does too, and is raised when all have drained.
+        """
         # Reading the disk does not count for --patience.
-        prefetch = Chunks(on_waited=client.extend_patience, clock=client.clock)
-        prefetch.begin(chunks)
+        prefetch = Prefetch(items, on_waited=self._client.extend_patience, clock=self._client.clock)
         try:
-            await self._pass(prefetch)
-            await self._parts.log.flush()
+            await self._pass(prefetch, settle)
+            await self._log.flush()
         except FileFailed as error:
-            self._parts.drain.begin(Stop(str(error), error=error))
+            self._drain.begin(Stop(str(error), error=error))
         finally:
             await prefetch.aclose()
 
     @property
-    def unrecorded(self) -> dict[str, int]:
-        """Rows by outcome of responses that could not be made durable. For the final report only."""
-        counts = dict.fromkeys(COUNTED, 0)
-        for entry in self._parts.log.lost:
-            if isinstance(entry, Outcome):
-                counts[entry.kind] += size_of(entry.ranges)
-        return counts
-
-    @property
-    def failure(self) -> str:
-        """The last failure of a request or of a look-up, in words; empty without one."""
-        lookup, last = self._parts.lookup, self._parts.client.last_failure
-        if self.tally.contradicted:
-            return (
-                f"the API refused {counted(self.tally.contradicted, 'id')} as unknown that look-ups find. Look-ups may "
-                f"lag behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
-            )
-        if last or lookup.failed or lookup.proven:
-            return last or lookup.failed or ("ids with a comma were not found" if self.tally.unproven else "")
-        return "look-ups find no user at all, so an empty answer proves nothing"
-
-    @property
-    def blind(self) -> bool:
-        """Whether no look-up of this session has found an existing user, so that an empty answer proves nothing."""
-        return not self._parts.lookup.proven
-
-    @property
     def busy(self) -> bool:
-        """Whether every worker has a chunk and none waits for the rate, so that more workers would send more."""
+        """Whether every worker has an item and none waits for the rate, so that more workers would send more."""
         held = {WorkerState.IDLE, WorkerState.WAITING}
         return all(worker.state not in held for worker in list(self._tasks.values()))
 
-    async def _pass(self, chunks: Chunks) -> None:
-        """Run the workers to the end of the chunks, or until the run drains; then give them --drain-s to finish."""
-        drain, rules = self._parts.drain, self._parts.rules
-        workers = [WorkerStatus() for _ in range(rules.concurrency)]
-        self._tasks = {asyncio.create_task(self._work(chunks, worker)): worker for worker in workers}
+    async def _pass(self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]]) -> None:
+        """Run the workers to the end of the items, or until the drain begins; then give them `drain_s` to finish."""
+        drain = self._drain
+        workers = [WorkerStatus() for _ in range(self._concurrency)]
+        self._tasks = {
+            asyncio.create_task(self._drain_on_failure(self._work(items, settle, worker))): worker for worker in workers
+        }
         tasks = list(self._tasks)
         watches = [
-            asyncio.create_task(watch) for watch in (self._watch_server(), self._watch_time(), self._watch_log())
+            asyncio.create_task(self._drain_on_failure(watch))
+            for watch in (self._client.watch_patience(), self._log.watch_failure(), self._watch_time())
         ]
         draining = asyncio.create_task(drain.begun())
         finished = asyncio.create_task(asyncio.wait(tasks))
@@ -95,7 +87,7 @@ class Workers:
             watch.cancel()
         if drain.stop is not None:
             self._wake()
-        await asyncio.wait(tasks, timeout=rules.drain_s if drain.stop else None)
+        await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)
         for task in tasks:
             task.cancel()  # has no effect on one that is done
         await finished
@@ -109,51 +101,36 @@ class Workers:
 
         A look-up that decides continues too, unless the client holds it back.
         """
-        client = self._parts.client
-        client.drain()
-        goes_on = {WorkerState.ON_WIRE} if client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
+        self._client.drain()
+        goes_on = {WorkerState.ON_WIRE} if self._client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
         for task, worker in self._tasks.items():
             if worker.state not in goes_on:
                 task.cancel()
 
-    async def _work(self, chunks: Chunks, worker: WorkerStatus) -> None:
-        """One worker: take a chunk, settle it, until there is none or the run drains."""
-        drain = self._parts.drain
+    async def _work(
+        self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]], worker: WorkerStatus
+    ) -> None:
+        """One worker: take an item, settle it, until there is none or the drain begins."""
+        while self._drain.stop is None and (item := await items.take()) is not None:
+            await settle(item, worker)
+
+    async def _drain_on_failure(self, step: Awaitable[Any]) -> None:
+        """Begin the drain when `step` raises. An unexpected exception is raised again."""
         try:
-            while drain.stop is None and (item := await chunks.take()) is not None:
-                if isinstance(item, Skipped):
-                    self._parts.log.enqueue(item)
-                    continue
-                chunk = ChunkInHand(item, worker, self._parts, self.tally)
-                with job_faults(chunk.hide):
-                    # A session without a sample needs a control before the first deletion. All workers wait for it.
-                    await self._parts.lookup.prove(worker)
-                    await settle_chunk(chunk)
+            await step
         except asyncio.CancelledError:
-            if drain.stop is None:
+            if self._drain.stop is None:
                 raise
         except BulkdelError as error:
-            drain.begin(Stop(str(error), error=error))
+            self._drain.begin(Stop(str(error), error=error))
         except BaseException as error:
-            drain.begin(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
+            self._drain.begin(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
             raise
-
-    async def _watch_server(self) -> None:
-        """Halt when the server has given no useful response for --patience."""
-        try:
-            await self._parts.client.watch_patience()
-        except Halted as error:
-            self._parts.drain.begin(Stop(str(error), error=error))
 
     async def _watch_time(self) -> None:
         """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
-        if self._parts.rules.until is not None:
-            until, words = self._parts.rules.until
-            while (left_s := until - self._parts.surroundings.wall()) > 0:  # noqa: ASYNC110 - nothing else tells
+        if self._until is not None:
+            until, words = self._until
+            while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - nothing else tells
                 await asyncio.sleep(min(left_s, 1.0))
-            self._parts.drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
-
-    async def _watch_log(self) -> None:
-        """Drain when the log can no longer be written."""
-        failure = await self._parts.log.failing()
-        self._parts.drain.begin(Stop(str(failure), error=failure))
+            self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
