@@ -1,11 +1,11 @@
-"""Command lines as text that can be typed again. Owns how words are taken apart, quoted and put together."""
+"""Command lines as text that can be typed again. Owns how they are made from settings, and how words are quoted."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,72 +19,66 @@ _USER = re.compile(r"(?<=://)[^/\s]*@")
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """A command line taken apart, so that it can be printed with other names and other options.
+    """A command line as values, so that it can be printed with other names and other options.
 
     command: the first word. names: the arguments that are no option, such as job and export; paths are not quoted yet.
-    options: name of each option, and the words that it was typed with.
+    options: each option with its values; a flag has none.
     """
 
     command: str
     names: tuple[str, ...] = ()
-    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, words: Sequence[str], flags: Collection[str]) -> Self:
-        """Take apart the words after the program's name. flags: the options without a value."""
-        names: list[str] = []
-        options: list[tuple[str, tuple[str, ...]]] = []
-        rest = iter(words[1:])
-        for word in rest:
-            if word == "--":
-                names += rest
-            elif not is_option(word):
-                names.append(word)
-            else:
-                name = word.partition("=")[0].replace("_", "-")
-                alone = "=" in word or name in flags
-                options.append((name, (word,) if alone else (word, next(rest, ""))))
-        return cls(words[0] if words else "", tuple(names), tuple(options))
+    def of(
+        cls,
+        command: str,
+        names: tuple[str, ...],
+        settings: Any,
+        *,
+        environ: Mapping[str, str],
+        config: Mapping[str, Any],
+    ) -> Self:
+        """The command line with these settings, for any shell: it does not rely on the environment.
 
-    def has(self, option: str) -> bool:
-        """Whether the option is there."""
-        return any(name == option for name, _ in self.options)
+        settings: the dataclass whose fields are the options of this command. config: the tables of the config file.
+        A value that is the default is left out, unless the environment or the config file has another one.
+        """
+        line, table = cls(command, names), {name.replace("-", "_") for name in config.get("run", {})}
+        for one in fields(settings):
+            value = getattr(settings, one.name)
+            set_elsewhere = variable_of(one.name) in environ or one.name in table
+            if value is None or value is False or (value == one.default and not set_elsewhere):
+                continue
+            values = () if value is True else value if isinstance(value, list) else (value,)
+            line = line.plus(option_of(one.name), *values)
+        return line
 
     def without(self, *options: str) -> Self:
         """Leave these options out."""
-        return replace(self, options=tuple(each for each in self.options if each[0] not in options))
+        return replace(self, options={name: values for name, values in self.options.items() if name not in options})
 
-    def plus(self, option: str, *values: str) -> Self:
-        """Add an option once for each value; without a value it is a flag."""
-        added = tuple((option, _words(option, value)) for value in values) or ((option, (option,)),)
-        return replace(self, options=(*self.options, *added))
+    def plus(self, option: str, *values: object) -> Self:
+        """Give the option these values and no others; without a value it is a flag."""
+        words = (repr(value).removesuffix(".0") if isinstance(value, float) else str(value) for value in values)
+        return replace(self, options={**self.options, option: tuple(words)})
 
-    def instead(self, option: str, *values: str) -> Self:
-        """Give the option these values and no others."""
-        return self.without(option).plus(option, *values)
-
-    def with_environment(self, settings: Any, environ: Mapping[str, str]) -> Self:
-        """Add the options that the environment sets: the line may be typed in another shell.
-
-        settings: the dataclass whose fields are the options of this command.
-        """
+    def plus_given(self, options: Mapping[str, object]) -> Self:
+        """Add those of the options that have a value."""
         line = self
-        for one in fields(settings):
-            option, value = option_of(one.name), getattr(settings, one.name)
-            text = environ.get(variable_of(one.name))
-            if text is None or value in (None, False):
-                continue
-            if isinstance(value, list):  # the files that the environment lists are added to those on the command line
-                line = line.instead(option, *map(str, value))
-            elif not line.has(option):
-                line = line.plus(option) if value is True else line.plus(option, text)
+        for option, value in options.items():
+            line = line if value is None else line.plus(option, value)
         return line
 
     @property
     def words(self) -> list[str]:
         """The words to type. The user and password of a URL are hidden, because output is often kept and shared."""
-        typed = [word for _, words in self.options for word in words]
-        return [_USER.sub("[hidden]@", word) for word in ("bulkdel", self.command, *map(argument, self.names), *typed)]
+        words = ["bulkdel", self.command, *map(argument, self.names)]
+        for option, values in self.options.items():
+            for value in values:
+                words += [f"{option}={value}"] if value.startswith("-") else [option, value]
+            words += [] if values else [option]
+        return [_USER.sub("[hidden]@", word) for word in words]
 
     def __str__(self) -> str:
         return shlex.join(self.words)
@@ -103,15 +97,6 @@ def option_of(name: str) -> str:
 def variable_of(name: str) -> str:
     """The environment variable of this field."""
     return f"{ENV_PREFIX}{name.upper()}"
-
-
-def flags_of(settings: type) -> frozenset[str]:
-    """The options without a value: the fields of this dataclass whose default is False."""
-    return frozenset(option_of(one.name) for one in fields(settings) if one.default is False)
-
-
-def _words(option: str, value: str) -> tuple[str, ...]:
-    return (f"{option}={value}",) if value.startswith("-") else (option, value)
 
 
 def argument(path: Path | str) -> str:

@@ -156,12 +156,12 @@ def open_run(
             raise UsageError("rows need a checkpoint: there is no file name to derive it from")
         rows, export = export, Path(f"{settings.checkpoint}{SPOOLED}")
         settings = replace(settings, format="jsonl")
-    arguments = RunArguments.of_library(
+    arguments = RunArguments(
         load_job(job) if isinstance(job, str) else job,
         str(export),
         settings,
-        config=config or {},
-        environ=os.environ if environ is None else environ,
+        config or {},
+        os.environ if environ is None else environ,
     )
     return Run(arguments, rows=rows, events_max=events_max)
 

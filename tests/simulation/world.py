@@ -372,7 +372,7 @@ class World:
             **self.drawn.options,
         )
         job = SimulatedJob(self.wall, self._chance)
-        return RunArguments.of_library(job, str(self._folder / "export"), settings, config={}, environ={})
+        return RunArguments(job, str(self._folder / "export"), settings, {}, {})
 
     def _surroundings(self) -> Surroundings:
         assert self._loop is not None

@@ -13,15 +13,15 @@ from bulkdel.format import counted
     ("word", "printed"),
     [
         ("http://user:pass@proxy:3128", "'http://[hidden]@proxy:3128'"),
-        ("--proxy=http://user:p@ss@proxy:3128/x", "'--proxy=http://[hidden]@proxy:3128/x'"),
+        ("http://user:p@ss@proxy:3128/x", "'http://[hidden]@proxy:3128/x'"),
         ("http://proxy:3128", "http://proxy:3128"),
         ("a@b.jsonl", "a@b.jsonl"),
         ("https://host/a@b", "https://host/a@b"),
     ],
 )
 def test_a_password_in_a_url_is_not_printed(word: str, printed: str) -> None:
-    line = CommandLine.parse(["run", word], flags=())
-    assert str(line) == f"bulkdel run {printed}"
+    assert str(CommandLine("run", (word,))) == f"bulkdel run {printed}"
+    assert str(CommandLine("run").plus("--proxy", word)) == f"bulkdel run --proxy {printed}"
 
 
 def _fail(how: str) -> None:

@@ -45,17 +45,13 @@ def planned(
     folder: Path,
     rows: Sequence[str] = IDS,
     *,
-    typed: Sequence[str] = (),
     server: SampleCheck | None = None,
     **options: Any,
 ) -> Plan:
     """The plan for an export of `rows`, without credentials. server: what it said."""
     export = folder / "my users.csv"
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
-    argv = ["run", "delete-users", str(export), *typed]
-    arguments = RunArguments.of_command_line(
-        load_job("delete-users"), str(export), Settings(**options), config={}, environ={}, argv=argv
-    )
+    arguments = RunArguments(load_job("delete-users"), str(export), Settings(**options), {}, {})
     plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress())
     return plan if server is None else plan.with_server(server)
 
@@ -68,54 +64,54 @@ def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Acco
 
 
 @pytest.mark.parametrize(
-    ("argv", "without", "plus", "expected"),
+    ("names", "options", "expected"),
     [
-        (["run", "j", "e"], (), (), "bulkdel run j e"),
-        (["run", "j", "my export"], (), (), "bulkdel run j 'my export'"),
-        (["run", "j", "e", "--limit", "5", "--json"], ("--limit",), (), "bulkdel run j e --json"),
-        (["run", "j", "e", "--limit=5", "--json"], ("--limit",), (), "bulkdel run j e --json"),
-        (["run", "--limit", "5", "j", "e", "--limit=6"], ("--limit",), (), "bulkdel run j e"),
-        (["run", "j", "e", "--limit"], ("--limit",), (), "bulkdel run j e"),
-        (["run", "j", "e", "--pool", "--limit", "--limit", "5"], ("--limit",), (), "bulkdel run j e --pool --limit"),
-        (["run", "--json", "j", "e"], ("--limit",), (), "bulkdel run j e --json"),
-        (["run", "j", "--chunk_size", "7", "e"], ("--chunk-size",), (), "bulkdel run j e"),
-        (["run", "j", "--", "-e"], (), ("--rate", "5"), "bulkdel run j ./-e --rate 5"),
-        (["run", "j", "-"], (), ("--checkpoint", "-log"), "bulkdel run j - --checkpoint=-log"),
-        (["run", "j", "e", "--json=true"], (), (), "bulkdel run j e --json=true"),
-        (["run", "j", "e", "--limits", "5"], ("--limit",), (), "bulkdel run j e --limits 5"),
-        (["run", "j", "e"], (), ("--confirm", "5"), "bulkdel run j e --confirm 5"),
-        (
-            ["run", "j", "e", "--confirm", "4", "--pool=p"],
-            ("--confirm", "--pool"),
-            ("--confirm", "5", "--pool", "q"),
-            "bulkdel run j e --confirm 5 --pool q",
-        ),
-        (["run", "j", "$(rm -rf ~)"], (), (), "bulkdel run j '$(rm -rf ~)'"),
+        (("j", "e"), {}, "bulkdel run j e"),
+        (("j", "my export"), {}, "bulkdel run j 'my export'"),
+        (("j", "$(rm -rf ~)"), {}, "bulkdel run j '$(rm -rf ~)'"),
+        (("j", "-e"), {"rate": 5.0}, "bulkdel run j ./-e --rate 5"),
+        (("j", "-"), {"checkpoint": Path("-log")}, "bulkdel run j - --checkpoint=-log"),
+        (("j", "e"), {"json": True, "limit": None}, "bulkdel run j e --json"),
+        (("j", "e"), {"exclude": [Path("a"), Path("b")]}, "bulkdel run j e --exclude a --exclude b"),
+        (("j", "e"), {"patience": 2_592_000.0, "drain_s": 0.5}, "bulkdel run j e --patience 2592000 --drain-s 0.5"),
+        (("j", "e"), {"id_pattern": "1.0", "max_refused": "1%"}, "bulkdel run j e --id-pattern 1.0"),
+        # the default is typed where another source has another value
+        (("j", "e"), {"concurrency": 16}, "bulkdel run j e --concurrency 16"),
+        (("j", "e"), {"chunk_size": 50, "trim": False}, "bulkdel run j e --chunk-size 50"),
+        (("j", "e"), {"on_invalid": "stop"}, "bulkdel run j e --on-invalid stop"),
     ],
 )
-def test_command(argv: list[str], without: tuple[str, ...], plus: tuple[str, ...], expected: str) -> None:
-    line = CommandLine.parse(argv, flags=("--json",)).without(*without)
-    for option, value in zip(plus[::2], plus[1::2], strict=True):
-        line = line.plus(option, value)
+def test_a_command_has_what_differs_from_the_defaults(
+    names: tuple[str, ...], options: dict[str, Any], expected: str
+) -> None:
+    environ = {"BULKDEL_CONCURRENCY": "8"} if "concurrency" in options else {}
+    config = {"run": {"on-invalid": "skip", "trim": True}} if "on_invalid" in options else {}
+    line = CommandLine.of("run", names, Settings(**options), environ=environ, config=config)
     assert str(line) == expected
+
+
+def test_an_option_is_replaced_or_left_out() -> None:
+    line = CommandLine("run", ("j", "e")).plus("--limit", 5).plus("--json").plus("--limit", 6)
+    assert str(line) == "bulkdel run j e --limit 6 --json"
+    assert str(line.without("--limit", "--pool")) == "bulkdel run j e --json"
+    assert str(line.plus_given({"--pool": "p", "--host": None})) == "bulkdel run j e --limit 6 --json --pool p"
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
-@given(st.lists(WORDS, max_size=3), st.lists(st.tuples(st.sampled_from(("--rate", "--pool")), WORDS), max_size=3))
-def test_a_command_can_be_pasted_into_a_shell(names: list[str], options: list[tuple[str, str]]) -> None:
-    """What the shell makes of it is taken apart to the same names and options."""
-    line = CommandLine("run", tuple(names))
-    for option, value in options:
-        line = line.plus(option, value)
-    pasted = CommandLine.parse(shlex.split(str(line))[1:], flags=())
-    assert [Path(name) for name in pasted.names] == [Path(name) for name in names]
-    assert pasted.options == line.options
+@given(st.lists(WORDS, max_size=3), WORDS)
+def test_a_command_can_be_pasted_into_a_shell(names: list[str], pool: str) -> None:
+    """The shell makes the same words of it."""
+    line = CommandLine("run", tuple(names)).plus("--pool", pool)
+    words = shlex.split(str(line))
+    assert words == line.words
+    assert [Path(name) for name in words[2 : 2 + len(names)]] == [Path(name) for name in names]
+    assert words[2 + len(names) :] == ([f"--pool={pool}"] if pool.startswith("-") else ["--pool", pool])
 
 
 def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack, tmp_path: Path) -> None:
-    plan = planned(stack, tmp_path, typed=["--rate", "5", "--confirm", "1", "--pool", "wrong"])
+    plan = planned(stack, tmp_path, rate=5.0, confirm=1, pool="wrong")
     export = shlex.quote(str(tmp_path / "my users.csv"))
     assert str(plan.confirming_line) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
     plan = plan.with_server(SampleCheck(pool="p1"))

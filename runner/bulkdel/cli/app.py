@@ -15,14 +15,11 @@ from cyclopts.config import Env
 from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
-from bulkdel.command_line import ENV_PREFIX, CommandLine, flags_of, is_option
+from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
 from bulkdel.settings import Settings, VerifySettings
-
-if TYPE_CHECKING:
-    from bulkdel.safety.run_plan import RunArguments
 
 if TYPE_CHECKING:
     from bulkdel.safety.run_plan import RunArguments
@@ -68,7 +65,7 @@ written; 141 the reader of stdout has left (`| head`).
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of the program. words: what was typed after its name, to be printed back."""
+    """One call of the program. words: what was typed after its name."""
 
     words: Sequence[str]
     config: ConfigFile
@@ -97,7 +94,7 @@ def run(job: str, export: Export, /, *, settings: Settings | None = None, given:
     """
     from bulkdel.commands import run as command
 
-    return command.run(_arguments(job, str(export), settings, given))
+    return command.run(_arguments("run", job, str(export), settings, given))
 
 
 def plan(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
@@ -112,21 +109,19 @@ def plan(job: str, export: Export, /, *, settings: Settings | None = None, given
     """
     from bulkdel.commands import plan as command
 
-    return command.plan(_arguments(job, str(export), settings, given))
+    return command.plan(_arguments("plan", job, str(export), settings, given))
 
 
-def _arguments(job: str, export: str, settings: Settings | None, given: Invocation) -> RunArguments:
+def _arguments(command: str, job: str, export: str, settings: Settings | None, given: Invocation) -> RunArguments:
     from bulkdel.job import load_job
     from bulkdel.safety.run_plan import RunArguments
 
     check_environment(os.environ)
     _check_folder()
-    if is_option(export) and export not in CommandLine.parse(given.words, flags_of(Settings)).names:
-        raise UsageError(f"unknown option {export}. `bulkdel run --help` lists them")
+    if is_option(export) and "--" not in given.words:
+        raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
-    return RunArguments.of_command_line(
-        load_job(job), export, settings, config=given.config.tables, environ=os.environ, argv=given.words
-    )
+    return RunArguments(load_job(job), export, settings, given.config.tables, os.environ, command)
 
 
 def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> int:
@@ -201,7 +196,7 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
     check_environment(os.environ)
     log = find_log(checkpoint)
     settings = settings or VerifySettings()
-    return command.verify(command.Request(log, settings, given.config.tables, os.environ, given.words))
+    return command.verify(command.Request(log, settings, given.config.tables, os.environ))
 
 
 def jobs() -> int:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted
-from bulkdel.settings import Settings
 
 
 def going_on(progress: Progress) -> str:
@@ -37,7 +35,7 @@ def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
         f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
         f"Then run the same command:\n  {shlex.join(words)}"
     )
-    if options.get("look_first") or options.get("backup"):  # these send only ids that a look-up has found
-        return text
-    resend = CommandLine.parse(words[1:], flags_of(Settings)).instead("--in-doubt", "resend")
+    if options.get("look_first") or options.get("backup") or options.get("in_doubt") == "resend":
+        return text  # the first two send only ids that a look-up has found; the command has the third already
+    resend = shlex.join([*words, "--in-doubt", "resend"])
     return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new user meanwhile:\n  {resend}"

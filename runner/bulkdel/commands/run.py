@@ -121,7 +121,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
-        resend = plan.line.instead("--in-doubt", "resend")
+        resend = plan.line.plus("--in-doubt", "resend")
         ways.append(f"Send them again without a look-up; a user who was given the id meanwhile is deleted:\n  {resend}")
     remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {COMMAS}. To settle them:"
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
@@ -179,7 +179,4 @@ def _verify_command(plan: Plan) -> CommandLine:
     """The command that verifies the run, with the options for the server and the sign-in."""
     settings = plan.settings
     given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
-    line = CommandLine("verify", (str(plan.checkpoint),))
-    for option, value in given.items():
-        line = line if value is None else line.plus(option, str(value))
-    return line
+    return CommandLine("verify", (str(plan.checkpoint),)).plus_given(given)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import is_locked, run_words
-from bulkdel.command_line import CommandLine, flags_of
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.next_command import going_on
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import Ending, counts_of, name_of
@@ -39,19 +39,18 @@ SANDBOX = "sandbox"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command line. argv: what was typed, without the program's name, to print the command that goes on."""
+    """One command line."""
 
     checkpoint: Path
     settings: VerifySettings
     config: Mapping[str, Any]
     environ: Mapping[str, str]
-    argv: Sequence[str]
 
     @property
     def line(self) -> CommandLine:
-        """The command line to type again, with what the environment sets."""
-        line = CommandLine.parse(self.argv, flags_of(VerifySettings))
-        return replace(line.with_environment(self.settings, self.environ), names=(str(self.checkpoint),))
+        """The command line to type again."""
+        names = (str(self.checkpoint),)
+        return CommandLine.of("verify", names, self.settings, environ=self.environ, config=self.config)
 
 
 def verify(request: Request) -> int:
@@ -244,7 +243,4 @@ class Report:
             "--ca-file": settings.ca_file,
             "--proxy": settings.proxy,
         }
-        line = CommandLine("plan", (pinned["job"], str(still_there)))
-        for option, value in given.items():
-            line = line if value is None else line.plus(option, str(value))
-        return line
+        return CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)

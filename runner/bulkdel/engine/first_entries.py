@@ -57,7 +57,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None) -> dict[str, Any]:
         "user": user,
         "machine": os.uname().nodename,
         "pid": os.getpid(),
-        "command": str(plan.arguments.typed),
+        "command": str(plan.arguments.line),
         "to_go_on": plan.line.words,
         "limit": settings["limit"],
         "note": settings["note"],

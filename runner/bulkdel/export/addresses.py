@@ -25,7 +25,7 @@ def check_export(export: str, line: CommandLine) -> None:
     if found is None or "://" not in export:
         return
     line = replace(line, names=(*line.names[:-1], "-"))
-    if not line.has("--checkpoint"):
+    if "--checkpoint" not in line.options:
         line = line.plus("--checkpoint", f"{_name(found[2])}.checkpoint.jsonl")
     raise UsageError(
         f"{export}: bulkdel reads files and pipes, not addresses. Nothing was read. To pipe it:\n"

@@ -41,7 +41,7 @@ def check_arguments(arguments: RunArguments) -> None:
     """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
     _check_config(arguments.config)
     arguments.settings.check(arguments.job.chunk_max)
-    check_export(arguments.export, arguments.typed)
+    check_export(arguments.export, arguments.line)
     for name in arguments.settings.exclude or ():
         check_exclude(str(name))
     checked_id_type(arguments.job, arguments.settings)
@@ -84,7 +84,7 @@ def _check_copy(arguments: RunArguments) -> None:
     log = copy.with_name(copy.name.removesuffix(SPOOLED))
     if log.is_file() and not is_fresh(log) and log != arguments.checkpoint.resolve():
         shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
-        line = arguments.typed.instead("--checkpoint", str(shown))
+        line = arguments.line.plus("--checkpoint", shown)
         raise NotAcceptable(
             f"{arguments.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint "
             f"would begin a new run and send again what is deleted already. Nothing was sent. To go on:\n  {line}\n"
@@ -288,5 +288,5 @@ def sample_trouble(plan: Plan) -> str | None:
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
         f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
-        f"go on with:\n  {plan.line.instead('--allow-absent')}"
+        f"go on with:\n  {plan.line.plus('--allow-absent')}"
     )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine, flags_of, option_of
+from bulkdel.command_line import CommandLine
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
@@ -39,7 +39,7 @@ class RunArguments:
     """What the caller asked for.
 
     config: all tables of the config file. environ: the environment, with settings and credentials.
-    typed: the command line with the same arguments. Every printed command is made from it.
+    command: `run` or `plan`.
     """
 
     job: Job
@@ -47,48 +47,23 @@ class RunArguments:
     settings: Settings
     config: Mapping[str, Any]
     environ: Mapping[str, str]
-    typed: CommandLine
+    command: str = "run"
 
     @property
     def checkpoint(self) -> Path:
         """Where the log is, or will be. Raises UsageError when standard input gives no name to derive it from."""
         return self.settings.checkpoint_for(self.export)
 
-    @classmethod
-    def of_command_line(
-        cls,
-        job: Job,
-        export: str,
-        settings: Settings,
-        *,
-        config: Mapping[str, Any],
-        environ: Mapping[str, str],
-        argv: Sequence[str],
-    ) -> RunArguments:
-        """Take what was typed. argv: the words, without the program's name."""
-        typed = replace(CommandLine.parse(argv, flags_of(Settings)), names=(job.name, export))
-        return cls(job, export, settings, config, environ, typed)
+    @property
+    def line(self) -> CommandLine:
+        """The command line with these arguments. Every printed command is made from it."""
+        names = (self.job.name, self.export)
+        return CommandLine.of(self.command, names, self.settings, environ=self.environ, config=self.config)
 
-    @classmethod
-    def of_library(
-        cls, job: Job, export: str, settings: Settings, *, config: Mapping[str, Any], environ: Mapping[str, str]
-    ) -> RunArguments:
-        """Take the arguments of a library call. Makes the command line with the same arguments."""
-        line = CommandLine("run", (job.name, export))
-        for one in fields(Settings):
-            option, value = option_of(one.name), getattr(settings, one.name)
-            if value == one.default:
-                continue
-            if value is True:
-                line = line.plus(option)
-            else:
-                line = line.plus(option, *map(str, value if isinstance(value, list) else [value]))
-        return cls(job, export, settings, config, environ, line)
-
-    def line(self, export: str) -> CommandLine:
-        """The command line for this export and the same checkpoint, with the options of the environment."""
-        line = replace(self.typed.with_environment(self.settings, self.environ), names=(self.job.name, export))
-        if self.checkpoint == self.settings.default_checkpoint(export) or line.has("--checkpoint"):
+    def line_for(self, export: str) -> CommandLine:
+        """The command line for another name of the export and the same checkpoint."""
+        line = replace(self.line, names=(self.job.name, export))
+        if "--checkpoint" in line.options or self.checkpoint == self.settings.default_checkpoint(export):
             return line
         return line.plus("--checkpoint", str(self.checkpoint))
 
@@ -199,15 +174,15 @@ class Plan:
         It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
         """
         export = self.export.file.spooled or self.arguments.export
-        line = self.arguments.line(str(export))
-        return line.instead("--not-after", self.until.isoformat()) if self.until else line
+        line = self.arguments.line_for(str(export))
+        return line.plus("--not-after", self.until.isoformat()) if self.until else line
 
     @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        line = replace(self.line, command="run").instead("--confirm", str(self.ids))
-        line = line.instead("--pool", self.pool or "POOL").without("--confirm-host")
-        return line.plus("--confirm-host", self.host_word) if self.host_word else line
+        line = replace(self.line, command="run").without(*CONFIRMING)
+        given = {"--confirm": self.ids, "--pool": self.pool or "POOL", "--confirm-host": self.host_word}
+        return line.plus_given(given)
 
     def line_after(self, ending: Ending, now: datetime) -> CommandLine:
         """The command that resumes the run after a session with this ending.
