@@ -461,8 +461,8 @@ MUTANTS = (
     Mutant(
         "deleted before the copy is on the disk",
         "runner/bulkdel/engine/backup.py",
-        "        sync(self._fd)\n        size",
-        "        if not packed:\n            sync(self._fd)\n        size",
+        "        self._disk.sync(self._fd)\n        size",
+        "        if not packed:\n            self._disk.sync(self._fd)\n        size",
         "integration/test_backup.py::test_the_first_failure_is_the_last_thing_that_is_tried",
     ),
     Mutant(

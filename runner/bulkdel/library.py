@@ -358,7 +358,7 @@ class Run:
             self._session = SendingSession(
                 plan,
                 self._log,
-                start=start_facts(plan, self._confirmed),
+                start=start_facts(plan, self._confirmed, around.pid),
                 surroundings=around,
                 on_event=self._events.put,
             )

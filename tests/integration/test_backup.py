@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from bulkdel.core.log_entries import Saved
+from bulkdel.durable import Disk, sync
 from bulkdel.engine.backup import Backup
 from bulkdel.errors import FileFailed, NotAcceptable
 
@@ -96,25 +97,24 @@ def test_what_is_no_file_or_in_use_is_refused(tmp_path: Path) -> None:
     first.close()
 
 
-class Disk:
-    """Stands in front of fdatasync: counts, and fails from some call on."""
+class Syncs:
+    """The disk's `sync`: counts its calls, and fails from some call on. The first call belongs to the opening."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int = 1 << 30) -> None:
-        self.calls, self.fail_at, self.real = 0, fail_at, os.fdatasync
-        monkeypatch.setattr(os, "fdatasync", self)
+    def __init__(self, fail_at: int = 1 << 30) -> None:
+        self.calls, self.fail_at = 0, fail_at
 
     def __call__(self, fd: int) -> None:
         self.calls += 1
         if self.calls >= self.fail_at:
             raise OSError(28, "No space left on device")
-        self.real(fd)
+        sync(fd)
 
 
-def test_many_savers_share_their_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(monkeypatch)
+def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
+    syncs = Syncs()
 
     async def run() -> list[Saved]:
-        backup = Backup.open(tmp_path / "b", None)
+        backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
         sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
         backup.close()
         return sizes
@@ -122,7 +122,7 @@ def test_many_savers_share_their_syncs(tmp_path: Path, monkeypatch: pytest.Monke
     sizes = asyncio.run(run())
     assert sorted(read(tmp_path / "b")) == list(range(100))
     assert max(sizes).size == (tmp_path / "b").stat().st_size
-    assert disk.calls <= 3
+    assert syncs.calls <= 4
 
 
 def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
@@ -144,15 +144,15 @@ def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(monkeypatch, fail_at=2)
+def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path) -> None:
+    syncs = Syncs(fail_at=3)
 
     async def attempt(backup: Backup) -> Any:
         with pytest.raises(FileFailed, match="No space left"):
             await backup.save([{"n": 2}])
 
     async def run() -> None:
-        backup = Backup.open(tmp_path / "b", None)
+        backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
         size = await backup.save([{"n": 1}])
         for _ in range(3):
             await attempt(backup)
@@ -160,7 +160,7 @@ def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path, monke
         backup.close()
 
     asyncio.run(run())
-    assert disk.calls == 2
+    assert syncs.calls == 3
 
 
 def test_a_file_that_was_cut_takes_no_more(tmp_path: Path) -> None:

@@ -39,12 +39,12 @@ class LogFile:
 
     __slots__ = ("_disk", "_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
 
-    def __init__(self, fd: int, path: Path, disk: Disk = DISK) -> None:
+    def __init__(self, fd: int, path: Path, disk: Disk = DISK, nonce: str | None = None) -> None:
         self._fd = fd
         self._disk = disk
         self._sha = hashlib.sha256()
         self.path = path
-        self.nonce = secrets.token_hex(8)
+        self.nonce = nonce or secrets.token_hex(8)
         self.seq = 0
         self.size = 0
         self.recovered: Path | None = None
@@ -55,7 +55,7 @@ class LogFile:
         return self._sha.hexdigest()
 
     @classmethod
-    def create(cls, path: Path, header: bytes, disk: Disk = DISK) -> LogFile:
+    def create(cls, path: Path, header: bytes, disk: Disk = DISK, nonce: str | None = None) -> LogFile:
         """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
 
         The list of duplicates must follow, by `commit`, before anything else.
@@ -64,7 +64,7 @@ class LogFile:
             fd = os.open(path, APPEND | NEW, MODE)
         except FileExistsError:
             fd = open_log(path, APPEND)
-        file = cls(fd, path, disk)
+        file = cls(fd, path, disk, nonce)
         try:
             lock(fd, path)
             # Checked under the lock: another run may have created the log meanwhile.
@@ -77,10 +77,10 @@ class LogFile:
         return file
 
     @classmethod
-    def resume(cls, path: Path, disk: Disk = DISK) -> tuple[LogFile, Progress]:
+    def resume(cls, path: Path, disk: Disk = DISK, nonce: str | None = None) -> tuple[LogFile, Progress]:
         """Lock a log, read it, repair its tail. Raises NotAcceptable (nothing was changed then) and OSError."""
         fd = open_log(path, APPEND)
-        file = cls(fd, path, disk)
+        file = cls(fd, path, disk, nonce)
         try:
             lock(fd, path)
             reader = Reader(fd, path)

@@ -86,6 +86,7 @@ class Checkpoint:
         *,
         disk: Disk = DISK,
         thread: concurrent.futures.Executor | None = None,
+        nonce: str | None = None,
     ) -> Checkpoint:
         """Start a log with `header` and the whole list of `duplicates`, durable on return.
 
@@ -93,7 +94,7 @@ class Checkpoint:
         """
         part, progress = _encode(header), Progress(header)
         try:
-            file = LogFile.create(path, part, disk)
+            file = LogFile.create(path, part, disk, nonce)
             try:
                 for entry in duplicates:
                     file.commit([_encode(entry)])
@@ -109,13 +110,20 @@ class Checkpoint:
             ) from error
 
     @classmethod
-    def resume(cls, path: Path, *, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None) -> Checkpoint:
+    def resume(
+        cls,
+        path: Path,
+        *,
+        disk: Disk = DISK,
+        thread: concurrent.futures.Executor | None = None,
+        nonce: str | None = None,
+    ) -> Checkpoint:
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*LogFile.resume(path, disk), thread)
+            return cls(*LogFile.resume(path, disk, nonce), thread)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the checkpoint cannot be written: {error.strerror}. Nothing was sent. "

@@ -8,6 +8,7 @@ Like the checkpoint it is fail-stop: nothing is written after the first failure.
 
 from __future__ import annotations
 
+import concurrent.futures
 import fcntl
 import gzip
 import json
@@ -15,14 +16,13 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
-from bulkdel.durable import check_place, sync, sync_directory, write_all
+from bulkdel.durable import DISK, Disk, check_place
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.safety.checks import check_known
 
@@ -43,21 +43,32 @@ BATCH_BYTES = 8 << 20
 class Backup:
     """A backup open for appending. `save` belongs to one event loop. saved: what is durable."""
 
-    def __init__(self, path: Path, fd: int, saved: Saved) -> None:
+    def __init__(
+        self, path: Path, fd: int, saved: Saved, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None
+    ) -> None:
+        """Take an open file. thread: what runs the writes, one after the other; a thread of its own by default."""
         self._fd = fd
+        self._disk = disk
         self._pack = _packing(path)
         self._commits: GroupCommit[bytes, Saved] = GroupCommit(
             self._write,
             self._note,
             partial(_failed, path),
             batch_bytes=BATCH_BYTES,
-            thread=ThreadPoolExecutor(1, thread_name_prefix="backup"),
+            thread=thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup"),
         )
         self.path = path
         self.saved = saved
 
     @classmethod
-    def open(cls, path: Path, durable: Saved | None) -> Backup:
+    def open(
+        cls,
+        path: Path,
+        durable: Saved | None,
+        *,
+        disk: Disk = DISK,
+        thread: concurrent.futures.Executor | None = None,
+    ) -> Backup:
         """Open a new backup, or an earlier one to continue it. Blocks, and reads the whole file.
 
         durable: the part that the checkpoint knows to be durable; None when the file must be new. A torn member after
@@ -75,9 +86,9 @@ class Backup:
                 _check_same(path, fd, known)
                 size = _whole_bytes(path, fd, known.size)
                 if size < os.fstat(fd).st_size:
-                    os.ftruncate(fd, size)
-                os.fsync(fd)
-                sync_directory(path)
+                    disk.truncate(fd, size)
+                disk.sync(fd)
+                disk.sync_directory(path)
             except BaseException:
                 os.close(fd)
                 raise
@@ -85,7 +96,7 @@ class Backup:
             raise NotAcceptable(f"{path}: another run writes its backup there. Name another file (--backup).") from None
         except OSError as error:
             raise _failed(path, error) from error
-        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)))
+        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), disk, thread)
 
     async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
         """Write `records`; they are durable on return. Returns the durable part. Raises FileFailed.
@@ -108,8 +119,8 @@ class Backup:
 
     def _write(self, lines: list[bytes]) -> Saved:
         packed = self._pack(b"".join(lines))
-        write_all(self._fd, packed)
-        sync(self._fd)
+        self._disk.write(self._fd, packed)
+        self._disk.sync(self._fd)
         size = self.saved.size + len(packed)
         check_place(self._fd, self.path, size)
         return Saved(size, zlib.crc32(packed, self.saved.crc))

@@ -43,7 +43,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     return surroundings.create_log(plan.checkpoint, header, duplicates)
 
 
-def start_facts(plan: Plan, confirmed: Confirmed | None) -> dict[str, Any]:
+def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:
     """Say who runs what, with which options, and what was confirmed: the facts of a session's start entry."""
     settings = asdict(plan.settings)
     if settings["proxy"] is not None:  # its URL may carry a password
@@ -56,7 +56,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None) -> dict[str, Any]:
         "tool": f"bulkdel {version('bulkdel')}",
         "user": user,
         "machine": os.uname().nodename,
-        "pid": os.getpid(),
+        "pid": pid,
         "command": str(plan.arguments.line),
         "to_go_on": plan.line.words,
         "limit": settings["limit"],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkdel.checkpoint.writer import Checkpoint
@@ -20,13 +21,14 @@ class Surroundings:
     """Everything that the engine does not compute itself.
 
     wall: the time, epoch seconds; it may be set while the run is under way. steady: seconds that only grow.
-    chance: a number in [0, 1). in_thread: runs a blocking step. connect: opens the way to the server.
-    create_log, resume_log, open_backup: open the files of the run.
+    chance: a number in [0, 1). pid: of this process. in_thread: runs a blocking step.
+    connect: opens the way to the server. create_log, resume_log, open_backup: open the files of the run.
     """
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
+    pid: int = field(default_factory=os.getpid)
     in_thread: InThread = in_thread
     connect: Connect = connect
     create_log: Callable[[Path, Header, Iterable[Skipped]], Checkpoint] = Checkpoint.create
