@@ -1,13 +1,12 @@
-"""An event loop whose time jumps to the next timer instead of passing, so that tests of waiting do not wait."""
+"""An event loop whose time jumps to the next timer instead of passing, so that tests of waiting do not wait.
+
+A test runs in it by `@pytest.mark.fake_clock`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-T = TypeVar("T")
 
 TURN_S = 1e-7
 """What one turn of the loop takes. Without it aiolimiter, short of 1e-17 of a request, would ask for now forever."""
@@ -29,18 +28,14 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class FakeClockLoop(asyncio.SelectorEventLoop):
+    """It begins at time 0."""
+
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.now
-
-
-def run_fake(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run in a loop of its own that begins at time 0."""
-    with asyncio.Runner(loop_factory=FakeClockLoop) as runner:
-        return runner.run(coroutine)
 
 
 def now() -> float:

@@ -186,9 +186,7 @@ def show(found: Mapping[str, Any]) -> None:
         times = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         cells = f"{row['ids_per_s']:>9,.0f}{times:>8}{row['cpu_us_per_request']:>16.0f}{row['peak_mib']:>10.0f}"
         print(f"{row['what']:<38}{cells}")
-    print(
-        "ratio: to the bare loop with as many in flight; of TLS and the SDK, to ours. CPU: the whole process"
-    )
+    print("ratio: to the bare loop with as many in flight; of TLS and the SDK, to ours. CPU: the whole process")
     print(f"\n{'part, by itself':<38}{'µs/chunk':>9}{'ids/s':>12}")
     for name, us in found["parts_us"].items():
         print(f"{name:<38}{us:>9.1f}{1e6 * CHUNK / us:>12,.0f}")

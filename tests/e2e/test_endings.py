@@ -299,24 +299,21 @@ def test_half_a_confirmation(given: tuple[Any, ...], missing: str, tmp_path: Pat
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
+async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
     """statusCode 200 with `data: null` for a chunk of one: the id remains, and the next run deletes it."""
 
-    async def go() -> None:
-        ids = IDS[:1]
-        export = write_objects(tmp_path / "e.jsonl", ids)
-        shares = {Fault.NULL_DATA: 1.0}
-        paths = frozenset({faultserver.DELETE_PATH})
-        async with FaultServer([*ids, IDS[9]], 1, shares, paths=paths).running() as served:
-            args = ("run", "delete-users", export, "--host", served.url, "--json", "--chunk-size", 1, "--rate", 0)
-            confirmed = ("--confirm", len(ids), "--pool", faultserver.POOL)
-            ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
-            assert ran.code == 4, ran.err
-            assert "refused" not in ran.counts()
-            served.shares = {}
-            ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
-            assert ran.code == 0, ran.err
-            assert ran.counts() == {"deleted": len(ids)}
-            assert served.effects == dict.fromkeys(ids, 1)
-
-    asyncio.run(go())
+    ids = IDS[:1]
+    export = write_objects(tmp_path / "e.jsonl", ids)
+    shares = {Fault.NULL_DATA: 1.0}
+    paths = frozenset({faultserver.DELETE_PATH})
+    async with FaultServer([*ids, IDS[9]], 1, shares, paths=paths).running() as served:
+        args = ("run", "delete-users", export, "--host", served.url, "--json", "--chunk-size", 1, "--rate", 0)
+        confirmed = ("--confirm", len(ids), "--pool", faultserver.POOL)
+        ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
+        assert ran.code == 4, ran.err
+        assert "refused" not in ran.counts()
+        served.shares = {}
+        ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": len(ids)}
+        assert served.effects == dict.fromkeys(ids, 1)

@@ -28,7 +28,7 @@ from bulkdel_jobs.genauth.auth import (
 )
 from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
 from bulkdel_jobs.genauth.credentials import Credentials
-from tests.fakeclock import now, run_fake
+from tests.fakeclock import now
 from tests.rawserver import RawServer, always, answer
 
 POOL = "6319a1504f3abcdef214dd5b"
@@ -151,190 +151,166 @@ def generation(tokens: Tokens) -> int:
     return ready[1]
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(("brand", "prefix"), [(GENAUTH, "x-genauth-"), (AUTHING, "x-authing-")])
 @pytest.mark.parametrize("lang", [None, "en-US"])
-def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand, prefix: str, lang: str | None) -> None:
-    async def go() -> None:
-        tokens = keep(Desk(), brand=brand, lang=lang)
-        assert tokens.headers() is None
-        assert tokens.pool is None
-        await tokens.ensure()
-        expected = {"authorization": f"Bearer {token()}", f"{prefix}userpool-id": POOL}
-        assert tokens.headers() == (expected | ({f"{prefix}lang": lang} if lang else {}), 1)
-        assert tokens.pool == POOL
-
-    run_fake(go())
+async def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand, prefix: str, lang: str | None) -> None:
+    tokens = keep(Desk(), brand=brand, lang=lang)
+    assert tokens.headers() is None
+    assert tokens.pool is None
+    await tokens.ensure()
+    expected = {"authorization": f"Bearer {token()}", f"{prefix}userpool-id": POOL}
+    assert tokens.headers() == (expected | ({f"{prefix}lang": lang} if lang else {}), 1)
+    assert tokens.pool == POOL
 
 
-def test_one_sign_in_serves_all_who_wait() -> None:
-    async def go() -> None:
-        desk = Desk()
-        tokens = keep(desk)
-        waiting = [asyncio.create_task(tokens.ensure()) for _ in range(50)]
-        await asyncio.sleep(0.5)
-        seen = [tokens.waiting]
-        await asyncio.gather(*waiting)
-        await tokens.ensure()
-        assert [*seen, tokens.waiting] == ["signing in", None]
-        assert (desk.calls, generation(tokens)) == (1, 1)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_one_sign_in_serves_all_who_wait() -> None:
+    desk = Desk()
+    tokens = keep(desk)
+    waiting = [asyncio.create_task(tokens.ensure()) for _ in range(50)]
+    await asyncio.sleep(0.5)
+    seen = [tokens.waiting]
+    await asyncio.gather(*waiting)
+    await tokens.ensure()
+    assert [*seen, tokens.waiting] == ["signing in", None]
+    assert (desk.calls, generation(tokens)) == (1, 1)
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(("life", "stale_after"), [(7200, 7140), (100, 80), (3, 2.4)])
-def test_a_token_is_refreshed_a_minute_or_a_fifth_of_its_life_ahead(life: float, stale_after: float) -> None:
-    async def go() -> None:
-        desk = Desk(life_s=life, takes_s=0.001)
-        tokens = keep(desk)
-        await tokens.ensure()
-        await asyncio.sleep(stale_after - 0.01)
-        assert generation(tokens) == 1
-        await asyncio.sleep(0.02)
-        assert tokens.headers() is None
-        await asyncio.gather(*(tokens.ensure() for _ in range(10)))
-        assert (desk.calls, generation(tokens)) == (2, 2)
-
-    run_fake(go())
+async def test_a_token_is_refreshed_a_minute_or_a_fifth_of_its_life_ahead(life: float, stale_after: float) -> None:
+    desk = Desk(life_s=life, takes_s=0.001)
+    tokens = keep(desk)
+    await tokens.ensure()
+    await asyncio.sleep(stale_after - 0.01)
+    assert generation(tokens) == 1
+    await asyncio.sleep(0.02)
+    assert tokens.headers() is None
+    await asyncio.gather(*(tokens.ensure() for _ in range(10)))
+    assert (desk.calls, generation(tokens)) == (2, 2)
 
 
-def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
+@pytest.mark.fake_clock
+async def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
     """Issue 3: 3 s of life over 60 s, however many wait. 2.4 s of use and 0.05 s of signing in make 25 sign-ins."""
 
-    async def go() -> None:
-        desk = Desk(life_s=3, takes_s=0.05)
-        tokens = keep(desk)
+    desk = Desk(life_s=3, takes_s=0.05)
+    tokens = keep(desk)
 
-        async def work() -> None:
-            while now() < 60:
-                if (ready := tokens.headers()) is None:
-                    await tokens.ensure()
-                    continue
-                await asyncio.sleep(0.01)
-                tokens.accepted(ready[1])
+    async def work() -> None:
+        while now() < 60:
+            if (ready := tokens.headers()) is None:
+                await tokens.ensure()
+                continue
+            await asyncio.sleep(0.01)
+            tokens.accepted(ready[1])
 
-        await asyncio.gather(*(work() for _ in range(20)))
-        assert desk.calls == 25
-
-    run_fake(go())
+    await asyncio.gather(*(work() for _ in range(20)))
+    assert desk.calls == 25
 
 
-def test_the_request_that_signs_in_is_cancelled_and_the_next_one_signs_in() -> None:
-    async def go() -> None:
-        desk = Desk()
-        tokens = keep(desk)
-        first, *others = (asyncio.create_task(tokens.ensure()) for _ in range(5))
-        await asyncio.sleep(0.5)
-        first.cancel()
-        others[0].cancel()
-        await asyncio.gather(*others[1:])
-        assert first.cancelled()
-        assert others[0].cancelled()
-        assert (desk.calls, generation(tokens)) == (2, 1)
-        assert now() == pytest.approx(1.5, abs=0.01)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_the_request_that_signs_in_is_cancelled_and_the_next_one_signs_in() -> None:
+    desk = Desk()
+    tokens = keep(desk)
+    first, *others = (asyncio.create_task(tokens.ensure()) for _ in range(5))
+    await asyncio.sleep(0.5)
+    first.cancel()
+    others[0].cancel()
+    await asyncio.gather(*others[1:])
+    assert first.cancelled()
+    assert others[0].cancelled()
+    assert (desk.calls, generation(tokens)) == (2, 1)
+    assert now() == pytest.approx(1.5, abs=0.01)
 
 
-def test_a_refused_sign_in_refuses_all_requests_after_one_call() -> None:
-    async def go() -> None:
-        desk = Desk(Halted("sign-in refused"))
-        tokens = keep(desk)
-        found = await asyncio.gather(*(tokens.ensure() for _ in range(5)), return_exceptions=True)
-        assert [str(error) for error in found] == ["sign-in refused"] * 5
-        assert all(isinstance(error, Halted) for error in found)
-        with pytest.raises(Halted, match="sign-in refused"):
-            await tokens.ensure()
-        assert desk.calls == 1
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_a_refused_sign_in_refuses_all_requests_after_one_call() -> None:
+    desk = Desk(Halted("sign-in refused"))
+    tokens = keep(desk)
+    found = await asyncio.gather(*(tokens.ensure() for _ in range(5)), return_exceptions=True)
+    assert [str(error) for error in found] == ["sign-in refused"] * 5
+    assert all(isinstance(error, Halted) for error in found)
+    with pytest.raises(Halted, match="sign-in refused"):
+        await tokens.ensure()
+    assert desk.calls == 1
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(
     ("given", "pools", "good"), [(None, [POOL, "other"], 1), (POOL, [POOL, "other"], 1), (POOL, ["other"], 0)]
 )
-def test_a_token_for_another_pool_halts(given: str | None, pools: list[str], good: int) -> None:
-    async def go() -> None:
-        tokens = keep(Desk(pools=pools), pool=given)
-        for _ in range(good):
-            await tokens.ensure()
-            await asyncio.sleep(90)
-        with pytest.raises(Halted, match=f"for user pool other, but this run is for {POOL}"):
-            await tokens.ensure()
-        assert tokens.headers() is None
-        assert tokens.pool == POOL
-
-    run_fake(go())
-
-
-def test_a_401_discards_the_token_once_and_an_older_ones_only_retry() -> None:
-    async def go() -> None:
-        desk = Desk()
-        tokens = keep(desk)
+async def test_a_token_for_another_pool_halts(given: str | None, pools: list[str], good: int) -> None:
+    tokens = keep(Desk(pools=pools), pool=given)
+    for _ in range(good):
         await tokens.ensure()
-        for _ in range(16):  # all in flight with the same token
-            tokens.rejected(1)
-        assert tokens.headers() is None
+        await asyncio.sleep(90)
+    with pytest.raises(Halted, match=f"for user pool other, but this run is for {POOL}"):
         await tokens.ensure()
-        for _ in range(16):  # and stragglers, with the fresh one there
-            tokens.rejected(1)
-        assert (desk.calls, generation(tokens)) == (2, 2)
-
-    run_fake(go())
+    assert tokens.headers() is None
+    assert tokens.pool == POOL
 
 
-def test_a_second_401_in_a_row_halts() -> None:
-    async def go() -> None:
-        tokens = keep(Desk())
-        await tokens.ensure()
-        tokens.accepted(1)
+@pytest.mark.fake_clock
+async def test_a_401_discards_the_token_once_and_an_older_ones_only_retry() -> None:
+    desk = Desk()
+    tokens = keep(desk)
+    await tokens.ensure()
+    for _ in range(16):  # all in flight with the same token
         tokens.rejected(1)
-        await tokens.ensure()
-        tokens.accepted(1)  # a late answer to the old token proves nothing about the fresh one
-        with pytest.raises(Halted, match="401 twice"):
-            tokens.rejected(2)
-
-    run_fake(go())
-
-
-def test_a_401_after_a_success_with_the_fresh_token_is_a_first_one_again() -> None:
-    async def go() -> None:
-        desk = Desk()
-        tokens = keep(desk)
-        for number in range(1, 6):
-            await tokens.ensure()
-            tokens.accepted(number)
-            tokens.rejected(number)
-        assert desk.calls == 5
-
-    run_fake(go())
-
-
-def test_an_answer_to_a_discarded_token_does_not_vouch_for_the_next() -> None:
-    async def go() -> None:
-        tokens = keep(Desk())
-        await tokens.ensure()
+    assert tokens.headers() is None
+    await tokens.ensure()
+    for _ in range(16):  # and stragglers, with the fresh one there
         tokens.rejected(1)
-        tokens.accepted(1)
+    assert (desk.calls, generation(tokens)) == (2, 2)
+
+
+@pytest.mark.fake_clock
+async def test_a_second_401_in_a_row_halts() -> None:
+    tokens = keep(Desk())
+    await tokens.ensure()
+    tokens.accepted(1)
+    tokens.rejected(1)
+    await tokens.ensure()
+    tokens.accepted(1)  # a late answer to the old token proves nothing about the fresh one
+    with pytest.raises(Halted, match="401 twice"):
+        tokens.rejected(2)
+
+
+@pytest.mark.fake_clock
+async def test_a_401_after_a_success_with_the_fresh_token_is_a_first_one_again() -> None:
+    desk = Desk()
+    tokens = keep(desk)
+    for number in range(1, 6):
         await tokens.ensure()
-        with pytest.raises(Halted, match="401 twice"):
-            tokens.rejected(2)
+        tokens.accepted(number)
+        tokens.rejected(number)
+    assert desk.calls == 5
 
-    run_fake(go())
+
+@pytest.mark.fake_clock
+async def test_an_answer_to_a_discarded_token_does_not_vouch_for_the_next() -> None:
+    tokens = keep(Desk())
+    await tokens.ensure()
+    tokens.rejected(1)
+    tokens.accepted(1)
+    await tokens.ensure()
+    with pytest.raises(Halted, match="401 twice"):
+        tokens.rejected(2)
 
 
-def test_what_was_refused_for_good_stays_refused() -> None:
-    async def go() -> None:
-        tokens = keep(Desk(life_s=10))
+@pytest.mark.fake_clock
+async def test_what_was_refused_for_good_stays_refused() -> None:
+    tokens = keep(Desk(life_s=10))
+    await tokens.ensure()
+    tokens.rejected(1)
+    await tokens.ensure()
+    with pytest.raises(Halted):
+        tokens.rejected(2)
+    await asyncio.sleep(10)
+    with pytest.raises(Halted, match="401 twice"):
         await tokens.ensure()
-        tokens.rejected(1)
-        await tokens.ensure()
-        with pytest.raises(Halted):
-            tokens.rejected(2)
-        await asyncio.sleep(10)
-        with pytest.raises(Halted, match="401 twice"):
-            await tokens.ensure()
-
-    run_fake(go())
 
 
 # Signing in
@@ -381,37 +357,32 @@ def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> 
     )
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(("lang", "headers"), [(None, {}), ("en-US", {"x-genauth-lang": "en-US"})])
-def test_signing_in_asks_as_documented(lang: str | None, headers: dict[str, str]) -> None:
-    async def go() -> None:
-        script = Script(granted())
-        assert await sign(script, lang=lang)() == SignedIn(token(), POOL, 7200)
-        ((_, call, sent),) = script.asked
-        assert (call.method, call.path, call.query) == ("POST", "/api/v3/get-management-token", ())
-        assert json.loads(call.body or b"") == {"accessKeyId": KEY, "accessKeySecret": SECRET}
-        assert sent == headers
-
-    run_fake(go())
+async def test_signing_in_asks_as_documented(lang: str | None, headers: dict[str, str]) -> None:
+    script = Script(granted())
+    assert await sign(script, lang=lang)() == SignedIn(token(), POOL, 7200)
+    ((_, call, sent),) = script.asked
+    assert (call.method, call.path, call.query) == ("POST", "/api/v3/get-management-token", ())
+    assert json.loads(call.body or b"") == {"accessKeyId": KEY, "accessKeySecret": SECRET}
+    assert sent == headers
 
 
-def test_lost_answers_are_asked_for_again_with_backoff() -> None:
-    async def go() -> None:
-        script = Script(LOST, envelope(code=503), Response(502, b"<html>"), granted())
-        await sign(script)()
-        assert script.times == [0, 0.5, 1.5, 3.5]
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_lost_answers_are_asked_for_again_with_backoff() -> None:
+    script = Script(LOST, envelope(code=503), Response(502, b"<html>"), granted())
+    await sign(script)()
+    assert script.times == [0, 0.5, 1.5, 3.5]
 
 
-def test_a_server_that_names_a_time_is_not_asked_before() -> None:
-    async def go() -> None:
-        script = Script(envelope(503, code=503, retry_after="7"), granted())
-        await sign(script)()
-        assert script.times == [0, 7]
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_a_server_that_names_a_time_is_not_asked_before() -> None:
+    script = Script(envelope(503, code=503, retry_after="7"), granted())
+    await sign(script)()
+    assert script.times == [0, 7]
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(
     ("response", "pause_s"),
     [
@@ -421,19 +392,17 @@ def test_a_server_that_names_a_time_is_not_asked_before() -> None:
         (envelope(code=429, retry_after="Tue, 14 Nov 2023 22:13:30 GMT"), 10),  # the epoch above is 22:13:20
     ],
 )
-def test_a_429_pauses_all_requests_and_is_no_failure(response: Response, pause_s: float) -> None:
-    async def go() -> None:
-        rate_limiter = RateLimiter(0, clock=asyncio.get_running_loop().time)
-        script = Script(*[response] * 6, granted())
-        signing = asyncio.create_task(sign(script, rate_limiter)())
-        await asyncio.sleep(0.001)
-        assert rate_limiter.paused_s == pytest.approx(pause_s, abs=0.01)
-        await signing
-        assert len(script.asked) == 7  # more than the attempts there are
-
-    run_fake(go())
+async def test_a_429_pauses_all_requests_and_is_no_failure(response: Response, pause_s: float) -> None:
+    rate_limiter = RateLimiter(0, clock=asyncio.get_running_loop().time)
+    script = Script(*[response] * 6, granted())
+    signing = asyncio.create_task(sign(script, rate_limiter)())
+    await asyncio.sleep(0.001)
+    assert rate_limiter.paused_s == pytest.approx(pause_s, abs=0.01)
+    await signing
+    assert len(script.asked) == 7  # more than the attempts there are
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(
     ("response", "said"),
     [
@@ -446,125 +415,103 @@ def test_a_429_pauses_all_requests_and_is_no_failure(response: Response, pause_s
         (Response(404, b"<html>"), "wrong host or path"),
     ],
 )
-def test_a_refusal_says_what_the_server_said_and_what_to_check(response: Response, said: str) -> None:
-    async def go() -> None:
-        script = Script(response)
+async def test_a_refusal_says_what_the_server_said_and_what_to_check(response: Response, said: str) -> None:
+    script = Script(response)
+    with pytest.raises(Halted) as caught:
+        await sign(script)()
+    assert said in str(caught.value)
+    assert "GENAUTH_ACCESS_KEY_ID" in str(caught.value)
+    assert len(script.asked) == 1
+
+
+@pytest.mark.fake_clock
+async def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
+    for response in (
+        envelope(code=401, message=f"no key {KEY} with {SECRET}"),
+        envelope(code=503, message=f"no key {KEY} with {SECRET}"),
+    ):
         with pytest.raises(Halted) as caught:
-            await sign(script)()
-        assert said in str(caught.value)
-        assert "GENAUTH_ACCESS_KEY_ID" in str(caught.value)
-        assert len(script.asked) == 1
-
-    run_fake(go())
+            await sign(Script(response))()
+        assert KEY not in str(caught.value)
+        assert SECRET not in str(caught.value)
+        assert "[hidden]" in str(caught.value)
 
 
-def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
-    async def go() -> None:
-        for response in (
-            envelope(code=401, message=f"no key {KEY} with {SECRET}"),
-            envelope(code=503, message=f"no key {KEY} with {SECRET}"),
-        ):
-            with pytest.raises(Halted) as caught:
-                await sign(Script(response))()
-            assert KEY not in str(caught.value)
-            assert SECRET not in str(caught.value)
-            assert "[hidden]" in str(caught.value)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_an_empty_secret_does_not_garble_the_message() -> None:
+    with pytest.raises(Halted, match="sign-in refused: the server answered"):
+        await sign(Script(envelope(code=401)), secret="")()
 
 
-def test_an_empty_secret_does_not_garble_the_message() -> None:
-    async def go() -> None:
-        with pytest.raises(Halted, match="sign-in refused: the server answered"):
-            await sign(Script(envelope(code=401)), secret="")()
-
-    run_fake(go())
-
-
+@pytest.mark.fake_clock
 @pytest.mark.parametrize(
     "response",
     [envelope(data={}), envelope(data=None), envelope(data={"access_token": 7}), Response(200, b"<html>"), LOST],
 )
-def test_the_first_sign_in_gives_up_after_the_attempts_there_are(response: Response | NoResponse) -> None:
-    async def go() -> None:
-        script = Script(response)
-        with pytest.raises(Halted, match=r"no answer in 4 attempts .*check --host"):
-            await sign(script)()
-        assert len(script.asked) == 4
-
-    run_fake(go())
+async def test_the_first_sign_in_gives_up_after_the_attempts_there_are(response: Response | NoResponse) -> None:
+    script = Script(response)
+    with pytest.raises(Halted, match=r"no answer in 4 attempts .*check --host"):
+        await sign(script)()
+    assert len(script.asked) == 4
 
 
-def test_a_later_sign_in_outlasts_an_outage_within_the_patience() -> None:
-    async def go() -> None:
-        script = Script(granted(), *[LOST] * 20, granted())
-        signing = sign(script)
+@pytest.mark.fake_clock
+async def test_a_later_sign_in_outlasts_an_outage_within_the_patience() -> None:
+    script = Script(granted(), *[LOST] * 20, granted())
+    signing = sign(script)
+    await signing()
+    await signing()
+    assert now() > 200
+    assert len(script.asked) == 22
+
+
+@pytest.mark.fake_clock
+async def test_an_outage_beyond_the_patience_halts() -> None:
+    script = Script(granted(), LOST)
+    signing = sign(script, patience_s=60)
+    await signing()
+    with pytest.raises(Halted, match=r"no answer for 52 s .*Connection refused.* beyond the patience of 60 s"):
         await signing()
-        await signing()
-        assert now() > 200
-        assert len(script.asked) == 22
-
-    run_fake(go())
+    assert now() < 60
 
 
-def test_an_outage_beyond_the_patience_halts() -> None:
-    async def go() -> None:
-        script = Script(granted(), LOST)
-        signing = sign(script, patience_s=60)
-        await signing()
-        with pytest.raises(Halted, match=r"no answer for 52 s .*Connection refused.* beyond the patience of 60 s"):
-            await signing()
-        assert now() < 60
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_a_retry_after_beyond_the_patience_halts_at_once_and_says_so() -> None:
+    with pytest.raises(Halted, match="next attempt in 3600 s is beyond the patience of 900 s"):
+        await sign(Script(envelope(code=429, retry_after="3600")))()
+    assert now() < 1
 
 
-def test_a_retry_after_beyond_the_patience_halts_at_once_and_says_so() -> None:
-    async def go() -> None:
-        with pytest.raises(Halted, match="next attempt in 3600 s is beyond the patience of 900 s"):
-            await sign(Script(envelope(code=429, retry_after="3600")))()
-        assert now() < 1
-
-    run_fake(go())
-
-
-def test_thousands_of_attempts_do_not_overflow() -> None:
-    async def go() -> None:
-        script = Script(granted(), *[LOST] * 1100, granted())
-        signing = sign(script, patience_s=1e6)
-        await signing()
-        assert await signing() == SignedIn(token(), POOL, 7200)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_thousands_of_attempts_do_not_overflow() -> None:
+    script = Script(granted(), *[LOST] * 1100, granted())
+    signing = sign(script, patience_s=1e6)
+    await signing()
+    assert await signing() == SignedIn(token(), POOL, 7200)
 
 
-def test_every_sign_in_waits_for_the_rate_limiter() -> None:
-    async def go() -> None:
-        rate_limiter = RateLimiter(1, clock=asyncio.get_running_loop().time)
-        rate_limiter.pause(10)
-        script = Script(LOST, granted())
-        await sign(script, rate_limiter)()
-        assert script.times[0] >= 10
-        assert rate_limiter.taken == 2
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_every_sign_in_waits_for_the_rate_limiter() -> None:
+    rate_limiter = RateLimiter(1, clock=asyncio.get_running_loop().time)
+    rate_limiter.pause(10)
+    script = Script(LOST, granted())
+    await sign(script, rate_limiter)()
+    assert script.times[0] >= 10
+    assert rate_limiter.taken == 2
 
 
-def test_signing_in_over_a_socket() -> None:
-    async def go() -> None:
-        server = RawServer(always(answer(granted().body)))
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            signing = SignIn(
-                send=transport.send, rate_limiter=RateLimiter(0), credentials=Credentials(KEY, SECRET), brand=AUTHING
-            )
-            tokens = Tokens(sign_in=signing, brand=AUTHING)
-            await tokens.ensure()
-        assert tokens.pool == POOL
-        (request,) = server.requests
-        assert request.target == "/api/v3/get-management-token"
-        assert request.headers["content-type"] == "application/json"
-
-    asyncio.run(go())
+async def test_signing_in_over_a_socket() -> None:
+    server = RawServer(always(answer(granted().body)))
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        signing = SignIn(
+            send=transport.send, rate_limiter=RateLimiter(0), credentials=Credentials(KEY, SECRET), brand=AUTHING
+        )
+        tokens = Tokens(sign_in=signing, brand=AUTHING)
+        await tokens.ensure()
+    assert tokens.pool == POOL
+    (request,) = server.requests
+    assert request.target == "/api/v3/get-management-token"
+    assert request.headers["content-type"] == "application/json"
 
 
 def test_secrets_are_taken_out_of_a_text() -> None:

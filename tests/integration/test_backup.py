@@ -31,57 +31,53 @@ def read(path: Path) -> list[int]:
     return [json.loads(line)["n"] for line in data.splitlines()]
 
 
-def save(path: Path, durable: Saved | None, *batches: list[int]) -> list[Saved]:
+async def save(path: Path, durable: Saved | None, *batches: list[int]) -> list[Saved]:
     """Save batch after batch; returns how long the file was after each."""
-
-    async def run() -> list[Saved]:
-        backup = Backup.open(path, durable)
-        try:
-            return [await backup.save({"n": n} for n in batch) for batch in batches]
-        finally:
-            backup.close()
-
-    return asyncio.run(run())
+    backup = Backup.open(path, durable)
+    try:
+        return [await backup.save({"n": n} for n in batch) for batch in batches]
+    finally:
+        backup.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
+async def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
     """Whatever a crash left behind the durable bytes: what was whole stays, the rest goes, and new records follow."""
     path = tmp_path / name
-    sizes = save(path, None, [1, 2], [3], [4, 5])
+    sizes = await save(path, None, [1, 2], [3], [4, 5])
     whole = path.read_bytes()
     assert sizes[-1] == (len(whole), zlib.crc32(whole))
     for length in range(sizes[0].size, len(whole)):
         path.write_bytes(whole[:length])
-        save(path, sizes[0], [9])
+        await save(path, sizes[0], [9])
         kept = [1, 2] + ([3] if length >= sizes[1].size else [])
         found = read(path)
         # A plain file is cut at a line, which may be one of several that were written together.
         assert found in ([*kept, 9], [*kept, 4, 9]), length
     path.write_bytes(whole[: sizes[0].size - 1])
     with pytest.raises(NotAcceptable, match="gone"):
-        save(path, sizes[0], [9])
+        await save(path, sizes[0], [9])
     path.write_bytes(b"x" + whole[1:])
     with pytest.raises(NotAcceptable, match="others"):
-        save(path, sizes[0], [9])
+        await save(path, sizes[0], [9])
     assert path.read_bytes() == b"x" + whole[1:]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkdel.engine.backup.READ_BYTES", 7)
     path = tmp_path / name
-    size = save(path, None, [1, 2], list(range(3, 30)), [30])[-1]
+    size = (await save(path, None, [1, 2], list(range(3, 30)), [30]))[-1]
     with path.open("ab") as file:
         file.write(b"\x1f\x8b torn")
-    assert save(path, Saved(), [31])[0] > size
+    assert (await save(path, Saved(), [31]))[0] > size
     assert read(path) == list(range(1, 32))
 
 
-def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
+async def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
     """A run that was killed before its first record left it."""
     (tmp_path / "b.jsonl").touch()
-    save(tmp_path / "b.jsonl", None, [1])
+    await save(tmp_path / "b.jsonl", None, [1])
     assert read(tmp_path / "b.jsonl") == [1]
 
 
@@ -110,78 +106,62 @@ class Syncs:
         sync(fd)
 
 
-def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
+async def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
     syncs = Syncs()
 
-    async def run() -> list[Saved]:
-        backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
-        sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
-        backup.close()
-        return sizes
-
-    sizes = asyncio.run(run())
+    backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
+    sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
+    backup.close()
     assert sorted(read(tmp_path / "b")) == list(range(100))
     assert max(sizes).size == (tmp_path / "b").stat().st_size
     assert syncs.calls <= 4
 
 
-def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
+async def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
     """Those who share its batch still return only when it is durable."""
 
-    async def run() -> None:
-        backup = Backup.open(tmp_path / "b", None)
-        savers = [asyncio.create_task(backup.save([{"n": n}])) for n in range(20)]
-        await asyncio.sleep(0)
-        savers[0].cancel()
-        await asyncio.sleep(0)
-        savers[3].cancel()
-        done = await asyncio.gather(*savers, return_exceptions=True)
-        assert [isinstance(one, Saved) for one in done].count(False) <= 2
-        saved = read(tmp_path / "b")
-        assert {n for n, one in enumerate(done) if isinstance(one, Saved)} <= set(saved)
-        backup.close()
-
-    asyncio.run(run())
+    backup = Backup.open(tmp_path / "b", None)
+    savers = [asyncio.create_task(backup.save([{"n": n}])) for n in range(20)]
+    await asyncio.sleep(0)
+    savers[0].cancel()
+    await asyncio.sleep(0)
+    savers[3].cancel()
+    done = await asyncio.gather(*savers, return_exceptions=True)
+    assert [isinstance(one, Saved) for one in done].count(False) <= 2
+    saved = read(tmp_path / "b")
+    assert {n for n, one in enumerate(done) if isinstance(one, Saved)} <= set(saved)
+    backup.close()
 
 
-def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path) -> None:
+async def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path) -> None:
     syncs = Syncs(fail_at=3)
 
     async def attempt(backup: Backup) -> Any:
         with pytest.raises(FileFailed, match="No space left"):
             await backup.save([{"n": 2}])
 
-    async def run() -> None:
-        backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
-        size = await backup.save([{"n": 1}])
-        for _ in range(3):
-            await attempt(backup)
-        assert backup.saved == size
-        backup.close()
-
-    asyncio.run(run())
+    backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
+    size = await backup.save([{"n": 1}])
+    for _ in range(3):
+        await attempt(backup)
+    assert backup.saved == size
+    backup.close()
     assert syncs.calls == 3
 
 
-def test_a_file_that_was_cut_takes_no_more(tmp_path: Path) -> None:
-    async def run() -> None:
-        backup = Backup.open(tmp_path / "b", None)
-        await backup.save([{"n": 1}])
-        os.truncate(tmp_path / "b", 0)
-        with pytest.raises(FileFailed, match="it holds"):
-            await backup.save([{"n": 2}])
-        backup.close()
-
-    asyncio.run(run())
+async def test_a_file_that_was_cut_takes_no_more(tmp_path: Path) -> None:
+    backup = Backup.open(tmp_path / "b", None)
+    await backup.save([{"n": 1}])
+    os.truncate(tmp_path / "b", 0)
+    with pytest.raises(FileFailed, match="it holds"):
+        await backup.save([{"n": 2}])
+    backup.close()
 
 
-def test_a_file_that_is_gone_takes_no_more(tmp_path: Path) -> None:
-    async def run() -> None:
-        backup = Backup.open(tmp_path / "b", None)
-        await backup.save([{"n": 1}])
-        (tmp_path / "b").unlink()
-        with pytest.raises(FileFailed, match="no longer"):
-            await backup.save([{"n": 2}])
-        backup.close()
-
-    asyncio.run(run())
+async def test_a_file_that_is_gone_takes_no_more(tmp_path: Path) -> None:
+    backup = Backup.open(tmp_path / "b", None)
+    await backup.save([{"n": 1}])
+    (tmp_path / "b").unlink()
+    with pytest.raises(FileFailed, match="no longer"):
+        await backup.save([{"n": 2}])
+    backup.close()

@@ -199,62 +199,53 @@ def test_a_header_no_reader_would_accept_is_not_written(path: Path) -> None:
 # --- appending --------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk) -> None:
+async def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        disk.hold()
-        before = checkpoint.sha256
-        future = asyncio.ensure_future(checkpoint.append(deleted(0, 50)))
-        await disk.until_busy()
-        for _ in range(100):  # the loop turns freely meanwhile
-            await asyncio.sleep(0)
-        assert lines_in(path)[1:] != []  # it is written
-        assert not future.done()
-        assert checkpoint.progress.settled.size == 0
-        assert checkpoint.sha256 == before
-        disk.open.set()
-        await future
-        assert checkpoint.progress.counts["done"] == 50
-        assert checkpoint.sha256 == read_log(path).sha256 != before
-
-    asyncio.run(main())
+    disk.hold()
+    before = checkpoint.sha256
+    future = asyncio.ensure_future(checkpoint.append(deleted(0, 50)))
+    await disk.until_busy()
+    for _ in range(100):  # the loop turns freely meanwhile
+        await asyncio.sleep(0)
+    assert lines_in(path)[1:] != []  # it is written
+    assert not future.done()
+    assert checkpoint.progress.settled.size == 0
+    assert checkpoint.sha256 == before
+    disk.open.set()
+    await future
+    assert checkpoint.progress.counts["done"] == 50
+    assert checkpoint.sha256 == read_log(path).sha256 != before
     checkpoint.close()
 
 
-def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk: Disk) -> None:
+async def test_what_gathers_during_a_sync_shares_the_next_line(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        disk.hold()
-        checkpoint.enqueue(deleted(0, 1))
-        await disk.until_busy()
-        for row in range(1, 500):
-            checkpoint.enqueue(deleted(row, row + 1))
-        disk.open.set()
-        await checkpoint.flush()
-
-    asyncio.run(main())
+    disk.hold()
+    checkpoint.enqueue(deleted(0, 1))
+    await disk.until_busy()
+    for row in range(1, 500):
+        checkpoint.enqueue(deleted(row, row + 1))
+    disk.open.set()
+    await checkpoint.flush()
     checkpoint.close()
     assert disk.calls == len(lines_in(path)) == 3
     assert read_log(path).progress.settled.ranges == ((0, 500),)
 
 
-def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk: Disk) -> None:
+async def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def one(row: int) -> None:
         await checkpoint.append(Intent(AT, ((row, row + 1),)))
 
-    async def main() -> None:
-        await asyncio.gather(*map(one, range(16)))
-
-    asyncio.run(main())
+    await asyncio.gather(*map(one, range(16)))
     checkpoint.close()
     assert disk.calls == len(lines_in(path)) == 2
 
 
-def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
+async def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
     told: list[int] = []
 
@@ -262,15 +253,12 @@ def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -
         await checkpoint.append(deleted(row, row + 1))
         told.append(row)
 
-    async def main() -> None:
-        tasks = []
-        for row in range(200):
-            tasks.append(asyncio.ensure_future(one(row)))
-            if row % 7 == 0:
-                await asyncio.sleep(0)
-        await asyncio.gather(*tasks)
-
-    asyncio.run(main())
+    tasks = []
+    for row in range(200):
+        tasks.append(asyncio.ensure_future(one(row)))
+        if row % 7 == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
     checkpoint.close()
     assert told == list(range(200))
     assert [entry for entry in read_entries(path) if isinstance(entry, Outcome)] == [
@@ -278,30 +266,27 @@ def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: Path) -
     ]
 
 
-def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
+async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancelled(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        disk.hold()
-        checkpoint.enqueue(deleted(0, 1))
-        waiting = asyncio.ensure_future(checkpoint.append(deleted(1, 2)))
-        other = asyncio.ensure_future(checkpoint.append(deleted(3, 4)))
-        await disk.until_busy()
-        queued = asyncio.ensure_future(checkpoint.append(deleted(2, 3)))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        queued.cancel()
-        disk.open.set()
-        await other  # it shares its batch with a wait that was cancelled
-        await checkpoint.flush()
-
-    asyncio.run(main())
+    disk.hold()
+    checkpoint.enqueue(deleted(0, 1))
+    waiting = asyncio.ensure_future(checkpoint.append(deleted(1, 2)))
+    other = asyncio.ensure_future(checkpoint.append(deleted(3, 4)))
+    await disk.until_busy()
+    queued = asyncio.ensure_future(checkpoint.append(deleted(2, 3)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    queued.cancel()
+    disk.open.set()
+    await other  # it shares its batch with a wait that was cancelled
+    await checkpoint.flush()
     assert checkpoint.progress.settled.ranges == ((0, 4),)
     checkpoint.close()
     assert read_log(path).progress.settled.ranges == ((0, 4),)
 
 
-def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
+async def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def written(count: int) -> None:
@@ -310,60 +295,51 @@ def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) 
             assert time.monotonic() < until
             await asyncio.sleep(0.001)
 
-    async def main() -> None:
-        checkpoint.enqueue(deleted(0, 1))
-        await written(1)
-        checkpoint.enqueue(deleted(1, 2))
-        checkpoint.enqueue(deleted(2, 3))
-        await written(3)
-
-    asyncio.run(main())
+    checkpoint.enqueue(deleted(0, 1))
+    await written(1)
+    checkpoint.enqueue(deleted(1, 2))
+    checkpoint.enqueue(deleted(2, 3))
+    await written(3)
     assert disk.calls == len(lines_in(path)) == 3
     checkpoint.close()
     assert read_log(path).progress.settled.ranges == ((0, 3),)
 
 
-def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, disk: Disk) -> None:
+async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        failing = asyncio.ensure_future(checkpoint.watch_failure())
-        disk.hold()
-        disk.error = OSError(errno.EIO, "broken")
-        checkpoint.enqueue(deleted(0, 1))
-        await disk.until_busy()
-        checkpoint.enqueue(deleted(1, 2))
-        disk.open.set()
-        with pytest.raises(FileFailed):
-            await checkpoint.append(deleted(2, 3))
-        with pytest.raises(FileFailed) as failed:
-            await asyncio.wait_for(failing, HELD_S)
-        assert failed.value is checkpoint.failure
-        assert checkpoint.lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
-        checkpoint.enqueue(deleted(3, 4))
-        assert checkpoint.lost[3:] == [deleted(3, 4)]
-
-    asyncio.run(main())
+    failing = asyncio.ensure_future(checkpoint.watch_failure())
+    disk.hold()
+    disk.error = OSError(errno.EIO, "broken")
+    checkpoint.enqueue(deleted(0, 1))
+    await disk.until_busy()
+    checkpoint.enqueue(deleted(1, 2))
+    disk.open.set()
+    with pytest.raises(FileFailed):
+        await checkpoint.append(deleted(2, 3))
+    with pytest.raises(FileFailed) as failed:
+        await asyncio.wait_for(failing, HELD_S)
+    assert failed.value is checkpoint.failure
+    assert checkpoint.lost == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
+    checkpoint.enqueue(deleted(3, 4))
+    assert checkpoint.lost[3:] == [deleted(3, 4)]
     checkpoint.close()
     assert disk.calls == 2
     assert checkpoint.progress.counts["done"] == 0
 
 
-def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
+async def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
-    asyncio.run(checkpoint.flush())
+    await checkpoint.flush()
     checkpoint.close()
     assert disk.calls == len(lines_in(path)) == 1
 
 
-def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> None:
+async def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        await checkpoint.append(deleted(0, 1))
-        await checkpoint.append(deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
-
-    asyncio.run(main())
+    await checkpoint.append(deleted(0, 1))
+    await checkpoint.append(deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
     checkpoint.close()
     before = hashlib.sha256(b"".join(lines_in(path)[:2])).hexdigest()
     assert checkpoint.progress.start == Session("start", AT, before, {"pid": 1}) == read_log(path).progress.start
@@ -378,29 +354,23 @@ def sized(row: int, size: int) -> Outcome:
     return entry(size - len(encode_entry(entry(0))))
 
 
-def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
+async def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        checkpoint.enqueue(*(sized(row, 400_000) for row in range(7)))
-        await checkpoint.flush()
-
-    asyncio.run(main())
+    checkpoint.enqueue(*(sized(row, 400_000) for row in range(7)))
+    await checkpoint.flush()
     checkpoint.close()
     assert [line.count(b"outcome") for line in lines_in(path)] == [0, 3, 3, 1]
     assert read_log(path).progress.settled.ranges == ((0, 7),)
 
 
-def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path) -> None:
+async def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        checkpoint.enqueue(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
-        await checkpoint.flush()
-        with pytest.raises(ValueError, match="an entry of"):
-            checkpoint.enqueue(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
-
-    asyncio.run(main())
+    checkpoint.enqueue(sized(0, COMMIT_BYTES - 2), sized(1, ENTRY_MAX - ENTRY_EXTRA))
+    await checkpoint.flush()
+    with pytest.raises(ValueError, match="an entry of"):
+        checkpoint.enqueue(sized(2, ENTRY_MAX - ENTRY_EXTRA + 1))
     checkpoint.close()
     assert LINE_MAX - 256 < max(map(len, lines_in(path))) <= LINE_MAX
     assert read_log(path).progress.settled.ranges == ((0, 2),)
@@ -435,35 +405,29 @@ def test_closing_writes_what_waits_even_after_the_loop_is_gone(
     assert caplog.records == []  # the thread had nobody to hand the commit back to, and says nothing
 
 
-def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:
+async def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        disk.hold()
-        waiting = [asyncio.ensure_future(checkpoint.append(deleted(0, 1)))]
-        await disk.until_busy()
-        waiting.append(asyncio.ensure_future(checkpoint.append(deleted(1, 2))))
-        await asyncio.sleep(0)
-        disk.open.set()
-        checkpoint.close()
-        with pytest.raises(RuntimeError, match="append after close"):
-            checkpoint.enqueue(deleted(2, 3))
-        await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
-        assert checkpoint.failure is None
-        assert checkpoint.progress.counts["done"] == 2
-
-    asyncio.run(main())
+    disk.hold()
+    waiting = [asyncio.ensure_future(checkpoint.append(deleted(0, 1)))]
+    await disk.until_busy()
+    waiting.append(asyncio.ensure_future(checkpoint.append(deleted(1, 2))))
+    await asyncio.sleep(0)
+    disk.open.set()
+    checkpoint.close()
+    with pytest.raises(RuntimeError, match="append after close"):
+        checkpoint.enqueue(deleted(2, 3))
+    await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
+    assert checkpoint.failure is None
+    assert checkpoint.progress.counts["done"] == 2
     assert read_log(path).progress.settled.ranges == ((0, 2),)
 
 
-def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
+async def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        checkpoint.enqueue(deleted(0, 1))
-        await checkpoint.aclose()
-
-    asyncio.run(main())
+    checkpoint.enqueue(deleted(0, 1))
+    await checkpoint.aclose()
     assert not is_locked(path)
     again = Checkpoint.resume(path)
     assert again.progress.settled.ranges == ((0, 1),)
@@ -482,37 +446,34 @@ def test_closing_twice_closes_nobody_elses_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError("no memory")])
-def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error: Exception) -> None:
+async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error: Exception) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
     complaints: list[Any] = []
 
-    async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        disk.error = error
-        disk.hold()
-        first = asyncio.ensure_future(checkpoint.append(deleted(0, 1)))
-        await asyncio.sleep(0)
-        checkpoint.enqueue(deleted(1, 2))  # without a waiter
-        await disk.until_busy()
-        queued = [asyncio.ensure_future(checkpoint.append(deleted(row, row + 1))) for row in (2, 3)]
-        await asyncio.sleep(0)
-        queued[1].cancel()
-        disk.open.set()
-        with pytest.raises(FileFailed) as failed:
-            await first
-        with pytest.raises(FileFailed) as second:
-            await queued[0]
-        assert checkpoint.failure is failed.value is second.value
-        assert failed.value.__cause__ is error
-        disk.error = None  # the disk is well again; it must not matter
-        with pytest.raises(FileFailed) as later:
-            await checkpoint.append(deleted(3, 4))
-        assert later.value is failed.value
-        with pytest.raises(FileFailed):
-            await checkpoint.flush()
-        await checkpoint.aclose()
-
-    asyncio.run(main())
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    disk.error = error
+    disk.hold()
+    first = asyncio.ensure_future(checkpoint.append(deleted(0, 1)))
+    await asyncio.sleep(0)
+    checkpoint.enqueue(deleted(1, 2))  # without a waiter
+    await disk.until_busy()
+    queued = [asyncio.ensure_future(checkpoint.append(deleted(row, row + 1))) for row in (2, 3)]
+    await asyncio.sleep(0)
+    queued[1].cancel()
+    disk.open.set()
+    with pytest.raises(FileFailed) as failed:
+        await first
+    with pytest.raises(FileFailed) as second:
+        await queued[0]
+    assert checkpoint.failure is failed.value is second.value
+    assert failed.value.__cause__ is error
+    disk.error = None  # the disk is well again; it must not matter
+    with pytest.raises(FileFailed) as later:
+        await checkpoint.append(deleted(3, 4))
+    assert later.value is failed.value
+    with pytest.raises(FileFailed):
+        await checkpoint.flush()
+    await checkpoint.aclose()
     gc.collect()
     assert complaints == []
     assert disk.calls == 2  # the header's, and the one that failed
@@ -527,33 +488,27 @@ def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk, error
     again.close()
 
 
-def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
+async def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        await checkpoint.append(deleted(0, 2))
-        with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
-            await checkpoint.append(deleted(1, 3))
-        with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
-            await checkpoint.append(deleted(5, 6))
-
-    asyncio.run(main())
+    await checkpoint.append(deleted(0, 2))
+    with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
+        await checkpoint.append(deleted(1, 3))
+    with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
+        await checkpoint.append(deleted(5, 6))
     checkpoint.close()
     with pytest.raises(NotAcceptable, match=r"line 3 \(byte \d+\): rows 1-2 are settled twice"):
         Checkpoint.resume(path)
 
 
-def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
     real_at = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_at(fd, data[:7], at))
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    async def main() -> None:
-        await checkpoint.append(deleted(0, 50))
-
-    asyncio.run(main())
+    await checkpoint.append(deleted(0, 50))
     checkpoint.close()
     whole = path.read_bytes()
     Checkpoint.resume(path).close()
@@ -703,7 +658,7 @@ def test_a_killed_run_leaves_no_lock(path: Path) -> None:
     Checkpoint.resume(path).close()
 
 
-def test_the_log_says_which_run_has_it(path: Path) -> None:
+async def test_the_log_says_which_run_has_it(path: Path) -> None:
     """The latest session's pid, while its process has the lock."""
 
     def pid() -> int | None:
@@ -717,7 +672,7 @@ def test_the_log_says_which_run_has_it(path: Path) -> None:
     async def session(event: Any, facts: dict[str, Any]) -> None:
         await checkpoint.append(Session(event, AT, "", facts))
 
-    asyncio.run(session("start", {"pid": 4321}))
+    await session("start", {"pid": 4321})
     size = path.stat().st_size
     with path.open("ab") as file:
         file.write(b'{"seq":3,"entries":[{"type":"session"')  # half a commit disturbs nothing
@@ -728,9 +683,9 @@ def test_the_log_says_which_run_has_it(path: Path) -> None:
     checkpoint.close()
     assert pid() is None  # no process has the lock
     checkpoint = Checkpoint.resume(path)
-    asyncio.run(session("start", {"pid": "?"}))
+    await session("start", {"pid": "?"})
     assert pid() is None
-    asyncio.run(session("stop", {}))
+    await session("stop", {})
     assert pid() is None
     assert is_locked(path)
     checkpoint.close()

@@ -371,16 +371,12 @@ print(json.dumps(answers))
 # --- recovery ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
+async def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7] + 30])
-
-    async def main() -> None:
-        await checkpoint.append(Session("start", AT, "", {"pid": 1}))
-        await checkpoint.append(*COMMITS[7])
-
     checkpoint = Checkpoint.resume(path)
     assert path.read_bytes() == WHOLE[: ENDS[7]]
-    asyncio.run(main())
+    await checkpoint.append(Session("start", AT, "", {"pid": 1}))
+    await checkpoint.append(*COMMITS[7])
     checkpoint.close()
     assert path.read_bytes().startswith(WHOLE[: ENDS[7]])
     assert state(read_log(path).progress) == state(checkpoint.progress) == STATES[8]
@@ -485,38 +481,32 @@ def test_a_reader_sees_the_log_as_it_was_when_it_began(path: Path) -> None:
     ]
 
 
-def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(path: Path) -> None:
+async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7]] + b'{"seq":8,"torn' + b"x" * 600)  # room for whole lines in its place
     entries = read_entries(path)
     found = [next(entries)]  # a buffer of old bytes is read
     checkpoint = Checkpoint.resume(path)
 
-    async def go_on() -> None:
-        await checkpoint.append(Session("start", AT, "", {"pid": 1}))
-        for commit in COMMITS[7:]:
-            await checkpoint.append(*commit)
-
-    asyncio.run(go_on())
+    await checkpoint.append(Session("start", AT, "", {"pid": 1}))
+    for commit in COMMITS[7:]:
+        await checkpoint.append(*commit)
     checkpoint.close()
     found += entries
     assert len(found) == sum(map(len, COMMITS[:7]))
     assert state(read_log(path).progress) == STATES[len(LINES)]
 
 
-def test_a_log_is_read_while_a_run_writes_it(path: Path) -> None:
+async def test_a_log_is_read_while_a_run_writes_it(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header(3000))
 
-    async def main() -> None:
-        seen = 0
-        for row in range(3000):
-            checkpoint.enqueue(deleted(row, row + 1))
-            if row % 50 == 0:
-                log = await asyncio.to_thread(read_log, path)
-                assert log.progress.settled.size >= seen
-                assert log.progress.settled.ranges in {(), ((0, log.progress.settled.size),)}
-                seen = log.progress.settled.size
-
-    asyncio.run(main())
+    seen = 0
+    for row in range(3000):
+        checkpoint.enqueue(deleted(row, row + 1))
+        if row % 50 == 0:
+            log = await asyncio.to_thread(read_log, path)
+            assert log.progress.settled.size >= seen
+            assert log.progress.settled.ranges in {(), ((0, log.progress.settled.size),)}
+            seen = log.progress.settled.size
     checkpoint.close()
 
 

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -34,28 +34,24 @@ from bulkdel_jobs.sandbox import (
     Switches,
     serve,
 )
-from tests.fakeclock import run_fake
 from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
-
-Scene = Callable[[Sandbox, GenAuthClient, list[str]], Awaitable[None]]
 
 
 def client_for(url: str, secret: str = SANDBOX_KEY_SECRET, **options: Any) -> GenAuthClient:
     return GenAuthClient(SANDBOX_KEY_ID, secret, url, **{"rate": 0, **options})
 
 
-def next_step(scene: Scene, switches: Switches | None = None, users: int = 60, **options: Any) -> None:
-    """Play a scene against a sandbox of its own."""
+@contextlib.asynccontextmanager
+async def served(
+    switches: Switches | None = None, users: int = 60, **options: Any
+) -> AsyncIterator[tuple[Sandbox, GenAuthClient, list[str]]]:
+    """A sandbox of its own, a client of it, and the ids of its users."""
+    async with serve(Pool.generated(users), switches) as sandbox, client_for(sandbox.url, **options) as client:
+        yield sandbox, client, list(sandbox.pool.user_ids())
 
-    async def main() -> None:
-        async with serve(Pool.generated(users), switches) as sandbox, client_for(sandbox.url, **options) as client:
-            await scene(sandbox, client, list(sandbox.pool.user_ids()))
 
-    asyncio.run(main())
-
-
-def test_fifty_users_in_one_request() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_fifty_users_in_one_request() -> None:
+    async with served() as (sandbox, client, ids):
         not_yet = client.user_pool_id
         assert not_yet is None
         answer = await client.delete_users_batch(ids[:50])
@@ -68,30 +64,23 @@ def test_fifty_users_in_one_request() -> None:
         assert (await client.delete_users_batch(tuple(ids[50:]))).ok
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 2}
 
-    next_step(scene)
-
 
 @pytest.mark.parametrize("brand", ["genauth", "authing", "Authing"])
-def test_both_brands_and_another_id_type(brand: str) -> None:
-    async def main() -> None:
-        pool = Pool.from_ids(["a@x.example", "b@x.example"], "email")
-        async with serve(pool) as sandbox, client_for(sandbox.url, brand=brand) as client:
-            assert (await client.delete_users_batch(["A@x.example"], user_id_type="email")).ok
-            assert sandbox.ledger.id_types == {"email": 1}
-            assert sandbox.pool.effects("a@x.example", "email") == 1
-            assert len(sandbox.pool) == 1
-
-    asyncio.run(main())
+async def test_both_brands_and_another_id_type(brand: str) -> None:
+    pool = Pool.from_ids(["a@x.example", "b@x.example"], "email")
+    async with serve(pool) as sandbox, client_for(sandbox.url, brand=brand) as client:
+        assert (await client.delete_users_batch(["A@x.example"], user_id_type="email")).ok
+        assert sandbox.ledger.id_types == {"email": 1}
+        assert sandbox.pool.effects("a@x.example", "email") == 1
+        assert len(sandbox.pool) == 1
 
 
-def test_many_at_once_share_one_sign_in() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_many_at_once_share_one_sign_in() -> None:
+    async with served() as (sandbox, client, ids):
         answers = await asyncio.gather(*(client.delete_users_batch([id_]) for id_ in ids))
         assert all(answer.ok for answer in answers)
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 60}
         assert sandbox.ledger.sent_times() == {1: 60}
-
-    next_step(scene)
 
 
 @pytest.mark.parametrize(
@@ -106,17 +95,18 @@ def test_many_at_once_share_one_sign_in() -> None:
         (["a"], "userid", "no user id type 'userid'. Types: user_id, phone"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_anything_is_sent(user_ids: Any, user_id_type: str, said: str) -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, _: list[str]) -> None:
+async def test_what_cannot_be_right_is_refused_before_anything_is_sent(
+    user_ids: Any, user_id_type: str, said: str
+) -> None:
+    async with served() as (sandbox, client, _):
         with pytest.raises(ValueError, match=said):
             await client.delete_users_batch(user_ids, user_id_type)
         assert sandbox.ledger.requests == 0
 
-    next_step(scene)
 
-
-def test_what_the_server_says_is_returned_whatever_it_says() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_what_the_server_says_is_returned_whatever_it_says() -> None:
+    culprit = next(iter(Pool.generated(60).user_ids()))
+    async with served(Switches(poisonous={culprit: (409, 77)}, unknown_ids="refuse")) as (sandbox, client, ids):
         answer = await client.delete_users_batch(ids[:3])
         assert not answer.ok
         assert (answer.status_code, answer.api_code, answer.data.success) == (409, 77, False)
@@ -131,12 +121,9 @@ def test_what_the_server_says_is_returned_whatever_it_says() -> None:
         assert sandbox.pool.deleted == 0
         assert sandbox.ledger.by_path[DELETE_PATH] == 5
 
-    pool_ids = list(Pool.generated(60).user_ids())
-    next_step(scene, Switches(poisonous={pool_ids[0]: (409, 77)}, unknown_ids="refuse"))
 
-
-def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
+    async with served() as (sandbox, client, ids):
         faults = ("drop_after", "drop_before", "truncated_after", "malformed_after", "html", "http:302")
         sandbox.script(*faults)
         for index in range(len(faults)):
@@ -149,27 +136,22 @@ def test_a_lost_answer_is_said_to_be_one_and_nothing_is_repeated() -> None:
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1, DELETE_PATH: 6}
         assert (await client.delete_users_batch(ids[6:8])).ok
 
-    next_step(scene)
 
-
-def test_a_failure_around_a_success_is_believed_in_neither() -> None:
+async def test_a_failure_around_a_success_is_believed_in_neither() -> None:
     token = answer(b'{"statusCode":200,"data":{"access_token":"e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}}')
     success = answer(b'{"statusCode":200,"data":{"success":true}}', 502)
 
-    async def main() -> None:
-        async def script(peer: Peer) -> None:
-            while True:
-                request = await peer.request()
-                await peer.send(token if request.target == TOKEN_PATH else success)
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            await peer.send(token if request.target == TOKEN_PATH else success)
 
-        async with RawServer(script).running() as server, client_for(server.url) as client:
-            with pytest.raises(EffectUnknown, match="HTTP 502 around statusCode 200"):
-                await client.delete_users_batch(["a"])
-
-    asyncio.run(main())
+    async with RawServer(script).running() as server, client_for(server.url) as client:
+        with pytest.raises(EffectUnknown, match="HTTP 502 around statusCode 200"):
+            await client.delete_users_batch(["a"])
 
 
-def test_no_connection_is_not_sent() -> None:
+async def test_no_connection_is_not_sent() -> None:
     token = b'{"statusCode":200,"data":{"access_token":"e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}}'
     success = b'{"statusCode":200,"data":{"success":true}}'
 
@@ -177,21 +159,18 @@ def test_no_connection_is_not_sent() -> None:
         request = await peer.request()
         await peer.send(answer(token if request.target == TOKEN_PATH else success, headers={"connection": "close"}))
 
-    async def main() -> None:
-        server = RawServer(script)
-        async with contextlib.AsyncExitStack() as stack:
-            async with server.running():
-                client = await stack.enter_async_context(client_for(server.url))
-                assert (await client.delete_users_batch(["a"])).ok
-            with pytest.raises(NotSent, match="nothing was sent"):
-                await client.delete_users_batch(["b"])
-        assert [request.target for request in server.requests] == [TOKEN_PATH, DELETE_PATH]
-
-    asyncio.run(main())
+    server = RawServer(script)
+    async with contextlib.AsyncExitStack() as stack:
+        async with server.running():
+            client = await stack.enter_async_context(client_for(server.url))
+            assert (await client.delete_users_batch(["a"])).ok
+        with pytest.raises(NotSent, match="nothing was sent"):
+            await client.delete_users_batch(["b"])
+    assert [request.target for request in server.requests] == [TOKEN_PATH, DELETE_PATH]
 
 
-def test_429_is_an_answer_and_holds_the_next_call_back() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_429_is_an_answer_and_holds_the_next_call_back() -> None:
+    async with served(Switches(retry_after="seconds", retry_after_s=1)) as (sandbox, client, ids):
         sandbox.script("429")
         answer = await client.delete_users_batch(ids[:1])
         assert (answer.status_code, answer.ok) == (429, False)
@@ -200,11 +179,9 @@ def test_429_is_an_answer_and_holds_the_next_call_back() -> None:
         assert 0.9 <= time.monotonic() - began < 3
         assert sandbox.ledger.by_path[DELETE_PATH] == 2
 
-    next_step(scene, Switches(retry_after="seconds", retry_after_s=1))
 
-
-def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
+    async with served() as (sandbox, client, ids):
         assert (await client.delete_users_batch(ids[:1])).ok
         sandbox.revoke_tokens()
         answer = await client.delete_users_batch(ids[1:2])
@@ -213,39 +190,31 @@ def test_401_is_an_answer_and_the_next_call_signs_in_anew() -> None:
         assert (await client.delete_users_batch(ids[1:2])).ok
         assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 3}
 
-    next_step(scene)
 
-
-def test_after_401_twice_it_does_not_sign_in_again() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_after_401_twice_it_does_not_sign_in_again() -> None:
+    async with served(Switches(token_lifetime_s=0, token_announced_s=7200)) as (sandbox, client, ids):
         for _ in range(4):
             assert (await client.delete_users_batch(ids[:1])).status_code == 401
         assert sandbox.ledger.by_path == {TOKEN_PATH: 2, DELETE_PATH: 4}
 
-    next_step(scene, Switches(token_lifetime_s=0, token_announced_s=7200))
 
-
-def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None:
-    async def scene(sandbox: Sandbox, client: GenAuthClient, ids: list[str]) -> None:
+async def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None:
+    async with served(secret="wrong-secret") as (sandbox, client, ids):
         with pytest.raises(Halted, match="sign-in refused") as caught:
             await client.delete_users_batch(ids[:1])
         assert "wrong-secret" not in str(caught.value)
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1}
 
-    next_step(scene, secret="wrong-secret")
 
-
-def test_the_rate_is_held() -> None:
-    async def main() -> None:
-        # A server is not needed to see the pace, only the clock: no loopback port answers here.
-        async with client_for("http://127.0.0.1:9", rate=10) as client:
-            rate_limiter = client._rate_limiter
-            began = asyncio.get_running_loop().time()
-            for _ in range(21):
-                await rate_limiter.acquire()
-            assert 1.8 <= asyncio.get_running_loop().time() - began <= 2.2
-
-    run_fake(main())
+@pytest.mark.fake_clock
+async def test_the_rate_is_held() -> None:
+    # A server is not needed to see the pace, only the clock: no loopback port answers here.
+    async with client_for("http://127.0.0.1:9", rate=10) as client:
+        rate_limiter = client._rate_limiter
+        began = asyncio.get_running_loop().time()
+        for _ in range(21):
+            await rate_limiter.acquire()
+        assert 1.8 <= asyncio.get_running_loop().time() - began <= 2.2
 
 
 @pytest.mark.parametrize(
@@ -267,23 +236,20 @@ def test_without_a_host_it_is_the_public_cloud_of_the_brand() -> None:
     assert GenAuthClient("k", "s", brand="authing")._transport._host == "https://api.authing.cn"
 
 
-def test_a_private_deployment_with_its_own_authority() -> None:
-    async def main() -> None:
-        refusal = answer(b'{"statusCode":401,"message":"no"}')
-        async with RawServer(always(refusal), tls=tls_context()).running() as server:
-            async with client_for(server.url, ca_file=str(DATA / "localhost.crt")) as client:
-                with pytest.raises(Halted, match="sign-in refused"):
-                    await client.delete_users_batch(["a"])
-            assert [request.target for request in server.requests] == [TOKEN_PATH]
-
-    asyncio.run(main())
+async def test_a_private_deployment_with_its_own_authority() -> None:
+    refusal = answer(b'{"statusCode":401,"message":"no"}')
+    async with RawServer(always(refusal), tls=tls_context()).running() as server:
+        async with client_for(server.url, ca_file=str(DATA / "localhost.crt")) as client:
+            with pytest.raises(Halted, match="sign-in refused"):
+                await client.delete_users_batch(["a"])
+        assert [request.target for request in server.requests] == [TOKEN_PATH]
 
 
-def test_outside_of_its_context_it_does_nothing() -> None:
+async def test_outside_of_its_context_it_does_nothing() -> None:
     client = client_for("http://127.0.0.1:9")
     assert isinstance(client, AbstractAsyncContextManager)
     with pytest.raises(RuntimeError, match="not entered"):
-        asyncio.run(client.delete_users_batch(["a"]))
+        await client.delete_users_batch(["a"])
 
 
 def test_an_answer_is_frozen() -> None:
@@ -293,7 +259,7 @@ def test_an_answer_is_frozen() -> None:
         answer.status_code = 500  # type: ignore[misc]
 
 
-def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
+async def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
     """The ids are the caller's own; key and token must be in no log."""
 
     async def script(peer: Peer) -> None:
@@ -309,10 +275,7 @@ def test_a_server_that_quotes_the_credentials_is_not_quoted() -> None:
     payload = base64.urlsafe_b64encode(json.dumps({"scoped_userpool_id": "p"}).encode()).decode().rstrip("=")
     token = f"h.{payload}.s"
 
-    async def main() -> None:
-        async with RawServer(script).running() as server, client_for(server.url) as client:
-            said = await client.delete_users_batch(["one"], "username")
-            assert said.message.startswith("Bearer [hidden] [hidden] [hidden] b")
-            assert '["one"]' in said.message
-
-    asyncio.run(main())
+    async with RawServer(script).running() as server, client_for(server.url) as client:
+        said = await client.delete_users_batch(["one"], "username")
+        assert said.message.startswith("Bearer [hidden] [hidden] [hidden] b")
+        assert '["one"]' in said.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from tests.harness import entries
 from tests.rawserver import Peer, RawServer, answer
 
 CALL = Request("POST", "/delete", body=b"{}")
+CUT_SHORT = answer(b"{", length=9)
 SUCCESS = answer(b'{"statusCode":200,"data":{"success":true}}')
 REFUSED = answer(b'{"statusCode":400}')
 UNAUTHORIZED = answer(b'{"statusCode":401}')
@@ -136,11 +137,10 @@ class World:
             response = self.responses.pop(0)
             if response is None:
                 await peer.stall()
-            elif not response:
-                peer.close()
-                return
             else:
                 await peer.send(response)
+            if response in (b"", CUT_SHORT):
+                return  # and the connection is closed
 
     @contextlib.asynccontextmanager
     async def opened(self, **options: Any) -> AsyncIterator[Client]:
@@ -158,14 +158,12 @@ class World:
         return await self.client.ask(CALL, read_success, worker or WorkerStatus())
 
 
-def play(scene: Callable[[World], Awaitable[None]], *responses: bytes | None, **options: Any) -> World:
-    async def main() -> World:
-        world = World(*responses)
-        async with world.opened(**options):
-            await scene(world)
-        return world
-
-    return asyncio.run(main())
+@contextlib.asynccontextmanager
+async def opened(*responses: bytes | None, **options: Any) -> AsyncIterator[World]:
+    """A world whose server answers with `responses`; options: of the client."""
+    world = World(*responses)
+    async with world.opened(**options):
+        yield world
 
 
 async def ask_once(world: World) -> None:
@@ -174,12 +172,15 @@ async def ask_once(world: World) -> None:
     assert decision.next_step is NextStep.SETTLED
 
 
-def test_the_token_is_read_after_the_limiter() -> None:
-    assert play(ask_once, SUCCESS).log == ["ensure", "limiter", "headers", "server"]
+async def test_the_token_is_read_after_the_limiter() -> None:
+    async with opened(SUCCESS) as world:
+        await ask_once(world)
+        assert world.log == ["ensure", "limiter", "headers", "server"]
 
 
-def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
-    async def scene(world: World) -> None:
+async def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
+    async with opened(SUCCESS) as world:
+
         def go_stale() -> None:
             world.badge.stale = True
             world.badge.generation = 2
@@ -188,14 +189,12 @@ def test_a_token_that_goes_stale_in_the_limiter_is_never_sent() -> None:
         world.rate_limiter.on_pass = go_stale
         await ask_once(world)
         assert [request.headers["authorization"] for request in world.server.requests] == ["badge 2"]
-
-    world = play(scene, SUCCESS)
     assert world.log == ["ensure", "limiter", "stale", "ensure", "limiter", "headers", "server"]
 
 
 @pytest.mark.parametrize("response", [SUCCESS, REFUSED])
-def test_a_useful_response_accepts_the_token(response: bytes) -> None:
-    async def scene(world: World) -> None:
+async def test_a_useful_response_accepts_the_token(response: bytes) -> None:
+    async with opened(response) as world:
         before = world.client.answered_at
         decision = await world.ask()
         assert decision is not None
@@ -203,12 +202,10 @@ def test_a_useful_response_accepts_the_token(response: bytes) -> None:
         assert world.badge.accepted_generations == [1]
         assert world.client.answered_at > before
 
-    play(scene, response)
 
-
-@pytest.mark.parametrize("response", [b"", unavailable("0"), answer(b"<html>"), answer(b"{", length=9)])
-def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -> None:
-    async def scene(world: World) -> None:
+@pytest.mark.parametrize("response", [b"", unavailable("0"), answer(b"<html>"), CUT_SHORT])
+async def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -> None:
+    async with opened(response) as world:
         worker = WorkerStatus()
         decision = await world.ask(worker)
         assert decision is not None
@@ -216,53 +213,35 @@ def test_a_request_without_a_response_is_the_callers_to_retry(response: bytes) -
         assert world.badge.accepted_generations == []
         assert len(world.server.requests) == 1
 
-    if response.endswith(b"{"):  # half a body, and then the end
 
-        async def cut(world: World) -> None:
-            world.responses = [response, b""]
-            asking = asyncio.create_task(scene(world))
-            await world.arrived.wait()
-            for _, writer in world.server._peers:
-                writer.close()
-            await asking
-
-        play(cut, response)
-    else:
-        play(scene, response)
-
-
-def test_no_connection_means_not_applied() -> None:
-    async def scene(world: World) -> None:
+async def test_no_connection_means_not_applied() -> None:
+    async with opened() as world:
         async with HttpTransport(TransportOptions("http://127.0.0.1:1")) as nowhere:
             world.client.transport = nowhere
             decision = await world.ask()
         assert decision is not None
         assert (decision.next_step, decision.maybe_applied, decision.untouched) == (NextStep.RETRY, False, True)
 
-    play(scene)
-
 
 @pytest.mark.parametrize(("form", "least_s", "most_s"), [("12", 12.0, 12.0), ("date", 10.9, 12.1), (None, 0.0, 0.0)])
-def test_the_pause_that_the_server_asks_for(form: str | None, least_s: float, most_s: float) -> None:
+async def test_the_pause_that_the_server_asks_for(form: str | None, least_s: float, most_s: float) -> None:
     now = 1_700_000_000.0
     header = {"12": "12", "date": formatdate(now + 12, usegmt=True)}.get(form or "")
     response = answer(b'{"statusCode":503}', headers={"retry-after": header} if header else {})
 
-    async def scene(world: World) -> None:
+    async with opened(response, now=lambda: now) as world:
         decision = await world.ask()
         assert decision is not None
         assert decision.after_s is not None
         assert least_s <= decision.after_s <= most_s
         assert world.rate_limiter.paused_s == 0  # other requests go on
 
-    play(scene, response, now=lambda: now)
-
 
 # ── 429 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_429_pauses_every_request_and_is_sent_again() -> None:
-    async def scene(world: World) -> None:
+async def test_429_pauses_every_request_and_is_sent_again() -> None:
+    async with opened(throttled(), SUCCESS, SUCCESS, pause_s=0.2) as world:
         first = asyncio.create_task(world.ask())
         await world.rate_limiter.closed.wait()
         began = time.monotonic()
@@ -274,21 +253,17 @@ def test_429_pauses_every_request_and_is_sent_again() -> None:
         assert (answered.next_step, second.next_step) == (NextStep.SETTLED, NextStep.SETTLED)
         assert (world.client.figures.throttled, world.client.figures.retries) == (1, 0)
 
-    play(scene, throttled(), SUCCESS, SUCCESS, pause_s=0.2)
 
-
-def test_429_as_often_as_it_comes() -> None:
-    async def scene(world: World) -> None:
+async def test_429_as_often_as_it_comes() -> None:
+    async with opened(*[throttled("0")] * (2 * ATTEMPTS_MAX), SUCCESS) as world:
         await ask_once(world)
         assert world.client.figures.throttled == 2 * ATTEMPTS_MAX
         assert world.badge.accepted_generations == [1]
 
-    play(scene, *[throttled("0")] * (2 * ATTEMPTS_MAX), SUCCESS)
-
 
 @pytest.mark.parametrize(("header", "least_s"), [("7", 6.5), (None, 2.5)])
-def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, least_s: float) -> None:
-    async def scene(world: World) -> None:
+async def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, least_s: float) -> None:
+    async with opened(throttled(header), pause_s=3.0) as world:
         asking = asyncio.create_task(world.ask())
         await world.rate_limiter.closed.wait()
         assert least_s <= world.rate_limiter.paused_s <= least_s + 0.5
@@ -296,81 +271,67 @@ def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, l
         with pytest.raises(asyncio.CancelledError):
             await asking
 
-    play(scene, throttled(header), pause_s=3.0)
-
 
 @pytest.mark.parametrize("response", [throttled("901"), unavailable("901")])
-def test_a_pause_beyond_the_patience_halts_at_once(response: bytes) -> None:
-    async def scene(world: World) -> None:
+async def test_a_pause_beyond_the_patience_halts_at_once(response: bytes) -> None:
+    async with opened(response, patience_s=900.0) as world:
         with pytest.raises(Halted, match="come back in 901 s, longer than --patience 900"):
             await world.ask()
-
-    play(scene, response, patience_s=900.0)
 
 
 # ── 401 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_401_is_sent_again_with_a_fresh_token() -> None:
-    async def scene(world: World) -> None:
+async def test_401_is_sent_again_with_a_fresh_token() -> None:
+    async with opened(UNAUTHORIZED, SUCCESS) as world:
         await ask_once(world)
         assert [request.headers["authorization"] for request in world.server.requests] == ["badge 1", "badge 2"]
         assert world.badge.accepted_generations == [2]
-
-    world = play(scene, UNAUTHORIZED, SUCCESS)
     assert world.log == [
         *("ensure", "limiter", "headers", "server", "rejected 1"),
         *("ensure", "limiter", "headers", "server"),
     ]
 
 
-def test_401_for_good_is_raised() -> None:
-    async def scene(world: World) -> None:
+async def test_401_for_good_is_raised() -> None:
+    async with opened(UNAUTHORIZED, UNAUTHORIZED) as world:
         worker = WorkerStatus()
         with pytest.raises(Halted, match="the badge is refused"):
             await world.ask(worker)
         assert worker.state is WorkerState.IDLE
 
-    play(scene, UNAUTHORIZED, UNAUTHORIZED)
-
 
 # ── draining ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_run_that_drains_sends_nothing_more() -> None:
-    async def scene(world: World) -> None:
+async def test_a_run_that_drains_sends_nothing_more() -> None:
+    async with opened() as world:
         world.client.drain()
         assert await world.ask() is None
         assert world.log == []
 
-    play(scene)
 
-
-def test_a_drain_during_the_wait_for_the_limiter() -> None:
-    async def scene(world: World) -> None:
+async def test_a_drain_during_the_wait_for_the_limiter() -> None:
+    async with opened() as world:
         world.rate_limiter.on_pass = world.client.drain
         worker = WorkerStatus()
         assert await world.ask(worker) is None
         assert worker.state is WorkerState.IDLE
         assert world.server.requests == []
 
-    play(scene)
-
 
 @pytest.mark.parametrize("response", [throttled("0"), UNAUTHORIZED])
-def test_a_drain_while_a_request_is_on_the_wire_repeats_nothing(response: bytes) -> None:
-    async def scene(world: World) -> None:
+async def test_a_drain_while_a_request_is_on_the_wire_repeats_nothing(response: bytes) -> None:
+    async with opened(response) as world:
         asking = asyncio.create_task(world.ask())
         await world.arrived.wait()
         world.client.drain()
         assert await asking is None
         assert len(world.server.requests) == 1
 
-    play(scene, response)
 
-
-def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
-    async def scene(world: World) -> None:
+async def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
+    async with opened(None) as world:
         worker = WorkerStatus()
         asking = asyncio.create_task(world.ask(worker))
         await world.arrived.wait()
@@ -380,18 +341,16 @@ def test_whether_a_request_is_on_the_wire_can_be_seen() -> None:
             await asking
         assert worker.state is WorkerState.ON_WIRE, "the response was not taken in, so the request counts as under way"
 
-    play(scene, None)
-
 
 # ── what a halt leaves behind ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
+async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
     """Entries of the log after one chunk met `response`."""
     counts = {"rows": 2, "ids": 2, "excluded": 0, "duplicate": 0, "invalid": 0}
     path = folder / "log"
 
-    async def scene(world: World) -> None:
+    async with opened(response, patience_s=900.0) as world:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {})
         checkpoint = Checkpoint.create(path, header)
         id_type = ID_TYPES["user_id"]
@@ -416,24 +375,22 @@ def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         assert "--patience" in drain.stop.why
         await checkpoint.aclose()
         checkpoint.close()
-
-    play(scene, response, patience_s=900.0)
     return [entry for entry in entries(path) if entry["type"] != "header"]
 
 
-def test_a_429_that_asks_for_too_much_released_the_chunk(tmp_path: Path) -> None:
-    assert [entry["type"] for entry in log_after(tmp_path, throttled("3600"))] == ["intent", "released"]
+async def test_a_429_that_asks_for_too_much_released_the_chunk(tmp_path: Path) -> None:
+    assert [entry["type"] for entry in await log_after(tmp_path, throttled("3600"))] == ["intent", "released"]
 
 
-def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) -> None:
+async def test_a_503_that_asks_for_too_much_leaves_the_chunk_in_doubt(tmp_path: Path) -> None:
     """Any 5xx may have had effect: what is gone later was deleted, and must not be called absent."""
-    assert [entry["type"] for entry in log_after(tmp_path, unavailable("3600"))] == ["intent"]
+    assert [entry["type"] for entry in await log_after(tmp_path, unavailable("3600"))] == ["intent"]
 
 
-def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
+async def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
     """Credentials and the ids of this request; the answer of the last failure is kept without them too."""
-
-    async def scene(world: World) -> None:
+    said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
+    async with opened(*(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500))) as world:
         for next_step in (NextStep.SPLIT, NextStep.RETRY):
             decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["id-12345", "id-67890"])
             assert decision is not None
@@ -443,11 +400,8 @@ def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
             assert decision.reason.endswith(f"({decision.detail})")
             assert world.client.last_failure == (decision.reason if next_step is NextStep.RETRY else "")
 
-    said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
-    play(scene, *(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500)))
 
-
-def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
+async def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
     """Ids and credentials are redacted in a success too."""
     said = [
         ("6319a15be4d9c05b8f1e9d2a", "[id]"),
@@ -455,16 +409,13 @@ def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
         ("badge-1", "[hidden]-1"),
     ]
     said += [(same, same) for same in ("9c1b2c6e-11aa-4c1d-8f1e-0123456789ab", "r", "0" * 40)]
-
-    async def scene(world: World) -> None:
+    body = b'{"statusCode":200,"requestId":"%s","data":{"success":true}}'
+    async with opened(*(answer(body % quoted.encode()) for quoted, _ in said)) as world:
         for _, told in said:
             decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["6319a15be4d9c05b8f1e9d2a"])
             assert decision is not None
             assert decision.next_step is NextStep.SETTLED
             assert decision.detail.request_id == told
-
-    body = b'{"statusCode":200,"requestId":"%s","data":{"success":true}}'
-    play(scene, *(answer(body % quoted.encode()) for quoted, _ in said))
 
 
 def test_replies_are_what_they_seem() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,31 +26,29 @@ from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 
 NOBODY = [f"{i:024x}" for i in range(3)]
 
-Scene = Callable[[AccountLookup, Client], Awaitable[None]]
 
-
-async def seeking(url: str, scene: Scene, id_type: str = "user_id") -> None:
-    """Play a scene with a seeker whose backoff is always 0."""
+@contextlib.asynccontextmanager
+async def looking_up(url: str, id_type: str = "user_id") -> AsyncIterator[tuple[AccountLookup, Client]]:
+    """A look-up whose backoff is always 0, and its client."""
     target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
     async with connect(target, Settings(rate=0), pool=None) as (client, _):
-        await scene(AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client)
+        yield AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client
 
 
-def in_sandbox(
-    next_step: Callable[[AccountLookup, Client, Sandbox], Awaitable[None]],
-    pool: Pool | None = None,
-    id_type: str = "user_id",
-) -> Sandbox:
-    async def main() -> Sandbox:
-        async with serve(Pool.generated(120) if pool is None else pool) as sandbox:
-            await seeking(sandbox.url, lambda lookup, client: next_step(lookup, client, sandbox), id_type)
-            return sandbox
+@contextlib.asynccontextmanager
+async def in_sandbox(
+    pool: Pool | None = None, id_type: str = "user_id"
+) -> AsyncIterator[tuple[AccountLookup, Client, Sandbox]]:
+    """A look-up in a sandbox with `pool`, or with 120 users."""
+    async with (
+        serve(Pool.generated(120) if pool is None else pool) as sandbox,
+        looking_up(sandbox.url, id_type) as (lookup, client),
+    ):
+        yield lookup, client, sandbox
 
-    return asyncio.run(main())
 
-
-def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
+    async with in_sandbox() as (lookup, _, sandbox):
         ids = list(sandbox.pool.user_ids())
         found = await lookup.find([*NOBODY, *ids[:60]], WorkerStatus())
         assert found is not None
@@ -57,15 +56,13 @@ def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
         assert all(account.created_at is not None for account in found.accounts.values())
         assert lookup.proven
         assert await lookup.prove(WorkerStatus())
-
-    sandbox = in_sandbox(next_step)
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
     assert LIST_PATH not in sandbox.ledger.by_path  # a look-up that has found an account needs no control
 
 
 @pytest.mark.parametrize("page", [10, 30, 49])
-def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
+    async with in_sandbox() as (lookup, _, sandbox):
         sandbox.switches = sandbox.switches.changed({"look_up_max": page})
         ids = list(sandbox.pool.user_ids())
         for some in (ids[:60], ids[20:60], [*NOBODY, *ids[:47]]):
@@ -73,17 +70,13 @@ def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
             assert found is not None
             assert found.accounts.keys() == {*some} - {*NOBODY}
 
-    in_sandbox(next_step)
 
-
-def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
+    async with in_sandbox() as (lookup, _, sandbox):
         assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
-        assert not lookup.proven
+        before = lookup.proven
         assert await lookup.prove(WorkerStatus())
-        assert lookup.proven
-
-    sandbox = in_sandbox(next_step)
+        assert (before, lookup.proven) == (False, True)
     assert sandbox.ledger.by_path[LIST_PATH] == 1
     assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
 
@@ -99,59 +92,51 @@ def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
         ("sync_relation", "lark:ou_8"),
     ],
 )
-def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
+    async with in_sandbox(Pool.from_ids([id_], id_type), id_type) as (lookup, _, _sandbox):
         assert await lookup.prove(WorkerStatus())
         found = await lookup.find([id_], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {id_}
 
-    in_sandbox(next_step, Pool.from_ids([id_], id_type), id_type)
 
-
-def test_the_control_is_tried_a_few_times_in_all() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_the_control_is_tried_a_few_times_in_all() -> None:
+    async with in_sandbox(Pool()) as (lookup, _, sandbox):
         assert await asyncio.gather(*(lookup.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
         assert not await lookup.prove(WorkerStatus())
-
-    sandbox = in_sandbox(next_step, Pool())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has no account to look up
 
 
 @pytest.mark.parametrize("refusal", ["403", "400", "404"])
-def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
-    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
+async def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
+    async with in_sandbox() as (lookup, client, sandbox):
         sandbox.script(refusal, path=LOOKUP_PATH)
         assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
         assert not lookup.proven
         assert lookup.failed
         assert client.figures.retries == 0
-
-    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 1
+    assert sandbox.ledger.by_path[LOOKUP_PATH] == 1
 
 
 @pytest.mark.parametrize("refusal", ["402", "501", "http:404", "http:302"])
-def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_what_halts_a_deletion_halts_a_look_up(refusal: str) -> None:
+    async with in_sandbox() as (lookup, _, sandbox):
         sandbox.script(refusal, path=LOOKUP_PATH)
         with pytest.raises(Halted):
             await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus())
+    assert sandbox.ledger.by_path[LOOKUP_PATH] == 1
 
-    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 1
 
-
-def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_a_second_group_that_fails_makes_the_whole_fail() -> None:
+    async with in_sandbox() as (lookup, _, sandbox):
         sandbox.script(None, "403", path=LOOKUP_PATH)
         assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
 
-    in_sandbox(next_step)
-
 
 @pytest.mark.parametrize("fault", ["500", "http:503", "drop_before", "drop_after", "truncated_after", "html"])
-def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
-    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
+async def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
+    async with in_sandbox() as (lookup, client, sandbox):
         sandbox.script(*[fault] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
         found = await lookup.find(list(sandbox.pool.user_ids())[:3], WorkerStatus())
         assert found is not None
@@ -160,28 +145,23 @@ def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
         assert await lookup.find(NOBODY, WorkerStatus()) is None
         assert lookup.failed
+    assert sandbox.ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
 
-    assert in_sandbox(next_step).ledger.by_path[LOOKUP_PATH] == 2 * ATTEMPTS_MAX
 
-
-def test_429_and_401_use_up_no_attempt() -> None:
-    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
+async def test_429_and_401_use_up_no_attempt() -> None:
+    async with in_sandbox() as (lookup, client, sandbox):
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
         assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
         assert (client.figures.throttled, client.figures.retries) == (ATTEMPTS_MAX + 1, 0)
 
-    in_sandbox(next_step)
 
-
-def test_a_run_that_drains_looks_nothing_up() -> None:
-    async def next_step(lookup: AccountLookup, client: Client, sandbox: Sandbox) -> None:
+async def test_a_run_that_drains_looks_nothing_up() -> None:
+    async with in_sandbox() as (lookup, client, sandbox):
         client.drain()
         assert await lookup.find(NOBODY, WorkerStatus()) is None
         assert not await lookup.prove(WorkerStatus())
         assert sandbox.ledger.requests == 0
-
-    in_sandbox(next_step)
 
 
 # ── a server that matches by rules of its own ─────────────────────────────────────────────────────────────────────────
@@ -194,8 +174,8 @@ def users_of(request: ReceivedRequest, users: dict[str, dict[str, Any]]) -> list
     return [users[id_.lower()] for id_ in asked if id_.lower() in users]
 
 
-def in_odd_server(
-    scene: Scene,
+@contextlib.asynccontextmanager
+async def in_odd_server(
     users: dict[str, dict[str, Any]],
     *,
     listed: Sequence[Any] = (),
@@ -203,126 +183,105 @@ def in_odd_server(
     stranger: dict[str, Any] | None = None,
     also: dict[str, dict[str, Any]] | None = None,
     id_type: str = "username",
-) -> list[list[str]]:
-    """Play a scene by username; return what each look-up asked for.
+) -> AsyncIterator[tuple[AccountLookup, list[list[str]]]]:
+    """A look-up in a server with `users`, by id, and a growing list of the ids that each request asks for.
 
-    listed: what list-users tells. fail_from: look-ups after this many are refused. stranger: always returned.
+    listed: what list-users returns. fail_from: look-ups after this many are refused. stranger: always returned.
     also: a second user that is found by the same id.
     """
     token = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
+    asked: list[list[str]] = []
 
     async def script(peer: Peer) -> None:
         while True:
             request = await peer.request()
             told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": token}}
             if request.target.startswith(LOOKUP_PATH):
-                asked = len([one for one in server.requests if one.target.startswith(LOOKUP_PATH)])
+                pairs = request.target.partition("?")[2].split("&")
+                asked.append([pair.removeprefix("userIds=") for pair in pairs if "userIds" in pair])
                 found = users_of(request, users) + users_of(request, also or {}) + ([stranger] if stranger else [])
-                refused = fail_from is not None and asked > fail_from
+                refused = fail_from is not None and len(asked) > fail_from
                 told = {"statusCode": 403} if refused else {"statusCode": 200, "data": found}
             elif request.target == LIST_PATH:
                 told = {"statusCode": 200, "data": {"totalCount": len(listed), "list": list(listed)}}
             await peer.send(answer(json.dumps(told).encode()))
 
-    server = RawServer(script)
-
-    async def main() -> None:
-        async with server.running():
-            await seeking(server.url, scene, id_type)
-
-    asyncio.run(main())
-    return [
-        [pair.removeprefix("userIds=") for pair in request.target.partition("?")[2].split("&") if "userIds" in pair]
-        for request in server.requests
-        if request.target.startswith(LOOKUP_PATH)
-    ]
+    async with RawServer(script).running() as server, looking_up(server.url, id_type) as (lookup, _):
+        yield lookup, asked
 
 
-def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -> None:
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+async def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -> None:
+    async with in_odd_server({"ann": {"username": "ann"}, "bob": {"username": "bob"}}) as (lookup, asked):
         found = await lookup.find(["bob", "Ann", "carl"], WorkerStatus())
         assert found is not None
         assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
         assert lookup.proven
-
-    asked = in_odd_server(scene, {"ann": {"username": "ann"}, "bob": {"username": "bob"}})
     assert asked == [["bob", "Ann", "carl"], ["Ann"], ["carl"]]
 
 
-def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
+async def test_a_second_record_of_an_id_that_has_one_is_found() -> None:
     """The server folds case: `Ann` means two users. Both have to be in a backup."""
-
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+    users = {"ann": {"username": "Ann"}, "bob": {"username": "bob"}}
+    also = {"ann": {"username": "ann"}}
+    async with in_odd_server(users, also=also) as (lookup, asked):
         found = await lookup.find(["Ann", "bob"], WorkerStatus())
         assert found is not None
         assert {id_: len(account.records) for id_, account in found.accounts.items()} == {"Ann": 2, "bob": 1}
-
-    users = {"ann": {"username": "Ann"}, "bob": {"username": "bob"}}
-    also = {"ann": {"username": "ann"}}
-    assert in_odd_server(scene, users, also=also) == [["Ann", "bob"], ["Ann"], ["bob"]]
+    assert asked == [["Ann", "bob"], ["Ann"], ["bob"]]
 
 
-def test_one_record_that_two_ids_may_mean() -> None:
+async def test_one_record_that_two_ids_may_mean() -> None:
     """A number without country code, and two ids that differ in theirs: each is asked for alone, and each finds it."""
     ids = ["+8613800000000", "+113800000000"]
-
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+    user = {"phone": "13800000000"}
+    expected = [[id_.replace("+", "%2B") for id_ in some] for some in (ids, ids[:1], ids[1:])]
+    async with in_odd_server({id_.replace("+", "%2b"): user for id_ in ids}, id_type="phone") as (lookup, asked):
         found = await lookup.find(ids, WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids)
-
-    user = {"phone": "13800000000"}
-    asked = [[id_.replace("+", "%2B") for id_ in some] for some in (ids, ids[:1], ids[1:])]
-    assert in_odd_server(scene, {id_.replace("+", "%2b"): user for id_ in ids}, id_type="phone") == asked
+    assert asked == expected
 
 
-def test_without_a_stray_no_id_is_looked_up_twice() -> None:
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+async def test_without_a_stray_no_id_is_looked_up_twice() -> None:
+    async with in_odd_server({"bob": {"username": "bob"}}) as (lookup, asked):
         found = await lookup.find(["bob", "ann", "carl"], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {"bob"}
+    assert asked == [["bob", "ann", "carl"]]
 
-    assert in_odd_server(scene, {"bob": {"username": "bob"}}) == [["bob", "ann", "carl"]]
 
-
-def test_asking_one_by_one_may_fail_too() -> None:
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+async def test_asking_one_by_one_may_fail_too() -> None:
+    async with in_odd_server({"ann": {"username": "ann"}}, fail_from=1) as (lookup, asked):
         assert await lookup.find(["Ann", "bob"], WorkerStatus()) is None
-
-    assert in_odd_server(scene, {"ann": {"username": "ann"}}, fail_from=1) == [["Ann", "bob"], ["Ann"]]
+    assert asked == [["Ann", "bob"], ["Ann"]]
 
 
 @pytest.mark.parametrize(
-    ("listed", "asked"),
+    ("listed", "expected"),
     [([], []), ([{"email": "a@x.example"}, None], []), ([{"username": "x"}, {"username": "y"}], [["x", "y"]])],
 )
-def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], asked: list[list[str]]) -> None:
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+async def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], expected: list[list[str]]) -> None:
+    async with in_odd_server({}, listed=listed) as (lookup, asked):
         assert not await lookup.prove(WorkerStatus())
+    assert asked == expected
 
-    assert in_odd_server(scene, {}, listed=listed) == asked
 
-
-def test_one_of_several_controls_suffices() -> None:
-    async def scene(lookup: AccountLookup, _: Client) -> None:
-        assert await lookup.prove(WorkerStatus())
-
+async def test_one_of_several_controls_suffices() -> None:
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
-    assert in_odd_server(scene, {"y": {"username": "y"}}, listed=listed) == [["x", "y"]]
+    async with in_odd_server({"y": {"username": "y"}}, listed=listed) as (lookup, asked):
+        assert await lookup.prove(WorkerStatus())
+    assert asked == [["x", "y"]]
 
 
 @pytest.mark.parametrize("id_type", ["user_id", "username"])
-def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
+async def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> None:
     """It ignores the ids and always returns the same one: not one of the asked ids is there."""
     ids = [f"{i:024x}" for i in range(4)]
-
-    async def scene(lookup: AccountLookup, _: Client) -> None:
+    stranger = {"userId": "f" * 24, "username": "stranger"}
+    async with in_odd_server({}, stranger=stranger, id_type=id_type) as (lookup, _):
         assert await lookup.find(ids, WorkerStatus()) is None
         assert not await lookup.prove(WorkerStatus())
         assert "another account" in lookup.failed
-
-    stranger = {"userId": "f" * 24, "username": "stranger"}
-    in_odd_server(scene, {}, stranger=stranger, id_type=id_type)
 
 
 # ── ids with a comma ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -331,27 +290,23 @@ CONTROLS = ["keep,me", "keep,too"]
 GONE = [f"doe,j{n}" for n in range(3)]
 
 
-def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
+    async with in_sandbox(Pool.from_ids([*CONTROLS, "other"], "username"), "username") as (lookup, _, sandbox):
         for _again in range(2):
             found = await lookup.find([*GONE, "plain"], WorkerStatus())
             assert found == LookupResult({})
         assert lookup.proven
         assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({})
-
-    sandbox = in_sandbox(next_step, Pool.from_ids([*CONTROLS, "other"], "username"), "username")
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
     assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
     assert sandbox.ledger.by_path[LIST_PATH] == 1
 
 
-def test_an_id_with_a_comma_that_is_found_is_control_enough() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_an_id_with_a_comma_that_is_found_is_control_enough() -> None:
+    async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, _sandbox):
         found = await lookup.find_all([*GONE, CONTROLS[0]], WorkerStatus())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({CONTROLS[0]}, frozenset())
-
-    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
 
 @pytest.mark.parametrize(
@@ -361,54 +316,44 @@ def test_an_id_with_a_comma_that_is_found_is_control_enough() -> None:
         (CONTROLS, Switches(split_commas=True), CONTROL_TRIES),  # listed, and never found
     ],
 )
-def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
+async def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever(
     users: list[str], switches: Switches, lists: int
 ) -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+    async with in_sandbox(Pool.from_ids(users, "username"), "username") as (lookup, _, sandbox):
         sandbox.switches = switches
         for _again in range(6):
             found = await lookup.find_all(GONE, WorkerStatus())
             assert found == LookupResult({}, frozenset(GONE))
-
-    sandbox = in_sandbox(next_step, Pool.from_ids(users, "username"), "username")
     assert sandbox.ledger.by_path[LIST_PATH] == lists
 
 
-def test_more_than_fit_into_the_request_with_the_control() -> None:
+async def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+    async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
         assert await lookup.find(ids, WorkerStatus()) == LookupResult({})
-
-    sandbox = in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
 
 
-def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
+async def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+    async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, _sandbox):
         assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids))
 
-    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
-
-def test_a_control_that_fails_leaves_it_unproven() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_a_control_that_fails_leaves_it_unproven() -> None:
+    async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
         sandbox.script(None, "403", path=LOOKUP_PATH)
         assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE))
 
-    in_sandbox(next_step, Pool.from_ids(CONTROLS, "username"), "username")
 
-
-def test_parts_of_an_id_explain_what_came_back() -> None:
-    async def next_step(lookup: AccountLookup, _: Client, sandbox: Sandbox) -> None:
+async def test_parts_of_an_id_explain_what_came_back() -> None:
+    async with in_sandbox(Pool.from_ids(["doe", "j1", "plain"], "username"), "username") as (lookup, _, sandbox):
         sandbox.switches = Switches(split_commas=True)
         found = await lookup.find([*GONE, "plain"], WorkerStatus())
         assert found is not None
         assert (set(found.accounts), found.unproven) == ({"plain"}, frozenset(GONE))
-
-    sandbox = in_sandbox(next_step, Pool.from_ids(["doe", "j1", "plain"], "username"), "username")
     # Together, then those with a comma one by one; nothing with a comma is listed.
     assert LOOKUP_PATH in sandbox.ledger.by_path
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 1 + len(GONE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import time
@@ -84,17 +83,14 @@ def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
             assert it.served.ledger.busiest(window_s) <= rate * window_s + 1 + 0.02 * rate, window_s
 
 
-def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
+async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     """Its lines would go where no next run finds them: the first one that nobody will find is the end."""
     path = tmp_path / "log.jsonl"
 
-    async def write_on() -> None:
-        checkpoint = Checkpoint.create(path, recorded.header())
-        await checkpoint.append(recorded.deleted(0, 1))
-        path.unlink()
-        with pytest.raises(FileFailed, match="no longer"):
-            await checkpoint.append(recorded.deleted(1, 2))
-        assert checkpoint.progress.settled.size == 1
-        await checkpoint.aclose()
-
-    asyncio.run(write_on())
+    checkpoint = Checkpoint.create(path, recorded.header())
+    await checkpoint.append(recorded.deleted(0, 1))
+    path.unlink()
+    with pytest.raises(FileFailed, match="no longer"):
+        await checkpoint.append(recorded.deleted(1, 2))
+    assert checkpoint.progress.settled.size == 1
+    await checkpoint.aclose()

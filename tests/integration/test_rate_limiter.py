@@ -11,7 +11,7 @@ import pytest
 from bulkdel.core.decision import Request, Response
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from tests.fakeclock import now, run_fake
+from tests.fakeclock import now
 from tests.rawserver import RawServer, always, answer
 
 
@@ -43,18 +43,16 @@ def make(rate: float) -> RateLimiter:
     return RateLimiter(rate, clock=asyncio.get_running_loop().time)
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [0.5, 1, 50, 150, 1000])
 @pytest.mark.parametrize("workers", [1, 16, 64])
-def test_any_window_is_bounded_and_the_rate_is_used(rate: float, workers: int) -> None:
-    async def go() -> None:
-        rate_limiter = make(rate)
-        times = await drive(rate_limiter, 20, workers)
-        assert beyond(times, rate) <= 0
-        assert len(times) >= 0.98 * rate * 20 - 1
-        assert rate_limiter.taken == len(times)
-        assert rate_limiter.rate == rate
-
-    run_fake(go())
+async def test_any_window_is_bounded_and_the_rate_is_used(rate: float, workers: int) -> None:
+    rate_limiter = make(rate)
+    times = await drive(rate_limiter, 20, workers)
+    assert beyond(times, rate) <= 0
+    assert len(times) >= 0.98 * rate * 20 - 1
+    assert rate_limiter.taken == len(times)
+    assert rate_limiter.rate == rate
 
 
 def test_the_measure_of_the_bound_finds_a_burst() -> None:
@@ -64,186 +62,162 @@ def test_the_measure_of_the_bound_finds_a_burst() -> None:
     assert beyond([i / 50 for i in range(100)] + [2.0] * 3, 50) > 0
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [2, 50, 150])
-def test_a_second_limiter_begins_without_a_burst(rate: float) -> None:
+async def test_a_second_limiter_begins_without_a_burst(rate: float) -> None:
     """The sending after the sample check, a run started again at once: to the server they are one client."""
 
-    async def go() -> None:
-        times: list[float] = []
-        for until_s in range(3, 31, 3):
-            times += await drive(make(rate), until_s)
-        assert beyond(times, rate) <= 0
-
-    run_fake(go())
+    times: list[float] = []
+    for until_s in range(3, 31, 3):
+        times += await drive(make(rate), until_s)
+    assert beyond(times, rate) <= 0
 
 
-def test_idle_time_is_no_credit_for_a_burst() -> None:
-    async def go() -> None:
-        rate_limiter = make(150)
-        before = await drive(rate_limiter, 1)
-        await asyncio.sleep(60)
-        assert beyond(before + await drive(rate_limiter, 63), 150) <= 0
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_idle_time_is_no_credit_for_a_burst() -> None:
+    rate_limiter = make(150)
+    before = await drive(rate_limiter, 1)
+    await asyncio.sleep(60)
+    assert beyond(before + await drive(rate_limiter, 63), 150) <= 0
 
 
-def test_a_pause_holds_every_request_and_ends_without_a_burst() -> None:
-    async def go() -> None:
-        rate_limiter = make(150)
-        loop = asyncio.get_running_loop()
-        loop.call_at(1.0, rate_limiter.pause, 3.0)
-        times = await drive(rate_limiter, 6, 64)
-        assert not [at for at in times if 1.0 < at < 4.0]
-        assert beyond(times, 150) <= 0
-        assert beyond([at - 4.0 for at in times if at >= 4.0], 150) <= 0
-        assert len(times) >= 0.98 * 150 * 3
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_a_pause_holds_every_request_and_ends_without_a_burst() -> None:
+    rate_limiter = make(150)
+    loop = asyncio.get_running_loop()
+    loop.call_at(1.0, rate_limiter.pause, 3.0)
+    times = await drive(rate_limiter, 6, 64)
+    assert not [at for at in times if 1.0 < at < 4.0]
+    assert beyond(times, 150) <= 0
+    assert beyond([at - 4.0 for at in times if at >= 4.0], 150) <= 0
+    assert len(times) >= 0.98 * 150 * 3
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize("rate", [100, 0])
-def test_the_latest_429_counts_and_a_shorter_one_never_opens_earlier(rate: float) -> None:
-    async def go() -> None:
-        rate_limiter = make(rate)
-        rate_limiter.pause(2)
-        loop = asyncio.get_running_loop()
-        loop.call_at(1.0, rate_limiter.pause, 3.0)  # extended while a request waits: until 4
-        loop.call_at(2.0, rate_limiter.pause, 0.5)  # shorter: still until 4
-        await rate_limiter.acquire()
-        assert 4.0 <= now() < 4.02  # the first request of all waits for its bucket as well
-        assert rate_limiter.taken == 1
-
-    run_fake(go())
+async def test_the_latest_429_counts_and_a_shorter_one_never_opens_earlier(rate: float) -> None:
+    rate_limiter = make(rate)
+    rate_limiter.pause(2)
+    loop = asyncio.get_running_loop()
+    loop.call_at(1.0, rate_limiter.pause, 3.0)  # extended while a request waits: until 4
+    loop.call_at(2.0, rate_limiter.pause, 0.5)  # shorter: still until 4
+    await rate_limiter.acquire()
+    assert 4.0 <= now() < 4.02  # the first request of all waits for its bucket as well
+    assert rate_limiter.taken == 1
 
 
-def test_paused_s_is_how_long_the_pause_lasts() -> None:
-    async def go() -> None:
-        rate_limiter = make(100)
-        rate_limiter.pause(3)
-        await asyncio.sleep(1)
-        assert rate_limiter.paused_s == pytest.approx(2)
-        await asyncio.sleep(2)
-        assert rate_limiter.paused_s == 0
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_paused_s_is_how_long_the_pause_lasts() -> None:
+    rate_limiter = make(100)
+    rate_limiter.pause(3)
+    await asyncio.sleep(1)
+    assert rate_limiter.paused_s == pytest.approx(2)
+    await asyncio.sleep(2)
+    assert rate_limiter.paused_s == 0
 
 
-def test_a_pass_that_meets_a_pause_is_dropped_not_kept() -> None:
+@pytest.mark.fake_clock
+async def test_a_pass_that_meets_a_pause_is_dropped_not_kept() -> None:
     """Kept passes would leave together when the pause ends: here one a second, all taken just as it begins."""
 
-    async def go() -> None:
-        rate_limiter = make(1)
-        taking = asyncio.ensure_future(drive(rate_limiter, 8, 4))
-        await asyncio.sleep(0.5)
-        rate_limiter.pause(3)  # the first in the queue waits in the bucket until 0.99
-        times = await taking
-        assert times[0] == pytest.approx(3.5)
-        assert beyond(times, 1) <= 0
-        assert len(times) == 5
-
-    run_fake(go())
+    rate_limiter = make(1)
+    taking = asyncio.ensure_future(drive(rate_limiter, 8, 4))
+    await asyncio.sleep(0.5)
+    rate_limiter.pause(3)  # the first in the queue waits in the bucket until 0.99
+    times = await taking
+    assert times[0] == pytest.approx(3.5)
+    assert beyond(times, 1) <= 0
+    assert len(times) == 5
 
 
-def test_without_a_rate_requests_wait_only_for_a_pause() -> None:
-    async def go() -> None:
-        rate_limiter = make(0)
-        for _ in range(1000):
-            await rate_limiter.acquire()
-        assert now() < 0.001
-        rate_limiter.pause(3)
-        await asyncio.gather(*(rate_limiter.acquire() for _ in range(10)))
-        assert now() == pytest.approx(3, abs=0.001)
-        assert rate_limiter.taken == 1010
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_without_a_rate_requests_wait_only_for_a_pause() -> None:
+    rate_limiter = make(0)
+    for _ in range(1000):
+        await rate_limiter.acquire()
+    assert now() < 0.001
+    rate_limiter.pause(3)
+    await asyncio.gather(*(rate_limiter.acquire() for _ in range(10)))
+    assert now() == pytest.approx(3, abs=0.001)
+    assert rate_limiter.taken == 1010
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("after_s", [0.0, 0.0005, 0.3, 0.5, 0.99])
-def test_cancelled_waiters_leave_nothing_behind(after_s: float, *, paused: bool) -> None:
+async def test_cancelled_waiters_leave_nothing_behind(after_s: float, *, paused: bool) -> None:
     """Cancelled in the queue, in the bucket, in the pause: the others go on at the full rate, no faster."""
 
-    async def go() -> None:
-        rate_limiter = make(2)
-        if paused:
-            rate_limiter.pause(0.6)
-        doomed = [asyncio.create_task(rate_limiter.acquire()) for _ in range(5)]
-        await asyncio.sleep(after_s)
-        taken = rate_limiter.taken
-        for task in doomed:
-            task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
-        assert rate_limiter.taken == taken == sum(not task.cancelled() for task in doomed)
-        times = await drive(rate_limiter, 21)
-        assert beyond([0.5] * taken + times, 2) <= 0
-        assert len(times) + taken >= 40 - 1
-        assert rate_limiter.taken == len(times) + taken
-
-    run_fake(go())
+    rate_limiter = make(2)
+    if paused:
+        rate_limiter.pause(0.6)
+    doomed = [asyncio.create_task(rate_limiter.acquire()) for _ in range(5)]
+    await asyncio.sleep(after_s)
+    taken = rate_limiter.taken
+    for task in doomed:
+        task.cancel()
+    await asyncio.gather(*doomed, return_exceptions=True)
+    assert rate_limiter.taken == taken == sum(not task.cancelled() for task in doomed)
+    times = await drive(rate_limiter, 21)
+    assert beyond([0.5] * taken + times, 2) <= 0
+    assert len(times) + taken >= 40 - 1
+    assert rate_limiter.taken == len(times) + taken
 
 
-def test_the_head_of_the_queue_cancelled_alone_hands_on_its_turn() -> None:
-    async def go() -> None:
-        rate_limiter = make(2)
-        first, second = (asyncio.create_task(rate_limiter.acquire()) for _ in range(2))
-        await asyncio.sleep(0.25)
-        first.cancel()
-        await second
-        assert now() == pytest.approx(0.49, abs=0.02)
-        assert rate_limiter.taken == 1
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_the_head_of_the_queue_cancelled_alone_hands_on_its_turn() -> None:
+    rate_limiter = make(2)
+    first, second = (asyncio.create_task(rate_limiter.acquire()) for _ in range(2))
+    await asyncio.sleep(0.25)
+    first.cancel()
+    await second
+    assert now() == pytest.approx(0.49, abs=0.02)
+    assert rate_limiter.taken == 1
 
 
-def test_another_rate_holds_from_the_next_request_on() -> None:
-    async def go() -> None:
-        rate_limiter = make(100)
-        before = await drive(rate_limiter, 5)
-        rate_limiter.set_rate(50)
-        slower = await drive(rate_limiter, 10)
-        rate_limiter.set_rate(200)
-        faster = await drive(rate_limiter, 15)
-        assert beyond(before, 100) <= 0
-        assert beyond([at - 5 for at in slower], 50) <= 0
-        assert beyond([at - 10 for at in faster], 200) <= 0
-        assert beyond(before + slower, 100) <= 0
-        assert beyond(slower + faster, 200) <= 0
-        assert (len(before) >= 490, len(slower) >= 245, len(faster) >= 980) == (True, True, True)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_another_rate_holds_from_the_next_request_on() -> None:
+    rate_limiter = make(100)
+    before = await drive(rate_limiter, 5)
+    rate_limiter.set_rate(50)
+    slower = await drive(rate_limiter, 10)
+    rate_limiter.set_rate(200)
+    faster = await drive(rate_limiter, 15)
+    assert beyond(before, 100) <= 0
+    assert beyond([at - 5 for at in slower], 50) <= 0
+    assert beyond([at - 10 for at in faster], 200) <= 0
+    assert beyond(before + slower, 100) <= 0
+    assert beyond(slower + faster, 200) <= 0
+    assert (len(before) >= 490, len(slower) >= 245, len(faster) >= 980) == (True, True, True)
 
 
+@pytest.mark.fake_clock
 @pytest.mark.parametrize("ceiling", [1.6, 16, 50, 150])
-def test_a_rate_that_climbs_every_second_loses_nothing_by_it(ceiling: float) -> None:
+async def test_a_rate_that_climbs_every_second_loses_nothing_by_it(ceiling: float) -> None:
     """The adaptive rate climbs 1 % of the ceiling a second, and each step is a new bucket that begins full."""
 
-    async def go() -> None:
-        rate_limiter = make(max(1.0, ceiling / 16))  # the floor of the adaptive rate
-        due = 0.0
-        times: list[float] = []
-        for second in range(1, 61):
-            times += await drive(rate_limiter, second)
-            due += rate_limiter.rate
-            rate_limiter.set_rate(min(ceiling, rate_limiter.rate + ceiling / 100))
-        assert beyond(times, rate_limiter.rate) <= 0
-        assert len(times) >= 0.98 * due - 1
-
-    run_fake(go())
+    rate_limiter = make(max(1.0, ceiling / 16))  # the floor of the adaptive rate
+    due = 0.0
+    times: list[float] = []
+    for second in range(1, 61):
+        times += await drive(rate_limiter, second)
+        due += rate_limiter.rate
+        rate_limiter.set_rate(min(ceiling, rate_limiter.rate + ceiling / 100))
+    assert beyond(times, rate_limiter.rate) <= 0
+    assert len(times) >= 0.98 * due - 1
 
 
-def test_a_limit_may_come_and_go() -> None:
-    async def go() -> None:
-        rate_limiter = make(0)
-        await rate_limiter.acquire()
-        rate_limiter.set_rate(10)
-        times = await drive(rate_limiter, 2)
-        assert 18 <= len(times) <= 20
-        rate_limiter.set_rate(0)
-        rate_limiter.pause(1)
-        await asyncio.gather(*(rate_limiter.acquire() for _ in range(100)))
-        assert now() == pytest.approx(3, abs=0.001)
-
-    run_fake(go())
+@pytest.mark.fake_clock
+async def test_a_limit_may_come_and_go() -> None:
+    rate_limiter = make(0)
+    await rate_limiter.acquire()
+    rate_limiter.set_rate(10)
+    times = await drive(rate_limiter, 2)
+    assert 18 <= len(times) <= 20
+    rate_limiter.set_rate(0)
+    rate_limiter.pause(1)
+    await asyncio.gather(*(rate_limiter.acquire() for _ in range(100)))
+    assert now() == pytest.approx(3, abs=0.001)
 
 
 def test_a_negative_rate_is_no_rate() -> None:
@@ -252,13 +226,13 @@ def test_a_negative_rate_is_no_rate() -> None:
 
 
 @pytest.mark.alone
-def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
+async def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
     """In real time, over a real connection, the first second included.
 
     Tried three times at most: a busy machine may note one arrival late, and the next one right after it.
     """
 
-    async def go() -> list[float]:
+    async def seen_by_a_server() -> list[float]:
         server = RawServer(always(answer()))
         rate_limiter = RateLimiter(150)
         request = Request("POST", "/", body=b"{}")
@@ -277,7 +251,7 @@ def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
 
     most = []
     for _ in range(3):
-        seen = asyncio.run(go())
+        seen = await seen_by_a_server()
         assert len(seen) > 150  # it ran at all; how much of the rate is used is the benchmark's to say
         most.append(max(sum(start <= at < start + 1 for at in seen) for start in seen))
         if most[-1] <= 154:

@@ -52,36 +52,35 @@ async def _serve(peer: Peer) -> None:
         await peer.send(answer(json.dumps(body).encode(), headers={"content-type": "application/json"}))
 
 
-def captured(send: Callable[[str], Awaitable[None]]) -> tuple[ReceivedRequest, ReceivedRequest]:
+async def captured(send: Callable[[str], Awaitable[None]]) -> tuple[ReceivedRequest, ReceivedRequest]:
     """What arrives at a server of raw bytes: (the sign-in, the deletion)."""
-
-    async def main() -> list[ReceivedRequest]:
-        async with RawServer(_serve).running() as server:
-            await send(server.url)
-            return server.requests
-
-    signing_in, deleting = asyncio.run(main())
+    async with RawServer(_serve).running() as server:
+        await send(server.url)
+    signing_in, deleting = server.requests
     return signing_in, deleting
 
 
-def by_sdk(ids: list[str], id_type: str | None) -> tuple[ReceivedRequest, ReceivedRequest]:
+async def by_sdk(ids: list[str], id_type: str | None) -> tuple[ReceivedRequest, ReceivedRequest]:
     def call(url: str) -> None:
         client = ManagementClient(KEY, SECRET, host=url)
         options = None if id_type is None else {"userIdType": id_type}
         assert client.delete_users_batch(user_ids=ids, options=options) == DELETED
 
-    return captured(lambda url: asyncio.to_thread(call, url))
+    return await captured(lambda url: asyncio.to_thread(call, url))
 
 
-def by_client(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
+Sender = Callable[[list[str], str], Awaitable[tuple[ReceivedRequest, ReceivedRequest]]]
+
+
+async def by_client(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
     async def call(url: str) -> None:
         async with GenAuthClient(KEY, SECRET, host=url) as client:
             assert (await client.delete_users_batch(ids, id_type)).ok
 
-    return captured(call)
+    return await captured(call)
 
 
-def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
+async def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedRequest]:
     """The way of a run: job, target, api."""
 
     async def call(url: str) -> None:
@@ -94,7 +93,7 @@ def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, ReceivedReque
             )
             assert decision is not None
 
-    return captured(call)
+    return await captured(call)
 
 
 def agree_in(request: ReceivedRequest) -> dict[str, Any]:
@@ -111,8 +110,8 @@ def agree_in(request: ReceivedRequest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("id_type", list(ID_TYPES))
 @pytest.mark.parametrize("ours", [by_client, by_job])
-def test_the_same_call(ours: Callable[[list[str], str], tuple[ReceivedRequest, ReceivedRequest]], id_type: str) -> None:
-    sdk, own = by_sdk(IDS[id_type], id_type), ours(IDS[id_type], id_type)
+async def test_the_same_call(ours: Sender, id_type: str) -> None:
+    sdk, own = await by_sdk(IDS[id_type], id_type), await ours(IDS[id_type], id_type)
     assert [agree_in(request) for request in sdk] == [agree_in(request) for request in own]
     assert agree_in(own[1]) == {
         "method": "POST",
@@ -125,10 +124,10 @@ def test_the_same_call(ours: Callable[[list[str], str], tuple[ReceivedRequest, R
     assert agree_in(own[0])["body"] == {"accessKeyId": KEY, "accessKeySecret": SECRET}
 
 
-def test_what_differs() -> None:
+async def test_what_differs() -> None:
     ids = IDS["user_id"]
-    _, sdk = by_sdk(ids, None)
-    _, own = by_client(ids, "user_id")
+    _, sdk = await by_sdk(ids, None)
+    _, own = await by_client(ids, "user_id")
     assert json.loads(sdk.body) == {"userIds": ids}
     assert json.loads(own.body) == {"userIds": ids, "options": {"userIdType": "user_id"}}
     assert (sdk.headers["x-genauth-lang"], own.headers["x-genauth-lang"]) == ("", "en-US")
@@ -140,25 +139,25 @@ def test_what_differs() -> None:
     assert names["own"] <= names["sdk"]
 
 
-def test_the_comparison_can_fail() -> None:
+async def test_the_comparison_can_fail() -> None:
     """Fifty ids against the same fifty in another order is another call."""
     ids = IDS["user_id"]
-    assert agree_in(by_sdk(ids, "user_id")[1]) != agree_in(by_client(ids[::-1], "user_id")[1])
+    _, sdk = await by_sdk(ids, "user_id")
+    _, own = await by_client(ids[::-1], "user_id")
+    assert agree_in(sdk) != agree_in(own)
     call = DeleteUsersBatch(ID_TYPES["email"]).call([Record(0, "a@x.example")])
-    assert json.loads(call.body or b"") != agree_in(by_sdk(["a@x.example"], "username")[1])["body"]
+    _, sdk = await by_sdk(["a@x.example"], "username")
+    assert json.loads(call.body or b"") != agree_in(sdk)["body"]
 
 
-def test_the_sandbox_takes_both_with_one_key() -> None:
+async def test_the_sandbox_takes_both_with_one_key() -> None:
     with serve_in_thread(Pool.generated(100)) as sandbox:
         ids = list(sandbox.pool.user_ids())
         sdk = ManagementClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=sandbox.url)
         assert sdk.delete_users_batch(user_ids=ids[:50], options={"userIdType": "user_id"})["data"] == {"success": True}
 
-        async def call() -> bool:
-            async with GenAuthClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=sandbox.url) as client:
-                return (await client.delete_users_batch(ids[50:])).ok
-
-        assert asyncio.run(call())
+        async with GenAuthClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=sandbox.url) as client:
+            assert (await client.delete_users_batch(ids[50:])).ok
         assert len(sandbox.pool) == 0
         assert sandbox.ledger.chunk_sizes == {50: 2}
         assert sandbox.ledger.id_types == {"user_id": 2}

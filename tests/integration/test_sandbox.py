@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -94,18 +95,13 @@ def pool_in(token: str) -> str:
     return pool
 
 
-def play(
-    scenario: Callable[[Client], Awaitable[None]], pool: Pool, switches: Switches | None = None, *, seed: int = 0
-) -> None:
-    """Run `scenario` with a signed-in client."""
-
-    async def go() -> None:
-        async with serve(pool, switches, seed=seed) as sandbox, aiohttp.ClientSession() as http:
-            client = Client(sandbox, http)
-            await client.sign_in()
-            await scenario(client)
-
-    asyncio.run(go())
+@contextlib.asynccontextmanager
+async def signed_in(pool: Pool, switches: Switches | None = None, *, seed: int = 0) -> AsyncIterator[Client]:
+    """A client that has signed in to a sandbox with `pool`."""
+    async with serve(pool, switches, seed=seed) as sandbox, aiohttp.ClientSession() as http:
+        client = Client(sandbox, http)
+        await client.sign_in()
+        yield client
 
 
 def users(count: int = 10) -> Pool:
@@ -115,14 +111,12 @@ def users(count: int = 10) -> Pool:
 # --- signing in --------------------------------------------------------------------------------------------------
 
 
-def test_token_carries_the_pool_and_its_life() -> None:
-    async def scenario(client: Client) -> None:
+async def test_token_carries_the_pool_and_its_life() -> None:
+    async with signed_in(users()) as client:
         answer = await client.sign_in()
         assert answer["data"]["expires_in"] == 7200
         assert pool_in(answer["data"]["access_token"]) == SANDBOX_POOL_ID
         assert answer["requestId"]
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -135,13 +129,11 @@ def test_token_carries_the_pool_and_its_life() -> None:
         ([], 400),
     ],
 )
-def test_wrong_key_gets_no_token(body: Any, status: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_wrong_key_gets_no_token(body: Any, status: int) -> None:
+    async with signed_in(users()) as client:
         answer = await client.post(TOKEN_PATH, body)
         assert answer["statusCode"] == status
         assert "data" not in answer
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -153,18 +145,16 @@ def test_wrong_key_gets_no_token(body: Any, status: int) -> None:
         ({"authorization": "GenAuth x"}, 401),
     ],
 )
-def test_a_deletion_without_signing_in_is_refused(headers: dict[str, str], status: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_a_deletion_without_signing_in_is_refused(headers: dict[str, str], status: int) -> None:
+    async with signed_in(users()) as client:
         answer = await client.post(DELETE_PATH, {"userIds": IDS[:1]}, headers=headers)
         assert answer["statusCode"] == status
         assert client.sandbox.pool.deleted == 0
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize("prefix", ["x-genauth-", "x-authing-"])
-def test_pool_header_of_either_brand_must_match_the_token(prefix: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_pool_header_of_either_brand_must_match_the_token(prefix: str) -> None:
+    async with signed_in(users()) as client:
         await client.sign_in(prefix)
         assert (await client.delete(IDS[:1]))["data"] == {"success": True}
         client.headers[f"{prefix}userpool-id"] = "0" * 24
@@ -174,11 +164,9 @@ def test_pool_header_of_either_brand_must_match_the_token(prefix: str) -> None:
         assert (await client.delete(IDS[1:2]))["apiCode"] == 2224
         assert client.sandbox.pool.deleted == 1
 
-    play(scenario, users())
 
-
-def test_tokens_expire_and_are_revoked() -> None:
-    async def scenario(client: Client) -> None:
+async def test_tokens_expire_and_are_revoked() -> None:
+    async with signed_in(users()) as client:
         assert len(await client.look_up(IDS[:1])) == 1
         client.sandbox.switches = Switches(token_lifetime_s=0, token_announced_s=7)
         answer = await client.delete(IDS[:1])
@@ -191,15 +179,11 @@ def test_tokens_expire_and_are_revoked() -> None:
         client.sandbox.revoke_tokens()
         assert (await client.delete(IDS[:1]))["statusCode"] == 401
 
-    play(scenario, users())
 
-
-def test_a_later_token_can_be_of_another_pool() -> None:
-    async def scenario(client: Client) -> None:
+async def test_a_later_token_can_be_of_another_pool() -> None:
+    async with signed_in(users(), Switches(pool_id="f" * 24)) as client:
         assert pool_in((await client.sign_in())["data"]["access_token"]) == "f" * 24
         assert (await client.delete(IDS[:1]))["data"] == {"success": True}
-
-    play(scenario, users(), Switches(pool_id="f" * 24))
 
 
 # --- the signature -----------------------------------------------------------------------------------------------
@@ -237,10 +221,10 @@ def test_signature_equals_what_openssl_makes_of_the_documented_string() -> None:
         ("GenAuth", SANDBOX_KEY_ID, {"userIds": IDS[:2]}, {401}),
     ],
 )
-def test_signed_deletion(brand: str, key: str, passed: Any, statuses: set[int]) -> None:
+async def test_signed_deletion(brand: str, key: str, passed: Any, statuses: set[int]) -> None:
     """`passed`: what the signature was made for, where it is not what is sent."""
 
-    async def scenario(client: Client) -> None:
+    async with signed_in(users()) as client:
         body = {"userIds": IDS[:1], "options": {"userIdType": "user_id"}}
         prefix = "authing" if brand == "Authing" else "genauth"
         headers = {name.replace("genauth", prefix): value for name, value in SIGNED_POST.items()}
@@ -249,8 +233,6 @@ def test_signed_deletion(brand: str, key: str, passed: Any, statuses: set[int]) 
         answer = await client.post(DELETE_PATH, body, headers=headers)
         assert {answer["statusCode"]} == statuses
         assert client.sandbox.pool.deleted == (200 in statuses)
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -263,8 +245,8 @@ def test_signed_deletion(brand: str, key: str, passed: Any, statuses: set[int]) 
          {"userIds": IDS[:2], "withCustomData": "true"}),
     ],
 )  # fmt: skip
-def test_signed_look_up_in_every_reading(sent: Any, passed: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_signed_look_up_in_every_reading(sent: Any, passed: Any) -> None:
+    async with signed_in(users()) as client:
         text = string_to_sign("GET", LOOKUP_PATH, SIGNED_GET, passed, brand="authing")
         headers = {**SIGNED_GET, "authorization": f"authing {SANDBOX_KEY_ID}:{sign(SANDBOX_KEY_SECRET, text)}"}
         answer = await client.get(LOOKUP_PATH, sent, headers=headers)
@@ -272,8 +254,6 @@ def test_signed_look_up_in_every_reading(sent: Any, passed: Any) -> None:
         assert len(answer["data"]) == len([name for name, _ in sent if name.startswith("userIds")])
         del headers["x-authing-signature-nonce"]
         assert (await client.get(LOOKUP_PATH, sent, headers=headers))["statusCode"] == 401
-
-    play(scenario, users())
 
 
 # --- validation --------------------------------------------------------------------------------------------------
@@ -296,23 +276,19 @@ def test_signed_look_up_in_every_reading(sent: Any, passed: Any) -> None:
         ({"userIds": IDS[:1], "options": {"userIdType": ["email"]}}, "userIdType"),
     ],
 )
-def test_malformed_deletion(body: Any, name: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_malformed_deletion(body: Any, name: str) -> None:
+    async with signed_in(users(60)) as client:
         answer = await client.post(DELETE_PATH, body)
         assert (answer["statusCode"], answer["message"]) == (400, f"参数 {name} 格式错误")
         assert answer["requestId"]
         assert client.sandbox.pool.deleted == 0
         assert not client.sandbox.ledger.chunk_sizes
 
-    play(scenario, users(60))
 
-
-def test_a_body_that_is_no_json_is_malformed() -> None:
-    async def scenario(client: Client) -> None:
+async def test_a_body_that_is_no_json_is_malformed() -> None:
+    async with signed_in(users()) as client:
         status, answer, _ = await client.call("POST", DELETE_PATH, data=b"{")
         assert (status, answer["statusCode"]) == (200, 400)
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -324,26 +300,22 @@ def test_a_body_that_is_no_json_is_malformed() -> None:
         ({"x-authing-lang": "en-US"}, "Parameter userIds is malformed"),
     ],
 )
-def test_messages_follow_the_lang_header(headers: dict[str, str], message: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_messages_follow_the_lang_header(headers: dict[str, str], message: str) -> None:
+    async with signed_in(users()) as client:
         answer = await client.post(DELETE_PATH, {"userIds": []}, headers=client.headers | headers)
         assert answer["message"] == message
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize("size", [1, 50])
 @pytest.mark.parametrize("options", [{}, {"options": None}, {"options": {"userIdType": None}}])
-def test_user_id_is_the_default_type(size: int, options: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_user_id_is_the_default_type(size: int, options: Any) -> None:
+    async with signed_in(users(60)) as client:
         answer = await client.post(DELETE_PATH, {"userIds": IDS[:size], **options})
         assert (answer["statusCode"], answer["data"]) == (200, {"success": True})
         assert answer["requestId"]
         assert client.sandbox.ledger.chunk_sizes == {size: 1}
         assert client.sandbox.ledger.id_types == {"user_id": 1}
         assert client.sandbox.pool.deleted == size
-
-    play(scenario, users(60))
 
 
 @pytest.mark.parametrize(
@@ -356,12 +328,10 @@ def test_user_id_is_the_default_type(size: int, options: Any) -> None:
         [("userIds", "short")],
     ],
 )
-def test_malformed_look_up(query: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_malformed_look_up(query: Any) -> None:
+    async with signed_in(users()) as client:
         answer = await client.get(LOOKUP_PATH, query)
         assert (answer["statusCode"], answer["message"]) == (400, "参数 userIds 格式错误")
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -373,12 +343,10 @@ def test_malformed_look_up(query: Any) -> None:
         [("userIds", IDS[0]), ("userIds", IDS[1]), ("userIds", IDS[59])],
     ],
 )
-def test_look_up_in_every_spelling(query: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_look_up_in_every_spelling(query: Any) -> None:
+    async with signed_in(users()) as client:
         answer = await client.get(LOOKUP_PATH, query)
         assert {user["userId"] for user in answer["data"]} == set(IDS[:2])
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -390,19 +358,17 @@ def test_look_up_in_every_spelling(query: Any) -> None:
         ([","], set(), set()),
     ],
 )
-def test_ids_fall_apart_at_commas_on_a_switch(asked: list[str], whole: set[str], split: set[str]) -> None:
-    async def scenario(client: Client) -> None:
+async def test_ids_fall_apart_at_commas_on_a_switch(asked: list[str], whole: set[str], split: set[str]) -> None:
+    async with signed_in(Pool.from_ids(["a", "b", "c", "a,b"], "username")) as client:
         query = [*(("userIds", id_) for id_ in asked), ("userIdType", "username")]
         for switches, expected in ((Switches(), whole), (Switches(split_commas=True), split)):
             client.sandbox.switches = switches
             answer = await client.get(LOOKUP_PATH, query)
             assert {user["username"] for user in answer["data"]} == expected
 
-    play(scenario, Pool.from_ids(["a", "b", "c", "a,b"], "username"))
 
-
-def test_bulky_parts_come_only_when_asked_for() -> None:
-    async def scenario(client: Client) -> None:
+async def test_bulky_parts_come_only_when_asked_for() -> None:
+    async with signed_in(users()) as client:
         parts = {"customData", "identities", "departmentIds"}
         (bare,) = await client.look_up(IDS[:1])
         assert not parts & bare.keys()
@@ -417,8 +383,6 @@ def test_bulky_parts_come_only_when_asked_for() -> None:
         assert full.keys() - bare.keys() == parts
         body = {"options": {"withCustomData": True, "withIdentities": True, "withDepartmentIds": True}}
         assert (await client.post(LIST_PATH, body))["data"]["list"][0] == full
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -438,35 +402,29 @@ def test_bulky_parts_come_only_when_asked_for() -> None:
         ({"keywords": "a"}, 501, 0),
     ],
 )
-def test_list_users(body: Any, status: int, count: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_list_users(body: Any, status: int, count: int) -> None:
+    async with signed_in(users(55)) as client:
         answer = await client.post(LIST_PATH, body)
         assert answer["statusCode"] == status
         if status == 200:
             assert answer["data"]["totalCount"] == 55
             assert len({user["userId"] for user in answer["data"]["list"]}) == count
 
-    play(scenario, users(55))
 
-
-def test_list_leaves_the_deleted_out() -> None:
-    async def scenario(client: Client) -> None:
+async def test_list_leaves_the_deleted_out() -> None:
+    async with signed_in(users()) as client:
         await client.delete(IDS[:8])
         answer = await client.post(LIST_PATH, {})
         assert [user["userId"] for user in answer["data"]["list"]] == IDS[8:10]
         assert answer["data"]["totalCount"] == 2
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/v3/nowhere"), ("GET", DELETE_PATH), ("POST", LOOKUP_PATH)])
-def test_unknown_paths_and_methods_are_bare_404(method: str, path: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_unknown_paths_and_methods_are_bare_404(method: str, path: str) -> None:
+    async with signed_in(users()) as client:
         status, body, headers = await client.call(method, path)
         assert (status, headers["content-type"].split(";")[0]) == (404, "text/html")
         assert b"404" in body
-
-    play(scenario, users())
 
 
 # --- creating ----------------------------------------------------------------------------------------------------
@@ -485,17 +443,15 @@ def test_unknown_paths_and_methods_are_bare_404(method: str, path: str) -> None:
         ([], "参数 list 格式错误"),
     ],
 )
-def test_malformed_creation(body: Any, message: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_malformed_creation(body: Any, message: str) -> None:
+    async with signed_in(users()) as client:
         answer = await client.post(CREATE_PATH, body)
         assert (answer["statusCode"], answer["message"]) == (400, message)
         assert len(client.sandbox.pool) == 10
 
-    play(scenario, users())
 
-
-def test_created_user_has_an_id_of_the_servers_choice_and_no_password() -> None:
-    async def scenario(client: Client) -> None:
+async def test_created_user_has_an_id_of_the_servers_choice_and_no_password() -> None:
+    async with signed_in(users()) as client:
         before = datetime.now(UTC)
         wanted = {
             "userId": IDS[0],
@@ -523,8 +479,6 @@ def test_created_user_has_an_id_of_the_servers_choice_and_no_password() -> None:
             assert [found["userId"] for found in await client.look_up([id_], id_type)] == [user["userId"]], id_type
         assert await client.look_up(["user10"], "username") == []
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(
     ("second", "field"),
@@ -536,8 +490,8 @@ def test_created_user_has_an_id_of_the_servers_choice_and_no_password() -> None:
         ({"email": "user3@sandbox.example"}, "email"),
     ],
 )
-def test_what_is_unique_cannot_be_created_twice(second: Any, field: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_what_is_unique_cannot_be_created_twice(second: Any, field: str) -> None:
+    async with signed_in(users()) as client:
         first = {"email": "a@x.example", "phone": "13800000000", "username": "a", "externalId": "e"}
         assert (await client.post(CREATE_PATH, {"list": [first]}))["statusCode"] == 200
         answer = await client.post(CREATE_PATH, {"list": [{"username": "fresh"}, second]})
@@ -548,21 +502,17 @@ def test_what_is_unique_cannot_be_created_twice(second: Any, field: str) -> None
         assert (twice["statusCode"], twice["message"]) == (409, "username already exists")
         assert len(client.sandbox.pool) == 11
 
-    play(scenario, users())
 
-
-def test_empty_fields_are_no_ids() -> None:
-    async def scenario(client: Client) -> None:
+async def test_empty_fields_are_no_ids() -> None:
+    async with signed_in(users()) as client:
         wanted = [{"username": f"n{n}", "email": "", "phone": "", "externalId": None} for n in range(2)]
         made = (await client.post(CREATE_PATH, {"list": wanted}))["data"]
         assert len(made) == 2
         assert not {"email", "phone", "phoneCountryCode", "externalId"} & made[0].keys()
 
-    play(scenario, users())
 
-
-def test_archived_users_are_listed_apart() -> None:
-    async def scenario(client: Client) -> None:
+async def test_archived_users_are_listed_apart() -> None:
+    async with signed_in(users()) as client:
         wanted = [{"username": f"a{n}", "status": "Archived"} for n in range(3)] + [{"username": "b"}]
         made = (await client.post(CREATE_PATH, {"list": wanted}))["data"]
         answer = await client.get(ARCHIVED_PATH, {"page": "1", "limit": "2"})
@@ -573,8 +523,6 @@ def test_archived_users_are_listed_apart() -> None:
         assert (await client.get(ARCHIVED_PATH, {"startAt": str(int(time.time()) + 60)}))["data"]["totalCount"] == 0
         for query in ({"limit": "51"}, {"page": "0"}, {"startAt": "x"}):
             assert (await client.get(ARCHIVED_PATH, query))["statusCode"] == 400
-
-    play(scenario, users())
 
 
 # --- id types ----------------------------------------------------------------------------------------------------
@@ -591,8 +539,8 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
-def test_a_user_is_found_and_deleted_under_any_of_its_ids(id_type: str) -> None:
-    async def scenario(client: Client) -> None:
+async def test_a_user_is_found_and_deleted_under_any_of_its_ids(id_type: str) -> None:
+    async with signed_in(Pool.from_ids([SAMPLES[id_type]], id_type)) as client:
         query = [("userIds", SAMPLES[id_type]), ("userIdType", id_type), ("withIdentities", "true")]
         (user,) = (await client.get(LOOKUP_PATH, query))["data"]
         (tie,) = user["identities"]
@@ -619,8 +567,6 @@ def test_a_user_is_found_and_deleted_under_any_of_its_ids(id_type: str) -> None:
             assert client.sandbox.ledger.sent(id_, other) == 1
         assert client.sandbox.pool.deleted_ids() == {SAMPLES[id_type]: 1}
         assert client.sandbox.pool.deleted_ids("user_id") == {user["userId"]: 1}
-
-    play(scenario, Pool.from_ids([SAMPLES[id_type]], id_type))
 
 
 @pytest.mark.parametrize(
@@ -664,14 +610,12 @@ def test_emails_ignore_case_and_usernames_do_not() -> None:
     assert pool.find("username", "bob") is None
 
 
-def test_one_user_named_twice_is_deleted_once() -> None:
-    async def scenario(client: Client) -> None:
+async def test_one_user_named_twice_is_deleted_once() -> None:
+    async with signed_in(Pool.from_ids(["a@x.example"], "email")) as client:
         answer = await client.delete(["a@x.example", "A@x.example"], "email")
         assert answer["data"] == {"success": True}
         assert client.sandbox.ledger.effects("a@x.example", "email") == 1
         assert client.sandbox.ledger.sent("a@x.example", "email") == 2
-
-    play(scenario, Pool.from_ids(["a@x.example"], "email"))
 
 
 # --- the pool ----------------------------------------------------------------------------------------------------
@@ -713,8 +657,8 @@ def test_unknown_type_is_refused() -> None:
         Pool.from_ids(["a"], "custom_field")
 
 
-def test_an_account_created_again_is_another_user_and_counted_on() -> None:
-    async def scenario(client: Client) -> None:
+async def test_an_account_created_again_is_another_user_and_counted_on() -> None:
+    async with signed_in(Pool.from_ids(["a@x.example", "b@x.example"], "email")) as client:
         pool, email = client.sandbox.pool, "a@x.example"
         (first,) = await client.look_up([email], "email")
         await client.delete([email], "email")
@@ -730,8 +674,6 @@ def test_an_account_created_again_is_another_user_and_counted_on() -> None:
         assert pool.add_ids([email], "email") == 1
         assert await client.look_up([email], "email") != []
         assert pool.effects(email, "email") == 2
-
-    play(scenario, Pool.from_ids(["a@x.example", "b@x.example"], "email"))
 
 
 def test_an_identity_used_again_finds_the_new_user() -> None:
@@ -765,8 +707,8 @@ def test_a_user_takes_at_most_500_bytes() -> None:
 # --- clocks and a replica ----------------------------------------------------------------------------------------
 
 
-def test_date_and_created_at_follow_their_switches_while_it_runs() -> None:
-    async def scenario(client: Client) -> None:
+async def test_date_and_created_at_follow_their_switches_while_it_runs() -> None:
+    async with signed_in(users()) as client:
         for date_s, created_s in ((0, 0), (7200, 7200), (0, -3600)):
             wanted = {"date_offset_s": date_s, "created_offset_s": created_s}
             await client.post("/sandbox/switches", wanted)
@@ -783,11 +725,9 @@ def test_date_and_created_at_follow_their_switches_while_it_runs() -> None:
         _, _, headers = await client.call("GET", LOOKUP_PATH, params={"userIds": IDS[0]})
         assert headers["date"] == ""
 
-    play(scenario, users())
 
-
-def test_look_ups_lag_behind_deletions_and_lists_do_not() -> None:
-    async def scenario(client: Client) -> None:
+async def test_look_ups_lag_behind_deletions_and_lists_do_not() -> None:
+    async with signed_in(users(), Switches(lag_s=600)) as client:
         await client.delete(IDS[:2])
         assert await client.existing(IDS[:3]) == {*IDS[:3]}
         listed = await client.post(LIST_PATH, {})
@@ -801,8 +741,6 @@ def test_look_ups_lag_behind_deletions_and_lists_do_not() -> None:
         client.sandbox.switches = client.sandbox.switches.changed({"lag_s": 0})
         assert await client.existing(IDS[:3]) == set()
 
-    play(scenario, users(), Switches(lag_s=600))
-
 
 # --- open points -------------------------------------------------------------------------------------------------
 
@@ -811,8 +749,8 @@ def test_look_ups_lag_behind_deletions_and_lists_do_not() -> None:
     ("unknown_ids", "status", "api_code", "left"),
     [("accept", 200, None, set()), ("refuse", 404, 2004, set(IDS[:3])), ("partial", 404, 2004, set())],
 )
-def test_unknown_ids(unknown_ids: Any, status: int, api_code: int | None, left: set[str]) -> None:
-    async def scenario(client: Client) -> None:
+async def test_unknown_ids(unknown_ids: Any, status: int, api_code: int | None, left: set[str]) -> None:
+    async with signed_in(users(), Switches(unknown_ids=unknown_ids)) as client:
         answer = await client.delete([*IDS[:3], IDS[59]])
         assert (answer["statusCode"], answer.get("apiCode")) == (status, api_code)
         assert await client.existing(IDS[:3]) == left
@@ -823,32 +761,26 @@ def test_unknown_ids(unknown_ids: Any, status: int, api_code: int | None, left: 
         assert again["statusCode"] == status
         assert client.sandbox.ledger.effects(IDS[4]) == 1
 
-    play(scenario, users(), Switches(unknown_ids=unknown_ids))
-
 
 @pytest.mark.parametrize(("duplicates", "status"), [("accept", 200), ("refuse", 400)])
-def test_duplicates_in_chunk(duplicates: Any, status: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_duplicates_in_chunk(duplicates: Any, status: int) -> None:
+    async with signed_in(users(), Switches(duplicates_in_chunk=duplicates)) as client:
         answer = await client.delete([IDS[0], IDS[1], IDS[0]])
         assert answer["statusCode"] == status
         assert client.sandbox.pool.deleted == (2 if status == 200 else 0)
         assert (await client.delete(IDS[2:4]))["statusCode"] == 200
 
-    play(scenario, users(), Switches(duplicates_in_chunk=duplicates))
-
 
 @pytest.mark.parametrize(("any_shape", "status"), [(False, 400), (True, 200)])
-def test_any_id_shape(any_shape: bool, status: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_any_id_shape(any_shape: bool, status: int) -> None:
+    async with signed_in(Pool.from_ids(["u-1"]), Switches(any_id_shape=any_shape)) as client:
         assert (await client.delete(["u-1"]))["statusCode"] == status
-
-    play(scenario, Pool.from_ids(["u-1"]), Switches(any_id_shape=any_shape))
 
 
 @pytest.mark.parametrize("retry_after", [None, "seconds", "date"])
 @pytest.mark.parametrize("style", ["envelope", "http"])
-def test_retry_after(retry_after: Any, style: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_retry_after(retry_after: Any, style: Any) -> None:
+    async with signed_in(users(), Switches(retry_after=retry_after, retry_after_s=1.5, fault_style=style)) as client:
         client.sandbox.script("429", "503")
         sent_at = time.time()
         status, answer, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
@@ -861,16 +793,14 @@ def test_retry_after(retry_after: Any, style: Any) -> None:
         _, _, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
         assert "retry-after" not in headers
 
-    play(scenario, users(), Switches(retry_after=retry_after, retry_after_s=1.5, fault_style=style))
-
 
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 @pytest.mark.parametrize("style", ["envelope", "http"])
-def test_share_of_a_status_code(status: int, style: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_share_of_a_status_code(status: int, style: Any) -> None:
+    async with signed_in(users(), Switches(fault_style=style)) as client:
         client.sandbox.switches = client.sandbox.switches.changed({f"share_{status}": 1})
         http, body, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
         if style == "http" and status in {502, 503}:
@@ -882,11 +812,9 @@ def test_share_of_a_status_code(status: int, style: Any) -> None:
         assert client.sandbox.pool.deleted == 0
         assert client.sandbox.ledger.answers[str(status)] == 1
 
-    play(scenario, users(), Switches(fault_style=style))
 
-
-def test_html_answer() -> None:
-    async def scenario(client: Client) -> None:
+async def test_html_answer() -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches(share_html=1)
         http, body, headers = await client.call("POST", DELETE_PATH, json={"userIds": IDS[:1]})
         assert (http, headers["content-type"].split(";")[0]) == (200, "text/html")
@@ -894,14 +822,12 @@ def test_html_answer() -> None:
         assert client.sandbox.ledger.answers["html"] == 1
         assert client.sandbox.pool.deleted == 0
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(
     ("fault", "deleted"), [("drop_before", 0), ("drop_after", 2), ("truncated_after", 2)]
 )  # fmt: skip
-def test_lost_answers(fault: str, deleted: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_lost_answers(fault: str, deleted: int) -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches().changed({f"share_{fault}": 1})
         with pytest.raises(aiohttp.ClientError):
             await client.delete(IDS[:2])
@@ -911,32 +837,26 @@ def test_lost_answers(fault: str, deleted: int) -> None:
         client.sandbox.switches = Switches()
         assert (await client.delete(IDS[2:3]))["statusCode"] == 200
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(("fault", "status"), [("500_after", 500), ("malformed_after", "ok")])
-def test_spoilt_answers(fault: str, status: Any) -> None:
-    async def scenario(client: Client) -> None:
+async def test_spoilt_answers(fault: str, status: Any) -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches().changed({f"share_{fault}": 1})
         assert (await client.delete(IDS[:2]))["statusCode"] == status
         assert client.sandbox.pool.deleted == 2
         assert client.sandbox.ledger.answers[fault] == 1
         assert client.sandbox.ledger.accepted == 0
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(("effect", "deleted"), [("none", 0), ("half", 2), ("all", 4)])
-def test_unsuccessful(effect: Any, deleted: int) -> None:
-    async def scenario(client: Client) -> None:
+async def test_unsuccessful(effect: Any, deleted: int) -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches(share_unsuccessful=1, unsuccessful_effect=effect)
         answer = await client.delete(IDS[:4])
         assert (answer["statusCode"], answer["data"]) == (200, {"success": False})
         assert client.sandbox.pool.deleted == deleted
         assert client.sandbox.ledger.accepted == 0
         assert len(await client.look_up(IDS[:10])) == 10 - deleted
-
-    play(scenario, users())
 
 
 def test_shares_are_drawn_from_the_seed() -> None:
@@ -955,17 +875,15 @@ def test_shares_are_drawn_from_the_seed() -> None:
     assert one.count(None) == 2000 - one.count("500") - one.count("drop_after")
 
 
-def test_faults_can_be_kept_to_some_paths() -> None:
-    async def scenario(client: Client) -> None:
+async def test_faults_can_be_kept_to_some_paths() -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches(share_500=1, fault_paths=frozenset({DELETE_PATH}))
         assert (await client.delete(IDS[:1]))["statusCode"] == 500
         assert len(await client.look_up(IDS[:1])) == 1
 
-    play(scenario, users())
 
-
-def test_script_hits_exactly_the_next_requests_of_its_path() -> None:
-    async def scenario(client: Client) -> None:
+async def test_script_hits_exactly_the_next_requests_of_its_path() -> None:
+    async with signed_in(users()) as client:
         client.sandbox.script("413", None, "http:302", "http:413")
         assert len(await client.look_up(IDS[:1])) == 1
         assert (await client.delete(IDS[:1]))["statusCode"] == 413
@@ -977,8 +895,6 @@ def test_script_hits_exactly_the_next_requests_of_its_path() -> None:
         assert (await client.delete(IDS[1:2]))["statusCode"] == 200
         client.sandbox.script("401", path=TOKEN_PATH)
         assert (await client.sign_in())["statusCode"] == 401
-
-    play(scenario, users())
 
 
 @pytest.mark.parametrize(
@@ -996,8 +912,8 @@ def test_is_fault(name: str, known: bool) -> None:
                 sandbox.script(name)
 
 
-def test_latency_before_and_after_the_effect() -> None:
-    async def scenario(client: Client) -> None:
+async def test_latency_before_and_after_the_effect() -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches(latency_s=0.02, jitter_s=0.01, latency_after_s=0.02)
         began = time.monotonic()
         await client.delete(IDS[:1])
@@ -1011,11 +927,9 @@ def test_latency_before_and_after_the_effect() -> None:
         client.sandbox.switches = Switches()
         assert await client.existing(IDS[:3]) == {IDS[1]}
 
-    play(scenario, users())
 
-
-def test_poisonous_ids_refuse_their_whole_chunk() -> None:
-    async def scenario(client: Client) -> None:
+async def test_poisonous_ids_refuse_their_whole_chunk() -> None:
+    async with signed_in(users(), Switches(poisonous={IDS[2]: (409, 1234), IDS[5]: (422, None)})) as client:
         for ids, status, api_code in [
             (IDS[:4], 409, 1234), (IDS[3:6], 422, None), (IDS[6:8], 200, None),
         ]:  # fmt: skip
@@ -1024,33 +938,27 @@ def test_poisonous_ids_refuse_their_whole_chunk() -> None:
             assert ("data" in answer) is (status == 200)
         assert client.sandbox.pool.deleted == 2
 
-    play(scenario, users(), Switches(poisonous={IDS[2]: (409, 1234), IDS[5]: (422, None)}))
 
-
-def test_forbidden() -> None:
-    async def scenario(client: Client) -> None:
+async def test_forbidden() -> None:
+    async with signed_in(users(), Switches(forbidden=True)) as client:
         assert (await client.delete(IDS[:1]))["statusCode"] == 403
         assert await client.existing(IDS[:1]) == {IDS[0]}
 
-    play(scenario, users(), Switches(forbidden=True))
 
-
-def test_liars_are_reported_deleted_and_stay() -> None:
-    async def scenario(client: Client) -> None:
+async def test_liars_are_reported_deleted_and_stay() -> None:
+    async with signed_in(users(), Switches(liars=frozenset({IDS[1]}), unknown_ids="refuse")) as client:
         assert (await client.delete(IDS[:3]))["data"] == {"success": True}
         assert await client.existing(IDS[:3]) == {IDS[1]}
         assert client.sandbox.ledger.accepted == 3
         assert client.sandbox.ledger.deleted == 2
         assert client.sandbox.ledger.effects(IDS[1]) == 0
 
-    play(scenario, users(), Switches(liars=frozenset({IDS[1]}), unknown_ids="refuse"))
-
 
 # --- the rate limit ----------------------------------------------------------------------------------------------
 
 
-def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
-    async def scenario(client: Client) -> None:
+async def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
+    async with signed_in(users()) as client:
         client.sandbox.switches = Switches(rate_per_s=5, lockout_s=0.2, retry_after="seconds")
         assert [(await client.delete([id_]))["statusCode"] for id_ in IDS[:7]] == [200] * 5 + [429] * 2
         _, answer, headers = await client.call("POST", TOKEN_PATH, json={})
@@ -1065,8 +973,6 @@ def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
         async with client.http.get(f"{client.sandbox.url}/sandbox/ledger") as response:
             assert (await response.json())["requests"] == 10
 
-    play(scenario, users())
-
 
 def test_rate_limit_over_time() -> None:
     limit, switches = RateLimit(), Switches(rate_per_s=2, lockout_s=3)
@@ -1078,8 +984,8 @@ def test_rate_limit_over_time() -> None:
 # --- ledger and admin endpoints -----------------------------------------------------------------------------------
 
 
-def test_ledger_counts() -> None:
-    async def scenario(client: Client) -> None:
+async def test_ledger_counts() -> None:
+    async with signed_in(users()) as client:
         began = time.monotonic()
         await client.delete(IDS[:4])
         await client.delete(IDS[2:5])
@@ -1108,8 +1014,6 @@ def test_ledger_counts() -> None:
         assert ledger.sent(IDS[59], "external_id") == 1
         assert [ledger.effects(id_) for id_ in (IDS[2], IDS[9], IDS[59])] == [1, 0, 0]
 
-    play(scenario, users())
-
 
 def test_every_request_for_an_id_is_counted() -> None:
     pool = users(2)
@@ -1129,8 +1033,8 @@ def test_busiest_window_slides() -> None:
     assert ledger.busiest(0.15) == 2
 
 
-def test_deleted_ids_are_streamed_as_json_lines() -> None:
-    async def scenario(client: Client) -> None:
+async def test_deleted_ids_are_streamed_as_json_lines() -> None:
+    async with signed_in(Pool.from_ids((f"e{n}@x.example" for n in range(10_010)), "email")) as client:
         pool = client.sandbox.pool
         for ordinal in range(10_005):
             pool.delete(ordinal)
@@ -1147,11 +1051,9 @@ def test_deleted_ids_are_streamed_as_json_lines() -> None:
         status, _, _ = await client.call("GET", "/sandbox/deleted?userIdType=nonsense")
         assert status == 400
 
-    play(scenario, Pool.from_ids((f"e{n}@x.example" for n in range(10_010)), "email"))
 
-
-def test_the_admin_endpoints() -> None:
-    async def scenario(client: Client) -> None:
+async def test_the_admin_endpoints() -> None:
+    async with signed_in(users()) as client:
         client.headers, headers = {}, client.headers
         changes = {
             "unknown_ids": "refuse",
@@ -1182,8 +1084,6 @@ def test_the_admin_endpoints() -> None:
         assert user["createdAt"] == "2030-01-01T00:00:00.000Z"
         assert await client.get("/sandbox/ledger", {"arrivals": "true"}) == client.sandbox.ledger.as_json(arrivals=True)
 
-    play(scenario, users())
-
 
 @pytest.mark.parametrize(
     ("path", "body"),
@@ -1209,15 +1109,13 @@ def test_the_admin_endpoints() -> None:
         ("/sandbox/script", b'{"faults": ["boom"]}'),
     ],
 )
-def test_the_admin_endpoints_say_why_a_request_makes_no_sense(path: str, body: bytes) -> None:
-    async def scenario(client: Client) -> None:
+async def test_the_admin_endpoints_say_why_a_request_makes_no_sense(path: str, body: bytes) -> None:
+    async with signed_in(users()) as client:
         before, size = client.sandbox.switches, len(client.sandbox.pool)
         status, text, _ = await client.call("POST", path, data=body)
         assert status == 400
         assert b"Error" in text
         assert (client.sandbox.switches, len(client.sandbox.pool)) == (before, size)
-
-    play(scenario, users())
 
 
 # --- serving -----------------------------------------------------------------------------------------------------
@@ -1238,27 +1136,21 @@ def test_an_error_inside_the_context_still_stops_the_server() -> None:
         assert again.url == sandbox.url
 
 
-def test_own_keys() -> None:
-    async def go() -> None:
-        async with serve(users(), keys={"mine": "secret"}) as sandbox, aiohttp.ClientSession() as http:
-            client = Client(sandbox, http)
-            assert (await client.sign_in())["statusCode"] == 401
-            answer = await client.post(TOKEN_PATH, {"accessKeyId": "mine", "accessKeySecret": "secret"})
-            assert answer["statusCode"] == 200
-
-    asyncio.run(go())
+async def test_own_keys() -> None:
+    async with serve(users(), keys={"mine": "secret"}) as sandbox, aiohttp.ClientSession() as http:
+        client = Client(sandbox, http)
+        assert (await client.sign_in())["statusCode"] == 401
+        answer = await client.post(TOKEN_PATH, {"accessKeyId": "mine", "accessKeySecret": "secret"})
+        assert answer["statusCode"] == 200
 
 
-def test_requests_under_way_do_not_hold_up_the_end() -> None:
-    async def go() -> float:
-        async with aiohttp.ClientSession() as http:
-            async with serve(users(), Switches(latency_s=60)) as sandbox:
-                hanging = asyncio.create_task(Client(sandbox, http).delete(IDS[:1]))
-                while not sandbox.ledger.requests:  # noqa: ASYNC110 - the server has no event for it
-                    await asyncio.sleep(0.001)
-                began = time.monotonic()
-            with pytest.raises(aiohttp.ClientError):
-                await hanging
-            return time.monotonic() - began
-
-    assert asyncio.run(go()) < 5
+async def test_requests_under_way_do_not_hold_up_the_end() -> None:
+    async with aiohttp.ClientSession() as http:
+        async with serve(users(), Switches(latency_s=60)) as sandbox:
+            hanging = asyncio.create_task(Client(sandbox, http).delete(IDS[:1]))
+            while not sandbox.ledger.requests:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.001)
+            began = time.monotonic()
+        with pytest.raises(aiohttp.ClientError):
+            await hanging
+        assert time.monotonic() - began < 5

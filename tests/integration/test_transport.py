@@ -66,78 +66,63 @@ def after_request(next_step: Callable[[Peer], Awaitable[None] | None]) -> Script
 # What goes out and what comes back
 
 
-def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> None:
-    async def go() -> None:
-        date = "Sun, 06 Nov 1994 08:49:37 GMT"
-        headers = {"retry-after": "7", "date": date, "set-cookie": "a=b"}
-        server = RawServer(always(answer(b'{"a":1}', 503, headers)))
-        async with server.running(), HttpTransport(TransportOptions(f"{server.url}/base/")) as transport:
-            for call in (POST, POST, GET):
-                assert await transport.send(call, {"authorization": "Bearer x"}) == Response(503, b'{"a":1}', "7", date)
-            assert transport.requests == 3
-        post, _, get = server.requests
-        assert (post.method, post.target, post.body) == ("POST", "/base/delete", POST.body)
-        assert dict(post.headers) == {
-            "host": f"localhost:{server.port}",
-            "accept": "application/json",
-            "accept-encoding": "gzip",
-            "user-agent": "bulkdel",
-            "authorization": "Bearer x",
-            "content-length": "10",
-            "content-type": "application/json",
-        }
-        assert (get.method, get.target, get.body) == ("GET", "/base/look/up?id=a", b"")
-        assert not {"cookie", "content-type"} & set(get.headers)
-        assert server.connections == 1
-
-    asyncio.run(go())
+async def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> None:
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    headers = {"retry-after": "7", "date": date, "set-cookie": "a=b"}
+    server = RawServer(always(answer(b'{"a":1}', 503, headers)))
+    async with server.running(), HttpTransport(TransportOptions(f"{server.url}/base/")) as transport:
+        for call in (POST, POST, GET):
+            assert await transport.send(call, {"authorization": "Bearer x"}) == Response(503, b'{"a":1}', "7", date)
+        assert transport.requests == 3
+    post, _, get = server.requests
+    assert (post.method, post.target, post.body) == ("POST", "/base/delete", POST.body)
+    assert dict(post.headers) == {
+        "host": f"localhost:{server.port}",
+        "accept": "application/json",
+        "accept-encoding": "gzip",
+        "user-agent": "bulkdel",
+        "authorization": "Bearer x",
+        "content-length": "10",
+        "content-type": "application/json",
+    }
+    assert (get.method, get.target, get.body) == ("GET", "/base/look/up?id=a", b"")
+    assert not {"cookie", "content-type"} & set(get.headers)
+    assert server.connections == 1
 
 
-def test_a_query_is_encoded_once_and_left_alone() -> None:
-    async def go() -> None:
-        pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
-        _, (request,) = await exchange(always(answer()), Request("GET", "/q", pairs))
-        assert request.target == (
-            "/q?e=a%2Bb%40c.de&e=x%26y%3Dz&id=lark%3Aou_1%2F2&q=50%25%20%C3%A9~-._%20%23%3F%5B%5D&p=%2541"
-        )
-
-    asyncio.run(go())
+async def test_a_query_is_encoded_once_and_left_alone() -> None:
+    pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
+    _, (request,) = await exchange(always(answer()), Request("GET", "/q", pairs))
+    assert request.target == (
+        "/q?e=a%2Bb%40c.de&e=x%26y%3Dz&id=lark%3Aou_1%2F2&q=50%25%20%C3%A9~-._%20%23%3F%5B%5D&p=%2541"
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
-    async def go() -> None:
-        for call in (GET, POST):
-            response, requests = await exchange(always(answer(b"", status, {"location": "/else"})), call)
-            assert response == Response(status, b"")
-            assert len(requests) == 1
-
-    asyncio.run(go())
+async def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
+    for call in (GET, POST):
+        response, requests = await exchange(always(answer(b"", status, {"location": "/else"})), call)
+        assert response == Response(status, b"")
+        assert len(requests) == 1
 
 
-def test_chunked_gzipped_and_endless_answers_are_read() -> None:
-    async def go() -> None:
-        packed = gzip.compress(b'{"a":1}')
-        for script in (
-            once(answer(b'3\r\n{"a\r\n4\r\n":1}\r\n0\r\n\r\n', headers=CHUNKED)),
-            once(answer(packed, headers=GZIPPED)),
-            once(answer(b'{"a":1}', headers={"content-encoding": "Identity"})),
-            once(b'HTTP/1.1 200 OK\r\n\r\n{"a":1}'),
-            once(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b'{"a":1}')),
-        ):
-            assert (await exchange(script))[0] == Response(200, b'{"a":1}')
-        assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Response(204, b"")
-
-    asyncio.run(go())
+async def test_chunked_gzipped_and_endless_answers_are_read() -> None:
+    packed = gzip.compress(b'{"a":1}')
+    for script in (
+        once(answer(b'3\r\n{"a\r\n4\r\n":1}\r\n0\r\n\r\n', headers=CHUNKED)),
+        once(answer(packed, headers=GZIPPED)),
+        once(answer(b'{"a":1}', headers={"content-encoding": "Identity"})),
+        once(b'HTTP/1.1 200 OK\r\n\r\n{"a":1}'),
+        once(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b'{"a":1}')),
+    ):
+        assert (await exchange(script))[0] == Response(200, b'{"a":1}')
+    assert (await exchange(once(answer(b"", 204, GZIPPED))))[0] == Response(204, b"")
 
 
-def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def go() -> None:
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, "http://localhost:1")
-        assert (await exchange(always(answer())))[0] == Response(200, b"{}")
-
-    asyncio.run(go())
+async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://localhost:1")
+    assert (await exchange(always(answer())))[0] == Response(200, b"{}")
 
 
 # One attempt is one request
@@ -163,80 +148,68 @@ def closes_as_the_second_goes_out() -> Script:
     return script
 
 
-def test_a_look_up_is_not_sent_again_behind_our_back() -> None:
-    async def go() -> None:
-        server = RawServer(closes_as_the_second_goes_out())
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            assert await transport.send(GET, {}) == Response(200, b"{}")
-            assert await transport.send(GET, {}) == CLOSED
-            assert len(server.requests) == transport.requests == 2
-            assert await transport.send(GET, {}) == Response(200, b"{}")
-
-    asyncio.run(go())
+async def test_a_look_up_is_not_sent_again_behind_our_back() -> None:
+    server = RawServer(closes_as_the_second_goes_out())
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        assert await transport.send(GET, {}) == Response(200, b"{}")
+        assert await transport.send(GET, {}) == CLOSED
+        assert len(server.requests) == transport.requests == 2
+        assert await transport.send(GET, {}) == Response(200, b"{}")
 
 
-def test_aiohttp_by_itself_would_have_sent_it_again() -> None:
+async def test_aiohttp_by_itself_would_have_sent_it_again() -> None:
     """Why an attempt refuses to be entered twice. If this fails, aiohttp has changed."""
 
-    async def go() -> None:
-        server = RawServer(closes_as_the_second_goes_out())
-        async with server.running(), aiohttp.ClientSession() as session:
-            for _ in range(2):
-                async with session.get(server.url) as response:
-                    assert response.status == 200
-            assert len(server.requests) == 3
-
-    asyncio.run(go())
+    server = RawServer(closes_as_the_second_goes_out())
+    async with server.running(), aiohttp.ClientSession() as session:
+        for _ in range(2):
+            async with session.get(server.url) as response:
+                assert response.status == 200
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("call", [GET, POST], ids=["get", "post"])
 @pytest.mark.parametrize("own", [True, False], ids=["transport", "aiohttp"])
-def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) -> None:
+async def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) -> None:
     """The server sends bytes on an idle connection. aiohttp alone takes them for the response to the next request."""
+    more = asyncio.Event()
+    said = asyncio.Event()
 
-    async def go() -> None:
-        more = asyncio.Event()
-        said = asyncio.Event()
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(b'"asked"'))
+        await more.wait()
+        await peer.send(answer(b'"unasked"'))
+        said.set()
+        await peer.request()
+        await peer.stall()
 
-        async def script(peer: Peer) -> None:
-            await peer.request()
-            await peer.send(answer(b'"asked"'))
-            await more.wait()
-            await peer.send(answer(b'"unasked"'))
-            said.set()
-            await peer.request()
-            await peer.stall()
+    server = RawServer(script)
+    async with (
+        server.running(),
+        HttpTransport(TransportOptions(server.url)) as transport,
+        aiohttp.ClientSession() as session,
+    ):
 
-        server = RawServer(script)
-        async with (
-            server.running(),
-            HttpTransport(TransportOptions(server.url)) as transport,
-            aiohttp.ClientSession() as session,
-        ):
+        async def ask() -> bytes | NoResponse:
+            if own:
+                response = await transport.send(call, {})
+                return response if isinstance(response, NoResponse) else response.body
+            async with session.request(call.method, server.url, data=call.body) as answered:
+                return await answered.read()
 
-            async def ask() -> bytes | NoResponse:
-                if own:
-                    response = await transport.send(call, {})
-                    return response if isinstance(response, NoResponse) else response.body
-                async with session.request(call.method, server.url, data=call.body) as answered:
-                    return await answered.read()
-
-            assert await ask() == b'"asked"'
-            more.set()
-            await said.wait()
-            await asyncio.sleep(0.05)  # until the client's kernel and loop have it
-            expected = (
-                NoResponse("the connection held an answer to something else", sent=False) if own else b'"unasked"'
-            )
-            assert await ask() == expected
-            assert server.connections == 1
-            await asyncio.sleep(0.05)
-            assert not own or len(server.requests) == 1, "nothing is sent on such a connection"
-
-    asyncio.run(go())
+        assert await ask() == b'"asked"'
+        more.set()
+        await said.wait()
+        await asyncio.sleep(0.05)  # until the client's kernel and loop have it
+        expected = NoResponse("the connection held an answer to something else", sent=False) if own else b'"unasked"'
+        assert await ask() == expected
+        assert server.connections == 1
+        await asyncio.sleep(0.05)
+        assert not own or len(server.requests) == 1, "nothing is sent on such a connection"
 
 
-def test_a_server_that_hangs_up_on_everybody() -> None:
+async def test_a_server_that_hangs_up_on_everybody() -> None:
     """At once: some connections are gone before the client's loop has told that they are there."""
 
     def hang_up(listening: socket.socket) -> None:
@@ -246,140 +219,115 @@ def test_a_server_that_hangs_up_on_everybody() -> None:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 peer.close()
 
-    async def go(port: int) -> set[Response | NoResponse]:
-        async with HttpTransport(TransportOptions(f"http://127.0.0.1:{port}")) as transport:
-            rounds = [await asyncio.gather(*[transport.send(POST, {}) for _ in range(50)]) for _ in range(20)]
-        return {response for responses in rounds for response in responses}
-
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
-        assert {type(response) for response in asyncio.run(go(listening.getsockname()[1]))} == {NoResponse}
+        async with HttpTransport(TransportOptions(f"http://127.0.0.1:{listening.getsockname()[1]}")) as transport:
+            for _ in range(20):
+                responses = await asyncio.gather(*[transport.send(POST, {}) for _ in range(50)])
+                assert {type(response) for response in responses} == {NoResponse}
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def test_an_answer_that_comes_too_late_answers_nothing() -> None:
+async def test_an_answer_that_comes_too_late_answers_nothing() -> None:
     """The attempt has timed out; what comes for it now must not be taken for the answer to the next one."""
 
-    async def go() -> None:
-        late = asyncio.Event()
+    late = asyncio.Event()
 
-        async def script(peer: Peer) -> None:
-            if server.connections == 1:
-                await peer.request()
-                await late.wait()
-                await peer.send(answer(b'"late"'))
-            await always(answer(b'"in time"'))(peer)
+    async def script(peer: Peer) -> None:
+        if server.connections == 1:
+            await peer.request()
+            await late.wait()
+            await peer.send(answer(b'"late"'))
+        await always(answer(b'"in time"'))(peer)
 
-        server = RawServer(script)
-        async with server.running(), HttpTransport(TransportOptions(server.url, total_s=1.0)) as transport:
-            assert await transport.send(POST, {}) == NoResponse("no whole answer within 1 s", sent=True)
-            late.set()
-            assert await transport.send(POST, {}) == Response(200, b'"in time"')
-            assert server.connections == 2
-
-    asyncio.run(go())
+    server = RawServer(script)
+    async with server.running(), HttpTransport(TransportOptions(server.url, total_s=1.0)) as transport:
+        assert await transport.send(POST, {}) == NoResponse("no whole answer within 1 s", sent=True)
+        late.set()
+        assert await transport.send(POST, {}) == Response(200, b'"in time"')
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize(
     "field", [("x", "hidden\r\nhost: b"), ("x", "\nhidden"), ("x\r\n", "hidden"), ("x", "hidden\0")]
 )
-def test_a_header_stays_one_header(field: tuple[str, str]) -> None:
-    async def go() -> None:
-        server = RawServer(always(answer()))
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            with pytest.raises(ValueError, match="control character") as caught:
-                await transport.send(POST, dict([field]))
-            assert "hidden" not in str(caught.value)
-            assert await transport.send(POST, {"x": "é\t"}) == Response(200, b"{}")
-        assert [request.headers["x"].encode("latin-1").decode() for request in server.requests] == ["é"]
-
-    asyncio.run(go())
+async def test_a_header_stays_one_header(field: tuple[str, str]) -> None:
+    server = RawServer(always(answer()))
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        with pytest.raises(ValueError, match="control character") as caught:
+            await transport.send(POST, dict([field]))
+        assert "hidden" not in str(caught.value)
+        assert await transport.send(POST, {"x": "é\t"}) == Response(200, b"{}")
+    assert [request.headers["x"].encode("latin-1").decode() for request in server.requests] == ["é"]
 
 
-def test_headers_of_a_job_replace_ours() -> None:
+async def test_headers_of_a_job_replace_ours() -> None:
     """Never stand beside them; and how long the request is, is not theirs to say."""
 
-    async def go() -> None:
-        server = RawServer(always(answer()))
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            for method in ("post", "GET"):
-                await transport.send(
-                    Request(method, "/x", body=b"<x/>"), {"Content-Type": "text/xml", "User-Agent": "job"}
-                )
-            await transport.send(Request("DELETE", "/x"), {})
-            for name in ("Content-Length", "transfer-encoding"):
-                with pytest.raises(ValueError, match="how long"):
-                    await transport.send(POST, {name: "0"})
-        assert [request.method for request in server.requests] == ["POST", "GET", "DELETE"]
-        for request in server.requests[:2]:
-            assert (request.headers["content-type"], request.headers["user-agent"]) == ("text/xml", "job")
-            assert request.body == b"<x/>"
-        assert server.requests[2].headers["content-length"] == "0"
-        assert "content-type" not in server.requests[2].headers
-
-    asyncio.run(go())
+    server = RawServer(always(answer()))
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        for method in ("post", "GET"):
+            await transport.send(Request(method, "/x", body=b"<x/>"), {"Content-Type": "text/xml", "User-Agent": "job"})
+        await transport.send(Request("DELETE", "/x"), {})
+        for name in ("Content-Length", "transfer-encoding"):
+            with pytest.raises(ValueError, match="how long"):
+                await transport.send(POST, {name: "0"})
+    assert [request.method for request in server.requests] == ["POST", "GET", "DELETE"]
+    for request in server.requests[:2]:
+        assert (request.headers["content-type"], request.headers["user-agent"]) == ("text/xml", "job")
+        assert request.body == b"<x/>"
+    assert server.requests[2].headers["content-length"] == "0"
+    assert "content-type" not in server.requests[2].headers
 
 
-def test_silence_is_noticed_wherever_it_falls() -> None:
+async def test_silence_is_noticed_wherever_it_falls() -> None:
     """Before the answer, and within it. (After an announcement of it, a 102, only the total time-out ends it.)"""
 
-    async def go() -> None:
-        for begin in (b"", b"HTTP/1.1 200 OK\r\n", answer(b"{", length=2), b"HTTP/1.1 102 Wait\r\n\r\n"):
+    for begin in (b"", b"HTTP/1.1 200 OK\r\n", answer(b"{", length=2), b"HTTP/1.1 102 Wait\r\n\r\n"):
 
-            async def script(peer: Peer, begin: bytes = begin) -> None:
-                await peer.request()
-                await peer.send(begin)
-                await peer.stall()
-
-            response, _ = await exchange(script, read_s=0.4, total_s=1.0)
-            expected = "no whole answer within 1 s" if b"102" in begin else "no data for 0.4 s"
-            assert response == NoResponse(expected, sent=True), begin
-
-    asyncio.run(go())
-
-
-def test_a_slow_answer_leaves_no_time_out_to_the_next_one() -> None:
-    """Its timer was armed, and must not go off while the connection is idle or answers something else."""
-
-    async def go() -> None:
-        async def script(peer: Peer) -> None:
-            while True:
-                await peer.request()
-                await asyncio.sleep(0.2)
-                await peer.send(answer())
-
-        server = RawServer(script)
-        async with server.running(), HttpTransport(TransportOptions(server.url, read_s=0.5)) as transport:
-            for _ in range(2):
-                assert await transport.send(POST, {}) == Response(200, b"{}")
-                await asyncio.sleep(0.6)
-            assert server.connections == 1
-
-    asyncio.run(go())
-
-
-def test_a_server_that_speaks_something_else_from_now_on() -> None:
-    async def go() -> None:
-        server = RawServer(once(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"))
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            for connections in (1, 2):
-                assert await transport.send(POST, {}) == Response(101, b"")
-                assert server.connections == connections
-
-    asyncio.run(go())
-
-
-def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
-    async def go() -> None:
-        async def no_tls(peer: Peer) -> None:
+        async def script(peer: Peer, begin: bytes = begin) -> None:
+            await peer.request()
+            await peer.send(begin)
             await peer.stall()
 
-        server = RawServer(no_tls)
-        async with server.running():
-            response = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
-            assert response == NoResponse("no connection within 0.3 s", sent=False)
+        response, _ = await exchange(script, read_s=0.4, total_s=1.0)
+        expected = "no whole answer within 1 s" if b"102" in begin else "no data for 0.4 s"
+        assert response == NoResponse(expected, sent=True), begin
 
-    asyncio.run(go())
+
+async def test_a_slow_answer_leaves_no_time_out_to_the_next_one() -> None:
+    """Its timer was armed, and must not go off while the connection is idle or answers something else."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.2)
+            await peer.send(answer())
+
+    server = RawServer(script)
+    async with server.running(), HttpTransport(TransportOptions(server.url, read_s=0.5)) as transport:
+        for _ in range(2):
+            assert await transport.send(POST, {}) == Response(200, b"{}")
+            await asyncio.sleep(0.6)
+        assert server.connections == 1
+
+
+async def test_a_server_that_speaks_something_else_from_now_on() -> None:
+    server = RawServer(once(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"))
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        for connections in (1, 2):
+            assert await transport.send(POST, {}) == Response(101, b"")
+            assert server.connections == connections
+
+
+async def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
+    async def no_tls(peer: Peer) -> None:
+        await peer.stall()
+
+    server = RawServer(no_tls)
+    async with server.running():
+        response = await send(server, host=f"https://localhost:{server.port}", total_s=0.3, connect_s=60)
+        assert response == NoResponse("no connection within 0.3 s", sent=False)
 
 
 # Faults after the request has left
@@ -416,204 +364,166 @@ def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
         (after_request(lambda peer: peer.drip(answer(), 0.05)), NoResponse("no whole answer within 1 s", sent=True)),
     ],
 )
-def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Response | NoResponse) -> None:
-    async def go() -> None:
-        response, requests = await exchange(script, POST, total_s=1.0, read_s=0.4, body_max=1000)
-        assert response == expected
-        assert len(requests) == 1
-
-    asyncio.run(go())
+async def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Response | NoResponse) -> None:
+    response, requests = await exchange(script, POST, total_s=1.0, read_s=0.4, body_max=1000)
+    assert response == expected
+    assert len(requests) == 1
 
 
-def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
-    async def go() -> None:
-        async def script(peer: Peer) -> None:
-            await peer.request()
-            await peer.send(answer(length=1000))
-            await peer.drip(b"x" * 1000, 0.05)
+async def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(length=1000))
+        await peer.drip(b"x" * 1000, 0.05)
 
-        began = asyncio.get_running_loop().time()
-        response, _ = await exchange(script, total_s=0.8, read_s=0.7)
-        assert response == NoResponse("no whole answer within 0.8 s", sent=True)
-        assert asyncio.get_running_loop().time() - began < 3
-
-    asyncio.run(go())
+    began = asyncio.get_running_loop().time()
+    response, _ = await exchange(script, total_s=0.8, read_s=0.7)
+    assert response == NoResponse("no whole answer within 0.8 s", sent=True)
+    assert asyncio.get_running_loop().time() - began < 3
 
 
-def test_a_reset_in_the_middle_of_a_body() -> None:
-    async def go() -> None:
-        begun = asyncio.Event()
+async def test_a_reset_in_the_middle_of_a_body() -> None:
+    begun = asyncio.Event()
 
-        async def script(peer: Peer) -> None:
-            await peer.request()
-            await peer.send(answer(length=1000))
-            await begun.wait()
-            peer.reset()
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(length=1000))
+        await begun.wait()
+        peer.reset()
 
-        asyncio.get_running_loop().call_later(0.05, begun.set)
-        assert (await exchange(script))[0] == GARBLED
-
-    asyncio.run(go())
+    asyncio.get_running_loop().call_later(0.05, begun.set)
+    assert (await exchange(script))[0] == GARBLED
 
 
-def test_fifty_megabytes_out_of_48_kilobytes_cost_no_more_than_the_bound() -> None:
-    async def go() -> None:
-        bomb = gzip.compress(bytes(50_000_000))
-        assert len(bomb) < 60_000
-        server = RawServer(always(answer(bomb, headers=GZIPPED)))
-        async with server.running():
-            tracemalloc.start()
-            try:
-                assert await send(server, body_max=1_000_000) == TOO_LARGE
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-        # The bound, what zlib's growing buffer copies of it, and the session's own.
-        assert peak < 4_000_000
-
-    asyncio.run(go())
+async def test_fifty_megabytes_out_of_48_kilobytes_cost_no_more_than_the_bound() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    assert len(bomb) < 60_000
+    server = RawServer(always(answer(bomb, headers=GZIPPED)))
+    async with server.running():
+        tracemalloc.start()
+        try:
+            assert await send(server, body_max=1_000_000) == TOO_LARGE
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # The bound, what zlib's growing buffer copies of it, and the session's own.
+    assert peak < 4_000_000
 
 
-def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> None:
-    async def go() -> None:
-        arrived = asyncio.Event()
-        ended = asyncio.Event()
+async def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> None:
+    arrived = asyncio.Event()
+    ended = asyncio.Event()
 
-        async def script(peer: Peer) -> None:
-            await peer.request()
-            await peer.send(answer(length=100))
-            arrived.set()
-            await peer.reader.read()
-            ended.set()
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(length=100))
+        arrived.set()
+        await peer.reader.read()
+        ended.set()
 
-        server = RawServer(script)
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            sending = asyncio.create_task(transport.send(POST, {}))
-            await arrived.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            async with asyncio.timeout(1):
-                await ended.wait()
-
-    asyncio.run(go())
+    server = RawServer(script)
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        sending = asyncio.create_task(transport.send(POST, {}))
+        await arrived.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        async with asyncio.timeout(1):
+            await ended.wait()
 
 
 # Faults before the request can have left
 
 
-def test_nothing_listens() -> None:
-    async def go() -> None:
-        server = RawServer(always(answer()))
-        async with server.running():
-            pass
-        assert await send(server) == NoResponse("no connection: Connection refused", sent=False)
-        assert await send(server, proxy=server.url) == NoResponse(
-            "no connection to the proxy: Connection refused", sent=False, setup=Setup.PROXY
-        )
-
-    asyncio.run(go())
+async def test_nothing_listens() -> None:
+    server = RawServer(always(answer()))
+    async with server.running():
+        pass
+    assert await send(server) == NoResponse("no connection: Connection refused", sent=False)
+    assert await send(server, proxy=server.url) == NoResponse(
+        "no connection to the proxy: Connection refused", sent=False, setup=Setup.PROXY
+    )
 
 
-def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_args: object, **_more: object) -> None:
         raise OSError(-2, "Name or service not known")
 
     # The resolver of the machine may take long to say so, or lie.
     monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", fails)
 
-    async def go() -> None:
-        response = await send(RawServer(always(answer())), host="https://nowhere.invalid")
-        assert response == NoResponse("no connection: host name not found", sent=False)
-        response = await send(RawServer(always(answer())), host="https://api.invalid", proxy="http://nowhere.invalid")
-        assert response == NoResponse("no connection to the proxy: host name not found", sent=False, setup=Setup.PROXY)
-
-    asyncio.run(go())
+    response = await send(RawServer(always(answer())), host="https://nowhere.invalid")
+    assert response == NoResponse("no connection: host name not found", sent=False)
+    response = await send(RawServer(always(answer())), host="https://api.invalid", proxy="http://nowhere.invalid")
+    assert response == NoResponse("no connection to the proxy: host name not found", sent=False, setup=Setup.PROXY)
 
 
-def test_a_self_signed_certificate() -> None:
-    async def go() -> None:
-        server = RawServer(always(answer()), tls_context())
-        async with server.running():
-            response = await send(server)
-            assert response == SELF_SIGNED
-            assert await send(server, ca_file=DATA / "localhost.crt") == Response(200, b"{}")
-            assert len(server.requests) == 1
-
-    asyncio.run(go())
+async def test_a_self_signed_certificate() -> None:
+    server = RawServer(always(answer()), tls_context())
+    async with server.running():
+        response = await send(server)
+        assert response == SELF_SIGNED
+        assert await send(server, ca_file=DATA / "localhost.crt") == Response(200, b"{}")
+        assert len(server.requests) == 1
 
 
-def test_a_certificate_for_another_host() -> None:
-    async def go() -> None:
-        server = RawServer(always(answer()), tls_context("elsewhere"))
-        async with server.running():
-            response = await send(server, ca_file=DATA / "elsewhere.crt")
-        assert isinstance(response, NoResponse)
-        assert not response.sent
-        assert response.setup is Setup.HOST_NAME
-        assert response.reason.startswith("certificate not accepted: Hostname mismatch")
-        assert not server.requests
-
-    asyncio.run(go())
+async def test_a_certificate_for_another_host() -> None:
+    server = RawServer(always(answer()), tls_context("elsewhere"))
+    async with server.running():
+        response = await send(server, ca_file=DATA / "elsewhere.crt")
+    assert isinstance(response, NoResponse)
+    assert not response.sent
+    assert response.setup is Setup.HOST_NAME
+    assert response.reason.startswith("certificate not accepted: Hostname mismatch")
+    assert not server.requests
 
 
-def test_a_certificate_whose_time_is_over() -> None:
-    async def go() -> None:
-        server = RawServer(always(answer()), tls_context("expired"))
-        async with server.running():
-            response = await send(server, ca_file=DATA / "expired.crt")
-        assert response == NoResponse(
-            "certificate not accepted: certificate has expired", sent=False, setup=Setup.DATES
-        )
-
-    asyncio.run(go())
+async def test_a_certificate_whose_time_is_over() -> None:
+    server = RawServer(always(answer()), tls_context("expired"))
+    async with server.running():
+        response = await send(server, ca_file=DATA / "expired.crt")
+    assert response == NoResponse("certificate not accepted: certificate has expired", sent=False, setup=Setup.DATES)
 
 
-def test_a_wrong_certificate_after_an_answer_may_pass() -> None:
+async def test_a_wrong_certificate_after_an_answer_may_pass() -> None:
     """One bad node behind a load balancer, or a certificate that expires during the run: like an outage."""
 
-    async def go() -> None:
-        contexts = [tls_context(), tls_context("elsewhere")]
+    contexts = [tls_context(), tls_context("elsewhere")]
 
-        def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-            connection.context = contexts.pop(0)
+    def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = contexts.pop(0)
 
-        right = tls_context()
-        right.sni_callback = choose
-        server = RawServer(once(answer()), right)
-        async with (
-            server.running(),
-            HttpTransport(TransportOptions(server.url, ca_file=DATA / "localhost.crt")) as transport,
-        ):
-            assert await transport.send(POST, {}) == Response(200, b"{}")
-            assert await transport.send(POST, {}) == SELF_SIGNED._replace(setup=None)
-
-    asyncio.run(go())
+    right = tls_context()
+    right.sni_callback = choose
+    server = RawServer(once(answer()), right)
+    async with (
+        server.running(),
+        HttpTransport(TransportOptions(server.url, ca_file=DATA / "localhost.crt")) as transport,
+    ):
+        assert await transport.send(POST, {}) == Response(200, b"{}")
+        assert await transport.send(POST, {}) == SELF_SIGNED._replace(setup=None)
 
 
-def test_no_descriptor_is_left() -> None:
+async def test_no_descriptor_is_left() -> None:
     """At any time: it is this machine's limit, and not the server."""
 
-    async def go() -> None:
-        server = RawServer(once(answer(headers={"connection": "close"})))
-        async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
-            assert await transport.send(POST, {}) == Response(200, b"{}")
-            taken: list[int] = []
-            with contextlib.ExitStack() as stack:
-                soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-                stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-                resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-                with contextlib.suppress(OSError):
-                    while True:
-                        taken.append(os.dup(0))
-                        stack.callback(os.close, taken[-1])
-                response = await transport.send(POST, {})
-        assert response == NoResponse("no connection: Too many open files", sent=False, setup=Setup.DESCRIPTORS)
-
-    asyncio.run(go())
+    server = RawServer(once(answer(headers={"connection": "close"})))
+    async with server.running(), HttpTransport(TransportOptions(server.url)) as transport:
+        assert await transport.send(POST, {}) == Response(200, b"{}")
+        taken: list[int] = []
+        with contextlib.ExitStack() as stack:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(os.dup(0))
+                    stack.callback(os.close, taken[-1])
+            response = await transport.send(POST, {})
+    assert response == NoResponse("no connection: Too many open files", sent=False, setup=Setup.DESCRIPTORS)
 
 
-def test_a_server_that_does_not_speak_tls() -> None:
+async def test_a_server_that_does_not_speak_tls() -> None:
     async def says_hello(peer: Peer) -> None:
         await peer.send(b"220 hello\r\n")
         await peer.reader.read()
@@ -622,73 +532,64 @@ def test_a_server_that_does_not_speak_tls() -> None:
         await peer.reader.read(1)
         peer.reset()
 
-    async def go() -> None:
-        for script, expected in (
-            (says_hello, NoResponse("no connection: TLS handshake failed", sent=False)),
-            (resets, NoResponse("no connection: Connection reset by peer", sent=False)),
-            (lambda peer: peer.stall(), NoResponse("no connection within 0.3 s", sent=False)),
-        ):
-            server = RawServer(script)
-            async with server.running():
-                assert await send(server, host=f"https://localhost:{server.port}", connect_s=0.3) == expected
-
-    asyncio.run(go())
+    for script, expected in (
+        (says_hello, NoResponse("no connection: TLS handshake failed", sent=False)),
+        (resets, NoResponse("no connection: Connection reset by peer", sent=False)),
+        (lambda peer: peer.stall(), NoResponse("no connection within 0.3 s", sent=False)),
+    ):
+        server = RawServer(script)
+        async with server.running():
+            assert await send(server, host=f"https://localhost:{server.port}", connect_s=0.3) == expected
 
 
 # Proxies
 
 
-def test_a_tunnel_through_a_proxy() -> None:
+async def test_a_tunnel_through_a_proxy() -> None:
     """The proxy sees CONNECT and nothing of the request; the certificate is checked all the same."""
 
-    async def go() -> None:
-        server = RawServer(always(answer(b'"through"')), tls_context())
+    server = RawServer(always(answer(b'"through"')), tls_context())
 
-        async def tunnel(peer: Peer) -> None:
-            await peer.request()
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    async def tunnel(peer: Peer) -> None:
+        await peer.request()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
-            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-                while data := await source.read(65536):
-                    sink.write(data)
-                sink.close()
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
 
-            try:
-                await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
-            finally:
-                writer.transport.abort()
+        try:
+            await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+        finally:
+            writer.transport.abort()
 
-        proxy = RawServer(tunnel)
-        async with server.running(), proxy.running():
-            trusted = {"proxy": proxy.url, "ca_file": DATA / "localhost.crt"}
-            assert await send(server, POST, **trusted) == Response(200, b'"through"')
-            response = await send(server, POST, proxy=proxy.url)
-            assert response == SELF_SIGNED
-        assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
-        assert {request.method for request in proxy.requests} == {"CONNECT"}
-        assert len(server.requests) == 1
-
-    asyncio.run(go())
+    proxy = RawServer(tunnel)
+    async with server.running(), proxy.running():
+        trusted = {"proxy": proxy.url, "ca_file": DATA / "localhost.crt"}
+        assert await send(server, POST, **trusted) == Response(200, b'"through"')
+        response = await send(server, POST, proxy=proxy.url)
+        assert response == SELF_SIGNED
+    assert [request.target for request in proxy.requests] == [f"localhost:{server.port}"] * 2
+    assert {request.method for request in proxy.requests} == {"CONNECT"}
+    assert len(server.requests) == 1
 
 
-def test_a_proxy_in_front_of_a_server_without_tls() -> None:
+async def test_a_proxy_in_front_of_a_server_without_tls() -> None:
     """It is told the whole address, and its password; the server's name is the one that was asked for."""
 
-    async def go() -> None:
-        proxy = RawServer(always(answer(b'"by proxy"')))
-        async with proxy.running():
-            address = proxy.url.replace("://", "://user:word@")
-            async with HttpTransport(TransportOptions("http://127.0.0.1:9/base", proxy=address)) as transport:
-                for call in (POST, GET, POST):
-                    assert await transport.send(call, {}) == Response(200, b'"by proxy"')
-        targets = [request.target for request in proxy.requests]
-        assert targets == [f"http://127.0.0.1:9/base/{path}" for path in ("delete", "look/up?id=a", "delete")]
-        assert {request.headers["host"] for request in proxy.requests} == {"127.0.0.1:9"}
-        assert {request.headers["proxy-authorization"] for request in proxy.requests} == {"Basic dXNlcjp3b3Jk"}
-        assert proxy.connections == 1
-
-    asyncio.run(go())
+    proxy = RawServer(always(answer(b'"by proxy"')))
+    async with proxy.running():
+        address = proxy.url.replace("://", "://user:word@")
+        async with HttpTransport(TransportOptions("http://127.0.0.1:9/base", proxy=address)) as transport:
+            for call in (POST, GET, POST):
+                assert await transport.send(call, {}) == Response(200, b'"by proxy"')
+    targets = [request.target for request in proxy.requests]
+    assert targets == [f"http://127.0.0.1:9/base/{path}" for path in ("delete", "look/up?id=a", "delete")]
+    assert {request.headers["host"] for request in proxy.requests} == {"127.0.0.1:9"}
+    assert {request.headers["proxy-authorization"] for request in proxy.requests} == {"Basic dXNlcjp3b3Jk"}
+    assert proxy.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -708,13 +609,10 @@ def test_a_proxy_in_front_of_a_server_without_tls() -> None:
         ),
     ],
 )
-def test_a_proxy_that_makes_no_tunnel(script: Script, expected: NoResponse) -> None:
-    async def go() -> None:
-        proxy = RawServer(script)
-        async with proxy.running():
-            assert await send(proxy, host="https://api.invalid", proxy=proxy.url, connect_s=0.3) == expected
-
-    asyncio.run(go())
+async def test_a_proxy_that_makes_no_tunnel(script: Script, expected: NoResponse) -> None:
+    proxy = RawServer(script)
+    async with proxy.running():
+        assert await send(proxy, host="https://api.invalid", proxy=proxy.url, connect_s=0.3) == expected
 
 
 # Settings
@@ -775,39 +673,33 @@ def test_a_ca_file_that_cannot_be_used(name: str, why: str) -> None:
         HttpTransport(TransportOptions("https://api.genauth.ai", ca_file=DATA / name))
 
 
-def test_a_transport_is_for_use_inside_its_block() -> None:
-    async def go() -> None:
-        transport = HttpTransport(TransportOptions("http://localhost:1"))
-        await transport.__aexit__(None, None, None)
-        with pytest.raises(RuntimeError, match="not entered"):
-            await transport.send(POST, {})
-
-    asyncio.run(go())
+async def test_a_transport_is_for_use_inside_its_block() -> None:
+    transport = HttpTransport(TransportOptions("http://localhost:1"))
+    await transport.__aexit__(None, None, None)
+    with pytest.raises(RuntimeError, match="not entered"):
+        await transport.send(POST, {})
 
 
-def test_no_fault_tells_an_id_an_address_or_a_token() -> None:
+async def test_no_fault_tells_an_id_an_address_or_a_token() -> None:
     """Every kind of fault at once: before, during and after, with everything private in the call."""
 
-    async def go() -> None:
-        private = "canary-0123"
-        call = Request("GET", f"/{private}", ((private, private),))
-        headers: Mapping[str, str] = {"authorization": f"Bearer {private}"}
-        scripts: list[Script] = [
-            once(b""),
-            once(b"garbage\r\n\r\n"),
-            once(answer(length=9)),
-            after_request(lambda peer: peer.reset()),
-            after_request(lambda peer: peer.stall()),
-        ]
-        for script in scripts:
-            server = RawServer(script)
-            async with server.running():
-                for host in (server.url, f"https://localhost:{server.port}"):
-                    async with HttpTransport(TransportOptions(host, connect_s=0.1, read_s=0.1)) as transport:
-                        response = await transport.send(call, headers)
-                assert isinstance(response, NoResponse)
-                assert private not in response.reason
-                assert "localhost" not in response.reason
-                assert str(server.port) not in response.reason
-
-    asyncio.run(go())
+    private = "canary-0123"
+    call = Request("GET", f"/{private}", ((private, private),))
+    headers: Mapping[str, str] = {"authorization": f"Bearer {private}"}
+    scripts: list[Script] = [
+        once(b""),
+        once(b"garbage\r\n\r\n"),
+        once(answer(length=9)),
+        after_request(lambda peer: peer.reset()),
+        after_request(lambda peer: peer.stall()),
+    ]
+    for script in scripts:
+        server = RawServer(script)
+        async with server.running():
+            for host in (server.url, f"https://localhost:{server.port}"):
+                async with HttpTransport(TransportOptions(host, connect_s=0.1, read_s=0.1)) as transport:
+                    response = await transport.send(call, headers)
+            assert isinstance(response, NoResponse)
+            assert private not in response.reason
+            assert "localhost" not in response.reason
+            assert str(server.port) not in response.reason

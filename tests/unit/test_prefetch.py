@@ -46,89 +46,74 @@ class Recorded:
         return got
 
 
-def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers() -> None:
-    async def go() -> None:
-        for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
-            skipped = [Skipped("invalid", ((count + n, count + n + 1),)) for n in range(2)]
-            recorded = Recorded(iter([*map(work, range(count)), *skipped]))
-            assert await recorded.take_all(workers) == [*range(count)]
-            assert await recorded.prefetch.take() is None
-            assert recorded.skipped == skipped
-            await recorded.prefetch.aclose()
-
-    asyncio.run(go())
-
-
-def test_the_next_ones_are_read_while_these_are_sent() -> None:
-    async def go() -> None:
-        read = threading.Semaphore(0)
-
-        def feed() -> Iterator[Item]:
-            for number in range(3 * AT_ONCE):
-                read.release()
-                yield work(number)
-
-        recorded = Recorded(feed())
-        assert await recorded.prefetch.take() is not None
-        for _ in range(2 * AT_ONCE):
-            assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
-        await asyncio.sleep(0.05)
-        assert not read.acquire(blocking=False), "no more than what comes next is kept"
+async def test_every_chunk_is_handed_out_once_in_order_to_any_number_of_takers() -> None:
+    for workers, count in ((1, 10), (7, AT_ONCE * 3 + 1), (64, 0), (64, 1_000)):
+        skipped = [Skipped("invalid", ((count + n, count + n + 1),)) for n in range(2)]
+        recorded = Recorded(iter([*map(work, range(count)), *skipped]))
+        assert await recorded.take_all(workers) == [*range(count)]
+        assert await recorded.prefetch.take() is None
+        assert recorded.skipped == skipped
         await recorded.prefetch.aclose()
 
-    asyncio.run(go())
+
+async def test_the_next_ones_are_read_while_these_are_sent() -> None:
+    read = threading.Semaphore(0)
+
+    def feed() -> Iterator[Item]:
+        for number in range(3 * AT_ONCE):
+            read.release()
+            yield work(number)
+
+    recorded = Recorded(feed())
+    assert await recorded.prefetch.take() is not None
+    for _ in range(2 * AT_ONCE):
+        assert await asyncio.to_thread(read.acquire, timeout=5), "nothing is read before it is wanted"
+    await asyncio.sleep(0.05)
+    assert not read.acquire(blocking=False), "no more than what comes next is kept"
+    await recorded.prefetch.aclose()
 
 
-def test_the_wait_for_a_slow_disk_is_reported_once_for_all() -> None:
-    async def go() -> None:
-        def feed() -> Iterator[Item]:
-            time.sleep(0.2)
-            yield work(0)
+async def test_the_wait_for_a_slow_disk_is_reported_once_for_all() -> None:
+    def feed() -> Iterator[Item]:
+        time.sleep(0.2)
+        yield work(0)
 
-        begun = time.monotonic()
-        recorded = Recorded(feed())
-        assert await recorded.take_all(8) == [0]
-        assert len(recorded.waited) == 2, "for the chunk, and for the end of the feed"
-        assert 0.1 < sum(recorded.waited) <= time.monotonic() - begun
-        await recorded.prefetch.aclose()
-
-    asyncio.run(go())
+    begun = time.monotonic()
+    recorded = Recorded(feed())
+    assert await recorded.take_all(8) == [0]
+    assert len(recorded.waited) == 2, "for the chunk, and for the end of the feed"
+    assert 0.1 < sum(recorded.waited) <= time.monotonic() - begun
+    await recorded.prefetch.aclose()
 
 
-def test_a_failure_is_raised_by_each_take_and_without_one_is_ignored() -> None:
-    async def go() -> None:
-        def feed() -> Iterator[Item]:
-            yield work(0)
-            raise Halted("the export changed")
+async def test_a_failure_is_raised_by_each_take_and_without_one_is_ignored() -> None:
+    def feed() -> Iterator[Item]:
+        yield work(0)
+        raise Halted("the export changed")
 
-        recorded = Recorded(feed())
-        for _ in range(2):
-            with pytest.raises(Halted, match="the export changed"):
-                await recorded.prefetch.take()
-        await recorded.prefetch.aclose()
-        unused = Recorded(feed())  # asyncio reports no failure that was not taken
-        await asyncio.sleep(0.01)
-        await unused.prefetch.aclose()
-
-    asyncio.run(go())
+    recorded = Recorded(feed())
+    for _ in range(2):
+        with pytest.raises(Halted, match="the export changed"):
+            await recorded.prefetch.take()
+    await recorded.prefetch.aclose()
+    unused = Recorded(feed())  # asyncio reports no failure that was not taken
+    await asyncio.sleep(0.01)
+    await unused.prefetch.aclose()
 
 
-def test_a_taker_that_is_cancelled_takes_nothing_with_it() -> None:
-    async def go() -> None:
-        may = threading.Event()
+async def test_a_taker_that_is_cancelled_takes_nothing_with_it() -> None:
+    may = threading.Event()
 
-        def feed() -> Iterator[Item]:
-            may.wait()
-            yield work(0)
+    def feed() -> Iterator[Item]:
+        may.wait()
+        yield work(0)
 
-        recorded = Recorded(feed())
-        first, second = (asyncio.create_task(recorded.prefetch.take()) for _ in range(2))
-        await asyncio.sleep(0.01)
-        first.cancel()
-        await asyncio.sleep(0.01)
-        may.set()
-        assert await second == work(0)
-        assert first.cancelled()
-        await recorded.prefetch.aclose()
-
-    asyncio.run(go())
+    recorded = Recorded(feed())
+    first, second = (asyncio.create_task(recorded.prefetch.take()) for _ in range(2))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0.01)
+    may.set()
+    assert await second == work(0)
+    assert first.cancelled()
+    await recorded.prefetch.aclose()
