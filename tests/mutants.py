@@ -476,8 +476,8 @@ MUTANTS = (
     Mutant(
         "a protected pool not checked",
         "runner/bulkdel/safety/checks.py",
-        "    Protection.of(plan.arguments.config.get(TABLE, {})).check_pool(plan.pool)\n",
-        "",
+        "if plan.pool is not None and _pool(plan.pool) in _protected(",
+        "if plan.pool is None and _pool(plan.checkpoint.name) in _protected(",
         "e2e/test_guards.py::test_a_protected_pool_is_not_touched",
     ),
     Mutant(

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bulkdel.engine.events import Event, Events
     from bulkdel.engine.progress import Snapshot
-    from bulkdel.errors import BulkdelError, FileFailed, Halted, JobFailed, NotAcceptable, NotConfirmed, UsageError
-    from bulkdel.library import Drained, Run, RunOptions, Summary, open_run, run_sync
+    from bulkdel.errors import (
+        BulkdelError,
+        Drained,
+        FileFailed,
+        Halted,
+        JobFailed,
+        NotAcceptable,
+        NotConfirmed,
+        UsageError,
+    )
+    from bulkdel.library import Run, RunOptions, Summary, open_run, run_sync
     from bulkdel.safety.run_plan import Plan
 
 __all__ = [
@@ -35,9 +44,8 @@ __all__ = [
     "run_sync",
 ]
 
-_ERRORS = ("BulkdelError", "FileFailed", "Halted", "JobFailed", "NotAcceptable", "NotConfirmed", "UsageError")
 _HOMES = {
-    **dict.fromkeys(_ERRORS, "bulkdel.errors"),
+    **dict.fromkeys(("Run", "RunOptions", "Summary", "open_run", "run_sync"), "bulkdel.library"),
     **dict.fromkeys(("Event", "Events"), "bulkdel.engine.events"),
     "Snapshot": "bulkdel.engine.progress",
     "Plan": "bulkdel.safety.run_plan",
@@ -48,4 +56,4 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is used: `bulkdel --help` needs none of them, and no network stack."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "bulkdel.library")), name)
+    return getattr(import_module(_HOMES.get(name, "bulkdel.errors")), name)

@@ -42,6 +42,10 @@ class JobFailed(BulkdelError):
     exit_code = 4
 
 
+class Drained(BulkdelError):
+    """A library call drained the run before anything was sent."""
+
+
 class FileFailed(BulkdelError):
     """A file of the run could not be written. After the first failure no request is sent (fail-stop)."""
 

@@ -23,20 +23,20 @@ import orjson
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
+from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.events import QUEUE_MAX, Event, Events
 from bulkdel.engine.first_entries import create_log, start_facts
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.session import SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
-from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.errors import Drained, UsageError
 from bulkdel.export.spool import SPOOLED, spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.safety.checks import check_arguments, check_credentials, check_sample
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirm_without_asking, refuse_unconfirmed
-from bulkdel.safety.preparation import ReadingProgress, Stopped, find_target, prepare, signing_in, with_sample_check
+from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
 
@@ -47,10 +47,6 @@ Rows = Iterable[str] | AsyncIterable[str]
 
 ROWS_AT_ONCE = 1_000
 """Rows that are written to that file at a time."""
-
-
-class Drained(BulkdelError):
-    """The run was drained before anything was sent."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -86,14 +82,6 @@ class RunOptions(TypedDict, total=False):
     note: str | None
 
 
-NOT_OF_THE_LIBRARY = frozenset({"config", "confirm", "pool", "confirm_host", "json", "log_level"})
-"""Settings that only the command line has: here the run is confirmed by a call, and nothing is printed."""
-
-
-FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
-"""What a summary says of its session."""
-
-
 @dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended.
@@ -102,8 +90,7 @@ class Summary:
     counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
     requests, retries, throttled, duration_s: of this session. resumed: whether an earlier session went before.
     log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.
-    ending, unrecorded, kept, unproven: more about the session, as in `engine.session.SessionResult`.
-    progress: what the log says at the end.
+    session: more about the session. progress: the state of the log at the end.
     """
 
     status: Status
@@ -119,10 +106,7 @@ class Summary:
     checkpoint: Path
     log_sha256: str
     events_dropped: int
-    ending: Ending
-    unrecorded: Mapping[str, int]
-    kept: int
-    unproven: int
+    session: SessionResult
     progress: Progress
 
     def to_json(self) -> dict[str, Any]:
@@ -196,7 +180,7 @@ class Run:
         self._session: SendingSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
         self._rate: float | None = None
-        self._doing = self._reading.text
+        self._doing = ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -219,7 +203,7 @@ class Run:
         """
         if self._plan is None:
             self._plan = await self._as_step(self._make_plan())
-            self._doing = lambda: "waiting for the confirmation; nothing was deleted by this session"
+            self._doing = "waiting for the confirmation; nothing was deleted by this session"
         return self._plan
 
     async def confirm(
@@ -247,7 +231,7 @@ class Run:
         if self._confirmed is None:
             check_sample(plan)
             refuse_unconfirmed(plan, self._surroundings.wall())
-        self._doing = lambda: "beginning to send"
+        self._doing = "beginning to send"
         self._sending = asyncio.get_running_loop().create_task(self._send(plan))
         return self._events
 
@@ -270,8 +254,7 @@ class Run:
 
     def set_rate(self, rate: float) -> None:
         """Send `rate` requests a second from now on; 0 is unlimited."""
-        if not 0 <= rate <= 100_000:  # noqa: PLR2004 - the bounds of --rate
-            raise UsageError(f"rate {rate:g}: must be from 0 to 100000")
+        replace(self._arguments.settings, rate=rate).check()
         self._rate = rate
         if self._session is not None:
             self._session.set_rate(rate)
@@ -282,8 +265,8 @@ class Run:
 
     @property
     def doing(self) -> str:
-        """What is being done, in words."""
-        return self._doing()
+        """The current step in words."""
+        return self._doing or self._reading.text
 
     @property
     def sending(self) -> bool:
@@ -318,7 +301,7 @@ class Run:
             await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
-            self._doing = lambda: signing_in(plan)
+            self._doing = signing_in(plan)
             around = self._surroundings
             plan = await with_sample_check(plan, connect=around.connect, wall=around.wall, chance=around.chance)
         return plan
@@ -328,23 +311,20 @@ class Run:
         arguments = self._arguments
         check_arguments(arguments)
         target = find_target(arguments)
+        around = self._surroundings
         if not is_fresh(arguments.checkpoint):
-            self._log = self._keep(self._surroundings.resume_log(arguments.checkpoint))
+            resumed = around.resume_log(arguments.checkpoint)
+            try:
+                self._reading.check()
+            except Drained:  # the run was left meanwhile, so the stack has closed its files already
+                resumed.close()
+                raise
+            self._stack.callback(resumed.close)
+            self._log = resumed
         log = self._log.progress if self._log else None
         check_credentials(target, log)
-        around = self._surroundings
         now, rng = datetime.fromtimestamp(around.wall(), UTC), random.Random(around.chance())  # noqa: S311 - a sample
         return prepare(arguments, target, log, self._stack, self._reading, now=now, rng=rng)
-
-    def _keep(self, log: Checkpoint) -> Checkpoint:
-        """Close the log when the run is left; at once when the run was left while the log was being opened."""
-        try:
-            self._reading.check()
-        except Stopped:
-            log.close()
-            raise
-        self._stack.callback(log.close)
-        return log
 
     async def _send(self, plan: Plan) -> Summary:
         try:
@@ -382,10 +362,7 @@ class Run:
             checkpoint=self._arguments.checkpoint,
             log_sha256=log.sha256,
             events_dropped=self._events.dropped,
-            ending=ending,
-            unrecorded=result.unrecorded,
-            kept=result.kept,
-            unproven=result.unproven,
+            session=result,
             progress=progress,
         )
 

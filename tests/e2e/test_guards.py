@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.safety.checks import Protection
+from bulkdel.safety.checks import host_word
 from bulkdel_jobs.sandbox.server import DELETE_PATH
 from tests.e2e.test_resume import DELETIONS
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
@@ -379,4 +379,4 @@ def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:
     ],
 )
 def test_which_host_is_protected(listed: str, host: str, word: str | None) -> None:
-    assert Protection.of({"hosts": [listed]}).word(host) == word
+    assert host_word({"protect": {"hosts": [listed]}}, host) == word

@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,8 +24,7 @@ from bulkdel.job import Account, load_job
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare
-from bulkdel.safety.run_plan import Plan, RunArguments
-from bulkdel.safety.sample import SampleCheck
+from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -52,8 +53,9 @@ def planned(
     export = folder / "my users.csv"
     export.write_text("id\n" + "".join(f"{row}\n" for row in rows))
     arguments = RunArguments(load_job("delete-users"), str(export), Settings(**options), {}, {})
-    plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress())
-    return plan if server is None else plan.with_server(server)
+    now, rng = datetime.fromtimestamp(AT_EPOCH, UTC), Random(0)
+    plan = prepare(arguments, find_target(arguments), None, stack, ReadingProgress(), now=now, rng=rng)
+    return plan if server is None else replace(plan, server=server)
 
 
 def found(*statuses: str | None, seen_at: float | None = None) -> dict[str, Account]:
@@ -114,7 +116,7 @@ def test_the_confirming_command_is_a_run_with_the_real_numbers(stack: ExitStack,
     plan = planned(stack, tmp_path, rate=5.0, confirm=1, pool="wrong")
     export = shlex.quote(str(tmp_path / "my users.csv"))
     assert str(plan.confirming_line) == f"bulkdel run delete-users {export} --rate 5 --confirm 120 --pool POOL"
-    plan = plan.with_server(SampleCheck(pool="p1"))
+    plan = replace(plan, server=SampleCheck(pool="p1"))
     assert str(plan.confirming_line).endswith("--confirm 120 --pool p1")
 
 
@@ -144,7 +146,7 @@ def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) 
     assert "found by its name" not in text
     assert "sample" not in text
     assert "note" not in text
-    plan = plan.with_server(SampleCheck("p", 2, found(None)))
+    plan = replace(plan, server=SampleCheck("p", 2, found(None)))
     assert any(line.endswith("1 of 2 looked up exist") for line in plan_lines(plan))
 
 

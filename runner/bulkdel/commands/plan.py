@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -20,8 +21,7 @@ from bulkdel.format import counted, printable, span, until_words
 from bulkdel.output import result
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments
-from bulkdel.safety.sample import SampleCheck
+from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,10 @@ def plan(arguments: RunArguments) -> int:
     """Make the preflight and the plan. No object that could delete is made here."""
     with ExitStack() as stack, Signals() as signals:
         reading = ReadingProgress()
-        with signals.phase(reading.text):
+        with signals.phase(lambda: reading.text):
             check_arguments(arguments)
-            found = prepare(arguments, find_target(arguments), None, stack, reading)
+            target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
+            found = prepare(arguments, target, None, stack, reading, now=datetime.now(UTC), rng=rng)
         if found.target.key is not None and found.ids:
             found = run_loop(with_sample_check(found), signals, lambda: signing_in(found))
         if arguments.settings.json:
@@ -138,7 +139,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "exclude": [{"path": printable(file.path), "ids": file.ids} for file in plan.excluded],
         "exclude_met": found.kept if found else None,
         "exclude_perhaps": found.perhaps if found else 0,
-        "own_user_protected": bool(server.owner),
+        "own_user_protected": server.owner,
         "checkpoint": printable(plan.checkpoint),
         "checkpoint_exists": not is_fresh(plan.checkpoint),
         "backup": None if backup is None else printable(backup),

@@ -129,16 +129,16 @@ def _comma_text(plan: Plan, rows: int) -> str:
 
 def _say_end(plan: Plan, ended: Summary) -> int:
     """Print the rows that the session could not settle, the summary, and the next commands."""
-    if unrecorded := {kind: count for kind, count in ended.unrecorded.items() if count}:
+    if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         answers = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
         say(f"Answers that came in but could not be written down: {answers}. The next run looks these ids up first.")
-    if ended.kept:
+    if ended.session.kept:
         say(
-            f"{counted(ended.kept, 'row', 'was kept and counts', 'were kept and count')} as "
+            f"{counted(ended.session.kept, 'row', 'was kept and counts', 'were kept and count')} as "
             "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user."
         )
-    if ended.unproven:
-        say(_comma_text(plan, ended.unproven))
+    if ended.session.unproven:
+        say(_comma_text(plan, ended.session.unproven))
     _say_summary(plan, ended)
     if ended.why:
         say(f"Stopped: {ended.why}")
@@ -166,12 +166,12 @@ def _say_next(plan: Plan, ended: Summary) -> None:
     if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
-    if not plan.settings.sandbox and (complete or ended.ending.limit_reached):
+    if not plan.settings.sandbox and (complete or ended.session.ending.limit_reached):
         say(f"To verify that what was deleted is gone:\n  {_verify_command(plan)}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""
-        going = plan.line_after(ended.ending, now)
+        going = plan.line_after(ended.session.ending, now)
         say(ways_out(ended.progress, going.words) if blind(ended.progress) else f"To go on{again}:\n  {going}")
 
 

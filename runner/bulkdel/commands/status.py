@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Any
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
 from bulkdel.commands.next_command import going_on
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import count_lines, counts_of
+from bulkdel.core.summary import count_lines, summary_of
 from bulkdel.format import counted, printable
 from bulkdel.output import result
-
-FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 
 
 def print_status(path: Path, *, json: bool) -> int:
@@ -26,19 +23,9 @@ def print_status(path: Path, *, json: bool) -> int:
     state = "running" if pid is not None else _state(progress)
     if json:
         stop = progress.stop.facts if progress.stop else {}
-        found: dict[str, Any] = {
-            **counts_of(progress),
-            "rows": progress.rows,
-            **{name: stop.get(name) for name in FIGURES},
-            "checkpoint": printable(path),
-            "log_sha256": log.sha256,
-            "status": state,
-            "in_doubt": progress.in_doubt.size,
-            "sessions": progress.sessions,
-            "note": progress.note,
-            "pid": pid,
-        }
-        result(dumps(found))
+        summary = summary_of(progress, state, stop, checkpoint=printable(path), log_sha256=log.sha256)
+        more = {"in_doubt": progress.in_doubt.size, "sessions": progress.sessions, "note": progress.note, "pid": pid}
+        result(dumps(summary | more))
         return 0
     pinned = progress.header.pinned
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))

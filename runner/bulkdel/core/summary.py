@@ -11,6 +11,9 @@ from bulkdel.core.run_state import Progress
 
 Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
 
+FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
+"""The figures of a session, as its stop entry and the summary have them."""
+
 EXIT_COMPLETE = 0
 EXIT_REFUSED = 1
 EXIT_REMAINING = 4
@@ -87,17 +90,13 @@ def name_of(progress: Progress, kind: str) -> str:
 
 
 def summary_of(
-    progress: Progress, status: Status, figures: Mapping[str, Any], *, checkpoint: str, log_sha256: str
+    progress: Progress, status: str, figures: Mapping[str, Any], *, checkpoint: str, log_sha256: str
 ) -> dict[str, Any]:
-    """The summary, in the order that scripts and people read it. figures: requests, retries, throttled, …"""
+    """The summary, in the order that scripts and people read it. figures: of the session; FIGURES names them."""
     return {
         **counts_of(progress),
         "rows": progress.rows,
-        "requests": figures["requests"],
-        "retries": figures["retries"],
-        "throttled": figures["throttled"],
-        "resumed": figures["resumed"],
-        "duration_s": figures["duration_s"],
+        **{name: figures.get(name) for name in FIGURES},
         "checkpoint": checkpoint,
         "log_sha256": log_sha256,
         "status": status,

@@ -6,8 +6,7 @@ Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,9 @@ if TYPE_CHECKING:  # the plan takes the sample check, and the checks take the pl
     from bulkdel.core.id_type import IdType
     from bulkdel.safety.run_plan import Plan, RunArguments
 
-TABLE = "protect"
-"""Of the config file."""
+PROTECT = "protect"
+PROTECTED = ("pools", "hosts")
+"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name."""
 
 
 # The arguments
@@ -51,7 +51,7 @@ def check_arguments(arguments: RunArguments) -> None:
 
 def _check_config(config: Mapping[str, Any]) -> None:
     """Refuse a setting outside the known tables: it would have no effect."""
-    tables = {"run", TABLE, *(load_job(name).config_table for name in job_names())}
+    tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
     for name, value in config.items():
         if name not in tables or not isinstance(value, dict):
             raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
@@ -219,37 +219,21 @@ def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
 # The server
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """The config's table `[protect]`.
+def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str]) -> set[str]:
+    """The pools or hosts that the config protects. Raises UsageError: a name that is no member protects nothing."""
+    table = config.get(PROTECT, {})
+    for name, value in table.items():
+        if name not in PROTECTED:
+            raise UsageError(f"config, [{PROTECT}] {name}: knows {' and '.join(PROTECTED)}, each a list of strings")
+        if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
+            raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings")
+    return set(map(fold, table.get(listed, ())))
 
-    pools: refused; in lower case. hosts: must be confirmed by name.
-    """
 
-    pools: frozenset[str] = frozenset()
-    hosts: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, table: Mapping[str, Any]) -> Protection:
-        """Read the table. Raises UsageError: a name that is not understood would protect nothing."""
-        for name, value in table.items():
-            if name not in {"pools", "hosts"}:
-                raise UsageError(f"config, [{TABLE}] {name}: knows pools and hosts, each a list of strings")
-            if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
-                raise UsageError(f"config, [{TABLE}] {name}: has to be a list of strings")
-        return cls(frozenset(map(_pool, table.get("pools", ()))), frozenset(map(_host, table.get("hosts", ()))))
-
-    def check_pool(self, pool: str | None) -> None:
-        """Raise NotAcceptable for a pool that may never be touched."""
-        if pool is not None and _pool(pool) in self.pools:
-            raise NotAcceptable(
-                f"pool {pool}: the config protects it ([{TABLE}] pools). Nothing was deleted; use another key."
-            )
-
-    def word(self, host: str) -> str | None:
-        """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
-        name = _host(host)
-        return name if name in self.hosts or name.partition(":")[0] in self.hosts else None
+def host_word(config: Mapping[str, Any], host: str) -> str | None:
+    """The extra word that confirms a run on `host` (a URL): its bare name; None when it needs none."""
+    name, hosts = _host(host), _protected(config, "hosts", _host)
+    return name if name in hosts or name.partition(":")[0] in hosts else None
 
 
 def _pool(pool: str) -> str:
@@ -265,7 +249,10 @@ def _host(url: str) -> str:
 
 def check_pool(plan: Plan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable."""
-    Protection.of(plan.arguments.config.get(TABLE, {})).check_pool(plan.pool)
+    if plan.pool is not None and _pool(plan.pool) in _protected(plan.arguments.config, "pools", _pool):
+        raise NotAcceptable(
+            f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). Nothing was deleted; use another key."
+        )
     if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(
             f"{plan.checkpoint}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "

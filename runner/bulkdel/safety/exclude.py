@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkdel.core.duplicates import Duplicates
@@ -28,29 +28,19 @@ class ExcludeFile:
     ids: int
 
 
-@dataclass(frozen=True, slots=True)
-class Excluded:
-    """The exclude files, and the ids of all of them."""
-
-    files: Sequence[ExcludeFile] = ()
-    ids: IdSet = field(default_factory=IdSet)
-
-
-def read_excluded(paths: Sequence[Path], options: ReadOptions) -> Excluded:
-    """Read every exclude file. Raises NotAcceptable for a bad row, a wrong shape, or a file without ids."""
-    ids = IdSet(options.id_type)
-    files = [_read_one(path, replace(options, on_invalid="never"), ids) for path in paths]
-    return Excluded(files, ids)
-
-
-def _read_one(path: Path, options: ReadOptions, ids: IdSet) -> ExcludeFile:
-    if str(path) == "-":
-        raise UsageError("--exclude -: an exclude file has to be a file; it is asked for again on a resume")
-    with open_export(str(path)) as export:
-        seen, used = _preflight(export, options)
-        for batch in read_rows(export, seen.dialect, used, seen.fingerprint):
-            ids.update(row for row in batch.rows if isinstance(row, str))
-    return ExcludeFile(str(path), seen.fingerprint.sha256, seen.rows)
+def read_excluded(paths: Sequence[Path], options: ReadOptions, ids: IdSet) -> list[ExcludeFile]:
+    """Add the ids of every exclude file to `ids`. Raises NotAcceptable: a bad row, a wrong shape, no id in a file."""
+    options = replace(options, on_invalid="never")
+    files: list[ExcludeFile] = []
+    for path in paths:
+        if str(path) == "-":
+            raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
+        with open_export(str(path)) as export:
+            found, used = _preflight(export, options)
+            for batch in read_rows(export, found.dialect, used, found.fingerprint):
+                ids.update(row for row in batch.rows if isinstance(row, str))
+        files.append(ExcludeFile(str(path), found.fingerprint.sha256, found.rows))
+    return files
 
 
 def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOptions]:

@@ -1,4 +1,7 @@
-"""Everything before the first request: checks the arguments, reads the export, finds the target. Sends nothing."""
+"""Everything before the first request, and the sample check: reads the export, finds the target, signs in.
+
+Nothing here can delete.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,28 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
+from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.id_set import IdSet
+from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import BulkdelError
-from bulkdel.export import Export, ReadOptions, fingerprint, open_export, preflight
+from bulkdel.errors import Drained, Halted
+from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.recognise import recognise
 from bulkdel.export.spool import SPOOLED
+from bulkdel.format import stamp
+from bulkdel.http.client import WorkerStatus
 from bulkdel.http.connect import Connect, connect
-from bulkdel.job import Target, TargetOptions
+from bulkdel.http.lookup import AccountLookup
+from bulkdel.job import Account, Target, TargetOptions
+from bulkdel.job_faults import job_faults
 from bulkdel.safety.checks import (
-    TABLE,
-    Protection,
     check_apart,
     check_backup,
     check_excluded,
@@ -30,51 +39,52 @@ from bulkdel.safety.checks import (
     check_pool,
     checked_id_type,
     checked_until,
+    host_word,
     refuse_differences,
 )
-from bulkdel.safety.exclude import Excluded, read_excluded
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments
-from bulkdel.safety.sample import sample_check
+from bulkdel.safety.exclude import read_excluded
+from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
 
 
-class Stopped(BulkdelError):
-    """The reading was told to stop."""
-
-
 class ReadingProgress:
-    """The progress of reading the export, in words. Another thread may stop the reading."""
+    """The progress of reading the export. Another thread may stop the reading.
+
+    text: the current step in words.
+    """
 
     def __init__(self) -> None:
-        self._text = "opening the export"
+        self.text = "opening the export"
         self._stopped = threading.Event()
 
     def copied(self, done: int) -> None:
-        """Note the number of bytes copied from a pipe so far. Raises Stopped."""
-        self._note(f"copying the export from a pipe: {done:,} bytes so far")
+        """Note the number of bytes copied from a pipe so far. Raises Drained."""
+        self.text = f"copying the export from a pipe: {done:,} bytes so far"
+        self.check()
 
     def read(self, done: int, total: int) -> None:
-        """Note the number of bytes read so far. Raises Stopped."""
-        self._note(f"reading the export: {done:,} of {total:,} bytes")
-
-    def text(self) -> str:
-        """The current step in words."""
-        return self._text
+        """Note the number of bytes read so far. Raises Drained."""
+        self.text = f"reading the export: {done:,} of {total:,} bytes"
+        self.check()
 
     def stop(self) -> None:
         """End the reading at its next block."""
         self._stopped.set()
 
     def check(self) -> None:
-        """Raise Stopped when the reading was told to stop."""
+        """Raise Drained when the reading was stopped."""
         if self._stopped.is_set():
-            raise Stopped("the reading of the export was stopped; nothing was sent")
+            raise Drained("the run was drained; nothing was sent")
 
-    def _note(self, text: str) -> None:
-        self._text = text
-        self.check()
+
+def find_target(arguments: RunArguments) -> Target | None:
+    """Find host and credentials; None for the sandbox, which is started when the export has been read."""
+    if arguments.settings.sandbox:
+        return None
+    table = arguments.config.get(arguments.job.config_table, {})
+    return arguments.job.target(TargetOptions(arguments.settings.host, table, arguments.environ))
 
 
 def prepare(
@@ -84,8 +94,8 @@ def prepare(
     stack: ExitStack,
     reading: ReadingProgress,
     *,
-    now: datetime | None = None,
-    rng: random.Random | None = None,
+    now: datetime,
+    rng: random.Random,
 ) -> Plan:
     """Read the export and make the plan, without the sample check. Blocks.
 
@@ -106,19 +116,17 @@ def prepare(
         max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
         id_pattern=settings.id_pattern,
     )
-    until = None if complete else checked_until(settings, now or datetime.now(UTC))
-    excluded = Excluded() if complete else read_excluded(settings.exclude or (), options)
-    more_excluded = check_excluded(log, excluded.files, path) if log else False
+    until = None if complete else checked_until(settings, now)
+    protected = IdSet(id_type)
+    excluded = [] if complete else read_excluded(settings.exclude or (), options, protected)
+    more_excluded = check_excluded(log, excluded, path) if log else False
     backup_known = check_backup(settings, log)
     check_apart(settings.backup, [path, Path(arguments.export), *(settings.exclude or ())])
-    if log is None or more_excluded:
-        rng = rng or random.Random()  # noqa: S311 - a sample, not a secret
-        export = _read(arguments, options, stack, reading, log, protected=excluded.ids, rng=rng)
-    else:
-        export = _recognised(arguments, options, stack, reading, log)
+    again = log is None or more_excluded
+    export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path)
     if target is None:
-        row_filter = export.row_filter(excluded.ids)
+        row_filter = export.row_filter(protected)
         ids = (record.id for batch in export.batches() for record in row_filter.records(batch))
         target = stack.enter_context(job.sandbox(ids, id_type))
     plan = Plan(
@@ -127,10 +135,10 @@ def prepare(
         target,
         export,
         log,
-        excluded.files,
-        excluded.ids,
+        excluded,
+        protected,
         more_excluded=more_excluded,
-        host_word=Protection.of(arguments.config.get(TABLE, {})).word(target.host),
+        host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,
         until=until,
     )
@@ -139,10 +147,50 @@ def prepare(
     return plan
 
 
+def _read_export(
+    arguments: RunArguments,
+    options: ReadOptions,
+    stack: ExitStack,
+    reading: ReadingProgress,
+    *,
+    protected: IdSet,
+    rng: random.Random,
+    log: Progress | None,
+    again: bool,
+) -> CheckedExport:
+    """Open the export and read it. A pipe is copied beside the checkpoint first.
+
+    again: parse every row: for a new run, or for a resume with more exclude files. Any other resume only hashes the
+    export, because the log has its counts.
+    """
+    copy = Path(f"{arguments.checkpoint}{SPOOLED}")
+    file = stack.enter_context(open_export(arguments.export, spool_to=copy, on_progress=reading.copied))
+    piped = file.spooled is not None or file.is_file(copy)
+    invalid_to = Path(f"{arguments.checkpoint if piped else arguments.export}{INVALID}")
+    if log is not None and not again:
+        dialect, read = recognise(file, options), fingerprint(file, reading.read)
+        left_out = invalid_to if log.asked["invalid"] else None
+        return CheckedExport(file, options, dialect, read, log.asked, log.duplicates, left_out)
+    # A resume draws no new sample, because half of it may be deleted already. Its duplicates are those of the log: rows
+    # with the same id are excluded together, so the first row of each other id stays the same.
+    found = preflight(
+        file,
+        options,
+        protected=protected,
+        rng=rng,
+        sample_size=SAMPLE_SIZE if log is None else 0,
+        on_progress=reading.read,
+        known=None if log is None else log.duplicates,
+        temporary=arguments.checkpoint.absolute().parent,
+    )
+    counts = {name: getattr(found, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
+    left_out = invalid_to if found.invalid else None
+    return CheckedExport(file, options, found.dialect, found.fingerprint, counts, found.duplicates, left_out, found)
+
+
 def signing_in(plan: Plan) -> str:
     """The step of `with_sample_check` in words."""
-    sample = plan.export.preflight.sample if plan.export.preflight else ()
-    return f"signing in and looking up {len(sample):,} of the ids as a sample"
+    return f"signing in and looking up {len(plan.sample):,} of the ids as a sample"
 
 
 async def with_sample_check(
@@ -152,95 +200,44 @@ async def with_sample_check(
     wall: Callable[[], float] = time.time,
     chance: Callable[[], float] = random.random,
 ) -> Plan:
-    """Sign in, look the sample up, and add the result. Raises NotAcceptable for a protected or another pool.
+    """Sign in, look up the sample, and add the result. The ids of the key's own user are protected from now on.
 
-    A resume has no sample: it was looked up before the first deletion.
+    A resume has no sample: it was looked up before the first deletion. Raises Halted when the sign-in or a look-up
+    fails, and NotAcceptable for a protected or another pool.
     """
-    sample = [record.id for record in plan.export.preflight.sample] if plan.export.preflight else []
-    server = await sample_check(
-        plan.target,
-        plan.id_type,
-        plan.settings,
-        sample,
-        plan.job.chunk_max,
-        connect=connect,
-        wall=wall,
-        chance=chance,
-    )
-    plan = plan.with_server(server)
+    sample, target = plan.sample, plan.target
+    found: dict[str, Account] = {}
+    owner: list[str] = []
+    unproven = 0
+    async with connect(target, plan.settings, pool=None) as (client, auth):
+        await auth.ensure()
+        lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
+        for user in auth.users:
+            # The API may refuse the look-up when it is no user. Then the word itself is protected.
+            owner += [user, *(await lookup.owner(user, WorkerStatus()) or ())]
+        for start in range(0, len(sample), plan.job.chunk_max):
+            some = sample[start : start + plan.job.chunk_max]
+            with job_faults(partial(without_ids, ids=some)):
+                looked = await lookup.find(some, WorkerStatus())
+            if looked is None:
+                raise Halted(
+                    f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
+                    "Does the key have the permission to read users? Nothing was deleted."
+                )
+            found.update(looked.accounts)
+            unproven += len(looked.unproven)
+        now = Instant(stamp(wall()), client.transport.ahead_s)
+        server = SampleCheck(
+            auth.pool,
+            len(sample),
+            found,
+            client.transport.requests,
+            bool(owner),
+            unproven,
+            lookup.fullest,
+            Sampled.of((account.created_at for account in found.values()), now),
+            now,
+        )
+    plan = replace(plan, server=server, protected=plan.protected.plus(owner))
     check_pool(plan)
     return plan
-
-
-def find_target(arguments: RunArguments) -> Target | None:
-    """Find host and credentials; None for the sandbox, which is started when the export has been read."""
-    if arguments.settings.sandbox:
-        return None
-    table = arguments.config.get(arguments.job.config_table, {})
-    return arguments.job.target(TargetOptions(arguments.settings.host, table, arguments.environ))
-
-
-def _recognised(
-    arguments: RunArguments,
-    options: ReadOptions,
-    stack: ExitStack,
-    reading: ReadingProgress,
-    log: Progress,
-) -> CheckedExport:
-    """On a resume, hash the export without parsing it: the log has its counts."""
-    export, invalid_to = _open(arguments, stack, reading)
-    return CheckedExport(
-        export,
-        options,
-        recognise(export, options),
-        fingerprint(export, reading.read),
-        log.asked,
-        log.duplicates,
-        invalid_to if log.asked["invalid"] else None,
-    )
-
-
-def _read(
-    arguments: RunArguments,
-    options: ReadOptions,
-    stack: ExitStack,
-    reading: ReadingProgress,
-    log: Progress | None,
-    *,
-    protected: IdSet,
-    rng: random.Random,
-) -> CheckedExport:
-    """Read and parse the whole export: for a new run, or for a resume with more exclude files.
-
-    A resume draws no new sample, because half of it may be deleted already. The duplicates are those of the log: rows
-    with the same id are excluded together, so the first row of each other id stays the same.
-    """
-    export, invalid_to = _open(arguments, stack, reading)
-    found = preflight(
-        export,
-        options,
-        protected=protected,
-        rng=rng,
-        sample_size=SAMPLE_SIZE if log is None else 0,
-        on_progress=reading.read,
-        known=None if log is None else log.duplicates,
-        temporary=arguments.checkpoint.absolute().parent,
-    )
-    return CheckedExport(
-        export,
-        options,
-        found.dialect,
-        found.fingerprint,
-        {name: getattr(found, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")},
-        found.duplicates,
-        invalid_to if found.invalid else None,
-        found,
-    )
-
-
-def _open(arguments: RunArguments, stack: ExitStack, reading: ReadingProgress) -> tuple[Export, Path]:
-    """Open the export, and name the file for its bad rows. A pipe is copied beside the checkpoint first."""
-    copy = Path(f"{arguments.checkpoint}{SPOOLED}")
-    export = stack.enter_context(open_export(arguments.export, spool_to=copy, on_progress=reading.copied))
-    piped = export.spooled is not None or export.is_file(copy)
-    return export, Path(f"{arguments.checkpoint if piped else arguments.export}{INVALID}")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bulkdel.command_line import CommandLine
+from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
@@ -25,9 +26,8 @@ from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
 from bulkdel.format import printable
-from bulkdel.job import Job, Target
+from bulkdel.job import Account, Job, Target
 from bulkdel.safety.exclude import ExcludeFile
-from bulkdel.safety.sample import NOT_SIGNED_IN, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.times import is_time_of_day, until_of
 
@@ -96,6 +96,35 @@ class CheckedExport:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleCheck:
+    """The result of the sample check.
+
+    pool: from the token; None when not signed in. asked, found: ids of the sample. requests: how many it took.
+    owner: whether the account that the credentials belong to was named, and so is protected.
+    unproven: how many of the others are not proven absent (ids with a comma). fullest: the most accounts in one
+    response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
+    """
+
+    pool: str | None = None
+    asked: int = 0
+    found: Mapping[str, Account] = field(default_factory=dict)
+    requests: int = 0
+    owner: bool = False
+    unproven: int = 0
+    fullest: int = 0
+    sampled: Sampled = field(default_factory=Sampled)
+    moment: Instant | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the header."""
+        unproven = {"unproven": self.unproven} if self.unproven else {}
+        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
+
+
+NOT_SIGNED_IN = SampleCheck()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is known before the confirmation.
 
@@ -148,6 +177,11 @@ class Plan:
         return self.server.pool
 
     @property
+    def sample(self) -> list[str]:
+        """The ids that are looked up before the first deletion; none on a resume."""
+        return [record.id for record in self.export.preflight.sample] if self.export.preflight else []
+
+    @property
     def complete(self) -> bool:
         """Whether every row has its outcome already."""
         return self.progress is not None and self.progress.complete
@@ -198,10 +232,6 @@ class Plan:
             with suppress(UsageError):  # the clocks change about then
                 line = line.plus("--not-after", until_of(text, now).isoformat())
         return line
-
-    def with_server(self, server: SampleCheck) -> Plan:
-        """Add the result of the sample check. The ids of the key's own user are protected from now on."""
-        return replace(self, server=server, protected=self.protected.plus(server.owner))
 
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by the SHA-256 of its bytes, as the log keeps it."""
