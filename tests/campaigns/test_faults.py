@@ -177,68 +177,51 @@ SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 1)
 LARGE = (100_000, "--timeout-s", 2)
 
 
+def sizes(*small: object) -> pytest.MarkDecorator:
+    """A campaign of this size in `make test`, and of 100,000 ids in `make soak`."""
+    return pytest.mark.parametrize(
+        "size", [pytest.param(small, id="small"), pytest.param(LARGE, id="100k", marks=pytest.mark.soak)]
+    )
+
+
+@sizes(*SMALL)
 @pytest.mark.parametrize("group", GROUPS)
-def test_one_fault(group: str, tmp_path: Path) -> None:
+async def test_one_fault(group: str, size: Sequence[Any], tmp_path: Path) -> None:
     """A fifth of all requests meet one fault: complete in the end, and every count is the server's."""
-    asyncio.run(run_singles(tmp_path, GROUPS[group], *(SLOW if group == "time" else SMALL)))
+    await run_singles(tmp_path, GROUPS[group], *(SLOW if (group, size) == ("time", SMALL) else size))
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("group", GROUPS)
-def test_one_fault_100k(group: str, tmp_path: Path) -> None:
-    """The same with 100,000 ids."""
-    asyncio.run(run_singles(tmp_path, GROUPS[group], *LARGE))
-
-
-async def run_mixed(folder: Path, count: int, *options: object) -> None:
-    """All that can be mixed, against both kinds of server, side by side."""
+@sizes(*MANY)
+async def test_all_faults_mixed(size: Sequence[Any], tmp_path: Path) -> None:
+    """All that can be mixed at 2 % each, side by side against both kinds of server."""
     async with asyncio.TaskGroup() as group:
         for unknown in ("accept", "refuse"):
-            group.create_task(run_to_its_end(folder / unknown, MIXED_SHARES, count, *options, unknown=unknown))
+            group.create_task(run_to_its_end(tmp_path / unknown, MIXED_SHARES, *size, unknown=unknown))
 
 
-def test_all_faults_mixed(tmp_path: Path) -> None:
-    """All of them at 2 % each, whatever the API says about ids that are gone already."""
-    asyncio.run(run_mixed(tmp_path, *MANY))
-
-
-@pytest.mark.soak
-def test_all_faults_mixed_100k(tmp_path: Path) -> None:
-    """The same with 100,000 ids."""
-    asyncio.run(run_mixed(tmp_path, *LARGE))
-
-
-async def _refusing(folder: Path, count: int, *options: object) -> None:
-    async with campaign(folder, {REFUSING: SINGLE}, count, *options, "--max-refused", count) as it:
+@sizes(*SMALL)
+async def test_success_false_and_nothing_done(size: Sequence[Any], tmp_path: Path) -> None:
+    """`success: false` without effect: the server still has what is refused in the end, and nothing else."""
+    count, *options = size
+    async with campaign(tmp_path, {REFUSING: SINGLE}, count, *options, "--max-refused", count) as it:
         ran = await it.until_complete()
         refused = {item["id"] for entry in entries(it.log) for item in entry.get("exceptions", ())}
         tell(f"met {dict(it.server.met)}, {len(refused)} refused")
         assert it.server.met[REFUSING]
-        assert refused == it.server.users, "exactly those who are refused still exist"
+        assert refused == it.server.users, "exactly the refused ids still exist"
         assert len(refused) <= count * SINGLE**4, "a single id is refused after it was in four chunks that were"
         assert ran.code == (1 if refused else 0), ran.err
         assert ran.summary["deleted"] == count - len(refused) == it.server.effects.total()
 
 
-def test_success_false_and_nothing_done(tmp_path: Path) -> None:
-    """`success: false` without effect: what is refused in the end is who the server still has, all others are gone."""
-    asyncio.run(_refusing(tmp_path, *SMALL))
-
-
-@pytest.mark.soak
-def test_success_false_and_nothing_done_100k(tmp_path: Path) -> None:
-    """The same with 100,000 ids."""
-    asyncio.run(_refusing(tmp_path, *LARGE))
-
-
-async def _redirected(
-    folder: Path, fault: Fault, paths: frozenset[str] | None, *sizing: Any, share: float = SINGLE
-) -> None:
+async def redirected(folder: Path, fault: Fault, path: str, *sizing: Any, share: float = SINGLE) -> None:
+    """Exit 4 at a redirect; the canary saw nothing; with the redirect gone the same command completes."""
     canary = RawServer(always(answer(b'{"statusCode": 200, "data": {"success": true}}')))
+    paths = frozenset({path})
     async with canary.running(), campaign(folder, {fault: share}, *sizing, paths=paths, canary=canary.url) as it:
         ran = await it.session()
         assert it.server.met[fault], "nothing was redirected"
-        assert it.server.met[fault] <= 16, "whoever was on the wire may be redirected too, nobody else"
+        assert it.server.met[fault] <= 16, "what was on the wire may be redirected too, nothing else"
         assert canary.connections == 0, canary.requests
         assert ran.code == 4, ran.err
         assert f"HTTP {REDIRECTS[fault]}: the server redirects" in ran.err
@@ -248,50 +231,36 @@ async def _redirected(
         assert canary.connections == 0
 
 
+@sizes(*SMALL)
 @pytest.mark.parametrize("fault", REDIRECTS)
-def test_a_redirect_halts(fault: Fault, tmp_path: Path) -> None:
-    """A redirected deletion: exit 4, the canary saw nothing, and with the redirect gone the same command completes."""
-    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *SMALL))
+async def test_a_redirect_halts(fault: Fault, size: Sequence[Any], tmp_path: Path) -> None:
+    await redirected(tmp_path, fault, DELETE_PATH, *size)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("fault", REDIRECTS)
-def test_a_redirect_halts_100k(fault: Fault, tmp_path: Path) -> None:
-    """The same with 100,000 ids."""
-    asyncio.run(_redirected(tmp_path, fault, frozenset({DELETE_PATH}), *LARGE))
+async def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
+    """The look-up of the sample, so nothing was deleted. All are redirected: there are four, of ids drawn anew."""
+    await redirected(tmp_path, Fault.REDIRECT_302, READ_PATH, *SMALL, share=1.0)
 
 
-def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
-    """The same for a look-up, which is of the sample here: nothing was deleted."""
-    # Every one of them: there are only four, and whom they ask for is drawn anew each time.
-    asyncio.run(_redirected(tmp_path, Fault.REDIRECT_302, frozenset({READ_PATH}), *SMALL, share=1.0))
-
-
-async def _never_trusted(folder: Path) -> None:
-    async with campaign(folder, {Fault.WRONG_CERTIFICATE: 1.0}, *SMALL) as it:
+async def test_a_wrong_certificate_halts(tmp_path: Path) -> None:
+    """The certificate names another host: exit 4, and not a single request was made."""
+    async with campaign(tmp_path, {Fault.WRONG_CERTIFICATE: 1.0}, *SMALL) as it:
         ran = await it.session()
         assert ran.code == 4, ran.err
         assert "certificate not accepted" in ran.err
         assert it.server.met[Fault.WRONG_CERTIFICATE] >= 1
-        assert it.server.raw.requests == [], "neither key nor ids were told to a stranger"
+        assert it.server.raw.requests == [], "neither key nor ids were sent to a stranger"
         assert not it.log.exists()
 
 
-def test_a_wrong_certificate_halts(tmp_path: Path) -> None:
-    """The certificate names another host: exit 4, and not a single request was made."""
-    asyncio.run(_never_trusted(tmp_path))
-
-
-async def _peak_kib(folder: Path, shares: Mapping[Fault, float]) -> int:
-    async with campaign(folder, shares, *SMALL) as it:
-        report = folder / "took"
-        it.check_all_deleted(await it.session(*launched([], report)))
-        return took(report).peak_kib
-
-
-def test_a_bomb_stays_small(tmp_path: Path) -> None:
+async def test_a_bomb_stays_small(tmp_path: Path) -> None:
     """A fifth of all answers would be 50 MB: the peak is at most 40 MB above that of a run without."""
-    calm = asyncio.run(_peak_kib(tmp_path / "calm", {}))
-    bombed = asyncio.run(_peak_kib(tmp_path / "bombed", {Fault.BOMB: SINGLE}))
+    peaks = []
+    for name, shares in (("calm", {}), ("bombed", {Fault.BOMB: SINGLE})):
+        async with campaign(tmp_path / name, shares, *SMALL) as it:
+            report = tmp_path / f"{name}.took"
+            it.check_all_deleted(await it.session(*launched([], report)))
+            peaks.append(took(report).peak_kib)
+    calm, bombed = peaks
     tell(f"peak {calm} KiB, with bombs {bombed} KiB")
     assert bombed <= calm + BOMB_KIB_MAX, (calm, bombed)

@@ -52,11 +52,10 @@ def assert_all_deleted_once(it: Case, ids: list[str]) -> None:
 # The order of the steps
 
 
-def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Plan, confirm, start, events, summary. It prints nothing and leaves the signal handlers alone."""
     handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-
-    async def go(it: Case) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it, chunk_size=20) as run:
             plan = await run.plan()
             assert (plan.ids, plan.pool, plan.requests) == (400, POOL, 20)
@@ -70,9 +69,6 @@ def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert (summary.status, summary.exit_code, summary.events_dropped) == ("complete", 0, 0)
         assert summary.counts["deleted"] == summary.rows == 400
         assert summary.checkpoint == it.log
-
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
         assert_all_deleted_once(it, IDS)
         assert entries(it.log)[0]["confirmed"] == {"ids": 400, "pool": POOL, "how": "library"}
     assert capfd.readouterr() == ("", "")
@@ -80,8 +76,8 @@ def test_a_whole_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("ids", "pool"), [(399, POOL), (401, POOL), (400, "another"), (400, POOL.upper()), (0, POOL)])
-def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it) as run:
             await run.plan()
             with pytest.raises(bulkdel.NotConfirmed, match="it is 400 ids in pool") as raised:
@@ -89,15 +85,12 @@ def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path: Path
             assert raised.value.exit_code == 2
             with pytest.raises(bulkdel.NotConfirmed, match="cannot be undone"):
                 run.start()
-
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
         assert it.served.pool.deleted == 0
         assert not it.log.exists()
 
 
-def test_a_step_out_of_order_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_a_step_out_of_order_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it) as run:
             with pytest.raises(RuntimeError, match="await plan"):
                 run.start()
@@ -106,35 +99,26 @@ def test_a_step_out_of_order_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
             with pytest.raises(RuntimeError, match="call start"):
                 await run.finished()
             assert run.snapshot() is None
-
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
         assert it.served.ledger.requests == 0
 
 
-def test_too_few_of_the_sample_exist(tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_too_few_of_the_sample_exist(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, users=user_ids(10, seed=77)) as it:
         async with opened(it) as run:
             await run.plan()
             with pytest.raises(bulkdel.Halted, match="0 of 200 sampled ids exist"):
                 await run.confirm(ids=400, pool=POOL)
             with pytest.raises(bulkdel.Halted, match="0 of 200 sampled ids exist"):
                 run.start()
-
-    with case(tmp_path, IDS, users=user_ids(10, seed=77)) as it:
-        asyncio.run(go(it))
         assert it.served.pool.deleted == 0
 
 
-def test_a_bad_export_raises_before_anything_is_sent(tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_a_bad_export_raises_before_anything_is_sent(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        it.export.write_text('{"id": "6319a15be4d9c05b8f1e9d2a"}\n{"id": 5}\n')
         async with opened(it) as run:
             with pytest.raises(bulkdel.NotAcceptable, match="line 2"):
                 await run.plan()
-
-    with case(tmp_path, IDS) as it:
-        it.export.write_text('{"id": "6319a15be4d9c05b8f1e9d2a"}\n{"id": 5}\n')
-        asyncio.run(go(it))
         assert it.served.ledger.requests == 0
 
 
@@ -145,18 +129,14 @@ def test_an_unknown_job_or_setting() -> None:
         bulkdel.open_run("delete-users", "export.jsonl", speed=5)  # type: ignore[call-arg]
 
 
-def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
+async def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
-        first = asyncio.run(whole(opened(it), 400))
+        first = await whole(opened(it), 400)
         requests = it.served.ledger.requests
-
-        async def again() -> bulkdel.Summary:
-            async with opened(it) as run:
-                assert (await run.plan()).complete
-                run.start()
-                return await run.finished()
-
-        second = asyncio.run(again())
+        async with opened(it) as run:
+            assert (await run.plan()).complete
+            run.start()
+            second = await run.finished()
         assert second.to_json() == first.to_json()
         assert it.served.ledger.requests == requests
 
@@ -164,10 +144,9 @@ def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
 # Events, pace, progress
 
 
-def test_events_that_are_not_taken_are_dropped_and_counted(tmp_path: Path) -> None:
+async def test_events_that_are_not_taken_are_dropped_and_counted(tmp_path: Path) -> None:
     """The run does not wait for its caller."""
-
-    async def go(it: Case) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it, chunk_size=10, events_max=3) as run:
             await run.plan()
             await run.confirm(ids=400, pool=POOL)
@@ -177,14 +156,10 @@ def test_events_that_are_not_taken_are_dropped_and_counted(tmp_path: Path) -> No
             assert len([event async for event in events]) == 3
         assert summary.counts["deleted"] == 400
 
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
 
-
-def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
+async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
     """At the first rate, 40 requests would take 40 s."""
-
-    async def go(it: Case) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it, rate=1, chunk_size=10) as run:
             await run.plan()
             await run.confirm(ids=400, pool=POOL)
@@ -196,14 +171,11 @@ def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
             run.set_rate(500)
             assert (await run.finished()).status == "complete"
             assert time.monotonic() - began < 15
-
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
         assert_all_deleted_once(it, IDS)
 
 
-def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
         async with opened(it, chunk_size=10) as run:
             await run.plan()
             await run.confirm(ids=400, pool=POOL)
@@ -216,17 +188,13 @@ def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
             assert last is not None
             assert last.counts["deleted"] == 400
 
-    with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
-
 
 # Stopping
 
 
-def test_leaving_the_context_drains(tmp_path: Path) -> None:
+async def test_leaving_the_context_drains(tmp_path: Path) -> None:
     """The requests on the wire finish; the next run settles the rest, and no id is sent twice."""
-
-    async def go(it: Case) -> None:
+    with case(tmp_path, IDS, latency_s=0.1) as it:
         async with opened(it, rate=20, chunk_size=10) as run:
             await run.plan()
             await run.confirm(ids=400, pool=POOL)
@@ -234,20 +202,17 @@ def test_leaving_the_context_drains(tmp_path: Path) -> None:
             await anext(events)
         left = [event.name async for event in events]
         assert "run.draining" in left, "and the iteration has ended"
-
-    with case(tmp_path, IDS, latency_s=0.1) as it:
-        asyncio.run(go(it))
         last = entries(it.log)[-1]
         assert (last["event"], last["status"], last["exit"]) == ("stop", "interrupted", 4)
         assert 0 < it.served.pool.deleted < 400
-        summary = asyncio.run(whole(opened(it), 400))
+        summary = await whole(opened(it), 400)
         assert summary.counts["deleted"] == 400
         assert summary.resumed
         assert_all_deleted_once(it, IDS)
 
 
-def test_a_drained_run_says_so(tmp_path: Path) -> None:
-    async def go(it: Case) -> None:
+async def test_a_drained_run_says_so(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, latency_s=0.1) as it:
         async with opened(it, rate=20, chunk_size=10) as run:
             await run.plan()
             await run.confirm(ids=400, pool=POOL)
@@ -258,9 +223,6 @@ def test_a_drained_run_says_so(tmp_path: Path) -> None:
         assert (summary.status, summary.exit_code) == ("interrupted", 4)
         assert summary.why == "the caller drained the run"
         assert summary.counts["deleted"] == it.served.pool.deleted < 400
-
-    with case(tmp_path, IDS, latency_s=0.1) as it:
-        asyncio.run(go(it))
 
 
 class Unreadable(DeleteUsersBatch):
@@ -298,14 +260,13 @@ def test_a_failure_of_several_workers_is_raised_once(tmp_path: Path) -> None:
         gc.collect()
 
     with case(tmp_path, IDS) as it:
-        asyncio.run(go(it))
+        asyncio.run(go(it))  # the end of the loop reports too
     assert reported == []
 
 
-def test_drained_before_the_start(tmp_path: Path) -> None:
+async def test_drained_before_the_start(tmp_path: Path) -> None:
     """While the sample is looked up: `plan` raises, nothing was sent."""
-
-    async def go(it: Case) -> None:
+    with case(tmp_path, IDS, latency_s=20.0) as it:
         async with opened(it) as run:
             planning = asyncio.create_task(run.plan())
             while not it.served.ledger.requests:  # noqa: ASYNC110 - the server is in another thread
@@ -313,9 +274,6 @@ def test_drained_before_the_start(tmp_path: Path) -> None:
             run.drain()
             with pytest.raises(bulkdel.Drained):
                 await planning
-
-    with case(tmp_path, IDS, latency_s=20.0) as it:
-        asyncio.run(go(it))
         assert it.served.pool.deleted == 0
         assert not it.log.exists()
 
@@ -338,7 +296,7 @@ def test_a_cancelled_plan_leaves_a_pipe_at_once(tmp_path: Path) -> None:
                     await planning
 
         began = time.monotonic()
-        asyncio.run(go())
+        asyncio.run(go())  # the end of the loop does not wait for the thread either
         assert time.monotonic() - began < 10
     finally:
         os.close(writer)
@@ -474,14 +432,11 @@ def test_the_options_are_those_of_the_command_line() -> None:
     assert get_type_hints(bulkdel.RunOptions) == wanted
 
 
-def test_a_printed_command_asks_for_the_same(tmp_path: Path) -> None:
-    async def go(it: Case) -> str:
-        async with opened(it, rate=7.5, chunk_size=20, look_first=True, exclude=[tmp_path / "keep.txt"]) as run:
-            return str((await run.plan()).confirming_line)
-
+async def test_a_printed_command_asks_for_the_same(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         (tmp_path / "keep.txt").write_text(f"{IDS[0]}\n")
-        line = asyncio.run(go(it))
+        async with opened(it, rate=7.5, chunk_size=20, look_first=True, exclude=[tmp_path / "keep.txt"]) as run:
+            line = str((await run.plan()).confirming_line)
     for part in (
         f"bulkdel run delete-users {it.export}",
         f"--host {it.served.url}",

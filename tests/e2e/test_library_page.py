@@ -41,11 +41,11 @@ def test_an_example_deletes_everything(text: str, place: dict[str, Any], capfd: 
     assert capfd.readouterr().out
 
 
-def test_the_example_that_drains(place: dict[str, Any]) -> None:
+async def test_the_example_that_drains(place: dict[str, Any]) -> None:
     with sandbox(IDS) as served:
         names = place | {"HOST": served.url}
         exec(compile(example("call_later"), str(PAGE), "exec"), names)
-        assert asyncio.run(names["at_most"](0.1)) == "interrupted"
+        assert await names["at_most"](0.1) == "interrupted"
         assert served.pool.deleted < len(IDS)
 
 

@@ -6,10 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -72,19 +69,18 @@ LOCK_S = 1.0
 
 
 @pytest.mark.parametrize(("ahead_s", "undated"), [(-60.0, False), (3_600.0, False), (-3_600.0, True)])
-def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, undated: bool, tmp_path: Path) -> None:
+async def test_a_retry_after_date_is_measured_by_the_servers_clock(
+    ahead_s: float, undated: bool, tmp_path: Path
+) -> None:
     """Finding B2: our clock ahead met 429 after 429, behind it waited for the difference, an hour behind it halted."""
     ids = IDS[:1_000]
     export = write_objects(tmp_path / "export.jsonl", ids)
     server = Clocked(ids, ahead_s=ahead_s, undated=undated)
 
-    async def go() -> Ran:
-        async with server.running():
-            args = ("--host", server.url, "--rate", 0, "--json", "--confirm", len(ids), "--pool", faultserver.POOL)
-            command = ("run", "delete-users", export, *args)
-            return await asyncio.to_thread(bulkdel, *command, env=faultserver.KEYS, timeout=60)
-
-    ran = asyncio.run(go())
+    async with server.running():
+        args = ("--host", server.url, "--rate", 0, "--json", "--confirm", len(ids), "--pool", faultserver.POOL)
+        command = ("run", "delete-users", export, *args)
+        ran = await asyncio.to_thread(bulkdel, *command, env=faultserver.KEYS)
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": len(ids)}
     assert set(server.effects.values()) == {1}
@@ -96,32 +92,11 @@ def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, und
 # A server that cannot be reached as the command is set up
 
 
-@contextmanager
-def serving(server: RawServer) -> Iterator[RawServer]:
-    """Run a raw server on a thread of its own."""
-    ready, done = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def go() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with server.running():
-            ready.set()
-            await done.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(go(),), daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield server
-    finally:
-        loops[0].call_soon_threadsafe(done.set)
-        thread.join()
-
-
-def run_against(export: Path, server: RawServer, *options: object) -> Ran:
+async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
     """Run the command, which must halt at the first try, before anything was deleted."""
     host = () if "--host" in options else ("--host", server.url)
-    ran = bulkdel("run", "delete-users", export, *host, "--confirm", 1, "--pool", "p", *options, timeout=60)
+    words = ("run", "delete-users", export, *host, "--confirm", 1, "--pool", "p", *options)
+    ran = await asyncio.to_thread(bulkdel, *words)
     assert ran.code == 4, ran.err
     assert "attempts" not in ran.err
     assert not Path(f"{export}.checkpoint.jsonl").exists()
@@ -136,41 +111,41 @@ def run_against(export: Path, server: RawServer, *options: object) -> Ran:
         ("expired", "certificate has expired; have the server's certificate renewed, or set this machine's clock"),
     ],
 )
-def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
+async def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
     certificate: str, named: str, tmp_path: Path
 ) -> None:
     """Finding C4: it was "no answer in 4 attempts; check --host"."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
-    with serving(RawServer(always(answer()), tls_context(certificate))) as server:
+    async with RawServer(always(answer()), tls_context(certificate)).running() as server:
         trusted = () if certificate == "localhost" else ("--ca-file", DATA / f"{certificate}.crt")
-        ran = run_against(export, server, *trusted)
+        ran = await run_against(export, server, *trusted)
         assert f"sign-in: certificate not accepted: {named}" in ran.err
         assert ("--ca-file" in ran.err) is (certificate == "localhost")
         assert not server.requests
 
 
 @pytest.mark.parametrize("status", [None, 407, 403])
-def test_a_proxy_that_makes_no_connection_is_named_at_the_first_try(status: int | None, tmp_path: Path) -> None:
+async def test_a_proxy_that_makes_no_connection_is_named_at_the_first_try(status: int | None, tmp_path: Path) -> None:
     """Finding C4: nothing listens there, it wants a password, it does not connect to that host."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     proxy = RawServer(always(answer(status=status or 200)))
-    with serving(proxy):
+    async with proxy.running():
         if status is not None:
-            ran = run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
+            ran = await run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
             assert f"the proxy answered {status}; check --proxy" in ran.err
             assert len(proxy.requests) == 1
             if status == 407:  # without TLS there is no tunnel that could fail: it answers the request itself
-                ran = run_against(export, proxy, "--host", "http://127.0.0.1:9", "--proxy", proxy.url)
+                ran = await run_against(export, proxy, "--host", "http://127.0.0.1:9", "--proxy", proxy.url)
                 assert "the proxy answered 407; check --proxy" in ran.err
     if status is None:
-        ran = run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
+        ran = await run_against(export, proxy, "--host", "https://api.invalid", "--proxy", proxy.url)
         assert "sign-in: no connection to the proxy: Connection refused; check --proxy" in ran.err
 
 
-def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) -> None:
+async def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) -> None:
     """An outage may pass, so this is no matter of the setup."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
-    with serving(RawServer(always(answer()))) as server:
+    async with RawServer(always(answer())).running() as server:
         pass
     ran = bulkdel("run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p")
     assert ran.code == 4

@@ -308,7 +308,7 @@ def drained(fd: int) -> bytes:
 Scene = Callable[[Play], Awaitable[None]]
 
 
-def play(
+async def play(
     folder: Path,
     scene: Scene,
     wrong: Wrong | None = None,
@@ -333,12 +333,9 @@ def play(
             assert it.told, "nothing was run"
             assert it.found() == []
 
-    async def main() -> None:
-        for result in await asyncio.gather(*map(in_mode, modes), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-    asyncio.run(main())
+    for result in await asyncio.gather(*map(in_mode, modes), return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 async def stops(it: Play, code: int, said: str, *more: object, confirm: int = len(IDS), **options: Any) -> None:
@@ -419,17 +416,19 @@ ANSWERS |= {name: replace(it, modes=ONE) for name, it in ALIKE.items()}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_a_server_says(name: str, tmp_path: Path) -> None:
+async def test_what_a_server_says(name: str, tmp_path: Path) -> None:
     """Whatever it quotes of the request: its ids, the token, key id and secret."""
     it = ANSWERS[name]
-    play(tmp_path, lambda play: stops(play, it.code, it.said, *it.options), it.wrong, modes=it.modes)
+    await play(tmp_path, lambda play: stops(play, it.code, it.said, *it.options), it.wrong, modes=it.modes)
 
 
-def test_what_a_server_says_of_emails(tmp_path: Path) -> None:
+async def test_what_a_server_says_of_emails(tmp_path: Path) -> None:
     """A look-up has them percent-encoded in its URL."""
     emails = [f"Some.One+{id_}@mail.example" for id_ in IDS]
     said = "looking up a sample of the ids failed"
-    play(tmp_path, lambda it: stops(it, 4, said, "--id-type", "email"), says(READ_PATH, 403), ids=emails, modes=ONE)
+    await play(
+        tmp_path, lambda it: stops(it, 4, said, "--id-type", "email"), says(READ_PATH, 403), ids=emails, modes=ONE
+    )
 
 
 @dataclass(frozen=True)
@@ -458,9 +457,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_a_wire_does(name: str, tmp_path: Path) -> None:
+async def test_what_a_wire_does(name: str, tmp_path: Path) -> None:
     it = BROKEN[name]
-    play(tmp_path, lambda play: stops(play, 4, it.said, *it.options), shares=it.shares, paths=it.paths, tls=it.tls)
+    await play(
+        tmp_path, lambda play: stops(play, 4, it.said, *it.options), shares=it.shares, paths=it.paths, tls=it.tls
+    )
 
 
 def proxied(url: str) -> str:
@@ -468,12 +469,12 @@ def proxied(url: str) -> str:
     return url.replace("://", f"://canary:{PROXY_PASSWORD}@")
 
 
-def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
     said = "no connection to the proxy"
-    play(tmp_path, lambda it: stops(it, 4, said, *QUICK, "--proxy", proxied("http://localhost:9")))
+    await play(tmp_path, lambda it: stops(it, 4, said, *QUICK, "--proxy", proxied("http://localhost:9")))
 
 
-def test_a_proxy_that_refuses(tmp_path: Path) -> None:
+async def test_a_proxy_that_refuses(tmp_path: Path) -> None:
     async def scene(it: Play) -> None:
         async with RawServer(always(answer(status=407))).running() as proxy:
             argv = it.argv(*QUICK, "--proxy", proxied(proxy.url), host="https://api.invalid")
@@ -481,10 +482,10 @@ def test_a_proxy_that_refuses(tmp_path: Path) -> None:
             assert ran.code == 4, ran.err
             assert "the proxy answered 407" in ran.err
 
-    play(tmp_path, scene, modes=ONE)
+    await play(tmp_path, scene, modes=ONE)
 
 
-def test_a_proxy_that_serves(tmp_path: Path) -> None:
+async def test_a_proxy_that_serves(tmp_path: Path) -> None:
     """The command that goes on is printed and logged, without the password; the same where the environment names it."""
 
     async def scene(it: Play) -> None:
@@ -499,7 +500,7 @@ def test_a_proxy_that_serves(tmp_path: Path) -> None:
         ran = await it.run(*it.argv(), env={**KEYS, "BULKDEL_PROXY": proxy})
         assert ran.code == 4, ran.err
 
-    play(tmp_path, scene, says(DELETE_PATH, 402), modes=ONE)
+    await play(tmp_path, scene, says(DELETE_PATH, 402), modes=ONE)
 
 
 FILES: Mapping[str, tuple[Mapping[str, tuple[str, int]], tuple[str, ...], str]] = {
@@ -526,7 +527,7 @@ FILES: Mapping[str, tuple[Mapping[str, tuple[str, int]], tuple[str, ...], str]] 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
     """Nothing of it is quoted. No run begins, so nothing is told in more than one way."""
     files, options, said = FILES[name]
 
@@ -537,11 +538,11 @@ def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
             it.put("config", '[genauth]\ncredentials_file = "keys"\n')
         await stops(it, 2, said, *(options or ("--config", "config")), env=KEYS if options else {})
 
-    play(tmp_path, scene, modes=ONE)
+    await play(tmp_path, scene, modes=ONE)
 
 
 @pytest.mark.parametrize("spelled", ['{"id": "bad row"}', "{bad row"])
-def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
+async def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
     """It is shown, its neighbours are not; left out, it goes to a file of its own."""
 
     async def scene(it: Play) -> None:
@@ -551,10 +552,10 @@ def test_a_bad_row(spelled: str, tmp_path: Path) -> None:
         assert (await it.run(*it.argv("--on-invalid", "skip"))).code == 0
         assert f"{it.export.name}.invalid" in it.names()
 
-    play(tmp_path, scene, modes=ONE)
+    await play(tmp_path, scene, modes=ONE)
 
 
-def test_plan_run_and_status(tmp_path: Path) -> None:
+async def test_plan_run_and_status(tmp_path: Path) -> None:
     """Without a key and with one, wrongly confirmed, complete, and asked how far it is."""
 
     async def scene(it: Play) -> None:
@@ -570,10 +571,10 @@ def test_plan_run_and_status(tmp_path: Path) -> None:
         for more in ((), ("--json",)):
             assert (await it.run("status", it.log, *more)).code == 0
 
-    play(tmp_path, scene, modes=("terminal", "pipe"))
+    await play(tmp_path, scene, modes=("terminal", "pipe"))
 
 
-def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
+async def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
     """The records go to a file that is for them; whom nobody may delete is named nowhere."""
 
     async def scene(it: Play) -> None:
@@ -583,7 +584,7 @@ def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
         assert ran.code == 1, ran.err
         assert {"users.backup", "keep.jsonl"} < it.names()
 
-    play(tmp_path, scene, refusing(IDS[5:55:20]), modes=ONE)
+    await play(tmp_path, scene, refusing(IDS[5:55:20]), modes=ONE)
 
 
 STALLED = {Fault.STALL: 1.0}
@@ -596,7 +597,7 @@ async def until_stalled(it: Play) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
+async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
     """SIGINT, SIGKILL, a torn tail; then the same command goes on. The export came through a pipe."""
 
     async def scene(it: Play) -> None:
@@ -620,7 +621,7 @@ def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         assert len(it.names()) == len({it.export, it.log, copy}) + 1, "and the torn tail"
         assert it.server.effects == dict.fromkeys(IDS, 1)
 
-    play(tmp_path, scene, paths=frozenset({DELETE_PATH}))
+    await play(tmp_path, scene, paths=frozenset({DELETE_PATH}))
 
 
 SMALL_FILES = """
@@ -631,7 +632,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+async def test_a_full_disk(tmp_path: Path) -> None:
     """The log cannot grow any more, in the middle of refusals."""
 
     async def scene(it: Play) -> None:
@@ -640,7 +641,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         wrapper = (sys.executable, "-c", SMALL_FILES, str(limit))
         await stops(it, 5, "File too large", "--chunk-size", 10, wrapper=wrapper)
 
-    play(tmp_path, scene, refusing(IDS[5:110:25]))
+    await play(tmp_path, scene, refusing(IDS[5:110:25]))
 
 
 LEAKY = """
@@ -703,7 +704,7 @@ ENTRY_POINT = "[bulkdel.jobs]\ndelete-leaky = leaky:Leaky\n"
 
 
 @pytest.mark.parametrize("where", ["call", "read", "match", "program"])
-def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
+async def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
     """By all workers at once: what it is and where it was raised is told. What it says is left out, of a job's too."""
     package = tmp_path / "package"
     for name, text in {
@@ -731,7 +732,7 @@ def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
             assert "report it to its author" in ran.err
         assert "retrieved" not in ran.err
 
-    play(tmp_path, scene, modes=tuple(MODES) if where in ("read", "program") else ONE)
+    await play(tmp_path, scene, modes=tuple(MODES) if where in ("read", "program") else ONE)
 
 
 # --- core dumps -------------------------------------------------------------------------------------------------------
@@ -752,7 +753,7 @@ def test_no_core_dump_is_allowed(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "(0, 0)"
 
 
-def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
+async def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
     """SIGABRT, which dumps core by default, in the middle of a deletion."""
 
     async def scene(it: Play) -> None:
@@ -764,7 +765,7 @@ def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
         assert (await ending).code == -signal.SIGABRT
         assert it.names() == {it.export.name, it.log.name}
 
-    play(tmp_path, scene, paths=frozenset({DELETE_PATH}), modes=ONE)
+    await play(tmp_path, scene, paths=frozenset({DELETE_PATH}), modes=ONE)
 
 
 # --- the search can fail ----------------------------------------------------------------------------------------------
