@@ -751,6 +751,7 @@ settings.register_profile("found", phases=[Phase.explicit, Phase.generate], dera
 settings.load_profile("found")
 
 from tests.kills import Watch
+from tests.loops import pytest_pyfunc_call
 
 def pytest_configure(config):
     config.pluginmanager.register(Watch(config.rootpath))

@@ -28,7 +28,7 @@ from bulkdel_jobs.genauth.auth import (
 )
 from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
 from bulkdel_jobs.genauth.credentials import Credentials
-from tests.fakeclock import now
+from tests.loops import now
 from tests.rawserver import RawServer, always, answer
 
 POOL = "6319a1504f3abcdef214dd5b"

@@ -11,7 +11,7 @@ import pytest
 from bulkdel.core.decision import Request, Response
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
-from tests.fakeclock import now
+from tests.loops import now
 from tests.rawserver import RawServer, always, answer
 
 

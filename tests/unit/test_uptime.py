@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bulkdel.uptime import GAP_S, TICK_S, Uptime
-from tests.fakeclock import now
+from tests.loops import now
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""An event loop whose time jumps to the next timer instead of passing, so that tests of waiting do not wait.
-
-A test runs in it by `@pytest.mark.fake_clock`.
+"""How an `async def` test runs: in a loop of its own; with `@pytest.mark.fake_clock`, in one whose time jumps to the
+next timer instead of passing, so that tests of waiting do not wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
+
+import pytest
 
 TURN_S = 1e-7
 """What one turn of the loop takes. Without it aiolimiter, short of 1e-17 of a request, would ask for now forever."""
@@ -40,3 +42,15 @@ class FakeClockLoop(asyncio.SelectorEventLoop):
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test; leave every other test to pytest."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    fake = pyfuncitem.get_closest_marker("fake_clock") is not None
+    with asyncio.Runner(loop_factory=FakeClockLoop if fake else None) as runner:
+        runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
