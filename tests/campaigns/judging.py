@@ -134,7 +134,9 @@ def uncopied(it: Play) -> list[str]:
         data = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).readall()
     copied = {json.loads(line)["userId"] for line in data.splitlines()}
     return [
-        f"account {at} was deleted without a copy" for at in sorted(it.ours()) if it.pool.user(at).user_id not in copied
+        f"account {at} was deleted without a copy"
+        for at in sorted(it.ours())
+        if it.pool.user(at)["userId"] not in copied
     ]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox.server import DELETE_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
     COMMAND,
     Case,

@@ -40,7 +40,7 @@ def full(pool: Pool, id_: str) -> dict[str, Any]:
     """What the API would show of a user, with everything there is."""
     ordinal = pool.find("user_id", id_)
     assert ordinal is not None
-    return pool.user(ordinal).record(custom_data=True, identities=True, department_ids=True)
+    return pool.user(ordinal)
 
 
 def check_gone_is_saved(it: Case, backup: Path, ids: list[str] = IDS) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkdel.safety.checks import host_word
-from bulkdel_jobs.sandbox.server import DELETE_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.e2e.test_resume import DELETIONS
 from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
 
@@ -258,7 +258,7 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
     with case(tmp_path, ids, id_type=id_type) as it:
         ordinal = it.served.pool.find_alive(id_type, ids[17])
         assert ordinal is not None
-        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal).user_id})
+        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal)["userId"]})
         ran = it.run("--id-type", id_type)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 59, "excluded": 1}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox.id_match import FOLDS
+from bulkdel_jobs.sandbox.users import FOLDS
 from tests.harness import POOL, Case, Ran, bulkdel, case, write_objects
 
 pytestmark = pytest.mark.campaign
@@ -114,7 +114,7 @@ def test_the_keys_own_user_is_kept_by_phone_too(tmp_path: Path) -> None:
     with case(tmp_path, ["13800000004", *OTHERS], users=[KEPT, *OTHERS], id_type="phone", options=PHONES) as it:
         ordinal = it.served.pool.find("phone", KEPT)
         assert ordinal is not None
-        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal).user_id})
+        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal)["userId"]})
         done = run(it, len(OTHERS) + 1)
         assert (done.code, done.counts()) == (0, {"deleted": len(OTHERS), "excluded": 1}), done
         assert it.served.ledger.effects(KEPT, "phone") == 0
@@ -240,7 +240,7 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
 def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, tmp_path: Path) -> None:
     """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
     ids = [*COMMA[:5], *PLAIN[:5]]
-    share = {f"share_{fault}": 1.0, "fault_paths": ["/api/v3/delete-users-batch"]}
+    share = {f"share_{fault}": 1.0, "fault_paths": frozenset({"/api/v3/delete-users-batch"})}
     with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "10s", split_commas=split, **share) as it:
         done = run(it, len(ids))
         counts = done.counts()

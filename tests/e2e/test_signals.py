@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox.server import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_resume import DELETIONS
 from tests.harness import COMMAND, Case, case, environment, finish, start, user_ids, wait_until
 

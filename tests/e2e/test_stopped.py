@@ -21,8 +21,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox import DELETE_PATH
-from bulkdel_jobs.sandbox.server import LOOKUP_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
 

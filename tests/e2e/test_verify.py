@@ -22,8 +22,7 @@ from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.duplicates import EMPTY_DIGEST
 from bulkdel.core.log_entries import Header, Outcome, Skipped
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
-from bulkdel_jobs.sandbox import LOOKUP_PATH
-from bulkdel_jobs.sandbox.server import DELETE_PATH, TOKEN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import recorded
 from tests.harness import (
     POOL,

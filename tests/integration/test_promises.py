@@ -12,7 +12,7 @@ import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import FileFailed
-from bulkdel_jobs.sandbox.server import DELETE_PATH, Sandbox
+from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox
 from tests import recorded
 from tests.e2e.test_resume import DELETIONS
 from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, strace, user_ids

@@ -14,16 +14,20 @@ from genauth.GenAuthException import GenAuthException
 from genauth.utils.signatureComposer import signString
 
 from bulkdel_jobs.sandbox import (
+    CREATE_PATH,
+    DELETE_PATH,
+    LIST_PATH,
+    LOOKUP_PATH,
     SANDBOX_KEY_ID,
     SANDBOX_KEY_SECRET,
     SANDBOX_POOL_ID,
+    TOKEN_PATH,
     Pool,
     Sandbox,
     Switches,
     serve_in_thread,
 )
-from bulkdel_jobs.sandbox.server import CREATE_PATH, DELETE_PATH, LIST_PATH, LOOKUP_PATH, TOKEN_PATH
-from bulkdel_jobs.sandbox.vendor_sdk.signature import sign
+from bulkdel_jobs.sandbox.sign_in import sign
 
 
 def sdk(sandbox: Sandbox, secret: str = SANDBOX_KEY_SECRET, lang: str | None = None) -> Any:

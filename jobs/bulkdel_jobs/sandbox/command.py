@@ -20,9 +20,10 @@ from bulkdel.output import result, say
 from bulkdel_jobs.commands import Options
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
-from bulkdel_jobs.sandbox.run import serve
-from bulkdel_jobs.sandbox.server import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Sandbox
-from bulkdel_jobs.sandbox.user_pool import Pool
+from bulkdel_jobs.sandbox.server import Sandbox
+from bulkdel_jobs.sandbox.serving import serve
+from bulkdel_jobs.sandbox.sign_in import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID
+from bulkdel_jobs.sandbox.users import Pool
 from bulkdel_jobs.sandbox_switches import Switches
 
 

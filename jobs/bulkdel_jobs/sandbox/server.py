@@ -1,6 +1,6 @@
 """The sandbox over HTTP. Owns the order in which a request is counted, limited, given a fault and answered.
 
-`api` has what an endpoint means, `faults` what goes wrong on purpose; here it is done on a socket.
+`api` has what an endpoint means, `sign_in` who may call it; here it is done on a socket.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,78 +19,92 @@ from random import Random
 import orjson
 from aiohttp import web
 
-from bulkdel_jobs.sandbox.api import (
-    Call,
-    delete_users_batch,
-    get_user_batch,
-    list_users,
-    named_to_delete,
-    named_to_look_up,
-)
-from bulkdel_jobs.sandbox.auth import Tokens
-from bulkdel_jobs.sandbox.fake_user import iso
-from bulkdel_jobs.sandbox.faults import AFTER, UNSUCCESSFUL, Faults, RateLimit
-from bulkdel_jobs.sandbox.responses import BAD_SIGNATURE, NO_SUCH_POOL, NOT_SIGNED_IN, Answer, Refused, malformed
-from bulkdel_jobs.sandbox.stats import Ledger
-from bulkdel_jobs.sandbox.user_pool import Pool
-from bulkdel_jobs.sandbox.vendor_sdk.endpoints import create_users_batch, list_archived_users
-from bulkdel_jobs.sandbox.vendor_sdk.signature import is_signed, readings
-from bulkdel_jobs.sandbox_switches import Switches
+from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, LOOKUP_PATH, TOKEN_PATH, Answer, Call, Refused
+from bulkdel_jobs.sandbox.ledger import Ledger
+from bulkdel_jobs.sandbox.sign_in import SignIn
+from bulkdel_jobs.sandbox.users import Pool, iso
+from bulkdel_jobs.sandbox_switches import FAULTS, Switches
 
-SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
-SANDBOX_KEY_SECRET = "sandbox-secret-5a9db0c5a9db0c5a"  # noqa: S105 - opens nothing but the sandbox
-SANDBOX_POOL_ID = "5a9db0c0000000000000c0de"
-
-TOKEN_PATH = "/api/v3/get-management-token"  # noqa: S105 - a path
-DELETE_PATH = "/api/v3/delete-users-batch"
-LOOKUP_PATH = "/api/v3/get-user-batch"
-LIST_PATH = "/api/v3/list-users"
-CREATE_PATH = "/api/v3/create-users-batch"
-
-ENDPOINTS: Mapping[tuple[str, str], Callable[[Call], Answer]] = {
-    ("POST", DELETE_PATH): delete_users_batch,
-    ("GET", LOOKUP_PATH): get_user_batch,
-    ("POST", LIST_PATH): list_users,
-    ("GET", "/api/v3/list-archived-users"): list_archived_users,
-    ("POST", CREATE_PATH): create_users_batch,
-}
-"""Every endpoint that needs a sign-in."""
+UNSUCCESSFUL = "unsuccessful"
+"""The fault of deletions only: `success` is false, and as much was done as `Switches.unsuccessful_effect` says."""
 
 _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
 
 
+def is_fault(name: str) -> bool:
+    """Whether `name` can be scripted.
+
+    A statusCode ("413": an envelope, styled as `fault_style` says), an HTTP status ("http:302": bare, without an
+    envelope), or the name of a share of `Switches` ("drop_after").
+    """
+    code = name.removeprefix("http:")
+    return name in FAULTS or (len(code) == 3 and code.isdecimal() and code >= "200")  # noqa: PLR2004 - digits of a status
+
+
+class RateLimit:
+    """The limit of the public cloud: so many requests in any second, then 429 for a while."""
+
+    def __init__(self) -> None:
+        self._arrivals: deque[float] = deque()
+        self._locked_until = float("-inf")
+
+    def locked_s(self, now: float, switches: Switches) -> float:
+        """Count a request; return for how long all clients are locked out (0: let through)."""
+        if switches.rate_per_s is None:
+            return 0.0
+        if now < self._locked_until:
+            return self._locked_until - now
+        while self._arrivals and self._arrivals[0] <= now - 1:
+            self._arrivals.popleft()
+        self._arrivals.append(now)
+        if len(self._arrivals) <= switches.rate_per_s:
+            return 0.0
+        self._arrivals.clear()
+        self._locked_until = now + switches.lockout_s
+        return switches.lockout_s
+
+
 class Sandbox:
     """One server's state. `switches` may be replaced at any time, from any thread; requests under way keep theirs.
 
-    url: without a trailing slash; set when the server listens.
-    faults: scripts for single requests; see `script`.
+    keys: key id → secret; None for the built-in key. url: without a trailing slash; set when the server listens.
     """
 
     def __init__(self, pool: Pool, switches: Switches, *, keys: Mapping[str, str] | None = None, seed: int = 0) -> None:
         self.pool = pool
         self.switches = switches
-        self.keys = dict(keys) if keys is not None else {SANDBOX_KEY_ID: SANDBOX_KEY_SECRET}
         self.ledger = Ledger(pool)
-        self.faults = Faults(Random(seed))  # noqa: S311 - chance that must be repeatable
         self.url = ""
-        self._tokens = Tokens()
+        self._sign_in = SignIn(keys)
+        self.revoke_tokens = self._sign_in.revoke
         self._limit = RateLimit()
+        self._rng = Random(seed)  # noqa: S311 - chance that must be repeatable
+        self._scripts: defaultdict[str, deque[str | None]] = defaultdict(deque)
 
     def script(self, *faults: str | None, path: str = DELETE_PATH) -> None:
         """Let the next requests to `path` suffer exactly these faults (see `is_fault`), in order; None spares one."""
-        self.faults.script(path, *faults)
+        if unknown := [name for name in faults if name is not None and not is_fault(name)]:
+            raise ValueError(f"no such fault: {unknown}")
+        self._scripts[path].extend(faults)
+
+    def draw(self, path: str, switches: Switches) -> str | None:
+        """Return the fault of one request, None for none. One draw of the generator a request, whatever the shares."""
+        point = self._rng.random()
+        if self._scripts[path]:
+            return self._scripts[path].popleft()
+        for name, share in switches.shares().items() if switches.strikes(path) else ():
+            if point < share:
+                return name
+            point -= share
+        return None
 
     @property
     def created_at(self) -> str:
         """What a user that is created now gets as `createdAt`, by the clock of the switches."""
         return iso(datetime.now(UTC) + timedelta(seconds=self.switches.created_offset_s))
 
-    def revoke_tokens(self) -> None:
-        """Make every token invalid that was issued so far."""
-        self._tokens.revoke()
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.Response:
         """Take one request of the API from its arrival to its answer."""
         now, path, switches = time.monotonic(), request.path, self.switches
         self.ledger.arrived(path, now)
@@ -97,89 +112,59 @@ class Sandbox:
         call = await self._read(request, switches)
         if locked_s:
             return self._finish(call, self._styled(429, switches, retry_after_s=locked_s))
-        fault = self.faults.draw(path, switches)
-        if latency_s := self.faults.latency_s(switches):
-            await asyncio.sleep(latency_s)
+        fault = self.draw(path, switches)
+        await asyncio.sleep(switches.latency_s + self._rng.uniform(0, switches.jitter_s))
         if fault == "drop_before":
-            return self._drop(request, fault)
-        if fault is not None and fault not in AFTER and fault != UNSUCCESSFUL:
+            return self._break_off(request, fault)
+        if fault is not None and not fault.endswith("_after") and fault != UNSUCCESSFUL:
             return self._finish(call, self._instead(fault, switches), fault)
         try:
-            answer = self._act(request, replace(call, fault=fault))
+            answer = self._act(replace(call, unsuccessful=fault == UNSUCCESSFUL))
         except Refused as refused:
             answer = refused.answer
         if switches.latency_after_s and switches.strikes(path):
             await asyncio.sleep(switches.latency_after_s)
         if fault == "drop_after":
-            return self._drop(request, fault)
+            return self._break_off(request, fault)
         if fault == "truncated_after":
-            return await self._truncate(request, call, answer)
+            body = answer.body(english=False)
+            head = f"HTTP/1.1 {answer.http} OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            return self._break_off(request, fault, head.encode() + body[: len(body) // 2])
         if fault is None and path == DELETE_PATH and answer.status_code == 200:  # noqa: PLR2004
             self.ledger.accepted += len(call.body["userIds"])
         return self._finish(call, self._styled(500, switches) if fault == "500_after" else answer, fault)
 
     async def _read(self, request: web.Request, switches: Switches) -> Call:
         """Read a request, and count the ids that it names, whatever its answer will be."""
-        try:
+        body = None
+        with suppress(orjson.JSONDecodeError):
             body = orjson.loads(await request.read())
-        except orjson.JSONDecodeError:
-            body = None
-        lang = request.headers.get("x-genauth-lang") or request.headers.get("x-authing-lang") or ""
-        english = lang.lower().startswith("en")
-        call = Call(self.pool, switches, tuple(request.query.items()), body, english, self.created_at)
+        call = Call(
+            pool=self.pool,
+            switches=switches,
+            method=request.method,
+            path=request.path,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            query=tuple(request.query.items()),
+            body=body if isinstance(body, dict) else {},
+            created_at=self.created_at,
+        )
         with suppress(Refused):
-            if request.path == DELETE_PATH:
-                named = named_to_delete(call)
-                self.ledger.asked_to_delete(named.id_type, named.ids)
-            elif request.path == LOOKUP_PATH:
-                self.ledger.lookup_sizes[len(named_to_look_up(call).ids)] += 1
+            if call.path == DELETE_PATH:
+                self.ledger.asked_to_delete(*call.ids())
+            elif call.path == LOOKUP_PATH:
+                self.ledger.lookup_sizes[len(call.ids()[1])] += 1
         return call
 
-    def _act(self, request: web.Request, call: Call) -> Answer:
+    def _act(self, call: Call) -> Answer:
         """Let the endpoint have its effect, if the caller is signed in."""
-        route = request.method, request.path
-        if route == ("POST", TOKEN_PATH):
-            return self._sign_in(call)
-        endpoint = ENDPOINTS.get(route)
+        if (call.method, call.path) == ("POST", TOKEN_PATH):
+            return self._sign_in.issue(call)
+        endpoint = ENDPOINTS.get((call.method, call.path))
         if endpoint is None:
             return Answer(404, http=404, page="404 Not Found")
-        self._check_signed_in(request, call)
+        self._sign_in.check(call)
         return endpoint(call)
-
-    def _sign_in(self, call: Call) -> Answer:
-        """Exchange a key for a token."""
-        body = call.body if isinstance(call.body, dict) else {}
-        for name in ("accessKeyId", "accessKeySecret"):
-            if not isinstance(body.get(name), str):
-                raise malformed(name)
-        if self.keys.get(body["accessKeyId"]) != body["accessKeySecret"]:
-            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
-        switches = call.switches
-        announced_s = switches.token_announced_s
-        if announced_s is None:
-            announced_s = math.ceil(switches.token_lifetime_s)
-        pool_id = switches.pool_id or SANDBOX_POOL_ID
-        token = self._tokens.issue(pool_id, switches.token_user, time.monotonic(), int(time.time()), announced_s)
-        return Answer(200, {"access_token": token, "expires_in": announced_s})
-
-    def _check_signed_in(self, request: web.Request, call: Call) -> None:
-        """Refuse a caller without a valid token or signature, or with the token of another pool."""
-        authorization = request.headers.get("authorization", "")
-        if not authorization.lower().startswith("bearer "):
-            headers = {name.lower(): value for name, value in request.headers.items()}
-            body = call.body if isinstance(call.body, dict) else {}
-            possible = readings(call.query) if request.method == "GET" else [body]
-            if is_signed(self.keys, request.method, request.path, headers, possible):
-                return
-            raise Refused(Answer(401, api_code=BAD_SIGNATURE))
-        token = authorization[len("bearer ") :].strip()
-        pool_id = self._tokens.pool_of(token, time.monotonic(), call.switches.token_lifetime_s)
-        if pool_id is None:
-            raise Refused(Answer(401, api_code=NOT_SIGNED_IN))
-        named = request.headers.get("x-genauth-userpool-id") or request.headers.get("x-authing-userpool-id")
-        if named != pool_id:
-            message = ("用户池不存在", "User pool does not exist")
-            raise Refused(Answer(404, api_code=NO_SUCH_POOL, message=message))
 
     def _instead(self, fault: str, switches: Switches) -> Answer:
         """Answer that comes instead of doing anything."""
@@ -203,34 +188,23 @@ class Sandbox:
         return Answer(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)
 
     def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
+        """Count an answer and put it into bytes."""
         self.ledger.answers[fault or str(answer.status_code)] += 1
+        switches = self.switches
+        date = "" if switches.no_date else formatdate(time.time() + switches.date_offset_s, usegmt=True)
         return web.Response(
-            body=answer.body(english=call.english, malformed=fault == "malformed_after"),
+            body=answer.body(
+                english=call.header("lang").lower().startswith("en"), malformed=fault == "malformed_after"
+            ),
             status=answer.http,
-            content_type=answer.content_type,
-            headers={**answer.headers, "date": self._date()},
+            content_type="application/json" if answer.page is None else "text/html",
+            headers={**answer.headers, "date": date},
         )
 
-    def _date(self) -> str:
-        switches = self.switches
-        return "" if switches.no_date else formatdate(time.time() + switches.date_offset_s, usegmt=True)
-
-    def _drop(self, request: web.Request, fault: str) -> web.Response:
-        """Close the connection without an answer; the returned response is not sent."""
+    def _break_off(self, request: web.Request, fault: str, sent: bytes = b"") -> web.Response:
+        """Close the connection after `sent`; the returned response is not sent."""
         self.ledger.answers[fault] += 1
         if request.transport is not None:
+            request.transport.write(sent)
             request.transport.close()
         return web.Response()
-
-    async def _truncate(self, request: web.Request, call: Call, answer: Answer) -> web.StreamResponse:
-        """Announce the whole body, send half of it, and close."""
-        self.ledger.answers["truncated_after"] += 1
-        body = answer.body(english=call.english)
-        response = web.StreamResponse(status=answer.http, headers={"date": self._date()})
-        response.content_type = answer.content_type
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()
-        return response

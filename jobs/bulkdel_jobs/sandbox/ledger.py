@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from typing import Any
 
-from bulkdel_jobs.sandbox.user_pool import Pool
+from bulkdel_jobs.sandbox.users import Pool
 
 
 class Ledger:
@@ -50,8 +50,7 @@ class Ledger:
         """Count a well-formed request to delete, and each of its ids."""
         self.chunk_sizes[len(ids)] += 1
         self.id_types[id_type] += 1
-        for id_ in ids:
-            self._sent[self._user_or_id(id_type, id_)] += 1
+        self._sent.update(self._user_or_id(id_type, id_) for id_ in ids)
 
     def _user_or_id(self, id_type: str, id_: str) -> int | str:
         found = self.pool.find(id_type, id_)
@@ -78,23 +77,12 @@ class Ledger:
             most = max(most, last - first + 1)
         return most
 
-    def as_json(self, *, arrivals: bool = False) -> dict[str, Any]:
-        """Return every count, ready for JSON. arrivals: with the time of every request."""
-
-        def ordered(counts: dict[int, int]) -> dict[str, int]:
-            return {str(size): times for size, times in sorted(counts.items())}
-
-        counts = {
-            "requests": self.requests,
-            "by_path": dict(self.by_path),
-            "answers": dict(self.answers),
-            "chunk_sizes": ordered(self.chunk_sizes),
-            "lookup_sizes": ordered(self.lookup_sizes),
-            "id_types": dict(self.id_types),
-            "accepted": self.accepted,
-            "deleted": self.deleted,
+    def counts(self) -> dict[str, Any]:
+        """Return every count but the times of arrival."""
+        names = ("requests", "by_path", "answers", "chunk_sizes", "lookup_sizes", "id_types", "accepted", "deleted")
+        return {
+            **{name: getattr(self, name) for name in names},
             "users": len(self.pool),
-            "sent_times": ordered(self.sent_times()),
+            "sent_times": self.sent_times(),
             "busiest_second": self.busiest(),
         }
-        return {**counts, "arrivals": list(self.arrivals)} if arrivals else counts

@@ -1,0 +1,157 @@
+"""Ways to run the sandbox: in this event loop, or on a thread of its own; and its admin endpoints, `/sandbox/…`.
+
+By these another process changes and reads the sandbox. They need no sign-in, and are neither limited nor counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from bulkdel_jobs.sandbox.api import DELETE_PATH
+from bulkdel_jobs.sandbox.server import Sandbox
+from bulkdel_jobs.sandbox.users import ID_TYPES, Pool
+from bulkdel_jobs.sandbox_switches import Switches
+
+HOST = "127.0.0.1"
+"""The sandbox listens on no other address: its admin endpoints need no sign-in."""
+
+_BODY_MAX = 64 * 1024 * 1024
+"""Bytes of a request: POST /sandbox/users may bring a million ids."""
+_SHUTDOWN_S = 0.05
+"""How long requests under way may take when the server stops; those with a long latency are cut off."""
+
+
+@asynccontextmanager
+async def serve(
+    pool: Pool,
+    switches: Switches | None = None,
+    *,
+    port: int = 0,
+    keys: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> AsyncIterator[Sandbox]:
+    """Serve `pool` on 127.0.0.1 while the context lasts.
+
+    port: 0 for any free one. keys: key id → secret; None for the built-in key. seed: of the faults by chance.
+    OSError when the port is taken.
+    """
+    sandbox = Sandbox(pool, switches or Switches(), keys=keys, seed=seed)
+    app = web.Application(client_max_size=_BODY_MAX)
+    app.add_routes(_admin(sandbox))
+    app.router.add_route("*", "/{path:.*}", sandbox.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+        sandbox.url = f"http://{HOST}:{runner.addresses[0][1]}"
+        yield sandbox
+    finally:
+        await runner.cleanup()
+
+
+@contextmanager
+def serve_in_thread(pool: Pool, switches: Switches | None = None, *, port: int = 0, seed: int = 0) -> Iterator[Sandbox]:
+    """Do what `serve` does on a thread with its own event loop, for callers that block."""
+    started: Future[tuple[Sandbox, asyncio.AbstractEventLoop]] = Future()
+    stopped = asyncio.Event()
+
+    async def run() -> None:
+        try:
+            async with serve(pool, switches, port=port, seed=seed) as sandbox:
+                started.set_result((sandbox, asyncio.get_running_loop()))
+                await stopped.wait()
+        except OSError as error:  # the port is taken
+            started.set_exception(error)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), name="sandbox", daemon=True)
+    thread.start()
+    try:
+        sandbox, loop = started.result()
+        try:
+            yield sandbox
+        finally:
+            loop.call_soon_threadsafe(stopped.set)
+    finally:
+        thread.join()
+
+
+def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
+    """Return the admin endpoints of `sandbox`.
+
+    GET /sandbox/ledger → the counts; `?arrivals=true` adds the time of every request.
+    GET /sandbox/deleted → JSON lines `{"id", "count"}`, one per id that was deleted; `?userIdType=` chooses the type.
+    GET /sandbox/switches → all switches. POST, a JSON object → changes them; answers all.
+    POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` or `{"count": n}` → adds users: `{"added": n}`.
+        createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past.
+    POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path suffer these.
+    A request that makes no sense is answered HTTP 400 with the reason as text.
+    """
+
+    def ledger(query: Mapping[str, str]) -> object:
+        arrivals = {"arrivals": list(sandbox.ledger.arrivals)} if query.get("arrivals") == "true" else {}
+        return sandbox.ledger.counts() | arrivals
+
+    def deleted(query: Mapping[str, str]) -> bytes:
+        id_type = query.get("userIdType")
+        if id_type is not None and id_type not in ID_TYPES:
+            raise ValueError(f"no such userIdType: {id_type}")
+        counts = sandbox.pool.deleted_ids(id_type).items()
+        return b"".join(orjson.dumps({"id": id_, "count": count}) + b"\n" for id_, count in counts)
+
+    def switch(changes: Mapping[str, Any]) -> object:
+        sandbox.switches = sandbox.switches.changed(changes)
+        return asdict(sandbox.switches)
+
+    def script(wanted: Mapping[str, Any]) -> object:
+        sandbox.script(*wanted["faults"], path=wanted.get("path") or DELETE_PATH)
+        return {"scripted": len(wanted["faults"])}
+
+    return [
+        web.get("/sandbox/ledger", _answering(ledger)),
+        web.get("/sandbox/deleted", _answering(deleted)),
+        web.get("/sandbox/switches", _answering(lambda _query: asdict(sandbox.switches))),
+        web.post("/sandbox/switches", _answering(switch)),
+        web.post("/sandbox/users", _answering(lambda wanted: {"added": _add_users(sandbox, wanted)})),
+        web.post("/sandbox/script", _answering(script)),
+    ]
+
+
+def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
+    """Add the users that a POST asks for; return how many were new."""
+    if "count" in wanted:
+        count = int(wanted["count"])
+        if count < 0:
+            raise ValueError(f"count must not be negative: {count}")
+        sandbox.pool.add_generated(count)
+        return count
+    ids, created_at = wanted["ids"], wanted.get("createdAt")
+    if not isinstance(ids, list) or not all(isinstance(id_, str) and id_ for id_ in ids):
+        raise TypeError("ids must be a list of texts, none of them empty")
+    if created_at == "now":
+        created_at = sandbox.created_at
+    return sandbox.pool.add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
+
+
+def _answering(act: Callable[[Any], object]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Answer with what `act` makes of the query or the JSON object of a request, or with why it cannot."""
+
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            content = act(request.query if request.method == "GET" else orjson.loads(await request.read()))
+        except (ValueError, TypeError, AttributeError, LookupError) as wrong:
+            return web.Response(text=f"{type(wrong).__name__}: {wrong}", status=400)
+        if isinstance(content, bytes):
+            return web.Response(body=content, content_type="application/x-ndjson")
+        body = orjson.dumps(content, default=sorted, option=orjson.OPT_NON_STR_KEYS)
+        return web.Response(body=body, content_type="application/json")
+
+    return answer
