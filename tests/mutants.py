@@ -51,8 +51,8 @@ MUTANTS = (
     Mutant(
         "duplicates are found within a run of rows only",
         "runner/bulkdel/export/duplicates.py",
-        "        for base, offsets, ids in segments:\n            repeated",
-        "        for base, offsets, ids in segments:\n            seen.clear()\n            repeated",
+        "        for positions, ids in self._segments(number):\n            keys",
+        "        for positions, ids in self._segments(number):\n            seen.clear()\n            keys",
         "e2e/test_duplicates.py::test_distinct_rows_in_between",
     ),
     Mutant(
@@ -87,7 +87,7 @@ MUTANTS = (
     Mutant(
         "the temporary file may fill the disk",
         "runner/bulkdel/export/duplicates.py",
-        "            self._check_space(len(data), where)\n",
+        "            self._check_space(len(data))\n",
         "            self._needed = len(data)\n",
         "unit/test_export_duplicates.py::test_too_little_space_is_told_before_the_disk_is_full",
     ),

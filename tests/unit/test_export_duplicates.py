@@ -7,7 +7,7 @@ import os
 import random
 import re
 import stat
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.duplicates import Duplicates
 from bulkdel.errors import FileFailed
-from bulkdel.export.duplicates import DuplicateFinder
-
-
-class Everything:
-    """A sample that takes all."""
-
-    def __init__(self) -> None:
-        self.rows: dict[int, str] = {}
-
-    def passes(self, count: int) -> bool:
-        return count == 0
-
-    def add(self, positions: Sequence[int], ids: Sequence[str]) -> None:
-        for position, id_ in zip(positions, ids, strict=True):
-            assert position not in self.rows
-            self.rows[position] = id_
+from bulkdel.export.duplicates import FIRSTS_MIN, DuplicateFinder
 
 
 def plain(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[int]]:
@@ -49,13 +34,13 @@ def plain(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[int]]:
 
 
 def found(rows: list[tuple[int, str]], batch: int, finder: DuplicateFinder) -> tuple[dict[int, str], list[int]]:
-    everything, duplicates = Everything(), Duplicates()
+    duplicates = Duplicates()
     with finder:
         for first in range(0, len(rows), batch):
             some = rows[first : first + batch]
             finder.add([position for position, _ in some], [id_ for _, id_ in some])
-        finder.find(duplicates, everything)
-    return dict(sorted(everything.rows.items())), list(duplicates.between(0, 1 << 20))
+        firsts = finder.find(duplicates)
+    return {record.position: record.id for record in sorted(firsts)}, list(duplicates.between(0, 1 << 20))
 
 
 @settings(deadline=None)
@@ -83,7 +68,21 @@ def test_at_any_distance(share: float, keys_max: int, tmp_path: Path) -> None:
     rows = [(at, f"{rng.randrange(at) if at and rng.random() < share else at:x}") for at in range(20_000)]
     rows[-1] = (rows[-1][0] + (1 << 17), "0")  # far apart: offsets within a run are larger than 16 bits hold
     finder = DuplicateFinder(tmp_path, str, lambda: 0.5, run_rows=1_000, keys_max=keys_max)
-    assert found(rows, 512, finder) == plain(rows)
+    firsts, others = plain(rows)
+    drawn_from, repeated = found(rows, 512, finder)
+    assert repeated == others
+    assert len(drawn_from) >= min(len(firsts), FIRSTS_MIN)
+    assert drawn_from.items() <= firsts.items()
+
+
+def test_the_sample_is_drawn_from_rows_of_everywhere() -> None:
+    """Of a long export only some partitions: each tenth of the export has as many rows in them."""
+    rows = [(at, f"{at:x}") for at in range(200_000)]
+    drawn_from, _ = found(rows, 512, DuplicateFinder(None, str, lambda: 1.0))
+    tenths = Counter(position // 20_000 for position in drawn_from)
+    assert FIRSTS_MIN <= len(drawn_from) < 2 * FIRSTS_MIN
+    # 1,000 each, standard deviation 31: five of them are beyond what chance does.
+    assert all(abs(tenths[tenth] - len(drawn_from) / 10) < 160 for tenth in range(10))
 
 
 def test_one_id_a_million_times_needs_no_more_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +138,7 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
         with monkeypatch.context() as patched:
             patched.setattr(os, "pread", fail)
             with pytest.raises(FileFailed, match="Input/output error"):
-                finder.find(Duplicates(), Everything())
+                finder.find(Duplicates())
             patched.setattr(os, "pread", lambda *_: b"")
             with pytest.raises(RuntimeError, match="cut short"):
-                finder.find(Duplicates(), Everything())
+                finder.find(Duplicates())

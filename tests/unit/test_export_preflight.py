@@ -7,7 +7,6 @@ import random
 import stat
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from bulkdel.core.id_set import IdSet
 from bulkdel.core.record import Record
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Preflight, open_export, preflight, write_invalid
-from bulkdel.export.preflight import _Reservoir
 from tests.launching import launched
 from tests.sourcefiles import ids, look, options, write
 
@@ -52,31 +50,6 @@ def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) 
 def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
     seen = look(write(tmp_path / "x", '"a"\n'), protected=IdSet(ids=["a"]))
     assert (seen.rows, seen.ids, seen.sample, seen.examples) == (1, 0, (), ())
-
-
-def test_every_row_is_as_likely_to_be_drawn() -> None:
-    drawn: Counter[int] = Counter()
-    rng = random.Random(7)
-    for _ in range(4000):
-        reservoir = _Reservoir(5, rng)
-        for start in range(0, 50, 10):
-            if not reservoir.passes(10):
-                reservoir.add(range(start, start + 10), [str(number) for number in range(start, start + 10)])
-        drawn.update(record.position for record in reservoir.sample())
-    # 400 each, standard deviation 19: five of them are beyond what chance does.
-    assert sorted(drawn) == list(range(50))
-    assert all(abs(count - 400) < 100 for count in drawn.values())
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0 - 2**-53])
-def test_the_draw_survives_the_ends_of_the_scale(value: float) -> None:
-    class Ends(random.Random):
-        def random(self) -> float:
-            return value
-
-    reservoir = _Reservoir(2, Ends(1))
-    reservoir.add(range(1000), ["x"] * 1000)
-    assert len(reservoir.sample()) == 2
 
 
 BAD_CSV = 'n,id\r\n1,a\r\n"2\r\n2", b\r\n3,c,3\r\n4,d\r\n5,'

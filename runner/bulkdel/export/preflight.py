@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def preflight(
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
     protected = IdSet(options.id_type) if protected is None else protected
-    found, reservoir = Duplicates() if known is None else known, _Reservoir(sample_size, rng)
+    found = Duplicates() if known is None else known
     row_filter = RowFilter(options.id_type, protected, found)
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
         tally = _Tally(row_filter, finder if known is None else None, mark_rows, free_text=free_text)
@@ -111,7 +110,7 @@ def preflight(
         )
         if error is not None:
             raise error
-        finder.find(found, reservoir)
+        firsts = sorted(finder.find(found))
     return Preflight(
         dialect=dialect,
         fingerprint=hashing.fingerprint(),
@@ -122,55 +121,13 @@ def preflight(
         invalid=tally.invalid,
         kept=tally.kept(),
         perhaps=tally.perhaps,
-        sample=reservoir.sample(),
+        sample=tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
         examples=tuple(tally.examples),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
         bad=bad,
         marks=tuple(tally.marks),
     )
-
-
-class _Reservoir:
-    """Draws `size` records of a stream of unknown length, each with the same probability.
-
-    Li's algorithm L: it decides how many members to pass over, so that a hundred million ids cost a few thousand draws.
-    """
-
-    def __init__(self, size: int, rng: random.Random) -> None:
-        self._size = size
-        self._rng = rng
-        self._kept: list[Record] = []
-        self._seen = 0
-        self._next = 0 if size else math.inf
-        self._weight = 1.0
-
-    def passes(self, count: int) -> bool:
-        """Skip the next `count` rows, if none of them is drawn. Returns whether they were skipped."""
-        passed = self._next >= self._seen + count
-        self._seen += count if passed else 0
-        return passed
-
-    def add(self, positions: Sequence[int], ids: Sequence[str]) -> None:
-        """Offer the rows at `positions`."""
-        while self._next < self._seen + len(positions):
-            index = int(self._next) - self._seen
-            record = Record(positions[index], ids[index])
-            if len(self._kept) < self._size:
-                self._kept.append(record)
-            else:
-                self._kept[self._rng.randrange(self._size)] = record
-            self._next += 1 if len(self._kept) < self._size else 1 + self._pass_over()
-        self._seen += len(positions)
-
-    def _pass_over(self) -> int:
-        # 1 - random() is never 0, and the product stays below 1, so neither logarithm fails.
-        self._weight *= math.exp(math.log(1.0 - self._rng.random()) / self._size)
-        weight = min(self._weight, 1.0 - 2**-53)
-        return math.floor(math.log(1.0 - self._rng.random()) / math.log1p(-weight))
-
-    def sample(self) -> tuple[Record, ...]:
-        return tuple(sorted(self._kept))
 
 
 class _Tally:
