@@ -734,9 +734,9 @@ MUTANTS = (
     ),
     Mutant(
         "events that are not taken are kept without bound",
-        "runner/bulkdel/engine/events.py",
-        "        if len(self._waiting) == self._size:\n",
-        "        if len(self._waiting) < 0:\n",
+        "runner/bulkdel/engine/progress.py",
+        "        if self._queue.qsize() >= self._size:\n",
+        "        if self._queue.qsize() < 0:\n",
         "e2e/test_library.py::test_events_that_are_not_taken_are_dropped_and_counted",
     ),
 )

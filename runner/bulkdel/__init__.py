@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bulkdel.engine.events import Event, Events
-    from bulkdel.engine.progress import Snapshot
+    from bulkdel.engine.progress import Event, Events, Snapshot
     from bulkdel.errors import (
         BulkdelError,
         Drained,
@@ -46,8 +45,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Run", "RunOptions", "Summary", "open_run", "run_sync"), "bulkdel.library"),
-    **dict.fromkeys(("Event", "Events"), "bulkdel.engine.events"),
-    "Snapshot": "bulkdel.engine.progress",
+    **dict.fromkeys(("Event", "Events", "Snapshot"), "bulkdel.engine.progress"),
     "Plan": "bulkdel.safety.run_plan",
 }
 

@@ -24,9 +24,8 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
-from bulkdel.engine.events import QUEUE_MAX, Event, Events
 from bulkdel.engine.first_entries import create_log, start_facts
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.progress import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.session import SendingSession, SessionResult
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread

@@ -16,11 +16,10 @@ from typing import IO, Any
 
 import pytest
 
-import bulkdel.engine.progress as telling_module
+import bulkdel.engine.progress as progress_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.events import FIELDS, Event
-from bulkdel.engine.progress import Reporter, Snapshot, Speed, bar_text, limited_by
+from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, result, say
 
@@ -62,14 +61,14 @@ def tell(
     path: Path,
     next_step: Callable[[Reporter], object],
     *,
-    level: str = "info",
+    level: Level = "info",
     look: Callable[[], Snapshot | None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """What a teller writes to a file."""
     with path.open("w") as stream, stderr(monkeypatch, stream):
         reporter = Reporter(look, level=level)
         next_step(reporter)
-        with reporter.telling():
+        with reporter.running():
             pass
     return lines_of(path)
 
@@ -96,7 +95,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     with full_disk() as stream, stderr(monkeypatch, stream):
         say("text")
         reporter = Reporter(lambda: MOMENT, level="debug")
-        with reporter.telling():
+        with reporter.running():
             reporter.event(Event("debug", "chunk.settled", {"requests": 1}))
         assert not reporter._thread.is_alive()
 
@@ -108,7 +107,7 @@ def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     with stderr(monkeypatch, stream):
         say("text")
         reporter = Reporter(lambda: MOMENT, level="info")
-        with reporter.telling():
+        with reporter.running():
             reporter.event(Event("warning", "run.draining", {"signal": 2}))
         assert not reporter._thread.is_alive()
     with pytest.raises(BrokenPipeError):
@@ -124,7 +123,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
     ):
         reporter = Reporter(lambda: MOMENT, level="debug")
         began = time.monotonic()
-        with reporter.telling():
+        with reporter.running():
             for _ in range(20_000):
                 reporter.event(Event("debug", "chunk.settled", {"requests": 1, "why": "x" * 200}))
             slowest = time.monotonic() - began
@@ -191,7 +190,7 @@ def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("warning", ["a.warned"]),
     ],
 )
-def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, expected: list[str]) -> None:
+def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: Level, expected: list[str]) -> None:
     def next_step(reporter: Reporter) -> None:
         reporter.event(Event("debug", "a.debugged", {"requests": 1}))
         reporter.event(Event("info", "a.told", {"requests": 2}))
@@ -203,25 +202,25 @@ def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, exp
 
 
 def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(telling_module, "FRAME_S", 0.01)
+    monkeypatch.setattr(progress_module, "FRAME_S", 0.001)
     enough = threading.Event()
     looks = iter(range(1_000_000))
 
     def look() -> Snapshot:
-        if next(looks) == 4:  # the first is what speeds are measured from
+        if next(looks) == 100:
             enough.set()
         return MOMENT
 
     path = tmp_path / "log"
     with path.open("w") as stream, stderr(monkeypatch, stream):
-        reporter = Reporter(look, level="info", interval_s=0.02)
-        with reporter.telling():
+        reporter = Reporter(look, level="info", interval_s=0.01)
+        with reporter.running():
             assert enough.wait(10)
     assert len(lines_of(path)) >= 4
 
 
 def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(telling_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(progress_module, "QUEUE_MAX", 2)
 
     def next_step(reporter: Reporter) -> None:
         for number in range(5):
@@ -246,7 +245,7 @@ def test_a_look_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling_module, "FRAME_S", 0.01)
+    monkeypatch.setattr(progress_module, "FRAME_S", 0.01)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     ours, theirs = os.openpty()
@@ -274,7 +273,7 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
         reader.start()
         reporter = Reporter(look, level="info")
         reporter.event(Event("warning", "run.draining", {"signal": 2}))
-        with reporter.telling():
+        with reporter.running():
             assert looked.wait(20)
             reporter.event(Event("warning", "run.halted", {"why": "late"}))
     reader.join(10)
@@ -307,7 +306,7 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
     ],
 )
 def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, expected: str) -> None:
-    assert bar_text(moment, per_s, left_s) == expected
+    assert bar_text(moment, per_s, left_s, 0.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -331,15 +330,16 @@ def test_spans(seconds: float, expected: str) -> None:
 def test_speed_is_that_of_the_last_half_minute() -> None:
     at = [0.0]
     speed = Speed(lambda: at[0])
-    assert speed.take(0, 1000) == (0.0, None)
-    at[0] = 10.0
-    assert speed.take(100, 1000) == (10.0, 90.0)
-    at[0] = 35.0  # the look at 0 is too old by now
-    assert speed.take(600, 1000) == (20.0, 20.0)
-    at[0] = 66.0  # nothing for half a minute
-    assert speed.take(600, 1000) == (0.0, None)
-    at[0] = 67.0
-    assert speed.take(600, 1000) == (0.0, None)
+
+    def take(at_s: float, settled: int, requests: int) -> tuple[float, float | None, float]:
+        at[0] = at_s
+        return speed.take(Snapshot(settled, 1000, {}, requests, 50.0, None))
+
+    assert take(0.0, 0, 0) == (0.0, None, 0.0)
+    assert take(10.0, 100, 2) == (10.0, 90.0, 0.2)
+    assert take(35.0, 600, 27) == (20.0, 20.0, 1.0)  # the snapshot at 0 is too old by now
+    assert take(66.0, 600, 27) == (0.0, None, 0.0)  # nothing for half a minute
+    assert take(67.0, 600, 27) == (0.0, None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +365,6 @@ def test_what_limits(  # noqa: PLR0917 - a table
     words = {None: None, "concurrency": "concurrency", "earlier_429": "an earlier 429"}.get(
         expected, "earlier failures"
     )
-    text = bar_text(moment, 9.0, None, expected)
+    text = bar_text(moment, 9.0, None, requests_s)
     assert ("limited by" in text) == (expected is not None and not waiting)
     assert words is None or f"limited by {words}" in text

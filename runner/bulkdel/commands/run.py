@@ -60,10 +60,8 @@ async def _run(opened: Run, reporter: Reporter) -> int:
             if plan.ids == 0:
                 say("There is nothing to delete.")
             await _confirm(opened, plan)
-        reporter.load()
-        events = opened.start()
-        with reporter.telling():
-            async for event in events:
+        with reporter.running():
+            async for event in opened.start():
                 reporter.event(event)
         return _say_end(plan, await opened.finished())
 

@@ -24,9 +24,8 @@ from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.chunk import Parts, Rules, Tally
 from bulkdel.engine.drain import Drain, Stop
-from bulkdel.engine.events import Event
 from bulkdel.engine.pipeline import settle_export
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed

@@ -95,7 +95,7 @@ class Asking:
                         f"{auth.pool}. No id was looked up. Use the key of that pool."
                     )
                 self._look = lambda: self._moment(client)
-                with self._reporter.telling():
+                with self._reporter.running():
                     await self._watched(client, self._ask_all)
             finally:
                 self.requests, self.figures = client.transport.requests, client.figures
