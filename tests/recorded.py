@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from bulkdel.core.duplicates import Duplicates, digest_of, entries_of
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_entry, frame
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet, digest_of, entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NONE = Duplicates()
+NONE = PositionSet()
 AT = "2026-03-01T12Z"
 NONCE = "0123456789abcdef"
 
@@ -41,7 +41,7 @@ def fold(entries: list[Entry]) -> Progress:
     return progress
 
 
-def header(rows: int = 1000, duplicates: Duplicates = NONE) -> Header:
+def header(rows: int = 1000, duplicates: PositionSet = NONE) -> Header:
     ids = rows - duplicates.size
     counts = {"rows": rows, "ids": ids, "excluded": 0, "duplicate": duplicates.size, "invalid": 0}
     digest = digest_of(duplicates)
@@ -51,7 +51,7 @@ def header(rows: int = 1000, duplicates: Duplicates = NONE) -> Header:
     return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, duplicates_sha256=digest)
 
 
-def born(rows: int, duplicates: Duplicates) -> list[Entry]:
+def born(rows: int, duplicates: PositionSet) -> list[Entry]:
     """The header and the list of duplicates: what a log holds before its first session."""
     return [header(rows, duplicates), *(Skipped("duplicate", ranges) for ranges in entries_of(duplicates))]
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.reader import read_entries
-from bulkdel.core.duplicates import EMPTY_DIGEST
 from bulkdel.core.log_entries import Header, Outcome, Skipped
+from bulkdel.core.skipped_rows import EMPTY_DIGEST
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import recorded

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bulkdel.checkpoint.index import SCHEMA, LogIndex
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped
 from bulkdel.core.ranges import Ranges, ranges_of
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
 from tests import recorded
 from tests.recorded import encode_line, fold
@@ -23,7 +23,7 @@ def write_log(path: Path, commits: list[list[Entry]]) -> list[Entry]:
     return [entry for commit in commits for entry in commit]
 
 
-def without(duplicates: Duplicates, positions: list[int]) -> tuple[Ranges, list[int]]:
+def without(duplicates: PositionSet, positions: list[int]) -> tuple[Ranges, list[int]]:
     """What a run would write for these rows."""
     rows = [position for position in positions if position not in duplicates]
     return ranges_of(rows), rows
@@ -36,7 +36,7 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
     rows = 3_000
     pieces = [(start, min(start + 7, rows)) for start in range(0, rows, 7)]
     rng.shuffle(pieces)
-    duplicates = Duplicates((row, row + 1) for row in range(rows) if rng.random() < share)
+    duplicates = PositionSet((row, row + 1) for row in range(rows) if rng.random() < share)
     expected: dict[int, tuple[str, bool, str | None]] = {}
     found: list[Entry] = []
     for number, (start, stop) in enumerate(pieces):

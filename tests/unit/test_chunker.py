@@ -13,7 +13,6 @@ import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
@@ -21,6 +20,7 @@ from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Batch
 from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
 from tests import recorded
 from tests.recorded import fold
 
@@ -30,7 +30,7 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
 
 
-def progress_of(rows: int, *entries: Entry, duplicates: Duplicates = recorded.NONE) -> Progress:
+def progress_of(rows: int, *entries: Entry, duplicates: PositionSet = recorded.NONE) -> Progress:
     progress = fold(recorded.born(rows, duplicates))
     for entry in entries:
         progress.apply(entry)
@@ -102,7 +102,7 @@ def test_what_was_released_is_fresh_again() -> None:
 
 def test_skipped_rows_are_told_once() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
-    repeated = Duplicates([(2, 3)])
+    repeated = PositionSet([(2, 3)])
     fresh, row_filter = progress_of(7, duplicates=repeated), RowFilter(protected=IdSet(ids="p"), duplicates=repeated)
     assert shape(chunk_tasks(batches_of(rows, 4), row_filter, fresh, 9)) == [
         ("invalid", [1]),
@@ -124,7 +124,7 @@ def test_skipped_rows_are_told_once() -> None:
 def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_one() -> None:
     """The log lists it from its beginning; an exclude file that is added later names it too."""
     rows: list[str | BadRow] = ["b", "a", "c", "a", "d"]
-    repeated = Duplicates([(3, 4)])
+    repeated = PositionSet([(3, 4)])
     row_filter = RowFilter(protected=IdSet(ids="a"), duplicates=repeated)
     fresh, settled = progress_of(5, duplicates=repeated), progress_of(5, deleted((0, 3)), duplicates=repeated)
     assert shape(chunk_tasks(batches_of(rows, 2), row_filter, fresh, 9)) == [("excluded", [1]), (None, [0, 2, 4])]
@@ -173,7 +173,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     entries: list[Entry] = [deleted(*ranges_of(positions("s")))]
     entries += [Skipped("invalid", ranges_of(positions("I")))]
     entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
-    repeated = Duplicates((i, i + 1) for i in positions("u"))
+    repeated = PositionSet((i, i + 1) for i in positions("u"))
     progress = progress_of(len(rows), *entries, duplicates=repeated)
     row_filter = RowFilter(protected=IdSet(ids=(f"p{i}" for i in range(len(rows)))), duplicates=repeated)
     items = list(chunk_tasks(batches_of(rows, batch_size), row_filter, progress, chunk_size, limit))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.duplicates import Duplicates
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
 from bulkdel.export.duplicates import FIRSTS_MIN, DuplicateFinder
 
@@ -34,7 +34,7 @@ def plain(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[int]]:
 
 
 def found(rows: list[tuple[int, str]], batch: int, finder: DuplicateFinder) -> tuple[dict[int, str], list[int]]:
-    duplicates = Duplicates()
+    duplicates = PositionSet()
     with finder:
         for first in range(0, len(rows), batch):
             some = rows[first : first + batch]
@@ -138,7 +138,7 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
         with monkeypatch.context() as patched:
             patched.setattr(os, "pread", fail)
             with pytest.raises(FileFailed, match="Input/output error"):
-                finder.find(Duplicates())
+                finder.find(PositionSet())
             patched.setattr(os, "pread", lambda *_: b"")
             with pytest.raises(RuntimeError, match="cut short"):
-                finder.find(Duplicates())
+                finder.find(PositionSet())

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.row_filter import RowFilter
+from bulkdel.core.skipped_rows import PositionSet
 
 BAD = BadRow(1, "?", Unusable(Why.EMPTY_ID))
 MAIL = IdType("email", key=str.lower)
@@ -42,7 +42,7 @@ def test_the_filter_is_the_naive_one_however_the_rows_are_batched(
     rows: list[str | BadRow], start: int, protected: frozenset[str], cuts: list[int]
 ) -> None:
     expected = naive(rows, start, protected)
-    row_filter = RowFilter(MAIL, IdSet(MAIL, protected), Duplicates((at, at + 1) for at in expected["duplicate"]))
+    row_filter = RowFilter(MAIL, IdSet(MAIL, protected), PositionSet((at, at + 1) for at in expected["duplicate"]))
     ends: dict[str, list[int]] = {"excluded": [], "duplicate": [], "invalid": [], "sent": []}
     for begin, end in pairwise([0, *sorted(cut for cut in cuts if cut <= len(rows)), len(rows)]):
         batch = Batch(start + begin, rows[begin:end])
@@ -56,7 +56,7 @@ def test_the_filter_is_the_naive_one_however_the_rows_are_batched(
 
 def test_a_duplicate_stays_one_when_its_id_is_excluded_later() -> None:
     """A resume with more exclude files: the log says of the row already that it is a duplicate."""
-    row_filter = RowFilter(MAIL, IdSet(MAIL, ["a@x"]), Duplicates([(1, 2)]))
+    row_filter = RowFilter(MAIL, IdSet(MAIL, ["a@x"]), PositionSet([(1, 2)]))
     batch = Batch(0, ["A@x", "a@X", "b@x"])
     assert row_filter.records(batch) == [Record(2, "b@x")]
     assert row_filter.skips(batch) == {0: "excluded", 1: "duplicate"}

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.chunker import TOLD
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
 from tests import recorded
 from tests.recorded import AT, deleted, fold
 
@@ -26,7 +26,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, I
     """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
     ends = dict.fromkeys(range(ROWS), OPEN)
     doubts: dict[int, Instant] = {}
-    duplicates = Duplicates((row, row + 1) for row in sorted(draw(st.sets(st.integers(0, ROWS - 1), max_size=15))))
+    duplicates = PositionSet((row, row + 1) for row in sorted(draw(st.sets(st.integers(0, ROWS - 1), max_size=15))))
     entries: list[Entry] = recorded.born(ROWS, duplicates)
     ends |= dict.fromkeys(duplicates.between(0, ROWS), "duplicate")
     for step in range(draw(st.integers(0, 30))):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Outcome, Skipped
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
 from tests import recorded
 from tests.recorded import fold
@@ -28,7 +28,7 @@ KEYS = (
 def progress_of(remaining: int = 0, **counts: int) -> Progress:
     """A log whose rows ended as `counts` says."""
     rows, at = remaining + sum(counts.values()), counts.get("duplicate", 0)
-    progress = fold(recorded.born(rows, Duplicates([(0, at)])))
+    progress = fold(recorded.born(rows, PositionSet([(0, at)])))
     for name, count in counts.items():
         if count and name != "duplicate":
             ranges = ((at, at + count),)

@@ -18,9 +18,9 @@ from typing import Self
 import orjson
 
 from bulkdel.checkpoint.reader import Reader, open_log
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
 
 IN_DOUBT = "in doubt"
@@ -110,7 +110,7 @@ class LogIndex:
             yield RowResult(here, stop, REMAINING)
 
 
-def _spans(entries: list[Entry], duplicates: Duplicates) -> Iterator[Span]:
+def _spans(entries: list[Entry], duplicates: PositionSet) -> Iterator[Span]:
     """The rows that these entries settle, each span with its own part of the outcome."""
     for entry in entries:
         if isinstance(entry, Skipped) and entry.reason != "duplicate":  # `Progress` keeps the duplicates
@@ -129,7 +129,7 @@ def _outcome(data: bytes | None) -> Outcome | None:
     return outcome
 
 
-def _parts(result: RowResult, duplicates: Duplicates) -> Iterator[RowResult]:
+def _parts(result: RowResult, duplicates: PositionSet) -> Iterator[RowResult]:
     """Cut the duplicates out of a result."""
     here = result.start
     for start, stop in duplicates.ranges(result.start, result.stop):

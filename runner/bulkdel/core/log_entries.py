@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from bulkdel.core.duplicates import EMPTY_DIGEST
 from bulkdel.core.outcome import KINDS, SKIPS, Kind
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.resume_point import ResumePoint, resume_points_of
 from bulkdel.core.row_filter import Skip
+from bulkdel.core.skipped_rows import EMPTY_DIGEST
 
 FORMAT = 2
 """Grows when an older version could misread the log."""
@@ -52,7 +52,7 @@ class Header:
     marks: where in the export a resume can begin to read, as the preflight found them.
     parameters: the job's parameters beside the ids; no job has any yet.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
-    duplicates_sha256: over the list of duplicates (`duplicates.ListDigest`), which the next entries hold.
+    duplicates_sha256: over the list of duplicates (`skipped_rows.ListDigest`), which the next entries hold.
     """
 
     tool: str

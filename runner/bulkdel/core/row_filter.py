@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.record import Batch, Record
+from bulkdel.core.skipped_rows import PositionSet
 
 Skip = Literal["excluded", "duplicate", "invalid"]
 """Why a row of the export is never sent."""
@@ -26,7 +26,7 @@ class RowFilter:
 
     id_type: IdType = PLAIN
     protected: IdSet = field(default_factory=IdSet)
-    duplicates: Duplicates = field(default_factory=Duplicates)
+    duplicates: PositionSet = field(default_factory=PositionSet)
 
     def skips(self, batch: Batch) -> dict[int, Skip]:
         """The reason for each row of the batch that is never sent, by position."""

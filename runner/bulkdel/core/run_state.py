@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.duplicates import Duplicates, ListDigest, RowSet
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.ranges import Ranges, size_of
 from bulkdel.core.resume_point import ResumePoint, resume_point_before
+from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Progress:
 
     header: Header
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
-    duplicates: Duplicates = field(default_factory=Duplicates)
+    duplicates: PositionSet = field(default_factory=PositionSet)
     born: bool = False
     settled: RowSet = field(init=False)
     in_doubt: RowSet = field(init=False)

@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presence
-from bulkdel.core.duplicates import Duplicates, RowSet
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Damaged, Unreadable, frame, sound
 from bulkdel.core.ranges import Ranges, RangeSet, size_of
 from bulkdel.core.record import Batch
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
 
 CLAIMED = ("done", "absent")
@@ -131,7 +131,7 @@ class Books:
     duplicates: of the export; they are never looked up, and leave no gaps.
     """
 
-    duplicates: Duplicates = field(default_factory=Duplicates)
+    duplicates: PositionSet = field(default_factory=PositionSet)
     gone: RowSet = field(init=False)
     recreated: RowSet = field(init=False)
     there: RowSet = field(init=False)

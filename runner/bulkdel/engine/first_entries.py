@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.duplicates import digest_of, entries_of
 from bulkdel.core.log_entries import Header, Skipped
+from bulkdel.core.skipped_rows import digest_of, entries_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
 from bulkdel.format import printable, stamp

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.record import Record
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.durable import write_all
 from bulkdel.errors import FileFailed
 from bulkdel.format import printable
@@ -99,7 +99,7 @@ class DuplicateFinder:
         if self._held >= self._run_rows:
             self._write_run()
 
-    def find(self, found: Duplicates) -> list[Record]:
+    def find(self, found: PositionSet) -> list[Record]:
         """Add the rows that repeat an id to `found`. Raises FileFailed.
 
         Returns rows that repeat none: all of a short export, else at least FIRSTS_MIN, in any order.
@@ -109,7 +109,7 @@ class DuplicateFinder:
             firsts += self._search(number, found, wanted=len(firsts) < FIRSTS_MIN)
         return firsts
 
-    def _search(self, number: int, found: Duplicates, *, wanted: bool) -> list[Record]:
+    def _search(self, number: int, found: PositionSet, *, wanted: bool) -> list[Record]:
         """Search one partition. wanted: return the rows that repeat no id."""
         seen: dict[str, int] = {}
         first_of = seen.setdefault
@@ -129,7 +129,7 @@ class DuplicateFinder:
     def _keys(self, ids: Sequence[str]) -> Iterable[str]:
         return ids if self._key is str else map(self._key, ids)
 
-    def _spread(self, number: int, found: Duplicates) -> list[Record]:
+    def _spread(self, number: int, found: PositionSet) -> list[Record]:
         """Search a partition that is too large: distribute it by the next byte of the hash."""
         with DuplicateFinder(
             self._folder,

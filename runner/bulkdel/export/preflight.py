@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRow, BadRows
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import SPREADSHEET
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.resume_point import ResumePoint
 from bulkdel.core.row_filter import RowFilter
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.export.bad_rows import bad_rows_refusal
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
@@ -51,7 +51,7 @@ class Preflight:
     rows: int
     ids: int
     excluded: int
-    duplicates: Duplicates
+    duplicates: PositionSet
     invalid: int
     kept: int
     perhaps: int
@@ -76,7 +76,7 @@ def preflight(
     rng: random.Random,
     sample_size: int = 200,
     on_progress: Progress | None = None,
-    known: Duplicates | None = None,
+    known: PositionSet | None = None,
     temporary: Path | None = None,
     mark_rows: int = MARK_ROWS,
 ) -> Preflight:
@@ -96,7 +96,7 @@ def preflight(
     dialect = resolve(head, options, export.path, compression)
     free_text = options.id_check().id_type.shape is None
     protected = IdSet(options.id_type) if protected is None else protected
-    found = Duplicates() if known is None else known
+    found = PositionSet() if known is None else known
     row_filter = RowFilter(options.id_type, protected, found)
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
         tally = _Tally(row_filter, finder if known is None else None, mark_rows, free_text=free_text)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.recognise import is_bare_list
@@ -53,7 +53,7 @@ def _preflight(export: Export, options: ReadOptions) -> tuple[Preflight, ReadOpt
     for way in _ways(export, options):
         try:
             rng = random.Random(0)  # noqa: S311 - nothing is drawn
-            return preflight(export, way, rng=rng, sample_size=0, known=Duplicates()), way
+            return preflight(export, way, rng=rng, sample_size=0, known=PositionSet()), way
         except ExportRefused as error:
             if error.usable:
                 raise

@@ -14,7 +14,6 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
@@ -22,6 +21,7 @@ from bulkdel.core.record import Batch
 from bulkdel.core.resume_point import ResumePoint
 from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
@@ -82,7 +82,7 @@ class CheckedExport:
     dialect: Dialect
     fingerprint: Fingerprint
     counts: Mapping[str, int]
-    duplicates: Duplicates
+    duplicates: PositionSet
     invalid_to: Path | None = None
     preflight: Preflight | None = None
 

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, Self
 from bulkdel.checkpoint.file import APPEND, MODE, NEW
 from bulkdel.checkpoint.lock import try_lock
 from bulkdel.checkpoint.reader import LINE_MAX, open_log
-from bulkdel.core.duplicates import Duplicates
 from bulkdel.core.log_entries import Damaged, Unreadable
 from bulkdel.core.ranges import Ranges
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import FIRST_LINE, Books, Finding, decode, encode_first, encode_found, found_of
 from bulkdel.durable import write_all
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -32,7 +32,7 @@ class State:
     """
 
     def __init__(
-        self, path: Path, pinned: Mapping[str, Any], *, tool: str, at: str, again: bool, duplicates: Duplicates
+        self, path: Path, pinned: Mapping[str, Any], *, tool: str, at: str, again: bool, duplicates: PositionSet
     ) -> None:
         """Resume the findings at `path`, or start new ones: without a file, with `again`, or if it pins other values.
 

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.checkpoint.reader import LINE_MAX
-from bulkdel.core.duplicates import (
+from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, from_json, to_json
+from bulkdel.core.ranges import positions_in, ranges_of
+from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import (
     EMPTY_DIGEST,
     PAGE_ROWS,
     RANGES_MAX,
-    Duplicates,
+    PositionSet,
     RowSet,
     digest_of,
     entries_of,
 )
-from bulkdel.core.log_entries import Header, Intent, Session, Skipped, Unreadable, from_json, to_json
-from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.run_state import Progress
 from tests import recorded
 from tests.recorded import AT, deleted, encode_line, fold
 
@@ -30,8 +30,8 @@ NEAR = st.integers(EDGE - 40, EDGE + 40) | st.integers(0, 30)
 SETS = st.sets(NEAR, max_size=60)
 
 
-def made(positions: set[int]) -> Duplicates:
-    return Duplicates((position, position + 1) for position in sorted(positions))
+def made(positions: set[int]) -> PositionSet:
+    return PositionSet((position, position + 1) for position in sorted(positions))
 
 
 @settings(deadline=None)
@@ -58,9 +58,9 @@ def test_like_a_plain_set(positions: set[int], one: int, other: int) -> None:
 
 
 def test_a_long_run_is_stepped_over_by_bytes_on_both_sides() -> None:
-    found = Duplicates([(3, 100_003)])
+    found = PositionSet([(3, 100_003)])
     assert (found.first_after(5), found.first_before(90_001)) == (100_003, 3)
-    assert (Duplicates().first_after(7), Duplicates().first_before(7), Duplicates([(0, 9)]).first_before(9)) == (
+    assert (PositionSet().first_after(7), PositionSet().first_before(7), PositionSet([(0, 9)]).first_before(9)) == (
         7,
         7,
         0,
@@ -121,22 +121,22 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
 
 
 def test_the_canonical_form_is_one_range_a_line() -> None:
-    duplicates = Duplicates([(5, 7), (10, 11)])
+    duplicates = PositionSet([(5, 7), (10, 11)])
     assert digest_of(duplicates) == hashlib.sha256(b"[5,7]\n[10,11]\n").hexdigest()
-    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == digest_of(Duplicates())
+    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == digest_of(PositionSet())
 
 
 def test_entries_hold_so_many_ranges_and_fit_a_line() -> None:
     far = 10**12
-    duplicates = Duplicates((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1))
+    duplicates = PositionSet((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1))
     first, second = entries_of(duplicates)
     assert (len(first), len(second)) == (RANGES_MAX, 1)
     assert len(encode_line(2, [Skipped("duplicate", first)])) < LINE_MAX / 10
-    assert list(entries_of(Duplicates())) == []
+    assert list(entries_of(PositionSet())) == []
 
 
 def test_the_header_keeps_the_digest() -> None:
-    header = recorded.header(20, Duplicates([(5, 7)]))
+    header = recorded.header(20, PositionSet([(5, 7)]))
     assert from_json(to_json(header)) == header
     without = to_json(header)
     del without["duplicates_sha256"]
@@ -144,7 +144,7 @@ def test_the_header_keeps_the_digest() -> None:
         from_json(without)
 
 
-LIST = Duplicates([(5, 7), (9, 10)])
+LIST = PositionSet([(5, 7), (9, 10)])
 PARTS = [Skipped("duplicate", ((5, 7),)), Skipped("duplicate", ((9, 10),))]
 
 

@@ -23,7 +23,7 @@ _BITS = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in rang
 _FULL = 0xFF
 
 
-class Duplicates:
+class PositionSet:
     """Positions of the rows that repeat an id of an earlier row. One bit a row, in pages.
 
     size: the number of duplicates.
@@ -54,7 +54,7 @@ class Duplicates:
         return self.size
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Duplicates) and self._pages == other._pages
+        return isinstance(other, PositionSet) and self._pages == other._pages
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -140,7 +140,7 @@ class Duplicates:
         return (number for number in numbers if number in self._pages)
 
 
-def entries_of(duplicates: Duplicates) -> Iterator[Ranges]:
+def entries_of(duplicates: PositionSet) -> Iterator[Ranges]:
     """The ranges of the log's entries, in order: at most RANGES_MAX each."""
     ranges = duplicates.ranges()
     while some := tuple(islice(ranges, RANGES_MAX)):
@@ -169,7 +169,7 @@ EMPTY_DIGEST = ListDigest().hex
 """Of an export without duplicates."""
 
 
-def digest_of(duplicates: Duplicates) -> str:
+def digest_of(duplicates: PositionSet) -> str:
     """The SHA-256 of the whole list, hex."""
     digest = ListDigest()
     for ranges in entries_of(duplicates):
@@ -185,7 +185,7 @@ class RowSet(RangeSet):
 
     __slots__ = ("_duplicates",)
 
-    def __init__(self, duplicates: Duplicates) -> None:
+    def __init__(self, duplicates: PositionSet) -> None:
         self._duplicates = duplicates
         super().__init__()
 
