@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 
 from bulkdel.engine.shutdown import Interrupted, Signals
-from bulkdel.errors import BulkdelError, FileFailed, UsageError
+from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.output import result
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
-from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve_in_thread
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Switches, serve_in_thread
 
 UNKNOWN, POISONOUS, DUPLICATE = 50, 3, 20
 """Ids that do not exist, users that the sandbox refuses to delete (422), and rows that repeat an id."""
@@ -53,6 +53,23 @@ class Unexpected(BulkdelError):
     exit_code = 1
 
 
+def show(folder: Path | None, users: int, rate: float) -> int:
+    """Show everything. Returns 0 if the counts agree; raises Unexpected when they do not, or anything else differs."""
+    with Signals():
+        try:
+            place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            if any(place.iterdir()):
+                raise UsageError(f"--dir {folder}: is not empty; name an empty directory or a new one")
+            _show(place, users, rate)
+        except OSError as error:
+            raise UsageError(f"--dir {folder}: {error.strerror}") from error
+        except Interrupted as interrupted:
+            result(f"\nThe demo was interrupted. What it wrote is in {place}.")
+            return interrupted.exit_code
+    return 0
+
+
 def make_up(users: int, rng: random.Random) -> tuple[list[str], list[str], list[str]]:
     """Make up (the users, those of them that are refused, the rows of the export)."""
     ids = [f"{rng.getrandbits(96):024x}" for _ in range(users + UNKNOWN)]
@@ -61,51 +78,42 @@ def make_up(users: int, rng: random.Random) -> tuple[list[str], list[str], list[
     return ids[UNKNOWN:], rng.sample(others, POISONOUS), rng.sample(head, HEAD) + rng.sample(rows, len(rows))
 
 
-def show(folder: Path | None, users: int, rate: float) -> int:
-    """Show everything. Returns 0 if the counts agree; raises Unexpected when they do not, or anything else differs."""
-    with Signals():
-        place = _folder(folder)
-        try:
-            _show(place, users, rate)
-        except Interrupted as interrupted:
-            result(f"\nThe demo was interrupted. What it wrote is in {place}.")
-            return interrupted.exit_code
-    return 0
-
-
-def _folder(wanted: Path | None) -> Path:
-    if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="bulkdel-demo-"))
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        if any(wanted.iterdir()):
-            raise UsageError(f"--dir {wanted}: is not empty; name an empty directory or a new one")
-    except OSError as error:
-        raise UsageError(f"--dir {wanted}: {error.strerror}") from error
-    return wanted.absolute()
-
-
 def _show(folder: Path, count: int, rate: float) -> None:
     users, poisonous, rows = make_up(count, random.Random())  # noqa: S311 - made-up ids
-    try:
-        (folder / EXPORT).write_bytes(b"".join(orjson.dumps({"userId": id_}) + b"\n" for id_ in rows))
-    except OSError as error:
-        raise FileFailed(f"{folder / EXPORT}: {error.strerror}") from error
+    (folder / EXPORT).write_bytes(b"".join(orjson.dumps({"userId": id_}) + b"\n" for id_ in rows))
     result(
         f"A sandbox that looks like GenAuth has {count:,} users. {folder / EXPORT} lists them all,\n"
         f"and with them {UNKNOWN} ids that do not exist and {DUPLICATE} rows that repeat an id. The sandbox refuses\n"
-        f"every request with an unknown id in it, and {POISONOUS} of the users it refuses to delete."
+        f"every request with an unknown id in it, and {POISONOUS} of the users it refuses to delete.\n\n"
+        f"$ cd {shlex.quote(str(folder))}\n$ export {' '.join(f'{name}={key}' for name, key in KEYS.items())}"
     )
+    pool, head = Pool.from_ids(users), users[: HEAD - UNKNOWN]
+
+    def is_half_way() -> bool:
+        return pool.deleted >= len(pool) and all(pool.find_alive("user_id", id_) is None for id_ in head)
+
     refusals = dict.fromkeys(poisonous, (422, None))
     switches = Switches(unknown_ids="refuse", latency_s=LATENCY_S, jitter_s=LATENCY_S, poisonous=refusals)
-    with serve_in_thread(Pool.from_ids(users), switches) as sandbox:
-        result(f"\n$ cd {shlex.quote(str(folder))}\n$ export {' '.join(f'{name}={key}' for name, key in KEYS.items())}")
-        summary, refused = _run_commands(folder, sandbox, users[: HEAD - UNKNOWN], rate)
-        lines, agree = compare(summary, refused, rows, sandbox)
-    result("\nbulkdel's summary, and what the sandbox itself saw:\n")
-    result("\n".join(lines))
+    with serve_in_thread(pool, switches) as sandbox:
+        caption = "1. What would be done? A plan reads and checks everything, and deletes nothing."
+        plan = _step(folder, caption, "plan", "delete-users", EXPORT, "--host", sandbox.url, "--rate", f"{rate:g}")
+        run = shlex.split(plan.splitlines()[-1])[1:]
+        caption = "2. The command that the plan ends with. Half-way it gets what Ctrl-C sends, SIGINT."
+        _step(folder, caption, *run, code=128 + signal.SIGINT, interrupt=is_half_way)
+        _step(folder, "3. How far is it?", "status", LOG)
+        _step(folder, "4. The same command again goes on. Refused ids make it exit with 1.", *run, code=1)
+        refused = _step(folder, "5. Which ids were refused, and why?", "results", LOG, "--only", "refused")
+        before = sandbox.ledger.requests
+        caption = "6. Once more, for a program to read: a finished run repeats its summary and sends nothing."
+        summary = orjson.loads(_step(folder, caption, *run, "--json", code=1).splitlines()[-1])
+        if sandbox.ledger.requests != before:
+            raise Unexpected(f"it did send something: {sandbox.ledger.requests - before} requests")
+    lines, agree = compare(summary, refused.count("\n"), rows, pool)
     result(
-        f"\nEvery row of the export and everything that happened is in {folder}.\n"
+        "\nbulkdel's summary, and what the sandbox itself saw:\n\n" + "\n".join(lines) + "\n\n"
+        f"  {sandbox.ledger.requests:,} requests reached the sandbox, plan and look-ups included;\n"
+        f"  {sandbox.ledger.busiest()} of them in its busiest second.\n\n"
+        f"Every row of the export and everything that happened is in {folder}.\n"
         f"Delete it when you have seen enough: rm -r {shlex.quote(str(folder))}\n"
     )
     if not agree:
@@ -113,98 +121,51 @@ def _show(folder: Path, count: int, rate: float) -> None:
     result("The counts agree exactly: every row of the export is accounted for.")
 
 
-def _run_commands(folder: Path, sandbox: Sandbox, head: Sequence[str], rate: float) -> tuple[dict[str, Any], list[str]]:
-    """Run the commands. Returns the summary of the run, and the ids that it says were refused.
+def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Callable[[], bool] | None = None) -> str:
+    """Show a caption and a command line, run it to its end, show and return its stdout.
 
-    head: the users at the beginning of the export. The run is interrupted when they and half of all are deleted.
-    """
-
-    def is_half_way() -> bool:
-        pool = sandbox.pool
-        return pool.deleted >= len(pool) and all(pool.find_alive("user_id", id_) is None for id_ in head)
-
-    def interrupt(process: subprocess.Popen[bytes]) -> None:
-        while process.poll() is None and not is_half_way():
-            time.sleep(LOOK_S)
-        if process.poll() is not None:
-            raise Unexpected(f"it ended with code {process.returncode} before it was interrupted; try a lower --rate")
-        process.send_signal(signal.SIGINT)
-
-    result("\n1. What would be done? A plan reads and checks everything, and deletes nothing.")
-    plan = _bulkdel(folder, ["plan", "delete-users", EXPORT, "--host", sandbox.url, "--rate", f"{rate:g}"])
-    run = confirmed(plan)
-    result("\n2. The command that the plan ends with. Half-way it gets what Ctrl-C sends, SIGINT.")
-    _bulkdel(folder, run, 128 + signal.SIGINT, interrupt)
-    result("\n3. How far is it?")
-    _bulkdel(folder, ["status", LOG])
-    result("\n4. The same command again goes on where it stopped. Refused ids make it exit with 1.")
-    _bulkdel(folder, run, 1)
-    result("\n5. Which ids were refused, and why?")
-    refused = _bulkdel(folder, ["results", LOG, "--only", "refused"])
-    result("\n6. Once more, for a program to read: a finished run repeats its summary and sends nothing.")
-    before = sandbox.ledger.requests
-    summary = _bulkdel(folder, [*run, "--json"], 1)
-    if sandbox.ledger.requests != before:
-        raise Unexpected(f"it did send something: {sandbox.ledger.requests - before} requests")
-    return orjson.loads(summary.splitlines()[-1]), [orjson.loads(line)["id"] for line in refused.splitlines()]
-
-
-def _bulkdel(
-    folder: Path,
-    words: Sequence[str],
-    expected: int = 0,
-    meanwhile: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
-) -> str:
-    """Show a command line, run it to its end, show and return its stdout. Raises Unexpected for another exit code.
-
+    interrupt: the command gets SIGINT as soon as this is true. Raises Unexpected for another exit code than `code`.
     If the demo itself is stopped, so is the command. No setting and no real key of the user reaches it.
     """
-    result(f"\n$ {shlex.join(['bulkdel', *words])}")
+    result(f"\n{caption}\n\n$ {shlex.join(['bulkdel', *words])}")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
     command = [sys.executable, "-P", "-m", "bulkdel", *words]
     with subprocess.Popen(  # noqa: S603 - our own command
         command, cwd=folder, env=environ | KEYS, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as process:
         try:
-            meanwhile(process)
+            if interrupt is not None:
+                while process.poll() is None and not interrupt():
+                    time.sleep(LOOK_S)
+                process.send_signal(signal.SIGINT)
             written = process.communicate()[0].decode()
         except BaseException:
             process.terminate()
             raise
     result(f"{written}[exit code {process.returncode}]")
-    if process.returncode != expected:
-        raise Unexpected(f"the demo expected exit code {expected} here, not {process.returncode}")
+    if process.returncode != code:
+        advice = "" if interrupt is None else "; try a lower --rate"
+        raise Unexpected(f"the demo expected exit code {code} here, not {process.returncode}{advice}")
     return written
 
 
-def confirmed(plan: str) -> list[str]:
-    """Find the confirmed command that a plan ends with, without the program's name."""
-    words = shlex.split(plan.rstrip().rpartition("\n")[2])
-    if words[:2] != ["bulkdel", "run"]:
-        raise Unexpected("the plan does not end with the command that runs it")
-    return words[1:]
+def compare(summary: Mapping[str, Any], refused: int, rows: Sequence[str], pool: Pool) -> tuple[list[str], bool]:
+    """Compare a summary with what became of the users. Returns a table, line by line, and whether all of it agrees.
 
-
-def compare(
-    summary: Mapping[str, Any], refused: Sequence[str], rows: Sequence[str], sandbox: Sandbox
-) -> tuple[list[str], bool]:
-    """Compare a summary with the sandbox's state. Returns the table, line by line, and whether all of it agrees."""
+    refused: how many ids the results name as refused.
+    """
     distinct = set(rows)
-    left = {id_ for id_ in distinct if sandbox.pool.find_alive("user_id", id_) is not None}
-    never = {id_ for id_ in distinct if sandbox.pool.find("user_id", id_) is None}
+    left = sum(pool.find_alive("user_id", id_) is not None for id_ in distinct)
     facts = [
-        ("deleted", summary["deleted"], sandbox.ledger.deleted, "users that it deleted"),
-        ("absent", summary["absent"], len(never), "ids of the export that it never had"),
-        ("refused", summary["refused"], len(left), "users of the export that still exist"),
-        ("", len(left & set(refused)), len(left), "of them named in the results with the reason"),
-        ("duplicate", summary["duplicate"], len(rows) - len(distinct), "rows that repeat an id"),
-        *((name, summary[name], 0, "") for name in ("unknown", "excluded", "invalid", "remaining")),
-        ("rows", summary["rows"], len(rows), "rows in the export"),
+        ("deleted", summary["deleted"], pool.deleted),
+        ("absent", summary["absent"], sum(pool.find("user_id", id_) is None for id_ in distinct)),
+        ("refused", summary["refused"], left),
+        ("  named", refused, left),
+        ("duplicate", summary["duplicate"], len(rows) - len(distinct)),
+        *((name, summary[name], 0) for name in ("unknown", "excluded", "invalid", "remaining")),
+        ("rows", summary["rows"], len(rows)),
     ]
     lines = [f"  {'':<10} {'bulkdel':>9} {'sandbox':>12}"]
-    for name, ours, theirs, words in facts:
-        differs = "" if ours == theirs else "   <-- differs"
-        lines.append(f"  {name:<10} {ours:>9,} {theirs:>12,}   {words}{differs}".rstrip())
-    lines.append(f"\n  {sandbox.ledger.requests:,} requests reached the sandbox, plan and look-ups included;")
-    lines.append(f"  {sandbox.ledger.busiest()} of them in its busiest second.")
-    return lines, all(ours == theirs for _, ours, theirs, _ in facts)
+    for name, ours, theirs in facts:
+        lines.append(f"  {name:<10} {ours:>9,} {theirs:>12,}" + ("" if ours == theirs else "   <-- differs"))
+    return lines, all(ours == theirs for _, ours, theirs in facts)
