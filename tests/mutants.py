@@ -629,9 +629,9 @@ MUTANTS = (
     ),
     Mutant(
         "what no session wrote is believed",
-        "runner/bulkdel/commands/audit.py",
-        "if not found.sittings or found.sittings[-1].stop is not None:",
-        "if not found.sittings:",
+        "runner/bulkdel/commands/status.py",
+        "case _ if not sessions or sessions[-1].stop is not None:",
+        "case _ if not sessions:",
         "e2e/test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",
     ),
     Mutant(

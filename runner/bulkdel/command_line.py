@@ -1,15 +1,16 @@
-"""Command lines as text that can be typed again. Owns how they are made from settings, and how words are quoted."""
+"""Command lines as text that can be typed again: made from settings, or from the log of a run that has stopped."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.format import printable
+from bulkdel.core.run_state import Progress
+from bulkdel.format import counted, printable
 
 ENV_PREFIX = "BULKDEL_"
 
@@ -108,3 +109,35 @@ def argument(path: Path | str) -> str:
 def quoted(path: Path | str) -> str:
     """A path as it can be typed into a shell."""
     return shlex.quote(argument(path))
+
+
+def going_on(progress: Progress) -> str:
+    """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt."""
+    start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
+    if not (words := stop.get("to_go_on") or start.get("to_go_on")):
+        return "To go on, run the command of this run again."
+    where = f", in {start.get('cwd', 'its folder')}"
+    if blind(progress):
+        return ways_out(progress, words, where)
+    again = ", with a new confirmation" if stop.get("not_after") else ""
+    return f"To go on{again}{where}:\n  {shlex.join(words)}"
+
+
+def blind(progress: Progress) -> bool:
+    """Whether ids are in doubt and the same command cannot settle them: the last session's look-ups found no user."""
+    return bool(progress.in_doubt.size and progress.stop is not None and progress.stop.facts.get("blind"))
+
+
+def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
+    """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
+    pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
+    text = (
+        f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no answer came. Now look-ups find "
+        f"no user at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the users in it.\n"
+        f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
+        f"Then run the same command:\n  {shlex.join(words)}"
+    )
+    if options.get("look_first") or options.get("backup") or options.get("in_doubt") == "resend":
+        return text  # the first two send only ids that a look-up has found; the command has the third already
+    resend = shlex.join([*words, "--in-doubt", "resend"])
+    return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new user meanwhile:\n  {resend}"

@@ -137,13 +137,9 @@ def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> i
         Check every line, the hash that each session took of the log before it, and that the counts add up; show who
         ran what, and what was confirmed. Exit code 3 when a check fails.
     """
-    if audit:
-        from bulkdel.commands.audit import print_audit
+    from bulkdel.commands.status import print_audit, print_status
 
-        return print_audit(checkpoint, json=json)
-    from bulkdel.commands.status import print_status
-
-    return print_status(checkpoint, json=json)
+    return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json)
 
 
 def results(

@@ -12,8 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from bulkdel.command_line import CommandLine
-from bulkdel.commands.next_command import blind, ways_out
+from bulkdel.command_line import CommandLine, blind, ways_out
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import count_lines, name_of

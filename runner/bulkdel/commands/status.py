@@ -1,17 +1,34 @@
-"""`bulkdel status`: progress and counts of a run, from its log alone."""
+"""`bulkdel status`: progress and counts of a run, from its log alone. With --audit, whether the log is unchanged.
+
+Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it. So the audit finds a
+change of an earlier line, even with a correct checksum. It finds a change after the last such entry only with the
+SHA-256 that the summary printed.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 from bulkdel.checkpoint.lock import holder
-from bulkdel.checkpoint.reader import find_log, read_log
-from bulkdel.commands.next_command import going_on
+from bulkdel.checkpoint.reader import Reader, find_log, open_log, read_log
+from bulkdel.command_line import going_on
+from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import count_lines, summary_of
+from bulkdel.core.summary import count_lines, counts_of, summary_of
+from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
 from bulkdel.output import result
+
+FACTS = ("user", "machine", "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "backup")
+"""Members of a session's start entry that `--audit --json` repeats."""
+
+HOW = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}
+"""How a run was confirmed, in words; any other value is printed as it is."""
 
 
 def print_status(path: Path, *, json: bool) -> int:
@@ -27,21 +44,22 @@ def print_status(path: Path, *, json: bool) -> int:
         more = {"in_doubt": progress.in_doubt.size, "sessions": progress.sessions, "note": progress.note, "pid": pid}
         result(dumps(summary | more))
         return 0
-    pinned = progress.header.pinned
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
-    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
+    result(_job_line(progress.header))
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
     if progress.note:
         result(f"  note       {printable(progress.note)}")
     for line in count_lines(progress):
         result(line)
-    if progress.in_doubt.size and pid is None:
+    if pid is not None:
+        return 0
+    if progress.in_doubt.size:
         were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
         remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without an answer"
         result(f"  {remaining}: the next run looks {them} up")
-    if log.damaged_tail and pid is None:
+    if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
-    if not progress.complete and pid is None:
+    if not progress.complete:
         result(going_on(progress))
     return 0
 
@@ -52,3 +70,176 @@ def _state(progress: Progress) -> str:
     if progress.stop is None:
         return "killed" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
+
+
+def _job_line(header: Header) -> str:
+    pinned = header.pinned
+    return f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}"
+
+
+@dataclass(slots=True)
+class AuditedSession:
+    """One session as the log has it. line: where it starts. stop: None when it was killed, or is under way."""
+
+    line: int
+    start: Session
+    stop: Session | None = None
+
+
+@dataclass(slots=True)
+class Audit:
+    """The findings, up to the first fault.
+
+    fault: the fault and its place; None without one. commits, sha256: of the lines that were read.
+    damaged_tail: bytes after the last whole line; no outcome relies on them.
+    """
+
+    progress: Progress | None = None
+    sessions: list[AuditedSession] = field(default_factory=list)
+    commits: int = 0
+    sha256: str = ""
+    damaged_tail: int = 0
+    fault: str | None = None
+
+
+def audit(path: Path) -> Audit:
+    """Read every line of a log. Raises NotAcceptable only when it cannot be opened."""
+    found = Audit()
+    fd = open_log(path)
+    try:
+        reader = Reader(fd, path)
+        try:
+            for progress, entries in reader.folding():
+                found.progress = progress
+                for entry in entries:
+                    _add(found.sessions, entry, reader.seq + 1)
+        except Unreadable as error:
+            found.fault = f"{path}: {error}"
+        except NotAcceptable as error:
+            found.fault = str(error)
+        found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha.hexdigest(), reader.damaged_tail
+    finally:
+        os.close(fd)
+    if found.fault is None and found.progress is not None:
+        rows, counts = found.progress.rows, counts_of(found.progress)
+        if sum(counts.values()) != rows or min(counts.values()) < 0:
+            words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            found.fault = f"{path}: the counts do not add up to {rows} rows: {words}"
+        elif found.damaged_tail and found.sessions and found.sessions[-1].stop is not None:
+            # A run that has stopped writes nothing more.
+            found.fault = f"{path}: {found.damaged_tail} bytes that no session wrote follow the last session's end"
+    return found
+
+
+def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
+    """Add an entry to the sessions. Raises Unreadable for one that no session wrote."""
+    match entry:
+        case Session(event="start"):
+            sessions.append(AuditedSession(line, entry))
+        case Header() | Skipped(reason="duplicate"):
+            pass  # the list of duplicates belongs to the header, which holds its SHA-256
+        case _ if not sessions or sessions[-1].stop is not None:
+            # The hash of no session covers an entry after the last stop, so there must be none.
+            kind = type(entry).__name__.lower()
+            raise Unreadable(f"line {line} holds an entry ({kind}) that no session wrote: none was under way")
+        case Session():
+            sessions[-1].stop = entry
+        case _:
+            pass
+
+
+def print_audit(path: Path, *, json: bool) -> int:
+    """Print the audit. Raises NotAcceptable, after that, when a check fails."""
+    path = find_log(path)
+    found = audit(path)
+    pid = holder(path, found.progress) if found.progress is not None else None
+    sessions = [_session_values(session) for session in found.sessions]
+    for values in sessions:
+        values["pid"] = pid if values is sessions[-1] else None
+    if json:
+        result(dumps(_audit_values(found, path, pid, sessions)))
+    else:
+        _print_lines(found, path, pid, sessions)
+    if found.fault is not None:
+        raise NotAcceptable(f"the audit failed: {found.fault}")
+    return 0
+
+
+def _session_values(session: AuditedSession) -> dict[str, Any]:
+    start, stop = session.start, session.stop
+    return {
+        "line": session.line,
+        "start": start.at,
+        "stop": stop.at if stop else None,
+        **{name: start.facts.get(name) for name in FACTS},
+        "why": stop.facts.get("why") if stop else None,
+        "exit": stop.facts.get("exit") if stop else None,
+        "log_sha256": start.log_sha256,
+        "log_sha256_at_stop": stop.log_sha256 if stop else None,
+    }
+
+
+def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "audit": "holds" if found.fault is None else "failed",
+        "fault": found.fault,
+        "checkpoint": printable(path),
+        "log_sha256": found.sha256,
+        "commits": found.commits,
+        "damaged_tail": found.damaged_tail,
+        "pid": pid,
+        "sessions": sessions,
+    }
+    if found.progress is not None and found.fault is None:
+        header = found.progress.header
+        values |= {
+            **counts_of(found.progress),
+            "rows": found.progress.rows,
+            "run_id": header.run_id,
+            "begun": header.at,
+            "confirmed": dict(header.confirmed),
+            "pinned": dict(header.pinned),
+        }
+    return values
+
+
+def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[str, Any]]) -> None:
+    if found.progress is not None:
+        header, rows = found.progress.header, counted(found.progress.rows, "row")
+        result(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
+        result(_job_line(header))
+        result(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
+        result(f"  confirmed  {_confirmed(header.confirmed)}")
+    for number, session in enumerate(sessions, 1):
+        stop = session["stop"] or "no stop entry: the run was killed, or the machine went down"
+        if session["pid"] is not None:
+            stop = f"now, under way (pid {pid})"
+        result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
+        result(f"  by         {session['user'] or '?'} on {session['machine'] or '?'}, {session['tool'] or '?'}")
+        result(f"  command    {session['command'] or '?'}")
+        if session["note"]:
+            result(f"  note       {printable(session['note'])}")
+        if session["confirmed"]:
+            result(f"  confirmed  {_confirmed(session['confirmed'])}")
+        for sha256, name in (session["excluded"] or {}).items():
+            result(f"  excluded   the ids of {name}, sha256 {sha256}")
+        if session["stop"]:
+            result(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
+        result(f"  log before {session['log_sha256']} at its start")
+        if session["stop"]:
+            result(f"             {session['log_sha256_at_stop']} at its stop")
+    if found.damaged_tail and pid is None:
+        result(f"{counted(found.damaged_tail, 'torn byte')} at the end: unused, and cut off by the next run")
+    commits = counted(found.commits, "commit")
+    if found.fault is not None:
+        result(f"audit: FAILED after {commits}: {found.fault}")
+    elif found.progress is not None:
+        said = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
+        result(f"audit: {said}, the counts add up to {counted(found.progress.rows, 'row')}")
+
+
+def _confirmed(confirmed: Mapping[str, Any]) -> str:
+    if "ids" not in confirmed:
+        return "nothing"
+    how = confirmed.get("how", "")
+    return f"{counted(confirmed['ids'], 'id')} in pool {confirmed.get('pool')}, {HOW.get(how, how)}"

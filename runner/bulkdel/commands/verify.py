@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import is_locked, run_words
-from bulkdel.command_line import CommandLine
-from bulkdel.commands.next_command import going_on
+from bulkdel.command_line import CommandLine, going_on
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import Ending, counts_of, name_of
 from bulkdel.core.verification import CLAIMED, Tally, exit_code, status_of
