@@ -644,8 +644,8 @@ MUTANTS = (
     Mutant(
         "a report that is cut short is not told",
         "runner/bulkdel/commands/results.py",
-        '            raise FileFailed(f"{name}: ',
-        '            return\n            raise FileFailed(f"{name}: ',
+        '        raise FileFailed(f"{name}: ',
+        '        return\n        raise FileFailed(f"{name}: ',
         "e2e/test_results.py::test_where_it_cannot_be_written",
     ),
     Mutant(

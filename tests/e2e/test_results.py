@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.commands.results import Report, kinds_of, write_rows
+from bulkdel.commands.results import kinds_of, write_rows
 from bulkdel.core.log_entries import Outcome
 from bulkdel.errors import NotAcceptable
 from bulkdel.verify.reopen import Reopened
@@ -365,15 +365,15 @@ def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
     with ExitStack() as stack:
         reopened = Reopened.open(log, None, stack)
         every = kinds_of(None, reopened.job.words)
-        assert sum(write_rows(reopened, Report(), every, written.append).values()) == 100
+        assert sum(write_rows(reopened, every, written.append).values()) == 100
         assert len(b"".join(written).splitlines()) == 100
         header = reopened.log_index.progress.header
         reopened.log_index.progress.header = replace(header, counts={**header.counts, "rows": 101})
         with pytest.raises(NotAcceptable, match="100 rows were read, the run had 101"):
-            write_rows(reopened, Report(), every, written.append)
+            write_rows(reopened, every, written.append)
         (tmp_path / "e").write_bytes((tmp_path / "e").read_bytes().replace(b"1", b"2"))
         with pytest.raises(NotAcceptable, match="was changed while it was read"):
-            write_rows(reopened, Report(), every, written.append)
+            write_rows(reopened, every, written.append)
 
 
 def test_nobody_signs_in(tmp_path: Path) -> None:

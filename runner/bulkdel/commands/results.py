@@ -14,9 +14,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import find_log
@@ -24,7 +24,7 @@ from bulkdel.command_line import quoted
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
-from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, Csv, Form, JsonLines, details
+from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, csv_line, details, json_line
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed
@@ -50,24 +50,6 @@ UNREAD = 128 + signal.SIGPIPE
 
 Hash = Callable[[str], str]
 Write = Callable[[bytes], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What to write.
-
-    only: `--only`, as typed; None for every outcome. key: hash ids with it, and leave out texts that may quote one.
-    """
-
-    only: str | None = None
-    csv: bool = False
-    key: bytes | None = None
-
-    def form(self, words: OutcomeWords) -> Form:
-        """How records are written."""
-        name = ID if self.key is None else ID_HASH
-        outcome = BEFORE.index("outcome")
-        return Csv((*BEFORE[outcome + 1 :], *words.columns, *AFTER), name) if self.csv else JsonLines(name)
 
 
 def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
@@ -113,34 +95,31 @@ def hashing(key: bytes, id_type: IdType) -> Hash:
     return lambda id_: hmac.digest(key, prefix + fold(id_).encode(), "sha256").hex()
 
 
-def write_results(checkpoint: Path, export: str | None, report: Report, out: Path | None) -> Counter[str]:
-    """Write the report to `out`, or to stdout; returns how many rows of which outcome were written.
+def write_rows(
+    reopened: Reopened, wanted: Mapping[str, str], write: Write, *, csv: bool = False, key: bytes | None = None
+) -> Counter[str]:
+    """Write a record for every row whose outcome is `wanted` (`kinds_of`); returns how many of each.
 
-    Raises UsageError, NotAcceptable, FileFailed, and BrokenPipeError when stdout has no reader any more.
+    csv: as CSV, with a head. key: hash the ids with it, and leave out texts that may quote an id.
     """
-    with ExitStack() as stack:
-        reopened = Reopened.open(checkpoint, export, stack)
-        wanted = kinds_of(report.only, reopened.job.words)
-        write = stack.enter_context(_into(out) if out else _to_stdout())
-        return write_rows(reopened, report, wanted, write)
-
-
-def write_rows(reopened: Reopened, report: Report, wanted: Mapping[str, str], write: Write) -> Counter[str]:
-    """Write the report's head and a record for every row whose outcome is `wanted` (`kinds_of`)."""
-    columns = reopened.job.words.columns
-    form, rows = report.form(reopened.job.words), 0
+    words, rows = reopened.job.words, 0
+    columns = [*BEFORE, *words.columns, *AFTER]
+    hash_id = None if key is None else hashing(key, reopened.id_type)
+    if hash_id:
+        columns[columns.index(ID)] = ID_HASH
+    if csv:
+        write(f"{','.join(columns)}\n".encode())
+    line = partial(csv_line, columns=columns) if csv else json_line
     tally = Counter[str](dict.fromkeys(wanted.values(), 0))
-    hashed = None if report.key is None else hashing(report.key, reopened.id_type)
-    write(form.head.encode())
     try:
         for parsed, results in reopened.rows():
             rows += len(parsed.batch.rows)
-            records: list[str] = []
+            lines: list[bytes] = []
             for result in results:
                 if (name := wanted.get(result.kind)) is not None:
                     tally[name] += result.stop - result.start
-                    records += _records(parsed, result, name, form, columns=columns, hashed=hashed)
-            write("".join(records).encode())
+                    lines += map(line, _records(parsed, result, name, words.columns, hash_id))
+            write(b"".join(lines))
     except Halted as error:  # the export words it for a run
         raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
@@ -152,65 +131,49 @@ def write_rows(reopened: Reopened, report: Report, wanted: Mapping[str, str], wr
 
 
 def _records(
-    parsed: Parsed, result: RowResult, name: str, form: Form, *, columns: Mapping[str, str], hashed: Hash | None
-) -> list[str]:
-    begin, end = result.start - parsed.batch.start, result.stop - parsed.batch.start
-    rows, lines = parsed.batch.rows[begin:end], parsed.lines[begin:end]
-    said = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
-    if not said and not parsed.raw:  # every row has an id, and all of them share one text: nearly always
-        ids = cast("list[str]", rows)
-        tail = form.tail(name, details(result.outcome, {}, columns, in_doubt=result.in_doubt))
-        return form.rows(result.start, lines, map(hashed, ids) if hashed else ids, tail)
-    records: list[str] = []
-    for position, (line, row) in enumerate(zip(lines, rows, strict=True), result.start):
-        exception = said.get(position, {})
-        if hashed:
-            exception = {member: value for member, value in exception.items() if member != "message"}  # may quote an id
-        known: dict[str, Any] = details(result.outcome, exception, columns, in_doubt=result.in_doubt)
-        id_: str | None = None
+    parsed: Parsed, result: RowResult, outcome: str, columns: Mapping[str, str], hash_id: Hash | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the record of each row of this result, in the order of its columns."""
+    exceptions = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
+    shared = details(result.outcome, {}, columns, in_doubt=result.in_doubt)
+    for position in range(result.start, result.stop):
+        row, line = parsed.batch.rows[position - parsed.batch.start], parsed.lines[position - parsed.batch.start]
+        known = shared
+        if exception := exceptions.get(position):
+            # A message may quote the id.
+            exception = {name: value for name, value in exception.items() if not (hash_id and name == "message")}
+            known = details(result.outcome, exception, columns, in_doubt=result.in_doubt)
         if isinstance(row, BadRow):
-            known = {"reason": row.why.words, **known}  # why the row is bad, without its text
+            id_, known = None, {"reason": row.why.words, **known}  # why the row is bad, without its text
         else:
-            id_ = hashed(row) if hashed else row
-        records += form.rows(position, (line,), (id_,), form.tail(name, known))
-    return records
-
-
-def _writing(fd: int, name: str) -> Write:
-    def write(data: bytes) -> None:
-        try:
-            write_all(fd, data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise FileFailed(f"{name}: {error.strerror}. What was written is not the whole report.") from error
-
-    return write
+            id_ = hash_id(row) if hash_id else row
+        yield {"position": position, "line": line, ID_HASH if hash_id else ID: id_, "outcome": outcome, **known}
 
 
 @contextmanager
-def _to_stdout() -> Iterator[Write]:
-    if sys.stdout is None:  # closed from the start; its number then belongs to /dev/null (`bulkdel.cli`)
-        raise FileFailed("stdout is closed. Name a file with --out FILE")
-    yield _writing(STDOUT, "stdout")
-
-
-@contextmanager
-def _into(out: Path) -> Iterator[Write]:
+def _output(out: Path | None) -> Iterator[Write]:
+    """Open the file `out`, which must be new, or stdout."""
+    if out is None:
+        if sys.stdout is None:  # closed from the start; its number then belongs to /dev/null (`bulkdel.cli`)
+            raise FileFailed("stdout is closed. Name a file with --out FILE")
+        yield partial(_write, STDOUT, "stdout")
+        return
     if os.path.lexists(out):  # before the work, too
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file")
     try:
         with atomic_file(out) as file:
-            yield _writing(file.fileno(), f"--out {out}")
+            yield partial(_write, file.fileno(), f"--out {out}")
     except OSError as error:
         raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
 
 
-def tally_words(tally: Mapping[str, int]) -> str:
-    """Word how many rows were written."""
-    parts = [f"{count:,} {name}" for name, count in tally.items() if count]
-    rows = counted(sum(tally.values()), "row")
-    return f"results: {rows}" + (f": {', '.join(parts)}" if parts else "")
+def _write(fd: int, name: str, data: bytes) -> None:
+    try:
+        write_all(fd, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileFailed(f"{name}: {error.strerror}. What was written is not the whole report.") from error
 
 
 def print_results(
@@ -222,17 +185,18 @@ def print_results(
     export: str | None,
     hash_ids: Path | None,
 ) -> int:
-    """Write the report, and its number of rows to stderr. 141 when the reader of stdout has left."""
-    report = Report(
-        only=only,
-        csv=(format_ or _format_of(out)) == "csv",
-        key=None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids))),  # noqa: PTH111 - as elsewhere
-    )
+    """Write the report, and how many rows it has to stderr. Returns 141 when the reader of stdout has left."""
+    csv = (format_ or _format_of(out)) == "csv"
+    key = None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids)))  # noqa: PTH111 - as elsewhere
     try:
-        tally = write_results(find_log(checkpoint), export, report, out)
+        with ExitStack() as stack:
+            reopened = Reopened.open(find_log(checkpoint), export, stack)
+            wanted = kinds_of(only, reopened.job.words)
+            tally = write_rows(reopened, wanted, stack.enter_context(_output(out)), csv=csv, key=key)
     except BrokenPipeError:
         return UNREAD
-    say(tally_words(tally))
+    written = ", ".join(f"{count:,} {name}" for name, count in tally.items() if count)
+    say(f"results: {counted(tally.total(), 'row')}" + (f": {written}" if written else ""))
     return 0
 
 

@@ -1,15 +1,14 @@
 """One row's result as text, JSON Lines or CSV.
 
-Owns the members, their order, and what keeps a spreadsheet from running a cell; knows nothing of files or the export.
-Many consecutive rows end alike, so what they share is worded once (`tail`), and only position, line and id row by row.
+Owns the members, their order, and the mark that keeps a spreadsheet from running a cell. Knows nothing of files or the
+export.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -78,67 +77,13 @@ def details(
     return {name: value for name, value in known.items() if value is not None}
 
 
-class Form(Protocol):
-    """A way to write records."""
-
-    @property
-    def head(self) -> str:
-        """The text before the first record."""
-        ...
-
-    def tail(self, outcome: str, known: Mapping[str, Any]) -> str:
-        """Word everything behind the id. known: by column, in their order."""
-        ...
-
-    def rows(self, start: int, lines: Sequence[int], ids: Iterable[str | None], tail: str) -> list[str]:
-        """Word consecutive rows that share their tail, the first at position `start`. An id of None: none usable."""
-        ...
+def json_line(record: Mapping[str, Any]) -> bytes:
+    """One object a line. A member that is not known is left out."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
-@dataclass(frozen=True, slots=True)
-class JsonLines:
-    """One object a line. Position, line, id and outcome are always there, the rest when it is known."""
-
-    id_name: str = ID
-    head: str = ""
-
-    def tail(self, outcome: str, known: Mapping[str, Any]) -> str:
-        """Word everything behind the id."""
-        return "," + orjson.dumps({"outcome": outcome, **known}).decode()[1:] + "\n"
-
-    def rows(self, start: int, lines: Sequence[int], ids: Iterable[str | None], tail: str) -> list[str]:
-        """Word consecutive rows."""
-        between = f',"{self.id_name}":'
-        return [
-            f'{{"position":{position},"line":{line}{between}{id_.decode()}{tail}'
-            for position, (line, id_) in enumerate(zip(lines, map(orjson.dumps, ids), strict=True), start)
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Csv:
-    """A header and one row a record, empty cells for what is not known. Text is marked, numbers are numbers.
-
-    details: the columns behind the outcome.
-    """
-
-    details: Sequence[str]
-    id_name: str = ID
-
-    @property
-    def head(self) -> str:
-        """Name the columns."""
-        return f"position,line,{self.id_name},outcome,{','.join(self.details)}\n"
-
-    def tail(self, outcome: str, known: Mapping[str, Any]) -> str:
-        """Word everything behind the id."""
-        values = (known.get(name, "") for name in self.details)
-        cells = (cell(value) if isinstance(value, str) else str(value) for value in values)
-        return f",{outcome},{','.join(cells)}\n"
-
-    def rows(self, start: int, lines: Sequence[int], ids: Iterable[str | None], tail: str) -> list[str]:
-        """Word consecutive rows."""
-        return [
-            f"{position},{line},{cell(id_) if id_ is not None else ''}{tail}"
-            for position, (line, id_) in enumerate(zip(lines, ids, strict=True), start)
-        ]
+def csv_line(record: Mapping[str, Any], columns: Sequence[str]) -> bytes:
+    """One row a record. The cell of a column that is not known is empty. Text is marked, numbers are numbers."""
+    values = (record.get(name) for name in columns)
+    cells = ("" if value is None else cell(value) if isinstance(value, str) else str(value) for value in values)
+    return f"{','.join(cells)}\n".encode()
