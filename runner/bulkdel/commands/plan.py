@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh
@@ -16,12 +17,12 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
 from bulkdel.engine.shutdown import Signals, run_loop
-from bulkdel.export import REASONS
+from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.output import result
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,13 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     """The plan as values, for `plan --json`, without ids and texts of rows."""
     export, settings, server = plan.export, plan.settings, plan.server
     dialect, found = export.dialect, export.preflight
-    copy, backup = export.file.spooled, settings.backup
+    copy, backup, exists = export.file.spooled, settings.backup, not is_fresh(plan.checkpoint)
+    trouble = {
+        "nothing_to_delete": plan.ids == 0,
+        "not_signed_in": plan.pool is None,
+        "checkpoint_exists": exists,
+        "sample": sample_trouble(plan) is not None,
+    }
     return {
         "job": plan.job.name,
         "host": plan.target.pinned_host,
@@ -141,35 +148,27 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "exclude_perhaps": found.perhaps if found else 0,
         "own_user_protected": server.owner,
         "checkpoint": printable(plan.checkpoint),
-        "checkpoint_exists": not is_fresh(plan.checkpoint),
+        "checkpoint_exists": exists,
         "backup": None if backup is None else printable(backup),
         "not_after": None if plan.until is None else plan.until.isoformat(),
         "limit": settings.limit,
         "sample": _sample_values(server) if server.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in _notes(plan)],
-        "trouble": _trouble(plan),
+        "trouble": [name for name, is_so in trouble.items() if is_so],
         "command": None if plan.ids == 0 or settings.sandbox else plan.confirming_line.words,
     }
 
 
-def _sample_values(server: SampleCheck) -> dict[str, Any]:
+def _statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:
+    """The statuses of the sampled accounts, and their latest sign-in."""
     seen = [account.last_seen_at for account in server.found.values() if account.last_seen_at]
-    return {
-        **server.to_json(),
-        "statuses": Counter(account.status for account in server.found.values() if account.status),
-        "latest_sign_in": datetime.fromtimestamp(max(seen), UTC).isoformat() if seen else None,
-    }
+    statuses = Counter(account.status for account in server.found.values() if account.status)
+    return statuses, datetime.fromtimestamp(max(seen), UTC) if seen else None
 
 
-def _trouble(plan: Plan) -> list[str]:
-    """Name the reasons for which this plan will be refused, or the run will differ."""
-    found = {
-        "nothing_to_delete": plan.ids == 0,
-        "not_signed_in": plan.pool is None,
-        "checkpoint_exists": not is_fresh(plan.checkpoint),
-        "sample": sample_trouble(plan) is not None,
-    }
-    return [name for name, is_so in found.items() if is_so]
+def _sample_values(server: SampleCheck) -> dict[str, Any]:
+    statuses, latest = _statuses(server)
+    return {**server.to_json(), "statuses": statuses, "latest_sign_in": latest.isoformat() if latest else None}
 
 
 def _how_it_is_read(plan: Plan) -> str:
@@ -200,27 +199,22 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _sample_text(server: SampleCheck) -> str:
-    statuses = Counter(account.status for account in server.found.values() if account.status)
+    statuses, latest = _statuses(server)
     text = f"{len(server.found)} of {server.asked} looked up exist"
     if server.unproven:
         text += f", {server.unproven} with a comma could not be told"
     if statuses:
         text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
-    seen = [account.last_seen_at for account in server.found.values() if account.last_seen_at]
-    if seen:
-        text += f"; the latest sign-in was {datetime.fromtimestamp(max(seen), UTC):%Y-%m-%d}"
-    return text
+    return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
 
 
 def _notes(plan: Plan) -> list[Note]:
-    return [*_export_notes(plan.export), *_clock_notes(plan)]
+    export = plan.export.preflight
+    return [*(_export_notes(export, plan.export.invalid_to) if export else ()), *_clock_notes(plan)]
 
 
-def _export_notes(export: CheckedExport) -> Iterator[Note]:
+def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
     """Yield the notes of the preflight: ids that a spreadsheet rewrote, and bad rows."""
-    found, to = export.preflight, export.invalid_to
-    if found is None:
-        return
     if found.spreadsheet:
         shown = ", ".join(found.spreadsheet_examples)
         text = f"{found.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}"

@@ -79,31 +79,25 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     if sys.stdin is None or not sys.stdin.isatty():
         refuse_unconfirmed(plan, time.time())
     say(f"\n{counted(plan.ids, 'id')} will be deleted from pool {plan.pool}: {due}.")
-    await _ask(plan, "number of ids", str(plan.ids))
-    if word is not None:
-        await _ask(plan, "name of the host, which the config protects", word)
+    asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
+    for what, wanted in asked.items():
+        if wanted is not None and (typed := await _line_typed(what, wanted)) != wanted:
+            raise NotConfirmed(
+                f"not confirmed: {typed!r} is not {wanted}. Nothing was deleted. To confirm without a question:\n"
+                f"  {plan.confirming_line}"
+            )
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 
 
-async def _ask(plan: Plan, what: str, wanted: str) -> None:
-    """Ask for the number of ids on the terminal. Raises NotConfirmed for any other text."""
+async def _line_typed(what: str, wanted: str) -> str:
+    """Ask for a line on the terminal. The wait does not block the loop, so that a signal ends it."""
     say(f"Type the {what} ({wanted}) to go on, anything else to stop:")
-    typed = (await _line_typed(sys.stdin.fileno())).strip().replace(",", "")
-    if typed != wanted:
-        raise NotConfirmed(
-            f"not confirmed: {typed!r} is not {wanted}. Nothing was deleted. To confirm without a question:\n"
-            f"  {plan.confirming_line}"
-        )
-
-
-async def _line_typed(terminal: int) -> str:
-    """Wait for a line on the terminal, without blocking the loop: a signal ends the wait."""
-    loop = asyncio.get_running_loop()
+    loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
     readable = asyncio.Event()
     loop.add_reader(terminal, readable.set)
     try:
         await readable.wait()
-        return os.read(terminal, 4_096).decode(errors="replace")
+        return os.read(terminal, 4_096).decode(errors="replace").strip().replace(",", "")
     except OSError:  # the terminal is gone
         return ""
     finally:
@@ -136,21 +130,16 @@ def _say_end(plan: Plan, ended: Summary) -> int:
         )
     if ended.session.unproven:
         say(_comma_text(plan, ended.session.unproven))
-    _say_summary(plan, ended)
+    values = ended.to_json()
+    if plan.settings.json:
+        say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
+    else:
+        lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
+        say_summary("\n".join(lines))
     if ended.why:
         say(f"Stopped: {ended.why}")
     _say_next(plan, ended)
     return ended.exit_code
-
-
-def _say_summary(plan: Plan, ended: Summary) -> None:
-    values = ended.to_json()
-    if plan.settings.json:
-        say_summary(json.dumps(values))  # ASCII only, whatever stdout's encoding can say
-        return
-    say_summary(f"{ended.status}: {counted(ended.rows, 'row')}")
-    for line in (*count_lines(ended.progress), *session_lines(values)):
-        say_summary(line)
 
 
 def _say_next(plan: Plan, ended: Summary) -> None:
@@ -164,16 +153,12 @@ def _say_next(plan: Plan, ended: Summary) -> None:
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
     if not plan.settings.sandbox and (complete or ended.session.ending.limit_reached):
-        say(f"To verify that what was deleted is gone:\n  {_verify_command(plan)}")
+        settings = plan.settings
+        given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
+        verify = CommandLine("verify", log).plus_given(given)
+        say(f"To verify that what was deleted is gone:\n  {verify}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""
         going = plan.line_after(ended.session.ending, now)
         say(ways_out(ended.progress, going.words) if blind(ended.progress) else f"To go on{again}:\n  {going}")
-
-
-def _verify_command(plan: Plan) -> CommandLine:
-    """The command that verifies the run, with the options for the server and the sign-in."""
-    settings = plan.settings
-    given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
-    return CommandLine("verify", (str(plan.checkpoint),)).plus_given(given)

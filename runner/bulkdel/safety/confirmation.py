@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from bulkdel.core.account_match import REUSE_AFTER_S
-from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.safety.checks import check_sample
@@ -87,34 +86,28 @@ def refuse_unconfirmed(plan: Plan, now: float) -> None:
 
 def confirmation_due(plan: Plan, now: float) -> str | None:
     """The reason why the run has to be confirmed (again); None when it is confirmed."""
-    log = plan.progress
+    log, limit = plan.progress, plan.settings.limit
     if log is not None and log.complete:
         return None  # nothing is left to send
     if log is None or log.start is None:
         return CANNOT_BE_UNDONE
-    if plan.more_excluded:
-        return "exclude files were added"
-    if log.stop is not None and (until := log.stop.facts.get("not_after")):
-        return f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
-    return _limit_due(log.start.facts.get("limit"), plan.settings.limit, log) or _age_due(plan, log, now)
-
-
-def _age_due(plan: Plan, log: Progress, now: float) -> str | None:
-    """The reason when the ids may belong to other accounts since the confirmation; else None."""
+    before = log.start.facts.get("limit")
     age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
-    if plan.id_type.reusable and age_s > REUSE_AFTER_S:
-        return (
+    due = None
+    if plan.more_excluded:
+        due = "exclude files were added"
+    elif log.stop is not None and (until := log.stop.facts.get("not_after")):
+        due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
+    elif before is not None and limit is None:
+        due = "the run goes on without --limit"
+    elif before is not None and limit is not None and limit > max(before, log.remaining):
+        due = "--limit is more than what remains"
+    elif plan.id_type.reusable and age_s > REUSE_AFTER_S:
+        due = (
             f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another user by now: "
             "is the export still right?"
         )
-    return None
-
-
-def _limit_due(before: int | None, now: int | None, log: Progress) -> str | None:
-    """The reason when a run that was confirmed with --limit exceeds that limit now; else None."""
-    if before is None or (now is not None and now <= max(before, log.remaining)):
-        return None
-    return "the run goes on without --limit" if now is None else "--limit is more than what remains"
+    return due
 
 
 def meant_for_the_day_before(plan: Plan, now: float) -> str | None:
