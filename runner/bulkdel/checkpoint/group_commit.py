@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Generic, TypeVar
 
 from bulkdel.errors import FileFailed
@@ -23,12 +22,12 @@ Written = TypeVar("Written")
 
 @dataclass(slots=True, eq=False)
 class _Batch(Generic[Item, Written]):
-    """Items that become durable together. job: their write, once it has begun. done: resolves when it has ended."""
+    """Items that become durable together. job: their write, once it has begun. ended: set when it has ended."""
 
-    done: asyncio.Future[None]
     items: list[Item] = field(default_factory=list)
     size: int = 0
     job: concurrent.futures.Future[Written] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class GroupCommit(Generic[Item, Written]):
@@ -71,12 +70,13 @@ class GroupCommit(Generic[Item, Written]):
         if self.failure is not None:
             self.lost.append(item)
             return
-        if not self._batches or self._batches[-1].job is not None or self._batches[-1].size >= self._batch_bytes:
-            loop = asyncio.get_running_loop()
-            self._batches.append(_Batch(loop.create_future()))
+        batch = self._batches[-1] if self._batches else None
+        if batch is None or batch.job is not None or batch.size >= self._batch_bytes:
+            batch = _Batch()
+            self._batches.append(batch)
             if len(self._batches) == 1:
-                loop.call_soon(self._begin, loop)  # not at once: this turn of the loop may add more to the batch
-        batch = self._batches[-1]
+                loop = asyncio.get_running_loop()
+                loop.call_soon(self._go_on, loop)  # not at once: this turn of the loop may add more to the batch
         batch.items.append(item)
         batch.size += size
 
@@ -85,69 +85,42 @@ class GroupCommit(Generic[Item, Written]):
 
         May be cancelled; the write goes on.
         """
+        if self._batches:
+            await self._batches[-1].ended.wait()
         if self.failure is not None:
             raise self.failure
-        if self._batches:
-            await asyncio.shield(self._batches[-1].done)
 
     def close(self) -> None:
         """Write what is left, and end the thread. Blocks. Raises nothing: a failure is in `failure`."""
         while self._batches:
             batch = self._batches[0]
-            self._end(batch, self._submitted(batch))
+            self._end(batch.job or self._thread.submit(self._write, batch.items))
         self._thread.shutdown()
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take in the write of the first batch if it has ended, and begin the next one. Runs in the event loop."""
+        if self._batches and (job := self._batches[0].job) is not None and job.done():
+            self._end(job)
         if self._batches and self._batches[0].job is None:
             batch = self._batches[0]
-            self._submitted(batch).add_done_callback(partial(_call_soon, loop, partial(self._go_on, loop, batch)))
-
-    def _submitted(self, batch: _Batch[Item, Written]) -> concurrent.futures.Future[Written]:
-        if batch.job is None:
             batch.job = self._thread.submit(self._write, batch.items)
-        return batch.job
+            batch.job.add_done_callback(lambda _: self._wake(loop))
 
-    def _go_on(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: _Batch[Item, Written],
-        job: concurrent.futures.Future[Written],
-    ) -> None:
-        if self._batches and self._batches[0] is batch:  # else `close` has ended it
-            self._end(batch, job)
-            self._begin(loop)
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the event loop go on. Runs in the thread, after a write."""
+        with suppress(RuntimeError):  # the loop is closed; `close` ends the batch
+            loop.call_soon_threadsafe(self._go_on, loop)
 
-    def _end(self, batch: _Batch[Item, Written], job: concurrent.futures.Future[Written]) -> None:
-        """Wait for the write of the first batch, and wake its waiters; or fail, for good."""
+    def _end(self, job: concurrent.futures.Future[Written]) -> None:
+        """Wait for the write of the first batch, and wake its waiters; or fail, for good, and wake all."""
         try:
             self._on_written(job.result())
         except Exception as error:  # noqa: BLE001 - after any failure nothing more may be written
-            self._fail(error)
-            return
-        self._batches.popleft()
-        if _has_waiters(batch.done):
-            batch.done.set_result(None)
-
-    def _fail(self, error: BaseException) -> None:
-        self.failure = self._failure_of(error)
-        self.failure.__cause__ = error
-        for batch in self._batches:
-            self.lost += batch.items
-            if _has_waiters(batch.done):
-                batch.done.set_exception(self.failure)
-                batch.done.exception()  # counts as retrieved: a batch may have no waiter
-        self._batches.clear()
-        self.failed.set()
-
-
-def _has_waiters(done: asyncio.Future[None]) -> bool:
-    return not done.done() and not done.get_loop().is_closed()
-
-
-def _call_soon(
-    loop: asyncio.AbstractEventLoop,
-    go_on: Callable[[concurrent.futures.Future[Written]], None],
-    job: concurrent.futures.Future[Written],
-) -> None:
-    with suppress(RuntimeError):  # the loop is closed; `close` ends the batch
-        loop.call_soon_threadsafe(go_on, job)
+            self.failure = self._failure_of(error)
+            self.failure.__cause__ = error
+            self.lost = [item for batch in self._batches for item in batch.items]
+            self.failed.set()
+            while self._batches:
+                self._batches.popleft().ended.set()
+        else:
+            self._batches.popleft().ended.set()

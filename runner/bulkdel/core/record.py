@@ -74,6 +74,8 @@ def ids_of(records: Sequence[Record]) -> list[str]:
 
 def positions_of(records: Sequence[Record]) -> Ranges:
     """Half-open ranges that cover exactly the positions of `records` (ascending)."""
+    if records and records[-1].position - records[0].position == len(records) - 1:  # nearly always: without a gap
+        return ((records[0].position, records[-1].position + 1),)
     return ranges_of(record.position for record in records)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from urllib.parse import quote
 
 from bulkdel.core.decision import Decision
+from bulkdel.core.outcome import Detail
 
 TEXT_MAX = 1_000  # characters of a text that are kept: a line of the log has a bound, and a hostile server has none
 READ_MAX = 10_000  # characters of a text that are searched: the search must not hold up other requests
@@ -27,27 +28,22 @@ _REPEATED = re.compile(r"""(['"]?\[hidden]['"]?)(?:,? \1)+""")
 
 def redacted(decision: Decision, redact: Callable[[str], str]) -> Decision:
     """Redact every text of the server in `decision`, then truncate it: a truncated secret would not be found."""
+
+    def clean(text: str, length_max: int = TEXT_MAX) -> str:
+        return f"[{len(text):,} characters]" if len(text) > READ_MAX else redact(text)[:length_max]
+
     detail = decision.detail
-    clean = detail._replace(
-        code=_redacted_text(detail.code, redact) if isinstance(detail.code, str) else detail.code,
-        message=_redacted_text(detail.message, redact),
-        request_id=_redacted_text(detail.request_id, redact),
-        extra=tuple(
-            (name, (_redacted_text(value, redact) or "") if isinstance(value, str) else value)
-            for name, value in detail.extra
-        ),
+    cleaned = Detail(
+        code=clean(detail.code) if isinstance(detail.code, str) else detail.code,
+        message=clean(detail.message) if detail.message else detail.message,
+        request_id=clean(detail.request_id) if detail.request_id else detail.request_id,
+        extra=tuple((name, clean(value) if isinstance(value, str) else value) for name, value in detail.extra),
     )
-    # The reason may quote the detail with escaped characters, in which a secret is not found.
-    reason = decision.reason.replace(str(detail), str(clean))
-    return decision._replace(detail=clean, reason=_redacted_text(reason, redact, 3 * TEXT_MAX) or "")
-
-
-def _redacted_text(text: str | None, redact: Callable[[str], str], length_max: int = TEXT_MAX) -> str | None:
-    if not text:
-        return text
-    if len(text) > READ_MAX:
-        return f"[{len(text):,} characters]"
-    return redact(text)[:length_max]
+    reason = decision.reason
+    if reason:
+        # The reason may quote the detail with escaped characters, in which a secret is not found.
+        reason = clean(reason.replace(str(detail), str(cleaned)), 3 * TEXT_MAX)
+    return decision._replace(detail=cleaned, reason=reason)
 
 
 def spellings(text: str) -> set[str]:
@@ -57,10 +53,12 @@ def spellings(text: str) -> set[str]:
 
 def without_ids(text: str, ids: Collection[str], mark: str = "[id]") -> str:
     """Replace each of `ids` by `mark`, in upper or lower case; see WORD_MIN for short ones."""
+    lower = text.lower()
+    if not ids or len(lower) < min(map(len, ids)) - 1:  # nearly every text of an answer: no id fits into it
+        return text
     forms = {id_.removeprefix("+") for id_ in ids}  # a phone number may be quoted without its plus
     if "%" in text or "\\" in text:  # other spellings have one of these
         forms = {form for id_ in forms for form in spellings(id_)}
-    lower = text.lower()
     # The longest first: one id may be the beginning of another.
     for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
         length = len(form.encode())
