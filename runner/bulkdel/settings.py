@@ -19,7 +19,7 @@ from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
 from bulkdel.core.bad_rows import MaxInvalid
-from bulkdel.core.refused_limit import RefusedLimit
+from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.times import seconds_of, until_of
@@ -221,7 +221,7 @@ class Settings(CommonSettings):
         super().check()
         if self.chunk_size is not None and self.chunk_size > chunk_max:
             raise UsageError(f"--chunk-size {self.chunk_size}: the API takes at most {chunk_max} ids in one request")
-        _check_share("--max-refused", self.max_refused, RefusedLimit.parse, "ids")
+        _check_share("--max-refused", self.max_refused, number_or_share, "ids")
         _check_share("--max-invalid", self.max_invalid, MaxInvalid.parse, "rows")
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")

@@ -20,9 +20,8 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
-from bulkdel.core.refused_limit import RefusedLimit
 from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.engine.chunk import Parts, Rules, Tally
+from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.drain import Drain
 from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.surroundings import Surroundings
@@ -362,7 +361,8 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             action=DeleteUsersBatch(id_type),
             log=checkpoint,
             id_type=id_type,
-            rules=Rules(refused_max=RefusedLimit(share=0.01)),
+            refused_max=0,
+            tally=Tally(IdSet(id_type), succeeded=False),
             surroundings=Surroundings(chance=lambda: 0.0),
             drain=drain,
             backup=None,
@@ -370,7 +370,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         )
         workers = Workers(world.client, checkpoint, drain, parts.surroundings, concurrency=1, drain_s=1)
         chunk = ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))
-        await workers.run(iter([chunk]), partial(settle_chunk, parts, Tally(IdSet(id_type), succeeded=False)))
+        await workers.run(iter([chunk]), partial(settle_chunk, parts))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why
         await checkpoint.aclose()

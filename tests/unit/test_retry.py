@@ -17,8 +17,10 @@ from bulkdel.core.retry import (
     UNDATED_MAX_S,
     backoff_s,
     look_again_s,
+    number_or_share,
     retry_after_s,
     sample_suffices,
+    too_many_refused,
 )
 
 NOON = "Sun, 01 Mar 2026 12:00:00 GMT"
@@ -35,7 +37,6 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, longest_s: float) -> None:
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, None),
         ("3", 3.0),
         (" 120 ", 120.0),
         ("0", 0.0),
@@ -56,7 +57,7 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, longest_s: float) -> None:
         ("Sun, 01 Mar 2026 12:00:30 +9999999999999999999999", None),
     ],
 )
-def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
+def test_retry_after_in_both_forms(header: str, seconds: float | None) -> None:
     """The answer's own Date is noon, whatever our clock says."""
     for ours in (NOW, NOW - 3600, NOW + 45, 0.0):
         assert retry_after_s(header, NOON, ours) == seconds
@@ -105,3 +106,27 @@ def test_half_the_sample_has_to_exist(asked: int, found: int, suffices: bool) ->
 
 def test_repeated_look_ups_wait_longer_each_time() -> None:
     assert [look_again_s(again) for again in range(LOOKS_AGAIN_MAX + 1)] == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "refused", "settled", "exceeded"),
+    [
+        ("1%", 10, 1_000, False),
+        ("1%", 11, 1_000, True),
+        ("1%", 500, 999, False),
+        ("0%", 1, 1_000, True),
+        ("100%", 1_000, 1_000, False),
+        ("2.5%", 26, 1_000, True),
+        ("5", 5, 10, False),
+        ("5", 6, 10, True),
+        ("0", 1, 1, True),
+    ],
+)
+def test_refused_limit(text: str, refused: int, settled: int, exceeded: bool) -> None:
+    assert too_many_refused(number_or_share(text), refused, settled) is exceeded
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "-1%", "101%", "1.5", "%", "nan%"])
+def test_what_is_no_limit(text: str) -> None:
+    with pytest.raises(ValueError):
+        number_or_share(text)

@@ -29,6 +29,8 @@ LOOK_AGAIN_FIRST_S = 1.0  # before the first further look-up; it doubles each ti
 LAG_VAIN_MAX = 20  # after so many chunks in a row for which this changed nothing, a session waits no more
 LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed for
 
+SETTLED_MIN = 1_000  # ids that a session settles before the share of refused ones means anything (design)
+
 ALL_REFUSED_MIN = 10  # so many ids, each refused with one code: the cause is not the ids (design)
 
 
@@ -48,6 +50,13 @@ def number_or_share(text: str) -> int | Fraction:
     return share
 
 
+def too_many_refused(most: int | Fraction, refused: int, settled: int) -> bool:
+    """Whether a session must halt (--max-refused). most: a number of ids, or a share of what it settled."""
+    if isinstance(most, int):
+        return refused > most
+    return settled >= SETTLED_MIN and refused > most * settled
+
+
 def backoff_s(attempt: int, chance: float) -> float:
     """Seconds to wait before attempt number `attempt` + 1. `chance` is uniform in [0, 1)."""
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
@@ -58,7 +67,7 @@ def look_again_s(again: int) -> float:
     return LOOK_AGAIN_FIRST_S * 2.0 ** (again - 1) if again else 0.0
 
 
-def retry_after_s(header: str | None, date: str | None, now: float) -> float | None:
+def retry_after_s(header: str, date: str | None, now: float) -> float | None:
     """Read a Retry-After header in either form (RFC 9110: seconds, or a date), as seconds.
 
     A date is measured against `date`, the Date header of the same response, because our clock may differ from the
@@ -66,8 +75,6 @@ def retry_after_s(header: str | None, date: str | None, now: float) -> float | N
 
     None when the header names no time, or a date that has passed: then the caller's default pause applies.
     """
-    if header is None:
-        return None
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), RETRY_AFTER_MAX_S)

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.chunker import ChunkTask
-from bulkdel.core.decision import Decision, NextStep, Request
+from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
-from bulkdel.core.outcome import Settled
 from bulkdel.core.record import Record, ids_of, positions_of
 from bulkdel.core.redaction import without_ids
-from bulkdel.core.refused_limit import RefusedLimit
-from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, backoff_s, look_again_s
+from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.drain import Drain, Stop
+from bulkdel.engine.events import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import Halted
 from bulkdel.format import counted, stamp
@@ -37,40 +38,6 @@ DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How to send.
-
-    in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
-    on_settled: called with every chunk that is done.
-    """
-
-    refused_max: RefusedLimit
-    in_doubt_resend: bool = False
-    look_first: bool = False
-    on_settled: Callable[[ChunkState], None] = lambda _: None
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all chunks of a session share.
-
-    action: how the ids of a chunk are deleted. log: where intents and outcomes become durable. backup: where a copy of
-    every record is kept; None without --backup. protected: ids that must never be sent.
-    """
-
-    client: Client
-    lookup: AccountLookup
-    action: Action
-    log: Checkpoint
-    id_type: IdType
-    rules: Rules
-    surroundings: Surroundings
-    drain: Drain
-    backup: Backup | None
-    protected: IdSet
-
-
 @dataclass(slots=True)
 class Tally:
     """What the chunks of a session have counted.
@@ -79,6 +46,7 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
+    uncertain: why a chunk was left whose look-up found accounts that may not be the ones that were meant.
     succeeded: whether a deletion was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -90,126 +58,166 @@ class Tally:
     unproven: int = 0
     contradicted: int = 0
     lags_in_vain: int = 0
+    uncertain: str = ""
 
 
-@dataclass(slots=True)
-class ChunkInHand:
-    """One chunk and the worker that settles it.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all chunks of a session share.
 
-    intended: whether its intent is appended.
-    sent_at: the time just before its first request, by the wall clock and by the monotonic clock; None before it.
-    accounts: the accounts that look-ups of this chunk returned.
-    saved: ids whose copy is durable.
-    unproven: ids that the latest look-ups did not find, without proof that they are absent.
+    action: how the ids of a chunk are deleted. log: where intents and outcomes become durable. backup: where a copy of
+    every record is kept; None without --backup. protected: ids that must never be sent.
+    refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    on_event: called with an event for every chunk that is done.
     """
 
-    task: ChunkTask
-    worker: WorkerStatus
-    parts: Parts
+    client: Client
+    lookup: AccountLookup
+    action: Action
+    log: Checkpoint
+    id_type: IdType
+    surroundings: Surroundings
+    drain: Drain
+    protected: IdSet
     tally: Tally
-    state: ChunkState = field(init=False)
-    intended: bool = field(init=False)
-    sent_at: tuple[float, float] | None = None
-    accounts: dict[str, Account] = field(default_factory=dict)
-    saved: set[str] = field(default_factory=set)
-    unproven: set[str] = field(default_factory=set)
+    refused_max: int | Fraction
+    backup: Backup | None = None
+    in_doubt_resend: bool = False
+    look_first: bool = False
+    on_event: Callable[[Event], None] = lambda _: None
 
-    def __post_init__(self) -> None:
-        rules, since, protected = self.parts.rules, self.task.in_doubt_since, self.task.protected
-        self.intended = since is not None
+    def now(self) -> Instant:
+        """The time by our clock, and how far the server's is ahead of it."""
+        return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
+
+
+class ChunkInHand:
+    """One chunk and the worker that settles it. state: what follows from the answers."""
+
+    def __init__(self, task: ChunkTask, worker: WorkerStatus, parts: Parts) -> None:
+        since, lag_over = task.in_doubt_since, False
+        if since is not None:
+            now = parts.now()
+            # The intent is so old, by both clocks, that look-ups cannot lag behind its request any more.
+            lag_over = min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+        self._task = task
+        self._worker = worker
+        self._parts = parts
+        self._intended = since is not None  # whether the intent is appended
+        self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
+        self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
+        self._saved: set[str] = set()  # ids whose copy is durable
+        self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self.state = ChunkState(
-            self.task.chunk,
+            task.chunk,
             in_doubt=since is not None,
             # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
-            resend_unproven=(rules.in_doubt_resend or not self.parts.id_type.reusable)
-            and not (protected or rules.look_first),
-            look_first=rules.look_first,
-            protected=protected,
-            lag_over=since is not None and self._lag_over(since),
+            resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
+            and not (task.protected or parts.look_first),
+            look_first=parts.look_first,
+            protected=task.protected,
+            lag_over=lag_over,
         )
 
     def hide(self, text: str) -> str:
         """Take the ids of this chunk and the credentials out of a text."""
-        return without_ids(self.parts.client.auth.hide(text), self.task.chunk.ids)
+        return without_ids(self._parts.client.auth.hide(text), self._task.chunk.ids)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
         step = self.state.next_step()
         decides = isinstance(step, LookUp) and step.why in DECIDING and not step.again
-        if step is None or (self.parts.drain.stop is not None and not decides):
+        if step is None or (self._parts.drain.stop is not None and not decides):
             return None
-        self.worker.enter(WorkerState.DECIDING if decides else WorkerState.SETTLING)
+        self._worker.enter(WorkerState.DECIDING if decides else WorkerState.SETTLING)
         return step
 
     async def look_up(self, step: LookUp) -> None:
         """Ask which ids exist, and take in the answer. A repetition waits first: the look-up before may have lagged."""
-        if step.again and self.tally.lags_in_vain < LAG_VAIN_MAX:
+        tally = self._parts.tally
+        if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
         found = await self._find(step.records)
         if step.again and found is not None:
-            self._note_lag(step, changed=len(found) < len(step.records))
-        if self.parts.drain.stop is None or found is not None:
-            self.state.looked_up(found, proven=self.parts.lookup.proven, unproven=self.unproven)
+            if len(found) < len(step.records):
+                tally.lags_in_vain = 0
+            elif step.again == LOOKS_AGAIN_MAX:
+                tally.lags_in_vain += 1
+        if self._parts.drain.stop is None or found is not None:
+            self.state.looked_up(found, proven=self._parts.lookup.proven, unproven=self._unproven)
 
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
-        await self.parts.client.auth.ensure()  # before it the owner of the token is not known
-        self._check_protected(step.records)
-        if self.parts.backup is not None:
-            await self._save_copies(self.parts.backup, step.records)
-        return self.parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
+        parts, ids = self._parts, ids_of(step.records)
+        await parts.client.auth.ensure()  # before it the owner of the token is not known
+        # The row filter has left protected ids out already. But a renewed token may name another owner: that halts the
+        # run, and the next run excludes that owner.
+        if parts.client.auth.users:
+            parts.tally.own.update(parts.client.auth.users)
+        if self._protects(ids):
+            raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
+        if parts.backup is not None:
+            await self._save_copies(parts.backup, ids)
+        return parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
         """Have the intent of the chunk durable, before its first request leaves."""
-        if self.intended:
+        if self._intended:
             return
-        backup = self.parts.backup
-        intent = Intent(
-            stamp(self.parts.surroundings.wall()),
-            positions_of(step.records),
-            backup.saved if backup else None,
-            self.parts.client.transport.ahead_s,
-        )
-        self.intended = True  # it is written even if the wait is cancelled
-        await self.parts.log.append(intent)
+        at, ahead_s = self._parts.now()
+        backup = self._parts.backup
+        self._intended = True  # it is written even if the wait is cancelled
+        intent = Intent(at, positions_of(step.records), backup.saved if backup else None, ahead_s)
+        await self._parts.log.append(intent)
 
     async def send(self, step: Send, request: Request) -> None:
         """Send the request, after its backoff, and take in the decision on its response."""
-        client, around = self.parts.client, self.parts.surroundings
+        client, around, tally = self._parts.client, self._parts.surroundings, self._parts.tally
         if step.attempt > 1:
-            client.figures.retries += 1
-            await asyncio.sleep(max(self.state.after_s, backoff_s(step.attempt - 1, around.chance())))
-        self.sent_at = self.sent_at or (around.wall(), around.steady())
-        ids = ids_of(step.records)
-        decision = await client.ask(request, self.parts.action.read, self.worker, ids, self._too_late)
-        if decision is not None:
-            self.state.replied(self._judged(decision))
-        elif self._too_late():
-            self.state.give_up()
+            await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
+        self._sent_at = self._sent_at or (around.wall(), around.steady())
+        ids, read = ids_of(step.records), self._parts.action.read
+        decision = await client.ask(request, read, self._worker, ids, self._too_late)
+        if decision is None:
+            if self._too_late():
+                self.state.give_up()
+            return
+        if decision.next_step is NextStep.SETTLED:
+            tally.succeeded = True
+        elif decision.next_step is NextStep.FORBIDDEN:  # before any success the permission is missing, later only ids
+            decision = decision._replace(next_step=NextStep.SPLIT if tally.succeeded else NextStep.HALT)
+        self.state.replied(decision)
 
     def write_outcomes(self) -> None:
         """Append the outcomes of the chunk. Not awaited: the worker's next intent comes after them in the same log."""
-        state, tally, parts = self.state, self.tally, self.parts
-        if self.worker.state is WorkerState.ON_WIRE:
+        state, parts, tally = self.state, self._parts, self._parts.tally
+        if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
-        self.worker.enter(WorkerState.IDLE)
-        tally.unproven += sum(record.id in self.unproven for sub_chunk in state.left for record in sub_chunk.records)
+        self._worker.enter(WorkerState.IDLE)
+        tally.unproven += sum(record.id in self._unproven for sub_chunk in state.left for record in sub_chunk.records)
         untouched, _ = state.leave()
-        at, ahead_s = stamp(parts.surroundings.wall()), parts.client.transport.ahead_s
-        entries: list[Entry] = [_outcome(settled, at, ahead_s) for settled in state.settled]
+        (at, ahead_s), entries, counts = parts.now(), list[Entry](), dict[str, int]()
+        for kind, records, detail, reason, attempts in state.settled:
+            exceptions: tuple[dict[str, Any], ...] = ()
+            if kind in {"refused", "unknown"}:
+                said = detail.to_json()
+                exceptions = tuple({"position": record.position, "id": record.id, **said} for record in records)
+            ranges = positions_of(records)
+            entries.append(Outcome(at, attempts, kind, ranges, detail.request_id, reason, exceptions, ahead_s))
+            counts[kind] = counts.get(kind, 0) + len(records)
         if state.spared:
             entries.append(Skipped("excluded", positions_of(sorted(state.spared))))
             if not state.protected:
                 tally.kept += len(state.spared)
-        if untouched and self.intended:
+        if untouched and self._intended:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
-        parts.rules.on_settled(state)
+        chunk = {"chunk": list(state.chunk.ranges), "requests": state.requests}
+        parts.on_event(Event("debug", "chunk.settled", chunk | counts))
         tally.contradicted += state.contradicted
-        for part in state.settled:
-            tally.settled += len(part.records)
-            tally.refused += len(part.records) if part.kind == "refused" else 0
-        if parts.rules.refused_max.exceeded(tally.refused, tally.settled):
+        tally.settled += sum(counts.values())
+        tally.refused += counts.get("refused", 0)
+        if too_many_refused(parts.refused_max, tally.refused, tally.settled):
             why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
             parts.drain.begin(Stop(why, error=Halted(why)))
 
@@ -218,108 +226,60 @@ class ChunkInHand:
 
         So it is when the chunk was sent without a response long ago: the server was away, or this process was stopped.
         """
-        if not self.parts.id_type.reusable or not self.state.maybe_applied or self.sent_at is None:
+        if not self._parts.id_type.reusable or not self.state.maybe_applied or self._sent_at is None:
             return False
-        wall, steady = self.sent_at
-        around = self.parts.surroundings
+        wall, steady = self._sent_at
+        around = self._parts.surroundings
         return max(around.wall() - wall, around.steady() - steady) > RETRY_MAX_S
 
-    def _note_lag(self, step: LookUp, *, changed: bool) -> None:
-        if changed:
-            self.tally.lags_in_vain = 0
-        elif step.again == LOOKS_AGAIN_MAX:
-            self.tally.lags_in_vain += 1
-
-    def _lag_over(self, since: Instant) -> bool:
-        """Whether an intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
-        now = self._now()
-        return min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
-
-    def _now(self) -> Instant:
-        return Instant(stamp(self.parts.surroundings.wall()), self.parts.client.transport.ahead_s)
-
-    def _check_protected(self, records: Sequence[Record]) -> None:
-        """Check again just before sending that no id is protected; the row filter has left them out already.
-
-        A renewed token may name another owner. That halts the run, and the next run excludes that owner.
-        """
-        if users := self.parts.client.auth.users:
-            self.tally.own.update(users)
-        if self._protects(ids_of(records)):
-            raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
-
     def _protects(self, ids: Sequence[str]) -> bool:
-        return self.parts.protected.meets_any(ids) or self.tally.own.meets_any(ids)
+        return self._parts.protected.meets_any(ids) or self._parts.tally.own.meets_any(ids)
 
-    async def _save_copies(self, backup: Backup, records: Sequence[Record]) -> None:
-        """Make a durable copy of every user of these records.
+    async def _save_copies(self, backup: Backup, ids: Sequence[str]) -> None:
+        """Make a durable copy of every user with one of these ids.
 
         It happens just before sending, so that the backup has no user that turned out to be protected or re-created.
         """
-        missing = [record.id for record in records if record.id not in self.saved]
-        if unseen := [id_ for id_ in missing if id_ not in self.accounts]:
+        missing = [id_ for id_ in ids if id_ not in self._saved]
+        if unseen := [id_ for id_ in missing if id_ not in self._accounts]:
             raise Halted(
                 f"{counted(len(unseen), 'id')} would be deleted of which no look-up returned a record (--backup)"
             )
         if missing:
-            await backup.save(raw for id_ in missing for raw in self.accounts[id_].records)
-            self.saved.update(missing)
+            await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
+            self._saved.update(missing)
 
     async def _find(self, records: Sequence[Record]) -> Found | None:
         """Look records up; None when the look-up failed, or found an account that must not be deleted by these ids."""
-        lookup, ids = self.parts.lookup, [record.id for record in records]
-        looked = await lookup.find(ids, self.worker)
+        parts, ids = self._parts, ids_of(records)
+        looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
             return None
         accounts = looked.accounts
-        self.unproven.difference_update(ids)
-        self.unproven |= looked.unproven
+        self._unproven.difference_update(ids)
+        self._unproven |= looked.unproven
         if not accounts and not all(map(may_be_split, ids)):  # ids with a comma have their own control
-            await lookup.prove_since(self.parts.client.clock(), self.worker)
+            await parts.lookup.prove_since(parts.client.clock(), self._worker)
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
-        if self.parts.backup is not None:
+        if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
                 # The account does not have this id, so deleting by the id may delete an account without a copy.
-                lookup.failed = f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
+                parts.tally.uncertain = (
+                    f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
+                )
                 return None
-            self.accounts.update(accounts)
-        since = self.task.in_doubt_since
+            self._accounts.update(accounts)
+        since, now = self._task.in_doubt_since, parts.now()
         found = presences(
             {id_: account.created_at for id_, account in accounts.items()},
             len(ids) - len(accounts) - len(looked.unproven),
-            since or self._now(),
-            Sampled.from_json(self.parts.log.progress.header.sample),
-            self._now(),
-            reusable=self.parts.id_type.reusable and since is not None,
-            resend=self.parts.rules.in_doubt_resend and not self.task.protected,
+            since or now,
+            Sampled.from_json(parts.log.progress.header.sample),
+            now,
+            reusable=parts.id_type.reusable and since is not None,
+            resend=parts.in_doubt_resend and not self._task.protected,
         )
         return {
             id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each
             for id_, each in found.items()
         }
-
-    def _judged(self, decision: Decision) -> Decision:
-        """Decide a 403: before any success the permission is missing (halt), after one the ids are refused (split)."""
-        if decision.next_step is NextStep.SETTLED:
-            self.tally.succeeded = True
-        if decision.next_step is NextStep.FORBIDDEN:
-            return decision._replace(next_step=NextStep.SPLIT if self.tally.succeeded else NextStep.HALT)
-        return decision
-
-
-def _outcome(settled: Settled, at: str, ahead_s: int | None) -> Outcome:
-    named = settled.kind in {"refused", "unknown"}
-    return Outcome(
-        at=at,
-        attempts=settled.attempts,
-        kind=settled.kind,
-        ranges=settled.ranges,
-        request_id=settled.detail.request_id,
-        reason=settled.reason,
-        exceptions=tuple(
-            {"position": record.position, "id": record.id, **settled.detail.to_json()} for record in settled.records
-        )
-        if named
-        else (),
-        ahead_s=ahead_s,
-    )

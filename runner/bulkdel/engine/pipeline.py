@@ -12,7 +12,7 @@ from itertools import takewhile
 from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.log_entries import Skipped
-from bulkdel.engine.chunk import ChunkInHand, Parts, Tally
+from bulkdel.engine.chunk import ChunkInHand, Parts
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import WorkerStatus
@@ -23,9 +23,7 @@ PASSES = 2
 """One pass over the export, and one more for the rows that the first pass left without an outcome (design)."""
 
 
-async def settle_export(
-    plan: Plan, parts: Parts, tally: Tally, workers: Workers, left: Callable[[], int | None]
-) -> None:
+async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
     progress, drain = parts.log.progress, parts.drain
     for _ in range(PASSES):
@@ -34,16 +32,16 @@ async def settle_export(
         rows = takewhile(lambda _: drain.stop is None, plan.export.batches(progress.begin))
         row_filter = plan.export.row_filter(plan.protected)
         chunks = chunk_tasks(rows, row_filter, progress, plan.chunk_size, left())
-        tally.unproven = tally.contradicted = 0
-        await workers.run(chunks, partial(settle_chunk, parts, tally))  # each worker: one chunk after the other
+        parts.tally.unproven = parts.tally.contradicted = 0
+        await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
 
 
-async def settle_chunk(parts: Parts, tally: Tally, item: ChunkTask | Skipped, worker: WorkerStatus) -> None:
+async def settle_chunk(parts: Parts, item: ChunkTask | Skipped, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
     if isinstance(item, Skipped):
         parts.log.enqueue(item)
         return
-    chunk = ChunkInHand(item, worker, parts, tally)
+    chunk = ChunkInHand(item, worker, parts)
     with job_faults(chunk.hide):
         await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
         try:

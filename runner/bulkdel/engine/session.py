@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.chunk_state import ChunkState
 from bulkdel.core.id_set import IdSet
 from bulkdel.core.log_entries import Outcome, Session
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
-from bulkdel.core.refused_limit import RefusedLimit
-from bulkdel.core.retry import LAG_MAX_S
+from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.chunk import Parts, Rules, Tally
+from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
@@ -97,14 +95,14 @@ class SendingSession:
         if backup is not None:
             await log.flush()  # before the first copy: else the log would not know the file
         async with around.connect(plan.target, settings, pool=log.progress.header.pinned["pool"]) as (client, _):
-            parts, tally = self._parts(client, backup), Tally(IdSet(plan.id_type), log.progress.counts["done"] > 0)
+            parts = self._parts(client, backup)
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.concurrency, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._live = _Live(client, workers)
             if self._rate is not None:
                 self.set_rate(self._rate)
-            await settle_export(plan, parts, tally, workers, self._left)
+            await settle_export(plan, parts, workers, self._left)
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
                 "retries": client.figures.retries,
@@ -114,7 +112,7 @@ class SendingSession:
             }
         if backup is not None:
             await asyncio.to_thread(backup.close)
-        failure = _last_failure(parts, tally)
+        failure, tally = _last_failure(parts), parts.tally
         # A blind session: no look-up has found an existing user, so an empty answer proves nothing.
         facts = self._stop_facts(self._ending(failure), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
@@ -166,29 +164,22 @@ class SendingSession:
         plan, settings, around = self._plan, self._plan.settings, self._surroundings
         look_ups = plan.target.look_ups(plan.id_type, full=backup is not None)
         proven, fullest = bool(plan.server.found), plan.server.fullest
-        rules = Rules(
-            RefusedLimit.parse(settings.max_refused),
-            in_doubt_resend=settings.in_doubt == "resend",
-            look_first=plan.look_first,
-            on_settled=self._chunk_settled,
-        )
         return Parts(
             client=client,
             lookup=AccountLookup(client, look_ups, around.chance, proven=proven, fullest=fullest),
             action=plan.target.action(plan.id_type),
             log=self._log,
             id_type=plan.id_type,
-            rules=rules,
             surroundings=around,
             drain=self._drain,
-            backup=backup,
             protected=plan.protected,
+            tally=Tally(IdSet(plan.id_type), succeeded=self._log.progress.counts["done"] > 0),
+            refused_max=number_or_share(settings.max_refused),
+            backup=backup,
+            in_doubt_resend=settings.in_doubt == "resend",
+            look_first=plan.look_first,
+            on_event=self._on_event,
         )
-
-    def _chunk_settled(self, chunk_state: ChunkState) -> None:
-        counts: dict[str, Any] = {part.kind: len(part.records) for part in chunk_state.settled}
-        chunk = {"chunk": list(chunk_state.chunk.ranges), "requests": chunk_state.requests}
-        self._on_event(Event("debug", "chunk.settled", chunk | counts))
 
     def _settled(self) -> int:
         return sum(self._log.progress.counts[kind] for kind in KINDS)
@@ -233,9 +224,9 @@ class SendingSession:
         }
 
 
-def _last_failure(parts: Parts, tally: Tally) -> str:
+def _last_failure(parts: Parts) -> str:
     """The last failure of a request or of a look-up, in words; empty without one."""
-    lookup, last = parts.lookup, parts.client.last_failure
+    lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
         return (
             f"the API refused {counted(tally.contradicted, 'id')} as unknown that look-ups find. Look-ups may "

@@ -18,15 +18,13 @@ from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.circuit_breaker import CircuitBreaker
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, decision_on_no_response
 from bulkdel.core.redaction import redacted, without_ids
-from bulkdel.core.retry import retry_after_s
+from bulkdel.core.retry import backoff_s, retry_after_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel.uptime import TICK_S, Uptime
 
 BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
-
-SENT_AGAIN = frozenset({NextStep.THROTTLED, NextStep.SIGN_IN})  # without counting an attempt
 
 
 @dataclass(slots=True)
@@ -104,12 +102,53 @@ class Client:
 
         Raises Halted when a token is refused for good, or when the server asks for a pause beyond --patience.
         """
-        if not self._may_send(worker):
-            return None
-        decision = await self._attempt(request, read, worker, ids, too_late)
-        while decision is not None and decision.next_step in SENT_AGAIN:
-            decision = None if self.draining else await self._attempt(request, read, worker, ids, too_late)
-        return decision
+        before = worker.state
+        decides = before is WorkerState.DECIDING
+        while decides or not self.draining:
+            if not decides:
+                worker.enter(WorkerState.WAITING)
+            headers, generation = await self._admission()
+            if (self.draining and not decides) or too_late():
+                break
+            worker.enter(WorkerState.ON_WIRE)
+            self.adaptive_rate.sent(self.clock())
+            stopped_s = self.clock.stopped_s
+            response = await self.transport.send(request, headers)
+            now = self.clock()
+            decision = decision_on(response, read, lambda text: without_ids(self.auth.hide(text), ids), self.now())
+            failed = decision.next_step is NextStep.RETRY
+            # A time-out that ended while this process was stopped says nothing about the server.
+            stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
+            if not stopped:
+                self._learn(decision, now)
+            if failed:
+                # If this halts, the worker is still on the wire, so its chunk counts as touched.
+                after_s = self._within_patience(decision.after_s or 0.0)
+                decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
+            worker.enter(before)
+            if decision.next_step is NextStep.THROTTLED:
+                self.figures.throttled += 1
+                pause_s = self.pause_s if decision.after_s is None else decision.after_s
+                self.rate_limiter.pause(self._within_patience(pause_s))
+            elif decision.next_step is NextStep.SIGN_IN:
+                self.auth.rejected(generation)
+            else:
+                if isinstance(response, Response) and not failed:
+                    self.auth.accepted(generation)
+                    self.answered_at = now
+                return decision
+            if self.draining:  # nothing is sent again
+                break
+        worker.enter(before)
+        return None
+
+    async def back_off(self, attempts: int, after_s: float, chance: float) -> None:
+        """Wait before a request is sent again after `attempts` without a usable response, and count it as a retry.
+
+        after_s: how long the server asked to wait. chance: a number in [0, 1).
+        """
+        self.figures.retries += 1
+        await asyncio.sleep(max(after_s, backoff_s(attempts, chance)))
 
     @property
     def waiting(self) -> str | None:
@@ -139,64 +178,20 @@ class Client:
         failure = self.last_failure or "none"
         raise Halted(f"no useful answer for {self.patience_s:g} s (--patience); the last failure: {failure}")
 
-    async def _attempt(
-        self,
-        request: Request,
-        read: Callable[[Response], Decision],
-        worker: WorkerStatus,
-        ids: Sequence[str],
-        too_late: Callable[[], bool],
-    ) -> Decision | None:
-        before = worker.state
-        if before is not WorkerState.DECIDING:
-            worker.enter(WorkerState.WAITING)
-        headers, generation = await self._admission()
-        if not self._may_send(worker) or too_late():
-            worker.enter(before)
-            return None
-        worker.enter(WorkerState.ON_WIRE)
-        self.adaptive_rate.sent(self.clock())
-        stopped_s = self.clock.stopped_s
-        response = await self.transport.send(request, headers)
-        self.clock()
-        decision = decision_on(response, read, lambda text: without_ids(self.auth.hide(text), ids), self.now())
-        # A time-out that ended while this process was stopped says nothing about the server.
-        stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
-        if not stopped:
-            self._learn(decision)
-        if decision.next_step is NextStep.RETRY:
-            # If this halts, the worker is still on the wire, so its chunk counts as touched.
-            after_s = self._within_patience(decision.after_s or 0.0)
-            decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
-        worker.enter(before)
-        if decision.next_step is NextStep.THROTTLED:
-            self.figures.throttled += 1
-            pause_s = self.pause_s if decision.after_s is None else decision.after_s
-            self.rate_limiter.pause(self._within_patience(pause_s))
-        elif decision.next_step is NextStep.SIGN_IN:
-            self.auth.rejected(generation)
-        elif isinstance(response, Response) and decision.next_step is not NextStep.RETRY:
-            self.auth.accepted(generation)
-            self.answered_at = self.clock()
-        return decision
-
-    def _may_send(self, worker: WorkerStatus) -> bool:
-        return not self.draining or worker.state is WorkerState.DECIDING
-
     async def _admission(self) -> tuple[Mapping[str, str], int]:
         """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait."""
         while True:
             await self.auth.ensure()
-            while (wait_s := self.breaker.wait_s(self.clock())) > 0:  # noqa: ASYNC110 - pure, so it cannot wake us
+            while (wait_s := self.breaker.wait_s(now := self.clock())) > 0:  # noqa: ASYNC110 - pure: it cannot wake us
                 await asyncio.sleep(min(wait_s, BREAKER_POLL_S))
-            self.rate_limiter.set_rate(self.adaptive_rate.rate(self.clock()))
+            self.rate_limiter.set_rate(self.adaptive_rate.rate(now))
             await self.rate_limiter.acquire()
             if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
                 return ready
 
-    def _learn(self, decision: Decision) -> None:
+    def _learn(self, decision: Decision, now: float) -> None:
         """Record what a decision says about the server. A 429 is no failure, but the rate was too high."""
-        now, failed = self.clock(), decision.next_step is NextStep.RETRY
+        failed = decision.next_step is NextStep.RETRY
         if failed:
             self.last_failure = decision.reason
         self.breaker.record(now, failed=failed)
@@ -225,5 +220,7 @@ def decision_on(
     """
     if isinstance(response, NoResponse):
         return decision_on_no_response(response)
-    after_s = retry_after_s(response.retry_after, response.date, now)
-    return redacted(read(response), redact)._replace(after_s=after_s)
+    decision = redacted(read(response), redact)
+    if response.retry_after is None:
+        return decision
+    return decision._replace(after_s=retry_after_s(response.retry_after, response.date, now))

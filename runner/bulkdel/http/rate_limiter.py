@@ -57,20 +57,17 @@ class RateLimiter:
             while True:
                 while (paused_s := self.paused_s) > 0:  # noqa: ASYNC110 - another 429 may move the end
                     await asyncio.sleep(paused_s)
-                await self._take()
+                if self._rate and self._bucket is None:
+                    await self._change_bucket()
+                if self._bucket is not None:
+                    await self._bucket.acquire()
+                if self._rate != self._bucket_rate:  # a changed rate holds from here on: no request waits in the bucket
+                    await self._change_bucket()
                 # A pause may have begun meanwhile. The place in the bucket is then wasted, which only lowers the rate;
                 # kept until the pause ends, it would be a request beyond the rate.
                 if self.paused_s <= 0:
                     break
             self.taken += 1
-
-    async def _take(self) -> None:
-        """Wait for a place in the bucket. Then, and never while a request waits, go over to a changed rate."""
-        if self._bucket is None:
-            await self._change_bucket()
-        if self._bucket is not None:
-            await self._bucket.acquire()
-        await self._change_bucket()
 
     async def _change_bucket(self) -> None:
         """Make the bucket for the present rate: aiolimiter 1.3.0 ignores a changed `max_rate`.
@@ -78,8 +75,6 @@ class RateLimiter:
         It begins full, so neither the start nor a change lets a burst through. At the full rate the old bucket is full
         too right after a request has left, so a change costs nothing.
         """
-        if self._rate == self._bucket_rate:
-            return
         self._bucket, self._bucket_rate = None, self._rate
         if self._rate:
             size = 1 + BURST_SHARE * self._rate

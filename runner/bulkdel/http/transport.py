@@ -170,31 +170,32 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
+@dataclass(slots=True)
 class _Attempt:
     """One call of `send`, as a client middleware.
 
-    sent: whether the request was given a connection. If it fails then, it may have arrived.
+    failed: the error of the first try. sent: whether the request was given a connection. If it fails then, it may have
+    arrived.
     """
 
-    def __init__(self, connector: _Connector) -> None:
-        self._connector = connector
-        self._failed: aiohttp.ClientError | None = None
-        self.sent = False
+    connector: _Connector
+    failed: aiohttp.ClientError | None = None
+    sent: bool = False
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Refuse to be entered twice: after a disconnect aiohttp sends an idempotent request again by itself."""
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         try:
             return await handler(request)
         except aiohttp.ClientError as error:
-            self._failed = error
+            self.failed = error
             raise
         finally:
-            self.sent = request not in self._connector.unconnected
-            self._connector.unconnected.discard(request)
+            self.sent = request not in self.connector.unconnected
+            self.connector.unconnected.discard(request)
 
 
 class HttpTransport:
@@ -214,6 +215,8 @@ class HttpTransport:
         self._connector: _Connector
         self._session: aiohttp.ClientSession | None = None
         self._answered = False
+        self._date: str | None = None  # the latest Date header, and its epoch seconds
+        self._date_s: float | None = None
         self.requests = 0
         self.ahead_s: int | None = None
 
@@ -245,45 +248,39 @@ class HttpTransport:
             raise RuntimeError("the transport was not entered")
         self.requests += 1
         attempt = _Attempt(self._connector)
-        fields = _fields(headers, json=request.body is not None)
+        # Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one.
+        query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
+        body = bytearray()
         try:
             async with self._session.request(
                 request.method,
-                self._url(request),
-                headers=fields,
+                URL(f"{self._host}{request.path}{query}", encoded=True),  # else yarl undoes what it finds unnecessary
+                headers=_fields(headers, json=request.body is not None),
                 data=request.body,
                 allow_redirects=False,
                 middlewares=(attempt,),
             ) as answered:
-                response = await self._read(answered)
+                async for part in answered.content.iter_any():
+                    body += part
+                    if len(body) > self._options.body_max:
+                        return TOO_LARGE
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: "Connection closed."
             return self._lost(error, sent=attempt.sent)
-        if self._proxy is not None and isinstance(response, Response) and response.status == PROXY_LOGIN:
+        if self._proxy is not None and answered.status == PROXY_LOGIN:
             return self._not_sent(f"no connection: the proxy answered {PROXY_LOGIN}", Setup.PROXY)
-        self._answered = self._answered or isinstance(response, Response)
-        return response
-
-    def _url(self, request: Request) -> URL:
-        """Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one."""
-        query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
-        # encoded: yarl would otherwise undo what it finds unnecessary.
-        return URL(f"{self._host}{request.path}{query}", encoded=True)
-
-    async def _read(self, answered: aiohttp.ClientResponse) -> Response | NoResponse:
-        """The whole response. At most `body_max` bytes of its body are in memory, before and after inflating."""
-        bound = self._options.body_max
-        body = bytearray()
-        async for part in answered.content.iter_any():
-            body += part
-            if len(body) > bound:
-                return TOO_LARGE
-        inflated = _inflated(bytes(body), answered.headers.get("content-encoding", ""), bound)
-        if isinstance(inflated, NoResponse):
-            return inflated
+        whole: bytes | NoResponse = bytes(body)
+        if encoding := answered.headers.get("content-encoding"):
+            whole = _inflated(bytes(body), encoding, self._options.body_max)
+        if isinstance(whole, NoResponse):
+            return whole
+        self._answered = True
         date = answered.headers.get("date")
-        if date is not None and (at := http_date_s(date.strip())) is not None:
-            self.ahead_s = round(at - self._now())
-        return Response(answered.status, inflated, answered.headers.get("retry-after"), date)
+        if date is not None:
+            if date != self._date:  # it changes once a second
+                self._date, self._date_s = date, http_date_s(date.strip())
+            if self._date_s is not None:
+                self.ahead_s = round(self._date_s - self._now())
+        return Response(answered.status, whole, answered.headers.get("retry-after"), date)
 
     def _lost(self, error: Exception, *, sent: bool) -> NoResponse:
         proxied = self._proxy is not None
