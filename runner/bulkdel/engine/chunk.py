@@ -26,7 +26,7 @@ from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.drain import Drain, Stop
-from bulkdel.engine.events import Event
+from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import Halted
 from bulkdel.format import counted, stamp
