@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test test-all-pythons test-install test-python check mutants soak soak-simulation bench bench-rate lock clean
+.PHONY: demo quick test timed test-all-pythons test-install test-python check mutants soak soak-simulation bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -23,17 +23,23 @@ demo: $(STAMP)
 quick: check
 	$(PYTEST) -n 2 --dist worksteal $(QUICK_TESTS)
 
-# One coverage report over everything, and one over the core, where every branch must be taken by a test.
-test: check
+CAMPAIGNS := tests/campaigns tests/e2e tests/integration tests/simulation
+
+# One coverage report over everything, and one over the core, where every branch must be taken by a test. The tests that
+# measure time leave the processors idle, so the linters run beside them.
+test: $(STAMP)
+	$(MAKE) --jobs=2 check timed
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -m 'not campaign and not alone and not soak' $(REPORT)/plain.xml
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*  # left are halves of files, from processes that a test killed
 	$(BIN)/coverage report --skip-covered --fail-under=90
 	$(BIN)/coverage report --include='runner/bulkdel/core/*' --fail-under=100
-	$(PYTEST) -n 4 --dist worksteal -m 'campaign and not alone and not soak' $(REPORT)/campaign.xml
-	$(PYTEST) -m 'alone and not soak' $(REPORT)/alone.xml
+	$(PYTEST) -n 6 --dist worksteal -m 'campaign and not alone and not soak' $(CAMPAIGNS) $(REPORT)/campaign.xml
 	$(BIN)/python -m tests.skipped .reports/plain.xml .reports/campaign.xml .reports/alone.xml
+
+timed: $(STAMP)
+	$(PYTEST) -m 'alone and not soak' $(CAMPAIGNS) $(REPORT)/alone.xml
 
 # The same tests on every Python of PYTHONS, each in an environment of its own, without coverage and campaigns.
 test-all-pythons:

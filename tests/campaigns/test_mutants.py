@@ -16,7 +16,7 @@ from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
 
 pytestmark = pytest.mark.campaign
 
-EVERY = 4
+EVERY = 8
 """`make test` tries one mutant in so many, `make mutants` and `make soak` try all of them."""
 
 ALL_TESTS_FAILED = 1

@@ -20,6 +20,8 @@ import pytest
 
 from tests.harness import Ran, bulkdel, environment
 
+pytestmark = pytest.mark.campaign
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-job.md"
 KEY = "k-12345678"

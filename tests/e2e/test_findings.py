@@ -12,6 +12,8 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests.harness import COMMAND, POOL, bulkdel, case, entries, environment, finish, sandbox, user_ids, write_objects
 
+pytestmark = pytest.mark.campaign
+
 IDS = user_ids(1_000)
 
 

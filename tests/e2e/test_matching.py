@@ -239,16 +239,16 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fault", "split"), [("drop_before", True), ("unsuccessful", True), ("unsuccessful", False)])
 def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, tmp_path: Path) -> None:
     """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
-    ids = [*COMMA[:5], *PLAIN[:5]]
+    ids = [*COMMA[:1], *PLAIN[:1]]
     share = {f"share_{fault}": 1.0, "fault_paths": frozenset({"/api/v3/delete-users-batch"})}
-    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "10s", split_commas=split, **share) as it:
+    with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "5s", split_commas=split, **share) as it:
         done = run(it, len(ids))
         counts = done.counts()
         assert "deleted" not in counts, done
         assert "absent" not in counts, done
         assert effects(it, ids, "username") == [0] * len(ids)
         if split:
-            assert counts["remaining"] >= 5
+            assert counts["remaining"] >= 1
             assert "have a comma" in done.err
             assert "--in-doubt resend" in done.err
         switch(it, **{f"share_{fault}": 0.0})
@@ -256,7 +256,7 @@ def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, t
         if counts.get("remaining", 0) == len(ids):
             assert (done.code, done.counts()) == (0, {"deleted": len(ids)}), done
         if split:
-            assert effects(it, COMMA[:5], "username") == [1] * 5
+            assert effects(it, COMMA[:1], "username") == [1]
 
 
 @pytest.mark.parametrize("split", [True, False])

@@ -16,8 +16,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -362,7 +362,6 @@ class Answered:
     code: int
     said: str
     options: tuple[object, ...] = ()
-    modes: Sequence[str] = tuple(MODES)
 
 
 CUT = {
@@ -396,9 +395,6 @@ ANSWERS = {
     ),
     "sample-403": Answered(says(READ_PATH, 403), 4, "looking up a sample of the ids failed"),
     "odd-records": Answered(both(odd_records, says(DELETE_PATH, 402)), 4, "looked up exist"),
-}
-
-ALIKE = {
     "sign-in-503-of-a-gateway": Answered(raw(TOKEN_PATH, 503), 4, "sign-in: no answer", QUICK),
     "403-later": Answered(says(DELETE_PATH, 403, after=1), 4, "were refused with one code", ("--concurrency", 1)),
     "429-too-long": Answered(raw(DELETE_PATH, 429, lambda _: {"retry-after": "9999"}), 4, "longer than --patience"),
@@ -410,16 +406,23 @@ ALIKE = {
     ),
     **{f"{name}-cut": it for name, it in CUT.items()},
 }
-"""These are told in the ways of the ones above, so one of the ways suffices."""
-
-ANSWERS |= {name: replace(it, modes=ONE) for name, it in ALIKE.items()}
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_what_a_server_says(name: str, tmp_path: Path) -> None:
+def in_each_mode(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Every scene in every mode; `make test` plays each scene in one of the modes, in turn, `make soak` all of them."""
+    params = [
+        pytest.param(name, mode, marks=() if number % len(MODES) == turn else pytest.mark.soak)
+        for number, name in enumerate(names)
+        for turn, mode in enumerate(MODES)
+    ]
+    return pytest.mark.parametrize(("name", "mode"), params)
+
+
+@in_each_mode(ANSWERS)
+async def test_what_a_server_says(name: str, mode: str, tmp_path: Path) -> None:
     """Whatever it quotes of the request: its ids, the token, key id and secret."""
     it = ANSWERS[name]
-    await play(tmp_path, lambda play: stops(play, it.code, it.said, *it.options), it.wrong, modes=it.modes)
+    await play(tmp_path, lambda play: stops(play, it.code, it.said, *it.options), it.wrong, modes=(mode,))
 
 
 async def test_what_a_server_says_of_emails(tmp_path: Path) -> None:
@@ -456,12 +459,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-async def test_what_a_wire_does(name: str, tmp_path: Path) -> None:
+@in_each_mode(BROKEN)
+async def test_what_a_wire_does(name: str, mode: str, tmp_path: Path) -> None:
     it = BROKEN[name]
-    await play(
-        tmp_path, lambda play: stops(play, 4, it.said, *it.options), shares=it.shares, paths=it.paths, tls=it.tls
-    )
+    server: dict[str, Any] = {"shares": it.shares, "paths": it.paths, "tls": it.tls}
+    await play(tmp_path, lambda play: stops(play, 4, it.said, *it.options), modes=(mode,), **server)
 
 
 def proxied(url: str) -> str:
