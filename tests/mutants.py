@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "a log with half a list is gone on with",
         "runner/bulkdel/checkpoint/reader.py",
-        "        if progress is not None and not progress.born:\n",
-        "        if progress is not None and not progress.sessions and not progress.header.counts:\n",
+        "        if fold is not None and not fold.born:\n",
+        "        if fold is not None and not fold.born and fold.stop:\n",
         "e2e/test_duplicates.py::test_a_list_that_was_not_written_whole_is_written_again[within the list]",
     ),
     Mutant(
@@ -438,9 +438,9 @@ MUTANTS = (
     ),
     Mutant(
         "verify believes an empty answer about a comma",
-        "runner/bulkdel/verify/worker.py",
-        "            told = [claim for claim in chunk if claim.id not in looked.unproven]\n",
-        "            told = list(chunk)\n",
+        "runner/bulkdel/verify/session.py",
+        "            if row.id in looked.unproven:\n",
+        "            if row.id in looked.unproven and not row.id:\n",
         "e2e/test_matching.py::test_verify_could_not_tell[1]",
     ),
     Mutant(
@@ -594,30 +594,30 @@ MUTANTS = (
     ),
     Mutant(
         "verify without a control",
-        "runner/bulkdel/verify/worker.py",
-        "            if await lookup.prove(WorkerStatus()):\n",
-        "            if await lookup.prove(WorkerStatus()) or True:\n",
+        "runner/bulkdel/verify/session.py",
+        "            if await lookup.prove(worker):\n",
+        "            if await lookup.prove(worker) or lookup:\n",
         "e2e/test_verify.py::test_a_blind_key_proves_nothing",
     ),
     Mutant(
         "verify without a control afterwards",
-        "runner/bulkdel/verify/worker.py",
-        "        await self._control(client)\n        positions = ",
-        "        if not answered:\n            await self._control(client)\n        positions = ",
+        "runner/bulkdel/verify/session.py",
+        "        await self._control(live, worker)\n        positions = ",
+        "        if not looked_up:\n            await self._control(live, worker)\n        positions = ",
         "e2e/test_verify.py::test_a_key_that_goes_blind_on_the_way_proves_nothing",
     ),
     Mutant(
         "a failed look-up taken for an empty one",
-        "runner/bulkdel/verify/worker.py",
-        "                self.failed += len(chunk)\n",
-        "                self._note(chunk, {}, Instant(stamp(time.time()), client.transport.ahead_s))\n",
+        "runner/bulkdel/http/lookup.py",
+        "            if more is None:\n                return None\n            found = LookupResult({**",
+        "            if more is None:\n                break\n            found = LookupResult({**",
         "e2e/test_verify.py::test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told",
     ),
     Mutant(
         "still there does not matter to verify",
         "runner/bulkdel/core/verification.py",
-        "    return EXIT_REFUSED if tally.there else EXIT_COMPLETE\n",
-        "    return EXIT_REFUSED if tally.could_not_tell else EXIT_COMPLETE\n",
+        "    return EXIT_REFUSED if counts.there else EXIT_COMPLETE\n",
+        "    return EXIT_REFUSED if counts.could_not_tell else EXIT_COMPLETE\n",
         "unit/test_verification.py::test_every_ending",
     ),
     Mutant(
@@ -721,8 +721,8 @@ MUTANTS = (
     Mutant(
         "verify is content while rows are in doubt",
         "runner/bulkdel/core/verification.py",
-        "    if ending.halted or tally.could_not_tell or tally.in_doubt:\n",
-        "    if ending.halted or tally.could_not_tell:\n",
+        "    if ending.halted or counts.could_not_tell or counts.in_doubt:\n",
+        "    if ending.halted or counts.could_not_tell:\n",
         "e2e/test_clock.py::test_the_pool_is_empty_and_emails_are_in_doubt",
     ),
     Mutant(

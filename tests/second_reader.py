@@ -1,4 +1,4 @@
-"""A second reader of the checkpoint log, written from docs/log-format.md alone. It imports nothing of bulkdel."""
+"""A second reader of both kinds of log, written from docs/log-format.md alone. It imports nothing of bulkdel."""
 
 from __future__ import annotations
 
@@ -24,29 +24,36 @@ class Refused(Exception):
 
 @dataclass
 class Log:
-    """What a log says. ends: for each row, a byte that stands for its word. doubtful: for each row, 1 when in doubt."""
+    """What a log says. ends: for each row, a byte that stands for its word. doubtful: for each row, 1 when in doubt.
+
+    found: the rows by finding, of a verification; its log has nothing else.
+    """
 
     header: dict[str, Any]
     ends: bytearray
     doubtful: bytearray
     torn: int = 0
     sha256: str = ""
-    sessions: list[dict[str, Any]] = field(default_factory=list)
-    listed: int = 0
+    begun: bool = False
+    found: dict[str, set[int]] = field(default_factory=lambda: {"gone": set(), "recreated": set(), "there": set()})
     list_sha: Any = field(default_factory=hashlib.sha256)
 
     def counts(self) -> dict[str, int]:
         """Rows by word, with the job's names; words that do not occur in the job are left out."""
-        names = self.header["names"]
-        found = {word: self.ends.count(mark) for word, mark in MARKS.items()}
-        left = {word: count for word, count in found.items() if count or word in names or word not in KINDS[:3]}
-        named = {names.get(word, word): count for word, count in left.items()}
-        return {**named, "remaining": self.ends.count(REMAINING)}
+        names, counts = self.header["names"], {word: self.ends.count(mark) for word, mark in MARKS.items()}
+        left = (word for word, count in counts.items() if count or word in names or word not in KINDS[:3])
+        return {**{names.get(word, word): counts[word] for word in left}, "remaining": self.ends.count(REMAINING)}
 
     @property
     def in_doubt(self) -> int:
         """How many rows are in doubt."""
         return self.doubtful.count(1)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the list of duplicates is the one of the header. A verification has none."""
+        digest = self.list_sha.hexdigest()
+        return bool(self.header.get("duplicates_sha256", digest) == digest)
 
 
 def sound(line: bytes) -> bool:
@@ -55,17 +62,19 @@ def sound(line: bytes) -> bool:
     return bool(found) and tail == b'%08x"}\n' % zlib.crc32(body)
 
 
-def good_lines(data: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The good lines from the first. Raises Refused when what follows them is no torn tail."""
+def good_lines(data: bytes) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The end and the entries of each good line. Raises Refused when what follows them is no torn tail."""
     at, seq, nonces = 0, 0, list[str]()
     while at < len(data):
         end = data.find(b"\n", at) + 1
         line = data[at:end] if 0 < end - at <= LINE_MAX else b""
         if not sound(line) or not good(commit := json.loads(line), seq + 1, nonces):
             break
-        if commit["nonce"] not in nonces:
-            nonces.append(commit["nonce"])
-        yield line, commit
+        nonces += [commit["nonce"]] * (commit["nonce"] not in nonces)
+        sessions = (entry for entry in commit["entries"] if entry["type"] == "session")
+        if any(entry["log_sha256"] != hashlib.sha256(data[:at]).hexdigest() for entry in sessions):
+            raise Refused(f"the bytes before line {commit['seq']} were changed")
+        yield end, commit["entries"]
         at, seq = end, seq + 1
     tail = data[at:]
     if len(tail) > LINE_MAX or tail.count(b'{"seq":') > 1 or any(map(sound, tail.splitlines(keepends=True))):
@@ -76,65 +85,56 @@ def good_lines(data: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 def good(commit: dict[str, Any], seq: int, nonces: Sequence[str]) -> bool:
     """Whether this sound line follows those before it."""
-    if commit["seq"] != seq:
-        return False
-    if not nonces or commit["nonce"] == nonces[-1]:
-        return True
     first = commit["entries"][0] if commit["entries"] else {}
-    return commit["nonce"] not in nonces and (first.get("type"), first.get("event")) == ("session", "start")
+    begins = commit["nonce"] not in nonces and (first.get("type"), first.get("event")) == ("session", "start")
+    return bool(commit["seq"] == seq and (not nonces or commit["nonce"] == nonces[-1] or begins))
 
 
 def read(path: Path) -> Log:
-    """Read a log. Raises Refused."""
-    data, size = path.read_bytes(), 0
-    log: Log | None = None
-    sha = hashlib.sha256()
-    for line, commit in good_lines(data):
-        for entry in commit["entries"]:
-            if entry["type"] == "session" and entry["log_sha256"] != sha.hexdigest():
-                raise Refused(f"the bytes before line {commit['seq']} were changed")
-            if log is None:
-                if entry["type"] != "header" or entry["format"] != 2:
-                    raise Refused("no header of format 2")
-                rows = entry["counts"]["rows"]
-                log = Log(entry, bytearray(REMAINING * rows), bytearray(rows))
-            else:
-                apply(log, entry)
-        sha.update(line)
-        size += len(line)
-    if log is None or not list_is_whole(log):
+    """Read the log of a run, or of a verification. Raises Refused."""
+    data = path.read_bytes()
+    entries = ((end, entry) for end, some in good_lines(data) for entry in some)
+    size, header = next(entries)
+    if header["type"] not in ("header", "verify") or header["format"] != 2:
+        raise Refused("no header of format 2")
+    rows = header["counts"]["rows"] if header["type"] == "header" else 0
+    log = Log(header, bytearray(REMAINING * rows), bytearray(rows))
+    for end, entry in entries:
+        size = end
+        apply(log, entry)
+    if not log.complete:
         raise Refused("the log is not complete at its start")
-    log.torn, log.sha256 = len(data) - size, sha.hexdigest()
+    log.torn, log.sha256 = len(data) - size, hashlib.sha256(data[:size]).hexdigest()
     return log
-
-
-def list_is_whole(log: Log) -> bool:
-    """Whether the list of duplicates is the one that the header counts."""
-    complete = log.listed == log.header["counts"]["duplicate"]
-    return bool(complete and log.list_sha.hexdigest() == log.header["duplicates_sha256"])
 
 
 def apply(log: Log, entry: dict[str, Any]) -> None:
     """Take in the next entry after the header."""
     match entry:
         case {"type": "skipped", "reason": "duplicate", "ranges": ranges}:
-            if len(ranges) > LIST_MAX or log.sessions:
+            if len(ranges) > LIST_MAX or log.begun:
                 raise Refused("duplicates in too long an entry, or after the first session")
             log.list_sha.update(b"".join(b"[%d,%d]\n" % (start, stop) for start, stop in ranges))
-            log.listed += sum(stop - start for start, stop in ranges)
             settle(log, ranges, "duplicate")
-        case {"type": "session", "event": "start" | "stop"} if list_is_whole(log):
-            log.sessions.append(entry)
-        case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.sessions:
+        case {"type": "session", "event": "start" | "stop"} if log.complete:
+            log.begun = True
+        case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
-        case {"type": "skipped", "reason": word, "ranges": ranges} if word in SKIPS and log.sessions:
+        case {"type": "skipped", "reason": word, "ranges": ranges} if word in SKIPS and log.begun:
             settle(log, ranges, word)
-        case {"type": "intent", "ranges": ranges} if log.sessions:
+        case {"type": "intent", "ranges": ranges} if log.begun:
             for start, stop in ranges:
                 if log.ends[start:stop] != REMAINING * (stop - start):
                     raise Refused(f"rows {start} to {stop} are sent after they were settled")
                 log.doubtful[start:stop] = b"\1" * (stop - start)
-        case {"type": "released", "ranges": ranges} if log.sessions:
+        case {"type": "found", "finding": word, "ranges": ranges} if (
+            word in log.found and log.header["type"] == "verify"
+        ):
+            rows = {row for start, stop in ranges for row in range(start, stop)}
+            if rows & set[int]().union(*log.found.values()):
+                raise Refused("rows are found twice")
+            log.found[word] |= rows
+        case {"type": "released", "ranges": ranges} if log.begun:
             for start, stop in ranges:
                 log.doubtful[start:stop] = bytes(stop - start)
         case _:

@@ -23,7 +23,7 @@ from bulkdel.core.log_entries import Header, Outcome, Skipped
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
-from tests import recorded
+from tests import recorded, second_reader
 from tests.harness import (
     POOL,
     Case,
@@ -63,8 +63,13 @@ def ran(
 
 
 def verify(it: Case, *more: object, **kwargs: Any) -> Ran:
-    """Read it back, as fast as it goes."""
-    return bulkdel("verify", it.log, "--rate", 0, "--json", *more, **kwargs)
+    """Read it back, as fast as it goes. The second reader must agree with the summary."""
+    done = bulkdel("verify", it.log, "--rate", 0, "--json", *more, **kwargs)
+    if done.out:
+        rows = second_reader.read(state_of(it)).found
+        there = len(rows["there"])
+        assert (done.summary["gone"], done.summary["still_there"]) == (len(rows["gone"] | rows["recreated"]), there)
+    return done
 
 
 def state_of(it: Case) -> Path:
@@ -383,7 +388,7 @@ def test_two_at_a_time(tmp_path: Path) -> None:
         process = start("verify", it.log)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
         done = verify(it)
-        assert (done.code, "another verification is under way" in done.err) == (3, True), done
+        assert (done.code, f"another verification (pid {process.pid}) is under way" in done.err) == (3, True), done
         kill(process)
 
 

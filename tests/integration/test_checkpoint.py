@@ -157,7 +157,7 @@ def test_an_existing_log_is_not_created_again(path: Path) -> None:
     Checkpoint.create(path, recorded.header()).close()
     before = path.read_bytes()
     assert not is_fresh(path)
-    with pytest.raises(NotAcceptable, match="a checkpoint exists already"):
+    with pytest.raises(NotAcceptable, match="a log exists already"):
         Checkpoint.create(path, recorded.header())
     assert path.read_bytes() == before
 
@@ -628,7 +628,7 @@ def test_a_second_run_is_refused_and_told_who_has_the_log(path: Path, is_new: bo
     with held(path) as pid:
         assert holder(path, read_log(path).progress) == pid
         before = path.read_bytes()
-        with pytest.raises(NotAcceptable, match=rf"another run \(pid {pid}\) is using this checkpoint"):
+        with pytest.raises(NotAcceptable, match=rf"another run \(pid {pid}\) is under way"):
             Checkpoint.resume(path)
         with pytest.raises(NotAcceptable, match=rf"pid {pid}"):
             Checkpoint.create(path, recorded.header())
@@ -666,7 +666,7 @@ async def test_the_log_says_which_run_has_it(path: Path) -> None:
 
     checkpoint = Checkpoint.create(path, recorded.header())
     assert pid() is None  # no session has begun
-    with pytest.raises(NotAcceptable, match="another run is using"):
+    with pytest.raises(NotAcceptable, match="another run is under way"):
         Checkpoint.resume(path)
 
     async def session(event: Any, facts: dict[str, Any]) -> None:

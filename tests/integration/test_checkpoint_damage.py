@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from bulkdel.checkpoint.reader import HEADER_START, LINE_MAX, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.reader import LINE_MAX, RUN, is_fresh, read_entries, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Released, Session, frame
 from bulkdel.core.summary import counts_of
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_recorded_log_is_one_the_promises_speak_of(path: Path) -> None:
     assert len(LINES) >= 40
-    assert WHOLE.startswith(HEADER_START)
+    assert WHOLE.startswith(RUN.beginning)
     path.write_bytes(WHOLE)
     log = read_log(path)
     assert (state(log.progress), log.damaged_tail, log.size) == (STATES[len(LINES)], 0, len(WHOLE))
@@ -190,7 +190,7 @@ def damaged(lines: list[bytes], at: int) -> list[bytes]:
         ),
         pytest.param(WHOLE[: ENDS[9] - 5] + b"\n\n" + LINES[9], f"line 9 (byte {ENDS[8]})", id="whole after torn"),
         pytest.param(WHOLE + b"{" + b"x" * LINE_MAX, f"line 45 (byte {len(WHOLE)})", id="a tail too long for a commit"),
-        pytest.param(HEADER_START + b"x" * LINE_MAX, "line 1 (byte 0)", id="a header too long for a commit"),
+        pytest.param(RUN.beginning + b"x" * LINE_MAX, "line 1 (byte 0)", id="a header too long for a commit"),
     ],
 )
 def test_corruption_is_refused_with_its_place_and_nothing_is_changed(path: Path, data: bytes, where: str) -> None:
@@ -237,14 +237,14 @@ def test_a_sound_line_that_cannot_be_believed_is_refused(path: Path, line: bytes
 
 
 def test_a_log_of_a_newer_format_is_refused(path: Path) -> None:
-    path.write_bytes(frame(1, [b'{"type":"header","format":3}']))
+    path.write_bytes(frame(1, [b'{"type":"header","format":3}'], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
         with pytest.raises(NotAcceptable, match=r"log format 3 .*use the newer bulkdel"):
             read(path)
 
 
 def test_a_log_of_the_unreleased_format_is_refused_by_name(path: Path) -> None:
-    path.write_bytes(frame(1, [b'{"type":"header","format":1}']))
+    path.write_bytes(frame(1, [b'{"type":"header","format":1}'], NONCE))
     for read in (read_log, Checkpoint.resume, is_fresh):
         with pytest.raises(NotAcceptable, match=r"log format 1: written by an unreleased bulkdel\. Finish"):
             read(path)
@@ -253,7 +253,7 @@ def test_a_log_of_the_unreleased_format_is_refused_by_name(path: Path) -> None:
 def test_a_log_without_a_header_is_refused(path: Path) -> None:
     for line in (encode_line(1, [deleted(0, 1)]), encode_line(1, [])):
         path.write_bytes(line)
-        with pytest.raises(NotAcceptable, match="does not begin with a header"):
+        with pytest.raises(NotAcceptable, match="is not the log of a run"):
             Checkpoint.resume(path)
 
 
@@ -276,7 +276,7 @@ STRANGERS = {
 def test_a_strangers_file_is_refused_and_left_alone(path: Path, name: str) -> None:
     path.write_bytes(STRANGERS[name])
     for use in (read_log, is_fresh, Checkpoint.resume, lambda p: Checkpoint.create(p, recorded.header())):
-        with pytest.raises(NotAcceptable, match=r"is not a checkpoint of bulkdel.*--checkpoint"):
+        with pytest.raises(NotAcceptable, match=r"is not the log of a run of bulkdel.*--checkpoint"):
             use(path)
     assert path.read_bytes() == STRANGERS[name]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -530,7 +530,7 @@ def test_memory_does_not_grow_with_the_log(path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_a_hostile_line(path: Path) -> None:
-    for start in (b"", HEADER_START, WHOLE, WHOLE + LINE_START):
+    for start in (b"", RUN.beginning, WHOLE, WHOLE + LINE_START):
         path.write_bytes(start)
         os.truncate(path, 2 << 30)  # sparse
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.log_entries import (
+    FINDINGS,
     FORMAT,
     Damaged,
     Entry,
+    Found,
     Header,
     Intent,
     Outcome,
@@ -22,6 +24,7 @@ from bulkdel.core.log_entries import (
     Session,
     Skipped,
     Unreadable,
+    VerifyHeader,
     decode_line,
     from_json,
     sound,
@@ -59,6 +62,8 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Skipped, st.sampled_from(SKIPS), RANGES),
     st.builds(Released, RANGES),
     st.builds(Session, st.sampled_from(["start", "stop"]), TEXT, TEXT, FACTS),
+    st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
+    st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
     HEADERS,
 )
 
@@ -145,6 +150,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "released": to_json(Released(((0, 5),))),
     "session": to_json(Session("start", "T", "ab")),
     "header": to_json(recorded.header()),
+    "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
+    "found": to_json(Found("T", "gone", ((0, 5),))),
 }
 
 
@@ -187,7 +194,7 @@ def test_an_entry_that_lacks_a_member_is_not_interpreted(kind: str) -> None:
     ],
 )
 def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
-    for kind in ("intent", "outcome", "skipped", "released"):
+    for kind in ("intent", "outcome", "skipped", "released", "found"):
         with pytest.raises(Unreadable):
             from_json({**GOOD[kind], "ranges": ranges})
 
@@ -204,6 +211,9 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
         ("outcome", "ahead_s", True, "outcome entry lacks or garbles"),
         ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
         ("session", "event", "nap", "unknown session event 'nap'"),
+        ("verify", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
+        ("verify", "pinned", 7, "verify entry lacks or garbles"),
+        ("found", "finding", "lost", "unknown finding 'lost'"),
     ],
 )
 def test_words_of_a_newer_version_are_not_interpreted(kind: str, member: str, value: object, words: str) -> None:

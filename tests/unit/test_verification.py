@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
-from bulkdel.core.log_entries import Damaged, Intent, Outcome, Skipped, Unreadable, frame
-from bulkdel.core.ranges import RangeSet, positions_in
+from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Skipped, Unreadable, VerifyHeader
+from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
-from bulkdel.core.verification import (
-    FIRST_LINE,
-    Books,
-    Claim,
-    Stretch,
-    Tally,
-    chunks_apart,
-    claims_of,
-    decode,
-    encode_first,
-    encode_found,
-    exit_code,
-    found_of,
-    judged,
-    picks,
-    status_of,
-)
+from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, exit_code, judged, picks, status_of
 from bulkdel.format import stamp
+from bulkdel.verify.session import gone_rows
 from tests import recorded
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -65,37 +52,40 @@ def test_every_row_may_be_picked() -> None:
     assert all(600 < count < 1_100 for count in times.values()), times
 
 
-def batch(start: int, count: int) -> Batch:
-    return Batch(start, [f"id{position}" for position in range(start, start + count)])
+AFTER = "2026-01-02T00:00:00.000Z"
 
 
-def test_claims_are_the_claimed_rows_that_are_not_known() -> None:
+def settled(start: int, stop: int, at: str = AT, kind: Any = "done", reason: str | None = None) -> RowResult:
+    return RowResult(start, stop, kind, Outcome(at, 1, kind, ((start, stop),), reason=reason))
+
+
+def test_the_gone_rows_are_those_with_an_outcome_that_says_so_and_without_a_finding() -> None:
     bad: list[str | BadRow] = ["id0", BadRow(2, "?", Unusable(Why.EMPTY_ID)), "id2", "id3"]
     rows = [
-        (Batch(0, bad), [Stretch(0, 1, Instant("t1"), replaced=False), Stretch(2, 4, Instant("t2"), replaced=True)]),
-        (batch(4, 3), [Stretch(4, 7, Instant("t3"), replaced=False)]),
-        (batch(7, 2), []),
+        (Batch(0, bad), [settled(0, 1), RowResult(1, 2, "invalid"), settled(2, 4, AFTER, "absent", "re-created")]),
+        (Batch(4, ["id4", "id5", "id6"]), [settled(4, 7)]),
+        (Batch(7, ["id7", "id8"]), [settled(7, 8, kind="refused"), RowResult(8, 9, "remaining", in_doubt=True)]),
     ]
     known = RangeSet(((3, 5),))
-    assert list(claims_of(rows, known, None)) == [
-        Claim(0, "id0", Instant("t1"), replaced=False),
-        Claim(2, "id2", Instant("t2"), replaced=True),
-        Claim(5, "id5", Instant("t3"), replaced=False),
-        Claim(6, "id6", Instant("t3"), replaced=False),
+    assert list(gone_rows(rows, known, None)) == [
+        GoneRow(0, "id0", Instant(AT), recreated=False),
+        GoneRow(2, "id2", Instant(AFTER), recreated=True),
+        GoneRow(5, "id5", Instant(AT), recreated=False),
+        GoneRow(6, "id6", Instant(AT), recreated=False),
     ]
-    # Drawn are numbers among the claimed rows: 0, 2, 3, 4, 5, 6. What is known is not drawn anew.
-    assert [claim.position for claim in claims_of(rows, known, iter([0, 2, 5]))] == [0, 6]
-    assert [claim.position for claim in claims_of(rows, RangeSet(), iter([1, 2, 3]))] == [2, 3, 4]
-    assert list(claims_of(rows, RangeSet(), iter(()))) == []
+    # The numbers of a sample count the rows 0, 2, 3, 4, 5 and 6. A row that has a finding is not replaced by another.
+    assert [row.position for row in gone_rows(rows, known, iter([0, 2, 5]))] == [0, 6]
+    assert [row.position for row in gone_rows(rows, RangeSet(), iter([1, 2, 3]))] == [2, 3, 4]
+    assert list(gone_rows(rows, RangeSet(), iter(()))) == []
 
 
 def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:
-    claims = [Claim(i, id_, Instant(AT), replaced=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
-    chunks = [[claim.id for claim in chunk] for chunk in chunks_apart(claims, 3, IdType("email", key=str.lower))]
+    rows = [GoneRow(i, id_, Instant(AT), recreated=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
+    chunks = [[row.id for row in chunk] for chunk in chunks_apart(rows, 3, IdType("email", key=str.lower))]
     assert chunks == [["a", "b"], ["A", "c", "d"], ["e"], ["e"]]
-    claims = [Claim(i, id_, Instant(AT), replaced=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
+    rows = [GoneRow(i, id_, Instant(AT), recreated=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
     number = IdType("number", forms=lambda id_: (id_, id_[1:]))
-    assert [len(chunk) for chunk in chunks_apart(claims, 9, number)] == [1, 1, 2]
+    assert [len(chunk) for chunk in chunks_apart(rows, 9, number)] == [1, 1, 2]
     assert list(chunks_apart([], 3, PLAIN)) == []
 
 
@@ -106,7 +96,7 @@ SAMPLED = Sampled(AT_S - 1000, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("reusable", "replaced", "created", "age", "finding"),
+    ("reusable", "recreated", "created", "age", "finding"),
     [
         # An id that is never used twice is the account that was meant, whatever its record or the outcome says.
         (False, False, None, 10, "there"),
@@ -129,86 +119,83 @@ SAMPLED = Sampled(AT_S - 1000, 0, 0)
         (True, True, -1000.0, 1e6, "there"),  # no: it is no younger than what existed before the run
     ],
 )
-def test_who_is_found(reusable: bool, replaced: bool, created: float | None, age: float, finding: str | None) -> None:
+def test_which_account_is_found(
+    reusable: bool, recreated: bool, created: float | None, age: float, finding: str | None
+) -> None:
     """created, age: of account and of now, seconds after the outcome."""
     created_at = None if created is None else AT_S + created
     now = Instant(stamp(AT_S + age), 0)
-    assert judged(Claim(0, "x", Instant(AT, 0), replaced), created_at, SAMPLED, now, reusable=reusable) == finding
+    assert judged(GoneRow(0, "x", Instant(AT, 0), recreated), created_at, SAMPLED, now, reusable=reusable) == finding
 
 
 def test_clocks_that_are_not_trusted_make_no_account_a_newer_one() -> None:
-    claim, now = Claim(0, "x", Instant(AT, 0), replaced=False), Instant(stamp(AT_S + 1e6), 0)
+    row, now = GoneRow(0, "x", Instant(AT, 0), recreated=False), Instant(stamp(AT_S + 1e6), 0)
     created_at = AT_S + 1000
-    assert judged(claim, created_at, SAMPLED, now, reusable=True) == "recreated"
-    assert judged(claim, created_at, SAMPLED, now, reusable=True, trusted=False) is None
-    assert judged(claim, created_at, SAMPLED._replace(future_s=1), now, reusable=True) is None
+    assert judged(row, created_at, SAMPLED, now, reusable=True) == "recreated"
+    assert judged(row, created_at, SAMPLED, now, reusable=True, trusted=False) is None
+    assert judged(row, created_at, SAMPLED._replace(future_s=1), now, reusable=True) is None
 
 
-# ── the books ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the findings ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_written_is_read() -> None:
-    first = encode_first("bulkdel 1", AT, {"run_id": "r", "sample": None})
-    assert first.startswith(FIRST_LINE)
-    assert decode(first, 1)["pinned"] == {"run_id": "r", "sample": None}
-    line = encode_found(2, AT, {"gone": ((0, 5), (7, 8)), "there": ((5, 6),), "recreated": ()})
-    assert found_of(decode(line, 2)) == {"gone": ((0, 5), (7, 8)), "there": ((5, 6),), "recreated": ()}
-    books = Books()
-    books.apply(found_of(decode(line, 2)))
-    books.apply({"recreated": ((6, 7),)})
-    assert (books.gone.ranges, books.recreated.ranges, books.there.ranges) == (((0, 5), (7, 8)), ((6, 7),), ((5, 6),))
-    assert books.known.ranges == ((0, 8),)
-    with pytest.raises(Unreadable, match="twice"):
-        books.apply({"gone": ((5, 6),)})
+def findings(*entries: Entry, duplicates: PositionSet = recorded.NONE) -> Findings:
+    found = Findings(VerifyHeader("t", AT, {}), duplicates)
+    for entry in entries:
+        found.apply(entry)
+    return found
 
 
-def entry_line(seq: int, *entries: object) -> bytes:
-    return frame(seq, [orjson.dumps(entry) for entry in entries])
+def test_the_findings_are_those_of_all_entries() -> None:
+    start, stop = Session("start", AT, ""), Session("stop", AT, "")
+    gone, there = Found(AT, "gone", ((0, 5), (7, 8))), Found(AT, "there", ((5, 6),))
+    found = findings(start, gone, there, Found(AT, "recreated", ((6, 7),)), stop)
+    assert {name: rows.ranges for name, rows in found.rows.items()} == {
+        "gone": ((0, 5), (7, 8)),
+        "recreated": ((6, 7),),
+        "there": ((5, 6),),
+    }
+    assert found.known.ranges == ((0, 8),)
+    assert (found.start, found.stop) == (start, stop)
+    found.apply(start)
+    assert found.stop is None
+
+
+def test_duplicates_leave_no_gaps_and_do_not_count() -> None:
+    entries = (Found(AT, "gone", ((0, 1), (2, 3))), Found(AT, "gone", ((4, 5),)))
+    found = findings(*entries, duplicates=PositionSet([(1, 2)]))
+    assert (found.known.ranges, found.known.size, found.rows["gone"].size) == (((0, 3), (4, 5)), 3, 3)
 
 
 @pytest.mark.parametrize(
-    ("line", "seq", "error"),
+    ("entry", "words"),
     [
-        (encode_found(2, AT, {})[:-1], 2, Damaged),
-        (encode_found(2, AT, {}), 3, Damaged),
-        (encode_found(2, AT, {}), 1, Damaged),
-        (entry_line(1, {"type": "header"}), 1, Unreadable),
-        (entry_line(1, {"type": "verify", "format": 2}), 1, Unreadable),
-        (entry_line(1, {"type": "verify"}), 1, Unreadable),
-        (entry_line(2, {"type": "verify", "format": 1}), 2, Unreadable),
-        (entry_line(2), 2, Unreadable),
-        (entry_line(2, 5), 2, Unreadable),
+        (Found(AT, "there", ((3, 6),)), "rows 3-5 are found twice"),
+        (VerifyHeader("t", AT, {}), "no verification writes"),
+        (recorded.deleted(7, 8), "no verification writes"),
     ],
 )
-def test_lines_that_are_not_ours(line: bytes, seq: int, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        decode(line, seq)
-
-
-@pytest.mark.parametrize("ranges", [5, [5], [[1]], [["a", 2]], [[2, 2]], [[3, 1]], [[-1, 1]]])
-def test_garbled_ranges(ranges: object) -> None:
-    with pytest.raises(Unreadable, match="garbled"):
-        found_of({"gone": ranges})
+def test_findings_that_contradict_each_other_are_refused(entry: Entry, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        findings(Found(AT, "gone", ((0, 5),)), entry)
 
 
 # ── the result ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_tally_adds_up() -> None:
+def test_the_counts_add_up() -> None:
     progress = Progress(recorded.header(20))
     progress.apply(Outcome(AT, 1, "done", ((0, 10),)))
     progress.apply(Outcome(AT, 1, "absent", ((10, 12),)))
     progress.apply(Outcome(AT, 1, "refused", ((12, 13),)))
     progress.apply(Skipped("excluded", ((13, 15),)))
-    books = Books()
-    books.apply({"gone": ((0, 5),), "there": ((5, 6),), "recreated": ((6, 8),)})
+    found = findings(Found(AT, "gone", ((0, 5),)), Found(AT, "there", ((5, 6),)), Found(AT, "recreated", ((6, 8),)))
     progress.apply(Intent(AT, ((16, 19),)))
-    tally = Tally.of(progress, books, None)
-    assert tally == Tally(rows=20, claimed=12, checked=12, gone=7, recreated=2, there=1, in_doubt=3)
-    assert tally.could_not_tell == 4
-    assert Tally.of(progress, books, 9).could_not_tell == 1
-    assert Tally.of(progress, books, 99).checked == 12
-    assert list(positions_in(books.known.ranges)) == list(range(8))
+    counts = Counts.of(progress, found, None)
+    assert counts == Counts(rows=20, claimed=12, checked=12, gone=7, recreated=2, there=1, in_doubt=3)
+    assert counts.could_not_tell == 4
+    assert Counts.of(progress, found, 9).could_not_tell == 1
+    assert Counts.of(progress, found, 99).checked == 12
 
 
 @pytest.mark.parametrize(
@@ -217,9 +204,9 @@ def test_the_tally_adds_up() -> None:
 )
 def test_every_ending(there: int, unknown: int, signal: int | None, file_failed: bool, halted: bool) -> None:
     """5 before a signal before 4 before 1; 0 only when every one of them is gone."""
-    tally = Tally(rows=20, claimed=10, checked=10, gone=10 - there - unknown, recreated=0, there=there)
+    counts = Counts(rows=20, claimed=10, checked=10, gone=10 - there - unknown, recreated=0, there=there)
     ending = Ending(signal=signal, file_failed=file_failed, halted=halted)
-    code, status = exit_code(tally, ending), status_of(tally, ending)
+    code, status = exit_code(counts, ending), status_of(counts, ending)
     if file_failed:
         assert code == 5
     elif signal and unknown:
@@ -228,13 +215,13 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
         assert (code, status) == (4, "halted" if halted else "incomplete")
     else:
         assert (code, status) == (1 if there else 0, "complete")
-    assert (code == 0) == (tally.gone == tally.checked and not file_failed and not halted)
+    assert (code == 0) == (counts.gone == counts.checked and not file_failed and not halted)
 
 
 @pytest.mark.parametrize("checked", [0, 10])
 @pytest.mark.parametrize("there", [0, 2])
 def test_rows_in_doubt_are_no_complete_verification(checked: int, there: int) -> None:
     there = min(there, checked)
-    tally = Tally(20, checked, checked, checked - there, 0, there, in_doubt=5)
-    assert (exit_code(tally, Ending()), status_of(tally, Ending())) == (4, "incomplete")
-    assert exit_code(tally, Ending(file_failed=True)) == 5
+    counts = Counts(20, checked, checked, checked - there, 0, there, in_doubt=5)
+    assert (exit_code(counts, Ending()), status_of(counts, Ending())) == (4, "incomplete")
+    assert exit_code(counts, Ending(file_failed=True)) == 5

@@ -1,4 +1,4 @@
-"""The file of the checkpoint log: how it is created, recovered, appended to and synced.
+"""The file of a log: how it is created, recovered, appended to and synced.
 
 Everything here blocks and raises OSError; `bulkdel.checkpoint.writer` decides where it runs and what a failure
 means. Knows nothing of entries beyond their encoded form, and nothing of the event loop.
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from bulkdel.checkpoint.lock import lock
-from bulkdel.checkpoint.reader import Reader, Unborn, open_log
+from bulkdel.checkpoint.reader import F, LogKind, Reader, Unborn, open_log
 from bulkdel.core.log_entries import frame
-from bulkdel.core.run_state import Progress
 from bulkdel.durable import DISK, Disk, check_place, sync_directory, write_all
 from bulkdel.errors import NotAcceptable
 
@@ -55,7 +55,9 @@ class LogFile:
         return self._sha.hexdigest()
 
     @classmethod
-    def create(cls, path: Path, header: bytes, disk: Disk = DISK, nonce: str | None = None) -> LogFile:
+    def create(
+        cls, path: Path, kind: LogKind[Any], header: bytes, disk: Disk = DISK, nonce: str | None = None
+    ) -> LogFile:
         """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
 
         The list of duplicates must follow, by `commit`, before anything else.
@@ -63,12 +65,12 @@ class LogFile:
         try:
             fd = os.open(path, APPEND | NEW, MODE)
         except FileExistsError:
-            fd = open_log(path, APPEND)
+            fd = open_log(path, APPEND, option=kind.option)
         file = cls(fd, path, disk, nonce)
         try:
-            lock(fd, path)
-            # Checked under the lock: another run may have created the log meanwhile.
-            file._clear_remains()
+            lock(fd, path, kind)
+            # Checked under the lock: another process may have created the log meanwhile.
+            file._clear_remains(kind)
             file.commit([header])
             disk.sync_directory(path)
         except BaseException:
@@ -77,14 +79,14 @@ class LogFile:
         return file
 
     @classmethod
-    def resume(cls, path: Path, disk: Disk = DISK, nonce: str | None = None) -> tuple[LogFile, Progress]:
+    def resume(cls, path: Path, kind: LogKind[F], disk: Disk = DISK, nonce: str | None = None) -> tuple[LogFile, F]:
         """Lock a log, read it, repair its tail. Raises NotAcceptable (nothing was changed then) and OSError."""
-        fd = open_log(path, APPEND)
+        fd = open_log(path, APPEND, option=kind.option)
         file = cls(fd, path, disk, nonce)
         try:
-            lock(fd, path)
-            reader = Reader(fd, path)
-            progress = reader.replay()
+            lock(fd, path, kind)
+            reader = Reader(fd, path, kind)
+            fold = reader.replay()
             file.seq, file.size, file._sha = reader.seq, reader.size, reader.sha
             if reader.damaged_tail:
                 file._cut_tail(reader.damaged_tail)
@@ -92,7 +94,7 @@ class LogFile:
         except BaseException:
             file.close()
             raise
-        return file, progress
+        return file, fold
 
     def commit(self, parts: Sequence[bytes]) -> None:
         """Append encoded entries as one line; durable on return. After an OSError no more may be written."""
@@ -110,16 +112,16 @@ class LogFile:
         with suppress(OSError):
             os.close(fd)
 
-    def _clear_remains(self) -> None:
+    def _clear_remains(self, kind: LogKind[Any]) -> None:
         """Make room for the header.
 
-        The file must be empty, or hold the remains of a run that was killed while it created the log: a torn header,
-        which is saved, or a header with a part of its list of duplicates, which this run writes again.
+        The file must be empty, or hold the remains of a process that was killed while it created the log: a torn
+        header, which is saved, or a header with a part of its list of duplicates, which this process writes again.
         """
-        reader = Reader(self._fd, self.path)
+        reader = Reader(self._fd, self.path, kind)
         with suppress(Unborn):
-            if any(progress.born for progress, _ in reader.folding()):
-                raise NotAcceptable(f"{self.path}: a checkpoint exists already. Run the same command again to go on.")
+            if any(fold.born for fold, _ in reader.folding()):
+                raise NotAcceptable(f"{self.path}: a log exists already. Run the same command again to go on.")
         if reader.seq:
             self._disk.truncate(self._fd, 0)
         elif size := os.fstat(self._fd).st_size:

@@ -17,7 +17,7 @@ from typing import Self
 
 import orjson
 
-from bulkdel.checkpoint.reader import Reader, open_log
+from bulkdel.checkpoint.reader import RUN, Reader, open_log
 from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.skipped_rows import PositionSet
@@ -66,7 +66,7 @@ class LogIndex:
         fd = open_log(path)
         try:
             self._rows.executescript(SCHEMA)
-            reader = Reader(fd, path)
+            reader = Reader(fd, path, RUN)
             for self.progress, entries in reader.folding():
                 self._rows.executemany(INSERT, _spans(entries, self.progress.duplicates))
             self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))

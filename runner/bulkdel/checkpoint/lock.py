@@ -1,4 +1,4 @@
-"""One process at a time may write a checkpoint: it holds `flock` on the log itself.
+"""One process at a time may write a log: it holds `flock` on the log itself.
 
 The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock, and
 it ends with its process, however that dies. The log's latest session says which process that is.
@@ -10,9 +10,9 @@ import fcntl
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-from bulkdel.checkpoint.reader import open_log, read_log
-from bulkdel.core.run_state import Progress
+from bulkdel.checkpoint.reader import RUN, Fold, LogKind, Reader, open_log
 from bulkdel.errors import NotAcceptable
 
 TRIES = 5
@@ -20,17 +20,8 @@ TRY_PAUSE_S = 0.02
 """A run does not wait for another run. It does outlast `is_locked`, which holds a shared lock for some microseconds."""
 
 
-def lock(fd: int, path: Path) -> None:
-    """Take the lock of a log until `fd` is closed, or raise NotAcceptable that names the run that has it."""
-    if not try_lock(fd, path):
-        raise NotAcceptable(
-            f"{path}: another {run_words(path)} is using this checkpoint. Wait for it to end or stop it, then run this "
-            "again."
-        )
-
-
-def try_lock(fd: int, path: Path) -> bool:
-    """Take the lock, if no other process has it. Raises NotAcceptable where there are no locks."""
+def lock(fd: int, path: Path, kind: LogKind[Any]) -> None:
+    """Take the lock of a log until `fd` is closed. Raises NotAcceptable that names the process that has it."""
     for remaining in reversed(range(TRIES)):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,12 +30,14 @@ def try_lock(fd: int, path: Path) -> bool:
                 time.sleep(TRY_PAUSE_S)
         except OSError as error:
             raise NotAcceptable(
-                f"{path}: cannot be locked ({error.strerror}), so two runs could not be kept apart. "
-                "Put the checkpoint on a local file system (--checkpoint)."
+                f"{path}: cannot be locked ({error.strerror}), so two processes could not be kept apart. "
+                f"Put the log on a local file system ({kind.option})."
             ) from error
         else:
-            return True
-    return False
+            return
+    raise NotAcceptable(
+        f"{path}: another {writer_words(path, kind)} is under way. Wait for it to end or stop it, then run this again."
+    )
 
 
 def is_locked(path: Path) -> bool:
@@ -61,16 +54,19 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def holder(path: Path, progress: Progress) -> int | None:
-    """Pid of the run whose session is under way in this log; None when there is none."""
-    pid = progress.start.facts.get("pid") if progress.start and not progress.stop else None
+def holder(path: Path, fold: Fold) -> int | None:
+    """Pid of the process whose session is under way in this log; None when there is none."""
+    pid = fold.start.facts.get("pid") if fold.start and not fold.stop else None
     return pid if isinstance(pid, int) and is_locked(path) else None
 
 
-def run_words(path: Path) -> str:
-    """The run that has the lock, in words: before its session starts, its pid is not known."""
+def writer_words(path: Path, kind: LogKind[Any] = RUN) -> str:
+    """The process that has the lock, in words: before its session starts, its pid is not known."""
+    fd = open_log(path)
     try:
-        pid = holder(path, read_log(path).progress)
+        pid = holder(path, Reader(fd, path, kind).replay())
     except NotAcceptable:
         pid = None
-    return "run" if pid is None else f"run (pid {pid})"
+    finally:
+        os.close(fd)
+    return kind.name if pid is None else f"{kind.name} (pid {pid})"

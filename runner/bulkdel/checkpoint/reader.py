@@ -11,11 +11,12 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
-from bulkdel.core.log_entries import LINE_START, Damaged, Entry, Header, Session, Unreadable, decode_line, sound
+from bulkdel.core.log_entries import LINE_START, Damaged, Entry, Session, Unreadable, decode_line, sound
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
@@ -27,24 +28,63 @@ can hold any line that a commit wrote, and needs no more memory for a file that 
 be: a MiB of the export has at most 2**19 rows, of which every other one may be skipped: 2**18 ranges of some
 22 bytes."""
 
-HEADER_START = b'{"seq":1,"entries":[{"type":"header",'
-"""The beginning of every log."""
-
 READ_BYTES = 1 << 20
 
-START_OVER = (
-    "Put back a copy of this file if there is one. With another --checkpoint the run starts from the first row: "
-    "ids that are gone already are then counted as absent."
+
+class Fold(Protocol):
+    """The state that a log describes. It is made from the first entry, and every further entry is applied to it.
+
+    born: whether the entries that are written when a log is created are complete. start, stop: the latest session
+    entries; stop is None while a session is under way.
+    """
+
+    born: bool
+    start: Session | None
+    stop: Session | None
+
+    def apply(self, entry: Entry) -> None:
+        """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
+
+
+F = TypeVar("F", bound=Fold)
+
+
+@dataclass(frozen=True, slots=True)
+class LogKind(Generic[F]):
+    """A kind of log: that of a run, or that of a verification.
+
+    name: of what writes it. header: the type of its first entry. fold: makes the state from that entry.
+    option: where the user names the file. start_over: what another file means.
+    """
+
+    name: str
+    header: str
+    fold: Callable[[Any], F]
+    option: str
+    start_over: str
+
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes of every log of this kind."""
+        return b'{"seq":1,"entries":[{"type":"%s",' % self.header.encode()
+
+
+RUN = LogKind(
+    "run",
+    "header",
+    Progress,
+    "--checkpoint",
+    "With another --checkpoint the run starts from the first row: ids that are gone already then count as absent.",
 )
 
 
 class Unborn(NotAcceptable):
-    """A run was killed while it created this log: its header or list of duplicates is incomplete. Nothing was sent."""
+    """A log whose creation was cut short: its header or list of duplicates is incomplete. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The sound part of a log.
+    """The sound part of the log of a run.
 
     size: bytes of the sound lines. sha256: over those. damaged_tail: bytes after them; while a run is writing they may
     be half a commit.
@@ -78,7 +118,7 @@ def _begins_a_log(path: Path) -> bool:
         if not path.is_file():  # opening a pipe would wait for its other end
             return False
         with path.open("rb") as file:
-            return file.read(len(HEADER_START)) == HEADER_START
+            return file.read(len(RUN.beginning)) == RUN.beginning
     except OSError:
         return False
 
@@ -94,22 +134,21 @@ def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = "--checkpoin
         raise NotAcceptable(f"{path}: {reason} ({option})") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise NotAcceptable(f"{path}: is not a regular file; a checkpoint has to be one ({option})")
+        raise NotAcceptable(f"{path}: is not a regular file; a log has to be one ({option})")
     return fd
 
 
-class Reader:
+class Reader(Generic[F]):
     """One pass over the log in `fd` as it is now. Lines that are written meanwhile are not read.
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them.
     """
 
-    __slots__ = ("_fd", "_nonce", "_nonces", "_path", "_stop", "damaged_tail", "last", "seq", "sha", "size")
-
-    def __init__(self, fd: int, path: Path) -> None:
+    def __init__(self, fd: int, path: Path, kind: LogKind[F]) -> None:
         self._fd = fd
         self._path = path
+        self._kind = kind
         self._stop = os.fstat(fd).st_size
         self._nonce = ""
         self._nonces = set[str]()  # of all sessions so far
@@ -126,6 +165,8 @@ class Reader:
             while line := file.readline(min(LINE_MAX, self._stop - self.size)):
                 try:
                     nonce, entries = decode_line(line, self.seq + 1)
+                    if not self.seq and not line.startswith(self._kind.beginning):
+                        raise self._foreign()
                     self._check(nonce, entries)
                 except Unreadable as error:
                     raise NotAcceptable(f"{self._here}: {error}") from error
@@ -140,39 +181,36 @@ class Reader:
         if not self.seq:
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
 
-    def folding(self) -> Iterator[tuple[Progress, list[Entry]]]:
-        """The entries, line by line, each line folded into the one Progress before it is handed out.
+    def folding(self) -> Iterator[tuple[F, list[Entry]]]:
+        """The entries, line by line, each line folded into the one state before it is handed out.
 
         Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
         duplicates is not whole: it is written before the first intent, so nothing was sent.
         """
-        progress: Progress | None = None
+        fold: F | None = None
         for entries in self.commits():
-            more = entries
-            if progress is None:
-                assert isinstance(entries[0], Header), "commits() lets no log without a header through"
-                progress, more = Progress(entries[0]), entries[1:]
+            more = iter(entries)
+            if fold is None:
+                fold = self._kind.fold(next(more))
             try:
                 for entry in more:
-                    progress.apply(entry)
+                    fold.apply(entry)
             except Unreadable as error:
                 raise NotAcceptable(f"{self._here}: {error}") from error
-            yield progress, entries
-        if progress is not None and not progress.born:
-            raise _killed_while_created(self._path)
+            yield fold, entries
+        if fold is not None and not fold.born:
+            raise self._killed_while_created()
 
-    def replay(self) -> Progress:
+    def replay(self) -> F:
         """Fold the whole log."""
-        progress, _ = deque(self.folding(), maxlen=1).pop()
-        return progress
+        fold, _ = deque(self.folding(), maxlen=1).pop()
+        return fold
 
     @property
     def _here(self) -> str:
         return f"{self._path}: line {self.seq + 1} (byte {self.size})"
 
     def _check(self, nonce: str, entries: list[Entry]) -> None:
-        if not self.seq and not (entries and isinstance(entries[0], Header)):
-            raise Unreadable("the log does not begin with a header")
         if nonce != self._nonce:
             begins = bool(entries) and isinstance(entries[0], Session) and entries[0].event == "start"
             if self.seq and (nonce in self._nonces or not begins):
@@ -183,7 +221,7 @@ class Reader:
             if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():
                 raise Unreadable(
                     f"the session that {entry.event}s here found other bytes before it (SHA-256 {entry.log_sha256}) "
-                    f"than there are now: the file was changed by something other than bulkdel. {START_OVER}"
+                    f"than there are now: the file was changed by something other than bulkdel. {self._todo}"
                 )
 
     def _judge(self, line: bytes, damage: Damaged) -> None:
@@ -197,29 +235,36 @@ class Reader:
         if whole or len(tail) > LINE_MAX or tail.count(LINE_START) > 1:
             raise NotAcceptable(
                 f"{self._here} is damaged ({damage}), and it is not the last thing that was written: "
-                f"commits that were safe on disk are lost or changed. {START_OVER}"
+                f"commits that were safe on disk are lost or changed. {self._todo}"
             )
         self.damaged_tail = self._stop - self.size
 
     def _judge_first(self, tail: bytes) -> None:
-        if not tail.startswith(HEADER_START[: len(tail)]):
-            raise NotAcceptable(f"{self._path}: is not a checkpoint of bulkdel. Name another file (--checkpoint).")
+        if not tail.startswith(self._kind.beginning[: len(tail)]):
+            raise self._foreign()
         if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
-            raise _killed_while_created(self._path)
+            raise self._killed_while_created()
 
+    def _foreign(self) -> NotAcceptable:
+        name, option = self._kind.name, self._kind.option
+        return NotAcceptable(f"{self._path}: is not the log of a {name} of bulkdel. Name another file ({option}).")
 
-def _killed_while_created(path: Path) -> Unborn:
-    return Unborn(
-        f"{path}: a run is creating this checkpoint, or was killed while it did; nothing was sent under it. "
-        "Run the same command again."
-    )
+    def _killed_while_created(self) -> Unborn:
+        return Unborn(
+            f"{self._path}: a {self._kind.name} is creating this log, or was killed while it did; nothing was sent "
+            "under it. Run the same command again."
+        )
+
+    @property
+    def _todo(self) -> str:
+        return f"Put back a copy of this file if there is one. {self._kind.start_over}"
 
 
 def read_log(path: Path) -> Log:
     """Read a log without its lock, also while a run writes it. A damaged tail is counted and otherwise ignored."""
     fd = open_log(path)
     try:
-        reader = Reader(fd, path)
+        reader = Reader(fd, path, RUN)
         progress = reader.replay()
         return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
     finally:
@@ -230,19 +275,19 @@ def read_entries(path: Path) -> Iterator[Entry]:
     """Every entry of a log in order, without its lock; a damaged tail is ignored."""
     fd = open_log(path)
     try:
-        for entries in Reader(fd, path).commits():
+        for entries in Reader(fd, path, RUN).commits():
             yield from entries
     finally:
         os.close(fd)
 
 
-def is_fresh(path: Path) -> bool:
-    """Whether a new run begins here: without a log, or after a run that was killed while it created its log."""
+def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
+    """Whether a new log begins here: there is none, or its creation was cut short."""
     if not os.path.lexists(path):
         return True
-    fd = open_log(path)
+    fd = open_log(path, option=kind.option)
     try:
-        return not any(progress.born for progress, _ in Reader(fd, path).folding())
+        return not any(fold.born for fold, _ in Reader(fd, path, kind).folding())
     except Unborn:
         return True
     finally:

@@ -1,8 +1,8 @@
-"""The checkpoint log open for writing: write-ahead, with group commit, and progress that trails the disk.
+"""A log open for writing: write-ahead, with group commit, and progress that trails the disk.
 
 Owns the order of effects: an entry is encoded when it is appended, written and synced in the commit thread, then folded
 into `progress`, then its waiters go on. The first failure is the last thing that is tried (fail-stop). Never knows what
-an entry means to the run.
+an entry means. `Checkpoint` is the log of a run; a verification has a log of another kind.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Generic, NoReturn, Self, TypedDict, Unpack
 
 from bulkdel.checkpoint.file import LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
-from bulkdel.checkpoint.reader import LINE_MAX
-from bulkdel.core.log_entries import Entry, Header, Session, Skipped, encode_entry
+from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
+from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, encode_entry
 from bulkdel.core.run_state import Progress
 from bulkdel.durable import DISK, Disk
 from bulkdel.errors import FileFailed
@@ -35,13 +35,24 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 _Encoded = tuple[Entry, bytes]
 
 
-class Checkpoint:
-    """The log of one run, locked for this process. `append` and `enqueue` belong to one event loop at a time.
+class How(TypedDict, total=False):
+    """How a log is written; a simulation passes its own.
 
-    progress: of the durable entries. recovered: the file with a torn tail, if the log ended in one.
+    thread: runs the commits, one after the other; a thread of its own by default. nonce: random by default.
     """
 
-    def __init__(self, file: LogFile, progress: Progress, thread: concurrent.futures.Executor | None = None) -> None:
+    disk: Disk
+    thread: concurrent.futures.Executor | None
+    nonce: str | None
+
+
+class LogWriter(Generic[F]):
+    """A log that is locked for this process. `append` and `enqueue` belong to one event loop at a time.
+
+    progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
+    """
+
+    def __init__(self, file: LogFile, progress: F, thread: concurrent.futures.Executor | None = None) -> None:
         """Take an open log. thread: what runs the commits, one after the other; a thread of its own by default."""
         self._file = file
         self._closed = False
@@ -55,6 +66,61 @@ class Checkpoint:
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        kind: LogKind[F],
+        header: Header | VerifyHeader,
+        duplicates: Iterable[Skipped] = (),
+        *,
+        disk: Disk = DISK,
+        thread: concurrent.futures.Executor | None = None,
+        nonce: str | None = None,
+    ) -> Self:
+        """Start a log with `header` and the whole list of `duplicates`, durable on return.
+
+        `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
+        """
+        part, progress = _encode(header), kind.fold(header)
+        try:
+            file = LogFile.create(path, kind, part, disk, nonce)
+            try:
+                for entry in duplicates:
+                    file.commit([_encode(entry)])
+                    progress.apply(entry)
+            except BaseException:
+                file.close()
+                raise
+            return cls(file, progress, thread)
+        except OSError as error:
+            raise FileFailed(
+                f"{path}: the log of the {kind.name} cannot be created: {error.strerror}. Nothing was sent. "
+                f"Make room or name another file ({kind.option}), then run the same command again."
+            ) from error
+
+    @classmethod
+    def go_on(
+        cls,
+        path: Path,
+        kind: LogKind[F],
+        *,
+        disk: Disk = DISK,
+        thread: concurrent.futures.Executor | None = None,
+        nonce: str | None = None,
+    ) -> Self:
+        """Open an existing log.
+
+        NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
+        """
+        try:
+            return cls(*LogFile.resume(path, kind, disk, nonce), thread)
+        except OSError as error:
+            raise FileFailed(
+                f"{path}: the log of the {kind.name} cannot be written: {error.strerror}. Nothing was sent. "
+                "Make room or repair the disk, then run the same command again."
+            ) from error
 
     @property
     def failure(self) -> FileFailed | None:
@@ -76,59 +142,6 @@ class Checkpoint:
     def sha256(self) -> str:
         """SHA-256 of every durable byte of the log, hex."""
         return self._file.sha256
-
-    @classmethod
-    def create(
-        cls,
-        path: Path,
-        header: Header,
-        duplicates: Iterable[Skipped] = (),
-        *,
-        disk: Disk = DISK,
-        thread: concurrent.futures.Executor | None = None,
-        nonce: str | None = None,
-    ) -> Checkpoint:
-        """Start a log with `header` and the whole list of `duplicates`, durable on return.
-
-        `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
-        """
-        part, progress = _encode(header), Progress(header)
-        try:
-            file = LogFile.create(path, part, disk, nonce)
-            try:
-                for entry in duplicates:
-                    file.commit([_encode(entry)])
-                    progress.apply(entry)
-            except BaseException:
-                file.close()
-                raise
-            return cls(file, progress, thread)
-        except OSError as error:
-            raise FileFailed(
-                f"{path}: the checkpoint cannot be created: {error.strerror}. Nothing was sent. "
-                "Make room or name another file (--checkpoint), then run the same command again."
-            ) from error
-
-    @classmethod
-    def resume(
-        cls,
-        path: Path,
-        *,
-        disk: Disk = DISK,
-        thread: concurrent.futures.Executor | None = None,
-        nonce: str | None = None,
-    ) -> Checkpoint:
-        """Open an existing log.
-
-        NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
-        """
-        try:
-            return cls(*LogFile.resume(path, disk, nonce), thread)
-        except OSError as error:
-            raise FileFailed(
-                f"{path}: the checkpoint cannot be written: {error.strerror}. Nothing was sent. "
-                "Make room or repair the disk, then run the same command again."
-            ) from error
 
     async def append(self, *entries: Entry) -> None:
         """Enqueue `entries`, and wait until they and everything before them are durable and in `progress`.
@@ -178,13 +191,27 @@ class Checkpoint:
             self.progress.apply(entry)
 
     def _failure_of(self, error: BaseException) -> FileFailed:
-        # Without the file the same command would start over, and count the ids that this run deleted as absent.
+        # Without the file the same command would start over; a run would count the ids that it deleted as absent.
         gone = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ESTALE}
         todo = "Put back the file that was there" if gone else "Make room or repair the disk"
         return FileFailed(
-            f"{self.path}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}. "
+            f"{self.path}: the log cannot be written: {getattr(error, 'strerror', None) or error}. "
             f"Nothing more is sent. {todo}, then run the same command again: it goes on from what is in this file."
         )
+
+
+class Checkpoint(LogWriter[Progress]):
+    """The log of one run."""
+
+    @classmethod
+    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = (), **how: Unpack[How]) -> Checkpoint:
+        """Start the log of a run; see `begin`."""
+        return cls.begin(path, RUN, header, duplicates, **how)
+
+    @classmethod
+    def resume(cls, path: Path, **how: Unpack[How]) -> Checkpoint:
+        """Open the log of a run; see `go_on`."""
+        return cls.go_on(path, RUN, **how)
 
 
 def _encode(entry: Entry) -> bytes:

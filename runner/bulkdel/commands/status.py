@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import holder
-from bulkdel.checkpoint.reader import Reader, find_log, open_log, read_log
+from bulkdel.checkpoint.reader import RUN, Reader, find_log, open_log, read_log
 from bulkdel.command_line import going_on
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
@@ -107,7 +107,7 @@ def audit(path: Path) -> Audit:
     found = Audit()
     fd = open_log(path)
     try:
-        reader = Reader(fd, path)
+        reader = Reader(fd, path, RUN)
         try:
             for progress, entries in reader.folding():
                 found.progress = progress

@@ -1,32 +1,35 @@
-"""`bulkdel verify`, from the checkpoint to the report. Owns the order of its steps and the report."""
+"""`bulkdel verify`: the order of its steps, and what is printed at the end.
+
+open the log and the export → open the findings → sign in, look the rows up → list those still there → report
+"""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.lock import is_locked, run_words
+from bulkdel.checkpoint.lock import is_locked, writer_words
+from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, going_on
 from bulkdel.core.absence import COMMAS, comma_control
+from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of, name_of
-from bulkdel.core.verification import CLAIMED, Tally, exit_code, status_of
+from bulkdel.core.verification import CLAIMED, Counts, Findings, exit_code, status_of
+from bulkdel.engine.progress import Level, Reporter
 from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
+from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
-from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, printable, session_lines, stamp
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.reopen import Reopened
-from bulkdel.verify.state import State
+from bulkdel.verify.session import SessionResult, VerifySession, open_log
 from bulkdel.verify.still_there import write_list
-from bulkdel.verify.worker import Asking
 
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
@@ -53,187 +56,153 @@ class Request:
 
 
 def verify(request: Request) -> int:
-    """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first request."""
-    settings, path = request.settings, request.checkpoint
+    """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first look-up."""
+    settings, path, around = request.settings, request.checkpoint, Surroundings()
     settings.check()
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
-        _refuse_running(path)
-        size = _size(path)
-        reopened = Reopened.open(path, _export(request), stack)
-        pinned = reopened.log_index.progress.header.pinned
-        if pinned["host"] == SANDBOX:
+        if is_locked(path):
+            raise NotAcceptable(
+                f"{path}: a {writer_words(path)} is under way, so rows still change. Verify when it has ended."
+            )
+        size, began = path.stat().st_size, around.steady()
+        checked = Reopened.open(path, settings.export, stack)
+        progress = checked.log_index.progress
+        if progress.header.pinned["host"] == SANDBOX:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose users ended with it; there is no user to look up"
             )
-        host = settings.host or pinned["host"]
-        table = request.config.get(reopened.job.config_table, {})
-        target = reopened.job.target(TargetOptions(host, table, request.environ))
-        state = stack.enter_context(_open_state(request, reopened, target.pinned_host))
-        report = Report(request, reopened, state)
-        asking = Asking(reopened, target, settings, state)
-        ending, began = Ending(), time.monotonic()
-        if not report.tally.could_not_tell:
-            if state.resumed:
+        host, table = settings.host or progress.header.pinned["host"], request.config.get(checked.job.config_table, {})
+        target = checked.job.target(TargetOptions(host, table, request.environ))
+        log = _open_findings(request, checked, target.pinned_host, stamp(around.wall()))
+        stack.callback(log.close)
+        resumed = log.progress.known.size > 0
+        ended = SessionResult(Ending())
+        if not Counts.of(progress, log.progress, settings.sample).could_not_tell:
+            if resumed:
                 say("Everything was read back already; no id was looked up. --again starts over.")
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
-            try:
-                stack.enter_context(signals.phase(on_first=ignore))  # when all is asked, the report is written
-                run_loop(asking.run(), signals, asking.told)
-            except Interrupted as error:
-                ending = Ending(signal=error.signal)
-            except Halted as error:
-                ending = Ending(str(error), halted=True)
-            except FileFailed as error:
-                ending = Ending(str(error), file_failed=True)
-        if not ending.why and ending.signal is None and _size(path) != size:
+            ended = _look_up(VerifySession(checked, log, target, settings, around), signals, settings.log_level)
+        stack.enter_context(signals.phase(lambda: "writing the report", ignore))
+        ending, still_there = ended.ending, None
+        if not ending.why and path.stat().st_size != size:
             # The rows that the run has settled since were not looked up.
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
-        return report.tell(asking, ending, time.monotonic() - began)
+        if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
+            try:
+                still_there = write_list(checked, log.progress.rows["there"], Path(f"{path}{STILL_THERE}"))
+            except (FileFailed, Halted) as error:  # the export may have changed between the look-ups and the list
+                file_failed = isinstance(error, FileFailed)
+                ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
+        counts = Counts.of(progress, log.progress, settings.sample)
+        summary = {
+            "gone": counts.gone,
+            "still_there": counts.there,
+            "could_not_tell": counts.could_not_tell,
+            "in_doubt": counts.in_doubt,
+            "recreated": counts.recreated,
+            "checked": counts.checked,
+            "claimed": counts.claimed,
+            "not_claimed": counts.rows - counts.claimed,
+            "rows": counts.rows,
+            "requests": ended.requests,
+            **asdict(ended.figures),
+            "resumed": resumed,
+            "duration_s": round(around.steady() - began, 3),
+            "checkpoint": printable(path),
+            "log_sha256": checked.log_index.sha256,
+            "still_there_path": None if still_there is None else printable(still_there),
+            "status": status_of(counts, ending),
+        }
+        if settings.json:
+            result(json.dumps(summary))
+        else:
+            _print_summary(progress, counts, summary)
+        _print_what_next(request, checked, counts, replace(ended, ending=ending), still_there)
+        return exit_code(counts, ending)
 
 
-def _refuse_running(path: Path) -> None:
-    if is_locked(path):
-        raise NotAcceptable(
-            f"{path}: a {run_words(path)} is under way, so rows still change. Verify when it has ended."
-        )
-
-
-def _size(path: Path) -> int:
-    """Bytes of the log, which only grows; -1 when it is not there."""
-    return path.stat().st_size if path.exists() else -1
-
-
-def _export(request: Request) -> str | None:
-    """Where the export is: as told; else the copy of a piped one, where there is one; else where the log says."""
-    spooled = Path(f"{request.checkpoint}{SPOOLED}")
-    return str(spooled) if request.settings.export is None and spooled.exists() else request.settings.export
-
-
-def _open_state(request: Request, reopened: Reopened, host: str) -> State:
-    """Open the state. Only the same verification is resumed: the same log, byte for byte, the same host and sample."""
-    header = reopened.log_index.progress.header
-    path = request.settings.state or Path(f"{request.checkpoint}{STATE}")
+def _open_findings(request: Request, checked: Reopened, host: str, at: str) -> LogWriter[Findings]:
+    """Open the findings. A verification goes on with the same log, byte for byte, the same host, pool and sample."""
+    settings, header = request.settings, checked.log_index.progress.header
     pinned = {
         "run_id": header.run_id,
-        "log_sha256": reopened.log_index.sha256,
+        "log_sha256": checked.log_index.sha256,
         "host": host,
         "pool": header.pinned["pool"],
-        "sample": request.settings.sample,
+        "sample": settings.sample,
     }
-    tool, again = f"bulkdel {version('bulkdel')}", request.settings.again
-    duplicates = reopened.log_index.progress.duplicates
-    state = State(path, pinned, tool=tool, at=stamp(time.time()), again=again, duplicates=duplicates)
-    if state.aside is not None:
-        why = "as --again says" if again else "the run has continued since, or host or sample have changed"
-        say(f"This verification starts over ({why}); the earlier state is kept in {state.aside}.")
-    return state
+    path, duplicates = settings.state or Path(f"{request.checkpoint}{STATE}"), checked.log_index.progress.duplicates
+    log, aside = open_log(path, pinned, duplicates, at=at, again=settings.again)
+    if aside is not None:
+        why = "as --again says" if settings.again else "the run has continued since, or host or sample have changed"
+        say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")
+    return log
 
 
-class Report:
-    """The report at the end."""
+def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> SessionResult:
+    """Run the session, with its progress. The first signal drains it."""
+    reporter = Reporter(session.snapshot, level=log_level)
 
-    def __init__(self, request: Request, reopened: Reopened, state: State) -> None:
-        self._request = request
-        self._reopened = reopened
-        self._state = state
-        self._progress = reopened.log_index.progress
+    def doing() -> str | None:
+        """The current step; None while progress shows it."""
+        return "signing in" if session.snapshot() is None else None if reporter.ask() else "writing the findings"
 
-    @property
-    def tally(self) -> Tally:
-        """The current numbers."""
-        return Tally.of(self._progress, self._state.books, self._request.settings.sample)
+    try:
+        with reporter.running():
+            return run_loop(session.run(), signals, doing, session.drain)
+    except Interrupted as error:
+        return SessionResult(Ending(signal=error.signal))
+    except Halted as error:
+        return SessionResult(Ending(str(error), halted=True))
 
-    def tell(self, asking: Asking, ending: Ending, duration_s: float) -> int:
-        """Write the list of ids that are still there, print the report, return the exit code."""
-        still_there: Path | None = None
-        if self._state.books.there.size and ending.signal is None and not ending.file_failed:
-            try:
-                still_there = write_list(
-                    self._reopened, self._state.books.there, Path(f"{self._request.checkpoint}{STILL_THERE}")
-                )
-            except FileFailed as error:
-                ending = Ending(str(error), file_failed=True)
-            except Halted as error:  # the export changed between the look-ups and the list
-                ending = Ending(str(error), halted=True)
-        tally = self.tally
-        told = {
-            "gone": tally.gone,
-            "still_there": tally.there,
-            "could_not_tell": tally.could_not_tell,
-            "in_doubt": tally.in_doubt,
-            "recreated": tally.recreated,
-            "checked": tally.checked,
-            "claimed": tally.claimed,
-            "not_claimed": tally.rows - tally.claimed,
-            "rows": tally.rows,
-            "requests": asking.requests,
-            "retries": asking.figures.retries,
-            "throttled": asking.figures.throttled,
-            "resumed": self._state.resumed,
-            "duration_s": round(duration_s, 3),
-            "checkpoint": printable(self._request.checkpoint),
-            "log_sha256": self._reopened.log_index.sha256,
-            "still_there_path": None if still_there is None else printable(still_there),
-            "status": status_of(tally, ending),
-        }
-        if self._request.settings.json:
-            result(json.dumps(told))
-        else:
-            self._tell_people(tally, told)
-        self._tell_what_next(tally, asking, ending, still_there)
-        return exit_code(tally, ending)
 
-    def _tell_people(self, tally: Tally, told: Mapping[str, Any]) -> None:
-        sample = "" if tally.checked == tally.claimed else f", a sample of {tally.claimed:,},"
-        result(f"{told['status']}: of {counted(tally.checked, 'id')}{sample} that the run says are gone")
-        result(f"  gone           {tally.gone:>13,}")
-        if tally.recreated:
-            result(f"    re-created   {tally.recreated:>13,}   of these: a newer account has the id")
-        result(f"  still there    {tally.there:>13,}")
-        result(f"  could not tell {tally.could_not_tell:>13,}")
-        counts = counts_of(self._progress)
-        claimed = {name_of(self._progress, kind) for kind in CLAIMED}
-        others = [f"{count:,} {name}" for name, count in counts.items() if count and name not in claimed]
-        if others:
-            result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
-        for line in session_lines(told):
-            result(line)
+def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any]) -> None:
+    sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
+    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are gone")
+    result(f"  gone           {counts.gone:>13,}")
+    if counts.recreated:
+        result(f"    re-created   {counts.recreated:>13,}   of these: a newer account has the id")
+    result(f"  still there    {counts.there:>13,}")
+    result(f"  could not tell {counts.could_not_tell:>13,}")
+    claimed = {name_of(progress, kind) for kind in CLAIMED}
+    others = [f"{count:,} {name}" for name, count in counts_of(progress).items() if count and name not in claimed]
+    if others:
+        result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
+    for line in session_lines(summary):
+        result(line)
 
-    def _tell_what_next(self, tally: Tally, asking: Asking, ending: Ending, still_there: Path | None) -> None:
-        if not tally.claimed:
-            say("The run calls no id gone, so there is nothing to verify.")
-        if tally.in_doubt:
-            say(
-                f"{counted(tally.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no answer came; not looked up. Let "
-                f"the run settle what is in doubt, then verify again.\n"
-                f"{going_on(self._progress)}"
-            )
-        if ending.why:
-            say(f"Stopped: {ending.why}")
-        if asking.undated:
-            say(
-                f"{asking.undated:,} could not be told: an account is there, but not whether it is the one that was "
-                "meant or a newer one under the same id."
-            )
-        if asking.unproven:
-            what = comma_control(self._reopened.id_type.name)
-            say(f"{asking.unproven:,} could not be told. {COMMAS}.\n- {what} Then verify again.")
-        if asking.failed:
-            say(f"The look-ups of {counted(asking.failed, 'id')} failed; the last failure: {asking.doubt or 'none'}")
-        line = self._request.line.without("--again")
-        if tally.could_not_tell:
-            say(f"To go on:\n  {line}")
-        if still_there is not None:
-            say(
-                f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their "
-                f"deletion:\n  {self._plan_command(still_there)}\n"
-                f"To read everything back once more after it:\n  {line.plus('--again')}"
-            )
 
-    def _plan_command(self, still_there: Path) -> CommandLine:
-        settings, pinned = self._request.settings, self._progress.header.pinned
+def _print_what_next(
+    request: Request, checked: Reopened, counts: Counts, ended: SessionResult, still_there: Path | None
+) -> None:
+    """Print why rows have no finding, and the commands that go on."""
+    settings, progress, left = request.settings, checked.log_index.progress, ended.left
+    if not counts.claimed:
+        say("The run calls no id gone, so there is nothing to verify.")
+    if counts.in_doubt:
+        say(
+            f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no answer came; not looked up. Let the "
+            f"run settle what is in doubt, then verify again.\n{going_on(progress)}"
+        )
+    if ended.ending.why:
+        say(f"Stopped: {ended.ending.why}")
+    if left.undated:
+        say(
+            f"{left.undated:,} could not be told: an account is there, but not whether it is the one that was meant "
+            "or a newer one under the same id."
+        )
+    if left.unproven:
+        control = comma_control(checked.id_type.name)
+        say(f"{left.unproven:,} could not be told. {COMMAS}.\n- {control} Then verify again.")
+    if left.failed:
+        say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
+    line = request.line.without("--again")
+    if counts.could_not_tell:
+        say(f"To go on:\n  {line}")
+    if still_there is not None:
+        pinned = progress.header.pinned
         given = {
             "--id-type": pinned["id_type"],
             "--host": settings.host or pinned["host"],
@@ -242,4 +211,8 @@ class Report:
             "--ca-file": settings.ca_file,
             "--proxy": settings.proxy,
         }
-        return CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)
+        plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)
+        say(
+            f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their deletion:\n"
+            f"  {plan}\nTo read everything back once more after it:\n  {line.plus('--again')}"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -142,7 +142,35 @@ class Session:
             raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
 
 
-Entry = Header | Skipped | Intent | Outcome | Released | Session
+@dataclass(frozen=True, slots=True)
+class VerifyHeader:
+    """First entry of the log of a verification. pinned: what must be the same on a resume."""
+
+    tool: str
+    at: str
+    pinned: Mapping[str, Any]
+    format: int = FORMAT
+
+
+Finding = Literal["gone", "recreated", "there"]
+"""recreated: gone, and a newer account has the id. there: still there. A row without a finding is looked up again."""
+
+FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a verification has found out about these rows."""
+
+    at: str
+    finding: Finding
+    ranges: Ranges
+
+
+Entry = Header | Skipped | Intent | Outcome | Released | Session | VerifyHeader | Found
+
+
+_TYPES = {Skipped: "skipped", Released: "released", VerifyHeader: "verify", Found: "found"}
 
 
 def _ranges(value: Any) -> Ranges:
@@ -182,13 +210,9 @@ def to_json(entry: Entry) -> dict[str, Any]:
             if entry.ahead_s is not None:
                 data["ahead_s"] = entry.ahead_s
             return data
-        case Skipped(reason, ranges):
-            return {"type": "skipped", "reason": reason, "ranges": ranges}
-        case Released(ranges):
-            return {"type": "released", "ranges": ranges}
         case Session(event, at, log_sha256, facts):
             return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
-        case _:  # the header
+        case Header():
             return {
                 "type": "header",
                 "format": entry.format,
@@ -206,16 +230,23 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "duplicates_sha256": entry.duplicates_sha256,
                 **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
+        case _:  # its members are named like its attributes
+            names = (field.name for field in fields(entry))
+            return {"type": _TYPES[type(entry)], **{name: getattr(entry, name) for name in names}}
 
 
-def _header(data: Mapping[str, Any]) -> Header:
+def _check_format(data: Mapping[str, Any]) -> None:
     if data["format"] == UNRELEASED:
         raise Unreadable(
             f"log format {UNRELEASED}: written by an unreleased bulkdel. Finish it with that version, or start anew "
-            "with another --checkpoint"
+            "with another file"
         )
     if data["format"] != FORMAT:
         raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
+
+
+def _header(data: Mapping[str, Any]) -> Header:
+    _check_format(data)
     return Header(
         tool=data["tool"],
         run_id=data["run_id"],
@@ -277,6 +308,17 @@ def _session(data: Mapping[str, Any]) -> Session:
     return Session(data["event"], data["at"], data["log_sha256"], facts)
 
 
+def _verify_header(data: Mapping[str, Any]) -> VerifyHeader:
+    _check_format(data)
+    return VerifyHeader(data["tool"], data["at"], dict(data["pinned"]))
+
+
+def _found(data: Mapping[str, Any]) -> Found:
+    if data["finding"] not in FINDINGS:
+        raise Unreadable(f"unknown finding {data['finding']!r}: written by a newer bulkdel?")
+    return Found(data["at"], data["finding"], _ranges(data["ranges"]))
+
+
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
@@ -284,6 +326,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,
+    "verify": _verify_header,
+    "found": _found,
 }
 
 
@@ -304,11 +348,9 @@ def encode_entry(entry: Entry) -> bytes:
     return orjson.dumps(to_json(entry))
 
 
-def frame(seq: int, parts: Sequence[bytes], nonce: str | None = None) -> bytes:
-    """Encoded entries as one line, newline included. nonce: of the session; every line of a checkpoint log has one."""
-    body = b'%s%d,"entries":[%s]' % (LINE_START, seq, b",".join(parts))
-    if nonce is not None:
-        body += b',"nonce":"%s"' % nonce.encode()
+def frame(seq: int, parts: Sequence[bytes], nonce: str) -> bytes:
+    """Encoded entries as one line, newline included. nonce: of the session."""
+    body = b'%s%d,"entries":[%s],"nonce":"%s"' % (LINE_START, seq, b",".join(parts), nonce.encode())
     return b'%s%s%08x"}\n' % (body, CRC_MEMBER, zlib.crc32(body))
 
 

@@ -103,8 +103,8 @@ class Progress:
                 self._start(entry)
             case Session():
                 self.stop = entry
-            case _:  # a header, which is read before there is a Progress
-                raise Unreadable("a second header")
+            case _:  # the header is read before there is a Progress
+                raise Unreadable("a second header, or an entry that no run writes")
 
     @property
     def intents(self) -> list[tuple[Instant, int, int]]:

@@ -48,15 +48,8 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
     settings = asdict(plan.settings)
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may know no name for its user
-        user = str(os.getuid())
     return {
-        "tool": f"bulkdel {version('bulkdel')}",
-        "user": user,
-        "machine": os.uname().nodename,
-        "pid": pid,
+        **process_facts(pid),
         "command": str(plan.arguments.line),
         "to_go_on": plan.line.words,
         "limit": settings["limit"],
@@ -68,6 +61,15 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
         "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
         "confirmed": confirmed.to_json() if confirmed else None,
     }
+
+
+def process_facts(pid: int) -> dict[str, Any]:
+    """Say which process of which user on which machine has started the session."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may know no name for its user
+        user = str(os.getuid())
+    return {"tool": f"bulkdel {version('bulkdel')}", "user": user, "machine": os.uname().nodename, "pid": pid}
 
 
 def _as_json(value: Any) -> Any:

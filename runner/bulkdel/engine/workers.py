@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.prefetch import Prefetch
 from bulkdel.engine.surroundings import Surroundings
@@ -25,7 +25,7 @@ class Workers:
     def __init__(
         self,
         client: Client,
-        log: Checkpoint,
+        log: LogWriter[Any],
         drain: Drain,
         surroundings: Surroundings,
         *,

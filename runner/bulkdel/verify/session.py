@@ -1,0 +1,318 @@
+"""One session of a verification: the look-ups, and the positive controls between them. Nothing here can delete.
+
+An id counts as `gone` only between two controls, one before its look-up and one after it. Each control finds an
+existing user by the same kind of look-up. So a key that loses its permission half-way proves nothing after its last
+control. An id that is still there needs no control, and is recorded at once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+from bulkdel.checkpoint.index import RowResult
+from bulkdel.checkpoint.reader import LogKind, is_fresh
+from bulkdel.checkpoint.writer import How, LogWriter
+from bulkdel.core.account_match import Instant, Sampled, future
+from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader
+from bulkdel.core.ranges import RangeSet, ranges_of
+from bulkdel.core.record import Batch
+from bulkdel.core.redaction import without_ids
+from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.summary import Ending
+from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, claimed_rows, judged, picks
+from bulkdel.engine.drain import Drain, Stop
+from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Workers
+from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.format import stamp
+from bulkdel.http.client import Client, Counters, WorkerStatus
+from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
+from bulkdel.job import Target
+from bulkdel.job_faults import job_faults
+from bulkdel.settings import VerifySettings
+from bulkdel.verify.reopen import Reopened
+
+CONTROL_EVERY = 200
+"""Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
+of 10,000 ids, or four seconds at the default rate."""
+
+FAILED_MAX = 20
+"""Look-ups that may fail in a row before a control checks whether any can succeed."""
+
+PASSES = 2
+"""Look-ups that failed are repeated once at the end, when the server may have recovered."""
+
+DRAIN_S = 0.0
+"""A drain does not wait for the look-ups on the wire: they have no effect."""
+
+
+def open_log(
+    path: Path, pinned: Mapping[str, Any], duplicates: PositionSet, *, at: str, again: bool, **how: Unpack[How]
+) -> tuple[LogWriter[Findings], Path | None]:
+    """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
+
+    duplicates: of the log that is verified. again: begin a new one in any case. how: as for the log of a run.
+
+    Returns also where an earlier log was moved to: it is never overwritten. Raises NotAcceptable for another file, or
+    one that is damaged or in use; FileFailed when it cannot be written.
+    """
+    kind = LogKind(
+        "verification",
+        "verify",
+        # Another log has other duplicates.
+        lambda header: Findings(header, duplicates if header.pinned == pinned else PositionSet()),
+        "--state",
+        "Move it away to verify everything once more.",
+    )
+    aside = None
+    if not is_fresh(path, kind):
+        log = LogWriter[Findings].go_on(path, kind, **how)
+        if log.progress.header.pinned == pinned and not again:
+            return log, None
+        aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise FileFailed(f"{path}: {error.strerror}. It could not be moved aside to {aside}.") from error
+        finally:
+            log.close()
+    header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
+    return LogWriter[Findings].begin(path, kind, header, **how), aside
+
+
+def gone_rows(
+    rows: Iterable[tuple[Batch, list[RowResult]]], known: RangeSet, drawn: Iterator[int] | None
+) -> Iterator[GoneRow]:
+    """The rows that the log calls gone, in order, without those that are `known`.
+
+    drawn: which of all such rows to take, ascending numbers from 0; None for all.
+    """
+    number, pick = 0, next(drawn, None) if drawn is not None else None
+    for batch, results in rows:
+        for result in results:
+            if result.kind not in CLAIMED or result.outcome is None:
+                continue
+            at, recreated = Instant(result.outcome.at, result.outcome.ahead_s), result.outcome.reason == "re-created"
+            for position in range(result.start, result.stop):
+                wanted = drawn is None or number == pick
+                if drawn is not None and wanted:
+                    pick = next(drawn, None)
+                number += 1
+                if wanted and position not in known:
+                    id_ = batch.rows[position - batch.start]
+                    assert isinstance(id_, str), "a bad row is never deleted"
+                    yield GoneRow(position, id_, at, recreated)
+
+
+@dataclass(slots=True)
+class Left:
+    """How many rows of the last pass have no finding, by reason.
+
+    undated: an account is there that may be the old one or a newer one. unproven: not found, where that proves nothing.
+    failed: the look-up failed. last_failure: why the last one did.
+    """
+
+    undated: int = 0
+    unproven: int = 0
+    failed: int = 0
+    last_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResult:
+    """How a session ended."""
+
+    ending: Ending
+    figures: Counters = field(default_factory=Counters)
+    requests: int = 0
+    left: Left = field(default_factory=Left)
+
+
+class _Live(NamedTuple):
+    """The parts that exist while requests can be sent."""
+
+    client: Client
+    workers: Workers
+    lookup: AccountLookup
+
+
+class VerifySession:
+    """Looks up every row that the log calls gone and that has no finding yet. `run` it once; `drain` at any time."""
+
+    def __init__(
+        self,
+        checked: Reopened,
+        log: LogWriter[Findings],
+        target: Target,
+        settings: VerifySettings,
+        surroundings: Surroundings,
+    ) -> None:
+        """checked: the run. log: where the findings become durable; `run` closes it."""
+        self._checked = checked
+        self._log = log
+        self._target = target
+        self._settings = settings
+        self._surroundings = surroundings
+        self._look_ups = target.look_ups(checked.id_type)
+        self._drain = Drain()
+        self._live: _Live | None = None
+        self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
+        self._missing_rows = 0
+        self._failed_in_row = 0
+        self._left = Left()
+
+    async def run(self) -> SessionResult:
+        """Look the rows up, until each has a finding or something stops it.
+
+        Raises Halted when the sign-in fails, NotAcceptable for another pool.
+        """
+        settings, around, log = self._settings, self._surroundings, self._log
+        async with around.connect(self._target, settings, pool=None) as (client, auth):
+            await auth.ensure()
+            if auth.pool != (pinned := self._checked.log_index.progress.header.pinned["pool"]):
+                raise NotAcceptable(
+                    f"{self._checked.path}: was written for pool {pinned}, but this key signs in to pool {auth.pool}. "
+                    "No id was looked up. Use the key of that pool."
+                )
+            log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
+            workers = Workers(client, log, self._drain, around, concurrency=settings.concurrency, drain_s=DRAIN_S)
+            live = self._live = _Live(client, workers, AccountLookup(client, self._look_ups, around.chance))
+            await self._alone(live, self._control)
+            for _ in range(PASSES):
+                self._left = Left()
+                await workers.run(self._chunks(), partial(self._look_up, live))
+                await self._alone(live, self._confirm)
+                if not self._left.failed or self._drain.stop is not None:
+                    break
+        stop, requests = self._drain.stop or Stop(""), client.transport.requests
+        facts = {"why": stop.why or "done", "requests": requests, **asdict(client.figures)}
+        log.enqueue(Session("stop", stamp(around.wall()), "", facts))
+        await log.aclose()
+        ending = Ending(
+            stop.why or str(log.failure or ""),
+            signal=stop.signal,
+            file_failed=log.failure is not None or isinstance(stop.error, FileFailed),
+            halted=stop.error is not None,
+        )
+        return SessionResult(ending, client.figures, requests, self._left)
+
+    def drain(self, signum: int) -> bool:
+        """Begin to drain. Returns False before any id is looked up: then there is nothing to drain."""
+        self._drain.begin(Stop(signal.Signals(signum).name, signal=signum))
+        return self._live is not None
+
+    def snapshot(self) -> Snapshot | None:
+        """The current figures; None before any id is looked up."""
+        if self._live is None:
+            return None
+        client, workers, _ = self._live
+        counts = Counts.of(self._checked.log_index.progress, self._log.progress, self._settings.sample)
+        gone = counts.gone + self._missing_rows
+        return Snapshot(
+            gone + counts.there,
+            counts.checked,
+            {"gone": gone, "there": counts.there, "failed": self._left.failed},
+            client.transport.requests,
+            client.rate_limiter.rate,
+            client.waiting,
+            workers.busy,
+            client.adaptive_rate.slowed(client.clock()),
+        )
+
+    def _chunks(self) -> Iterator[tuple[GoneRow, ...]]:
+        """One pass over the export: the rows that are gone by the log, sampled, and without a finding so far."""
+        progress, sample = self._checked.log_index.progress, self._settings.sample
+        drawn = None
+        if sample is not None:
+            # The run id as a seed: a resume draws the same rows, and they cannot be known before the run.
+            chance = random.Random(f"{progress.header.run_id} {sample}").random  # noqa: S311
+            drawn = picks(claimed_rows(progress), sample, chance)
+        known = RangeSet(self._log.progress.known.ranges)  # a copy: it grows meanwhile
+        rows = gone_rows(((parsed.batch, results) for parsed, results in self._checked.rows()), known, drawn)
+        return chunks_apart(rows, self._checked.job.chunk_max, self._checked.id_type)
+
+    async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
+        """Let one worker do one step, and the others nothing. No step is done once the drain has begun."""
+        await live.workers.run(iter([step]), lambda step, worker: step(live, worker))
+
+    async def _look_up(self, live: _Live, rows: tuple[GoneRow, ...], worker: WorkerStatus) -> None:
+        """Look up one chunk. Record the accounts that were found; keep the other rows until the next control."""
+        ids = [row.id for row in rows]
+        with job_faults(lambda text: without_ids(live.client.auth.hide(text), ids)):
+            looked = await live.lookup.find_all(ids, worker)
+        if looked is None:
+            self._left.failed += len(rows)
+            self._left.last_failure = live.lookup.failed
+            self._failed_in_row += 1
+            if self._failed_in_row >= FAILED_MAX:
+                self._failed_in_row = 0
+                await self._control(live, worker)
+            return
+        self._failed_in_row = 0
+        self._left.unproven += len(looked.unproven)
+        now = Instant(stamp(self._surroundings.wall()), live.client.transport.ahead_s)
+        sampled = Sampled.from_json(self._checked.log_index.progress.header.sample)
+        reusable = self._checked.id_type.reusable
+        trusted = not future((account.created_at for account in looked.accounts.values()), now)
+        found: dict[Finding, list[int]] = {finding: [] for finding in FINDINGS}
+        missing: list[int] = []
+        for row in rows:
+            if row.id in looked.unproven:
+                continue
+            if (account := looked.accounts.get(row.id)) is None:
+                missing.append(row.position)
+                continue
+            finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted)
+            if finding is None:
+                self._left.undated += 1
+            else:
+                found[finding].append(row.position)
+        self._log.enqueue(
+            *(Found(now.at, name, ranges_of(positions)) for name, positions in found.items() if positions)
+        )
+        if missing:
+            self._missing.append(missing)
+            self._missing_rows += len(missing)
+            if len(self._missing) >= CONTROL_EVERY:
+                await self._confirm(live, worker)
+
+    async def _confirm(self, live: _Live, worker: WorkerStatus) -> None:
+        """Send a control; then record as gone the rows that were not found before it. Other look-ups continue."""
+        looked_up, self._missing = self._missing, []
+        if not looked_up:
+            return
+        await self._control(live, worker)
+        positions = sorted(chain.from_iterable(looked_up))
+        await self._log.append(Found(stamp(self._surroundings.wall()), "gone", ranges_of(positions)))
+        self._missing_rows -= len(positions)
+
+    async def _control(self, live: _Live, worker: WorkerStatus) -> None:
+        """Look up a user that another call lists. Raises Halted when it is not found."""
+        lookup = AccountLookup(live.client, self._look_ups, self._surroundings.chance)  # without earlier findings
+        for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
+            if await lookup.prove(worker):
+                return
+        kind = self._checked.id_type.name
+        if lookup.failed and (not lookup.listed or lookup.failed == STRANGER):
+            why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read users?"
+        elif lookup.failed:
+            why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read users?"
+        elif lookup.listed:
+            why = f"the control failed: look-ups by {kind} find no user, not even those that the pool lists"
+        else:
+            why = (
+                f"the pool lists no user that could be looked up by {kind} as a control: it is empty, or the key may "
+                "not see its users. If it is meant to be empty, create one user in it and verify again"
+            )
+        raise Halted(f"{why}. So an empty answer proves nothing, and none was counted as proof")
