@@ -1,14 +1,14 @@
-"""A GenAuth look-alike of raw bytes that really keeps users, and breaks the wire where it is told to.
+"""The sandbox behind a wire that breaks where a test says, at any byte.
 
-It is the oracle of the fault campaigns: `users` is who exists, `effects` how often each id was really deleted. Which
-request meets which fault depends on the seed, on what the request says and on how often it has been sent, not on the
-order of arrival: a campaign is reproduced from its seed, up to what a time-out decides.
+Every request comes through here. A sound one is handed to a sandbox, which is the API and the oracle: it knows who
+exists and how often each id was really deleted. Which request meets which fault depends on the seed, on what the
+request says and on how often it has been sent, not on the order of arrival: a campaign is reproduced from its seed, up
+to what a time-out decides.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import enum
 import gzip
 import json
@@ -20,20 +20,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Self
+from urllib.parse import urlsplit
 
+from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH, Pool, Sandbox, Switches, serve
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer, tls_context
 
-POOL = "fa17fa17fa17fa17fa17fa17"
 KEY_ID = "fault-key-id-0123456789ab"
 SECRET = "fault-secret-0123456789abcdef"
 KEYS = {"GENAUTH_ACCESS_KEY_ID": KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SECRET}
-
-TOKEN_PATH = "/api/v3/get-management-token"
-DELETE_PATH = "/api/v3/delete-users-batch"
-READ_PATH = "/api/v3/get-user-batch"
-LIST_PATH = "/api/v3/list-users"
 
 DRIP_S = 1.0
 LATE_S = 1.2
@@ -88,8 +83,9 @@ def bomb() -> bytes:
 
 
 def envelope(data: Any = None, status_code: Any = 200, message: str = "", **more: Any) -> bytes:
-    """The body of an answer."""
-    return json.dumps({"statusCode": status_code, "message": message, "data": data, **more}).encode()
+    """The body of an answer, spelled as the sandbox spells it."""
+    content = {"statusCode": status_code, "message": message, "data": data, **more}
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def json_answer(body: bytes, status: int = 200) -> bytes:
@@ -98,11 +94,10 @@ def json_answer(body: bytes, status: int = 200) -> bytes:
 
 @dataclass(slots=True)
 class FaultServer:
-    """`shares` of all requests (to `paths`, if given) meet a fault; the rest are answered as they should be.
+    """`shares` of all requests (to `paths`, if given) meet a fault; the rest are answered by the sandbox.
 
-    shares may be changed at any time. unknown: what a deletion does about an id that does not exist, "accept" it or
-    "refuse" the whole chunk. canary: URL that redirects lead to.
-    users: who exists. effects: deletions that really happened, by id. sent: how often an id was in a deletion request.
+    ids: of the users. shares may be changed at any time. unknown: what a deletion does about an id that does not exist,
+    "accept" it or "refuse" the whole chunk. canary: URL that redirects lead to.
     met: how often each fault was served.
     """
 
@@ -110,22 +105,18 @@ class FaultServer:
     seed: object = 0
     shares: Mapping[Fault, float] = field(default_factory=dict)
     paths: frozenset[str] | None = None
-    unknown: str = "refuse"
+    unknown: Any = "refuse"
     canary: str = "http://localhost:9"
     tls: bool = False
-    token_text: str = "fault-token"
-    users: set[str] = field(init=False)
-    effects: Counter[str] = field(default_factory=Counter)
-    sent: Counter[str] = field(default_factory=Counter)
     met: Counter[Fault] = field(default_factory=Counter)
     raw: RawServer = field(init=False)
+    sandbox: Sandbox = field(init=False)
     _times: Counter[object] = field(default_factory=Counter)
-    _tokens: dict[str, list[int]] = field(default_factory=dict)
+    _uses_left: int = -1
     _down_until: float = 0.0
     _late: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.users = set(self.ids)
         self.raw = RawServer(self._connection, tls=self._switching_tls() if self.tls else None)
 
     @property
@@ -133,14 +124,23 @@ class FaultServer:
         return self.raw.url
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[FaultServer]:
-        async with self.raw.running():
+    async def running(self) -> AsyncIterator[Self]:
+        switches = Switches(unknown_ids=self.unknown, duplicates_in_chunk="refuse")
+        async with serve(Pool.from_ids(self.ids), switches, keys={KEY_ID: SECRET}) as self.sandbox, self.raw.running():
             yield self
-            await asyncio.gather(*self._late)
+            await self.settle()
 
     async def settle(self) -> None:
         """Wait until effects that are late have come."""
         await asyncio.gather(*self._late)
+
+    def exists(self, id_: str) -> bool:
+        return self.sandbox.pool.find_alive("user_id", id_) is not None
+
+    @property
+    def effects(self) -> dict[str, int]:
+        """How often each id was really deleted, of those that were."""
+        return dict(self.sandbox.pool.deleted_ids())
 
     def _chance(self, *what: object) -> Random:
         """Chance that depends on the seed and on how often this was asked."""
@@ -172,7 +172,7 @@ class FaultServer:
             chance = self._chance(urlsplit(request.target).path, request.target, request.body)
             fault = self._fault(request, chance)
             if fault is None:
-                await peer.send(self._answered(request, effect=True))
+                await peer.send(await self._answered(request, effect=True))
                 continue
             self.met[fault] += 1
             if not await self._break(peer, request, fault, effect=EFFECT.get(fault, chance.random() < 0.5)):
@@ -191,7 +191,7 @@ class FaultServer:
 
     async def _break(self, peer: Peer, request: ReceivedRequest, fault: Fault, *, effect: bool) -> bool:
         """Answer as `fault` demands; whether the connection goes on."""
-        true = self._answered(request, effect=effect)
+        true = await self._answered(request, effect=effect)
         head, _, body = true.partition(b"\r\n\r\n")
         match fault:
             case Fault.RESET_BEFORE | Fault.RESET_AFTER:
@@ -234,67 +234,52 @@ class FaultServer:
         if fault is Fault.NULL_DATA:
             return json_answer(envelope(None))
         assert fault is Fault.STRING_CODE, fault
-        return json_answer(body.replace(b'"statusCode": 200', b'"statusCode": "200"'))
+        return json_answer(body.replace(b'"statusCode":200', b'"statusCode":"200"'))
 
     async def _later(self, request: ReceivedRequest) -> None:
         await asyncio.sleep(LATE_S)
-        self._answered(request, effect=True)
+        await self._answered(request, effect=True)
 
-    def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
-        """What a sound server would answer; a deletion is done only with `effect`."""
+    async def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
+        """The sandbox's answer. A deletion without `effect` does not reach it, and its answer is made up."""
         path = urlsplit(request.target).path
         if path == TOKEN_PATH:
-            return self._sign_in(request)
-        if not self._accepts(request):
-            return json_answer(envelope(status_code=401, message=f"token refused: {request.headers['authorization']}"))
-        if path == DELETE_PATH:
-            return json_answer(self._delete(json.loads(request.body)["userIds"], effect=effect))
-        if path == READ_PATH:
-            asked = parse_qs(urlsplit(request.target).query)["userIds"]
-            return json_answer(envelope([record(id_) for id_ in asked if id_ in self.users]))
-        assert path == LIST_PATH, request.target
-        first = [record(id_) for id_ in sorted(self.users)[:10]]
-        return json_answer(envelope({"totalCount": len(self.users), "list": first}))
+            if time.monotonic() < self._down_until:
+                return answer(b"<html>503</html>", 503)
+            self._draw_uses()
+        else:
+            self._use_token()
+        if path == DELETE_PATH and not effect:
+            return json_answer(envelope({"success": True}))
+        return await self._forward(request)
 
-    def _delete(self, ids: list[str], *, effect: bool) -> bytes:
-        assert 1 <= len(ids) == len(set(ids)) <= 50, ids
-        self.sent.update(ids)
-        if self.unknown == "refuse" and not self.users.issuperset(ids):
-            return envelope(status_code=404, message="user not found", apiCode=2004, requestId="r-1")
-        if effect:
-            self.effects.update(self.users.intersection(ids))
-            self.users.difference_update(ids)
-        return envelope({"success": True})
+    async def _forward(self, request: ReceivedRequest) -> bytes:
+        """Hand a request to the sandbox; return its answer byte for byte, as one on a connection that is kept."""
+        target = urlsplit(request.target)._replace(scheme="", netloc="").geturl()  # a proxy is sent the whole URL
+        fields = {**request.headers, "connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        url = urlsplit(self.sandbox.url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(f"{request.method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + request.body)
+        try:
+            return (await reader.read()).replace(b"Connection: close\r\n", b"", 1)
+        finally:
+            writer.close()
 
-    def _sign_in(self, request: ReceivedRequest) -> bytes:
-        if time.monotonic() < self._down_until:
-            return answer(b"<html>503</html>", 503)
-        if json.loads(request.body) != {"accessKeyId": KEY_ID, "accessKeySecret": SECRET}:
-            return json_answer(envelope(status_code=401, message=f"wrong key {request.body.decode()}"))
-        payload = base64.urlsafe_b64encode(json.dumps({"scoped_userpool_id": POOL}).encode()).rstrip(b"=").decode()
-        token = f"eyJhbGciOiJIUzI1NiJ9.{payload}.{self.token_text}-{len(self._tokens)}"
+    def _draw_uses(self) -> None:
+        """Draw how many requests the next token lasts for."""
         share = sum(self.shares.get(fault, 0) for fault in OF_TOKENS)
-        uses = 10**9
         if share:
             even = min(IN_FLIGHT * (1 - share) / share, USES_MAX)
-            uses = int(even * self._chance("token").uniform(0.5, 1.5))
-        self._tokens[token] = [uses]
-        return json_answer(envelope({"access_token": token, "expires_in": 7200}))
+            self._uses_left = int(even * self._chance("token").uniform(0.5, 1.5))
 
-    def _accepts(self, request: ReceivedRequest) -> bool:
-        left = self._tokens.get(request.headers["authorization"].removeprefix("Bearer "))
-        assert left is not None, "a token of ours"
-        assert request.headers["x-genauth-userpool-id"] == POOL
-        left[0] -= 1
-        if left[0] == -1 and any(self.shares.get(fault) for fault in OF_TOKENS):  # its last breath
+    def _use_token(self) -> None:
+        """Count a use, and let all tokens die after the last one."""
+        self._uses_left -= 1
+        kinds = [fault for fault in OF_TOKENS if self.shares.get(fault)]
+        if self._uses_left == -1 and kinds:
+            self.sandbox.revoke_tokens()
             deaths = sum(self.met[fault] for fault in OF_TOKENS)
-            kinds = [fault for fault in OF_TOKENS if self.shares.get(fault)]
             self.met[fault := kinds[deaths % len(kinds)]] += 1
             if fault is Fault.TOKEN_DOWN:
                 self._down_until = time.monotonic() + DOWN_S
-        return left[0] >= 0
-
-
-def record(id_: str) -> dict[str, str]:
-    """A user as the API returns it."""
-    return {"userId": id_, "status": "Activated", "createdAt": "2024-01-01T00:00:00.000Z"}

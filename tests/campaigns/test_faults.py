@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.faultserver import DELETE_PATH, KEYS, POOL, READ_PATH, REDIRECTS, Fault, FaultServer
-from tests.harness import COMMAND, Ran, entries, environment, user_ids, write_objects
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
+from tests.faultserver import KEYS, REDIRECTS, Fault, FaultServer
+from tests.harness import COMMAND, POOL, Ran, entries, environment, user_ids, write_objects
 from tests.launching import launched, took
 from tests.rawserver import DATA, RawServer, always, answer
 
@@ -112,14 +113,13 @@ class Campaign:
             assert not positions & settled, "settled twice"
             settled |= positions
             for position in positions:
-                assert (self.ids[position] in self.server.users) == (entry["kind"] != "done"), (entry, position)
+                assert self.server.exists(self.ids[position]) == (entry["kind"] != "done"), (entry, position)
 
     def check_all_deleted(self, ran: Ran) -> None:
         """Complete: our count is the server's, every id has gone exactly once, nobody was refused."""
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(self.ids)}
         assert ran.summary["status"] == "complete"
-        assert not self.server.users
         assert self.server.effects == dict.fromkeys(self.ids, 1)
 
 
@@ -208,10 +208,10 @@ async def test_success_false_and_nothing_done(size: Sequence[Any], tmp_path: Pat
         refused = {item["id"] for entry in entries(it.log) for item in entry.get("exceptions", ())}
         tell(f"met {dict(it.server.met)}, {len(refused)} refused")
         assert it.server.met[REFUSING]
-        assert refused == it.server.users, "exactly the refused ids still exist"
+        assert refused == {id_ for id_ in it.ids if it.server.exists(id_)}, "exactly the refused ids still exist"
         assert len(refused) <= count * SINGLE**4, "a single id is refused after it was in four chunks that were"
         assert ran.code == (1 if refused else 0), ran.err
-        assert ran.summary["deleted"] == count - len(refused) == it.server.effects.total()
+        assert ran.summary["deleted"] == count - len(refused) == len(it.server.effects)
 
 
 async def redirected(folder: Path, fault: Fault, path: str, *sizing: Any, share: float = SINGLE) -> None:
@@ -225,7 +225,7 @@ async def redirected(folder: Path, fault: Fault, path: str, *sizing: Any, share:
         assert canary.connections == 0, canary.requests
         assert ran.code == 4, ran.err
         assert f"HTTP {REDIRECTS[fault]}: the server redirects" in ran.err
-        assert it.server.effects.total() < len(it.ids)
+        assert len(it.server.effects) < len(it.ids)
         it.server.shares = {}
         it.check_all_deleted(await it.session())
         assert canary.connections == 0
@@ -239,7 +239,7 @@ async def test_a_redirect_halts(fault: Fault, size: Sequence[Any], tmp_path: Pat
 
 async def test_a_redirected_look_up_halts(tmp_path: Path) -> None:
     """The look-up of the sample, so nothing was deleted. All are redirected: there are four, of ids drawn anew."""
-    await redirected(tmp_path, Fault.REDIRECT_302, READ_PATH, *SMALL, share=1.0)
+    await redirected(tmp_path, Fault.REDIRECT_302, LOOKUP_PATH, *SMALL, share=1.0)
 
 
 async def test_a_wrong_certificate_halts(tmp_path: Path) -> None:

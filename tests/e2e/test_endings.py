@@ -305,10 +305,10 @@ async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
     ids = IDS[:1]
     export = write_objects(tmp_path / "e.jsonl", ids)
     shares = {Fault.NULL_DATA: 1.0}
-    paths = frozenset({faultserver.DELETE_PATH})
+    paths = frozenset({DELETE_PATH})
     async with FaultServer([*ids, IDS[9]], 1, shares, paths=paths).running() as served:
         args = ("run", "delete-users", export, "--host", served.url, "--json", "--chunk-size", 1, "--rate", 0)
-        confirmed = ("--confirm", len(ids), "--pool", faultserver.POOL)
+        confirmed = ("--confirm", len(ids), "--pool", POOL)
         ran = await asyncio.to_thread(bulkdel, *args, *confirmed, env=faultserver.KEYS)
         assert ran.code == 4, ran.err
         assert "refused" not in ran.counts()

@@ -6,17 +6,14 @@ import asyncio
 import os
 import shutil
 import subprocess
-import time
-from dataclasses import dataclass, field
-from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import faultserver
-from tests.faultserver import FaultServer, envelope
+from bulkdel_jobs.sandbox import DELETE_PATH, TOKEN_PATH
 from tests.harness import COMMAND, Ran, assert_permitted, bulkdel, case, environment, user_ids, write_objects
-from tests.rawserver import DATA, Peer, RawServer, always, answer, tls_context
+from tests.rawserver import DATA, RawServer, always, answer, tls_context
 
 pytestmark = pytest.mark.campaign
 
@@ -35,58 +32,23 @@ def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) ->
         assert 3.0 < ran.summary["duration_s"] < 12.0, "the pause of 3 s, and 50 requests at 25 a second"
 
 
-@dataclass(slots=True)
-class Clocked(FaultServer):
-    """Locks out for LOCK_S from its first sign-in and from its first deletion on, and says until when as a date.
-
-    ahead_s: of our clock. undated: whether it leaves out the Date header.
-    """
-
-    ahead_s: float = 0.0
-    undated: bool = False
-    refused: int = 0
-    _until: dict[str, float] = field(default_factory=dict)
-
-    async def _connection(self, peer: Peer) -> None:
-        while True:
-            request = await peer.request()
-            path = request.target.partition("?")[0]
-            if path not in {faultserver.TOKEN_PATH, faultserver.DELETE_PATH}:
-                await peer.send(self._answered(request, effect=True))
-                continue
-            until = self._until.setdefault(path, time.time() + LOCK_S)
-            if time.time() >= until:
-                await peer.send(self._answered(request, effect=True))
-                continue
-            self.refused += 1
-            headers = {"retry-after": formatdate(until + self.ahead_s + 1, usegmt=True)}
-            if not self.undated:
-                headers["date"] = formatdate(time.time() + self.ahead_s, usegmt=True)
-            await peer.send(answer(envelope(status_code=429), 429, headers))
-
-
-LOCK_S = 1.0
-
-
 @pytest.mark.parametrize(("ahead_s", "undated"), [(-60.0, False), (3_600.0, False), (-3_600.0, True)])
-async def test_a_retry_after_date_is_measured_by_the_servers_clock(
-    ahead_s: float, undated: bool, tmp_path: Path
-) -> None:
-    """Finding B2: our clock ahead met 429 after 429, behind it waited for the difference, an hour behind it halted."""
-    ids = IDS[:1_000]
-    export = write_objects(tmp_path / "export.jsonl", ids)
-    server = Clocked(ids, ahead_s=ahead_s, undated=undated)
+def test_a_retry_after_date_is_measured_by_the_servers_clock(ahead_s: float, undated: bool, tmp_path: Path) -> None:
+    """Finding B2: our clock ahead met 429 after 429, behind it waited for the difference, an hour behind it halted.
 
-    async with server.running():
-        args = ("--host", server.url, "--rate", 0, "--json", "--confirm", len(ids), "--pool", faultserver.POOL)
-        command = ("run", "delete-users", export, *args)
-        ran = await asyncio.to_thread(bulkdel, *command, env=faultserver.KEYS)
-    assert ran.code == 0, ran.err
-    assert ran.counts() == {"deleted": len(ids)}
-    assert set(server.effects.values()) == {1}
-    assert server.refused <= 1 + 16, "one sign-in, and the requests that were on the wire together"
-    longest = 3.0 if undated else LOCK_S + 1
-    assert ran.summary["duration_s"] < longest + 8.0
+    The server refuses the first sign-in, and locks out for a second from the sixteenth request within one on.
+    """
+    lock_out: dict[str, Any] = {"rate_per_s": 15, "lockout_s": 1.0, "retry_after": "date", "fault_style": "http"}
+    with case(tmp_path, IDS[:1_000], date_offset_s=ahead_s, no_date=undated, **lock_out) as it:
+        it.served.script("429", path=TOKEN_PATH)
+        ran = it.run(timeout=60)
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 1_000}
+        assert it.served.ledger.accepted == it.served.ledger.deleted == 1_000
+        refused = it.served.ledger.answers["429"]
+        assert 2 <= refused <= 1 + 16, "one sign-in, and the requests that were on the wire together"
+        longest = 3.0 if undated else 2.0
+        assert ran.summary["duration_s"] < longest + 8.0
 
 
 # A server that cannot be reached as the command is set up
@@ -240,4 +202,4 @@ def test_no_room_for_the_bad_rows(tmp_path: Path) -> None:
         assert f"{it.export}.invalid: No space left on device" in ran.err
         assert f"Make room in {disk}" in ran.err
         assert left == ["export.jsonl"]
-        assert it.served.ledger.by_path[faultserver.DELETE_PATH] == 0
+        assert it.served.ledger.by_path[DELETE_PATH] == 0

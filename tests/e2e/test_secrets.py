@@ -24,26 +24,13 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from tests.faultserver import (
-    DELETE_PATH,
-    KEY_ID,
-    KEYS,
-    POOL,
-    READ_PATH,
-    SECRET,
-    TOKEN_PATH,
-    Fault,
-    FaultServer,
-    envelope,
-    json_answer,
-    record,
-)
-from tests.harness import COMMAND, Ran, environment, user_ids, write_objects
+from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
+from tests.harness import COMMAND, POOL, Ran, environment, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
 
 pytestmark = pytest.mark.campaign
 
-SIGNATURE = "c4naryTokenSignature0123456789abcdefXYZ"
 PROXY_PASSWORD = "c4nary-proxy-password"
 IDS = user_ids(120, seed=13)
 OFTEN = 12
@@ -55,10 +42,10 @@ MODES: Mapping[str, tuple[str, ...]] = {"terminal": (), "pipe": ("--json",), "de
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
-def secrets() -> list[str]:
+def secrets(tokens: Sequence[str] = ()) -> list[str]:
     """What must not be found anywhere. The masked key id shows four characters at either end, and may."""
     found = [PROXY_PASSWORD]
-    for secret in (KEY_ID, SECRET, SIGNATURE):
+    for secret in (KEY_ID, SECRET, *(token.rpartition(".")[2] for token in tokens)):
         found += [secret[:OFTEN], secret[-OFTEN:], quote(secret, safe="")]
         # Base64 depends on where in a group of three bytes the text begins; the ends depend on its neighbours.
         found += [base64.b64encode(b"x" * shift + secret.encode()).decode()[4:-4] for shift in range(3)]
@@ -70,9 +57,9 @@ def spelled(ids: Sequence[str]) -> list[str]:
     return [piece for id_ in ids for piece in {id_[:OFTEN], id_[-OFTEN:]}]
 
 
-def leaks(text: str, ids: Sequence[str] = IDS) -> list[str]:
+def leaks(text: str, ids: Sequence[str] = IDS, tokens: Sequence[str] = ()) -> list[str]:
     """Secrets and ids in a text, each with what stands around it."""
-    canaries = [(canary, text.find(canary)) for canary in (*secrets(), *spelled(ids))]
+    canaries = [(canary, text.find(canary)) for canary in (*secrets(tokens), *spelled(ids))]
     return [f"{canary}: …{text[max(0, at - 60) : at + 60]}…" for canary, at in canaries if at >= 0]
 
 
@@ -100,9 +87,9 @@ OF_IDS = (".input", ".invalid", ".backup")
 """Files that hold rows of the export or records of users, by their names' ends. A torn tail (`.torn-N`) may, too."""
 
 
-def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
+def searched(folder: Path, inputs: set[Path], *told: str, tokens: Sequence[str] = ()) -> list[str]:
     """Leaks in what was told and in every file of the folder that the command made; and modes that are too open."""
-    found = [leak for text in told for leak in leaks(without_samples(text))]
+    found = [leak for text in told for leak in leaks(without_samples(text), tokens=tokens)]
     for path in sorted(folder.rglob("*")):
         if path in inputs or not path.is_file():
             continue
@@ -110,7 +97,7 @@ def searched(folder: Path, inputs: set[Path], *told: str) -> list[str]:
             found.append(f"{path.name} has mode {path.stat().st_mode & 0o777:o}")
         text = log_text(path) if path.name.endswith(".checkpoint.jsonl") else path.read_bytes().decode(errors="replace")
         ids = () if path.name.endswith(OF_IDS) or ".torn-" in path.name else IDS
-        found += [f"{path.name}: {leak}" for leak in leaks(text, ids)]
+        found += [f"{path.name}: {leak}" for leak in leaks(text, ids, tokens)]
     return found
 
 
@@ -151,10 +138,10 @@ class Quoting(FaultServer):
     wrong: Wrong = lambda _server, _request: None
     turns: int = 0
 
-    def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
+    async def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
         if (other := self.wrong(self, request)) is not None:
             return other
-        return FaultServer._answered(self, request, effect=effect)
+        return await FaultServer._answered(self, request, effect=effect)
 
 
 def says(path: str, code: int, say: Say = quoted, *, after: int = 0, status: int = 200, **more: Any) -> Wrong:
@@ -202,10 +189,10 @@ def both(*wrongs: Wrong) -> Wrong:
 
 def odd_records(server: Quoting, request: ReceivedRequest) -> bytes | None:
     """Records whose status quotes what it should not."""
-    if urlsplit(request.target).path != READ_PATH:
+    if urlsplit(request.target).path != LOOKUP_PATH:
         return None
     authorization = request.headers["authorization"]
-    found = [{**record(id_), "status": f"of {id_} {authorization}"} for id_ in asked_in(request)]
+    found = [{"userId": id_, "status": f"of {id_} {authorization}"} for id_ in asked_in(request)]
     return json_answer(envelope(found))
 
 
@@ -292,7 +279,10 @@ class Play:
         return {path.name for path in self.folder.iterdir()}
 
     def found(self) -> list[str]:
-        return searched(self.folder, self.inputs, *self.told)
+        used = {
+            request.headers.get("authorization", "").removeprefix("Bearer ") for request in self.server.raw.requests
+        }
+        return searched(self.folder, self.inputs, *self.told, tokens=sorted(used - {""}))
 
 
 def drained(fd: int) -> bytes:
@@ -322,11 +312,8 @@ async def play(
     async def in_mode(mode: str) -> None:
         place = folder / mode
         place.mkdir()
-        options = {"token_text": SIGNATURE, **server}
-        if wrong is not None:
-            options["wrong"] = wrong
-        async with Quoting(ids, 0, options.pop("shares", {}), **options).running() as served:
-            assert isinstance(served, Quoting)
+        options = server if wrong is None else {"wrong": wrong, **server}
+        async with Quoting(ids, **options).running() as served:
             it = Play(place, served, mode)
             it.inputs.add(write_objects(it.export, ids))
             await scene(it)
@@ -370,7 +357,7 @@ CUT = {
     "402": Answered(says(DELETE_PATH, 402, cut), 4, "does not include this call"),
     "422-of-some": Answered(refusing(IDS[5:55:20], cut), 1, "refused"),
     "500": Answered(says(DELETE_PATH, 700, cut), 4, "the last failure: the server answered", QUICK),
-    "sample-403": Answered(says(READ_PATH, 403, cut), 4, "looking up a sample of the ids failed"),
+    "sample-403": Answered(says(LOOKUP_PATH, 403, cut), 4, "looking up a sample of the ids failed"),
 }
 """What is kept of them ends within a canary."""
 
@@ -391,18 +378,18 @@ ANSWERS = {
         "the server redirects",
     ),
     "success-without-success": Answered(
-        both(says(DELETE_PATH, 200, data={"success": False}), says(READ_PATH, 403, after=3)), 4, "last failure"
+        both(says(DELETE_PATH, 200, data={"success": False}), says(LOOKUP_PATH, 403, after=3)), 4, "last failure"
     ),
-    "sample-403": Answered(says(READ_PATH, 403), 4, "looking up a sample of the ids failed"),
+    "sample-403": Answered(says(LOOKUP_PATH, 403), 4, "looking up a sample of the ids failed"),
     "odd-records": Answered(both(odd_records, says(DELETE_PATH, 402)), 4, "looked up exist"),
     "sign-in-503-of-a-gateway": Answered(raw(TOKEN_PATH, 503), 4, "sign-in: no answer", QUICK),
     "403-later": Answered(says(DELETE_PATH, 403, after=1), 4, "were refused with one code", ("--concurrency", 1)),
     "429-too-long": Answered(raw(DELETE_PATH, 429, lambda _: {"retry-after": "9999"}), 4, "longer than --patience"),
     "501": Answered(says(DELETE_PATH, 501), 4, "does not support this call"),
-    "sample-402": Answered(says(READ_PATH, 402), 4, "a look-up: the plan"),
-    "sample-500": Answered(says(READ_PATH, 500), 4, "looking up a sample of the ids failed", QUICK),
+    "sample-402": Answered(says(LOOKUP_PATH, 402), 4, "a look-up: the plan"),
+    "sample-500": Answered(says(LOOKUP_PATH, 500), 4, "looking up a sample of the ids failed", QUICK),
     "later-look-up-402": Answered(
-        both(says(DELETE_PATH, 404, apiCode=2004), says(READ_PATH, 402, after=3)), 4, "a look-up: the plan"
+        both(says(DELETE_PATH, 404, apiCode=2004), says(LOOKUP_PATH, 402, after=3)), 4, "a look-up: the plan"
     ),
     **{f"{name}-cut": it for name, it in CUT.items()},
 }
@@ -430,7 +417,7 @@ async def test_what_a_server_says_of_emails(tmp_path: Path) -> None:
     emails = [f"Some.One+{id_}@mail.example" for id_ in IDS]
     said = "looking up a sample of the ids failed"
     await play(
-        tmp_path, lambda it: stops(it, 4, said, "--id-type", "email"), says(READ_PATH, 403), ids=emails, modes=ONE
+        tmp_path, lambda it: stops(it, 4, said, "--id-type", "email"), says(LOOKUP_PATH, 403), ids=emails, modes=ONE
     )
 
 
@@ -447,7 +434,7 @@ class Broken:
 
 BROKEN = {
     "lost": Broken({Fault.RESET_AFTER: 1.0}, frozenset({DELETE_PATH}), "the last failure: connection"),
-    "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({READ_PATH}), "looking up a sample of the ids failed (answer"),
+    "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "looking up a sample of the ids failed (answer"),
     "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no answer"),
     "wrong-certificate": Broken(
         {Fault.WRONG_CERTIFICATE: 1.0},
@@ -772,12 +759,13 @@ async def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
 
 # --- the search can fail ----------------------------------------------------------------------------------------------
 
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.e30.c4naryTokenSignature0123456789abcdefXYZ-0"
 PLANTED = {
     "key-id": f"key {KEY_ID}",
     "secret": f"is {SECRET}.",
     "secret-cut": SECRET[:OFTEN],
     "secret-base64": base64.b64encode(f"{KEY_ID}:{SECRET}".encode()).decode(),
-    "token": f"Bearer eyJhbGciOiJIUzI1NiJ9.e30.{SIGNATURE}-0",
+    "token": f"Bearer {TOKEN}",
     "proxy": proxied("http://localhost:9"),
     "id": f"no user {IDS[77]}",
     "id-cut": f"no user {IDS[77][:OFTEN]}…",
@@ -787,17 +775,17 @@ PLANTED = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_leak_is_found(name: str, tmp_path: Path) -> None:
     """In what is told, in any file, and in a message of the log."""
-    assert searched(tmp_path, set(), "all is well", PLANTED[name])
+    assert searched(tmp_path, set(), "all is well", PLANTED[name], tokens=[TOKEN])
     planted = tmp_path / "any.file"
     planted.touch(0o600)
     assert searched(tmp_path, set()) == []
     planted.write_text(PLANTED[name])
-    assert searched(tmp_path, set())
+    assert searched(tmp_path, set(), tokens=[TOKEN])
     assert searched(tmp_path, {planted}) == [], "the user's own files are not searched"
     exception = {"position": 1, "id": IDS[3], "message": PLANTED[name]}
     line = json.dumps({"seq": 1, "entries": [{"type": "outcome", "exceptions": [exception]}]})
     planted.rename(tmp_path / "x.checkpoint.jsonl").write_text(line)
-    assert searched(tmp_path, set())
+    assert searched(tmp_path, set(), tokens=[TOKEN])
 
 
 def test_what_may_be_there(tmp_path: Path) -> None:
