@@ -410,7 +410,7 @@ MUTANTS = (
     ),
     Mutant(
         "a protected phone number compared as it is written",
-        "runner/bulkdel/core/id_set.py",
+        "runner/bulkdel/core/id_type.py",
         "        return whole in self._whole or whole in self._shortened or not self._whole.isdisjoint(shortened)\n",
         "        return whole in self._whole or whole in shortened\n",
         "e2e/test_matching.py::test_a_protected_number_is_kept_however_it_is_written[13800000004]",
@@ -482,14 +482,14 @@ MUTANTS = (
     ),
     Mutant(
         "the rate limiter has a clock of its own",
-        "runner/bulkdel/http/connect.py",
+        "runner/bulkdel/http/client.py",
         "    rate_limiter = RateLimiter(settings.rate, clock=steady)\n",
         "    rate_limiter = RateLimiter(settings.rate)\n",
         "simulation/test_simulation.py::test_known_seeds[0]",
     ),
     Mutant(
         "breaker and patience have a clock of their own",
-        "runner/bulkdel/http/connect.py",
+        "runner/bulkdel/http/client.py",
         "    uptime = Uptime(steady)\n",
         "    uptime = Uptime()\n",
         "simulation/test_simulation.py::test_known_seeds[3]",
@@ -580,7 +580,7 @@ MUTANTS = (
     ),
     Mutant(
         "everyone is a probe",
-        "runner/bulkdel/core/circuit_breaker.py",
+        "runner/bulkdel/core/retry.py",
         "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
         "        if self._probe_at is not None:\n            self._probe_at = now\n        return True\n",
         "unit/test_circuit_breaker.py::test_one_probe_an_interval_while_it_is_open",

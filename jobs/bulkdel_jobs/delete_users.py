@@ -13,8 +13,7 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Target, TargetOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, Tokens, tokens_for
-from bulkdel_jobs.genauth.brands import Brand, brand_named
-from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Credentials, find_credentials
+from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 

@@ -24,8 +24,7 @@ from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
-from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import connect
+from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.settings import Settings
 from tests.bench import exports

@@ -26,8 +26,7 @@ from bulkdel_jobs.genauth.auth import (
     life_s,
     without_secrets,
 )
-from bulkdel_jobs.genauth.brands import AUTHING, BRANDS, GENAUTH, Brand, brand_named
-from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
 from tests.loops import now
 from tests.rawserver import RawServer, always, answer
 

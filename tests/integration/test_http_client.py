@@ -17,7 +17,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.retry import ATTEMPTS_MAX

@@ -12,13 +12,11 @@ import pytest
 
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
-from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.connect import connect
+from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import GenAuth
-from bulkdel_jobs.genauth.brands import GENAUTH
-from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve

@@ -17,8 +17,7 @@ import pytest
 from genauth import ManagementClient
 
 from bulkdel.core.record import Record
-from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import connect
+from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers

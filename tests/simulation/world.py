@@ -21,8 +21,7 @@ from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header, Skipped
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted
-from bulkdel.http.client import Client
-from bulkdel.http.connect import wired
+from bulkdel.http.client import Client, wired
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel.job import Target, TargetOptions
@@ -31,8 +30,7 @@ from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
-from bulkdel_jobs.genauth.brands import brand_named
-from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.credentials import Credentials, brand_named
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH
 from tests import second_reader
 from tests.simulation.disk import SENT, SimulatedDisk

@@ -13,8 +13,7 @@ import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bulkdel.core.circuit_breaker import FAILURE_WINDOW, PROBE_S, CircuitBreaker
+from bulkdel.core.retry import BREAKER_WINDOW, PROBE_S, CircuitBreaker
 
 
 def failing(breaker: CircuitBreaker, times: int, now: float = 0.0) -> CircuitBreaker:
@@ -13,7 +13,7 @@ def failing(breaker: CircuitBreaker, times: int, now: float = 0.0) -> CircuitBre
 
 def test_half_of_the_last_twenty_opens_it() -> None:
     breaker = CircuitBreaker()
-    for _ in range(FAILURE_WINDOW):
+    for _ in range(BREAKER_WINDOW):
         breaker.record(0.0, failed=False)
     assert not failing(breaker, 9).open
     assert breaker.take(0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import BadRow
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import ReadOptions
 from bulkdel.export.lines import LINE_MAX

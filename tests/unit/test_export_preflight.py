@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import Why
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import Record
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Preflight, open_export, preflight, write_invalid

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.resume_point import ResumePoint, resume_point_before
 from bulkdel.core.row_filter import RowFilter
 from bulkdel.errors import NotAcceptable

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkdel.core.id_set import IdSet, surely_apart
-from bulkdel.core.id_type import PLAIN, IdType
+from bulkdel.core.id_type import PLAIN, IdSet, IdType, surely_apart
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.skipped_rows import PositionSet

@@ -24,8 +24,7 @@ from bulkdel.errors import Halted
 from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel_jobs.genauth.brands import Brand
-from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.credentials import Brand, Credentials
 from bulkdel_jobs.genauth.responses import read_envelope
 
 PATH = "/api/v3/get-management-token"

@@ -24,8 +24,7 @@ from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, tokens_for
-from bulkdel_jobs.genauth.brands import brand_named
-from bulkdel_jobs.genauth.credentials import Credentials
+from bulkdel_jobs.genauth.credentials import Credentials, brand_named
 from bulkdel_jobs.genauth.endpoints import delete_call
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success

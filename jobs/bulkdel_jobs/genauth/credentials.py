@@ -1,4 +1,7 @@
-"""Where the access key comes from: the environment, or a 0600 file that the config names. Never the command line."""
+"""The two names of the API, and where its access key comes from: the environment, or a 0600 file that the config names.
+
+The key never comes from the command line.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,32 @@ _EXPORT = re.compile(r"^export\s+")
 
 KEY_ID = "GENAUTH_ACCESS_KEY_ID"
 KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """One naming of the API.
+
+    host: the public cloud; a private deployment has any other. prefix: of the API's own headers, hyphen included.
+    """
+
+    name: str
+    host: str
+    prefix: str
+
+
+GENAUTH = Brand("genauth", "https://api.genauth.ai", "x-genauth-")
+AUTHING = Brand("authing", "https://api.authing.cn", "x-authing-")
+
+BRANDS: Mapping[str, Brand] = {brand.name: brand for brand in (GENAUTH, AUTHING)}
+
+
+def brand_named(name: str) -> Brand:
+    """Find a brand by its name, in any case. Raises UsageError, listing what there is."""
+    brand = BRANDS.get(name.lower())
+    if brand is None:
+        raise UsageError(f"no brand {name!r}. Brands: {', '.join(BRANDS)}")
+    return brand
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Record, ids_of
 from bulkdel.job import Account
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success

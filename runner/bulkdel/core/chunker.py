@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.id_set import IdSet, surely_apart
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType, surely_apart
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.outcome import SKIPS
 from bulkdel.core.ranges import RangeSet, ranges_of

@@ -1,17 +1,27 @@
-"""The numbers of the retry policy, and the small decisions around them. Clock and chance are arguments."""
+"""The retry policy: attempts, backoff, the circuit breaker, Retry-After, and limits. Pure: clock and chance come in.
+
+Sources: AWS, "Exponential backoff and jitter"; Nygard, "Release It!" (the breaker); the numbers are design.md's.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
 
 ATTEMPTS_MAX = 4  # attempts without a usable response per part of a chunk; then its ids are looked up (design)
 
-# Full jitter: a random share of `first * 2**n`, capped (AWS, "Exponential backoff and jitter").
+# Full jitter: a random share of `first * 2**n`, capped.
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
+
+# The circuit breaker: half of the last 20 requests failing for a transient reason opens it. While it is open, one
+# request an interval asks whether the server is back.
+BREAKER_WINDOW = 20
+BREAKER_SHARE = 0.5
+PROBE_S = 5.0
 
 # An id that may be given to another account is not sent again this long after its first request: as long as two clocks
 # may differ (`account_match.SKEW_S`). It stays in doubt, and the next run looks it up before it is sent.
@@ -97,3 +107,37 @@ def http_date_s(text: str) -> float | None:
 def sample_suffices(asked: int, found: int) -> bool:
     """Whether enough of the sampled ids exist. Fewer than half mean a wrong pool, id type or column."""
     return found >= asked * SAMPLE_SHARE_MIN
+
+
+class CircuitBreaker:
+    """Closed: every request passes. Open: one probe an interval passes, until one is answered."""
+
+    def __init__(self) -> None:
+        self._failures: deque[bool] = deque(maxlen=BREAKER_WINDOW)
+        self._probe_at: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether requests are held back."""
+        return self._probe_at is not None
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next request may pass; 0 when one may pass now."""
+        return 0.0 if self._probe_at is None else max(0.0, self._probe_at - now)
+
+    def take(self, now: float) -> bool:
+        """Let one request pass, or not. While the breaker is open, that request is the probe of this interval."""
+        if self.wait_s(now) > 0:
+            return False
+        if self._probe_at is not None:
+            self._probe_at = now + PROBE_S
+        return True
+
+    def record(self, now: float, *, failed: bool) -> None:
+        """Record whether a request failed. A request that was answered closes an open breaker: the server is back."""
+        if not failed and self._probe_at is not None:
+            self._probe_at = None
+            self._failures.clear()
+        self._failures.append(failed)
+        if failed and self._probe_at is None and sum(self._failures) >= BREAKER_WINDOW * BREAKER_SHARE:
+            self._probe_at = now + PROBE_S

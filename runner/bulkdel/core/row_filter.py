@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import PLAIN, IdType
+from bulkdel.core.id_type import PLAIN, IdSet, IdType
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.skipped_rows import PositionSet
 

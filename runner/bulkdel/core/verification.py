@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presence
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import FINDINGS, Entry, Finding, Found, Session, Unreadable, VerifyHeader
 from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import Progress

@@ -18,8 +18,7 @@ from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presen
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import NextStep, Request
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.record import Record, ids_of, positions_of
 from bulkdel.core.redaction import without_ids

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Outcome, Session
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of

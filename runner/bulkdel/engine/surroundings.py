@@ -13,7 +13,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, Skipped
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.threads import InThread, in_thread
-from bulkdel.http.connect import Connect, connect
+from bulkdel.http.client import Connect, connect
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRow, BadRows
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import SPREADSHEET
+from bulkdel.core.id_type import SPREADSHEET, IdSet
 from bulkdel.core.record import Batch, Record
 from bulkdel.core.resume_point import ResumePoint
 from bulkdel.core.row_filter import RowFilter

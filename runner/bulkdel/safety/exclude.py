@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows

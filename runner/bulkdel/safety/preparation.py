@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
-from bulkdel.core.id_set import IdSet
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
@@ -26,8 +26,7 @@ from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.recognise import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import stamp
-from bulkdel.http.client import WorkerStatus
-from bulkdel.http.connect import Connect, connect
+from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions
 from bulkdel.job_faults import job_faults

@@ -14,8 +14,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
-from bulkdel.core.id_set import IdSet
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.record import Batch
 from bulkdel.core.resume_point import ResumePoint
