@@ -361,7 +361,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job's fault is the program's",
-        "runner/bulkdel/job_faults.py",
+        "runner/bulkdel/job.py",
         "    if not jobs[at_fault]:\n",
         "    if at_fault:\n",
         "unit/test_job_faults.py::test_told",
@@ -552,7 +552,7 @@ MUTANTS = (
     ),
     Mutant(
         "time in which the process was stopped counts as silence of the server",
-        "runner/bulkdel/uptime.py",
+        "runner/bulkdel/http/client.py",
         "                self.stopped_s += gap_s - TICK_S\n",
         "                self.stopped_s += 0 * gap_s\n",
         "e2e/test_stopped.py::test_while_requests_are_on_the_wire",

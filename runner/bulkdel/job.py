@@ -1,30 +1,45 @@
-"""The contract with a job, and the search for installed jobs. Knows no job by name.
+"""The contract with a job, the search for installed jobs, and what a job's exception becomes. Knows no job by name.
 
 A job is one class, registered under the entry-point group `bulkdel.jobs`. Its part in requests and responses is pure:
 records in, a `Request` out; a `Response` in, a `Decision` out. Only signing in does I/O, through the transport and the
 rate limiter that it is given, so that a token call is counted and paced like any other request.
+
+The text of an exception helps the job's author, but it may quote an id or a credential. Two steps redact it: the known
+ids and credentials are removed; then every word that may be data is removed (`core.redaction.without_data`), because a
+job may quote ids of another chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import builtins
+import linecache
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record
-from bulkdel.errors import UsageError
+from bulkdel.core.redaction import without_data, without_ids
+from bulkdel.errors import BulkdelError, JobFailed, UsageError
 
 if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network stack
-    from bulkdel.auth import Auth
     from bulkdel.http.rate_limiter import RateLimiter
     from bulkdel.http.transport import Transport
 
 GROUP = "bulkdel.jobs"
+
+OURS = DISTRIBUTION = "bulkdel"
+"""Jobs of this distribution are part of the program: their exceptions are mistakes of the program."""
+
+TYPES = " ".join([*dir(builtins), *(kind.__name__ for kind in object.__subclasses__())])
+"""Names of types and functions that Python's own exceptions quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +71,24 @@ class LookUps(Protocol):
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """The requests that look `ids` up, each with its ids, and none longer than the API takes."""
-        ...
 
     def read(self, response: Response) -> Decision:
         """Decide on a response: SETTLED with `data` = list of raw records, or what follows from a failure."""
-        ...
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
-        ...
 
     def control(self) -> Request:
         """The request that lists some existing accounts: the positive control."""
-        ...
 
     def read_control(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that a look-up must find."""
-        ...
 
     def owner(self, user: str) -> Request:
         """The request for the account of the credentials; `user` is one of `Auth.users`."""
-        ...
 
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
-        ...
 
 
 class Action(Protocol):
@@ -88,11 +96,50 @@ class Action(Protocol):
 
     def call(self, records: Sequence[Record]) -> Request:
         """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
-        ...
 
     def read(self, response: Response) -> Decision:
         """Decide what follows from its response."""
-        ...
+
+
+class Auth(Protocol):
+    """What the engine needs of a job's credentials. They may go stale; the engine never sees a token.
+
+    A generation numbers the credentials. It grows with every refresh, so that a response can be assigned to older ones.
+    `bulkdel.errors.Halted` from any method means that going on is pointless.
+
+    The order for a request: pass the rate limiter, then read `headers`. If there are none, await `ensure` and pass the
+    rate limiter *again*: passes kept during a sign-in would all leave at once.
+    """
+
+    @property
+    def pool(self) -> str | None:
+        """What the credentials act on (a user pool, a tenant); None before `ensure` has returned once."""
+
+    @property
+    def users(self) -> Sequence[str]:
+        """The accounts that the credentials may belong to, where they name any. They are never deleted."""
+
+    @property
+    def waiting(self) -> str | None:
+        """Why no request can be sent, for the progress; None while there are usable credentials."""
+
+    def hide(self, text: str) -> str:
+        """Redact the credentials in a text of the server: it may quote the request, and it is printed."""
+
+    async def ensure(self) -> None:
+        """Return when there are usable credentials. However many callers wait, one sign-in serves them. Raises Halted.
+
+        May be cancelled at any moment: another waiting caller takes over.
+        """
+
+    def headers(self) -> tuple[Mapping[str, str], int] | None:
+        """Headers of a request that leaves now, and their generation; None when stale: `ensure`, then again."""
+
+    def rejected(self, generation: int) -> None:
+        """The server did not accept the headers of this generation. Raises Halted when fresh ones cannot help."""
+
+    def accepted(self, generation: int) -> None:
+        """The server accepted the headers of this generation, whatever the rest of its response says."""
 
 
 class Target(Protocol):
@@ -106,27 +153,22 @@ class Target(Protocol):
     @property
     def host(self) -> str:
         """Base URL for requests."""
-        ...
 
     @property
     def pinned_host(self) -> str:
         """The host that the checkpoint pins."""
-        ...
 
     @property
     def key(self) -> str | None:
         """The key id, masked; None without credentials."""
-        ...
 
     @property
     def key_hint(self) -> str:
         """How to give credentials, in a few words."""
-        ...
 
     @property
     def pause_s(self) -> float:
         """Seconds."""
-        ...
 
     def auth(
         self,
@@ -141,15 +183,12 @@ class Target(Protocol):
 
         clock: seconds in which this process ran; patience_s is measured by it.
         """
-        ...
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
         """Make the look-ups. full: with records as complete as the API gives them, for a backup."""
-        ...
 
     def action(self, id_type: IdType) -> Action:
         """Make the action."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +217,9 @@ class Job(Protocol):
 
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials. Raises UsageError for wrong settings. Missing credentials are no error."""
-        ...
 
     def sandbox(self, ids: Iterable[str], id_type: IdType) -> AbstractContextManager[Target]:
         """Start a harmless look-alike of the API that holds `ids`, and give it as a target."""
-        ...
 
 
 def job_names() -> list[str]:
@@ -197,3 +234,67 @@ def load_job(name: str) -> Job:
         return job
     known = ", ".join(job_names()) or "none; is bulkdel installed?"
     raise UsageError(f"no job {name!r}. Jobs: {known}")
+
+
+# Exceptions of a job
+
+
+@contextmanager
+def job_faults(hide: Callable[[str], str]) -> Iterator[None]:
+    """Turn an exception of a job into JobFailed. hide: removes known ids and credentials from a text."""
+    try:
+        yield
+    except Exception as error:
+        if (failed := job_failed(error, hide)) is None:
+            raise
+        raise failed from error
+
+
+def job_failed(error: BaseException, hide: Callable[[str], str] = lambda text: text) -> JobFailed | None:
+    """Name the job that raised `error`, the exception and the place; None for an expected failure or without a job.
+
+    The innermost line of this program or of a job decides, because a job may fail inside a library.
+    """
+    if isinstance(error, BulkdelError):
+        return None
+    frames = list(traceback.walk_tb(error.__traceback__))
+    jobs = _jobs()
+    at_fault = next((package for frame, _ in reversed(frames) if (package := _package(frame)) in jobs), OURS)
+    if not jobs[at_fault]:
+        return None
+    own = [(frame, line) for frame, line in frames if _package(frame) == at_fault]
+    source = "".join(
+        line for file in {frame.f_code.co_filename for frame, _ in own} for line in linecache.getlines(file)
+    )
+    kind = type(error).__qualname__
+    where = "\n".join(
+        f"  {frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}: "
+        f"{linecache.getline(frame.f_code.co_filename, line).strip()}"
+        for frame, line in own
+    )
+    return JobFailed(
+        f"the job {' or '.join(jobs[at_fault])} failed: {kind}: {_text(error, hide, source)}; report it to its "
+        f"author. Once it is mended, the same command goes on.\n{where}"
+    )
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _jobs() -> dict[str, list[str]]:
+    """Names of the jobs of each package; none for a package of this program."""
+    found: dict[str, list[str]] = {OURS: []}
+    for point in entry_points(group=GROUP):
+        names = found.setdefault(point.module.partition(".")[0], [])
+        if point.dist is None or point.dist.name != DISTRIBUTION:
+            names.append(point.name)
+    return found
+
+
+def _text(error: BaseException, hide: Callable[[str], str], source: str) -> str:
+    try:
+        text = hide(str(error))
+    except Exception:  # noqa: BLE001 - both are code of the job, which has just failed
+        return "[its text could not be read]"
+    return without_data(without_ids(text, list(os.environ.values()), "[hidden]"), f"{source}\n{TYPES}")

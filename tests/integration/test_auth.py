@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bulkdel.auth import Auth
 from bulkdel.core.decision import NoResponse, Request, Response
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
+from bulkdel.job import Auth
 from bulkdel_jobs.genauth.auth import (
     LIFE_DEFAULT_S,
     LIFE_MAX_S,

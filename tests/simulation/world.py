@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import orjson
 
-from bulkdel.auth import Auth
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header, Skipped
@@ -24,7 +23,7 @@ from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.http.client import Client, wired
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel.job import Target, TargetOptions
+from bulkdel.job import Auth, Target, TargetOptions
 from bulkdel.library import Run, Summary
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings

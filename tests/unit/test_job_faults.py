@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bulkdel.errors import Halted, JobFailed
-from bulkdel.job_faults import job_failed, job_faults
+from bulkdel.job import job_failed, job_faults
 
 SOURCE = """
 import json

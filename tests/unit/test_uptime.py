@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bulkdel.uptime import GAP_S, TICK_S, Uptime
+from bulkdel.http.client import GAP_S, TICK_S, Uptime
 from tests.loops import now
 
 

@@ -198,7 +198,7 @@ def without_secrets(text: str, forms: Iterable[str]) -> str:
 
 @dataclass(kw_only=True)
 class Tokens:
-    """Keeps one good token for all requests: `bulkdel.auth.Auth`.
+    """Keeps one good token for all requests: `bulkdel.job.Auth`.
 
     sign_in: called once, however many requests wait for a token.
     pool: the only one that a token may be for; None takes that of the first token.
@@ -232,15 +232,15 @@ class Tokens:
         return "signing in" if self._turn.locked() else None
 
     def headers(self) -> tuple[Mapping[str, str], int] | None:
-        """See `bulkdel.auth.Auth`."""
+        """See `bulkdel.job.Auth`."""
         return self._ready if self.clock() < self._stale_at else None
 
     def hide(self, text: str) -> str:
-        """See `bulkdel.auth.Auth`."""
+        """See `bulkdel.job.Auth`."""
         return without_secrets(text, self._forms)
 
     async def ensure(self) -> None:
-        """See `bulkdel.auth.Auth`. During a refresh all requests wait: the old token may end any moment."""
+        """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""
         if self.headers() is not None:
             return
         async with self._turn:
@@ -273,7 +273,7 @@ class Tokens:
         self._stale_at = self.clock() + fresh.expires_in_s - margin_s
 
     def rejected(self, generation: int) -> None:
-        """See `bulkdel.auth.Auth`. A 401 to an older token, or to one that is given up already, changes nothing."""
+        """See `bulkdel.job.Auth`. A 401 to an older token, or to one that is given up already, changes nothing."""
         if self._ready is None or generation != self._generation:
             return
         if self._suspect:
@@ -283,7 +283,7 @@ class Tokens:
         self._suspect = True
 
     def accepted(self, generation: int) -> None:
-        """See `bulkdel.auth.Auth`."""
+        """See `bulkdel.job.Auth`."""
         if self._ready is not None and generation == self._generation:
             self._suspect = False
 

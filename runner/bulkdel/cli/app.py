@@ -197,9 +197,14 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
 
 def jobs() -> int:
     """List the installed jobs and the id types they know."""
-    from bulkdel.commands.jobs import print_jobs
+    from bulkdel.job import job_names, load_job
 
-    return print_jobs()
+    for job in map(load_job, job_names()):
+        result(f"{job.name}  {job.summary}")
+        for id_type in job.id_types.values():
+            default = ", the default" if id_type.name == job.id_type_default else ""
+            result(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
+    return 0
 
 
 def config_example() -> int:
@@ -322,7 +327,7 @@ def run_app(words: list[str]) -> int:
 
 
 def _report_bug(error: Exception) -> int:
-    from bulkdel.job_faults import job_failed
+    from bulkdel.job import job_failed
 
     if failed := job_failed(error):
         say(f"bulkdel: {failed}")

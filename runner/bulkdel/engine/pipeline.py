@@ -16,7 +16,7 @@ from bulkdel.engine.chunk import ChunkInHand, Parts
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import WorkerStatus
-from bulkdel.job_faults import job_faults
+from bulkdel.job import job_faults
 from bulkdel.safety.run_plan import Plan
 
 PASSES = 2

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bulkdel.auth import Auth
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, decision_on_no_response
 from bulkdel.core.redaction import redacted, without_ids
@@ -24,12 +24,46 @@ from bulkdel.core.retry import CircuitBreaker, backoff_s, retry_after_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
-from bulkdel.job import Target
-from bulkdel.job_faults import job_faults
+from bulkdel.job import Auth, Target, job_faults
 from bulkdel.settings import CommonSettings
-from bulkdel.uptime import TICK_S, Uptime
 
 BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
+
+
+TICK_S = 1.0
+
+GAP_S = 2.0
+"""A gap between two readings of `Uptime` that is longer than this means that the process was stopped: two ticks."""
+
+
+class Uptime:
+    """A clock like `time.monotonic` that stands still while the process is stopped. `--patience` is measured by it.
+
+    A stopped process (Ctrl-Z, SIGSTOP, a paused virtual machine) reads no responses, which does not mean that the
+    server is silent. `tick` reads the clock every second, so a longer gap between two readings means that the process
+    was stopped. stopped_s: how long it has been stopped so far.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._read_at = clock()
+        self._lock = threading.Lock()  # the thread that prints progress reads the clock too
+        self.stopped_s = 0.0
+
+    def __call__(self) -> float:
+        """Read the clock: the seconds in which the process ran, from any beginning."""
+        with self._lock:
+            now = self._clock()
+            if (gap_s := now - self._read_at) > GAP_S:
+                self.stopped_s += gap_s - TICK_S
+            self._read_at = now
+            return now - self.stopped_s
+
+    async def tick(self) -> None:
+        """Read the clock every second until cancelled."""
+        while True:
+            self()
+            await asyncio.sleep(TICK_S)
 
 
 @dataclass(slots=True)

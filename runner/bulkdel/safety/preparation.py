@@ -28,8 +28,7 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.format import stamp
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.job import Account, Target, TargetOptions
-from bulkdel.job_faults import job_faults
+from bulkdel.job import Account, Target, TargetOptions, job_faults
 from bulkdel.safety.checks import (
     check_apart,
     check_backup,

@@ -38,8 +38,7 @@ from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.format import stamp
 from bulkdel.http.client import Client, Counters, WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
-from bulkdel.job import Target
-from bulkdel.job_faults import job_faults
+from bulkdel.job import Target, job_faults
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.reopen import Reopened
 
