@@ -172,7 +172,7 @@ class FaultServer:
             chance = self._chance(urlsplit(request.target).path, request.target, request.body)
             fault = self._fault(request, chance)
             if fault is None:
-                await peer.send(await self._answered(request, effect=True))
+                await peer.send(await self.answered(request, effect=True))
                 continue
             self.met[fault] += 1
             if not await self._break(peer, request, fault, effect=EFFECT.get(fault, chance.random() < 0.5)):
@@ -191,7 +191,7 @@ class FaultServer:
 
     async def _break(self, peer: Peer, request: ReceivedRequest, fault: Fault, *, effect: bool) -> bool:
         """Answer as `fault` demands; whether the connection goes on."""
-        true = await self._answered(request, effect=effect)
+        true = await self.answered(request, effect=effect)
         head, _, body = true.partition(b"\r\n\r\n")
         match fault:
             case Fault.RESET_BEFORE | Fault.RESET_AFTER:
@@ -238,9 +238,9 @@ class FaultServer:
 
     async def _later(self, request: ReceivedRequest) -> None:
         await asyncio.sleep(LATE_S)
-        await self._answered(request, effect=True)
+        await self.answered(request, effect=True)
 
-    async def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
+    async def answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
         """The sandbox's answer. A deletion without `effect` does not reach it, and its answer is made up."""
         path = urlsplit(request.target).path
         if path == TOKEN_PATH:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -160,6 +160,16 @@ def assert_permitted(program: str, *options: str) -> None:
     if done.returncode != 0:
         name = Path(program).name
         pytest.fail(f"{name} is not permitted here; allow it ({ALLOW[name]}). It said: {done.stderr}")
+
+
+def descriptors_of(path: Path) -> list[int]:
+    """The open file descriptors of this process that are of this file."""
+    found = []
+    for number in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the one that listed them is closed
+            if os.path.samestat(os.fstat(int(number.name)), path.stat()):
+                found.append(int(number.name))
+    return found
 
 
 @dataclass

@@ -30,7 +30,7 @@ class Peer:
     """One connection, from the server's side."""
 
     def __init__(self, server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
+        self.server = server
         self.reader = reader
         self.writer = writer
 
@@ -41,7 +41,7 @@ class Peer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         request = ReceivedRequest(method, target, headers, body, time.monotonic())
-        self._server.requests.append(request)
+        self.server.requests.append(request)
         return request
 
     async def send(self, data: bytes) -> None:

@@ -138,10 +138,10 @@ class Quoting(FaultServer):
     wrong: Wrong = lambda _server, _request: None
     turns: int = 0
 
-    async def _answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
+    async def answered(self, request: ReceivedRequest, *, effect: bool) -> bytes:
         if (other := self.wrong(self, request)) is not None:
             return other
-        return await FaultServer._answered(self, request, effect=effect)
+        return await FaultServer.answered(self, request, effect=effect)
 
 
 def says(path: str, code: int, say: Say = quoted, *, after: int = 0, status: int = 200, **more: Any) -> Wrong:

@@ -35,7 +35,7 @@ from bulkdel.checkpoint.writer import (
 from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, encode_entry
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
-from tests.harness import assert_permitted, strace
+from tests.harness import assert_permitted, descriptors_of, strace
 from tests.recorded import AT, deleted
 
 if TYPE_CHECKING:
@@ -125,16 +125,13 @@ def test_a_new_log_holds_its_header_durably_and_is_its_owners_alone(path: Path, 
 
 
 def test_the_log_is_opened_so_that_it_cannot_be_misdirected_or_leaked(path: Path) -> None:
-    checkpoint = Checkpoint.create(path, recorded.header())
-    fd = checkpoint._file._fd
-    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
-    assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    checkpoint.close()
-    again = Checkpoint.resume(path)
-    fd = again._file._fd
-    assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
-    assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    again.close()
+    Checkpoint.create(path, recorded.header()).close()
+    created, resumed = Checkpoint.create(path.with_name("new"), recorded.header()), Checkpoint.resume(path)
+    for checkpoint in (created, resumed):
+        (fd,) = descriptors_of(checkpoint.path)
+        assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+        assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        checkpoint.close()
 
 
 def test_creating_syncs_the_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,15 +206,12 @@ async def test_a_refused_sign_in_sends_no_deletion_and_shows_no_secret() -> None
         assert sandbox.ledger.by_path == {TOKEN_PATH: 1}
 
 
-@pytest.mark.fake_clock
 async def test_the_rate_is_held() -> None:
-    # A server is not needed to see the pace, only the clock: no loopback port answers here.
-    async with client_for("http://127.0.0.1:9", rate=10) as client:
-        rate_limiter = client._rate_limiter
-        began = asyncio.get_running_loop().time()
-        for _ in range(21):
-            await rate_limiter.acquire()
-        assert 1.8 <= asyncio.get_running_loop().time() - began <= 2.2
+    async with served(rate=20) as (sandbox, client, ids):
+        await asyncio.gather(*(client.delete_users_batch([id_]) for id_ in ids[:10]))
+        arrivals = sandbox.ledger.arrivals
+        assert len(arrivals) == 11, "the sign-in takes of the rate too"
+        assert arrivals[-1] - arrivals[0] >= 10 / 20 * 0.9
 
 
 @pytest.mark.parametrize(
@@ -231,9 +228,14 @@ def test_settings_that_cannot_work_are_refused_at_once(options: dict[str, Any], 
         GenAuthClient("k", "s", **{"host": "https://localhost", **options})
 
 
-def test_without_a_host_it_is_the_public_cloud_of_the_brand() -> None:
-    assert GenAuthClient("k", "s")._transport._host == "https://api.genauth.ai"
-    assert GenAuthClient("k", "s", brand="authing")._transport._host == "https://api.authing.cn"
+@pytest.mark.parametrize(("options", "host"), [({}, "api.genauth.ai"), ({"brand": "authing"}, "api.authing.cn")])
+async def test_without_a_host_it_is_the_public_cloud_of_the_brand(options: dict[str, Any], host: str) -> None:
+    """Seen by a proxy that connects to no host."""
+    async with RawServer(always(answer(status=403))).running() as proxy:
+        async with GenAuthClient("k", "s", proxy=proxy.url, **options) as client:
+            with pytest.raises(Halted, match="the proxy answered 403"):
+                await client.delete_users_batch(["a"])
+        assert [request.target for request in proxy.requests] == [f"{host}:443"]
 
 
 async def test_a_private_deployment_with_its_own_authority() -> None:

@@ -97,7 +97,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         reporter = Reporter(lambda: MOMENT, level="debug")
         with reporter.running():
             reporter.event(Event("debug", "chunk.settled", {"requests": 1}))
-        assert not reporter._thread.is_alive()
+        assert not reporter.ask(), "the writer has ended"
 
 
 def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         reporter = Reporter(lambda: MOMENT, level="info")
         with reporter.running():
             reporter.event(Event("warning", "run.draining", {"signal": 2}))
-        assert not reporter._thread.is_alive()
+        assert not reporter.ask(), "the writer has ended"
     with pytest.raises(BrokenPipeError):
         stream.close()
 
@@ -129,11 +129,10 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
             slowest = time.monotonic() - began
         assert slowest < 3, "an event is put down, not written"
         assert time.monotonic() - began < slowest + 2, "the end waits for a second at most"
-        assert reporter._thread.is_alive(), "the writer is stuck, as it was meant to be"
+        assert reporter.ask(), "the writer is stuck, as it was meant to be"
         os.set_blocking(reading, False)
-        while reporter._thread.is_alive():  # now somebody reads
+        while reporter.ask():  # now the pipe is read
             reader.read(1 << 20)
-            reporter._thread.join(0.01)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")

@@ -138,12 +138,9 @@ def closes_as_the_second_goes_out() -> Script:
         first = connections == 1
         while True:
             await peer.request()
-            if first and len(peer_requests(peer)) > 1:
+            if first and len(peer.server.requests) > 1:
                 return
             await peer.send(answer())
-
-    def peer_requests(peer: Peer) -> list[ReceivedRequest]:
-        return peer._server.requests
 
     return script
 

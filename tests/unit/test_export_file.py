@@ -18,6 +18,7 @@ import pytest
 from bulkdel.core.record import Batch
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Export, Fingerprint, fingerprint, open_export, preflight, read_rows, recognise
+from tests.harness import descriptors_of
 from tests.sourcefiles import look, options, pack, write
 
 ROWS = "".join(f'{{"id":"user-{number}"}}\n' for number in range(1000)).encode()
@@ -63,7 +64,8 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
 def test_the_descriptor_is_not_inherited_and_closes_once(tmp_path: Path) -> None:
     export = open_export(str(write(tmp_path / "x", ROWS)))
     assert export.size == len(ROWS)
-    assert not os.get_inheritable(export._fd)
+    (fd,) = descriptors_of(tmp_path / "x")
+    assert not os.get_inheritable(fd)
     export.close()
     export.close()
     with pytest.raises(OSError, match="descriptor"):
