@@ -218,7 +218,7 @@ class SimulatedGenAuth(GenAuth):
             now=wall,
             chance=chance,
         )
-        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=self.credentials.both, clock=clock)
+        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
 
 
 class SimulatedJob(DeleteUsers):

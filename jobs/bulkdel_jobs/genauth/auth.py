@@ -128,14 +128,17 @@ class SignIn:
         key = {"accessKeyId": self.credentials.key_id, "accessKeySecret": self.credentials.secret}
         request = Request("POST", PATH, body=orjson.dumps(key))
         headers = {} if self.lang is None else {f"{self.brand.prefix}lang": self.lang}
+        secrets = forms_of(self.credentials.secret, self.credentials.key_id)
         began, attempts = self.clock(), 0
         while True:
             await self.rate_limiter.acquire()
             response = await self.send(request, headers)
-            decision = decision_on(response, read_token, self._redact, self.now())
+            decision = decision_on(response, read_token, lambda text: without_secrets(text, secrets), self.now())
             if decision.next_step is NextStep.SETTLED:
                 self._worked = True
-                return _signed_in(decision.data)
+                token = decision.data["access_token"]
+                pool, users = claims_of(token)
+                return SignedIn(token, pool, life_s(decision.data.get("expires_in")), users)
             if decision.next_step is NextStep.THROTTLED:
                 wait_s = PAUSE_S if decision.after_s is None else decision.after_s
             elif decision.next_step is NextStep.RETRY:
@@ -160,9 +163,6 @@ class SignIn:
         if attempts >= ATTEMPTS_MAX and not self._worked:
             raise Halted(f"sign-in: no answer in {attempts} attempts ({_reason(decision)}); check --host")
 
-    def _redact(self, text: str) -> str:
-        return without_secrets(text, forms_of(*self.credentials.both))
-
 
 def read_token(response: Response) -> Decision:
     """Say what an answer to the sign-in means; SETTLED with `data` = the object that holds the token."""
@@ -172,12 +172,6 @@ def read_token(response: Response) -> Decision:
     if isinstance(decision.data, dict) and isinstance(decision.data.get("access_token"), str):
         return decision
     return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the answer")
-
-
-def _signed_in(data: Mapping[str, Any]) -> SignedIn:
-    token = data["access_token"]
-    pool, users = claims_of(token)
-    return SignedIn(token, pool, life_s(data.get("expires_in")), users)
 
 
 def _reason(decision: Decision) -> str:
@@ -249,28 +243,26 @@ class Tokens:
             if self.headers() is not None:
                 return
             try:
-                self._take(await self.sign_in())
+                fresh = await self.sign_in()
             except Halted as halted:
-                # The others that wait would only be refused too, one after another.
-                self._halted = str(halted)
+                self._halted = str(halted)  # the others that wait would only be refused too, one after another
                 raise
-
-    def _take(self, fresh: SignedIn) -> None:
-        if self.pool not in {None, fresh.pool}:
-            raise Halted(
-                f"the token is for user pool {fresh.pool}, but this run is for {self.pool}: nothing more is sent; use "
-                f"the access key of {self.pool}"
-            )
-        headers = {"authorization": f"Bearer {fresh.token}", f"{self.brand.prefix}userpool-id": fresh.pool}
-        if self.lang is not None:
-            headers[f"{self.brand.prefix}lang"] = self.lang
-        self.pool, self.users = fresh.pool, fresh.users
-        self._issued.append(fresh.token)
-        self._forms = forms_of(*self.secrets, *self._issued)
-        self._generation += 1
-        self._ready = headers, self._generation
-        margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
-        self._stale_at = self.clock() + fresh.expires_in_s - margin_s
+            if self.pool not in {None, fresh.pool}:
+                self._halted = (
+                    f"the token is for user pool {fresh.pool}, but this run is for {self.pool}: nothing more is sent; "
+                    f"use the access key of {self.pool}"
+                )
+                raise Halted(self._halted)
+            headers = {"authorization": f"Bearer {fresh.token}", f"{self.brand.prefix}userpool-id": fresh.pool}
+            if self.lang is not None:
+                headers[f"{self.brand.prefix}lang"] = self.lang
+            self.pool, self.users = fresh.pool, fresh.users
+            self._issued.append(fresh.token)
+            self._forms = forms_of(*self.secrets, *self._issued)
+            self._generation += 1
+            self._ready = headers, self._generation
+            margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
+            self._stale_at = self.clock() + fresh.expires_in_s - margin_s
 
     def rejected(self, generation: int) -> None:
         """See `bulkdel.job.Auth`. A 401 to an older token, or to one that is given up already, changes nothing."""
@@ -309,4 +301,4 @@ def tokens_for(
         patience_s=patience_s,
         clock=clock,
     )
-    return Tokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=credentials.both)
+    return Tokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=(credentials.secret, credentials.key_id))

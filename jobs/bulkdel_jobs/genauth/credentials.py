@@ -56,11 +56,6 @@ class Credentials:
     secret: str = field(repr=False)
 
     @property
-    def both(self) -> tuple[str, str]:
-        """What must be in no message."""
-        return self.secret, self.key_id
-
-    @property
     def masked(self) -> str:
         """The key id as it may be shown: enough to recognise it by."""
         return f"{self.key_id[:4]}…{self.key_id[-4:]}" if len(self.key_id) >= 12 else "…"  # noqa: PLR2004

@@ -66,9 +66,7 @@ class DeleteUsersBatch:
         """Build the request that deletes `records`."""
         return delete_call(ids_of(records), self._id_type)
 
-    def read(self, response: Response) -> Decision:
-        """Decide on its response: done only with statusCode 200 and data.success true."""
-        return read_success(response)
+    read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
 
 
 class UserLookUps:
@@ -89,9 +87,7 @@ class UserLookUps:
             for group in _grouped(ids, URL_MAX - 100)
         ]
 
-    def read(self, response: Response) -> Decision:
-        """Read the list of users that exist."""
-        return read_list(response)
+    read = staticmethod(read_list)  # the users that exist
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.

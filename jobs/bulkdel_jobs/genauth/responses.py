@@ -52,15 +52,23 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
 
     exact: numbers of any length and lone surrogates in `data` are kept as they came, for a copy.
     """
-    envelope = _envelope(response.body, exact=exact)
+    # orjson turns an integer of more than 64 bits into a float, and refuses a lone surrogate, which JavaScript leaves
+    # where it cuts an emoji in two.
+    try:
+        body = json.loads(response.body.decode(), parse_constant=_no_number) if exact else orjson.loads(response.body)
+    except (ValueError, RecursionError):
+        body = None
+    envelope: dict[str, Any] = body if isinstance(body, dict) else {}
     status_code = envelope.get("statusCode")
     if type(status_code) is not int:
         return _without_envelope(response)
-    api_code = _integer(envelope.get("apiCode"))
+    message, request_id, api_code = envelope.get("message"), envelope.get("requestId"), envelope.get("apiCode")
+    if type(api_code) is not int:
+        api_code = None
     detail = Detail(
         status_code,
-        _text(envelope.get("message")),
-        _text(envelope.get("requestId")),
+        message if isinstance(message, str) else None,
+        request_id if isinstance(request_id, str) else None,
         () if api_code is None else ((API_CODE, api_code),),
     )
     if response.status == _TOO_MANY_REQUESTS:  # of a gateway: it outweighs the body
@@ -106,16 +114,6 @@ def read_list(response: Response) -> Decision:
     return decision
 
 
-def _envelope(body: bytes, *, exact: bool) -> dict[str, Any]:
-    # orjson turns an integer of more than 64 bits into a float, and refuses a lone surrogate, which JavaScript leaves
-    # where it cuts an emoji in two.
-    try:
-        data = json.loads(body.decode(), parse_constant=_no_number) if exact else orjson.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
@@ -136,11 +134,3 @@ def _without_envelope(response: Response) -> Decision:
 
 def _redirected(response: Response) -> Decision:
     return _HALT._replace(reason=f"HTTP {response.status}: the server redirects; give the final address as --host")
-
-
-def _integer(value: Any) -> int | None:
-    return value if type(value) is int else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

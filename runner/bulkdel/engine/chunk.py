@@ -211,12 +211,12 @@ class ChunkInHand:
         if untouched and self._intended:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
-        chunk = {"chunk": list(state.chunk.ranges), "requests": state.requests}
+        chunk = {"chunk": list(positions_of(state.chunk.records)), "requests": state.requests}
         parts.on_event(Event("debug", "chunk.settled", chunk | counts))
         tally.contradicted += state.contradicted
         tally.settled += sum(counts.values())
         tally.refused += counts.get("refused", 0)
-        if too_many_refused(parts.refused_max, tally.refused, tally.settled):
+        if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
             why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
             parts.drain.begin(Stop(why, error=Halted(why)))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
+from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.job import Account, LookUps
@@ -273,5 +273,4 @@ class AccountLookup:
             attempts += not decision.free
             if decision.next_step is not NextStep.RETRY or self._client.draining or attempts >= ATTEMPTS_MAX:
                 return None
-            self._client.figures.retries += 1
-            await asyncio.sleep(max(decision.after_s or 0.0, backoff_s(max(1, attempts), self._chance())))
+            await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())

@@ -55,7 +55,7 @@ class RateLimiter:
         """Wait until one request may leave. May be cancelled at any moment; a cancelled call has taken nothing."""
         async with self._turn:
             while True:
-                while (paused_s := self.paused_s) > 0:  # noqa: ASYNC110 - another 429 may move the end
+                while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
                     await asyncio.sleep(paused_s)
                 if self._rate and self._bucket is None:
                     await self._change_bucket()
@@ -65,7 +65,7 @@ class RateLimiter:
                     await self._change_bucket()
                 # A pause may have begun meanwhile. The place in the bucket is then wasted, which only lowers the rate;
                 # kept until the pause ends, it would be a request beyond the rate.
-                if self.paused_s <= 0:
+                if self._open_at <= self._clock():
                     break
             self.taken += 1
 
