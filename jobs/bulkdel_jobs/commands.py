@@ -40,9 +40,6 @@ class Options:
     seed: int = 0
     """Of the chance: the same seed and the same requests give the same faults."""
 
-    more_switches: Annotated[str | None, Parameter(name="--switches")] = None
-    """JSON object of switches, as GET /sandbox/switches shows them; it outweighs the options below."""
-
 
 def sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:
     """Serve a look-alike of the GenAuth API to practise on, until Ctrl-C. It deletes, but only its own users.

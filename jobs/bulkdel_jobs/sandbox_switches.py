@@ -6,6 +6,7 @@ this module: it lies outside of `bulkdel_jobs.sandbox`, which loads a web server
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
@@ -33,13 +34,10 @@ def _refusals(_type: Any, tokens: tuple[Token, ...]) -> dict[str, tuple[int, int
     """Read ID, ID=STATUSCODE or ID=STATUSCODE:APICODE, as often as given."""
     refusals: dict[str, tuple[int, int | None]] = {}
     for token in tokens:
-        id_, equals, codes = token.value.rpartition("=")
-        status, _, api = codes.partition(":")
-        if not (equals and status.isdecimal() and (api or "0").isdecimal()):
-            id_, status, api = token.value, "", ""
-        if not id_:
+        found = re.fullmatch(r"(.+?)(?:=(\d+)(?::(\d+))?)?", token.value, re.DOTALL)
+        if found is None:
             raise SwitchError("--poisonous needs an id")
-        refusals[id_] = int(status or REFUSED_STATUS), int(api) if api else None
+        refusals[found[1]] = int(found[2] or REFUSED_STATUS), int(found[3]) if found[3] else None
     return refusals
 
 
@@ -189,20 +187,15 @@ class Switches:
 
     def changed(self, changes: Any) -> Self:
         """Return a copy with `changes`, an object that may come from JSON: lists stand for sets and tuples."""
-        if not isinstance(changes, dict):
-            raise SwitchError("switches: not an object")
-        known = [one.name for one in fields(self)]
-        if unknown := sorted(changes.keys() - set(known)):
-            raise SwitchError(f"no such switch: {', '.join(unknown)}; known are {', '.join(known)}")
-        ready = dict(changes)
         try:
-            for name in ready.keys() & {"liars", "fault_paths"}:
-                ready[name] = frozenset(ready[name])
+            ready: dict[str, Any] = {
+                name: frozenset(value) if isinstance(value, list) else value for name, value in changes.items()
+            }
             if "poisonous" in ready:
-                ready["poisonous"] = {id_: (int(codes[0]), codes[1]) for id_, codes in ready["poisonous"].items()}
-        except (TypeError, LookupError, AttributeError) as error:
-            raise SwitchError(f"a switch cannot be so: {error}") from error
-        return replace(self, **ready)
+                ready["poisonous"] = {id_: (int(status), api) for id_, (status, api) in ready["poisonous"].items()}
+            return replace(self, **ready)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SwitchError(f"switches cannot be changed so: {error}") from error
 
 
 FAULTS = tuple(one.name.removeprefix("share_") for one in fields(Switches) if one.name.startswith("share_"))

@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.errors import UsageError
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
-from bulkdel_jobs.sandbox.command import with_json
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
 
 
@@ -103,9 +101,9 @@ def test_ids_of_any_shape(tmp_path: Path) -> None:
 def test_switches_reach_the_server() -> None:
     bad = user_ids(1)[0]
     options: Sequence[object] = (
-        *("--retry-after", "date", "--rate-per-s", 150, "--share-drop-after", 0.25, "--share-500", 0.5),
+        *("--retry-after", "date", "--rate-per-s", 150, "--share-drop-after", 0.25),
         *("--poisonous", f"{bad}=409:2333", "--poisonous", "x", "--liar", "y", "--fault-path", "/api/v3/list-users"),
-        *("--switches", '{"lockout_s": 1.5, "share_500": 0}'),
+        *("--lockout-s", 1.5),
     )
     with served(*options) as (where, _):
         switches = get(f"{where['url']}/sandbox/switches")
@@ -125,21 +123,6 @@ def test_every_switch_is_an_option() -> None:
     renamed = {"liars": "liar", "fault_paths": "fault-path"}
     names = {renamed.get(one.name, one.name.replace("_", "-")) for one in dataclasses.fields(Switches)}
     assert {name for name in names if f"--{name} " not in help_} == set()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not JSON"),
-        ("[]", "not an object"),
-        ('{"colour": 1}', "no such switch: colour"),
-        ('{"poisonous": [1]}', "a switch cannot be so"),
-        ('{"share_429": 2}', "shares must be between 0 and 1"),
-    ],
-)
-def test_switches_that_cannot_be(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        with_json(Switches(), text)
 
 
 def test_refuses_to_start(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from bulkdel_jobs.sandbox import (
     serve_in_thread,
 )
 from bulkdel_jobs.sandbox.ledger import Ledger
-from bulkdel_jobs.sandbox.server import RateLimit, is_fault
+from bulkdel_jobs.sandbox.server import is_fault
 from bulkdel_jobs.sandbox.sign_in import sign, string_to_sign
 from bulkdel_jobs.sandbox.users import ID_TYPES, fold, ids_of, split_phone
 
@@ -958,7 +958,7 @@ async def test_liars_are_reported_deleted_and_stay() -> None:
 
 async def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
     async with signed_in(users()) as client:
-        client.sandbox.switches = Switches(rate_per_s=5, lockout_s=0.2, retry_after="seconds")
+        client.sandbox.switches = Switches(rate_per_s=6, lockout_s=0.2, retry_after="seconds")  # one was the sign-in
         assert [(await client.delete([id_]))["statusCode"] for id_ in IDS[:7]] == [200] * 5 + [429] * 2
         _, answer, headers = await client.call("POST", TOKEN_PATH, json={})
         assert (answer["statusCode"], headers["retry-after"]) == (429, "1")
@@ -974,10 +974,13 @@ async def test_above_the_rate_everyone_is_locked_out_for_a_while() -> None:
 
 
 def test_rate_limit_over_time() -> None:
-    limit, switches = RateLimit(), Switches(rate_per_s=2, lockout_s=3)
-    locked = [limit.locked_s(now, switches) for now in (0.0, 0.5, 1.0, 1.5, 1.75, 4.0, 4.75, 4.875, 5.5, 5.75)]
+    sandbox, switches = Sandbox(Pool(), Switches()), Switches(rate_per_s=2, lockout_s=3)
+    locked = []
+    for now in (0.0, 0.5, 1.0, 1.5, 1.75, 4.0, 4.75, 4.875, 5.5, 5.75):
+        sandbox.ledger.arrived("/", now)
+        locked.append(sandbox.locked_s(now, switches))
     assert locked == [0, 0, 0, 0, 3.0, 0.75, 0, 0, 3.0, 2.75]
-    assert limit.locked_s(5.8, Switches()) == 0
+    assert sandbox.locked_s(5.8, Switches()) == 0
 
 
 # --- ledger and admin endpoints -----------------------------------------------------------------------------------

@@ -29,7 +29,6 @@ from bulkdel_jobs.sandbox_switches import Switches
 
 def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
-    switches = with_json(switches, options.more_switches)
     with Signals() as signals:
         pool = _pool(options, any_shape=switches.any_id_shape)
         if options.write_ids is not None:
@@ -44,16 +43,6 @@ def run_sandbox(options: Options, switches: Switches) -> int:
     deleted = counted(sandbox.ledger.deleted, "user", "was", "were")
     say(f"Stopped after {counted(sandbox.ledger.requests, 'request')}; {deleted} deleted.")
     return 0
-
-
-def with_json(switches: Switches, text: str | None) -> Switches:
-    """Change switches by the JSON object of --switches. Raises UsageError."""
-    if text is None:
-        return switches
-    try:
-        return switches.changed(orjson.loads(text))
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"--switches {text}: not JSON: {error}") from error
 
 
 def _pool(options: Options, *, any_shape: bool) -> Pool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -42,29 +43,6 @@ def is_fault(name: str) -> bool:
     return name in FAULTS or (len(code) == 3 and code.isdecimal() and code >= "200")  # noqa: PLR2004 - digits of a status
 
 
-class RateLimit:
-    """The limit of the public cloud: so many requests in any second, then 429 for a while."""
-
-    def __init__(self) -> None:
-        self._arrivals: deque[float] = deque()
-        self._locked_until = float("-inf")
-
-    def locked_s(self, now: float, switches: Switches) -> float:
-        """Count a request; return for how long all clients are locked out (0: let through)."""
-        if switches.rate_per_s is None:
-            return 0.0
-        if now < self._locked_until:
-            return self._locked_until - now
-        while self._arrivals and self._arrivals[0] <= now - 1:
-            self._arrivals.popleft()
-        self._arrivals.append(now)
-        if len(self._arrivals) <= switches.rate_per_s:
-            return 0.0
-        self._arrivals.clear()
-        self._locked_until = now + switches.lockout_s
-        return switches.lockout_s
-
-
 class Sandbox:
     """One server's state. `switches` may be replaced at any time, from any thread; requests under way keep theirs.
 
@@ -78,7 +56,7 @@ class Sandbox:
         self.url = ""
         self._sign_in = SignIn(keys)
         self.revoke_tokens = self._sign_in.revoke
-        self._limit = RateLimit()
+        self._locked_until = float("-inf")
         self._rng = Random(seed)  # noqa: S311 - chance that must be repeatable
         self._scripts: defaultdict[str, deque[str | None]] = defaultdict(deque)
 
@@ -99,6 +77,20 @@ class Sandbox:
             point -= share
         return None
 
+    def locked_s(self, now: float, switches: Switches) -> float:
+        """Return for how long all clients are locked out (0: not at all), by the requests that arrived until `now`.
+
+        This is the limit of the public cloud: so many requests in any second, then 429 for a while.
+        """
+        if switches.rate_per_s is None:
+            return 0.0
+        if now >= self._locked_until:
+            arrivals = self.ledger.arrivals
+            first = max(bisect_right(arrivals, now - 1), bisect_left(arrivals, self._locked_until))
+            if len(arrivals) - first > switches.rate_per_s:
+                self._locked_until = now + switches.lockout_s
+        return max(0.0, self._locked_until - now)
+
     @property
     def created_at(self) -> str:
         """What a user that is created now gets as `createdAt`, by the clock of the switches."""
@@ -108,10 +100,10 @@ class Sandbox:
         """Take one request of the API from its arrival to its answer."""
         now, path, switches = time.monotonic(), request.path, self.switches
         self.ledger.arrived(path, now)
-        locked_s = self._limit.locked_s(now, switches)
+        locked_s = self.locked_s(now, switches)
         call = await self._read(request, switches)
         if locked_s:
-            return self._finish(call, self._styled(429, switches, retry_after_s=locked_s))
+            return self._finish(call, _styled(429, switches, retry_after_s=locked_s))
         fault = self.draw(path, switches)
         await asyncio.sleep(switches.latency_s + self._rng.uniform(0, switches.jitter_s))
         if fault == "drop_before":
@@ -132,7 +124,7 @@ class Sandbox:
             return self._break_off(request, fault, head.encode() + body[: len(body) // 2])
         if fault is None and path == DELETE_PATH and answer.status_code == 200:  # noqa: PLR2004
             self.ledger.accepted += len(call.body["userIds"])
-        return self._finish(call, self._styled(500, switches) if fault == "500_after" else answer, fault)
+        return self._finish(call, _styled(500, switches) if fault == "500_after" else answer, fault)
 
     async def _read(self, request: web.Request, switches: Switches) -> Call:
         """Read a request, and count the ids that it names, whatever its answer will be."""
@@ -171,31 +163,18 @@ class Sandbox:
         if fault == "html":
             return Answer(200, page="Welcome")
         if not fault.startswith("http:"):
-            return self._styled(int(fault), switches)
+            return _styled(int(fault), switches)
         status = int(fault.removeprefix("http:"))
         headers = {"location": f"{self.url}/elsewhere"} if status in _REDIRECTS else {}
         return Answer(status, http=status, headers=headers, page="")
 
-    def _styled(self, status: int, switches: Switches, *, retry_after_s: float | None = None) -> Answer:
-        """Answer with a statusCode, as an envelope or as a gateway would (`Switches.fault_style`)."""
-        http = status if switches.fault_style == "http" else 200
-        headers: dict[str, str] = {}
-        if status == 429 and switches.retry_after is not None:  # noqa: PLR2004
-            # Whole seconds, rounded up, so that it is never too early.
-            wait_s = math.ceil(switches.retry_after_s if retry_after_s is None else retry_after_s)
-            date = formatdate(math.ceil(time.time() + switches.date_offset_s) + wait_s, usegmt=True)
-            headers["retry-after"] = str(wait_s) if switches.retry_after == "seconds" else date
-        return Answer(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)
-
     def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
         """Count an answer and put it into bytes."""
         self.ledger.answers[fault or str(answer.status_code)] += 1
-        switches = self.switches
-        date = "" if switches.no_date else formatdate(time.time() + switches.date_offset_s, usegmt=True)
+        english = call.header("lang").lower().startswith("en")
+        date = "" if call.switches.no_date else formatdate(time.time() + call.switches.date_offset_s, usegmt=True)
         return web.Response(
-            body=answer.body(
-                english=call.header("lang").lower().startswith("en"), malformed=fault == "malformed_after"
-            ),
+            body=answer.body(english=english, malformed=fault == "malformed_after"),
             status=answer.http,
             content_type="application/json" if answer.page is None else "text/html",
             headers={**answer.headers, "date": date},
@@ -208,3 +187,15 @@ class Sandbox:
             request.transport.write(sent)
             request.transport.close()
         return web.Response()
+
+
+def _styled(status: int, switches: Switches, *, retry_after_s: float | None = None) -> Answer:
+    """Answer with a statusCode, as an envelope or as a gateway would (`Switches.fault_style`)."""
+    http = status if switches.fault_style == "http" else 200
+    headers: dict[str, str] = {}
+    if status == 429 and switches.retry_after is not None:  # noqa: PLR2004
+        # Whole seconds, rounded up, so that it is never too early.
+        wait_s = math.ceil(switches.retry_after_s if retry_after_s is None else retry_after_s)
+        date = formatdate(math.ceil(time.time() + switches.date_offset_s) + wait_s, usegmt=True)
+        headers["retry-after"] = str(wait_s) if switches.retry_after == "seconds" else date
+    return Answer(status, http=http, headers=headers, page=str(http) if http in _GATEWAY else None)
