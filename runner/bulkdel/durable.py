@@ -23,11 +23,16 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
-    """Write `data` over what stands at `offset`."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest, offset = rest[written:], offset + written
+    """Write `data` over what stands at `offset`, also in a file that is open for appending."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux appends, whatever the offset
+    try:
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(fd, rest, offset)
+            rest, offset = rest[written:], offset + written
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
 def truncate(fd: int, size: int) -> None:

@@ -1,8 +1,8 @@
-"""Play runs from the command line: `python -m tests.simulation FIRST COUNT`."""
+"""Play runs from the command line. See README.md."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 import traceback
@@ -13,11 +13,15 @@ from tests.simulation.world import World, remove
 
 
 def main() -> None:
-    first, count = int(sys.argv[1]), int(sys.argv[2])
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("first", type=int, help="the first seed")
+    parser.add_argument("count", type=int, nargs="?", default=1, help="how many seeds from there")
+    parser.add_argument("--trace", action="store_true", help="print what was drawn and what happened")
+    options = parser.parse_args()
     began, failed = time.process_time(), 0
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as base:
-        for seed in range(first, first + count):
+        for seed in range(options.first, options.first + options.count):
             folder = Path(base) / str(seed)
             folder.mkdir()
             world = World(seed, folder)
@@ -26,12 +30,14 @@ def main() -> None:
             except Exception:  # noqa: BLE001
                 wrong = [traceback.format_exc()]
             ends.update(one.partition(":")[0] for one in world.said)
+            failed += bool(wrong)
+            if options.trace:
+                print(world.drawn, *world.trace.lines, sep="\n")  # noqa: T201
             if wrong:
-                failed += 1
                 print(f"BULKDEL_SEED={seed}", *wrong[:5], f"sessions: {world.said}", sep="\n  ")  # noqa: T201
             remove(folder)
     took_s = time.process_time() - began
-    print(f"{count} runs, {failed} failed, {took_s / count * 1000:.1f} ms of CPU each; sessions: {dict(ends)}")  # noqa: T201
+    print(f"{options.count} runs, {failed} failed, {took_s / options.count * 1000:.1f} ms of CPU each; {dict(ends)}")  # noqa: T201
 
 
 main()

@@ -1,6 +1,7 @@
-"""The disk under the log: what was not synced may be lost at a crash, and a call may fail.
+"""The disk: what was not synced may be lost when the power fails, and a call may fail.
 
-The file is a real one, so that the program opens, locks and reads it as ever. Here is kept which of its bytes are safe.
+The files are real ones, so that the program opens, locks and reads them as always. What is kept here is which of their
+bytes are safe: they survive a loss of power.
 """
 
 from __future__ import annotations
@@ -10,123 +11,118 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-import orjson
-
 from bulkdel.durable import Disk, write_all, write_at
-
-SENT, SETTLED, RELEASED = "sent", "settled", "released"
-
-
-class DurableLog:
-    """What the safe bytes of the log say, read without the program.
-
-    rows: state of each row that has been sent or settled. counts: rows by kind of outcome.
-    """
-
-    def __init__(self) -> None:
-        self._read = 0
-        self.rows: dict[int, str] = {}
-        self.kinds: dict[int, str] = {}
-
-    def follow(self, data: bytes) -> None:
-        """Read what has become safe since."""
-        while (end := data.find(b"\n", self._read) + 1) > 0:
-            for entry in orjson.loads(data[self._read : end])["entries"]:
-                self._apply(entry)
-            self._read = end
-
-    def _apply(self, entry: dict[str, object]) -> None:
-        ranges = entry.get("ranges")
-        if not isinstance(ranges, list):
-            return
-        state = {"intent": SENT, "released": RELEASED}.get(str(entry["type"]), SETTLED)
-        for start, stop in ranges:
-            for position in range(start, stop):
-                self.rows[position] = state
-                if state == SETTLED:
-                    self.kinds[position] = str(entry.get("kind") or entry.get("reason"))
 
 
 class SimulatedDisk:
-    """One disk for all sessions of a run. `calls` are the calls of the program.
+    """The disk of the machine.
 
     before: called before each call with its number in this session; it may crash the machine, or raise OSError.
-    wrong: called with what must not happen.
-    log: what the bytes say that survive a loss of power. gone: whether the machine is off: no call has an effect.
+    gone: whether the machine is off: then no call has an effect.
     """
 
-    def __init__(
-        self, path: Path, rng: Random, before: Callable[[int, str], None], wrong: Callable[[str], None]
-    ) -> None:
-        self._path = path
-        self._rng = rng
+    def __init__(self, rng: Random, before: Callable[[int, str], None], wrong: Callable[[str], None]) -> None:
+        self.rng = rng
+        self.wrong = wrong
         self._before = before
-        self._wrong = wrong
-        self._named = False
-        self._safe = b""
-        self._unwritten: list[tuple[int, int]] = []
-        self.count = 0
-        self.failed = False
+        self._files: list[SimulatedFile] = []
+        self._count = 0
         self.gone = False
-        self.log = DurableLog()
-        self.calls = Disk(self._write, self._write_at, self._truncate, self._sync, self._sync_directory)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a call has failed in this session."""
+        return any(file.failed for file in self._files)
+
+    def file(self, path: Path, on_safe: Callable[[bytes, bool], None]) -> SimulatedFile:
+        """Keep a file. on_safe: see `SimulatedFile`."""
+        file = SimulatedFile(self, path, on_safe)
+        self._files.append(file)
+        return file
 
     def begin(self) -> None:
-        """A new session."""
-        self.count, self.failed, self.gone = 0, False, False
+        """Begin a session."""
+        self._count, self.gone = 0, False
+        for file in self._files:
+            file.failed = False
 
     def lose_power(self) -> None:
         """Keep what was safe, and of the rest what the disk happened to have written."""
-        if not self._path.exists():
+        for file in self._files:
+            file.lose_power()
+
+    def call(self, name: str) -> None:
+        """Let a call of the program fail, or crash the machine."""
+        if not self.gone:
+            self._count += 1
+            self._before(self._count, name)
+        if self.gone:
+            raise OSError(5, "the machine is off")
+
+
+class SimulatedFile:
+    """One file of the disk.
+
+    on_safe: called with all safe bytes, and whether others than the last ones have changed, when more are safe.
+    calls: what the program calls. failed: whether one of them has failed in this session.
+    """
+
+    def __init__(self, disk: SimulatedDisk, path: Path, on_safe: Callable[[bytes, bool], None]) -> None:
+        self._disk = disk
+        self._rng = disk.rng
+        self._on_safe = on_safe
+        self._named = False  # whether its name survives
+        self._safe = b""
+        self._unwritten: list[tuple[int, int]] = []  # parts of `_safe` that a failed sync has left unwritten
+        self.path = path
+        self.failed = False
+        self.calls = Disk(self._write, self._write_at, self._truncate, self._sync, self._sync_directory)
+
+    def lose_power(self) -> None:
+        """Keep what was safe, and of the rest what the disk happened to have written."""
+        if not self.path.exists():
             return
         if not self._named and self._rng.random() < 0.5:
-            self._path.unlink()
-            self._safe, self._unwritten, self.log = b"", [], DurableLog()
+            self.path.unlink()
+            self._safe, self._unwritten = b"", []
+            self._on_safe(b"", True)
             return
-        now = self._path.read_bytes()
+        now = self.path.read_bytes()
         if now.startswith(self._safe):
-            rest = now[len(self._safe) :]
-            torn = rest[: int(self._rng.choice([0.0, 1.0, self._rng.random()]) * len(rest))]
-            # The new length was written, and not the bytes. (A file of zeros alone is refused, as somebody's own.)
-            if torn and self._safe and self._rng.random() < 0.2:
-                torn = bytes(len(torn))
-            now = self._safe + torn
+            now = self._safe + self._torn(now[len(self._safe) :])
         elif self._rng.random() < 0.5:  # a truncation that was not synced
             now = self._safe
         for start, stop in self._unwritten:
             now = now[:start] + bytes(max(0, min(stop, len(now)) - start)) + now[stop:]
         self._unwritten = []
-        self._path.write_bytes(now)
+        self.path.write_bytes(now)
         self._safe = now
-        self._read_again()
+        self._on_safe(now, True)
 
-    def _read_again(self) -> None:
-        self.log = DurableLog()
-        self._read_on()
-
-    def _read_on(self) -> None:
-        self.log.follow(self._safe[: min((start for start, _ in self._unwritten), default=len(self._safe))])
+    def _torn(self, rest: bytes) -> bytes:
+        """What is left of bytes that were not synced: none, all, the first ones, or zeros in their place."""
+        draw, share, zeros = self._rng.random(), self._rng.random(), self._rng.random() < 0.2
+        if draw < 1 / 3 or not rest:
+            return b""
+        kept = rest if draw < 2 / 3 else rest[: 1 + int(share * (len(rest) - 1))]
+        # Zeros: the new length was written, and not the bytes. A file of zeros alone is refused as another program's.
+        return bytes(len(kept)) if zeros and self._safe else kept
 
     def _call(self, name: str) -> None:
-        if self.gone:
-            raise OSError(5, "the machine is off")
         if self.failed:
-            self._wrong(f"the log: {name} after a call that failed")
-        self.count += 1
+            self._disk.wrong(f"{self.path.name}: {name} after a call that failed")
         try:
-            self._before(self.count, name)
+            self._disk.call(name)
         except OSError:
-            self.failed = True
+            self.failed = not self._disk.gone
             raise
-        if self.gone:
-            raise OSError(5, "the machine is off")
 
     def _write(self, fd: int, data: bytes) -> None:
         try:
             self._call("write")
         except OSError:
-            if not self.gone:
-                write_all(fd, data[: self._rng.randrange(len(data))])
+            if not self._disk.gone:
+                write_all(fd, data[: int(self._rng.random() * len(data))])
             raise
         write_all(fd, data)
 
@@ -146,17 +142,13 @@ class SimulatedDisk:
         try:
             self._call("sync")
         except OSError:
-            if not self.gone and size > len(self._safe):
-                # The system calls these bytes written from now on, and no later sync writes them.
+            if not self._disk.gone and size > len(self._safe):
+                # The system counts these bytes as written from now on, and no later sync writes them.
                 self._unwritten.append((len(self._safe), size))
             raise
-        now = os.pread(fd, size, 0)
-        whole = now.startswith(self._safe)
-        self._safe = now
-        if whole:
-            self._read_on()
-        else:
-            self._read_again()
+        before, self._safe = self._safe, os.pread(fd, size, 0)
+        written = min((start for start, _ in self._unwritten), default=size)
+        self._on_safe(self._safe[:written], not self._safe.startswith(before))
 
     def _sync_directory(self, path: Path) -> None:
         self._call("sync_directory")

@@ -1,7 +1,4 @@
-"""Runs of the real engine in a world drawn from a seed. A seed that fails is printed, and fails again the same way:
-
-BULKDEL_SEED=407 python -m pytest tests/simulation -k one
-"""
+"""Runs of the real engine in a world drawn from a seed. README.md says how to replay one."""
 
 from __future__ import annotations
 
@@ -13,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.world import World, draw, remove
+from tests.simulation.drawing import ENDS, draw
+from tests.simulation.ids import FORMS
+from tests.simulation.world import World, remove
 
 RUNS, BATCH = 2_000, 250
 SOAK_RUNS, SOAK_BATCH = 1_000_000, 10_000
@@ -30,7 +29,7 @@ def play(seed: int, folder: Path) -> World:
     own = folder / str(seed)
     own.mkdir()
     world = World(seed, own)
-    again = f"BULKDEL_SEED={seed} python -m pytest tests/simulation -k one"
+    again = f"python -m tests.simulation {seed} --trace"
     try:
         wrong = world.play()
     except Exception as error:
@@ -74,33 +73,45 @@ def test_a_million(batch: int, tmp_path: Path) -> None:
 TRACE = """
 import sys
 from pathlib import Path
-from tests.simulation.test_simulation import play
-print([play(seed, Path(sys.argv[1])).trace.hexdigest() for seed in range(20)])
+from tests.simulation.world import World
+for seed in range(20):
+    folder = Path(sys.argv[1]) / str(seed)
+    folder.mkdir(parents=True)
+    world = World(seed, folder)
+    world.play()
+    print(*world.trace.lines, sep="\\n")
+    print((folder / "log").read_bytes())
 """
 
 
 def test_a_seed_repeats_exactly(tmp_path: Path) -> None:
-    """Another process, with another hash of its sets and at another time, sends the same requests at the same times."""
-    told = []
+    """Another process, with another hash of its sets and at another time, has the same trace and the same log."""
+    printed = []
     for hash_seed in ("1", "2"):
-        folder = tmp_path / hash_seed
-        folder.mkdir()
-        command = [sys.executable, "-c", TRACE, str(folder)]
+        command = [sys.executable, "-c", TRACE, str(tmp_path / "run")]
         environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        told.append(subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout)
-    assert told[0] == told[1]
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        printed.append(done.stdout)
+        (tmp_path / "run").rename(tmp_path / f"run with hash seed {hash_seed}")
+    assert printed[0].count("=== complete") > 1
+    assert printed[0] == printed[1]
 
 
 def test_the_drawn_worlds_have_everything() -> None:
-    """Each kind of end, server and network occurs in 200 seeds: a world without faults would prove nothing."""
+    """Each kind of id, end, server and network occurs in 200 seeds: a world without faults would prove nothing."""
     worlds = [draw(seed) for seed in range(200)]
     sessions = [session for world in worlds for session in world.sessions]
-    assert len({session.end for session in sessions}) == 9
-    assert {world.unknown for world in worlds} == {"accept", "refuse", "partial"}
-    assert {world.id_type for world in worlds} == {"user_id", "email"}
-    for name in ("throttled", "failing", "failing_after", "garbled", "unsuccessful", "lag_s", "blind"):
+    assert {session.end for session in sessions} == set(ENDS)
+    assert {world.id_type for world in worlds} == set(FORMS)
+    assert {world.customs.unknown for world in worlds} == {"accept", "refuse", "partial"}
+    assert {world.customs.commas for world in worlds} == {"whole", "alone", "each"}
+    for name in ("throttled", "bursts", "failing", "failing_after", "garbled", "unsuccessful", "lag_s", "blind"):
         assert any(getattr(session.weather, name) for session in sessions), name
     for name in ("unconnected", "lost", "lost_after", "late"):
         assert any(getattr(session.roads, name) for session in sessions), name
+    for name in ("excluded", "owner", "backup", "young"):
+        assert any(getattr(world, name) for world in worlds), name
+    assert any("," in id_ for world in worlds for id_ in world.rows)
     assert any(session.again for session in sessions)
-    assert any(world.ahead_s is None for world in worlds)
+    assert any(session.calm for session in sessions)
+    assert any(world.customs.ahead_s is None for world in worlds)

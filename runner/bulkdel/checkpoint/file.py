@@ -6,7 +6,6 @@ means. Knows nothing of entries beyond their encoded form, and nothing of the ev
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -138,10 +137,7 @@ class LogFile:
         Or its sync failed. Then the system may keep the line in memory only and count it as written, so that another
         sync would not write it. Therefore the last line is written once more over itself, and synced.
         """
-        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux appends, whatever the offset
         self._disk.write_at(self._fd, last, self.size - len(last))
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
         self._disk.sync(self._fd)
         self._disk.sync_directory(self.path)
 

@@ -87,6 +87,12 @@ class Backup:
                 size = _whole_bytes(path, fd, known.size)
                 if size < os.fstat(fd).st_size:
                     disk.truncate(fd, size)
+                # Written once more: after a sync that failed, the system may keep these bytes in memory only and count
+                # them as written, so that another sync would not write them.
+                at = known.size
+                for piece in _pieces(fd, known.size):
+                    disk.write_at(fd, piece, at)
+                    at += len(piece)
                 disk.sync(fd)
                 disk.sync_directory(path)
             except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -88,13 +89,16 @@ class SendingSession:
         """Send until every row is settled or something stops it."""
         plan, log, around = self._plan, self._log, self._surroundings
         settings, began = plan.settings, around.steady()
-        backup = None
-        if settings.backup is not None:
-            backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
-        log.enqueue(Session("start", stamp(around.wall()), "", self._start))
-        if backup is not None:
-            await log.flush()  # before the first copy: else the log would not know the file
-        async with around.connect(plan.target, settings, pool=log.progress.header.pinned["pool"]) as (client, _):
+        async with AsyncExitStack() as stack:
+            backup = None
+            if settings.backup is not None:
+                backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
+                stack.push_async_callback(asyncio.to_thread, backup.close)
+            log.enqueue(Session("start", stamp(around.wall()), "", self._start))
+            if backup is not None:
+                await log.flush()  # before the first copy: else the log would not know the file
+            pool = log.progress.header.pinned["pool"]
+            client, _ = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             parts = self._parts(client, backup)
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.concurrency, settings.drain_s
@@ -110,8 +114,6 @@ class SendingSession:
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }
-        if backup is not None:
-            await asyncio.to_thread(backup.close)
         failure, tally = _last_failure(parts), parts.tally
         # A blind session: no look-up has found an existing user, so an empty answer proves nothing.
         facts = self._stop_facts(self._ending(failure), blind=not parts.lookup.proven)

@@ -130,8 +130,11 @@ class AccountLookup:
         return self.proven
 
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
-        """Return the ids (of this id type) of the account that the credentials belong to; None when that failed."""
-        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, worker, [user])
+        """Return the ids (of this id type) of the account that the credentials belong to; None without an answer.
+
+        The API may refuse the look-up when `user` is no account. Then it has no ids.
+        """
+        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, worker, [user], refused=[])
 
     async def _find_with_control(self, result: LookupResult, missing: list[str], worker: WorkerStatus) -> LookupResult:
         """Ask for `missing`, ids with a comma, in one request with accounts that exist and have a comma too."""
@@ -191,24 +194,29 @@ class AccountLookup:
             elif strays and not may_be_split(group[0]):
                 self.failed = STRANGER
                 return None
-            complete = await self._complete(result, group, worker)
+            complete = await self._complete(result, len(found), group, worker)
             if complete is None:
                 return None
             accounts.update(complete.accounts)
             open_ids |= complete.unproven
         return LookupResult(accounts, frozenset(open_ids))
 
-    async def _complete(self, result: LookupResult, group: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
+    async def _complete(
+        self, result: LookupResult, held: int, group: Sequence[str], worker: WorkerStatus
+    ) -> LookupResult | None:
         """Ask again for the ids that a response lacks: an API may return a limited number of accounts.
 
-        A response is taken for complete if an earlier one held more accounts, or if it holds fewer than PAGE_MIN. So
-        where most ids exist, hardly any look-up is repeated.
+        held: how many accounts the response held, also those of no id of the group (parts of ids with a comma). It is
+        taken for complete if an earlier one held more, or if it held fewer than PAGE_MIN. So where most ids exist,
+        hardly any look-up is repeated.
         """
         accounts, fullest = result.accounts, self.fullest
-        self.fullest = max(fullest, len(accounts))
+        self.fullest = max(fullest, held)
         missing = [id_ for id_ in group if id_ not in accounts]
-        if not missing or len(accounts) < max(fullest, PAGE_MIN):
+        if not missing or held < max(fullest, PAGE_MIN):
             return result
+        if not accounts:  # a full response of other accounts proves nothing, and so would the next one
+            return LookupResult({}, frozenset(missing))
         more = await self._find(missing, worker)
         return None if more is None else LookupResult({**accounts, **more.accounts}, result.unproven & more.unproven)
 
@@ -257,8 +265,15 @@ class AccountLookup:
         return result is not None and not result.accounts
 
     async def _read(
-        self, request: Request, read: Callable[[Response], Decision], worker: WorkerStatus, ids: Sequence[str] = ()
+        self,
+        request: Request,
+        read: Callable[[Response], Decision],
+        worker: WorkerStatus,
+        ids: Sequence[str] = (),
+        *,
+        refused: list[Any] | None = None,
     ) -> list[Any] | None:
+        """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without an answer."""
         attempts = 0
         while True:
             decision = await self._client.ask(request, read, worker, ids)
@@ -270,7 +285,9 @@ class AccountLookup:
             self.failed = decision.reason or str(decision.detail)
             if decision.next_step is NextStep.HALT:
                 raise Halted(f"a look-up: {self.failed}")
+            if decision.next_step is not NextStep.RETRY:
+                return refused
             attempts += not decision.free
-            if decision.next_step is not NextStep.RETRY or self._client.draining or attempts >= ATTEMPTS_MAX:
+            if self._client.draining or attempts >= ATTEMPTS_MAX:
                 return None
             await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())

@@ -211,8 +211,13 @@ async def with_sample_check(
         await auth.ensure()
         lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
         for user in auth.users:
-            # The API may refuse the look-up when it is no user. Then the word itself is protected.
-            owner += [user, *(await lookup.owner(user, WorkerStatus()) or ())]
+            known = await lookup.owner(user, WorkerStatus())
+            if known is None:
+                raise Halted(
+                    f"{target.pinned_host}: signed in, but looking up the key's own user failed ({lookup.failed}), who "
+                    "must not be deleted. Nothing was deleted. Run the same command again."
+                )
+            owner += [user, *known]
         for start in range(0, len(sample), plan.job.chunk_max):
             some = sample[start : start + plan.job.chunk_max]
             with job_faults(partial(without_ids, ids=some)):

@@ -1,0 +1,131 @@
+"""The program under test: the real engine, with the simulated clock, chance, network and disk in its surroundings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Header, Saved, Skipped
+from bulkdel.engine.backup import Backup
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.http.client import Client, wired
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport
+from bulkdel.job import Auth, Target, TargetOptions
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import CommonSettings, Settings
+from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.genauth.auth import SignIn, Tokens
+from bulkdel_jobs.genauth.credentials import Credentials, brand_named
+from tests.simulation.disk import SimulatedFile
+from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
+from tests.simulation.network import Connection
+
+HOST = "http://127.0.0.1:1"
+THREAD_MAX_S = 0.02
+"""How long a job of a thread waits for its turn, at most."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one session of the program runs on.
+
+    wall: its clock. chance: draws for the program. rng: draws for the world. log, copies: its files.
+    connect: opens a way to the server.
+    """
+
+    loop: SimulatedLoop
+    wall: Callable[[], float]
+    chance: Callable[[], float]
+    rng: Random
+    log: SimulatedFile
+    copies: SimulatedFile
+    connect: Callable[[], Connection]
+
+    def run(self, export: Path, settings: Settings) -> Run:
+        """Make a run of the job `delete-users` at the simulated server."""
+        arguments = RunArguments(SimulatedJob(self.wall, self.chance), str(export), settings, {}, {})
+        return Run(arguments, surroundings=self._surroundings())
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            wall=self.wall,
+            steady=self.loop.time,
+            chance=self.chance,
+            pid=self.rng.randrange(2, 1 << 22),
+            in_thread=at_once,
+            connect=self._connect,
+            create_log=self._create_log,
+            resume_log=self._resume_log,
+            open_backup=self._open_backup,
+        )
+
+    def _create_log(self, path: Path, header: Header, duplicates: Iterable[Skipped]) -> Checkpoint:
+        header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
+        disk, thread, nonce = self.log.calls, self._thread(), self._nonce()
+        return Checkpoint.create(path, header, duplicates, disk=disk, thread=thread, nonce=nonce)
+
+    def _resume_log(self, path: Path) -> Checkpoint:
+        return Checkpoint.resume(path, disk=self.log.calls, thread=self._thread(), nonce=self._nonce())
+
+    def _open_backup(self, path: Path, durable: Saved | None) -> Backup:
+        return Backup.open(path, durable, disk=self.copies.calls, thread=self._thread())
+
+    def _thread(self) -> SimulatedThread:
+        return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
+
+    def _nonce(self) -> str:
+        return f"{self.rng.getrandbits(64):016x}"
+
+    @contextlib.asynccontextmanager
+    async def _connect(
+        self, target: Target, settings: CommonSettings, *, pool: str | None
+    ) -> AsyncIterator[tuple[Client, Auth]]:
+        connection = self.connect()
+        async with wired(connection, target, settings, pool=pool, wall=self.wall, steady=self.loop.time) as parts:
+            yield parts
+
+
+@dataclass(frozen=True)
+class SimulatedGenAuth(GenAuth):
+    """GenAuth with the clock and the chance of the simulation. its: both of them."""
+
+    its: tuple[Callable[[], float], Callable[[], float]] = field(kw_only=True)
+
+    def auth(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        *,
+        pool: str | None,
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> Tokens:
+        assert self.credentials is not None
+        wall, chance = self.its
+        sign_in = SignIn(
+            send=transport.send,
+            rate_limiter=rate_limiter,
+            credentials=self.credentials,
+            brand=self.brand,
+            patience_s=patience_s,
+            clock=clock,
+            now=wall,
+            chance=chance,
+        )
+        return Tokens(sign_in=sign_in, brand=self.brand, pool=pool, secrets=(self.credentials.secret,), clock=clock)
+
+
+class SimulatedJob(DeleteUsers):
+    """delete-users at the simulated server."""
+
+    def __init__(self, wall: Callable[[], float], chance: Callable[[], float]) -> None:
+        self._its = (wall, chance)
+
+    def target(self, options: TargetOptions) -> Target:
+        return SimulatedGenAuth(HOST, HOST, brand_named("genauth"), Credentials("k" * 24, "s" * 32), its=self._its)

@@ -1,0 +1,64 @@
+"""What the safe bytes of the log and of the backup say, read without the program."""
+
+from __future__ import annotations
+
+import zlib
+
+import orjson
+
+SENT, SETTLED, RELEASED, STARTED = "sent", "settled", "released", "started"
+STATES = {"intent": SENT, "released": RELEASED, "outcome": SETTLED, "skipped": SETTLED}
+
+
+class SafeLog:
+    """The log. rows: state of each row that was sent or settled. kinds: its outcome, for each row that is settled."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self.rows: dict[int, str] = {}
+        self.kinds: dict[int, str] = {}
+
+    def follow(self, data: bytes) -> list[tuple[str, list[int]]]:
+        """Read what has become safe since. Returns the new entries: state or outcome, and the rows."""
+        found: list[tuple[str, list[int]]] = []
+        while (end := data.find(b"\n", self._read) + 1) > 0:
+            for entry in orjson.loads(data[self._read : end])["entries"]:
+                if entry.get("event") == "start":
+                    found.append((STARTED, []))
+                if (state := STATES.get(entry["type"])) is not None:
+                    rows = [row for start, stop in entry["ranges"] for row in range(start, stop)]
+                    self.rows.update(dict.fromkeys(rows, state))
+                    if state == SETTLED:
+                        self.kinds.update(dict.fromkeys(rows, entry.get("kind") or entry["reason"]))
+                    found.append((entry.get("kind", state), rows))
+            self._read = end
+        return found
+
+
+class SafeCopies:
+    """The backup. users: whose copies are in it."""
+
+    def __init__(self, *, packed: bool) -> None:
+        self._packed = packed
+        self.users: set[str] = set()
+
+    def read(self, data: bytes) -> None:
+        """Read the file from its beginning. Nothing after a torn member or line counts."""
+        for line in (_unpacked(data) if self._packed else data).splitlines(keepends=True):
+            if not line.endswith(b"}\n"):
+                break
+            self.users.add(orjson.loads(line)["userId"])
+
+
+def _unpacked(data: bytes) -> bytes:
+    found = b""
+    while data:
+        member = zlib.decompressobj(31)
+        try:
+            piece = member.decompress(data)
+        except zlib.error:
+            break
+        if not member.eof:
+            break
+        found, data = found + piece, member.unused_data
+    return found
