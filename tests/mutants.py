@@ -390,8 +390,8 @@ MUTANTS = (
     Mutant(
         "bounds that a library call passes by",
         "runner/bulkdel/settings.py",
-        "                    validate(object, getattr(self, name))\n",
-        "                    validate(object, None)\n",
+        "                        validate(object, value)\n",
+        "                        validate(object, None)\n",
         "unit/test_settings.py::test_bounds",
     ),
     Mutant(

@@ -43,15 +43,13 @@ __all__ = [
     "run_sync",
 ]
 
-_HOMES = {
-    **dict.fromkeys(("Run", "RunOptions", "Summary", "open_run", "run_sync"), "bulkdel.library"),
-    **dict.fromkeys(("Event", "Events", "Snapshot"), "bulkdel.engine.progress"),
-    "Plan": "bulkdel.safety.run_plan",
-}
+_HOMES = ("bulkdel.errors", "bulkdel.engine.progress", "bulkdel.library")
+"""The modules that have these names; the last one needs the network stack."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is used: `bulkdel --help` needs none of them, and no network stack."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "bulkdel.errors")), name)
+    homes = map(import_module, _HOMES)
+    return next(getattr(home, name) for home in homes if hasattr(home, name))

@@ -21,13 +21,13 @@ class SafeStream(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write `text`, or drop it."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            # Characters that the terminal's encoding lacks are escaped, so that the line is not lost.
-            encoding = self._stream.encoding or "utf-8"  # type: ignore[union-attr]
-            self._put(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._put(text)
         return len(text)
 
     def _put(self, text: str) -> None:
-        self._stream.write(text)  # type: ignore[union-attr]
+        # Characters that the terminal's encoding lacks are escaped, so that the line is not lost.
+        encoding = self._stream.encoding or "utf-8"  # type: ignore[union-attr]
+        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[union-attr]
         self._stream.flush()  # type: ignore[union-attr]
 
     def isatty(self) -> bool:
@@ -48,22 +48,17 @@ class Stdout(SafeStream):
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
-        self._failure: OSError | None = None
 
     def write(self, text: str) -> int:
         """Write `text`. Raises FileFailed."""
-        written = super().write(text)
-        if self._failure is not None:
-            raise FileFailed(f"stdout: {self._failure.strerror}. The result is incomplete.")
-        return written
-
-    def _put(self, text: str) -> None:
-        try:
-            super()._put(text)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self._failure = error
+        with contextlib.suppress(BrokenPipeError, ValueError, AttributeError):
+            try:
+                self._put(text)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise FileFailed(f"stdout: {error.strerror}. The result is incomplete.") from error
+        return len(text)
 
 
 def say(text: str = "") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
-from bulkdel.core.bad_rows import MaxInvalid
 from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
@@ -44,7 +43,6 @@ DESCRIPTORS_BESIDE = 32
 COUNT_MAX = 2**53
 """The largest count: beyond it, readers of JSON round."""
 
-Options = Sequence[tuple[str, Any]]
 Validator = Callable[[Any, Any], None]
 
 
@@ -111,30 +109,21 @@ class CommonSettings:
 
     def check(self) -> None:
         """Refuse values that cannot work, also those that a library call gives. Raises UsageError naming the option."""
-        for name, parameter in _parameters(type(self)):
-            for validate in cast("tuple[Validator, ...]", parameter.validator):  # cyclopts makes it a tuple
-                try:
-                    validate(object, getattr(self, name))
-                except ValueError as error:
-                    raise UsageError(f"{option_of(name)} {getattr(self, name):g}: {error}") from None
-        texts: Options = (("--host", self.host), ("--proxy", self.proxy))
-        _refuse_empty(texts, (("--ca-file", self.ca_file),))
-        self._check_open_files(self.concurrency)
-
-    def _check_open_files(self, connections: int) -> None:
-        """Refuse a limit of open files that is too low for the connections.
-
-        In the middle of a run it would look like a failing server.
-        """
-        needed = connections + DESCRIPTORS_BESIDE
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit != resource.RLIM_INFINITY and limit < needed:
-            fitting = (limit - DESCRIPTORS_BESIDE) * self.concurrency // connections
-            lower = f", or --concurrency {fitting} or lower" if fitting > 0 else ""
-            raise UsageError(
-                f"only {limit} files may be open at once, and --concurrency {self.concurrency} needs {needed}: raise "
-                f"the limit (ulimit -n {needed}){lower}"
-            )
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            option, value = option_of(name), getattr(self, name)
+            for parameter in hint.__metadata__:
+                for validate in cast("tuple[Validator, ...]", getattr(parameter, "validator", ())):
+                    try:
+                        validate(object, value)
+                    except ValueError as error:
+                        raise UsageError(f"{option} {value:g}: {error}") from None
+            for item in value if isinstance(value, list) else [value]:
+                # An unset variable of a script leaves an empty text behind; as a path it is `.`.
+                if isinstance(item, str) and not item.strip():
+                    raise UsageError(f"{option} is empty: give a value, or leave it out")
+                if item == Path():
+                    raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
+        _check_open_files(self.concurrency, 1)
 
 
 @Parameter(name="*")
@@ -219,14 +208,22 @@ class Settings(CommonSettings):
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()
+        if self.sandbox:  # it is in this process, so both ends of a connection count
+            _check_open_files(self.concurrency, 2)
         if self.chunk_size is not None and self.chunk_size > chunk_max:
             raise UsageError(f"--chunk-size {self.chunk_size}: the API takes at most {chunk_max} ids in one request")
-        _check_share("--max-refused", self.max_refused, number_or_share, "ids")
-        _check_share("--max-invalid", self.max_invalid, MaxInvalid.parse, "rows")
+        for option, text, noun in (
+            ("--max-refused", self.max_refused, "ids"),
+            ("--max-invalid", self.max_invalid, "rows"),
+        ):
+            try:
+                if text is not None:
+                    number_or_share(text)
+            except ValueError:
+                ways = f"write a number of {noun}, or a share of them like 1% or 0.5%"
+                raise UsageError(f"{option} {text!r}: {ways}") from None
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
-        files: Options = (("--checkpoint", self.checkpoint), ("--backup", self.backup))
-        _refuse_empty((("--pool", self.pool),), (*files, *(("--exclude", path) for path in self.exclude or ())))
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
             raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
         if self.not_after is not None:
@@ -236,10 +233,6 @@ class Settings(CommonSettings):
                 re.compile(self.id_pattern)
             except re.error as error:
                 raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
-
-    def _check_open_files(self, connections: int) -> None:
-        # The sandbox is in this process, so both ends of a connection count.
-        super()._check_open_files(connections * 2 if self.sandbox else connections)
 
     def checkpoint_for(self, export: str) -> Path:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
@@ -272,24 +265,17 @@ class VerifySettings(CommonSettings):
     """Where the progress of the verification is kept. Default: CHECKPOINT.verify.jsonl."""
 
 
-def _parameters(settings: type) -> Iterator[tuple[str, Parameter]]:
-    for name, hint in get_type_hints(settings, include_extras=True).items():
-        yield from ((name, each) for each in hint.__metadata__ if isinstance(each, Parameter))
+def _check_open_files(concurrency: int, ends: int) -> None:
+    """Refuse a limit of open files that is too low for the connections. ends: of each, in this process.
 
-
-def _check_share(option: str, text: str | None, parse: Any, noun: str) -> None:
-    try:
-        if text is not None:
-            parse(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: write a number of {noun}, or a share of them like 1% or 0.5%") from None
-
-
-def _refuse_empty(texts: Options, files: Options) -> None:
-    """Refuse the empty text that an unset variable of a script leaves behind."""
-    for option, text in texts:
-        if text is not None and not text.strip():
-            raise UsageError(f"{option} is empty: give a value, or leave it out")
-    for option, path in files:
-        if path == Path():  # an empty text makes this path, too
-            raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
+    In the middle of a run it would look like a failing server.
+    """
+    needed = concurrency * ends + DESCRIPTORS_BESIDE
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        fitting = (limit - DESCRIPTORS_BESIDE) // ends
+        lower = f", or --concurrency {fitting} or lower" if fitting > 0 else ""
+        raise UsageError(
+            f"only {limit} files may be open at once, and --concurrency {concurrency} needs {needed}: raise the limit "
+            f"(ulimit -n {needed}){lower}"
+        )

@@ -197,7 +197,9 @@ def test_settings_do_not_change_under_a_run() -> None:
         (Settings(checkpoint=Path()), "--checkpoint is empty"),
         (Settings(backup=Path("./.")), "--backup is empty, or names a folder"),
         (Settings(ca_file=Path()), "--ca-file is empty"),
-        *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "", "1.5")),
+        (Settings(pool=" "), "--pool is empty"),
+        (Settings(max_refused=""), "--max-refused is empty"),
+        *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "1.5")),
     ],
 )
 def test_what_cannot_be_meant(settings: Settings, said: str) -> None:

@@ -25,7 +25,7 @@ from bulkdel.library import Run, Summary
 from bulkdel.output import say
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
-from bulkdel.safety.confirmation import How, confirmation_due, refuse_unconfirmed
+from bulkdel.safety.confirmation import How, confirmation_due
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -70,14 +70,13 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     settings, word = plan.settings, plan.host_word
     if plan.complete or settings.sandbox or plan.ids == 0:
         return  # no request will be sent, or only to the sandbox
-    check_sample(plan)
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
         return
-    if (due := confirmation_due(plan, time.time())) is None:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        refuse_unconfirmed(plan, time.time())
+    due = confirmation_due(plan, time.time())
+    if due is None or sys.stdin is None or not sys.stdin.isatty():
+        return  # `start` refuses a run that has to be confirmed
+    check_sample(plan)
     say(f"\n{counted(plan.ids, 'id')} will be deleted from pool {plan.pool}: {due}.")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
     for what, wanted in asked.items():

@@ -13,7 +13,6 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -50,17 +49,12 @@ def ignore(signum: int) -> None:
     """Do nothing: for the end of a command."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Phase:
-    doing: Doing
-    on_first: OnFirst
-
-
 class Signals:
     """Installs the handlers while it is entered. received: the number of the first signal that stops the command."""
 
     def __init__(self) -> None:
-        self._phases = [_Phase(lambda: None, interrupt)]
+        self._doing: Doing = lambda: None
+        self._on_first: OnFirst = interrupt
         self._before: dict[int, object] = {}
         self.received: int | None = None
 
@@ -69,7 +63,7 @@ class Signals:
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # under nohup the terminal may close
             self._before[signum] = signal.signal(signum, self._handle)
-        signal.signal(signal.SIGUSR1, self._tell)
+        signal.signal(signal.SIGUSR1, self._print_step)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -82,15 +76,15 @@ class Signals:
     @contextmanager
     def phase(self, doing: Doing | None = None, on_first: OnFirst | None = None) -> Iterator[None]:
         """Set the current step of this block and the reaction to the first signal. An omitted one stays as it was."""
-        now = self._phases[-1]
-        self._phases.append(_Phase(doing or now.doing, on_first or now.on_first))
+        before = self._doing, self._on_first
+        self._doing, self._on_first = doing or self._doing, on_first or self._on_first
         try:
             yield
         finally:
-            self._phases.pop()
+            self._doing, self._on_first = before
 
-    def _tell(self, _signum: int, _frame: FrameType | None) -> None:
-        if (text := self._phases[-1].doing()) is not None:
+    def _print_step(self, _signum: int, _frame: FrameType | None) -> None:
+        if (text := self._doing()) is not None:
             note(f"bulkdel: {text}")
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
@@ -98,7 +92,7 @@ class Signals:
             # As safe as a SIGKILL: what is not durable was never counted. No clean-up may delay it.
             os._exit(128 + signum)
         self.received = signum
-        self._phases[-1].on_first(signum)
+        self._on_first(signum)
 
 
 def run_loop(
@@ -120,18 +114,17 @@ def run_loop(
             if drain is None or not drain(signum):
                 task.cancel()
 
-        with signals.phase(doing, lambda signum: _soon(loop, stop, signum)):
+        def on_first(signum: int) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stop, signum)
+
+        with signals.phase(doing, on_first):
             try:
                 return loop.run_until_complete(task)
             except asyncio.CancelledError:
                 if signals.received is None:
                     raise
                 raise Interrupted(signals.received) from None
-
-
-def _soon(loop: asyncio.AbstractEventLoop, stop: OnFirst, signum: int) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(stop, signum)
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
