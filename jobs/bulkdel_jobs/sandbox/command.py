@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shlex
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
-from bulkdel.engine.shutdown import Signals, run_loop
+from bulkdel.engine.shutdown import Interrupted, Signals
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import counted
@@ -21,7 +22,7 @@ from bulkdel_jobs.commands import Options
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox.server import Sandbox
-from bulkdel_jobs.sandbox.serving import serve
+from bulkdel_jobs.sandbox.serving import serve_in_thread
 from bulkdel_jobs.sandbox.sign_in import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID
 from bulkdel_jobs.sandbox.users import Pool
 from bulkdel_jobs.sandbox_switches import Switches
@@ -29,17 +30,20 @@ from bulkdel_jobs.sandbox_switches import Switches
 
 def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
-    with Signals() as signals:
+    with Signals():
         pool = _pool(options, any_shape=switches.any_id_shape)
         if options.write_ids is not None:
             _write_ids(options.write_ids, pool.user_ids(options.id_type))
-        stopped = asyncio.Event()
-
-        def stop(_signum: int) -> bool:
-            stopped.set()
-            return True
-
-        sandbox = run_loop(_serve(pool, switches, options, stopped), signals, drain=stop)
+        try:
+            with (
+                serve_in_thread(pool, switches, port=options.port, seed=options.seed) as sandbox,
+                suppress(Interrupted),
+            ):
+                _announce(sandbox, options)
+                while True:
+                    signal.pause()
+        except OSError as error:
+            raise UsageError(f"--port {options.port}: {error.strerror}") from error
     deleted = counted(sandbox.ledger.deleted, "user", "was", "were")
     say(f"Stopped after {counted(sandbox.ledger.requests, 'request')}; {deleted} deleted.")
     return 0
@@ -67,16 +71,6 @@ def _write_ids(path: Path, ids: list[str]) -> None:
         raise UsageError(f"--write-ids {path}: is there already; name a new file") from error
     except OSError as error:
         raise FileFailed(f"--write-ids {path}: {error.strerror}") from error
-
-
-async def _serve(pool: Pool, switches: Switches, options: Options, stopped: asyncio.Event) -> Sandbox:
-    try:
-        async with serve(pool, switches, port=options.port, seed=options.seed) as sandbox:
-            _announce(sandbox, options)
-            await stopped.wait()
-    except OSError as error:
-        raise UsageError(f"--port {options.port}: {error.strerror}") from error
-    return sandbox
 
 
 def _announce(sandbox: Sandbox, options: Options) -> None:

@@ -1,5 +1,7 @@
 """The sandbox over HTTP. Owns the order in which a request is counted, limited, given a fault and answered.
 
+Its ledger has what it saw and did, for tests to compare a run with.
+
 `api` has what an endpoint means, `sign_in` who may call it; here it is done on a socket.
 """
 
@@ -7,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
+from array import array
 from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from random import Random
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, LOOKUP_PATH, TOKEN_PATH, Answer, Call, Refused
-from bulkdel_jobs.sandbox.ledger import Ledger
 from bulkdel_jobs.sandbox.sign_in import SignIn
 from bulkdel_jobs.sandbox.users import Pool, iso
 from bulkdel_jobs.sandbox_switches import FAULTS, Switches
@@ -33,14 +37,83 @@ _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
 
 
-def is_fault(name: str) -> bool:
-    """Whether `name` can be scripted.
+class Ledger:
+    """Counts of one server.
 
-    A statusCode ("413": an envelope, styled as `fault_style` says), an HTTP status ("http:302": bare, without an
-    envelope), or the name of a share of `Switches` ("drop_after").
+    requests: all that arrived, but for those to the admin endpoints; by_path: the same per path.
+    arrivals: when each arrived, seconds on the monotonic clock.
+    answers: per statusCode, or per fault where there was no envelope to read ("drop_after").
+    chunk_sizes, id_types: of every well-formed deletion that was asked for, whatever its answer.
+    lookup_sizes: the same of look-ups.
+    accepted: ids in deletions that were answered with success.
     """
-    code = name.removeprefix("http:")
-    return name in FAULTS or (len(code) == 3 and code.isdecimal() and code >= "200")  # noqa: PLR2004 - digits of a status
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.by_path: Counter[str] = Counter()
+        self.arrivals = array("d")
+        self.answers: Counter[str] = Counter()
+        self.chunk_sizes: Counter[int] = Counter()
+        self.id_types: Counter[str] = Counter()
+        self.lookup_sizes: Counter[int] = Counter()
+        self.accepted = 0
+        self._sent: Counter[int | str] = Counter()  # by the user's number, or by the id where no user has it
+
+    @property
+    def requests(self) -> int:
+        """How many requests arrived."""
+        return len(self.arrivals)
+
+    @property
+    def deleted(self) -> int:
+        """How many users were really deleted."""
+        return self.pool.deleted
+
+    def arrived(self, path: str, now: float) -> None:
+        """Count a request, at its arrival."""
+        self.by_path[path] += 1
+        self.arrivals.append(now)
+
+    def asked_to_delete(self, id_type: str, ids: list[str]) -> None:
+        """Count a well-formed request to delete, and each of its ids."""
+        self.chunk_sizes[len(ids)] += 1
+        self.id_types[id_type] += 1
+        self._sent.update(self._user_or_id(id_type, id_) for id_ in ids)
+
+    def _user_or_id(self, id_type: str, id_: str) -> int | str:
+        found = self.pool.find(id_type, id_)
+        return id_ if found is None else found
+
+    def effects(self, id_: str, id_type: str = "user_id") -> int:
+        """How many users were really deleted under `id_`: more than one only if the account was created again."""
+        return self.pool.effects(id_, id_type)
+
+    def sent(self, id_: str, id_type: str = "user_id") -> int:
+        """How often a deletion of the (latest) user of `id_` was asked for, by whatever id."""
+        return self._sent[self._user_or_id(id_type, id_)]
+
+    def sent_times(self) -> dict[int, int]:
+        """How many users (and unknown ids) were sent how often: `{1: 950, 2: 50}`. Those never sent are left out."""
+        return dict(sorted(Counter(self._sent.values()).items()))
+
+    def busiest(self, window_s: float = 1.0) -> int:
+        """Return the most requests that arrived within any `window_s` seconds."""
+        most = first = 0
+        for last, now in enumerate(self.arrivals):
+            while self.arrivals[first] <= now - window_s:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+    def counts(self) -> dict[str, Any]:
+        """Return every count but the times of arrival."""
+        names = ("requests", "by_path", "answers", "chunk_sizes", "lookup_sizes", "id_types", "accepted", "deleted")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "users": len(self.pool),
+            "sent_times": self.sent_times(),
+            "busiest_second": self.busiest(),
+        }
 
 
 class Sandbox:
@@ -61,9 +134,14 @@ class Sandbox:
         self._scripts: defaultdict[str, deque[str | None]] = defaultdict(deque)
 
     def script(self, *faults: str | None, path: str = DELETE_PATH) -> None:
-        """Let the next requests to `path` suffer exactly these faults (see `is_fault`), in order; None spares one."""
-        if unknown := [name for name in faults if name is not None and not is_fault(name)]:
-            raise ValueError(f"no such fault: {unknown}")
+        """Let the next requests to `path` suffer exactly these faults, in order; None spares one.
+
+        A fault is a statusCode ("413": an envelope, styled as `fault_style` says), an HTTP status ("http:302": bare,
+        without an envelope), or the name of a share of `Switches` ("drop_after").
+        """
+        for name in faults:
+            if name is not None and name not in FAULTS and not re.fullmatch(r"(http:)?[2-9]\d\d", name):
+                raise ValueError(f"no such fault: {name}")
         self._scripts[path].extend(faults)
 
     def draw(self, path: str, switches: Switches) -> str | None:

@@ -90,7 +90,7 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
     GET /sandbox/ledger → the counts; `?arrivals=true` adds the time of every request.
     GET /sandbox/deleted → JSON lines `{"id", "count"}`, one per id that was deleted; `?userIdType=` chooses the type.
     GET /sandbox/switches → all switches. POST, a JSON object → changes them; answers all.
-    POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` or `{"count": n}` → adds users: `{"added": n}`.
+    POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` → adds users: `{"added": n}`.
         createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past.
     POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path suffer these.
     A request that makes no sense is answered HTTP 400 with the reason as text.
@@ -127,12 +127,6 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
 
 def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
     """Add the users that a POST asks for; return how many were new."""
-    if "count" in wanted:
-        count = int(wanted["count"])
-        if count < 0:
-            raise ValueError(f"count must not be negative: {count}")
-        sandbox.pool.add_generated(count)
-        return count
     ids, created_at = wanted["ids"], wanted.get("createdAt")
     if not isinstance(ids, list) or not all(isinstance(id_, str) and id_ for id_ in ids):
         raise TypeError("ids must be a list of texts, none of them empty")

@@ -208,10 +208,6 @@ class Pool:
         """How many users were deleted."""
         return len(self._deleted_at)
 
-    def add_generated(self, count: int) -> None:
-        """Add `count` made-up users."""
-        self.add_ids(map(user_id, range(self.users_ever, self.users_ever + count)))
-
     def add_ids(self, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> int:
         """Add the users whose id of `id_type` is in `ids`; return how many were new. A deleted one is added again.
 
