@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,6 +57,14 @@ class Ran:
         assert sum(summary[name] for name in COUNTS) == summary["rows"], summary
         return {name: summary[name] for name in COUNTS if summary[name]}
 
+    def found(self) -> tuple[int, int, int]:
+        """What a verification found: gone, still there, could not tell. They add up."""
+        summary = self.summary
+        found = summary["gone"], summary["still_there"], summary["could_not_tell"]
+        assert sum(found) == summary["checked"], summary
+        assert summary["claimed"] + summary["not_claimed"] == summary["rows"], summary
+        return found
+
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The test's environment with nothing of the user's settings, and `extra`."""
@@ -92,6 +100,12 @@ def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> 
     return subprocess.Popen([*COMMAND, *words], env=whole, **popen)
 
 
+def run_on(export: Path | str, served: Sandbox, *options: object, ids: int = 0, command: str = "run") -> Ran:
+    """Run or plan the deletion of an export. ids: the confirmed number."""
+    confirmed = ("--json", "--confirm", ids, "--pool", POOL) if command == "run" else ()
+    return bulkdel(command, "delete-users", export, "--host", served.url, "--rate", 0, *confirmed, *options)
+
+
 def finish(process: subprocess.Popen[bytes], timeout: float = 60) -> Ran:
     """Wait for a started command."""
     out, err = process.communicate(timeout=timeout)
@@ -104,13 +118,15 @@ def kill(process: subprocess.Popen[bytes]) -> Ran:
     return finish(process)
 
 
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
-    """Wait for a state of a process that must not end."""
+def wait_until(
+    reached: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, timeout_s: float = 30
+) -> None:
+    """Wait for a state; `process` must not end before."""
     until = time.monotonic() + timeout_s
     while not reached():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.002)
+        time.sleep(0.001)
 
 
 def user_ids(count: int, seed: int = 0) -> list[str]:
@@ -205,6 +221,18 @@ class Case:
     def start(self, *more: object, **kwargs: Any) -> subprocess.Popen[bytes]:
         """Start it."""
         return start(*self.args, *more, **kwargs)
+
+    def switch(self, **changes: Any) -> None:
+        """Change what the sandbox does from now on."""
+        self.served.switches = self.served.switches.changed(changes)
+
+    def wait_until_deleted(self, count: int) -> None:
+        """Wait until the server has deleted so many."""
+        wait_until(lambda: self.served.pool.deleted >= count)
+
+    def effects(self, ids: Iterable[str], id_type: str = "user_id") -> list[int]:
+        """How often each id was really deleted, by the server's own count."""
+        return [self.served.ledger.effects(id_, id_type) for id_ in ids]
 
 
 @contextmanager

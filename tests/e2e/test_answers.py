@@ -142,7 +142,7 @@ def test_every_id_refused_with_one_code_halts(tmp_path: Path) -> None:
         assert "all 50 ids of a chunk were refused with one code" in ran.err
         assert ran.counts() == {"remaining": 500}
         assert it.served.ledger.by_path["/api/v3/delete-users-batch"] <= 99
-        it.served.switches = it.served.switches.changed({"poisonous": {}})
+        it.switch(poisonous={})
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 500}

@@ -201,9 +201,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_look_up_deletes_nobody(tmp_path: Path) -> None:
     """Every look-up after the sample fails: nobody's copy can be made, so nobody is sent."""
     with case(tmp_path, IDS[:200], options=("--rate", 0, "--patience", "2")) as it:
-        it.served.switches = it.served.switches.changed(
-            {"share_html": 0.6, "fault_paths": ["/api/v3/get-user-batch"], "share_500": 0.3}
-        )
+        it.switch(share_html=0.6, fault_paths=["/api/v3/get-user-batch"], share_500=0.3)
         ran = it.run("--backup", tmp_path / "users.jsonl")
         assert ran.code == 4, ran.err
         check_gone_is_saved(it, tmp_path / "users.jsonl", IDS[:200])
@@ -212,15 +210,13 @@ def test_a_failed_look_up_deletes_nobody(tmp_path: Path) -> None:
 def test_in_doubt_and_resent_has_a_copy(tmp_path: Path) -> None:
     """Begun without a backup, killed with requests lost; the resume keeps one, and the ids in doubt are in it too."""
     with case(tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2)) as it:
-        it.served.switches = it.served.switches.changed(
-            {"share_drop_before": 1.0, "fault_paths": ["/api/v3/delete-users-batch"]}
-        )
+        it.switch(share_drop_before=1.0, fault_paths=["/api/v3/delete-users-batch"])
         process = it.start()
         until = time.monotonic() + 20
         while it.served.ledger.by_path["/api/v3/delete-users-batch"] < 2 and time.monotonic() < until:
             time.sleep(0.005)
         kill(process)
-        it.served.switches = it.served.switches.changed({"share_drop_before": 0.0})
+        it.switch(share_drop_before=0.0)
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
         backup = tmp_path / "users.jsonl"
         ran = it.run("--backup", backup)

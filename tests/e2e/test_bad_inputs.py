@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox import Sandbox
-from tests.harness import POOL, Ran, bulkdel, environment, finish, sandbox, start, user_ids
+from tests.harness import POOL, bulkdel, environment, finish, run_on, sandbox, start, user_ids
 
 pytestmark = pytest.mark.campaign
 
@@ -83,20 +82,13 @@ REFUSED = [
 ]
 
 
-def run_on(export: Path | str, served: Sandbox, *options: object, ids: int = 1) -> Ran:
-    return bulkdel(
-        *("run", "delete-users", export, "--host", served.url, "--rate", 0, "--json"),
-        *("--confirm", ids, "--pool", POOL, *options),
-    )
-
-
 @pytest.mark.parametrize("bad", REFUSED, ids=lambda bad: bad.name)
 def test_refused(bad: Bad, tmp_path: Path) -> None:
     """Exit 3 before any request, naming the file, where, and why."""
     export = tmp_path / bad.name
     export.write_bytes(bad.data)
     with sandbox(IDS) as served:
-        ran = run_on(export, served, *bad.options)
+        ran = run_on(export, served, *bad.options, ids=1)
         assert ran.code == 3, (ran.err, ran.out)
         assert bad.name in ran.err
         for words in bad.says:
@@ -113,7 +105,7 @@ def test_crc_wrong(tmp_path: Path) -> None:
     export = tmp_path / "crc.jsonl.gz"
     export.write_bytes(packed)
     with sandbox(IDS) as served:
-        ran = run_on(export, served)
+        ran = run_on(export, served, ids=1)
         assert ran.code == 3, ran.err
         assert served.ledger.requests == 0
 
@@ -218,7 +210,7 @@ def test_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with sandbox(IDS) as served:
         for path in (tmp_path, Path("/dev/null"), Path("/dev/zero"), tmp_path / "link", tmp_path / "missing"):
-            ran = run_on(path, served, "--checkpoint", tmp_path / "log")
+            ran = run_on(path, served, "--checkpoint", tmp_path / "log", ids=1)
             assert ran.code == 3, (path, ran.err)
             assert str(path) in ran.err
         assert served.ledger.requests == 0

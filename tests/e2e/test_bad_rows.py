@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.sandbox import Sandbox
-from tests.harness import POOL, Ran, bulkdel, sandbox, user_ids
+from tests.harness import POOL, bulkdel, run_on, sandbox, user_ids
 
 pytestmark = pytest.mark.campaign
 
@@ -21,11 +20,6 @@ def export_of(folder: Path, rows: Sequence[str], name: str = "export.csv", head:
     path = folder / name
     path.write_text("".join(f"{row}\n" for row in (head, *rows)))
     return path
-
-
-def run_on(export: Path, served: Sandbox, *options: object, ids: int = 0, command: str = "run") -> Ran:
-    more = ("--json", "--confirm", ids, "--pool", POOL) if command == "run" else ()
-    return bulkdel(command, "delete-users", export, "--host", served.url, "--rate", 0, *more, *options)
 
 
 def names(folder: Path) -> list[str]:

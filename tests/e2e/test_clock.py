@@ -39,10 +39,6 @@ def iso(hours_from_now: float) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours_from_now)).isoformat(timespec="milliseconds")
 
 
-def switch(it: Case, **changes: object) -> None:
-    it.served.switches = it.served.switches.changed(changes)
-
-
 @contextmanager
 def in_doubt(
     folder: Path, ids: Sequence[str], *, effect: bool, age_h: float = 24 * 365, **switches: Any
@@ -70,7 +66,7 @@ def in_doubt(
             assert time.monotonic() < until
             time.sleep(0.005)
         kill(process)
-        switch(it, liars=(), latency_after_s=0.0)
+        it.switch(liars=(), latency_after_s=0.0)
         assert it.served.pool.deleted == (len(ids) if effect else 0)
         yield it
 
@@ -141,7 +137,7 @@ def test_a_user_id_that_is_there_is_sent_again_whatever_its_date(tmp_path: Path)
     with in_doubt(tmp_path, IDS, effect=False) as it:
         date_back(it.log, 2)
         redate(it, IDS, iso(-1))
-        switch(it, liars=IDS[:2])
+        it.switch(liars=IDS[:2])
         ran = it.run()
         assert (ran.code, ran.counts()) == (0, {"deleted": 60}), ran.err
         assert [effects(it, id_) for id_ in IDS] == [0] * 2 + [1] * 58
@@ -263,4 +259,4 @@ def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, mon
         process.send_signal(signal.SIGCONT)
         done = finish(process)
         assert (done.code, done.counts()) == (1, {"deleted": 40, "unknown": 20}), done
-        assert [it.served.ledger.effects(id_, "email") for id_ in MAILS] == [1] * len(MAILS)
+        assert it.effects(MAILS, "email") == [1] * len(MAILS)

@@ -33,6 +33,7 @@ from tests.harness import (
     sandbox,
     start,
     user_ids,
+    wait_until,
     write_objects,
 )
 
@@ -79,14 +80,6 @@ def pipe_of(path: Path, ids: Sequence[str]) -> threading.Thread:
     return writer
 
 
-def wait_for_deletions(served: Sandbox, count: int) -> None:
-    """Wait until the server has deleted so many."""
-    until = time.monotonic() + 30
-    while served.ledger.deleted < count:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 # ── the printed command goes on with this checkpoint ─────────────────────────────────────────────────────────────────
 
 
@@ -95,7 +88,7 @@ def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
     writer = pipe_of(folder / "10", EMAILS)
     args = ("run", "delete-users", "10", "--id-type", "email", "--host", served.url, "--rate", 50, "--chunk-size", "10")
     process = start(*args, "--confirm", len(EMAILS), "--pool", POOL, cwd=folder)
-    wait_for_deletions(served, 50)
+    wait_until(lambda: served.ledger.deleted >= 50)
     process.send_signal(signal.SIGTERM)
     ran = finish(process)
     writer.join()
@@ -195,7 +188,7 @@ def test_a_killed_run_is_gone_on_by_the_command_of_status(tmp_path: Path) -> Non
     """There is no stop entry: the start entry has the command."""
     with case(tmp_path, IDS, options=("--rate", 20, "--chunk-size", 10, "--not-after", "23:59Z")) as it:
         process = it.start()
-        wait_for_deletions(it.served, 20)
+        it.wait_until_deleted(20)
         process.kill()
         finish(process)
         status = bulkdel("status", it.log)

@@ -23,7 +23,7 @@ def test_refused_all_over_and_mended(tmp_path: Path) -> None:
         ran = it.run()
         assert ran.code == 4, ran.err
         assert ran.counts() == {"remaining": 1_000}
-        it.served.switches = it.served.switches.changed({"poisonous": {}})
+        it.switch(poisonous={})
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 1_000}
@@ -51,7 +51,7 @@ def test_accounts_from_the_future(zone: str, tmp_path: Path) -> None:
             time.sleep(0.01)
         process.kill()
         finish(process)
-        it.served.switches = it.served.switches.changed({"share_drop_before": 0.0})
+        it.switch(share_drop_before=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 60}

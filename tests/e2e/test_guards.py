@@ -160,9 +160,7 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
         kill(process)
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
         there = alive(it, IDS[:100])
-        it.served.switches = it.served.switches.changed(
-            {"latency_after_s": 0.0, "share_drop_before": 0.0, "lag_s": lag_s}
-        )
+        it.switch(latency_after_s=0.0, share_drop_before=0.0, lag_s=lag_s)
         keep = write_objects(tmp_path / "keep.jsonl", IDS[:10])
         it.ids = 90
         ran = it.run("--exclude", keep)
@@ -183,7 +181,7 @@ def test_excluded_and_created_again(tmp_path: Path) -> None:
             time.sleep(0.005)
         kill(process)
         it.served.pool.add_ids(names[:5], "username", created_at=it.served.created_at)
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.switch(latency_after_s=0.0)
         it.ids = 15
         ran = it.run("--exclude", write_objects(tmp_path / "keep.jsonl", names[:5]))
         assert ran.code == 1, ran.err
@@ -258,7 +256,7 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
     with case(tmp_path, ids, id_type=id_type) as it:
         ordinal = it.served.pool.find_alive(id_type, ids[17])
         assert ordinal is not None
-        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal)["userId"]})
+        it.switch(token_user=it.served.pool.user(ordinal)["userId"])
         ran = it.run("--id-type", id_type)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 59, "excluded": 1}
@@ -331,12 +329,12 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
         until = time.monotonic() + 20
         while it.served.ledger.deleted < 50 and time.monotonic() < until:
             time.sleep(0.002)
-        it.served.switches = it.served.switches.changed({"blind": True})
+        it.switch(blind=True)
         ran = finish(process)
         assert ran.code == 4, ran.err
         deleted = it.served.ledger.deleted
         assert ran.counts() == {"deleted": deleted, "remaining": len(IDS) - deleted}
-        it.served.switches = it.served.switches.changed({"blind": False})
+        it.switch(blind=False)
         assert it.run("--look-first").counts() == {"deleted": len(IDS)}
 
 
@@ -348,7 +346,7 @@ def test_look_ups_that_hold_few_accounts_are_asked_again(first: int, tmp_path: P
     """
     with case(tmp_path, IDS, users=IDS[:-20], look_up_max=first, options=("--rate", 0, "--look-first")) as it:
         assert it.run("--limit", 50).counts() == {"deleted": 50, "remaining": len(IDS) - 50}
-        it.served.switches = it.served.switches.changed({"look_up_max": 10})
+        it.switch(look_up_max=10)
         assert it.run().counts() == {"deleted": len(IDS) - 20, "absent": 20}
         assert it.served.ledger.deleted == len(IDS) - 20
 

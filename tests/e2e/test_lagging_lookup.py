@@ -53,7 +53,7 @@ def test_a_long_lag_leaves_them_in_doubt_for_the_next_run(stop: bool, tmp_path: 
             assert "refused 3 ids as unknown that look-ups find" in ran.err, ran.err
         assert it.served.ledger.deleted == 3
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 3
-        it.served.switches = it.served.switches.changed({"lag_s": 0.0})
+        it.switch(lag_s=0.0)
         assert it.run().counts() == {"absent": 1, "deleted": 3}
         told = map(json.loads, bulkdel("results", it.log).out.splitlines())
         assert [row["outcome"] for row in told] == ["deleted"] * 3 + ["absent"]

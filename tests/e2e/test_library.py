@@ -25,7 +25,7 @@ from bulkdel.job import Target, TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
-from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, write_objects
+from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, wait_until, write_objects
 
 IDS = user_ids(400, seed=31)
 
@@ -46,7 +46,7 @@ async def whole(run: bulkdel.Run, ids: int) -> bulkdel.Summary:
 
 
 def assert_all_deleted_once(it: Case, ids: list[str]) -> None:
-    assert [it.served.ledger.effects(id_) for id_ in ids] == [1] * len(ids)
+    assert it.effects(ids) == [1] * len(ids)
 
 
 # The order of the steps
@@ -366,14 +366,6 @@ def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_p
         assert again.stderr == ""
         for served, ids in zip(servers, exports, strict=True):
             assert [served.ledger.effects(id_) for id_ in ids] == [1] * len(ids)
-
-
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while not reached():
-        assert process.poll() is None, "the program has ended"
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 # Rows in place of a file

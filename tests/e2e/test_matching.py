@@ -30,10 +30,6 @@ def run(it: Case, ids: int, *more: object) -> Ran:
     )
 
 
-def effects(it: Case, ids: Sequence[str], id_type: str) -> list[int]:
-    return [it.served.ledger.effects(id_, id_type) for id_ in ids]
-
-
 # ── phones: kept ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -47,7 +43,7 @@ def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: P
         only = "4 of them only because they may be the same phone"
         assert f"1 of these ids met in the export; 5 rows are left out for it, {only}" in told, told
         assert (done.code, done.counts()) == (0, {"deleted": len(OTHERS), "excluded": len(FORMS)}), done
-        assert effects(it, [KEPT, *OTHERS], "phone") == [0] + [1] * len(OTHERS)
+        assert it.effects([KEPT, *OTHERS], "phone") == [0] + [1] * len(OTHERS)
         assert it.served.ledger.sent(KEPT, "phone") == 0
 
 
@@ -57,7 +53,7 @@ def test_a_protected_address_is_kept_however_its_accent_is_written(tmp_path: Pat
     with case(tmp_path, [kept, other], id_type="email", options=["--rate", 0, "--id-type", "email"]) as it:
         done = run(it, 1, "--exclude", keep)
         assert (done.code, done.counts()) == (0, {"deleted": 1, "excluded": 1}), done
-        assert effects(it, [kept, other], "email") == [0, 1]
+        assert it.effects([kept, other], "email") == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +99,7 @@ def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
         done = run(it, len(export), "--exclude", keep, *more)
         assert (done.code, done.counts()) == (0, {"deleted": len(names), "excluded": 1}), done
         assert "1 row was kept and counts as excluded" in done.err
-        assert effects(it, ["Boss", *names], "username") == [0] + [1] * len(names)
+        assert it.effects(["Boss", *names], "username") == [0] + [1] * len(names)
         assert it.served.ledger.sent("Boss", "username") == 0
         # It is final: the same command does not send it either.
         assert run(it, len(export), "--exclude", keep, *more).code == 0
@@ -114,7 +110,7 @@ def test_the_keys_own_user_is_kept_by_phone_too(tmp_path: Path) -> None:
     with case(tmp_path, ["13800000004", *OTHERS], users=[KEPT, *OTHERS], id_type="phone", options=PHONES) as it:
         ordinal = it.served.pool.find("phone", KEPT)
         assert ordinal is not None
-        it.served.switches = it.served.switches.changed({"token_user": it.served.pool.user(ordinal)["userId"]})
+        it.switch(token_user=it.served.pool.user(ordinal)["userId"])
         done = run(it, len(OTHERS) + 1)
         assert (done.code, done.counts()) == (0, {"deleted": len(OTHERS), "excluded": 1}), done
         assert it.served.ledger.effects(KEPT, "phone") == 0
@@ -132,7 +128,7 @@ def test_two_ids_that_may_be_the_same_are_both_sent_and_never_together(tmp_path:
         assert done.code == 0, done
         assert done.summary["duplicate"] == 0
         assert done.summary["deleted"] + done.summary["absent"] == len(pairs)
-        assert effects(it, pairs, "phone") == [1] * len(pairs)
+        assert it.effects(pairs, "phone") == [1] * len(pairs)
         assert [it.served.ledger.sent(id_, "phone") for id_ in pairs] == [2] * len(pairs)
         assert set(it.served.ledger.answers) == {"200"}
         # `verify` asks for them apart as well.
@@ -156,14 +152,6 @@ def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object,
     return case(folder, ids, users=users, id_type="username", options=(*NAMES, *more), **switches)
 
 
-def switch(it: Case, **changes: Any) -> None:
-    it.served.switches = it.served.switches.changed(changes)
-
-
-def found(done: Ran) -> tuple[int, int, int]:
-    return done.summary["gone"], done.summary["still_there"], done.summary["could_not_tell"]
-
-
 @pytest.mark.parametrize(("how", "size"), [("--look-first", 1), ("--look-first", 20), ("--backup", 20)])
 def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, tmp_path: Path) -> None:
     ids = COMMA[:size]
@@ -173,12 +161,12 @@ def test_existing_users_with_a_comma_are_not_called_absent(how: str, size: int, 
         assert (done.code, done.counts()) == (4, {"remaining": size}), done
         assert "have a comma" in done.err
         assert ("Leave out --look-first" in done.err) is (how == "--look-first"), done
-        assert effects(it, ids, "username") == [0] * size
+        assert it.effects(ids, "username") == [0] * size
         # The way out that was named: a deletion's body splits nothing. With a backup: a server that does not split.
-        switch(it, split_commas=how != "--backup")
+        it.switch(split_commas=how != "--backup")
         done = run(it, size, *(more if how == "--backup" else ()))
         assert (done.code, done.counts()) == (0, {"deleted": size}), done
-        assert effects(it, ids, "username") == [1] * size
+        assert it.effects(ids, "username") == [1] * size
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -193,7 +181,7 @@ def test_with_a_control_absent_is_absent_and_there_is_deleted(size: int, tmp_pat
         # Of several, those that are there are control enough. A single one that is not there has none.
         expected = {"deleted": there, "absent": size - there} if there else {"remaining": size}
         assert (done.code, done.counts()) == (0 if there else 4, expected), done
-        assert effects(it, COMMA[:there], "username") == [1] * there
+        assert it.effects(COMMA[:there], "username") == [1] * there
 
 
 def test_the_sample_does_not_say_that_they_do_not_exist(tmp_path: Path) -> None:
@@ -201,7 +189,7 @@ def test_the_sample_does_not_say_that_they_do_not_exist(tmp_path: Path) -> None:
         it.options.remove("--allow-absent")
         done = bulkdel("plan", "delete-users", it.export, "--host", it.served.url, *it.options)
         assert "20 of 40 looked up exist, 20 with a comma could not be told" in done.out, done
-        switch(it, blind=True)
+        it.switch(blind=True)
         done = run(it, 40)
         assert done.code == 4, done
         assert "Of 20 others it could not be told" in done.err
@@ -215,12 +203,12 @@ def test_verify_could_not_tell(size: int, tmp_path: Path) -> None:
     with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], *chunk, liars=frozenset(COMMA), split_commas=True) as it:
         assert run(it, len(ids)).counts() == {"deleted": len(ids)}
         done = bulkdel("verify", it.log, "--rate", 0, "--json")
-        assert (done.code, found(done)) == (4, (len(PLAIN), 0, size)), done
+        assert (done.code, done.found()) == (4, (len(PLAIN), 0, size)), done
         assert f"{size} could not be told. Their ids have a comma" in done.err
         # A server that does not split says the truth.
-        switch(it, split_commas=False)
+        it.switch(split_commas=False)
         done = bulkdel("verify", it.log, "--rate", 0, "--json")
-        assert (done.code, found(done)) == (1, (len(PLAIN), size, 0)), done
+        assert (done.code, done.found()) == (1, (len(PLAIN), size, 0)), done
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -229,11 +217,11 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
     with names(tmp_path, ids, [*ids, BYSTANDER]) as it:
         assert run(it, size).counts() == {"deleted": size}
         done = bulkdel("verify", it.log, "--rate", 0, "--json")
-        assert (done.code, found(done)) == (4, (0, 0, size)), done
+        assert (done.code, done.found()) == (4, (0, 0, size)), done
         # The way out that was named.
         it.served.pool.add_ids([CONTROL], "username")
         done = bulkdel("verify", it.log, "--rate", 0, "--json")
-        assert (done.code, found(done)) == (0, (size, 0, 0)), done
+        assert (done.code, done.found()) == (0, (size, 0, 0)), done
 
 
 @pytest.mark.parametrize(("fault", "split"), [("drop_before", True), ("unsuccessful", True), ("unsuccessful", False)])
@@ -246,17 +234,17 @@ def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, t
         counts = done.counts()
         assert "deleted" not in counts, done
         assert "absent" not in counts, done
-        assert effects(it, ids, "username") == [0] * len(ids)
+        assert it.effects(ids, "username") == [0] * len(ids)
         if split:
             assert counts["remaining"] >= 1
             assert "have a comma" in done.err
             assert "--in-doubt resend" in done.err
-        switch(it, **{f"share_{fault}": 0.0})
+        it.switch(**{f"share_{fault}": 0.0})
         done = run(it, len(ids), "--in-doubt", "resend")
         if counts.get("remaining", 0) == len(ids):
             assert (done.code, done.counts()) == (0, {"deleted": len(ids)}), done
         if split:
-            assert effects(it, COMMA[:1], "username") == [1]
+            assert it.effects(COMMA[:1], "username") == [1]
 
 
 @pytest.mark.parametrize("split", [True, False])
@@ -267,7 +255,7 @@ def test_an_unknown_id_among_ids_with_a_comma(split: bool, tmp_path: Path) -> No
     with names(tmp_path, ids, [*there, BYSTANDER], unknown_ids="refuse", split_commas=split) as it:
         done = run(it, len(ids))
         assert (done.code, done.counts()) == (0, {"deleted": 10, "absent": 2}), done
-        assert effects(it, there, "username") == [1] * 10
+        assert it.effects(there, "username") == [1] * 10
 
 
 def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:

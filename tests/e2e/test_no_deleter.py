@@ -61,9 +61,9 @@ def test_plan_sample_and_confirmation_hold_no_object_that_deletes(tmp_path: Path
         os.write(ours, b"no\n")
         assert finish(process).code == 2
         os.close(ours)
-        it.served.switches = it.served.switches.changed({"pool_id": "f" * 24})
+        it.switch(pool_id="f" * 24)
         assert run("run", "--confirm", 300, "--pool", POOL).code == 2
-        it.served.switches = it.served.switches.changed({"pool_id": None})
+        it.switch(pool_id=None)
         assert not made.exists()
         assert it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0
         assert it.served.ledger.requests > 20, "every one of them looked the sample up"

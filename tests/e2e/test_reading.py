@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import POOL, Ran, bulkdel, entries, sandbox, user_ids
+from tests.harness import bulkdel, entries, run_on, sandbox, user_ids
 
 pytestmark = pytest.mark.campaign
 
 IDS = user_ids(120)
 MAILS = [f"u{i}@example.com" for i in range(60)]
 NAMES = [f"name-{i}" for i in range(60)]
-
-
-def run(export: Path | str, url: str, ids: int, *options: object, **popen: object) -> Ran:
-    return bulkdel(
-        *("run", "delete-users", export, "--host", url, "--rate", 0, "--json", "--confirm", ids, "--pool", POOL),
-        *options,
-        **popen,  # type: ignore[arg-type]
-    )
 
 
 def test_a_csv_as_excel_writes_it(tmp_path: Path) -> None:
@@ -33,9 +25,9 @@ def test_a_csv_as_excel_writes_it(tmp_path: Path) -> None:
     keep.write_bytes("\r\n".join(["Grund;e-mail", *(f"x;{mail}" for mail in MAILS[:7]), ";", ";", ""]).encode())
     options = ("--id-type", "email", "--id-field", "e-mail", "--exclude", keep)
     with sandbox(MAILS, "email") as served:
-        ran = run(export, served.url, 53, *options, "--limit", 10)
+        ran = run_on(export, served, *options, "--limit", 10, ids=53)
         assert ran.code == 0, ran.err
-        ran = run(export, served.url, 53, *options)
+        ran = run_on(export, served, *options, ids=53)
         assert ran.counts() == {"deleted": 53, "excluded": 7}, ran.err
         assert served.ledger.deleted == 53
         assert all(served.pool.find_alive("email", mail) is not None for mail in MAILS[:7])
@@ -64,8 +56,8 @@ def test_a_plain_list(tmp_path: Path) -> None:
         assert plan.code == 0, plan.err
         assert "one id a line, recognised by the shape of a user_id" in plan.out
         assert IDS[0] in plan.out
-        assert run(export, served.url, 120, "--limit", 50).code == 0
-        ran = run(export, served.url, 120)
+        assert run_on(export, served, "--limit", 50, ids=120).code == 0
+        ran = run_on(export, served, ids=120)
         assert ran.counts() == {"deleted": 120}, ran.err
         assert served.ledger.sent_times() == {1: 120}
     found = bulkdel("results", f"{export}.checkpoint.jsonl").out.splitlines()
@@ -80,15 +72,15 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
     keep.write_text("".join(f"{name}\n" for name in NAMES[:5]))
     named = ("--id-type", "username", "--exclude", keep)
     with sandbox(NAMES, "username") as served:
-        unsaid = run(export, served.url, 55, *named)
+        unsaid = run_on(export, served, *named, ids=55)
         assert (unsaid.code, "--format lines" in unsaid.err) == (3, True), unsaid.err
-        assert run(export, served.url, 55, *named, "--format", "lines", "--limit", 10).code == 0
+        assert run_on(export, served, *named, "--format", "lines", "--limit", 10, ids=55).code == 0
         header = entries(Path(f"{export}.checkpoint.jsonl"))[0]
         assert header["pinned"]["source"]["format"] == "lines"
         assert list(header["excluded"].values()) == [str(keep)]
-        other = run(export, served.url, 55, *named, "--id-field", "1")
+        other = run_on(export, served, *named, "--id-field", "1", ids=55)
         assert (other.code, "format: the checkpoint has 'lines'" in other.err) == (3, True), other.err
-        ran = run(export, served.url, 55, *named, "--format", "lines")
+        ran = run_on(export, served, *named, "--format", "lines", ids=55)
         assert ran.counts() == {"deleted": 55, "excluded": 5}, ran.err
         assert served.ledger.deleted == 55
         verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--rate", 0)
@@ -104,7 +96,7 @@ def test_a_csv_is_no_list_to_keep(tmp_path: Path) -> None:
     keep = tmp_path / "keep.csv"
     keep.write_text(f"login,why\n{NAMES[0]},x\n")
     with sandbox(NAMES, "username") as served:
-        ran = run(export, served.url, 60, "--id-type", "username", "--format", "lines", "--exclude", keep)
+        ran = run_on(export, served, "--id-type", "username", "--format", "lines", "--exclude", keep, ids=60)
         assert ran.code == 3, ran.err
         assert f"{keep}, line 1: no column for the id; there are: 'login', 'why'" in ran.err
         assert served.ledger.requests == 0
@@ -118,16 +110,16 @@ def test_an_exclude_file_that_is_missing_or_changed_is_named_on_a_resume(tmp_pat
     two.write_text(f"{IDS[1]}\n")
     with sandbox(IDS) as served:
         both = ("--exclude", one, "--exclude", two)
-        assert run(export, served.url, 118, *both, "--limit", 20).code == 0
-        forgotten = run(export, served.url, 118, "--exclude", one)
+        assert run_on(export, served, *both, "--limit", 20, ids=118).code == 0
+        forgotten = run_on(export, served, "--exclude", one, ids=118)
         assert forgotten.code == 3
         assert f"{two}: is not given now" in forgotten.err
         assert str(one) not in forgotten.err
         two.write_text(f"{IDS[2]}\n")
-        changed = run(export, served.url, 118, *both)
+        changed = run_on(export, served, *both, ids=118)
         assert (changed.code, f"{two}: was changed since" in changed.err) == (3, True), changed.err
         two.unlink()
-        gone = run(export, served.url, 118, *both)
+        gone = run_on(export, served, *both, ids=118)
         assert (gone.code, str(two) in gone.err) == (3, True), gone.err
         assert served.ledger.deleted == 20
         audit = bulkdel("status", "--audit", f"{export}.checkpoint.jsonl").out

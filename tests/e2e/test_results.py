@@ -138,7 +138,7 @@ def test_what_was_refused_can_be_fed_back(name: str, tmp_path: Path) -> None:
         if name.endswith("csv"):
             cells = list(csv.reader(io.StringIO(again.read_text())))
             assert not any(cell.startswith(tuple("=+-@＝")) for row in cells for cell in row)  # noqa: RUF001
-        it.served.switches = it.served.switches.changed({"poisonous": {}})
+        it.switch(poisonous={})
         ran = bulkdel(
             *("run", "delete-users", again, "--host", it.served.url, "--rate", 0, "--json", "--id-type", "external_id"),
             *("--confirm", len(ODD), "--pool", POOL),

@@ -19,14 +19,6 @@ CHUNK = 50
 DELETIONS = frozenset({"/api/v3/delete-users-batch"})
 
 
-def wait_until_deleted(it: Case, count: int, timeout_s: float = 30) -> None:
-    """Wait for the server's count."""
-    until = time.monotonic() + timeout_s
-    while it.served.pool.deleted < count:
-        assert time.monotonic() < until, it.served.pool.deleted
-        time.sleep(0.001)
-
-
 def sent_again(it: Case, ids: list[str]) -> int:
     """How many ids the server has been sent more than once, counting each repetition."""
     return sum((times - 1) * count for times, count in it.served.ledger.sent_times().items() if times > 1)
@@ -41,10 +33,10 @@ def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
     switches: dict[str, Any] = {"unknown_ids": policy, "latency_after_s": 30.0, "fault_paths": DELETIONS}
     with case(tmp_path, IDS[:2_000], users=users, **switches) as it:
         process = it.start()
-        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        it.wait_until_deleted(CONCURRENCY * CHUNK)
         kill(process)
         assert it.served.pool.deleted == CONCURRENCY * CHUNK
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 2_000}
@@ -56,7 +48,7 @@ def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
     """Requests on the wire finish, nothing new leaves, the summary says how to go on; the same command does."""
     with case(tmp_path, IDS[:20_000], latency_s=0.1) as it:
         process = it.start()
-        wait_until_deleted(it, 1_000)
+        it.wait_until_deleted(1_000)
         process.send_signal(signum)
         ran = finish(process)
         assert ran.code == 128 + signum, ran.err
@@ -66,7 +58,7 @@ def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
         assert "To go on:\n  bulkdel run delete-users" in ran.err
         status = bulkdel("status", it.log, "--json")
         assert status.summary["in_doubt"] == 0
-        it.served.switches = it.served.switches.changed({"latency_s": 0.0})
+        it.switch(latency_s=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert sent_again(it, IDS) == 0
@@ -76,7 +68,7 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
     """As safe as a SIGKILL, and within a second."""
     with case(tmp_path, IDS[:20_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
         process = it.start()
-        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        it.wait_until_deleted(CONCURRENCY * CHUNK)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None
@@ -85,7 +77,7 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
         ran = finish(process)
         assert time.monotonic() - began < 1
         assert ran.code == 130
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 20_000}
@@ -95,7 +87,7 @@ def test_drain_ends_in_time(tmp_path: Path) -> None:
     """--drain-s bounds the waiting; what has no answer by then is in doubt, and found out by the next run."""
     with case(tmp_path, IDS[:2_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
         process = it.start("--drain-s", "0.5")
-        wait_until_deleted(it, CONCURRENCY * CHUNK)
+        it.wait_until_deleted(CONCURRENCY * CHUNK)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         ran = finish(process)
@@ -103,7 +95,7 @@ def test_drain_ends_in_time(tmp_path: Path) -> None:
         assert ran.code == 143
         assert ran.counts() == {"remaining": 2_000}
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == CONCURRENCY * CHUNK
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert ran.counts() == {"deleted": 2_000}
         assert sent_again(it, IDS) == 0
@@ -150,7 +142,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
     """The second one exits 3 and names the first one's pid."""
     with case(tmp_path, IDS[:5_000], latency_s=0.5) as it:
         process = it.start()
-        wait_until_deleted(it, 50)
+        it.wait_until_deleted(50)
         second = it.run()
         assert second.code == 3
         assert str(process.pid) in second.err
@@ -197,7 +189,7 @@ def test_another_pool_is_refused(tmp_path: Path) -> None:
     """The key signs in to another pool than the checkpoint's: exit 3, nothing deleted."""
     with case(tmp_path, IDS[:200]) as it:
         assert it.run("--limit", 50).code == 0
-        it.served.switches = it.served.switches.changed({"pool_id": "f" * 24})
+        it.switch(pool_id="f" * 24)
         ran = it.run()
         assert ran.code == 3, ran.err
         assert POOL in ran.err
@@ -220,7 +212,7 @@ def test_torn_tail_is_cut_and_kept(tmp_path: Path) -> None:
     """A crash tore the last line: it is saved beside the log, and the run goes on."""
     with case(tmp_path, IDS[:3_000], latency_s=0.02) as it:
         process = it.start()
-        wait_until_deleted(it, 1_000)
+        it.wait_until_deleted(1_000)
         kill(process)
         whole = it.log.read_bytes()
         it.log.write_bytes(whole[: -len(whole.splitlines()[-1]) // 2])
@@ -250,7 +242,7 @@ def test_export_changed_under_the_run(tmp_path: Path) -> None:
     """A block that changes before it is parsed halts the run; nothing of it is sent."""
     with case(tmp_path, IDS, latency_s=0.01) as it:
         process = it.start()
-        wait_until_deleted(it, 1_000)
+        it.wait_until_deleted(1_000)
         victim = user_ids(1, seed=77)[0]
         with it.export.open("r+b") as file:
             file.seek(-len(victim) - 3, os.SEEK_END)
@@ -293,9 +285,9 @@ def test_killed_at_the_very_end(policy: str, tmp_path: Path) -> None:
     """The pool is empty when the run goes on, so no look-up can prove anything: still every id is accounted for."""
     with case(tmp_path, IDS[:400], unknown_ids=policy, latency_after_s=30.0, fault_paths=DELETIONS) as it:
         process = it.start()
-        wait_until_deleted(it, 400)
+        it.wait_until_deleted(400)
         kill(process)
-        it.served.switches = it.served.switches.changed({"latency_after_s": 0.0})
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 400}

@@ -123,7 +123,7 @@ def refreshing(folder: Path) -> Iterator[Running]:
         process = it.start()
         wait_until(lambda: it.served.pool.deleted > 0, process)
         before = it.served.ledger.by_path[TOKEN_PATH]
-        it.served.switches = it.served.switches.changed({"latency_after_s": 30.0, "fault_paths": {TOKEN_PATH}})
+        it.switch(latency_after_s=30.0, fault_paths={TOKEN_PATH})
         wait_until(has_quiet(it, TOKEN_PATH, before + 1), process)
         yield Running(process, it)
 
@@ -180,7 +180,7 @@ def assert_nothing_lost(running: Running) -> None:
     ran = it.run()
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": len(IDS)}
-    assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
+    assert it.effects(IDS) == [1] * len(IDS)
 
 
 @pytest.mark.parametrize(("state", "signum"), ONE_SIGNAL_EACH[:-1])

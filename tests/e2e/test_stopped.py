@@ -23,7 +23,7 @@ import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
-from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids
+from tests.harness import COMMAND, Case, Ran, case, entries, environment, finish, start, user_ids, wait_until
 
 pytestmark = pytest.mark.campaign
 
@@ -32,14 +32,6 @@ DELETIONS = frozenset({DELETE_PATH})
 PATIENCE_S = 4
 STOPPED_S = 5.5
 """Longer than the patience, and than the time-outs of requests on the wire."""
-
-
-def wait_until(reached: Callable[[], bool], timeout_s: float = 20) -> None:
-    """Wait for a state."""
-    until = time.monotonic() + timeout_s
-    while not reached():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def state_of(pid: int) -> str:
@@ -68,14 +60,14 @@ def assert_whole(it: Case, ran: Ran) -> None:
     """Everything was deleted, once, and the run says so."""
     assert ran.code == 0, ran.err
     assert ran.counts() == {"deleted": it.ids}
-    assert [it.served.ledger.effects(id_) for id_ in IDS[: it.ids]] == [1] * it.ids
+    assert it.effects(IDS[: it.ids]) == [1] * it.ids
 
 
 def test_while_requests_are_on_the_wire(tmp_path: Path) -> None:
     """Finding C5: it halted with "no useful answer". The lock is held, and the rate is kept afterwards."""
     with case(tmp_path, IDS, latency_s=0.6, options=("--rate", 20, "--chunk-size", 20)) as it:
         process = run_of(it)
-        wait_until(lambda: it.served.pool.deleted > 0)
+        it.wait_until_deleted(1)
         with stopped(process):
             second = it.run()
             assert second.code == 3, second.err
@@ -152,7 +144,7 @@ def test_while_it_drains(tmp_path: Path) -> None:
 def test_while_verify_asks(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:400], users=IDS) as it:
         assert it.run().code == 0
-        it.served.switches = it.served.switches.changed({"latency_s": 0.3})
+        it.switch(latency_s=0.3)
         args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         before = it.served.ledger.by_path[LOOKUP_PATH]
         process = subprocess.Popen(
@@ -223,7 +215,7 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
         shell.type("fg\n")
         shell.wait_for("bulkdel|bulkdel.cli")
         shell.type(f"{it.ids}\n")
-        wait_until(lambda: it.served.pool.deleted > 0)
+        it.wait_until_deleted(1)
         shell.type("\x1a")
         shell.wait_for("Stopped")
         wait_until(lambda: time.monotonic() - it.served.ledger.arrivals[-1] > 2.5)
@@ -235,7 +227,7 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
         shell.wait_for(r"complete: 1,000 rows")
         shell.type("echo code=$?\n")
         assert shell.wait_for(r"code=(\d+)").group(1) == "0"
-        assert [it.served.ledger.effects(id_) for id_ in IDS] == [1] * len(IDS)
+        assert it.effects(IDS) == [1] * len(IDS)
         assert it.served.ledger.by_path[TOKEN_PATH] > signed_in
 
 
@@ -292,7 +284,7 @@ def test_sigusr1_tells_what_limits_an_unlimited_run(tmp_path: Path) -> None:
     ) as it:
         it.served.script("429")
         process = it.start()
-        wait_until(lambda: it.served.pool.deleted > 0)
+        it.wait_until_deleted(1)
         told_after(process, '"limited_by": "earlier_429"')
         assert_whole(it, finish(process))
 
@@ -300,7 +292,7 @@ def test_sigusr1_tells_what_limits_an_unlimited_run(tmp_path: Path) -> None:
 def test_sigusr1_while_verify_asks(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:400], users=IDS) as it:
         assert it.run().code == 0
-        it.served.switches = it.served.switches.changed({"latency_s": 0.3})
+        it.switch(latency_s=0.3)
         before = it.served.ledger.by_path[LOOKUP_PATH]
         args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         process = start(*args)
@@ -326,7 +318,7 @@ def test_sigusr1_does_not_end_other_commands(tmp_path: Path) -> None:
 def test_sigusr1_above_the_bar(shell: Shell, tmp_path: Path) -> None:
     with case(tmp_path, IDS, latency_s=0.2, options=("--rate", 20, "--chunk-size", 20)) as it:
         shell.type(shlex.join([*COMMAND, *map(str, it.args)]) + " &\n")
-        wait_until(lambda: it.served.pool.deleted > 0)
+        it.wait_until_deleted(1)
         shell.type("kill -USR1 %1\n")
         shell.wait_for(r"\d+ of 1,000 rows: ")
         shell.type("wait %1; echo code=$?\n")

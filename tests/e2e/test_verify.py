@@ -84,18 +84,6 @@ def ids_in(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
-def found(done: Ran) -> tuple[int, int, int]:
-    """Gone, still there, could not tell; they add up."""
-    told = done.summary
-    assert told["gone"] + told["still_there"] + told["could_not_tell"] == told["checked"], told
-    assert told["claimed"] + told["not_claimed"] == told["rows"], told
-    return told["gone"], told["still_there"], told["could_not_tell"]
-
-
-def switch(it: Case, **changes: Any) -> None:
-    it.served.switches = it.served.switches.changed(changes)
-
-
 # ── what it finds ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -114,7 +102,7 @@ def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: 
         before, looked = it.served.ledger.by_path[DELETE_PATH], it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
         assert done.code == 0, done
-        assert found(done) == (9_973, 0, 0)
+        assert done.found() == (9_973, 0, 0)
         told = done.summary
         assert (told["rows"], told["not_claimed"], told["status"]) == (10_030, 57, "complete")
         assert told["still_there_path"] is None
@@ -126,7 +114,7 @@ def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: 
         # Complete: the same again asks nobody and says the same; without a key too.
         requests = it.served.ledger.requests
         again = verify(it, env={})
-        assert (again.code, found(again), again.summary["requests"]) == (0, (9_973, 0, 0), 0)
+        assert (again.code, again.found(), again.summary["requests"]) == (0, (9_973, 0, 0), 0)
         assert it.served.ledger.requests == requests
 
 
@@ -134,7 +122,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
     assert len(LIARS) == 25
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
         done = verify(it)
-        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert done.summary["still_there_path"] == str(still_there(it))
         assert ids_in(still_there(it)) == LIARS
         assert still_there(it).stat().st_mode & 0o777 == 0o600
@@ -146,12 +134,12 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         assert "25 ids in 1 request at" in planned.out
         assert "25 of 25 looked up exist" in planned.out
         # The server comes to its senses; the list is run, and everything is read back once more.
-        switch(it, liars=[])
+        it.switch(liars=[])
         run = bulkdel("run", *words[1:], "--confirm", 25, "--pool", POOL)
         assert run.code == 0, run
         assert verify(it).code == 1  # what was found is not asked for again
         again = verify(it, "--again")
-        assert (again.code, found(again)) == (0, (2_000, 0, 0)), again
+        assert (again.code, again.found()) == (0, (2_000, 0, 0)), again
         assert ids_in(still_there(it)) == LIARS  # an older list is left alone
 
 
@@ -191,14 +179,14 @@ def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:
 def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
     """Every look-up answers with an empty list, as if all were gone; 25 are not."""
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
-        switch(it, blind=True)
+        it.switch(blind=True)
         done = verify(it)
-        assert (done.code, found(done), done.summary["status"]) == (4, (0, 0, 2_000), "halted"), done
+        assert (done.code, done.found(), done.summary["status"]) == (4, (0, 0, 2_000), "halted"), done
         assert "find no user, not even those that the pool lists" in done.err
         assert "To go on:\n  bulkdel verify" in done.err
-        switch(it, blind=False)
+        it.switch(blind=False)
         again = verify(it)
-        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+        assert (again.code, again.found()) == (1, (1_975, 25, 0))
         assert ids_in(still_there(it)) == LIARS
 
 
@@ -206,18 +194,18 @@ def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None
     """The first control is found, and somebody who is still there; from then on every answer is empty."""
     with ran(tmp_path, liars=frozenset([IDS[0], *LIARS])) as it:
         lists = it.served.ledger.by_path[LIST_PATH]
-        switch(it, latency_s=0.05)
+        it.switch(latency_s=0.05)
         process = start("verify", it.log, "--rate", 0, "--concurrency", 1, "--json")
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] - looked == 3, process)  # control, IDS[0], the next
         assert it.served.ledger.by_path[LIST_PATH] == lists + 1
-        switch(it, blind=True, latency_s=0)
+        it.switch(blind=True, latency_s=0)
         done = finish(process)
-        assert (done.code, found(done)) == (4, (0, 1, 1_999)), done
+        assert (done.code, done.found()) == (4, (0, 1, 1_999)), done
         assert '"gone"' not in state_of(it).read_text()
-        switch(it, blind=False)
+        it.switch(blind=False)
         again = verify(it)
-        assert (again.code, found(again)) == (1, (1_974, 26, 0))
+        assert (again.code, again.found()) == (1, (1_974, 26, 0))
         assert ids_in(still_there(it)) == [IDS[0], *LIARS]
 
 
@@ -225,12 +213,12 @@ def test_an_empty_pool_proves_nothing_and_says_so(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:100]) as it:
         assert it.run().code == 0
         done = verify(it)
-        assert (done.code, found(done)) == (4, (0, 0, 100)), done
+        assert (done.code, done.found()) == (4, (0, 0, 100)), done
         assert "the pool lists no user" in done.err
         assert "create one user in it and verify again" in done.err
         it.served.pool.add_ids(BYSTANDERS[:1])
         again = verify(it)
-        assert (again.code, found(again)) == (0, (100, 0, 0))
+        assert (again.code, again.found()) == (0, (100, 0, 0))
 
 
 @pytest.mark.parametrize("path", [LIST_PATH, LOOKUP_PATH])
@@ -238,19 +226,17 @@ def test_a_key_that_may_not_read(path: str, tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100]) as it:
         it.served.script(*["403"] * 20, path=path)
         done = verify(it)
-        assert (done.code, found(done)) == (4, (0, 0, 100)), done
+        assert (done.code, done.found()) == (4, (0, 0, 100)), done
         assert "permission" in done.err
 
 
 def test_look_ups_that_fail_on_the_way(tmp_path: Path) -> None:
     """A fifth of them with 500, some lost, some 429: found all the same, exactly."""
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
-        switch(
-            it, share_500=0.1, share_drop_after=0.05, share_truncated_after=0.05, share_429=0.05, fault_paths=LOOKUPS
-        )
-        switch(it, retry_after="seconds", retry_after_s=0)
+        it.switch(share_500=0.1, share_drop_after=0.05, share_truncated_after=0.05, share_429=0.05, fault_paths=LOOKUPS)
+        it.switch(retry_after="seconds", retry_after_s=0)
         done = verify(it)
-        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert done.summary["retries"] > 0
         assert ids_in(still_there(it)) == LIARS
 
@@ -259,15 +245,15 @@ def test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told(tmp_pat
     with ran(tmp_path, IDS[:200]) as it:
         it.served.script(None, None, "400", "400", path=LOOKUP_PATH)
         done = verify(it, "--concurrency", 1)
-        assert (done.code, found(done)) == (0, (200, 0, 0)), done  # the second pass got them
+        assert (done.code, done.found()) == (0, (200, 0, 0)), done  # the second pass got them
         it.served.script(None, None, "400", None, None, None, "400", path=LOOKUP_PATH)  # control, 4 chunks, control
         done = verify(it, "--concurrency", 1, "--again")
-        assert (done.code, found(done)) == (4, (150, 0, 50)), done
+        assert (done.code, done.found()) == (4, (150, 0, 50)), done
         assert done.summary["status"] == "incomplete"
         assert "The look-ups of 50 ids failed" in done.err
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
-        assert (done.code, found(done)) == (0, (200, 0, 0)), done
+        assert (done.code, done.found()) == (0, (200, 0, 0)), done
         assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2  # only what could not be told is asked again
 
 
@@ -277,19 +263,19 @@ def test_refused_ever_after(tmp_path: Path) -> None:
         it.served.script(None, None, *["403"] * 1_000, path=LOOKUP_PATH)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it, "--concurrency", 1)
-        assert (done.code, found(done)) == (4, (0, 0, 2_000)), done
+        assert (done.code, done.found()) == (4, (0, 0, 2_000)), done
         assert it.served.ledger.by_path[LOOKUP_PATH] - looked < 30
 
 
 def test_an_outage_longer_than_patience(tmp_path: Path) -> None:
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
-        switch(it, share_503=1.0, fault_style="http", fault_paths=LOOKUPS)
+        it.switch(share_503=1.0, fault_style="http", fault_paths=LOOKUPS)
         done = verify(it, "--patience", "1s")
         assert (done.code, done.summary["status"]) == (4, "halted"), done
         assert "--patience" in done.err
-        switch(it, share_503=0)
+        it.switch(share_503=0)
         again = verify(it)
-        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+        assert (again.code, again.found()) == (1, (1_975, 25, 0))
 
 
 # ── killed, interrupted, gone on with ─────────────────────────────────────────────────────────────────────────────────
@@ -302,7 +288,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
     liars = ids[100::960]
     assert len(liars) == 25
     with ran(tmp_path, ids, liars=frozenset(liars)) as it:
-        switch(it, latency_s=0.005)
+        it.switch(latency_s=0.005)
         for requests in (1, 3, 40, 150, 260):
             looked = it.served.ledger.by_path[LOOKUP_PATH]
             process = start("verify", it.log, "--rate", 0, "--concurrency", 4, "--json")
@@ -316,7 +302,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
         assert '"gone"' in kept  # the last one came past its first control
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
-        assert (done.code, found(done), done.summary["resumed"]) == (1, (23_975, 25, 0), True), done
+        assert (done.code, done.found(), done.summary["resumed"]) == (1, (23_975, 25, 0), True), done
         assert ids_in(still_there(it)) == liars
         assert (
             it.served.ledger.by_path[LOOKUP_PATH] - looked <= 480 - 200 + 25 + 4
@@ -326,7 +312,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_path: Path) -> None:
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
-        switch(it, latency_after_s=30.0, fault_paths=LOOKUPS)
+        it.switch(latency_after_s=30.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         process = start("verify", it.log, "--rate", 0, "--json")
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
@@ -334,22 +320,22 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(signum: signal.Signals, tmp_pat
         process.send_signal(signum)
         done = finish(process)
         assert time.monotonic() - began < 2
-        assert (done.code, done.summary["status"], found(done)) == (128 + signum, "interrupted", (0, 0, 2_000)), done
+        assert (done.code, done.summary["status"], done.found()) == (128 + signum, "interrupted", (0, 0, 2_000)), done
         assert f"To go on:\n  bulkdel verify {it.log} --rate 0 --json" in done.err
         assert "Traceback" not in done.err
-        switch(it, latency_after_s=0)
+        it.switch(latency_after_s=0)
         again = verify(it)
-        assert (again.code, found(again)) == (1, (1_975, 25, 0))
+        assert (again.code, again.found()) == (1, (1_975, 25, 0))
 
 
 def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
     with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS]) as it:
         assert it.run("--limit", 500).code == 0
         done = verify(it)
-        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (500, 0, 0), 1_500)
+        assert (done.code, done.found(), done.summary["not_claimed"]) == (0, (500, 0, 0), 1_500)
         assert it.run().code == 0
         done = verify(it)
-        assert (done.code, found(done)) == (0, (2_000, 0, 0)), done
+        assert (done.code, done.found()) == (0, (2_000, 0, 0)), done
         assert "starts over" in done.err
         assert Path(f"{state_of(it)}.old-1").exists()
 
@@ -363,27 +349,27 @@ def test_not_while_a_run_is_under_way(tmp_path: Path) -> None:
         assert f"pid {process.pid}" in done.err
         kill(process)
         done = verify(it)  # what it settled before it was killed is gone; the rest of what it sent is in doubt
-        assert (done.code, found(done)[1:]) == (4 if done.summary["in_doubt"] else 0, (0, 0)), done
+        assert (done.code, done.found()[1:]) == (4 if done.summary["in_doubt"] else 0, (0, 0)), done
 
 
 def test_a_run_that_goes_on_meanwhile(tmp_path: Path) -> None:
     """What was read back is what the log said at the start, so it is no answer for the log as it is now."""
     with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS]) as it:
         assert it.run("--limit", 500).code == 0
-        switch(it, latency_after_s=1.0, fault_paths=LOOKUPS)
+        it.switch(latency_after_s=1.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         process = start("verify", it.log, "--rate", 0, "--json")
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
         assert it.run("--limit", 100).code == 0
-        switch(it, latency_after_s=0)
+        it.switch(latency_after_s=0)
         done = finish(process)
-        assert (done.code, found(done), done.summary["status"]) == (4, (500, 0, 0), "halted"), done
+        assert (done.code, done.found(), done.summary["status"]) == (4, (500, 0, 0), "halted"), done
         assert "continued meanwhile" in done.err
 
 
 def test_two_at_a_time(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100]) as it:
-        switch(it, latency_after_s=30.0, fault_paths=LOOKUPS)
+        it.switch(latency_after_s=30.0, fault_paths=LOOKUPS)
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         process = start("verify", it.log)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > looked, process)
@@ -410,18 +396,18 @@ def test_a_created_again_email_is_somebody_new(tmp_path: Path) -> None:
     """Younger than the outcome by more than the skew; one within the skew is nobody's guess; an old one is a lie."""
     mails = [f"user{i}@example.com" for i in range(100)]
     with case(tmp_path, mails, id_type="email", options=("--rate", 0, "--id-type", "email")) as it:
-        switch(it, liars=mails[90:92])
+        it.switch(liars=mails[90:92])
         it.served.pool.add_ids(["by@stander.example"], "email")
         assert it.run().code == 0
         at = backdate(it.log, timedelta(hours=2))
         it.served.pool.add_ids(mails[:3], "email", created_at=(at + timedelta(hours=1)).isoformat())
         done = verify(it)
-        assert (done.code, found(done), done.summary["recreated"]) == (1, (98, 2, 0), 3), done
+        assert (done.code, done.found(), done.summary["recreated"]) == (1, (98, 2, 0), 3), done
         assert ids_in(still_there(it)) == mails[90:92]
         assert "--id-type email" in done.err
         it.served.pool.add_ids(mails[10:12], "email", created_at=(at + timedelta(seconds=60)).isoformat())
         done = verify(it, "--again")
-        assert (done.code, found(done), done.summary["recreated"]) == (4, (96, 2, 2), 3), done
+        assert (done.code, done.found(), done.summary["recreated"]) == (4, (96, 2, 2), 3), done
         assert "2 could not be told: an account is there" in done.err
         text = bulkdel("verify", it.log, "--rate", 0).out
         assert "re-created" in text
@@ -432,7 +418,7 @@ def test_a_user_id_is_never_somebody_new(tmp_path: Path) -> None:
         at = backdate(it.log, timedelta(hours=2))
         it.served.pool.add_ids(IDS[:1], created_at=(at + timedelta(hours=1)).isoformat())
         done = verify(it)
-        assert (done.code, found(done), done.summary["recreated"]) == (1, (99, 1, 0), 0), done
+        assert (done.code, done.found(), done.summary["recreated"]) == (1, (99, 1, 0), 0), done
 
 
 def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> None:
@@ -447,7 +433,7 @@ def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> Non
         it.log.write_bytes(b"".join(recorded.lines_of([entry] for entry in entries)))
         looked = it.served.ledger.lookup_sizes.copy()
         done = verify(it, "--concurrency", 1)
-        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (62, 0, 0), 0), done
+        assert (done.code, done.found(), done.summary["not_claimed"]) == (0, (62, 0, 0), 0), done
         assert it.served.ledger.lookup_sizes - looked == {50: 1, 10: 3, 2: 1}  # of those of 10 two are controls
 
 
@@ -459,18 +445,18 @@ def test_a_sample_is_spread_out_and_the_same_when_it_goes_on(tmp_path: Path) -> 
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         it.served.script(None, None, "400", "400", path=LOOKUP_PATH)  # control; the second of two chunks, twice
         done = verify(it, "--sample", 100, "--concurrency", 1)
-        assert (done.code, found(done)) == (4, (0, 50, 50)), done
+        assert (done.code, done.found()) == (4, (0, 50, 50)), done
         assert (done.summary["checked"], done.summary["claimed"]) == (100, 2_000)
         assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2 + 1
         some = ids_in(still_there(it))
         done = verify(it, "--sample", 100)
-        assert (done.code, found(done), done.summary["resumed"]) == (1, (0, 100, 0), True), done
+        assert (done.code, done.found(), done.summary["resumed"]) == (1, (0, 100, 0), True), done
         drawn = ids_in(still_there(it))
         assert set(some) < set(drawn)
         assert [IDS.index(id_) // 20 for id_ in drawn] == list(range(100))  # one of every 20 rows
         # Another sample is another question.
         done = verify(it, "--sample", 10)
-        assert (done.code, found(done)) == (1, (0, 10, 0))
+        assert (done.code, done.found()) == (1, (0, 10, 0))
         assert verify(it, "--sample", 5_000, "--again").summary["checked"] == 2_000
 
 
@@ -479,12 +465,12 @@ def test_a_sample_is_spread_out_and_the_same_when_it_goes_on(tmp_path: Path) -> 
 
 def test_another_pool_is_refused(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100]) as it:
-        switch(it, pool_id="another")
+        it.switch(pool_id="another")
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
         assert (done.code, "pool another" in done.err) == (3, True), done
         assert it.served.ledger.by_path[LOOKUP_PATH] == looked
-        switch(it, pool_id=None)
+        it.switch(pool_id=None)
         assert verify(it).code == 0
 
 
@@ -565,7 +551,7 @@ def test_nothing_claimed(tmp_path: Path) -> None:
     with case(tmp_path, IDS[:5], poisonous=dict.fromkeys(IDS[:5], (422, None))) as it:
         assert it.run().code == 1
         done = verify(it)
-        assert (done.code, found(done), done.summary["not_claimed"]) == (0, (0, 0, 0), 5)
+        assert (done.code, done.found(), done.summary["not_claimed"]) == (0, (0, 0, 0), 5)
         assert "nothing to verify" in done.err
 
 
@@ -598,7 +584,7 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
     with ran(tmp_path, liars=frozenset(LIARS)) as it:
         before = it.served.ledger.by_path[DELETE_PATH]
         done = in_copy("verify", it.log, "--rate", 0, "--json")
-        assert (done.code, found(done)) == (1, (1_975, 25, 0)), done
+        assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert it.served.ledger.by_path[DELETE_PATH] == before
         it.log.unlink()
         assert "made something that deletes" in in_copy(*it.args, "--allow-absent").err

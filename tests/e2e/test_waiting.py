@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
-from tests.e2e.test_resume import wait_until_deleted
 from tests.harness import Case, case, finish, kill, user_ids
 
 pytestmark = pytest.mark.alone
@@ -66,7 +65,7 @@ def steady(scenario: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 def assert_all_deleted(it: Case, ids: Sequence[str]) -> None:
-    assert [it.served.ledger.effects(id_) for id_ in ids] == [1] * len(ids)
+    assert it.effects(ids) == [1] * len(ids)
 
 
 def down_and_back(folder: Path, down_s: float, **down: object) -> None:
@@ -74,13 +73,13 @@ def down_and_back(folder: Path, down_s: float, **down: object) -> None:
     with case(folder, ids, latency_s=0.02, options=("--rate", 200)) as it:
         ledger = it.served.ledger
         process = it.start()
-        wait_until_deleted(it, 2_000)
-        it.served.switches = it.served.switches.changed(down)
+        it.wait_until_deleted(2_000)
+        it.switch(**down)
         time.sleep(1.0)  # what is on the wire, and what opens the breaker
         first = ledger.requests
         time.sleep(down_s - 1.0)
         probes = ledger.arrivals[first:]
-        it.served.switches = it.served.switches.changed(dict.fromkeys(down.keys() - {"fault_style"}, 0.0))
+        it.switch(**dict.fromkeys(down.keys() - {"fault_style"}, 0.0))
         ran = finish(process, 90)
         assert down_s / PROBE_S - 2 <= len(probes) <= down_s / PROBE_S
         assert all(later - earlier >= PROBE_S - 0.1 for earlier, later in pairwise(probes)), probes
@@ -107,8 +106,8 @@ def down_for_good(folder: Path) -> None:
     ids = user_ids(10_000)
     with case(folder, ids, latency_s=0.02, options=("--rate", 200)) as it:
         process = it.start("--patience", f"{patience_s}s")
-        wait_until_deleted(it, 2_000)
-        it.served.switches = it.served.switches.changed({"share_drop_before": 1.0})
+        it.wait_until_deleted(2_000)
+        it.switch(share_drop_before=1.0)
         began = time.monotonic()
         ran = finish(process)
         assert time.monotonic() - began < patience_s + 3
@@ -117,7 +116,7 @@ def down_for_good(folder: Path) -> None:
         assert "--patience" in ran.err
         assert "To go on:" in ran.err
         assert ran.summary["deleted"] <= it.served.pool.deleted
-        it.served.switches = it.served.switches.changed({"share_drop_before": 0.0})
+        it.switch(share_drop_before=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}

@@ -12,23 +12,14 @@ import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import FileFailed
-from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
 from tests.e2e.test_resume import DELETIONS
-from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, strace, user_ids
+from tests.harness import COMMAND, bulkdel, case, entries, environment, finish, strace, user_ids, wait_until
 
 pytestmark = pytest.mark.campaign
 
 IDS = user_ids(200, seed=6)
-
-
-def wait_for_deletions(served: Sandbox, process: subprocess.Popen[bytes], count: int = 1) -> None:
-    """Wait until so many deletions were asked for."""
-    until = time.monotonic() + 30
-    while served.ledger.by_path[DELETE_PATH] < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.0005)
 
 
 def whole_entries(log: Path) -> list[dict[str, Any]]:
@@ -50,7 +41,7 @@ def test_no_request_before_its_intent(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        wait_for_deletions(it.served, process)
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 1, process)
         written = whole_entries(it.log)
         assert finish(process).code == 0
         assert [entry["ranges"] for entry in written if entry["type"] == "intent"] == [[[0, 50]]]
@@ -60,7 +51,7 @@ def test_no_outcome_before_its_reply(tmp_path: Path) -> None:
     """Requests that get no answer have no outcome, however long one waits."""
     with case(tmp_path, IDS, latency_after_s=30.0, fault_paths=DELETIONS) as it:
         process = it.start()
-        wait_for_deletions(it.served, process, len(IDS) // 50)
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= len(IDS) // 50, process)
         time.sleep(0.2)
         process.kill()
         finish(process)
