@@ -101,11 +101,9 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(request, read, self._worker, ids, self._too_late)\n",
-        "        self.state.replied(Decision(NextStep.SETTLED))\n"
-        "        self.write_outcomes()\n"
-        "        self.state.settled = []\n"
-        "        asked = await client.ask(request, read, self._worker, ids, self._too_late)\n"
+        "        decision = await client.ask(request, read, self._worker, self._ids, self._too_late)\n",
+        '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", positions_of(step.records)))\n'
+        "        asked = await client.ask(request, read, self._worker, self._ids, self._too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),

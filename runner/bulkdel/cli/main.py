@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -10,11 +11,18 @@ from collections.abc import Sequence
 
 INTERRUPTED = 130
 
+GARBAGE_MIN = 10_000
+"""Objects that are made before Python looks for cycles among them; its default is 700.
+
+A run makes a hundred objects a chunk and hardly a cycle. With the default, the search takes a seventh of its time.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
     # `run` and `verify` print progress on it. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    gc.set_threshold(GARBAGE_MIN)
     _forbid_core_dumps()
     _fill_streams()
     try:

@@ -104,6 +104,7 @@ class ChunkInHand:
         self._parts = parts
         self._intended = since is not None  # whether the intent is appended
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
+        self._ids: list[str] = []  # of the request that is prepared
         self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
@@ -147,16 +148,16 @@ class ChunkInHand:
 
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
-        parts, ids = self._parts, ids_of(step.records)
+        parts, self._ids = self._parts, ids_of(step.records)
         await parts.client.auth.ensure()  # before it the owner of the token is not known
         # The row filter has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
         if parts.client.auth.users:
             parts.tally.own.update(parts.client.auth.users)
-        if self._protects(ids):
+        if self._protects(self._ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
-            await self._save_copies(parts.backup, ids)
+            await self._save_copies(parts.backup, self._ids)
         return parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
@@ -171,20 +172,20 @@ class ChunkInHand:
 
     async def send(self, step: Send, request: Request) -> None:
         """Send the request, after its backoff, and take in the decision on its response."""
-        client, around, tally = self._parts.client, self._parts.surroundings, self._parts.tally
+        parts = self._parts
+        client, around, read = parts.client, parts.surroundings, parts.action.read
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
         self._sent_at = self._sent_at or (around.wall(), around.steady())
-        ids, read = ids_of(step.records), self._parts.action.read
-        decision = await client.ask(request, read, self._worker, ids, self._too_late)
+        decision = await client.ask(request, read, self._worker, self._ids, self._too_late)
         if decision is None:
             if self._too_late():
                 self.state.give_up()
             return
         if decision.next_step is NextStep.SETTLED:
-            tally.succeeded = True
+            parts.tally.succeeded = True
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the permission is missing, later only ids
-            decision = decision._replace(next_step=NextStep.SPLIT if tally.succeeded else NextStep.HALT)
+            decision = decision._replace(next_step=NextStep.SPLIT if parts.tally.succeeded else NextStep.HALT)
         self.state.replied(decision)
 
     def write_outcomes(self) -> None:
