@@ -614,7 +614,7 @@ MUTANTS = (
     Mutant(
         "still there does not matter to verify",
         "runner/bulkdel/core/verification.py",
-        "    return EXIT_REFUSED if counts.there else EXIT_COMPLETE\n",
+        "    return EXIT_REFUSED if counts.still_there else EXIT_COMPLETE\n",
         "    return EXIT_REFUSED if counts.could_not_tell else EXIT_COMPLETE\n",
         "unit/test_verification.py::test_every_ending",
     ),

@@ -414,8 +414,8 @@ def test_the_torn_tail_is_safe_on_disk_before_it_is_cut_off(path: Path, monkeypa
     monkeypatch.setattr(os, "ftruncate", ftruncate)
     monkeypatch.setattr(os, "fdatasync", fdatasync)
     Checkpoint.resume(path).close()
-    assert done == [
-        f"fsync {path.name}.torn-{len(LINES)}",
+    assert done[0].startswith(f"fdatasync .{path.name}.torn-{len(LINES)}.")
+    assert done[1:] == [
         f"fsync {path.parent.name}",
         f"cut at {ENDS[-2]}",
         f"fsync {path.name}",

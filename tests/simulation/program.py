@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
+from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, Skipped
 from bulkdel.engine.backup import Backup
@@ -67,11 +68,10 @@ class Machine:
 
     def _create_log(self, path: Path, header: Header, duplicates: Iterable[Skipped]) -> Checkpoint:
         header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
-        disk, thread, nonce = self.log.calls, self._thread(), self._nonce()
-        return Checkpoint.create(path, header, duplicates, disk=disk, thread=thread, nonce=nonce)
+        return Checkpoint.create(path, header, duplicates, self._how())
 
     def _resume_log(self, path: Path) -> Checkpoint:
-        return Checkpoint.resume(path, disk=self.log.calls, thread=self._thread(), nonce=self._nonce())
+        return Checkpoint.resume(path, self._how())
 
     def _open_backup(self, path: Path, durable: Saved | None) -> Backup:
         return Backup.open(path, durable, disk=self.copies.calls, thread=self._thread())
@@ -79,8 +79,8 @@ class Machine:
     def _thread(self) -> SimulatedThread:
         return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
 
-    def _nonce(self) -> str:
-        return f"{self.rng.getrandbits(64):016x}"
+    def _how(self) -> How:
+        return How(self.log.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @contextlib.asynccontextmanager
     async def _connect(

@@ -192,10 +192,23 @@ def test_the_counts_add_up() -> None:
     found = findings(Found(AT, "gone", ((0, 5),)), Found(AT, "there", ((5, 6),)), Found(AT, "recreated", ((6, 8),)))
     progress.apply(Intent(AT, ((16, 19),)))
     counts = Counts.of(progress, found, None)
-    assert counts == Counts(rows=20, claimed=12, checked=12, gone=7, recreated=2, there=1, in_doubt=3)
-    assert counts.could_not_tell == 4
+    assert counts == Counts(
+        gone=7,
+        still_there=1,
+        could_not_tell=4,
+        in_doubt=3,
+        recreated=2,
+        checked=12,
+        claimed=12,
+        not_claimed=8,
+        rows=20,
+    )
     assert Counts.of(progress, found, 9).could_not_tell == 1
     assert Counts.of(progress, found, 99).checked == 12
+
+
+def result(checked: int, there: int, unknown: int = 0, in_doubt: int = 0) -> Counts:
+    return Counts(checked - there - unknown, there, unknown, in_doubt, 0, checked, checked, 20 - checked, 20)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +217,7 @@ def test_the_counts_add_up() -> None:
 )
 def test_every_ending(there: int, unknown: int, signal: int | None, file_failed: bool, halted: bool) -> None:
     """5 before a signal before 4 before 1; 0 only when every one of them is gone."""
-    counts = Counts(rows=20, claimed=10, checked=10, gone=10 - there - unknown, recreated=0, there=there)
+    counts = result(10, there, unknown)
     ending = Ending(signal=signal, file_failed=file_failed, halted=halted)
     code, status = exit_code(counts, ending), status_of(counts, ending)
     if file_failed:
@@ -222,6 +235,6 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
 @pytest.mark.parametrize("there", [0, 2])
 def test_rows_in_doubt_are_no_complete_verification(checked: int, there: int) -> None:
     there = min(there, checked)
-    counts = Counts(20, checked, checked, checked - there, 0, there, in_doubt=5)
+    counts = result(checked, there, in_doubt=5)
     assert (exit_code(counts, Ending()), status_of(counts, Ending())) == (4, "incomplete")
     assert exit_code(counts, Ending(file_failed=True)) == 5

@@ -6,11 +6,13 @@ means. Knows nothing of entries beyond their encoded form, and nothing of the ev
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,23 @@ from typing import Any
 from bulkdel.checkpoint.lock import lock
 from bulkdel.checkpoint.reader import F, LogKind, Reader, Unborn, open_log
 from bulkdel.core.log_entries import frame
-from bulkdel.durable import DISK, Disk, check_place, sync_directory, write_all
+from bulkdel.durable import DISK, Disk, atomic_file, check_place
 from bulkdel.errors import NotAcceptable
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a log is written; a simulation passes its own.
+
+    thread: runs the commits, one after the other; None for a thread of its own. nonce: None for a random one.
+    """
+
+    disk: Disk = DISK
+    thread: concurrent.futures.Executor | None = None
+    nonce: str | None = None
+
+
+PLAIN = How()
 
 MODE = 0o600
 """For the owner only: refused and unknown ids are in the log, which is personal data."""
@@ -38,12 +55,12 @@ class LogFile:
 
     __slots__ = ("_disk", "_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
 
-    def __init__(self, fd: int, path: Path, disk: Disk = DISK, nonce: str | None = None) -> None:
+    def __init__(self, fd: int, path: Path, how: How) -> None:
         self._fd = fd
-        self._disk = disk
+        self._disk = how.disk
         self._sha = hashlib.sha256()
         self.path = path
-        self.nonce = nonce or secrets.token_hex(8)
+        self.nonce = how.nonce or secrets.token_hex(8)
         self.seq = 0
         self.size = 0
         self.recovered: Path | None = None
@@ -54,9 +71,7 @@ class LogFile:
         return self._sha.hexdigest()
 
     @classmethod
-    def create(
-        cls, path: Path, kind: LogKind[Any], header: bytes, disk: Disk = DISK, nonce: str | None = None
-    ) -> LogFile:
+    def create(cls, path: Path, kind: LogKind[Any], header: bytes, how: How) -> LogFile:
         """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
 
         The list of duplicates must follow, by `commit`, before anything else.
@@ -65,23 +80,23 @@ class LogFile:
             fd = os.open(path, APPEND | NEW, MODE)
         except FileExistsError:
             fd = open_log(path, APPEND, option=kind.option)
-        file = cls(fd, path, disk, nonce)
+        file = cls(fd, path, how)
         try:
             lock(fd, path, kind)
             # Checked under the lock: another process may have created the log meanwhile.
             file._clear_remains(kind)
             file.commit([header])
-            disk.sync_directory(path)
+            how.disk.sync_directory(path)
         except BaseException:
             file.close()
             raise
         return file
 
     @classmethod
-    def resume(cls, path: Path, kind: LogKind[F], disk: Disk = DISK, nonce: str | None = None) -> tuple[LogFile, F]:
+    def resume(cls, path: Path, kind: LogKind[F], how: How) -> tuple[LogFile, F]:
         """Lock a log, read it, repair its tail. Raises NotAcceptable (nothing was changed then) and OSError."""
         fd = open_log(path, APPEND, option=kind.option)
-        file = cls(fd, path, disk, nonce)
+        file = cls(fd, path, how)
         try:
             lock(fd, path, kind)
             reader = Reader(fd, path, kind)
@@ -144,15 +159,8 @@ class LogFile:
 
 def _save_beside(path: Path, seq: int, data: bytes) -> Path:
     """Write `data` durably to `<path>.torn-<seq>`, or with a further number where that is taken."""
-    target = Path(f"{path}.torn-{seq}")
-    further = count(2)
-    while os.path.lexists(target):
-        target = Path(f"{path}.torn-{seq}-{next(further)}")
-    fd = os.open(target, os.O_WRONLY | NEW, MODE)
-    try:
-        write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    sync_directory(path)
+    names = (Path(f"{path}.torn-{seq}" + (f"-{i}" if i > 1 else "")) for i in count(1))
+    target = next(name for name in names if not os.path.lexists(name))
+    with atomic_file(target) as file:
+        file.write(data)
     return target

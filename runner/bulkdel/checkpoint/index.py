@@ -17,7 +17,7 @@ from typing import Self
 
 import orjson
 
-from bulkdel.checkpoint.reader import RUN, Reader, open_log
+from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.skipped_rows import PositionSet
@@ -63,20 +63,17 @@ class LogIndex:
     def __init__(self, path: Path) -> None:
         """Read the log once. Raises NotAcceptable as `read_log` does, and FileFailed when there is no room."""
         self._rows = sqlite3.connect("", check_same_thread=False)  # no name: a temporary file
-        fd = open_log(path)
         try:
             self._rows.executescript(SCHEMA)
-            reader = Reader(fd, path, RUN)
-            for self.progress, entries in reader.folding():
-                self._rows.executemany(INSERT, _spans(entries, self.progress.duplicates))
+            with reading(path, RUN) as reader:
+                for self.progress, entries in reader.folding():
+                    self._rows.executemany(INSERT, _spans(entries, self.progress.duplicates))
             self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
         except BaseException as error:
             self._rows.close()
             if isinstance(error, sqlite3.Error):
                 raise FileFailed(f"{path}: its index cannot be written: {error}. Make room in {_folder()}.") from error
             raise
-        finally:
-            os.close(fd)
         self.sha256 = reader.sha.hexdigest()
         self.damaged_tail = reader.damaged_tail
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import RUN, Fold, LogKind, Reader, open_log
+from bulkdel.checkpoint.reader import RUN, Fold, LogKind, open_log, reading
 from bulkdel.errors import NotAcceptable
 
 TRIES = 5
@@ -62,11 +62,9 @@ def holder(path: Path, fold: Fold) -> int | None:
 
 def writer_words(path: Path, kind: LogKind[Any] = RUN) -> str:
     """The process that has the lock, in words: before its session starts, its pid is not known."""
-    fd = open_log(path)
     try:
-        pid = holder(path, Reader(fd, path, kind).replay())
+        with reading(path, kind) as reader:
+            pid = holder(path, reader.replay())
     except NotAcceptable:
         pid = None
-    finally:
-        os.close(fd)
     return kind.name if pid is None else f"{kind.name} (pid {pid})"

@@ -12,6 +12,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -260,35 +261,36 @@ class Reader(Generic[F]):
         return f"Put back a copy of this file if there is one. {self._kind.start_over}"
 
 
-def read_log(path: Path) -> Log:
-    """Read a log without its lock, also while a run writes it. A damaged tail is counted and otherwise ignored."""
-    fd = open_log(path)
+@contextmanager
+def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
+    """Open a log for one pass over it, without its lock: also while a process writes it."""
+    fd = open_log(path, option=kind.option)
     try:
-        reader = Reader(fd, path, RUN)
-        progress = reader.replay()
-        return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
+        yield Reader(fd, path, kind)
     finally:
         os.close(fd)
+
+
+def read_log(path: Path) -> Log:
+    """Read the log of a run. A damaged tail is counted and otherwise ignored."""
+    with reading(path, RUN) as reader:
+        progress = reader.replay()
+        return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Every entry of a log in order, without its lock; a damaged tail is ignored."""
-    fd = open_log(path)
-    try:
-        for entries in Reader(fd, path, RUN).commits():
+    """Every entry of the log of a run, in order. A damaged tail is ignored."""
+    with reading(path, RUN) as reader:
+        for entries in reader.commits():
             yield from entries
-    finally:
-        os.close(fd)
 
 
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short."""
     if not os.path.lexists(path):
         return True
-    fd = open_log(path, option=kind.option)
     try:
-        return not any(fold.born for fold, _ in Reader(fd, path, kind).folding())
+        with reading(path, kind) as reader:
+            return not any(fold.born for fold, _ in reader.folding())
     except Unborn:
         return True
-    finally:
-        os.close(fd)

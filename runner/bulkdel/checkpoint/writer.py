@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, NoReturn, Self, TypedDict, Unpack
+from typing import Generic, NoReturn, Self
 
-from bulkdel.checkpoint.file import LogFile
+from bulkdel.checkpoint.file import PLAIN, How, LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, encode_entry
 from bulkdel.core.run_state import Progress
-from bulkdel.durable import DISK, Disk
 from bulkdel.errors import FileFailed
 
 COMMIT_BYTES = 1 << 20
@@ -35,25 +34,14 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 _Encoded = tuple[Entry, bytes]
 
 
-class How(TypedDict, total=False):
-    """How a log is written; a simulation passes its own.
-
-    thread: runs the commits, one after the other; a thread of its own by default. nonce: random by default.
-    """
-
-    disk: Disk
-    thread: concurrent.futures.Executor | None
-    nonce: str | None
-
-
 class LogWriter(Generic[F]):
     """A log that is locked for this process. `append` and `enqueue` belong to one event loop at a time.
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
     """
 
-    def __init__(self, file: LogFile, progress: F, thread: concurrent.futures.Executor | None = None) -> None:
-        """Take an open log. thread: what runs the commits, one after the other; a thread of its own by default."""
+    def __init__(self, file: LogFile, progress: F, how: How) -> None:
+        """Take an open log."""
         self._file = file
         self._closed = False
         self._commits: GroupCommit[_Encoded, list[Entry]] = GroupCommit(
@@ -61,7 +49,7 @@ class LogWriter(Generic[F]):
             self._fold,
             self._failure_of,
             batch_bytes=COMMIT_BYTES,
-            thread=thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint"),
+            thread=how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint"),
         )
         self.progress = progress
         self.path = file.path
@@ -74,10 +62,7 @@ class LogWriter(Generic[F]):
         kind: LogKind[F],
         header: Header | VerifyHeader,
         duplicates: Iterable[Skipped] = (),
-        *,
-        disk: Disk = DISK,
-        thread: concurrent.futures.Executor | None = None,
-        nonce: str | None = None,
+        how: How = PLAIN,
     ) -> Self:
         """Start a log with `header` and the whole list of `duplicates`, durable on return.
 
@@ -85,7 +70,7 @@ class LogWriter(Generic[F]):
         """
         part, progress = _encode(header), kind.fold(header)
         try:
-            file = LogFile.create(path, kind, part, disk, nonce)
+            file = LogFile.create(path, kind, part, how)
             try:
                 for entry in duplicates:
                     file.commit([_encode(entry)])
@@ -93,7 +78,7 @@ class LogWriter(Generic[F]):
             except BaseException:
                 file.close()
                 raise
-            return cls(file, progress, thread)
+            return cls(file, progress, how)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be created: {error.strerror}. Nothing was sent. "
@@ -101,21 +86,13 @@ class LogWriter(Generic[F]):
             ) from error
 
     @classmethod
-    def go_on(
-        cls,
-        path: Path,
-        kind: LogKind[F],
-        *,
-        disk: Disk = DISK,
-        thread: concurrent.futures.Executor | None = None,
-        nonce: str | None = None,
-    ) -> Self:
+    def go_on(cls, path: Path, kind: LogKind[F], how: How = PLAIN) -> Self:
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*LogFile.resume(path, kind, disk, nonce), thread)
+            return cls(*LogFile.resume(path, kind, how), how)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be written: {error.strerror}. Nothing was sent. "
@@ -204,14 +181,14 @@ class Checkpoint(LogWriter[Progress]):
     """The log of one run."""
 
     @classmethod
-    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = (), **how: Unpack[How]) -> Checkpoint:
+    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = (), how: How = PLAIN) -> Checkpoint:
         """Start the log of a run; see `begin`."""
-        return cls.begin(path, RUN, header, duplicates, **how)
+        return cls.begin(path, RUN, header, duplicates, how)
 
     @classmethod
-    def resume(cls, path: Path, **how: Unpack[How]) -> Checkpoint:
+    def resume(cls, path: Path, how: How = PLAIN) -> Checkpoint:
         """Open the log of a run; see `go_on`."""
-        return cls.go_on(path, RUN, **how)
+        return cls.go_on(path, RUN, how)
 
 
 def _encode(entry: Entry) -> bytes:

@@ -7,7 +7,6 @@ SHA-256 that the summary printed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from json import dumps
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import holder
-from bulkdel.checkpoint.reader import RUN, Reader, find_log, open_log, read_log
+from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
 from bulkdel.command_line import going_on
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
@@ -105,9 +104,7 @@ class Audit:
 def audit(path: Path) -> Audit:
     """Read every line of a log. Raises NotAcceptable only when it cannot be opened."""
     found = Audit()
-    fd = open_log(path)
-    try:
-        reader = Reader(fd, path, RUN)
+    with reading(path, RUN) as reader:
         try:
             for progress, entries in reader.folding():
                 found.progress = progress
@@ -118,8 +115,6 @@ def audit(path: Path) -> Audit:
         except NotAcceptable as error:
             found.fault = str(error)
         found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha.hexdigest(), reader.damaged_tail
-    finally:
-        os.close(fd)
     if found.fault is None and found.progress is not None:
         rows, counts = found.progress.rows, counts_of(found.progress)
         if sum(counts.values()) != rows or min(counts.values()) < 0:

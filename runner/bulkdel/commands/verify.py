@@ -97,15 +97,7 @@ def verify(request: Request) -> int:
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
         counts = Counts.of(progress, log.progress, settings.sample)
         summary = {
-            "gone": counts.gone,
-            "still_there": counts.there,
-            "could_not_tell": counts.could_not_tell,
-            "in_doubt": counts.in_doubt,
-            "recreated": counts.recreated,
-            "checked": counts.checked,
-            "claimed": counts.claimed,
-            "not_claimed": counts.rows - counts.claimed,
-            "rows": counts.rows,
+            **asdict(counts),
             "requests": ended.requests,
             **asdict(ended.figures),
             "resumed": resumed,
@@ -164,7 +156,7 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
     result(f"  gone           {counts.gone:>13,}")
     if counts.recreated:
         result(f"    re-created   {counts.recreated:>13,}   of these: a newer account has the id")
-    result(f"  still there    {counts.there:>13,}")
+    result(f"  still there    {counts.still_there:>13,}")
     result(f"  could not tell {counts.could_not_tell:>13,}")
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in counts_of(progress).items() if count and name not in claimed]

@@ -33,11 +33,6 @@ class GoneRow(NamedTuple):
     recreated: bool
 
 
-def claimed_rows(progress: Progress) -> int:
-    """How many rows the log calls gone."""
-    return sum(progress.counts[kind] for kind in CLAIMED)
-
-
 def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
     """Draw `count` of the numbers below `total`, ascending: one from each of `count` equal parts.
 
@@ -122,33 +117,40 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The result in numbers.
+    """The result in numbers, named as in the summary.
 
-    claimed: rows that the run calls gone. checked: those of them that are looked up, or have been.
-    gone includes recreated. gone + there + could_not_tell = checked.
+    gone includes recreated. could_not_tell: not looked up yet, or without a response that proves anything.
     in_doubt: rows that were sent without a response and have no outcome yet.
+    checked: rows that are looked up, of those that the run calls gone (claimed).
     """
 
-    rows: int
-    claimed: int
-    checked: int
     gone: int
+    still_there: int
+    could_not_tell: int
+    in_doubt: int
     recreated: int
-    there: int
-    in_doubt: int = 0
+    checked: int
+    claimed: int
+    not_claimed: int
+    rows: int
 
     @classmethod
     def of(cls, progress: Progress, findings: Findings, sample: int | None) -> Counts:
         """Count. sample: how many are looked up at most; None for all."""
-        claimed = claimed_rows(progress)
+        claimed = sum(progress.counts[kind] for kind in CLAIMED)
         checked = claimed if sample is None else min(sample, claimed)
         gone, recreated, there = (findings.rows[finding].size for finding in FINDINGS)
-        return cls(progress.rows, claimed, checked, gone + recreated, recreated, there, progress.in_doubt.size)
-
-    @property
-    def could_not_tell(self) -> int:
-        """Not looked up yet, or without a response that proves anything."""
-        return self.checked - self.gone - self.there
+        return cls(
+            gone=gone + recreated,
+            still_there=there,
+            could_not_tell=checked - gone - recreated - there,
+            in_doubt=progress.in_doubt.size,
+            recreated=recreated,
+            checked=checked,
+            claimed=claimed,
+            not_claimed=progress.rows - claimed,
+            rows=progress.rows,
+        )
 
 
 def status_of(counts: Counts, ending: Ending) -> Status:
@@ -168,4 +170,4 @@ def exit_code(counts: Counts, ending: Ending) -> int:
         return EXIT_SIGNAL + ending.signal
     if ending.halted or counts.could_not_tell or counts.in_doubt:
         return EXIT_REMAINING
-    return EXIT_REFUSED if counts.there else EXIT_COMPLETE
+    return EXIT_REFUSED if counts.still_there else EXIT_COMPLETE

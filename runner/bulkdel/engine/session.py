@@ -149,18 +149,9 @@ class SendingSession:
         """The current figures; None before requests can be sent."""
         if self._live is None:
             return None
-        progress, client, workers = self._log.progress, self._live.client, self._live.workers
+        progress = self._log.progress
         counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
-        return Snapshot(
-            progress.rows - progress.remaining,
-            progress.rows,
-            counts,
-            client.transport.requests,
-            client.rate_limiter.rate,
-            client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
-            workers.busy,
-            client.adaptive_rate.slowed(client.clock()),
-        )
+        return self._live.workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
 
     def _parts(self, client: Client, backup: Backup | None) -> Parts:
         plan, settings, around = self._plan, self._plan.settings, self._surroundings

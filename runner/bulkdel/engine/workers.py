@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.prefetch import Prefetch
+from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
@@ -62,11 +63,19 @@ class Workers:
         finally:
             await prefetch.aclose()
 
-    @property
-    def busy(self) -> bool:
-        """Whether every worker has an item and none waits for the rate, so that more workers would send more."""
-        held = {WorkerState.IDLE, WorkerState.WAITING}
-        return all(worker.state not in held for worker in list(self._tasks.values()))
+    def snapshot(self, settled: int, rows: int, counts: dict[str, int]) -> Snapshot:
+        """The figures at this moment: these of the rows, and those of the requests."""
+        client, held = self._client, {WorkerState.IDLE, WorkerState.WAITING}
+        return Snapshot(
+            settled,
+            rows,
+            counts,
+            client.transport.requests,
+            client.rate_limiter.rate,
+            client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
+            all(worker.state not in held for worker in list(self._tasks.values())),
+            client.adaptive_rate.slowed(client.clock()),
+        )
 
     async def _pass(self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]]) -> None:
         """Run the workers to the end of the items, or until the drain begins; then give them `drain_s` to finish."""

@@ -16,11 +16,12 @@ from functools import partial
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
+from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import LogKind, is_fresh
-from bulkdel.checkpoint.writer import How, LogWriter
+from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader
 from bulkdel.core.ranges import RangeSet, ranges_of
@@ -28,7 +29,7 @@ from bulkdel.core.record import Batch
 from bulkdel.core.redaction import without_ids
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
-from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, claimed_rows, judged, picks
+from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.progress import Snapshot
@@ -57,7 +58,7 @@ DRAIN_S = 0.0
 
 
 def open_log(
-    path: Path, pinned: Mapping[str, Any], duplicates: PositionSet, *, at: str, again: bool, **how: Unpack[How]
+    path: Path, pinned: Mapping[str, Any], duplicates: PositionSet, *, at: str, again: bool, how: How = PLAIN
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
 
@@ -76,7 +77,7 @@ def open_log(
     )
     aside = None
     if not is_fresh(path, kind):
-        log = LogWriter[Findings].go_on(path, kind, **how)
+        log = LogWriter[Findings].go_on(path, kind, how)
         if log.progress.header.pinned == pinned and not again:
             return log, None
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
@@ -87,7 +88,7 @@ def open_log(
         finally:
             log.close()
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].begin(path, kind, header, **how), aside
+    return LogWriter[Findings].begin(path, kind, header, how=how), aside
 
 
 def gone_rows(
@@ -215,19 +216,10 @@ class VerifySession:
         """The current figures; None before any id is looked up."""
         if self._live is None:
             return None
-        client, workers, _ = self._live
         counts = Counts.of(self._checked.log_index.progress, self._log.progress, self._settings.sample)
         gone = counts.gone + self._missing_rows
-        return Snapshot(
-            gone + counts.there,
-            counts.checked,
-            {"gone": gone, "there": counts.there, "failed": self._left.failed},
-            client.transport.requests,
-            client.rate_limiter.rate,
-            client.waiting,
-            workers.busy,
-            client.adaptive_rate.slowed(client.clock()),
-        )
+        found = {"gone": gone, "there": counts.still_there, "failed": self._left.failed}
+        return self._live.workers.snapshot(gone + counts.still_there, counts.checked, found)
 
     def _chunks(self) -> Iterator[tuple[GoneRow, ...]]:
         """One pass over the export: the rows that are gone by the log, sampled, and without a finding so far."""
@@ -236,7 +228,7 @@ class VerifySession:
         if sample is not None:
             # The run id as a seed: a resume draws the same rows, and they cannot be known before the run.
             chance = random.Random(f"{progress.header.run_id} {sample}").random  # noqa: S311
-            drawn = picks(claimed_rows(progress), sample, chance)
+            drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RangeSet(self._log.progress.known.ranges)  # a copy: it grows meanwhile
         rows = gone_rows(((parsed.batch, results) for parsed, results in self._checked.rows()), known, drawn)
         return chunks_apart(rows, self._checked.job.chunk_max, self._checked.id_type)
