@@ -42,7 +42,7 @@ GROUPS = {
 """Faults whose campaigns run side by side, each against a server of its own: most of their time is waiting."""
 
 REFUSING = Fault.FALSE_BEFORE
-"""The one fault that may leave somebody refused: the API says of a single id, alone, that it was not deleted."""
+"""The one fault that may end in refused ids: of an id alone in its request the API says that it was not deleted."""
 
 BOMB_KIB_MAX = 40 * 1024
 
@@ -116,7 +116,7 @@ class Campaign:
                 assert self.server.exists(self.ids[position]) == (entry["kind"] != "done"), (entry, position)
 
     def check_all_deleted(self, ran: Ran) -> None:
-        """Complete: our count is the server's, every id has gone exactly once, nobody was refused."""
+        """Complete: our count is the server's, every id was deleted exactly once, no id was refused."""
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(self.ids)}
         assert ran.summary["status"] == "complete"
