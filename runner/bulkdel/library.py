@@ -9,14 +9,14 @@ import asyncio
 import os
 import random
 import tempfile
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import orjson
 
@@ -33,13 +33,11 @@ from bulkdel.errors import Drained, UsageError
 from bulkdel.export.spool import SPOOLED, spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
-from bulkdel.safety.checks import check_arguments, check_credentials, check_sample
-from bulkdel.safety.confirmation import Confirmed, How, confirm, confirm_without_asking, refuse_unconfirmed
+from bulkdel.safety.checks import check_arguments, check_credentials
+from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
-
-T = TypeVar("T")
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file beside the checkpoint, because an export is read twice."""
@@ -172,7 +170,7 @@ class Run:
         self._events = Events(events_max)
         self._drained = False
         self._signum: int | None = None
-        self._step: asyncio.Task[Any] | None = None
+        self._step: asyncio.Task[Plan] | None = None
         self._log: Checkpoint | None = None
         self._plan: Plan | None = None
         self._confirmed: Confirmed | None = None
@@ -201,7 +199,15 @@ class Run:
         The plan says what has to be confirmed: `ids` and `pool`.
         """
         if self._plan is None:
-            self._plan = await self._as_step(self._make_plan())
+            self._step = asyncio.get_running_loop().create_task(self._make_plan())
+            try:
+                self._plan = await self._step
+            except asyncio.CancelledError:
+                if not self._drained:
+                    raise
+                raise Drained("the run was drained; nothing was sent") from None
+            finally:
+                self._step = None
             self._doing = "waiting for the confirmation; nothing was deleted by this session"
         return self._plan
 
@@ -225,11 +231,8 @@ class Run:
         plan = self._planned
         if self._sending is not None:
             raise RuntimeError("the run was started already")
-        if not plan.complete:
-            self._confirmed = self._confirmed or confirm_without_asking(plan)
         if self._confirmed is None:
-            check_sample(plan)
-            refuse_unconfirmed(plan, self._surroundings.wall())
+            self._confirmed = confirmed_before(plan, self._surroundings.wall())
         self._doing = "beginning to send"
         self._sending = asyncio.get_running_loop().create_task(self._send(plan))
         return self._events
@@ -282,18 +285,6 @@ class Run:
         if self._plan is None:
             raise RuntimeError("there is no plan yet: await plan() first")
         return self._plan
-
-    async def _as_step(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a step that `drain` may end."""
-        self._step = task = asyncio.get_running_loop().create_task(step)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if not self._drained:
-                raise
-            raise Drained("the run was drained; nothing was sent") from None
-        finally:
-            self._step = None
 
     async def _make_plan(self) -> Plan:
         if self._rows is not None:

@@ -321,20 +321,16 @@ def run_app(words: list[str]) -> int:
         say(f"bulkdel: {error}")
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - a bug of ours or of a job's; the log knows how far the run came
-        code = _report_bug(error)
+        from bulkdel.job import job_failed
+
+        code = BulkdelError.exit_code
+        if failed := job_failed(error):
+            say(f"bulkdel: {failed}")
+        else:
+            say(trace_of(error))
+            say(
+                "bulkdel: this is a bug in this program; please report it. The checkpoint is intact: the same command "
+                "resumes the run."
+            )
     detach_stdio()
     return code if isinstance(code, int) else 0
-
-
-def _report_bug(error: Exception) -> int:
-    from bulkdel.job import job_failed
-
-    if failed := job_failed(error):
-        say(f"bulkdel: {failed}")
-    else:
-        say(trace_of(error))
-        say(
-            "bulkdel: this is a bug in this program; please report it. The checkpoint is intact: the same command "
-            "resumes the run."
-        )
-    return BulkdelError.exit_code

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,22 +40,20 @@ PROTECTED = ("pools", "hosts")
 
 def check_arguments(arguments: RunArguments) -> None:
     """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
-    _check_config(arguments.config)
+    tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
+    for name, value in arguments.config.items():
+        if name not in tables or not isinstance(value, dict):  # it would have no effect
+            raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
     arguments.settings.check(arguments.job.chunk_max)
     check_export(arguments.export, arguments.line)
-    for name in arguments.settings.exclude or ():
-        check_exclude(str(name))
+    for path in arguments.settings.exclude or ():
+        check_exclude(str(path))
     checked_id_type(arguments.job, arguments.settings)
-    _check_folder(arguments.checkpoint)
+    folder = arguments.checkpoint.absolute().parent
+    with suppress(PermissionError):  # opening the file gives the reason
+        if not folder.is_dir():
+            raise UsageError(f"--checkpoint {arguments.checkpoint}: the folder {folder} does not exist; make it first")
     _check_copy(arguments)
-
-
-def _check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a setting outside the known tables: it would have no effect."""
-    tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
-    for name, value in config.items():
-        if name not in tables or not isinstance(value, dict):
-            raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -63,17 +62,6 @@ def checked_id_type(job: Job, settings: Settings) -> IdType:
     if name not in job.id_types:
         raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
     return job.id_types[name]
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse a checkpoint that could not be created."""
-    folder = path.absolute().parent
-    try:
-        missing = not folder.is_dir()
-    except PermissionError:
-        return  # opening the file gives the reason
-    if missing:
-        raise UsageError(f"--checkpoint {path}: the folder {folder} does not exist; make it first")
 
 
 def _check_copy(arguments: RunArguments) -> None:
@@ -132,12 +120,13 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
     return any(sha256 not in before for sha256 in now)
 
 
-def check_backup(settings: Settings, log: Progress | None) -> Saved | None:
-    """Return the part of the backup that is known to be durable; None for a new file. Raises NotAcceptable.
+def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
+    """Return the part of the backup that is known to be durable; None for a new file.
 
-    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps.
+    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. Raises NotAcceptable,
+    and UsageError when the backup would be written over another file of the run.
     """
-    known = log.backup if log else None
+    settings, known = arguments.settings, log.backup if log else None
     if settings.backup is None:
         if known is not None and log is not None and not log.complete:
             raise NotAcceptable(
@@ -148,6 +137,9 @@ def check_backup(settings: Settings, log: Progress | None) -> Saved | None:
     durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
     if log is None or not log.complete:
         check_known(settings.backup, durable)
+    for other in (arguments.checkpoint, Path(arguments.export), *(settings.exclude or ())):
+        if settings.backup.absolute() == other.absolute():
+            raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
     return durable
 
 
@@ -174,13 +166,6 @@ def check_known(path: Path, durable: Saved | None) -> None:
         )
 
 
-def check_apart(backup: Path | None, others: Sequence[Path]) -> None:
-    """Raise UsageError when the backup would be written over another file of the run."""
-    for other in others:
-        if backup is not None and backup.absolute() == other.absolute():
-            raise UsageError(f"--backup {backup}: is another file of this run; name one of its own")
-
-
 # The export
 
 
@@ -197,7 +182,8 @@ def refuse_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
 ) -> None:
     """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference."""
-    old, new = _flat(before), _flat(now)
+    # The members of `source` move up, so that a difference is named by its member.
+    old, new = ({**pinned, **pinned.get("source", {}), "source": None} for pinned in (before, now))
     different = [
         f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
         for name in new
@@ -209,11 +195,6 @@ def refuse_differences(
             + "\n".join(different)
             + "\nGive the export and the options of that run, or another --checkpoint for a new one."
         )
-
-
-def _flat(pinned: Mapping[str, Any]) -> dict[str, Any]:
-    """Move the members of `source` up, so that a difference is named by its member."""
-    return {**{name: value for name, value in pinned.items() if name != "source"}, **pinned.get("source", {})}
 
 
 # The server

@@ -46,13 +46,6 @@ class Confirmed:
         return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host}
 
 
-def confirm_without_asking(plan: Plan) -> Confirmed | None:
-    """Return the confirmation of a run that needs none: the sandbox, or nothing to delete. None for any other run."""
-    if plan.settings.sandbox:
-        return Confirmed(plan.ids, plan.pool, How.SANDBOX)
-    return Confirmed(0, plan.pool, How.NOTHING) if plan.ids == 0 else None
-
-
 def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
     """Compare the given values with the plan. Raises NotConfirmed when one is missing or differs; Halted (sample)."""
     check_sample(plan)
@@ -78,10 +71,21 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     return Confirmed(plan.ids, plan.pool, how, word)
 
 
-def refuse_unconfirmed(plan: Plan, now: float) -> None:
-    """Raise NotConfirmed when the run has to be confirmed first."""
+def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
+    """The confirmation of a run that needs none now: the sandbox, or nothing to delete.
+
+    None when an earlier session was confirmed. Raises NotConfirmed for any other run; Halted (sample).
+    """
+    if plan.complete:
+        return None
+    if plan.settings.sandbox:
+        return Confirmed(plan.ids, plan.pool, How.SANDBOX)
+    if plan.ids == 0:
+        return Confirmed(0, plan.pool, How.NOTHING)
+    check_sample(plan)
     if (due := confirmation_due(plan, now)) is not None:
         raise NotConfirmed(f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {plan.confirming_line}")
+    return None
 
 
 def confirmation_due(plan: Plan, now: float) -> str | None:

@@ -30,7 +30,6 @@ from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions, job_faults
 from bulkdel.safety.checks import (
-    check_apart,
     check_backup,
     check_excluded,
     check_max,
@@ -118,8 +117,7 @@ def prepare(
     protected = IdSet(id_type)
     excluded = [] if complete else read_excluded(settings.exclude or (), options, protected)
     more_excluded = check_excluded(log, excluded, path) if log else False
-    backup_known = check_backup(settings, log)
-    check_apart(settings.backup, [path, Path(arguments.export), *(settings.exclude or ())])
+    backup_known = check_backup(arguments, log)
     again = log is None or more_excluded
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path)
