@@ -23,7 +23,7 @@ import pytest
 from bulkdel.commands.results import kinds_of, write_rows
 from bulkdel.core.log_entries import Outcome
 from bulkdel.errors import NotAcceptable
-from bulkdel.verify.reopen import Reopened
+from bulkdel.export.reopen import Reopened
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
 from tests.madeup import make_run
 from tests.recorded import encode_line, nonce_of

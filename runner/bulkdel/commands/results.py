@@ -28,9 +28,9 @@ from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, csv_line, detail
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export import Parsed
+from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted
 from bulkdel.output import say
-from bulkdel.verify.reopen import Reopened
 
 STDOUT = 1
 

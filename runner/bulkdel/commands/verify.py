@@ -23,11 +23,11 @@ from bulkdel.engine.progress import Level, Reporter
 from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines, stamp
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
 from bulkdel.settings import VerifySettings
-from bulkdel.verify.reopen import Reopened
 from bulkdel.verify.session import SessionResult, VerifySession, open_log
 from bulkdel.verify.still_there import write_list
 

@@ -36,12 +36,12 @@ from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.export.reopen import Reopened
 from bulkdel.format import stamp
 from bulkdel.http.client import Client, Counters, WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target, job_faults
 from bulkdel.settings import VerifySettings
-from bulkdel.verify.reopen import Reopened
 
 CONTROL_EVERY = 200
 """Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings

@@ -11,7 +11,7 @@ import orjson
 from bulkdel.core.ranges import RangeSet, positions_in
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed
-from bulkdel.verify.reopen import Reopened
+from bulkdel.export.reopen import Reopened
 
 
 def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
