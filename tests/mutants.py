@@ -196,7 +196,7 @@ MUTANTS = (
         "limiter skipped on retries",
         "runner/bulkdel/http/client.py",
         "            await self.rate_limiter.acquire()\n",
-        "            if not self.figures.retries:\n                await self.rate_limiter.acquire()\n",
+        '            if not self.figures["retries"]:\n                await self.rate_limiter.acquire()\n',
         "integration/test_promises.py::test_retries_pass_the_limiter",
     ),
     Mutant(
@@ -481,15 +481,15 @@ MUTANTS = (
     Mutant(
         "the rate limiter has a clock of its own",
         "runner/bulkdel/http/client.py",
-        "    rate_limiter = RateLimiter(settings.rate, clock=steady)\n",
-        "    rate_limiter = RateLimiter(settings.rate)\n",
+        "        rate_limiter = RateLimiter(settings.rate, clock=steady)\n",
+        "        rate_limiter = RateLimiter(settings.rate)\n",
         "simulation/test_simulation.py::test_known_seeds[0]",
     ),
     Mutant(
         "breaker and patience have a clock of their own",
         "runner/bulkdel/http/client.py",
-        "    uptime = Uptime(steady)\n",
-        "    uptime = Uptime()\n",
+        "        uptime = Uptime(steady)\n",
+        "        uptime = Uptime()\n",
         "simulation/test_simulation.py::test_known_seeds[3]",
     ),
     Mutant(

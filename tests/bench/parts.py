@@ -127,9 +127,9 @@ async def _transport(url: str, *, whole: bool) -> None:
     action = target.action(ID_TYPE)
     chunk = Chunk(tuple(Record(i, f"{i:024x}") for i in range(CHUNK)))
     call, ids = action.call(chunk.records), [record.id for record in chunk.records]
-    async with connect(target, Settings(rate=0), pool=POOL) as (client, auth):
-        await auth.ensure()
-        headers, _ = auth.headers() or ({}, 0)
+    async with connect(target, Settings(rate=0), pool=POOL) as client:
+        await client.auth.ensure()
+        headers, _ = client.auth.headers() or ({}, 0)
 
         async def ask(_: int) -> None:
             if whole:

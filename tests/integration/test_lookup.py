@@ -29,7 +29,7 @@ NOBODY = [f"{i:024x}" for i in range(3)]
 async def looking_up(url: str, id_type: str = "user_id") -> AsyncIterator[tuple[AccountLookup, Client]]:
     """A look-up whose backoff is always 0, and its client."""
     target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
-    async with connect(target, Settings(rate=0), pool=None) as (client, _):
+    async with connect(target, Settings(rate=0), pool=None) as client:
         yield AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client
 
 
@@ -113,7 +113,7 @@ async def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
         assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
         assert not lookup.proven
         assert lookup.failed
-        assert client.figures.retries == 0
+        assert client.figures["retries"] == 0
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 1
 
 
@@ -139,7 +139,7 @@ async def test_a_lost_answer_is_asked_for_again(fault: str) -> None:
         found = await lookup.find(list(sandbox.pool.user_ids())[:3], WorkerStatus())
         assert found is not None
         assert len(found.accounts) == 3
-        assert client.figures.retries == ATTEMPTS_MAX - 1
+        assert client.figures["retries"] == ATTEMPTS_MAX - 1
         sandbox.script(*[fault] * ATTEMPTS_MAX, path=LOOKUP_PATH)
         assert await lookup.find(NOBODY, WorkerStatus()) is None
         assert lookup.failed
@@ -151,7 +151,7 @@ async def test_429_and_401_use_up_no_attempt() -> None:
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
         assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
-        assert (client.figures.throttled, client.figures.retries) == (ATTEMPTS_MAX + 1, 0)
+        assert (client.figures["throttled"], client.figures["retries"]) == (ATTEMPTS_MAX + 1, 0)
 
 
 async def test_a_run_that_drains_looks_nothing_up() -> None:

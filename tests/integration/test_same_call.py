@@ -85,7 +85,7 @@ async def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, Receive
     async def call(url: str) -> None:
         environ = {"GENAUTH_ACCESS_KEY_ID": KEY, "GENAUTH_ACCESS_KEY_SECRET": SECRET}
         target = DeleteUsers().target(TargetOptions(url, {}, environ))
-        async with connect(target, Settings(), pool=None) as (client, _):
+        async with connect(target, Settings(), pool=None) as client:
             action = target.action(ID_TYPES[id_type])
             decision = await client.ask(
                 action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, WorkerStatus()

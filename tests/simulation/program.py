@@ -13,10 +13,10 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, Skipped
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.http.client import Client, wired
+from bulkdel.http.client import Client, connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel.job import Auth, Target, TargetOptions
+from bulkdel.job import Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings
@@ -83,12 +83,10 @@ class Machine:
         return How(self.log.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @contextlib.asynccontextmanager
-    async def _connect(
-        self, target: Target, settings: CommonSettings, *, pool: str | None
-    ) -> AsyncIterator[tuple[Client, Auth]]:
-        connection = self.connect()
-        async with wired(connection, target, settings, pool=pool, wall=self.wall, steady=self.loop.time) as parts:
-            yield parts
+    async def _connect(self, target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[Client]:
+        clocks = {"wall": self.wall, "steady": self.loop.time}
+        async with connect(target, settings, pool=pool, transport=self.connect(), **clocks) as client:
+            yield client
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def verify(request: Request) -> int:
         summary = {
             **asdict(counts),
             "requests": ended.requests,
-            **asdict(ended.figures),
+            **ended.figures,
             "resumed": resumed,
             "duration_s": round(around.steady() - began, 3),
             "checkpoint": printable(path),

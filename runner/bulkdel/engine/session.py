@@ -98,7 +98,7 @@ class SendingSession:
             if backup is not None:
                 await log.flush()  # before the first copy: else the log would not know the file
             pool = log.progress.header.pinned["pool"]
-            client, _ = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
+            client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             parts = self._parts(client, backup)
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.concurrency, settings.drain_s
@@ -109,8 +109,7 @@ class SendingSession:
             await settle_export(plan, parts, workers, self._left)
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
-                "retries": client.figures.retries,
-                "throttled": client.figures.throttled,
+                **client.figures,
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }

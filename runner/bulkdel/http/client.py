@@ -66,17 +66,6 @@ class Uptime:
             await asyncio.sleep(TICK_S)
 
 
-@dataclass(slots=True)
-class Counters:
-    """What a session counts for the summary.
-
-    retries: requests sent again. throttled: responses 429.
-    """
-
-    retries: int = 0
-    throttled: int = 0
-
-
 class WorkerState(enum.Enum):
     """Where one worker is. A drain waits for the last two."""
 
@@ -105,6 +94,7 @@ class Client:
     pause_s: how long all requests pause after a 429 without Retry-After.
     patience_s: how long the server may give no useful response.
     draining: nothing is sent any more but look-ups that decide, and nothing is sent again.
+    figures: for the summary: requests sent again (`retries`), and responses 429 (`throttled`).
     last_failure: the reason of the latest failure.
     clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock.
     """
@@ -116,7 +106,7 @@ class Client:
     patience_s: float
     adaptive_rate: AdaptiveRate
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    figures: Counters = field(default_factory=Counters)
+    figures: dict[str, int] = field(default_factory=lambda: {"retries": 0, "throttled": 0})
     draining: bool = False
     last_failure: str = ""
     now: Callable[[], float] = time.time
@@ -166,7 +156,7 @@ class Client:
                 decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
             worker.enter(before)
             if decision.next_step is NextStep.THROTTLED:
-                self.figures.throttled += 1
+                self.figures["throttled"] += 1
                 pause_s = self.pause_s if decision.after_s is None else decision.after_s
                 self.rate_limiter.pause(self._within_patience(pause_s))
             elif decision.next_step is NextStep.SIGN_IN:
@@ -186,7 +176,7 @@ class Client:
 
         after_s: how long the server asked to wait. chance: a number in [0, 1).
         """
-        self.figures.retries += 1
+        self.figures["retries"] += 1
         await asyncio.sleep(max(after_s, backoff_s(attempts, chance)))
 
     @property
@@ -270,48 +260,43 @@ class Connect(Protocol):
 
     def __call__(
         self, target: Target, settings: CommonSettings, *, pool: str | None
-    ) -> AbstractAsyncContextManager[tuple[Client, Auth]]:
+    ) -> AbstractAsyncContextManager[Client]:
         """Open it; see `connect`."""
         ...
 
 
 @contextlib.asynccontextmanager
-async def connect(target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[tuple[Client, Auth]]:
-    """Open the way to the server. pool: the one that every token must carry; None when it is not known yet."""
-    options = TransportOptions(
-        host=target.host, ca_file=settings.ca_file, proxy=settings.proxy, total_s=settings.timeout_s
-    )
-    async with HttpTransport(options) as transport, wired(transport, target, settings, pool=pool) as parts:
-        yield parts
-
-
-@contextlib.asynccontextmanager
-async def wired(
-    transport: Transport,
+async def connect(
     target: Target,
     settings: CommonSettings,
     *,
     pool: str | None,
+    transport: Transport | None = None,
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[tuple[Client, Auth]]:
-    """Put rate limiter, sign-in and client before a transport. wall, steady: the clocks, as in `Surroundings`."""
-    rate_limiter = RateLimiter(settings.rate, clock=steady)
-    uptime = Uptime(steady)
-    auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
-    client = Client(
-        transport,
-        rate_limiter,
-        auth,
-        target.pause_s,
-        settings.patience,
-        AdaptiveRate(settings.rate),
-        now=wall,
-        clock=uptime,
-    )
-    ticking = asyncio.create_task(uptime.tick())
-    try:
-        with job_faults(auth.hide):
-            yield client, auth
-    finally:
-        ticking.cancel()
+) -> AsyncIterator[Client]:
+    """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
+
+    pool: the one that every token must carry; None when it is not known yet.
+    transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if transport is None:
+            options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
+            transport = await stack.enter_async_context(HttpTransport(options))
+        rate_limiter = RateLimiter(settings.rate, clock=steady)
+        uptime = Uptime(steady)
+        auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
+        client = Client(
+            transport,
+            rate_limiter,
+            auth,
+            target.pause_s,
+            settings.patience,
+            AdaptiveRate(settings.rate),
+            now=wall,
+            clock=uptime,
+        )
+        stack.callback(asyncio.create_task(uptime.tick()).cancel)
+        stack.enter_context(job_faults(auth.hide))
+        yield client

@@ -205,7 +205,8 @@ async def with_sample_check(
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
-    async with connect(target, plan.settings, pool=None) as (client, auth):
+    async with connect(target, plan.settings, pool=None) as client:
+        auth = client.auth
         await auth.ensure()
         lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
         for user in auth.users:

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, count
@@ -38,7 +38,7 @@ from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import stamp
-from bulkdel.http.client import Client, Counters, WorkerStatus
+from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target, job_faults
 from bulkdel.settings import VerifySettings
@@ -134,7 +134,7 @@ class SessionResult:
     """How a session ended."""
 
     ending: Ending
-    figures: Counters = field(default_factory=Counters)
+    figures: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
     left: Left = field(default_factory=Left)
 
@@ -178,7 +178,8 @@ class VerifySession:
         Raises Halted when the sign-in fails, NotAcceptable for another pool.
         """
         settings, around, log = self._settings, self._surroundings, self._log
-        async with around.connect(self._target, settings, pool=None) as (client, auth):
+        async with around.connect(self._target, settings, pool=None) as client:
+            auth = client.auth
             await auth.ensure()
             if auth.pool != (pinned := self._checked.log_index.progress.header.pinned["pool"]):
                 raise NotAcceptable(
@@ -196,7 +197,7 @@ class VerifySession:
                 if not self._left.failed or self._drain.stop is not None:
                     break
         stop, requests = self._drain.stop or Stop(""), client.transport.requests
-        facts = {"why": stop.why or "done", "requests": requests, **asdict(client.figures)}
+        facts = {"why": stop.why or "done", "requests": requests, **client.figures}
         log.enqueue(Session("stop", stamp(around.wall()), "", facts))
         await log.aclose()
         ending = Ending(
