@@ -96,12 +96,8 @@ class DeleteUsers:
     @contextmanager
     def sandbox(self, ids: Iterable[str], id_type: IdType) -> Iterator[Target]:
         """Start the look-alike on a thread of this process, with a user for each of `ids`."""
-        from bulkdel_jobs.sandbox import (  # noqa: PLC0415 - loads a web server, which a real run does not need
-            SANDBOX_KEY_ID,
-            SANDBOX_KEY_SECRET,
-            Pool,
-            serve_in_thread,
-        )
+        # A real run does not load the web server.
+        from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415
 
         credentials = Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET)
         with serve_in_thread(Pool.from_ids(ids, id_type.name)) as sandbox:
