@@ -30,8 +30,8 @@ from bulkdel_jobs.genauth.responses import read_envelope
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
 USER_CLAIMS = ("sub", "userId", "user_id")
-"""Where a token may name the user that it belongs to. Most name an access key or the pool there: then no user has that
-id, and protecting it does no harm."""
+"""The claims that may name the user of a token. In most tokens they name an access key or the pool. No user has such an
+id, so protecting it does no harm."""
 
 PAUSE_S = 3.0
 """Pause after a 429 that names no time (genauth-api.md: the limit's lock-out)."""
@@ -43,10 +43,12 @@ MARGIN_SHARE = 0.2
 LIFE_DEFAULT_S = 600.0
 LIFE_MIN_S = 1.0
 LIFE_MAX_S = 86_400.0
-"""For an `expires_in` that is missing or odd. Too short costs a call every few minutes, too long a 401 in between."""
+"""The default for an `expires_in` that is missing or odd, and the bounds of one that is not.
+
+A life that is too short costs a sign-in every few minutes. One that is too long costs a 401."""
 
 BACKOFFS_MAX = 10
-"""Where the backoff stops growing anyway; without a bound its power overflows after a day of attempts."""
+"""At this attempt the backoff has its longest wait. Without this bound its power overflows after a day of attempts."""
 
 TOKENS_HIDDEN = 3
 """Tokens that are kept out of messages: a late answer may quote an older one."""
@@ -67,7 +69,8 @@ Send = Callable[[Request, Mapping[str, str]], Awaitable[Response | NoResponse]]
 class SignedIn:
     """What a sign-in returned.
 
-    pool: that the token is for. expires_in_s: its life from now on, checked. users: those that it may belong to.
+    pool: the user pool of the token. expires_in_s: how long it lives from now on.
+    users: the users that it may belong to.
     """
 
     token: str = field(repr=False)
@@ -79,7 +82,7 @@ class SignedIn:
 def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
     """Read pool and users out of a token (a JWT; only the server checks its signature).
 
-    Raises Halted, never showing it.
+    Raises Halted, with a message that does not show the token.
     """
     parts = token.split(".")
     if len(parts) != 3 or not HEADER_SAFE.fullmatch(token):  # noqa: PLR2004 - header, payload, signature
@@ -195,7 +198,7 @@ class Tokens:
     """Keeps one good token for all requests: `bulkdel.job.Auth`.
 
     sign_in: called once, however many requests wait for a token.
-    pool: the only one that a token may be for; None takes that of the first token.
+    pool: the only pool that a token may have; None takes the pool of the first token.
     secrets: redacted like the tokens.
     users: the users that the token may belong to.
     """
@@ -212,7 +215,7 @@ class Tokens:
     _generation: int = field(default=0, init=False)
     _ready: tuple[Mapping[str, str], int] | None = field(default=None, init=False, repr=False)
     _stale_at: float = field(default=0.0, init=False)
-    _suspect: bool = field(default=False, init=False)  # the token before was refused, and none accepted since
+    _suspect: bool = field(default=False, init=False)  # the last token was refused, and no token was accepted since
     _halted: str | None = field(default=None, init=False)
     # A lock and not a task: the request that holds it signs in. If that one is cancelled, the next in line does it.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -245,7 +248,7 @@ class Tokens:
             try:
                 fresh = await self.sign_in()
             except Halted as halted:
-                self._halted = str(halted)  # the others that wait would only be refused too, one after another
+                self._halted = str(halted)  # the other requests that wait would be refused too
                 raise
             if self.pool not in {None, fresh.pool}:
                 self._halted = (
@@ -291,7 +294,7 @@ def tokens_for(
     patience_s: float = 900.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Tokens:
-    """Make what signs in with `credentials` through `transport`, and keeps the token."""
+    """Make the Tokens that sign in with `credentials` through `transport`."""
     sign_in = SignIn(
         send=transport.send,
         rate_limiter=rate_limiter,

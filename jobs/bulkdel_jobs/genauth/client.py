@@ -30,7 +30,7 @@ from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success
 
 RATE = 50.0
-"""Requests a second: a third of what the public cloud allows, which its own sign-ins need too (genauth-api.md)."""
+"""Requests a second: a third of the public cloud's limit. Sign-ins of its users draw on it too (genauth-api.md)."""
 
 TIMEOUT_S = 60.0
 
@@ -67,7 +67,7 @@ class DeleteUsersBatchResponse:
     status_code: of the envelope, 200 for success; the HTTP status (400 and above) of a gateway that sent no envelope.
     message: for people, in English; empty where there is none. api_code: of business errors. request_id: of failures.
 
-    An answer of 500 and above, or 200 without `data.success`, does not say that nothing was deleted.
+    After an answer of 500 or above, and after a 200 without `data.success`, users may be deleted.
     """
 
     status_code: int
@@ -78,7 +78,7 @@ class DeleteUsersBatchResponse:
 
     @property
     def ok(self) -> bool:
-        """Whether all the users are gone. An HTTP 200 alone does not say so, nor does a statusCode 200."""
+        """Whether all the users are gone. Neither an HTTP 200 nor a statusCode 200 says so alone."""
         return self.status_code == 200 and self.data.success  # noqa: PLR2004 - genauth-api.md, "The envelope"
 
 
@@ -134,12 +134,13 @@ class GenAuthClient:
 
         Sends one deletion and returns its answer. Nothing is repeated:
         a 429 is returned, and the next calls wait for as long as it asks (Retry-After, else 3 s);
-        a 401 is returned, and the next call signs in anew, unless it was the second in a row: then the key is not
-        accepted, and every call returns a 401. Neither has deleted anything.
+        a 401 is returned, and the next call signs in again. After a second 401 in a row no call signs in any more, and
+        every call returns a 401. A 429 and a 401 have deleted nothing.
 
-        Raises ValueError, with nothing sent, for more than 50 ids, none, an empty one, one twice, or an unknown type;
-        `bulkdel.errors.Halted`, with nothing deleted by this call, when signing in is refused or fails; NotSent or
-        EffectUnknown when there is no answer. A call that is cancelled while it waits for one is like EffectUnknown.
+        Raises ValueError for no id, more than 50, an empty id, the same id twice or an unknown type; nothing is sent.
+        Raises `bulkdel.errors.Halted` when the sign-in is refused or fails; this call deletes nothing.
+        Raises NotSent or EffectUnknown when there is no answer.
+        A call that is cancelled while it waits for an answer may have deleted users.
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")

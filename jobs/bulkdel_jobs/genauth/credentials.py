@@ -16,7 +16,7 @@ from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
 
 _EXPORT = re.compile(r"^export\s+")
-"""Before a name, in a file that a shell reads too."""
+"""The word before each name in a file that a shell reads too."""
 
 KEY_ID = "GENAUTH_ACCESS_KEY_ID"
 KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
@@ -24,9 +24,9 @@ KEY_SECRET = "GENAUTH_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """One naming of the API.
+    """One of the two names of the API.
 
-    host: the public cloud; a private deployment has any other. prefix: of the API's own headers, hyphen included.
+    host: of the public cloud; a private deployment has its own. prefix: of the API's own headers, with its hyphen.
     """
 
     name: str
@@ -41,7 +41,7 @@ BRANDS: Mapping[str, Brand] = {brand.name: brand for brand in (GENAUTH, AUTHING)
 
 
 def brand_named(name: str) -> Brand:
-    """Find a brand by its name, in any case. Raises UsageError, listing what there is."""
+    """Find a brand by its name, in upper or lower case. Raises UsageError with a list of the brands."""
     brand = BRANDS.get(name.lower())
     if brand is None:
         raise UsageError(f"no brand {name!r}. Brands: {', '.join(BRANDS)}")
@@ -62,7 +62,7 @@ class Credentials:
 
 
 def find_credentials(environ: Mapping[str, str], file: str | None) -> Credentials | None:
-    """Read the key from the environment, else from `file`; None when neither has any. Raises UsageError for a half."""
+    """Read the key from the environment, else from `file`; None when both have none. Raises UsageError for half a key."""
     source, values = "the environment", environ
     if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
         source, values = file, _read(Path(os.path.expanduser(file)))  # noqa: PTH111 - Path's raises without a home

@@ -92,8 +92,8 @@ class UserLookUps:
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
 
-        A user that matches two ids which differ from each other (a number without its country code, two country codes)
-        counts as matching none: each of these ids has to be looked up alone.
+        A user may match two ids that are not one account: a number without country code matches those of two countries.
+        Such a user counts as a match of no id, and each of these ids is looked up alone.
         """
         looked_up = _LookedUpIds(self._id_type, ids)
         accounts: dict[str, Account] = {}
@@ -111,7 +111,7 @@ class UserLookUps:
             return accounts, 0 if len(accounts) == len(ids) else len(strays)
         if not strays or len(ids) > 1:
             return accounts, len(strays)
-        # The id was looked up alone, so the server found every one of these users by it, by a rule of its own.
+        # The id was looked up alone, so the server found all these users by this id, by a rule of its own.
         stray, known = reduce(together, strays), accounts.get(ids[0])
         if known is None:
             return {ids[0]: replace(stray, certain=False)}, 0
@@ -165,7 +165,7 @@ class _LookedUpIds:
                 self._shortened[form].append(id_)
 
     def matching(self, own: Sequence[str]) -> list[str]:
-        """Return those that may be one of `own`, the ids of one user; none when they differ from each other."""
+        """Return the ids that may be the user with the ids `own`; none when two of them are not one account."""
         matching: dict[str, None] = {}
         for id_ in own:
             whole, *shortened = self._id_type.forms_of(id_)
@@ -189,7 +189,7 @@ def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
 
 
 def together(one: Account, other: Account) -> Account:
-    """Join two accounts that have one id: the younger counts, or one whose age is unknown."""
+    """Join two accounts that have one id. The younger one counts; if the age of one is unknown, that one counts."""
     first, second = (one, other) if one.created_at is None else (other, one)
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first

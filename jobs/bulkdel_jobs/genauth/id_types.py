@@ -22,7 +22,7 @@ def phone_forms(id_: str) -> tuple[str, ...]:
     The plus, an international prefix `00` and a trunk prefix `0` come off first. So `+8613800000004`, `8613800000004`
     and `13800000004` may be one number; `+8613800000004` and `+113800000004` differ in their country codes. Zeros after
     the country code come off too: some countries keep one, so `+2250712345678` and `0712345678` may be one number.
-    Spaces and hyphens, which only an `--id-pattern` lets in, tell no number from another.
+    Spaces and hyphens do not count; only an `--id-pattern` lets them in.
     """
     digits = _NO_DIGIT.sub("", id_).lstrip("0")
     shortened = (digits[cut:].lstrip("0") for cut in range(1, COUNTRY_CODE_MAX + 1))
