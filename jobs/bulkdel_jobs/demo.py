@@ -39,7 +39,7 @@ LATENCY_S = 0.02
 """Of the sandbox: about what a service on the same continent takes."""
 
 LOOK_S = 0.005
-"""How often the demo looks how far the sandbox is."""
+"""Pause between two looks at how far the run is."""
 
 EXPORT = "users.jsonl"
 LOG = f"{EXPORT}.checkpoint.jsonl"

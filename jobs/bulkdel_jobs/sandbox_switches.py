@@ -47,7 +47,7 @@ class Switches:
     """Everything about the sandbox that can be changed. By default nothing goes wrong."""
 
     look_up_max: Annotated[int | None, OPEN] = None
-    """A look-up returns so many users at most. Default: all that were asked for."""
+    """A look-up returns at most this many users. Default: all that were asked for."""
 
     split_commas: Annotated[bool, _FLAG, OPEN] = False
     """A look-up splits each id at its commas and looks for the parts, so an id with a comma is never found."""
@@ -69,22 +69,22 @@ class Switches:
     """Take user ids of any shape, as a private deployment might. Default: all but 24 lower-case hex digits get 400."""
 
     pool_id: Annotated[str | None, OPEN] = None
-    """Id of the user pool that tokens are for from now on. Default: a fixed one."""
+    """Id of the user pool of new tokens. Default: a fixed one."""
 
     token_user: Annotated[str | None, OPEN] = None
-    """User id that tokens from now on name as their owner. Default: none."""
+    """Id of the user that new tokens name as their owner. Default: none."""
 
     rate_per_s: Annotated[float | None, CERTAIN] = None
     """More requests than this in a second lock all clients out with 429; the public cloud has 150. Default: none."""
 
     lockout_s: Annotated[float, CERTAIN] = 3.0
-    """For how long, seconds."""
+    """How long such a lock-out lasts, seconds."""
 
     latency_s: Annotated[float, CERTAIN] = 0.0
     """Wait before a request has its effect, seconds."""
 
     jitter_s: Annotated[float, CERTAIN] = 0.0
-    """On top of it, a random wait of up to this many seconds."""
+    """Wait a random time of up to this many seconds on top of --latency-s."""
 
     latency_after_s: Annotated[float, CERTAIN] = 0.0
     """Wait between the effect and the answer, seconds; only for the paths of --fault-path."""
@@ -119,7 +119,7 @@ class Switches:
     """Answer with an empty Date header."""
 
     token_lifetime_s: Annotated[float, CERTAIN] = 7200.0
-    """A token older than this many seconds is answered 401, also one that was issued before."""
+    """A token older than this many seconds is answered 401, whenever it was issued."""
 
     token_announced_s: Annotated[int | None, CERTAIN] = None
     """What `expires_in` says, seconds. Default: the truth, rounded up."""
@@ -158,7 +158,7 @@ class Switches:
     """A deletion answered `success: false`."""
 
     unsuccessful_effect: Annotated[Literal["none", "half", "all"], CHANCE] = "none"
-    """How many of its ids such a deletion deleted nevertheless."""
+    """How many of its ids a deletion of --share-unsuccessful deletes."""
 
     fault_style: Annotated[Literal["envelope", "http"], CHANCE] = "envelope"
     """Faulty status codes come in an envelope with HTTP 200, or as the real HTTP status (502 and 503 as a web page)."""
@@ -167,7 +167,7 @@ class Switches:
     """Only requests to this path, such as /api/v3/delete-users-batch. May be repeated. Default: all."""
 
     def __post_init__(self) -> None:
-        """Refuse what would only fail in the middle of a request; switches may come from JSON."""
+        """Refuse a value that would fail in the middle of a request. Switches may come from JSON."""
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
             number = value if isinstance(value, int | float) else 0
@@ -178,7 +178,7 @@ class Switches:
             raise SwitchError(f"shares must be between 0 and 1, and 1 at most together: {shares}")
 
     def strikes(self, path: str) -> bool:
-        """Whether faults are meant for `path`."""
+        """Whether requests to `path` meet faults."""
         return not self.fault_paths or path in self.fault_paths
 
     def shares(self) -> dict[str, float]:
@@ -199,7 +199,7 @@ class Switches:
 
 
 FAULTS = tuple(one.name.removeprefix("share_") for one in fields(Switches) if one.name.startswith("share_"))
-"""The faults by chance, in the order of their switches. Those that end with `_after` strike when all is done."""
+"""The faults by chance, in the order of their switches. A fault whose name ends with `_after` follows the effect."""
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -176,7 +176,7 @@ def delete_users_batch(call: Call) -> Answer:
 
 
 def get_user_batch(call: Call) -> Answer:
-    """List the existing ones of the named users, in no order that a caller could rely on."""
+    """List the named users that exist. Their order is not that of the request."""
     (id_type, ids), switches, pool = call.ids(), call.switches, call.pool
     found = {pool.find(id_type, id_) for id_ in (() if switches.blind else ids)} - {None}
     users = [
@@ -254,7 +254,7 @@ def _shown(users: Iterable[Record], parts: Collection[str]) -> list[Record]:
 
 
 def _page(page: Any, limit: Any) -> slice:
-    """Check page (from 1) and limit, and return which of all users are on it. Digits count, for queries."""
+    """Check page (from 1) and limit, and return which of all users are on it. A query has both as digits."""
     try:
         page, limit = int(1 if page is None else page), int(10 if limit is None else limit)
     except (TypeError, ValueError):

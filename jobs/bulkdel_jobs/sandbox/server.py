@@ -89,11 +89,11 @@ class Ledger:
         return self.pool.effects(id_, id_type)
 
     def sent(self, id_: str, id_type: str = "user_id") -> int:
-        """How often a deletion of the (latest) user of `id_` was asked for, by whatever id."""
+        """How often a request to delete named the user of `id_`, by any of its ids. Of several users the latest counts."""
         return self._sent[self._user_or_id(id_type, id_)]
 
     def sent_times(self) -> dict[int, int]:
-        """How many users (and unknown ids) were sent how often: `{1: 950, 2: 50}`. Those never sent are left out."""
+        """How many users and unknown ids were sent once, twice and so on: `{1: 950, 2: 50}`."""
         return dict(sorted(Counter(self._sent.values()).items()))
 
     def busiest(self, window_s: float = 1.0) -> int:
@@ -134,7 +134,7 @@ class Sandbox:
         self._scripts: defaultdict[str, deque[str | None]] = defaultdict(deque)
 
     def script(self, *faults: str | None, path: str = DELETE_PATH) -> None:
-        """Let the next requests to `path` suffer exactly these faults, in order; None spares one.
+        """Let the next requests to `path` meet exactly these faults, in order; None is no fault.
 
         A fault is a statusCode ("413": an envelope, styled as `fault_style` says), an HTTP status ("http:302": bare,
         without an envelope), or the name of a share of `Switches` ("drop_after").
@@ -145,7 +145,7 @@ class Sandbox:
         self._scripts[path].extend(faults)
 
     def draw(self, path: str, switches: Switches) -> str | None:
-        """Return the fault of one request, None for none. One draw of the generator a request, whatever the shares."""
+        """Return the fault of one request, or None. Every request draws one number, whatever the shares are."""
         point = self._rng.random()
         if self._scripts[path]:
             return self._scripts[path].popleft()
@@ -237,7 +237,7 @@ class Sandbox:
         return endpoint(call)
 
     def _instead(self, fault: str, switches: Switches) -> Answer:
-        """Answer that comes instead of doing anything."""
+        """Return the answer of a fault that comes in place of the effect."""
         if fault == "html":
             return Answer(200, page="Welcome")
         if not fault.startswith("http:"):

@@ -92,7 +92,7 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
     GET /sandbox/switches → all switches. POST, a JSON object → changes them; answers all.
     POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` → adds users: `{"added": n}`.
         createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past.
-    POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path suffer these.
+    POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path meet these.
     A request that makes no sense is answered HTTP 400 with the reason as text.
     """
 
@@ -136,7 +136,7 @@ def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
 
 
 def _answering(act: Callable[[Any], object]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Answer with what `act` makes of the query or the JSON object of a request, or with why it cannot."""
+    """Answer with what `act` returns for the query or the JSON object of a request; HTTP 400 if it cannot."""
 
     async def answer(request: web.Request) -> web.Response:
         try:

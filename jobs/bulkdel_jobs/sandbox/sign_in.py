@@ -1,4 +1,4 @@
-"""Who may call: keys, the tokens that they get, and the signatures of the vendor's Node SDKs.
+"""Which requests are let in: keys, the tokens that they get, and the signatures of the vendor's Node SDKs.
 
 Those sign each request with HMAC-SHA1 in place of a token. They sign the parameters that their caller passed, not the
 query that is sent. Where a query may have been made from several sets of parameters, a signature of any of them counts.

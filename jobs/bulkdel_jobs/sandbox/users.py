@@ -22,10 +22,10 @@ BULKY = {"customData": "withCustomData", "identities": "withIdentities", "depart
 """The parts of a record that come only when asked for, each with the parameter that asks for it."""
 
 FIELDS = {"user_id": "userId", "phone": "phone", "email": "email", "username": "username", "external_id": "externalId"}
-"""Where a record has its ids. No two users share one."""
+"""The id types that are a field of the record. No two users share such an id."""
 
 SOURCES = {"identity": "extIdpId", "sync_relation": "provider"}
-"""The id types `<source>:<userIdInIdp>`, and where an entry of `identities` has the source."""
+"""The id types `<source>:<userIdInIdp>`, each with the field of an identity that holds the source."""
 
 ID_TYPES = (*FIELDS, *SOURCES)
 """Every `userIdType` that is documented. The Node SDK's `custom_field` has no documented shape and is refused."""
@@ -67,11 +67,11 @@ def split_phone(phone: str) -> tuple[str, str]:
 
 
 FOLDS: Mapping[str, Callable[[str], str]] = {"email": str.lower, "phone": lambda phone: split_phone(phone)[1]}
-"""What ids of one user have in common: emails without case, phones without country code. Others are as is."""
+"""How ids are compared: emails without case, phones without country code, others as they are."""
 
 
 def fold(id_type: str, id_: str) -> str:
-    """Return what `id_` has in common with other ids of the same user."""
+    """Return the form of `id_` in which ids are compared."""
     return FOLDS[id_type](id_) if id_type in FOLDS else id_
 
 
@@ -162,7 +162,7 @@ def ids_of(user: Record, id_type: str) -> list[str]:
 
 
 class Conflict(Exception):
-    """A user cannot be created: the value of the field that it names is taken."""
+    """A user cannot be created, because another user has its value of this field."""
 
 
 class Added(NamedTuple):
@@ -301,7 +301,7 @@ class Pool:
     def deleted_ids(self, id_type: str | None = None) -> Counter[str]:
         """Return every id under which users were deleted, and how many.
 
-        id_type: of the ids; None for the id that each user was added with. A user without one goes by its user id.
+        id_type: of the ids; None for the id that each user was added with. A user without such an id counts under its user id.
         """
         found = Counter[str]()
         for number in sorted(self._deleted_at):
