@@ -62,7 +62,7 @@ class Credentials:
 
 
 def find_credentials(environ: Mapping[str, str], file: str | None) -> Credentials | None:
-    """Read the key from the environment, else from `file`; None when neither has one. Raises UsageError for half a key."""
+    """Read the key from the environment, else from `file`; None without a key. Raises UsageError for half a key."""
     source, values = "the environment", environ
     if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
         source, values = file, _read(Path(os.path.expanduser(file)))  # noqa: PTH111 - Path's raises without a home

@@ -137,7 +137,7 @@ class UserLookUps:
         return decision._replace(data=[own for user in listed if isinstance(user, dict) for own in self._ids_of(user)])
 
     def owner(self, user: str) -> Request:
-        """Look up one user by its user id, whatever the id type of the job is."""
+        """Look up one user by its user id. The job may have another id type."""
         return Request("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
 
     def read_owner(self, response: Response) -> Decision:

@@ -2,7 +2,7 @@
 
 Its ledger has what it saw and did, for tests to compare a run with.
 
-`api` has what an endpoint means, `sign_in` who may call it; here it is done on a socket.
+`api` has what an endpoint means, `sign_in` which requests are let in; here it is done on a socket.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Ledger:
     requests: all that arrived, but for those to the admin endpoints; by_path: the same per path.
     arrivals: when each arrived, seconds on the monotonic clock.
     answers: per statusCode, or per fault where there was no envelope to read ("drop_after").
-    chunk_sizes, id_types: of every well-formed deletion that was asked for, whatever its answer.
+    chunk_sizes, id_types: of every well-formed request to delete, with any answer.
     lookup_sizes: the same of look-ups.
     accepted: ids in deletions that were answered with success.
     """
@@ -89,7 +89,7 @@ class Ledger:
         return self.pool.effects(id_, id_type)
 
     def sent(self, id_: str, id_type: str = "user_id") -> int:
-        """How often a request to delete named the user of `id_`, by any of its ids. Of several users the latest counts."""
+        """How often deletions named the user of `id_`, by any of its ids. Of several users the latest counts."""
         return self._sent[self._user_or_id(id_type, id_)]
 
     def sent_times(self) -> dict[int, int]:
@@ -145,7 +145,7 @@ class Sandbox:
         self._scripts[path].extend(faults)
 
     def draw(self, path: str, switches: Switches) -> str | None:
-        """Return the fault of one request, or None. Every request draws one number, whatever the shares are."""
+        """Return the fault of one request, or None. Every request draws one number, with any shares."""
         point = self._rng.random()
         if self._scripts[path]:
             return self._scripts[path].popleft()
@@ -205,7 +205,7 @@ class Sandbox:
         return self._finish(call, _styled(500, switches) if fault == "500_after" else answer, fault)
 
     async def _read(self, request: web.Request, switches: Switches) -> Call:
-        """Read a request, and count the ids that it names, whatever its answer will be."""
+        """Read a request, and count the ids that it names. They count with any answer."""
         body = None
         with suppress(orjson.JSONDecodeError):
             body = orjson.loads(await request.read())

@@ -301,7 +301,8 @@ class Pool:
     def deleted_ids(self, id_type: str | None = None) -> Counter[str]:
         """Return every id under which users were deleted, and how many.
 
-        id_type: of the ids; None for the id that each user was added with. A user without such an id counts under its user id.
+        id_type: of the ids; None for the id that each user was added with. A user without such an id counts under its
+        user id.
         """
         found = Counter[str]()
         for number in sorted(self._deleted_at):
