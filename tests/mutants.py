@@ -43,9 +43,9 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "a pass sends the duplicates of the log",
-        "runner/bulkdel/safety/run_plan.py",
-        "        return RowFilter(self.options.id_type, protected, self.duplicates)\n",
-        "        return RowFilter(self.options.id_type, protected)\n",
+        "runner/bulkdel/core/skipped_rows.py",
+        "        skips = set(self.rows.between(start, stop))\n",
+        "        skips = set(self.rows.between(start, start))\n",
         "e2e/test_duplicates.py::test_a_duplicate_is_sent_once",
     ),
     Mutant(
@@ -71,10 +71,10 @@ MUTANTS = (
         "[a line of another session]",
     ),
     Mutant(
-        "a changed list of duplicates is believed",
+        "a changed list of skipped rows is believed",
         "runner/bulkdel/core/run_state.py",
-        "        if self._listed.hex != self.header.duplicates_sha256:\n",
-        "        if self._listed.hex == self.header.duplicates_sha256[1:]:\n",
+        "        if listed != wanted or self._listed.hex != self.header.skipped_sha256:\n",
+        "        if listed != wanted or self._listed.hex == self.header.skipped_sha256[1:]:\n",
         "e2e/test_duplicates.py::test_a_list_that_was_changed_is_refused",
     ),
     Mutant(
@@ -401,9 +401,9 @@ MUTANTS = (
     ),
     Mutant(
         "exclude files read and forgotten",
-        "runner/bulkdel/engine/pipeline.py",
-        "row_filter = plan.export.row_filter(plan.protected)",
-        "row_filter = plan.export.row_filter(type(plan.protected)())",
+        "runner/bulkdel/safety/exclude.py",
+        "                ids.update(row for row in batch.rows if isinstance(row, str))\n",
+        "                IdSet().update(row for row in batch.rows if isinstance(row, str))\n",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(

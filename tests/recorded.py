@@ -10,12 +10,12 @@ import orjson
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_entry, frame
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet, digest_of, entries_of
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NONE = PositionSet()
+NONE = SkippedRows()
 AT = "2026-03-01T12Z"
 NONCE = "0123456789abcdef"
 
@@ -41,19 +41,28 @@ def fold(entries: list[Entry]) -> Progress:
     return progress
 
 
-def header(rows: int = 1000, duplicates: PositionSet = NONE) -> Header:
-    ids = rows - duplicates.size
-    counts = {"rows": rows, "ids": ids, "excluded": 0, "duplicate": duplicates.size, "invalid": 0}
-    digest = digest_of(duplicates)
+def skipped(**by_reason: Iterable[tuple[int, int]]) -> SkippedRows:
+    """Rows that are never sent, by reason, in ranges."""
+    found = SkippedRows()
+    for reason in found.by_reason:
+        found.add(reason, PositionSet(by_reason.get(reason, ())))
+    return found
+
+
+def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
+    ids = rows - left_out.rows.size
+    counts = {"rows": rows, "ids": ids}
+    counts |= {str(reason): some.size for reason, some in left_out.by_reason.items()}
+    digest = left_out.digest()
     confirmed = {"ids": ids}
     pinned = {"pool": "p"}
     names = {"done": "deleted", "absent": "absent"}
-    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, duplicates_sha256=digest)
+    return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
 
 
-def born(rows: int, duplicates: PositionSet) -> list[Entry]:
-    """The header and the list of duplicates: what a log holds before its first session."""
-    return [header(rows, duplicates), *(Skipped("duplicate", ranges) for ranges in entries_of(duplicates))]
+def born(rows: int, left_out: SkippedRows) -> list[Entry]:
+    """The header and the list of skipped rows: what a log holds before its first session."""
+    return [header(rows, left_out), *(Skipped(reason, ranges) for reason, ranges in left_out.entries())]
 
 
 def deleted(start: int, stop: int) -> Outcome:
@@ -76,7 +85,7 @@ def commits() -> list[list[Entry]]:
     found: list[list[Entry]] = [
         [header(400)],
         [Session("start", AT, "", {"pid": 1})],
-        [Skipped("invalid", ((395, 400),))],
+        [Skipped("excluded", ((395, 400),))],
     ]
     for start in range(0, 380, 20):
         found += [[Intent(AT, ((start, start + 20),))], [deleted(start, start + 20)]]
@@ -89,8 +98,8 @@ def commits() -> list[list[Entry]]:
 
 
 def settled_by(lines: int, of: list[list[Entry]]) -> Progress:
-    """The progress that the first `lines` lines describe, sessions left out."""
-    return fold([entry for commit in of[:lines] for entry in commit if not isinstance(entry, Session)])
+    """The progress that the first `lines` lines describe."""
+    return fold([entry for commit in of[:lines] for entry in commit])
 
 
 def state(progress: Progress) -> tuple[object, ...]:

@@ -51,9 +51,9 @@ class Log:
 
     @property
     def complete(self) -> bool:
-        """Whether the list of duplicates is the one of the header. A verification has none."""
+        """Whether the list of skipped rows is the one of the header. A verification has none."""
         digest = self.list_sha.hexdigest()
-        return bool(self.header.get("duplicates_sha256", digest) == digest)
+        return bool(self.header.get("skipped_sha256", digest) == digest)
 
 
 def sound(line: bytes) -> bool:
@@ -111,17 +111,17 @@ def read(path: Path) -> Log:
 def apply(log: Log, entry: dict[str, Any]) -> None:
     """Take in the next entry after the header."""
     match entry:
-        case {"type": "skipped", "reason": "duplicate", "ranges": ranges}:
-            if len(ranges) > LIST_MAX or log.begun:
-                raise Refused("duplicates in too long an entry, or after the first session")
-            log.list_sha.update(b"".join(b"[%d,%d]\n" % (start, stop) for start, stop in ranges))
-            settle(log, ranges, "duplicate")
+        case {"type": "skipped", "reason": word, "ranges": ranges} if word in SKIPS and not log.begun:
+            if len(ranges) > LIST_MAX:
+                raise Refused("skipped rows in too long an entry")
+            log.list_sha.update("".join(f"{word}[{start},{stop}]\n" for start, stop in ranges).encode())
+            settle(log, ranges, word)
         case {"type": "session", "event": "start" | "stop"} if log.complete:
             log.begun = True
         case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
-        case {"type": "skipped", "reason": word, "ranges": ranges} if word in SKIPS and log.begun:
-            settle(log, ranges, word)
+        case {"type": "skipped", "reason": "excluded", "ranges": ranges} if log.begun:
+            settle(log, ranges, "excluded")
         case {"type": "intent", "ranges": ranges} if log.begun:
             for start, stop in ranges:
                 if log.ends[start:stop] != REMAINING * (stop - start):

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.chunker import chunk_tasks
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header, Intent, Outcome
 from bulkdel.core.record import Batch, Chunk, Record
-from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
@@ -76,9 +76,9 @@ def reading(folder: Path) -> dict[str, float]:
 
 
 def _feeding(batches: list[Batch]) -> dict[str, float]:
-    row_filter = RowFilter()
+    nothing = IdSet()
     return {
-        "feed": cpu_s(lambda: drain(chunk_tasks(batches, row_filter, _progress(ROWS), CHUNK))),
+        "feed": cpu_s(lambda: drain(chunk_tasks(batches, _progress(ROWS), CHUNK, nothing))),
     }
 
 
@@ -156,8 +156,7 @@ def sending(url: str, folder: Path) -> dict[str, float]:
 
 def _chunks(rows: int) -> Iterator[Chunk]:
     batch: list[str | object] = list(exports.ids(rows))
-    for work in chunk_tasks([Batch(0, batch)], RowFilter(), _progress(rows), CHUNK):  # type: ignore[arg-type]
-        assert isinstance(work, ChunkTask)
+    for work in chunk_tasks([Batch(0, batch)], _progress(rows), CHUNK, IdSet()):  # type: ignore[arg-type]
         yield work.chunk
 
 

@@ -428,7 +428,7 @@ def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> Non
         assert isinstance(header, Header)
         assert isinstance(repeated, Skipped)
         counts = {**header.counts, "ids": 62, "duplicate": 0}
-        header = replace(header, counts=counts, duplicates_sha256=EMPTY_DIGEST)
+        header = replace(header, counts=counts, skipped_sha256=EMPTY_DIGEST)
         entries = [header, *others[:1], Outcome(recorded.AT, 1, "absent", repeated.ranges), *others[1:]]
         it.log.write_bytes(b"".join(recorded.lines_of([entry] for entry in entries)))
         looked = it.served.ledger.lookup_sizes.copy()

@@ -29,7 +29,7 @@ WHOLE = b"".join(LINES)
 
 
 def opened(path: Path, *, again: bool = False, **pinned: Any) -> tuple[LogWriter[Findings], Path | None]:
-    return open_log(path, {**PINNED, **pinned}, recorded.NONE, at=AT, again=again)
+    return open_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again)
 
 
 def known(log: LogWriter[Findings]) -> set[int]:

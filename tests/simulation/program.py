@@ -66,9 +66,9 @@ class Machine:
             open_backup=self._open_backup,
         )
 
-    def _create_log(self, path: Path, header: Header, duplicates: Iterable[Skipped]) -> Checkpoint:
+    def _create_log(self, path: Path, header: Header, skipped: Iterable[Skipped]) -> Checkpoint:
         header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
-        return Checkpoint.create(path, header, duplicates, self._how())
+        return Checkpoint.create(path, header, skipped, self._how())
 
     def _resume_log(self, path: Path) -> Checkpoint:
         return Checkpoint.resume(path, self._how())

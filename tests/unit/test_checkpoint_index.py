@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
 import pytest
 
 from bulkdel.checkpoint.index import SCHEMA, LogIndex
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Skipped
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, Skipped
 from bulkdel.core.ranges import Ranges, ranges_of
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import FileFailed
@@ -18,14 +19,18 @@ from tests.recorded import encode_line, fold
 AT = "2026-01-01T00:00:00.000Z"
 
 
+def encoded(commits: list[list[Entry]]) -> bytes:
+    return b"".join(encode_line(seq, commit) for seq, commit in enumerate(commits, 1))
+
+
 def write_log(path: Path, commits: list[list[Entry]]) -> list[Entry]:
-    path.write_bytes(b"".join(encode_line(seq, commit) for seq, commit in enumerate(commits, 1)))
+    path.write_bytes(encoded(commits))
     return [entry for commit in commits for entry in commit]
 
 
-def without(duplicates: PositionSet, positions: list[int]) -> tuple[Ranges, list[int]]:
+def without(left_out: PositionSet, positions: list[int]) -> tuple[Ranges, list[int]]:
     """What a run would write for these rows."""
-    rows = [position for position in positions if position not in duplicates]
+    rows = [position for position in positions if position not in left_out]
     return ranges_of(rows), rows
 
 
@@ -36,14 +41,16 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
     rows = 3_000
     pieces = [(start, min(start + 7, rows)) for start in range(0, rows, 7)]
     rng.shuffle(pieces)
-    duplicates = PositionSet((row, row + 1) for row in range(rows) if rng.random() < share)
+    duplicates = [(row, row + 1) for row in range(rows) if rng.random() < share]
+    invalid = [(row, row + 1) for row in range(rows) if rng.random() < 0.01 and (row, row + 1) not in duplicates]
+    left_out = recorded.skipped(duplicate=duplicates, invalid=invalid)
     expected: dict[int, tuple[str, bool, str | None]] = {}
     found: list[Entry] = []
     for number, (start, stop) in enumerate(pieces):
         kind = rng.choice(["done", "absent", "refused", "excluded", "in doubt", "untouched"])
         pieces_of = ((start, start + 2), (start + 4, stop)) if stop > start + 4 else ((start, stop),)
         every = [position for begin, end in pieces_of for position in range(begin, end)]
-        ranges, positions = without(duplicates, every)
+        ranges, positions = without(left_out.rows, every)
         if not positions:
             continue
         if kind == "excluded":
@@ -55,8 +62,10 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
         elif kind != "untouched":
             found.append(Outcome(AT, 1, kind, ranges, request_id=str(number)))  # type: ignore[arg-type]
             expected |= dict.fromkeys(positions, (kind, False, str(number)))
-    commits: list[list[Entry]] = [[entry] for entry in recorded.born(rows, duplicates)]
-    expected |= dict.fromkeys(duplicates.between(0, rows), ("duplicate", False, None))
+    commits: list[list[Entry]] = [[entry] for entry in recorded.born(rows, left_out)]
+    commits.append([Session("start", AT, hashlib.sha256(encoded(commits)).hexdigest())])
+    for reason, some in left_out.by_reason.items():
+        expected |= dict.fromkeys(some.between(0, rows), (reason, False, None))
     while found:
         size = rng.randrange(1, 9)
         commits.append(found[:size])

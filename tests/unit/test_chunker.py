@@ -14,12 +14,11 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
-from bulkdel.core.ranges import positions_in, ranges_of
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Released
+from bulkdel.core.ranges import ranges_of
 from bulkdel.core.record import Batch
-from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import SkippedRows
 from tests import recorded
 from tests.recorded import fold
 
@@ -29,8 +28,8 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
 
 
-def progress_of(rows: int, *entries: Entry, duplicates: PositionSet = recorded.NONE) -> Progress:
-    progress = fold(recorded.born(rows, duplicates))
+def progress_of(rows: int, *entries: Entry, skipped: SkippedRows = recorded.NONE) -> Progress:
+    progress = fold(recorded.born(rows, skipped))
     for entry in entries:
         progress.apply(entry)
     return progress
@@ -48,14 +47,9 @@ def ids(count: int) -> list[str | BadRow]:
     return [f"u{i}" for i in range(count)]
 
 
-def shape(work: Iterable[ChunkTask | Skipped]) -> list[tuple[str | Instant | None, list[int]]]:
-    """(in doubt since, positions) of each chunk; (reason, positions) of what is skipped."""
-    return [
-        (item.reason, [*positions_in(item.ranges)])
-        if isinstance(item, Skipped)
-        else (item.in_doubt_since, [record.position for record in item.chunk.records])
-        for item in work
-    ]
+def shape(work: Iterable[ChunkTask]) -> list[tuple[Instant | None, list[int]]]:
+    """(in doubt since, positions) of each chunk."""
+    return [(item.in_doubt_since, [record.position for record in item.chunk.records]) for item in work]
 
 
 def deleted(*ranges: tuple[int, int]) -> Outcome:
@@ -63,18 +57,18 @@ def deleted(*ranges: tuple[int, int]) -> Outcome:
 
 
 def test_fresh_ids_in_chunks() -> None:
-    work = chunk_tasks(batches_of(ids(7), 4), RowFilter(), progress_of(7), 3)
+    work = chunk_tasks(batches_of(ids(7), 4), progress_of(7), 3, IdSet())
     assert shape(work) == [(None, [0, 1, 2]), (None, [3, 4, 5]), (None, [6])]
 
 
 def test_settled_is_passed_over() -> None:
     progress = progress_of(8, deleted((0, 3), (5, 6)))
-    assert shape(chunk_tasks(batches_of(ids(8), 3), RowFilter(), progress, 2)) == [(None, [3, 4]), (None, [6, 7])]
+    assert shape(chunk_tasks(batches_of(ids(8), 3), progress, 2, IdSet())) == [(None, [3, 4]), (None, [6, 7])]
 
 
 def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
     progress = progress_of(9, Intent(at(1), ((1, 3),)), Intent(at(2), ((3, 4), (7, 8))))
-    assert shape(chunk_tasks(batches_of(ids(9), 9), RowFilter(), progress, 3)) == [
+    assert shape(chunk_tasks(batches_of(ids(9), 9), progress, 3, IdSet())) == [
         (Instant(at(1)), [1, 2]),
         (Instant(at(2)), [3]),
         (Instant(at(2)), [7]),
@@ -85,7 +79,7 @@ def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
 
 def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
     progress = progress_of(6, Intent(at(1), ((0, 5),)))
-    assert shape(chunk_tasks(batches_of(ids(6), 6), RowFilter(), progress, 2)) == [
+    assert shape(chunk_tasks(batches_of(ids(6), 6), progress, 2, IdSet())) == [
         (Instant(at(1)), [0, 1]),
         (Instant(at(1)), [2, 3]),
         (Instant(at(1)), [4]),
@@ -95,39 +89,30 @@ def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
 
 def test_what_was_released_is_fresh_again() -> None:
     progress = progress_of(4, Intent(at(1), ((0, 4),)), Released(((1, 3),)))
-    work = shape(chunk_tasks(batches_of(ids(4), 2), RowFilter(), progress, 9))
+    work = shape(chunk_tasks(batches_of(ids(4), 2), progress, 9, IdSet()))
     assert sorted(work, key=str) == sorted([(Instant(at(1)), [0]), (Instant(at(1)), [3]), (None, [1, 2])], key=str)
 
 
-def test_skipped_rows_are_told_once() -> None:
+def test_skipped_rows_are_passed_over() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
-    repeated = PositionSet([(2, 3)])
-    fresh, row_filter = progress_of(7, duplicates=repeated), RowFilter(protected=IdSet(ids="p"), duplicates=repeated)
-    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, fresh, 9)) == [
-        ("invalid", [1]),
-        ("excluded", [4]),
-        ("invalid", [5]),
-        (None, [0, 3, 6]),
-    ]
-    later = progress_of(7, Skipped("invalid", ((1, 2),)), duplicates=repeated)
-    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, later, 9)) == [
-        ("excluded", [4]),
-        ("invalid", [5]),
-        (None, [0, 3, 6]),
-    ]
-    entries = deleted((0, 1), (3, 4), (6, 7)), Skipped("invalid", ((1, 2), (4, 6)))
-    done = progress_of(7, *entries, duplicates=repeated)
-    assert shape(chunk_tasks(batches_of(rows, 4), row_filter, done, 9)) == []
+    skipped = recorded.skipped(excluded=[(4, 5)], duplicate=[(2, 3)], invalid=[(1, 2), (5, 6)])
+    work = chunk_tasks(batches_of(rows, 4), progress_of(7, skipped=skipped), 9, IdSet())
+    assert shape(work) == [(None, [0, 3, 6])]
+    done = progress_of(7, deleted((0, 1), (3, 4), (6, 7)), skipped=skipped)
+    assert shape(chunk_tasks(batches_of(rows, 4), done, 9, IdSet())) == []
 
 
-def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_one() -> None:
-    """The log lists it from its beginning; an exclude file that is added later names it too."""
-    rows: list[str | BadRow] = ["b", "a", "c", "a", "d"]
-    repeated = PositionSet([(3, 4)])
-    row_filter = RowFilter(protected=IdSet(ids="a"), duplicates=repeated)
-    fresh, settled = progress_of(5, duplicates=repeated), progress_of(5, deleted((0, 3)), duplicates=repeated)
-    assert shape(chunk_tasks(batches_of(rows, 2), row_filter, fresh, 9)) == [("excluded", [1]), (None, [0, 2, 4])]
-    assert shape(chunk_tasks(batches_of(rows, 2), row_filter, settled, 9)) == [(None, [4])]
+def test_a_bad_row_that_the_log_does_not_list_is_not_sent() -> None:
+    """Another version of the program found an id there."""
+    assert shape(chunk_tasks(batches_of(["a", BAD, "b"], 3), progress_of(3), 9, IdSet())) == [(None, [0, 2])]
+
+
+def test_a_fresh_id_that_is_protected_makes_a_chunk_that_is_not_sent() -> None:
+    """The key's own user, whose ids are known after the sign-in only. It takes up nothing of the limit."""
+    rows: list[str | BadRow] = ["a", "OWN", "b", "c"]
+    work = list(chunk_tasks(batches_of(rows, 4), progress_of(4), 9, IdSet(MAIL, ["own"]), 2))
+    assert shape(work) == [(None, [1]), (None, [0, 2])]
+    assert [item.protected for item in work] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -135,17 +120,17 @@ def test_a_duplicate_is_neither_sent_nor_excluded_whatever_became_of_the_first_o
 )
 def test_limit_counts_what_is_handed_out_in_doubt_or_not(limit: int, expected: list[int]) -> None:
     progress = progress_of(6, deleted((0, 1), (4, 5)), Intent(at(1), ((2, 3),)))
-    work = shape(chunk_tasks(batches_of(ids(6), 2), RowFilter(), progress, 2, limit))
+    work = shape(chunk_tasks(batches_of(ids(6), 2), progress, 2, IdSet(), limit))
     assert sorted(position for _, positions in work for position in positions) == expected
 
 
 def test_a_limit_of_nothing_hands_out_nothing() -> None:
-    assert shape(chunk_tasks(batches_of(ids(6), 2), RowFilter(), progress_of(6), 2, 0)) == []
+    assert shape(chunk_tasks(batches_of(ids(6), 2), progress_of(6), 2, IdSet(), 0)) == []
 
 
 def test_progress_is_looked_at_once() -> None:
     progress = progress_of(4, deleted((0, 1)))
-    work = chunk_tasks(batches_of(ids(4), 4), RowFilter(), progress, 1)
+    work = chunk_tasks(batches_of(ids(4), 4), progress, 1, IdSet())
     assert shape([next(work)]) == [(None, [1])]
     progress.apply(deleted((2, 3)))
     progress.apply(Intent(at(9), ((3, 4),)))
@@ -156,51 +141,49 @@ def test_progress_is_looked_at_once() -> None:
 
 Rows = Sequence[str]
 """What each row is, a letter: s settled, f fresh, d or e in doubt by two intents, i invalid, u duplicate, x excluded,
-I invalid and told already."""
+k protected and fresh, K protected and in doubt."""
 
 
 def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> None:
     rows: list[str | BadRow] = []
     for i, kind in enumerate(kinds):
-        rows.append(BAD if kind in "iI" else "dup" if kind == "u" else f"p{i}" if kind == "x" else f"u{i}")
+        rows.append(BAD if kind == "i" else "dup" if kind == "u" else f"p{i}" if kind in "xkK" else f"u{i}")
     rows = ["dup", *rows]  # row 0 is what the others repeat
     kinds = ["s", *kinds]
 
     def positions(letters: str) -> list[int]:
         return [i for i, kind in enumerate(kinds) if kind in letters]
 
+    def skips(letter: str) -> list[tuple[int, int]]:
+        return [(i, i + 1) for i in positions(letter)]
+
     entries: list[Entry] = [deleted(*ranges_of(positions("s")))]
-    entries += [Skipped("invalid", ranges_of(positions("I")))]
-    entries += [Intent(at(n), ranges_of(positions(letter))) for n, letter in ((1, "d"), (2, "e"))]
-    repeated = PositionSet((i, i + 1) for i in positions("u"))
-    progress = progress_of(len(rows), *entries, duplicates=repeated)
-    row_filter = RowFilter(protected=IdSet(ids=(f"p{i}" for i in range(len(rows)))), duplicates=repeated)
-    items = list(chunk_tasks(batches_of(rows, batch_size), row_filter, progress, chunk_size, limit))
-    given_out = [(item, record) for item in items if isinstance(item, ChunkTask) for record in item.chunk.records]
+    entries += [Intent(at(n), ranges_of(positions(letters))) for n, letters in ((1, "dK"), (2, "e"))]
+    skipped = recorded.skipped(excluded=skips("x"), duplicate=skips("u"), invalid=skips("i"))
+    progress = progress_of(len(rows), *entries, skipped=skipped)
+    protected = IdSet(ids=(f"p{i - 1}" for i in positions("xkK")))
+    items = list(chunk_tasks(batches_of(rows, batch_size), progress, chunk_size, protected, limit))
+    given_out = [(item, record) for item in items for record in item.chunk.records]
     told = Counter(record.position for _, record in given_out)
     assert all(count == 1 for count in told.values()), "nothing is handed out twice"
     due = positions("fde")
-    assert sorted(told) == due[: len(due) if limit is None else limit], (
-        "nothing due is left out, and nothing else given"
-    )
+    sent = sorted(record.position for item, record in given_out if not item.protected)
+    assert sent == due[: len(due) if limit is None else limit], "nothing due is left out, and nothing else given"
+    kept = {record.position for item, record in given_out if item.protected}
+    assert kept == {*positions("kK")} if limit is None else kept <= {*positions("kK")}
     assert all(rows[record.position] == record.id for _, record in given_out)
     for item, record in given_out:
-        expected = {"f": None, "d": Instant(at(1)), "e": Instant(at(2))}[kinds[record.position]]
-        assert item.in_doubt_since == expected, "in doubt and fresh never share a chunk, nor do two intents"
-    for work in items:
-        if isinstance(work, ChunkTask):
-            assert 1 <= len(work.chunk) <= chunk_size
-            assert [*work.chunk.records] == sorted(work.chunk.records)
-    skips = Counter(
-        (item.reason, position) for item in items if isinstance(item, Skipped) for position in positions_in(item.ranges)
-    )
-    wanted = {("invalid", i) for i in positions("i")} | {("excluded", i) for i in positions("x")}
-    assert set(skips) == wanted if limit is None else set(skips) <= wanted
-    assert all(count == 1 for count in skips.values())
+        expected = {"f": None, "k": None, "d": Instant(at(1)), "K": Instant(at(1)), "e": Instant(at(2))}
+        assert item.in_doubt_since == expected[kinds[record.position]], (
+            "in doubt and fresh never share a chunk, nor do two intents"
+        )
+    for item in items:
+        assert 1 <= len(item.chunk) <= chunk_size
+        assert [*item.chunk.records] == sorted(item.chunk.records)
 
 
 @given(
-    st.lists(st.sampled_from("sfdeiuxI"), max_size=60),
+    st.lists(st.sampled_from("sfdeiuxkK"), max_size=60),
     st.integers(1, 20),
     st.integers(1, 10),
     st.none() | st.integers(0, 30),
@@ -240,8 +223,7 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     """Whatever the list of duplicates says."""
     rows = ["a", "b", "A", "c", "a"]
     progress = progress_of(5)
-    row_filter = RowFilter(MAIL)
-    assert shape(chunk_tasks(batches_of(rows, 5), row_filter, progress, 50)) == [
+    assert shape(chunk_tasks(batches_of(rows, 5), progress, 50, IdSet(MAIL))) == [
         (None, [0, 1, 3]),
         (None, [2]),
         (None, [4]),
@@ -252,15 +234,15 @@ def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
     """`2` may be `12` or `32`, which differ from each other: these two share a chunk, fresh and in doubt alike."""
     rows = ["12", "2", "32", "12"]
     apart = [[0, 2], [1], [3]]
-    work = chunk_tasks(batches_of(rows, 4), RowFilter(NUMBER), progress_of(4), 50)
+    work = chunk_tasks(batches_of(rows, 4), progress_of(4), 50, IdSet(NUMBER))
     assert shape(work) == [(None, positions) for positions in apart]
     in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
-    work = chunk_tasks(batches_of(rows, 4), RowFilter(NUMBER), in_doubt, 50)
+    work = chunk_tasks(batches_of(rows, 4), in_doubt, 50, IdSet(NUMBER))
     assert shape(work) == [(Instant(at(1)), positions) for positions in apart]
 
 
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
-    work = chunk_tasks(batches_of(["12", "32", "42"], 4), RowFilter(NUMBER), progress_of(3), 50)
+    work = chunk_tasks(batches_of(["12", "32", "42"], 4), progress_of(3), 50, IdSet(NUMBER))
     assert shape(work) == [(None, [0, 1, 2])]
 
 
@@ -268,9 +250,9 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     """An exclude file that was added names rows that may have been sent: they are looked up before they are skipped."""
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
-    row_filter = RowFilter(MAIL, IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"]))
-    work = list(chunk_tasks(batches_of(rows, 6), row_filter, progress, 2))
-    protected = [item for item in work if isinstance(item, ChunkTask) and item.protected]
-    assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4])]
-    assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3"]
-    assert shape(item for item in work if item not in protected) == [(Instant(at(1)), [0, 2]), ("excluded", [5])]
+    keep = IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"])
+    work = list(chunk_tasks(batches_of(rows, 6), progress, 2, keep))
+    protected = [item for item in work if item.protected]
+    assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4]), (None, [5])]
+    assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3", "keep4"]
+    assert shape(item for item in work if item not in protected) == [(Instant(at(1)), [0, 2])]

@@ -256,7 +256,7 @@ def test_10_the_id_member(tmp_path: Path) -> None:
 )
 def test_10_a_name_is_found_without_case(tmp_path: Path, data: str, field: str | None, found: str) -> None:
     seen = look(write(tmp_path / "x", data), options(id_field=field))
-    assert (seen.ids, seen.dialect.id_field) == (1, found)
+    assert (seen.counts["ids"], seen.dialect.id_field) == (1, found)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_13_a_spreadsheet_was_here(tmp_path: Path) -> None:
         for id_type in ("user_id", "phone", "email", "identity"):
             assert "looks like a spreadsheet rewrote it" in refused(path, options(id_type))
         seen = look(path)
-        assert (seen.ids, seen.spreadsheet, seen.spreadsheet_examples) == (2, 1, (wrong,))
+        assert (seen.counts["ids"], seen.spreadsheet, seen.spreadsheet_examples) == (2, 1, (wrong,))
     text = '{"id":"a"}\n' + '"1E5"\n' * 3
     assert look(write(tmp_path / "x", text), options(on_invalid="skip", format="jsonl")).spreadsheet == 0
     text = '{"id":""}\n' + "".join(f'{{"id":"{number}E5"}}\n' for number in range(9))
@@ -404,10 +404,15 @@ def test_17_no_final_newline(tmp_path: Path) -> None:
 def test_21_the_same_id_again(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '"a@b.c"\n"A@b.c"\n"d@b.c"\n"a@b.c"\n')
     seen = look(path, options("email"))
-    assert (seen.rows, seen.ids, seen.duplicate, seen.invalid) == (4, 2, 2, 0)
+    assert (seen.rows, seen.counts["ids"], seen.counts["duplicate"], seen.counts["invalid"]) == (4, 2, 2, 0)
     assert [record.position for record in seen.sample] == [0, 2]
     seen = look(path, options("email"), protected=IdSet(TYPES["email"], ["d@b.c"]))
-    assert (seen.ids, seen.duplicate, seen.excluded, seen.examples) == (1, 2, 1, ("a@b.c",))
+    assert (seen.counts["ids"], seen.counts["duplicate"], seen.counts["excluded"], seen.examples) == (
+        1,
+        2,
+        1,
+        ("a@b.c",),
+    )
 
 
 # 22: unit/test_export_file.py

@@ -28,7 +28,13 @@ def test_counts_and_sample(tmp_path: Path) -> None:
     seen = look(
         write(tmp_path / "x", text), protected=protected, on_progress=lambda done, size: told.append((done, size))
     )
-    assert (seen.rows, seen.ids, seen.excluded, seen.duplicate, seen.invalid) == (10_002, 9990, 11, 1, 0)
+    assert (
+        seen.rows,
+        seen.counts["ids"],
+        seen.counts["excluded"],
+        seen.counts["duplicate"],
+        seen.counts["invalid"],
+    ) == (10_002, 9990, 11, 1, 0)
     assert (seen.kept, seen.perhaps) == (10, 0)
     assert seen.examples == ("user-10", "user-11", "user-12")
     assert len(seen.sample) == 200
@@ -49,7 +55,7 @@ def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) 
 
 def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
     seen = look(write(tmp_path / "x", '"a"\n'), protected=IdSet(ids=["a"]))
-    assert (seen.rows, seen.ids, seen.sample, seen.examples) == (1, 0, (), ())
+    assert (seen.rows, seen.counts["ids"], seen.sample, seen.examples) == (1, 0, (), ())
 
 
 BAD_CSV = 'n,id\r\n1,a\r\n"2\r\n2", b\r\n3,c,3\r\n4,d\r\n5,'
@@ -70,7 +76,7 @@ def test_bad_rows_are_written_as_they_stand_and_can_be_fed_back(tmp_path: Path) 
     write(tmp_path / ".invalid.csv.reasons.csv.abcdefgh.part", "left by a run that was killed")
     invalid, reasons = tmp_path / "invalid.csv", tmp_path / "invalid.csv.reasons.csv"
     seen = left_out(path, invalid)
-    assert (seen.rows, seen.ids, seen.invalid) == (5, 2, 3)
+    assert (seen.rows, seen.counts["ids"], seen.counts["invalid"]) == (5, 2, 3)
     assert invalid.read_bytes().decode() == 'n,id\r\n"2\r\n2", b\r\n3,c,3\r\n5,'
     assert reasons.read_text().splitlines() == [
         "line,reason",
@@ -93,14 +99,14 @@ def test_bad_json_rows_are_written_as_they_stand(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '{"id":"a"}\r\n{"id": " b"}\r\n\n{"id":null}')
     invalid = tmp_path / "invalid"
     seen = left_out(path, invalid)
-    assert (seen.ids, seen.invalid) == (1, 3)
+    assert (seen.counts["ids"], seen.counts["invalid"]) == (1, 3)
     assert invalid.read_bytes() == b'{"id": " b"}\r\n\n{"id":null}'
 
 
 def test_bad_lines_of_a_plain_list_are_written_as_they_stand(tmp_path: Path) -> None:
     path = write(tmp_path / "x", "a\r\n b\r\n\r\nc\n d")
     seen = left_out(path, tmp_path / "invalid", format="lines")
-    assert (seen.ids, seen.invalid) == (2, 3)
+    assert (seen.counts["ids"], seen.counts["invalid"]) == (2, 3)
     assert (tmp_path / "invalid").read_bytes() == b" b\r\n\r\n d"
 
 

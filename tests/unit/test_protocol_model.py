@@ -21,9 +21,9 @@ from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunk_state import ChunkState, LookUp
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import (
     Entry,
-    Header,
     Intent,
     Outcome,
     Released,
@@ -31,11 +31,11 @@ from bulkdel.core.log_entries import (
     Skipped,
     decode_line,
 )
-from bulkdel.core.outcome import SKIPS, Detail
+from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Batch, Record
-from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
+from tests import recorded
 from tests.recorded import encode_line, fold
 
 WORKERS = 3
@@ -106,7 +106,7 @@ class Protocol(RuleBasedStateMachine):
         self.late: list[list[str]] = []
         self.came_late: set[str] = set()
         self.progress: Progress | None = None
-        self.feed: Iterator[ChunkTask | Skipped] = iter(())
+        self.feed: Iterator[ChunkTask] = iter(())
         self.passes = 0
         self.proven = False
         self.now = EPOCH
@@ -133,9 +133,9 @@ class Protocol(RuleBasedStateMachine):
         self.client = Client(
             there, frozenset(id_ for id_, kind in self.kinds.items() if kind == "refused"), policy, others
         )
-        counts: dict[str, int] = {"rows": len(rows), "ids": len(rows), **dict.fromkeys(SKIPS, 0)}
-        self.append(Header("t", "r", self.stamp(), {}, "x", {}, counts, None, {}))
-        self.to_disk(1)
+        bad = [(position, position + 1) for position, kind in enumerate(rows) if kind == "bad"]
+        self.append(*recorded.born(len(rows), recorded.skipped(invalid=bad)))
+        self.to_disk(len(self.gathered))
         self.start(size, sees=True)
 
     def stamp(self) -> str:
@@ -184,7 +184,7 @@ class Protocol(RuleBasedStateMachine):
         self.passes += 1
         self.doubtful = frozenset(positions_in(self.progress.in_doubt.ranges))
         batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
-        self.feed = chunk_tasks(batches, RowFilter(), self.progress, self.size)
+        self.feed = chunk_tasks(batches, self.progress, self.size, IdSet())
 
     def is_running(self) -> bool:
         return self.progress is not None
@@ -193,9 +193,6 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def read(self) -> None:
         for item in self.feed:
-            if isinstance(item, Skipped):
-                self.append(item)
-                continue
             worker = Worker(
                 item,
                 ChunkState(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable),

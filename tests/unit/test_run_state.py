@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.chunker import TOLD
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
@@ -26,9 +25,10 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, I
     """Entries that a run could write, what each row ended as, and when each row in doubt was first intended."""
     ends = dict.fromkeys(range(ROWS), OPEN)
     doubts: dict[int, Instant] = {}
-    duplicates = PositionSet((row, row + 1) for row in sorted(draw(st.sets(st.integers(0, ROWS - 1), max_size=15))))
-    entries: list[Entry] = recorded.born(ROWS, duplicates)
-    ends |= dict.fromkeys(duplicates.between(0, ROWS), "duplicate")
+    drawn = draw(st.dictionaries(st.integers(0, ROWS - 1), st.sampled_from(SKIPS), max_size=15))
+    listed = {reason: [(row, row + 1) for row in drawn if drawn[row] == reason] for reason in SKIPS}
+    entries: list[Entry] = [*recorded.born(ROWS, recorded.skipped(**listed)), Session("start", AT, "")]
+    ends |= drawn
     for step in range(draw(st.integers(0, 30))):
         left = [row for row in ends if ends[row] == OPEN]
         if not left:
@@ -48,9 +48,8 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, I
             entries.append(Outcome(AT, 1, kind, ranges))
             ends |= dict.fromkeys(rows, kind)
         else:
-            reason = draw(st.sampled_from(TOLD))
-            entries.append(Skipped(reason, ranges))
-            ends |= dict.fromkeys(rows, reason)
+            entries.append(Skipped("excluded", ranges))
+            ends |= dict.fromkeys(rows, "excluded")
         for row in rows:
             doubts.pop(row, None)
     return entries, ends, doubts
@@ -68,13 +67,15 @@ def test_a_history_folds_into_what_became_of_every_row(
     assert progress.remaining == words.count(OPEN)
     assert sum(progress.counts.values()) + progress.remaining == progress.rows == ROWS
     assert progress.complete is (OPEN not in words)
-    repeated = {row for row in ends if ends[row] == "duplicate"}
-    settled = {row for row in ends if ends[row] not in {OPEN, "duplicate"}}
+    skipped = {row for row in ends if ends[row] in SKIPS}
+    settled = {row for row in ends if ends[row] in KINDS}
     for found, rows in ((progress.settled, settled), (progress.in_doubt, set(doubts))):
-        assert set(positions_in(found.ranges)) - repeated == rows
+        assert set(positions_in(found.ranges)) - skipped == rows
         assert found.size == len(rows)
     told = {row: at for at, ranges in progress.doubts() for start, stop in ranges for row in range(start, stop)}
-    assert {row: at for row, at in told.items() if row not in repeated} == doubts
+    assert {row: at for row, at in told.items() if row not in skipped} == doubts
+    untouched = progress.untouched(PositionSet([(0, ROWS)]))
+    assert {*untouched.between(0, ROWS)} == {row for row in ends if ends[row] == OPEN} - set(doubts)
     starts = [ranges[0][0] for _, ranges in progress.doubts()]
     assert starts == sorted(starts)
 
@@ -92,7 +93,7 @@ def test_a_fold_can_go_on_where_it_stopped(
 
 
 def folded(*entries: Entry) -> Progress:
-    return fold([recorded.header(100), *entries])
+    return fold([recorded.header(100), Session("start", AT, ""), *entries])
 
 
 def intent(at: str, start: int, stop: int) -> Intent:
@@ -129,10 +130,13 @@ def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[obje
     [
         ([deleted(0, 50), intent("a", 49, 60)], "rows 49-59 are sent after they were settled"),
         ([intent("a", 90, 101)], "rows 90-100 are sent, but the export has 100 rows"),
-        ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, are duplicates, or are not in the export"),
-        ([Skipped("invalid", ((3, 4),)), deleted(0, 50)], "rows 0-49 are settled twice"),
-        ([deleted(0, 50), Skipped("invalid", ((3, 4),))], "rows 3-3 are settled twice"),
-        ([deleted(99, 101)], "rows 99-100 are settled twice, are duplicates, or are not in the export"),
+        ([deleted(0, 50), deleted(49, 51)], "rows 49-50 are settled twice, are skipped, or are not in the export"),
+        ([Skipped("excluded", ((3, 4),)), deleted(0, 50)], "rows 0-49 are settled twice"),
+        ([deleted(0, 50), Skipped("excluded", ((3, 4),))], "rows 3-3 are settled twice"),
+        ([Skipped("excluded", ((3, 5),)), Skipped("excluded", ((4, 6),))], "rows 4-5 are settled twice"),
+        ([Skipped("excluded", ((99, 101),))], "rows 99-100 are excluded, but the export has 100 rows"),
+        ([Skipped("invalid", ((3, 4),))], "more skipped rows than the header counts"),
+        ([deleted(99, 101)], "rows 99-100 are settled twice, are skipped, or are not in the export"),
         ([recorded.header(100)], "a second header"),
     ],
 )
@@ -144,7 +148,7 @@ def test_a_log_that_contradicts_itself_is_not_folded(entries: list[Entry], words
 def test_sessions_are_counted_and_a_crash_leaves_one_open() -> None:
     start, stop = Session("start", "1", ""), Session("stop", "2", "")
     again = Session("start", "3", "")
-    progress = folded(start, stop)
+    progress = fold([recorded.header(100), start, stop])
     assert (progress.sessions, progress.start, progress.stop) == (1, start, stop)
     progress.apply(again)
     assert (progress.sessions, progress.start, progress.stop) == (2, again, None)

@@ -19,8 +19,7 @@ from bulkdel.core.skipped_rows import (
     RANGES_MAX,
     PositionSet,
     RowSet,
-    digest_of,
-    entries_of,
+    SkippedRows,
 )
 from tests import recorded
 from tests.recorded import AT, deleted, encode_line, fold
@@ -100,7 +99,8 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
     """In the order in which answers come, a few chunks under way at once."""
     total = 3_000
     repeated = {row for row in range(1, total) if row * 2_654_435_761 % 1000 < 300}
-    progress = fold(recorded.born(total, made(repeated)))
+    left_out = recorded.skipped(duplicate=[(row, row + 1) for row in sorted(repeated)])
+    progress = fold(recorded.born(total, left_out))
     rows = [row for row in range(total) if row not in repeated]
     chunks = [ranges_of(rows[first : first + 50]) for first in range(0, len(rows), 50)]
     most = 0
@@ -121,31 +121,57 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
 
 
 def test_the_canonical_form_is_one_range_a_line() -> None:
-    duplicates = PositionSet([(5, 7), (10, 11)])
-    assert digest_of(duplicates) == hashlib.sha256(b"[5,7]\n[10,11]\n").hexdigest()
-    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == digest_of(PositionSet())
+    left_out = recorded.skipped(duplicate=[(5, 7), (10, 11)], invalid=[(2, 3)], excluded=[(11, 12)])
+    text = b"excluded[11,12]\nduplicate[5,7]\nduplicate[10,11]\ninvalid[2,3]\n"
+    assert left_out.digest() == hashlib.sha256(text).hexdigest()
+    assert EMPTY_DIGEST == hashlib.sha256().hexdigest() == SkippedRows().digest()
 
 
 def test_entries_hold_so_many_ranges_and_fit_a_line() -> None:
     far = 10**12
-    duplicates = PositionSet((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1))
-    first, second = entries_of(duplicates)
+    left_out = recorded.skipped(
+        duplicate=((far + 2 * row, far + 2 * row + 1) for row in range(RANGES_MAX + 1)), invalid=[(3, 4)]
+    )
+    (one, first), (other, second), last = left_out.entries()
+    assert (one, other, last) == ("duplicate", "duplicate", ("invalid", ((3, 4),)))
     assert (len(first), len(second)) == (RANGES_MAX, 1)
     assert len(encode_line(2, [Skipped("duplicate", first)])) < LINE_MAX / 10
-    assert list(entries_of(PositionSet())) == []
+    assert list(SkippedRows().entries()) == []
+
+
+@settings(deadline=None)
+@given(SETS, SETS, SETS, NEAR, NEAR)
+def test_every_row_has_its_reason(one: set[int], other: set[int], third: set[int], start: int, stop: int) -> None:
+    by_reason = {"excluded": one, "duplicate": other - one, "invalid": third - one - other}
+    left_out = SkippedRows()
+    left_out.add("excluded", made(by_reason["excluded"]))
+    left_out.add("duplicate", made(by_reason["duplicate"]))
+    left_out.add("invalid", made(by_reason["invalid"]))
+    assert left_out.rows == made(one | other | third)
+    assert left_out.rows.size == sum(rows.size for rows in left_out.by_reason.values())
+    found = [(row, reason) for begin, end, reason in left_out.between(start, stop) for row in range(begin, end)]
+    wanted = [(row, reason) for reason, rows in by_reason.items() for row in rows if start <= row < stop]
+    assert found == sorted(wanted)
+
+
+def test_a_row_is_skipped_for_one_reason() -> None:
+    left_out = recorded.skipped(excluded=[(1, 4)])
+    with pytest.raises(ValueError, match="skipped twice: invalid"):
+        left_out.add("invalid", made({3, 4}))
 
 
 def test_the_header_keeps_the_digest() -> None:
-    header = recorded.header(20, PositionSet([(5, 7)]))
+    header = recorded.header(20, recorded.skipped(duplicate=[(5, 7)]))
     assert from_json(to_json(header)) == header
     without = to_json(header)
-    del without["duplicates_sha256"]
+    del without["skipped_sha256"]
     with pytest.raises(Unreadable, match="header entry lacks or garbles"):
         from_json(without)
 
 
-LIST = PositionSet([(5, 7), (9, 10)])
-PARTS = [Skipped("duplicate", ((5, 7),)), Skipped("duplicate", ((9, 10),))]
+LIST = recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])
+PARTS = [Skipped("duplicate", ((5, 7),)), Skipped("duplicate", ((9, 10),)), Skipped("invalid", ((8, 9),))]
+START = Session("start", AT, "", {})
 
 
 def test_a_log_is_born_when_its_list_is_whole() -> None:
@@ -154,26 +180,30 @@ def test_a_log_is_born_when_its_list_is_whole() -> None:
     for part in PARTS:
         progress.apply(part)
         told.append(progress.born)
-    assert told == [False, False, True]
-    assert (progress.counts["duplicate"], progress.remaining, progress.settled.ranges) == (3, 17, ())
+    assert told == [False, False, False, True]
+    assert (progress.counts["duplicate"], progress.remaining, progress.settled.ranges) == (3, 16, ())
+    assert progress.skipped.by_reason == LIST.by_reason
     assert Progress(recorded.header(20)).born
 
 
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ([PARTS[0], Session("start", AT, "", {})], "breaks off before this entry"),
+        ([*PARTS[:2], START], "breaks off before this entry"),
         ([PARTS[0], Intent(AT, ((0, 1),))], "breaks off before this entry"),
-        ([PARTS[0], Skipped("invalid", ((0, 1),))], "breaks off before this entry"),
-        ([*PARTS, Skipped("duplicate", ((12, 13),))], "more duplicates than the header counts"),
-        ([PARTS[0], Skipped("duplicate", ((8, 9),))], "its SHA-256 is another"),
-        ([PARTS[1], PARTS[0]], "its SHA-256 is another"),
-        ([Skipped("duplicate", ((5, 7), (9, 11)))], "its SHA-256 is another"),
-        ([Skipped("duplicate", ((19, 22),))], "row 21 is a duplicate, but the export has 20 rows"),
-        ([*PARTS, Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a duplicate is among them"),
+        ([*PARTS, Skipped("duplicate", ((12, 13),))], "more skipped rows than the header counts"),
+        ([*PARTS, Skipped("excluded", ((12, 13),))], "more skipped rows than the header counts"),
+        ([*PARTS, START, Skipped("duplicate", ((12, 13),))], "more skipped rows than the header counts"),
+        ([*PARTS[:2], Skipped("invalid", ((12, 13),))], "its SHA-256 is another"),
+        ([*PARTS[:2], Skipped("excluded", ((8, 9),))], "its SHA-256 is another"),
+        ([PARTS[2], *PARTS[:2]], "its SHA-256 is another"),
+        ([Skipped("duplicate", ((5, 7), (9, 12)))], "its SHA-256 is another"),
+        ([PARTS[0], Skipped("invalid", ((6, 7),))], "rows 6-6 are settled twice"),
+        ([Skipped("duplicate", ((19, 22),))], "rows 19-21 are duplicate, but the export has 20 rows"),
+        ([*PARTS, Intent(AT, ((4, 8),))], "rows 4-7 are sent, but a skipped row is among them"),
         ([*PARTS, Intent(AT, ((18, 21),))], "rows 18-20 are sent, but the export has 20 rows"),
-        ([*PARTS, deleted(5, 6)], "rows 5-5 are settled twice, are duplicates"),
-        ([*PARTS, deleted(4, 8)], "rows 4-7 are settled twice, are duplicates"),
+        ([*PARTS, deleted(5, 6)], "rows 5-5 are settled twice, are skipped"),
+        ([*PARTS, deleted(4, 8)], "rows 4-7 are settled twice, are skipped"),
         ([*PARTS, deleted(4, 5), deleted(4, 5)._replace(ranges=((4, 5), (7, 8)))], "rows 4-7 are settled twice"),
     ],
 )
@@ -181,3 +211,12 @@ def test_a_list_that_is_not_whole_or_is_contradicted_is_refused(entries: list[Sk
     header: Header = recorded.header(20, LIST)
     with pytest.raises(Unreadable, match=words):
         fold([header, *entries])
+
+
+def test_a_row_in_doubt_that_is_excluded_since_is_in_doubt_no_longer() -> None:
+    progress = fold([recorded.header(20), START, Intent(AT, ((0, 10),)), Skipped("excluded", ((4, 6),))])
+    assert (progress.in_doubt.ranges, progress.in_doubt.size) == (((0, 4), (6, 10)), 8)
+    assert [(start, stop) for _, start, stop in progress.intents] == [(0, 4), (6, 10)]
+    progress.apply(deleted(0, 4)._replace(ranges=((0, 4), (6, 10))))
+    assert (progress.in_doubt.size, progress.intents, progress.settled.ranges) == (0, [], ((0, 10),))
+    assert (progress.counts["done"], progress.counts["excluded"], progress.remaining) == (8, 2, 10)

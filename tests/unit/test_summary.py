@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.log_entries import Outcome, Skipped
+from bulkdel.core.log_entries import Outcome
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
+from bulkdel.core.ranges import Ranges
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
 from tests import recorded
 from tests.recorded import fold
@@ -27,18 +27,15 @@ KEYS = (
 
 def progress_of(remaining: int = 0, **counts: int) -> Progress:
     """A log whose rows ended as `counts` says."""
-    rows, at = remaining + sum(counts.values()), counts.get("duplicate", 0)
-    progress = fold(recorded.born(rows, PositionSet([(0, at)])))
+    at, ranges = 0, dict[str, Ranges]()
     for name, count in counts.items():
-        if count and name != "duplicate":
-            ranges = ((at, at + count),)
-            at += count
-            kind = next((kind for kind in KINDS if kind == name), None)
-            skip = next((skip for skip in SKIPS if skip == name), None)
-            if kind:
-                progress.apply(Outcome(AT, 1, kind, ranges))
-            elif skip:
-                progress.apply(Skipped(skip, ranges))
+        ranges[name] = ((at, at + count),) if count else ()
+        at += count
+    skipped = recorded.skipped(**{reason: ranges.get(reason, ()) for reason in SKIPS})
+    progress = fold(recorded.born(at + remaining, skipped))
+    for kind in KINDS:
+        if ranges.get(kind):
+            progress.apply(Outcome(AT, 1, kind, ranges[kind]))
     return progress
 
 

@@ -14,10 +14,9 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
-from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Skipped, Unreadable, VerifyHeader
+from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unreadable, VerifyHeader
 from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch
-from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, exit_code, judged, picks, status_of
@@ -139,7 +138,7 @@ def test_clocks_that_are_not_trusted_make_no_account_a_newer_one() -> None:
 # ── the findings ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def findings(*entries: Entry, duplicates: PositionSet = recorded.NONE) -> Findings:
+def findings(*entries: Entry, duplicates: PositionSet = recorded.NONE.rows) -> Findings:
     found = Findings(VerifyHeader("t", AT, {}), duplicates)
     for entry in entries:
         found.apply(entry)
@@ -184,11 +183,10 @@ def test_findings_that_contradict_each_other_are_refused(entry: Entry, words: st
 
 
 def test_the_counts_add_up() -> None:
-    progress = Progress(recorded.header(20))
+    progress = recorded.fold(recorded.born(20, recorded.skipped(excluded=[(13, 15)])))
     progress.apply(Outcome(AT, 1, "done", ((0, 10),)))
     progress.apply(Outcome(AT, 1, "absent", ((10, 12),)))
     progress.apply(Outcome(AT, 1, "refused", ((12, 13),)))
-    progress.apply(Skipped("excluded", ((13, 15),)))
     found = findings(Found(AT, "gone", ((0, 5),)), Found(AT, "there", ((5, 6),)), Found(AT, "recreated", ((6, 8),)))
     progress.apply(Intent(AT, ((16, 19),)))
     counts = Counts.of(progress, found, None)

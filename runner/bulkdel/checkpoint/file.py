@@ -74,7 +74,7 @@ class LogFile:
     def create(cls, path: Path, kind: LogKind[Any], header: bytes, how: How) -> LogFile:
         """Make a log that holds its encoded header, durably. Raises NotAcceptable when there is one, and OSError.
 
-        The list of duplicates must follow, by `commit`, before anything else.
+        The list of skipped rows must follow, by `commit`, before anything else.
         """
         try:
             fd = os.open(path, APPEND | NEW, MODE)
@@ -130,7 +130,7 @@ class LogFile:
         """Make room for the header.
 
         The file must be empty, or hold the remains of a process that was killed while it created the log: a torn
-        header, which is saved, or a header with a part of its list of duplicates, which this process writes again.
+        header, which is saved, or a header with a part of its list of skipped rows, which this process writes again.
         """
         reader = Reader(self._fd, self.path, kind)
         with suppress(Unborn):

@@ -18,9 +18,9 @@ from typing import Self
 import orjson
 
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
+from bulkdel.core.log_entries import Entry, Outcome, from_json, to_json
 from bulkdel.core.outcome import REMAINING
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import FileFailed
 
 IN_DOUBT = "in doubt"
@@ -67,7 +67,7 @@ class LogIndex:
             self._rows.executescript(SCHEMA)
             with reading(path, RUN) as reader:
                 for self.progress, entries in reader.folding():
-                    self._rows.executemany(INSERT, _spans(entries, self.progress.duplicates))
+                    self._rows.executemany(INSERT, _spans(entries, self.progress.skipped.rows))
             self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
         except BaseException as error:
             self._rows.close()
@@ -85,14 +85,14 @@ class LogIndex:
 
     def between(self, start: int, stop: int) -> list[RowResult]:
         """The results of the rows `[start, stop)`, in order, without a gap."""
-        duplicates = self.progress.duplicates
-        results = self._without_duplicates(start, stop)
-        if not duplicates.count(start, stop):
+        skipped = self.progress.skipped
+        results = self._without_skipped(start, stop)
+        if not skipped.rows.count(start, stop):
             return list(results)
-        return [part for result in results for part in _parts(result, duplicates)]
+        return [part for result in results for part in _parts(result, skipped)]
 
-    def _without_duplicates(self, start: int, stop: int) -> Iterator[RowResult]:
-        """The same, but the result of the rows beside a duplicate covers the duplicate too."""
+    def _without_skipped(self, start: int, stop: int) -> Iterator[RowResult]:
+        """The same, but the result of the rows beside a skipped row covers that row too."""
         here = start
         with closing(self._rows.execute(SELECT, (start, stop))) as found:
             for begin, end, kind, outcome in found:
@@ -107,14 +107,11 @@ class LogIndex:
             yield RowResult(here, stop, REMAINING)
 
 
-def _spans(entries: list[Entry], duplicates: PositionSet) -> Iterator[Span]:
+def _spans(entries: list[Entry], skipped: PositionSet) -> Iterator[Span]:
     """The rows that these entries settle, each span with its own part of the outcome."""
     for entry in entries:
-        if isinstance(entry, Skipped) and entry.reason != "duplicate":  # `Progress` keeps the duplicates
-            for start, stop in duplicates.joined(entry.ranges):
-                yield start, stop, entry.reason, None
-        elif isinstance(entry, Outcome):
-            for start, stop in duplicates.joined(entry.ranges):
+        if isinstance(entry, Outcome):  # `Progress` keeps the skipped rows
+            for start, stop in skipped.joined(entry.ranges):
                 said = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
                 part = entry._replace(ranges=((start, stop),), exceptions=said)
                 yield start, stop, entry.kind, orjson.dumps(to_json(part))
@@ -126,13 +123,13 @@ def _outcome(data: bytes | None) -> Outcome | None:
     return outcome
 
 
-def _parts(result: RowResult, duplicates: PositionSet) -> Iterator[RowResult]:
-    """Cut the duplicates out of a result."""
+def _parts(result: RowResult, skipped: SkippedRows) -> Iterator[RowResult]:
+    """Cut the skipped rows out of a result."""
     here = result.start
-    for start, stop in duplicates.ranges(result.start, result.stop):
+    for start, stop, reason in skipped.between(result.start, result.stop):
         if start > here:
             yield RowResult(here, start, result.kind, result.outcome, result.in_doubt)
-        yield RowResult(start, stop, "duplicate")
+        yield RowResult(start, stop, reason)
         here = stop
     if here < result.stop:
         yield RowResult(here, result.stop, result.kind, result.outcome, result.in_doubt)

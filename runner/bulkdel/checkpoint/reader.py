@@ -25,9 +25,8 @@ from bulkdel.settings import LOG, SANDBOX_LOG
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
-can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest entry there can
-be: a MiB of the export has at most 2**19 rows, of which every other one may be skipped: 2**18 ranges of some
-22 bytes."""
+can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest list of
+skipped rows in one entry has 10,000 ranges: about 400 kB."""
 
 READ_BYTES = 1 << 20
 
@@ -80,7 +79,7 @@ RUN = LogKind(
 
 
 class Unborn(NotAcceptable):
-    """A log whose creation was cut short: its header or list of duplicates is incomplete. Nothing was sent."""
+    """A log whose creation was cut short: its header or list of skipped rows is incomplete. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class Reader(Generic[F]):
         """The entries, line by line, each line folded into the one state before it is handed out.
 
         Raises NotAcceptable as well for an entry that contradicts those before it, and Unborn when the list of
-        duplicates is not whole: it is written before the first intent, so nothing was sent.
+        skipped rows is not whole: it is written before the first intent, so nothing was sent.
         """
         fold: F | None = None
         for entries in self.commits():

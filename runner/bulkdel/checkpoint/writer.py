@@ -61,10 +61,10 @@ class LogWriter(Generic[F]):
         path: Path,
         kind: LogKind[F],
         header: Header | VerifyHeader,
-        duplicates: Iterable[Skipped] = (),
+        skipped: Iterable[Skipped] = (),
         how: How = PLAIN,
     ) -> Self:
-        """Start a log with `header` and the whole list of `duplicates`, durable on return.
+        """Start a log with `header` and the whole list of `skipped` rows, durable on return.
 
         `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
@@ -72,7 +72,7 @@ class LogWriter(Generic[F]):
         try:
             file = LogFile.create(path, kind, part, how)
             try:
-                for entry in duplicates:
+                for entry in skipped:
                     file.commit([_encode(entry)])
                     progress.apply(entry)
             except BaseException:
@@ -181,9 +181,9 @@ class Checkpoint(LogWriter[Progress]):
     """The log of one run."""
 
     @classmethod
-    def create(cls, path: Path, header: Header, duplicates: Iterable[Skipped] = (), how: How = PLAIN) -> Checkpoint:
+    def create(cls, path: Path, header: Header, skipped: Iterable[Skipped] = (), how: How = PLAIN) -> Checkpoint:
         """Start the log of a run; see `begin`."""
-        return cls.begin(path, RUN, header, duplicates, how)
+        return cls.begin(path, RUN, header, skipped, how)
 
     @classmethod
     def resume(cls, path: Path, how: How = PLAIN) -> Checkpoint:

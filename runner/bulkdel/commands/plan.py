@@ -219,10 +219,10 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
         shown = ", ".join(found.spreadsheet_examples)
         text = f"{found.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}"
         yield Note("spreadsheet", text, {"ids": found.spreadsheet})
-    if found.invalid:
+    if invalid := found.counts["invalid"]:
         files = f"{to}, and the reasons to {to}{REASONS}"
-        text = f"{counted(found.invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
-        yield Note("invalid", text, {"rows": found.invalid, "file": str(to), "reasons": f"{to}{REASONS}"})
+        text = f"{counted(invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
+        yield Note("invalid", text, {"rows": invalid, "file": str(to), "reasons": f"{to}{REASONS}"})
     for group in found.bad:
         why, line = group.first.why, group.first.line
         text = f"{counted(group.count, 'row')}: {why.words}; the first in line {line}"

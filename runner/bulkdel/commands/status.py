@@ -131,8 +131,10 @@ def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
     match entry:
         case Session(event="start"):
             sessions.append(AuditedSession(line, entry))
-        case Header() | Skipped(reason="duplicate"):
-            pass  # the list of duplicates belongs to the header, which holds its SHA-256
+        case Header():
+            pass
+        case Skipped() if not sessions:
+            pass  # the list of skipped rows belongs to the header, which holds its SHA-256
         case _ if not sessions or sessions[-1].stop is not None:
             # The hash of no session covers an entry after the last stop, so there must be none.
             kind = type(entry).__name__.lower()

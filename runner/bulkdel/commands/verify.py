@@ -125,8 +125,8 @@ def _open_findings(request: Request, checked: Reopened, host: str, at: str) -> L
         "pool": header.pinned["pool"],
         "sample": settings.sample,
     }
-    path, duplicates = settings.state or Path(f"{request.checkpoint}{STATE}"), checked.log_index.progress.duplicates
-    log, aside = open_log(path, pinned, duplicates, at=at, again=settings.again)
+    path, skipped = settings.state or Path(f"{request.checkpoint}{STATE}"), checked.log_index.progress.skipped.rows
+    log, aside = open_log(path, pinned, skipped, at=at, again=settings.again)
     if aside is not None:
         why = "as --again says" if settings.again else "the run has continued since, or host or sample have changed"
         say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")

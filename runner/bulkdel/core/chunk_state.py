@@ -103,7 +103,7 @@ class ChunkState:
     in_doubt: an earlier session sent these without a response. They are looked up before they are sent.
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
     look_first: look every id up before it is sent, so that `deleted` and `absent` are observed and not inferred.
-    protected: in doubt, and excluded since. A record that still exists is spared.
+    protected: never sent. Records in doubt, excluded since, are looked up; one that still exists is spared.
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
@@ -131,6 +131,9 @@ class ChunkState:
     _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
 
     def __post_init__(self) -> None:
+        if self.protected and not self.in_doubt:
+            self.spared += self.chunk.records
+            return
         start = SubChunk(self.chunk.records, maybe_applied=self.in_doubt, touched=self.in_doubt)
         self._stack.append(
             (start, LookUpReason.IN_DOUBT if self.in_doubt else LookUpReason.FIRST if self.look_first else None)

@@ -1,8 +1,8 @@
-"""From batches of rows to the chunks of one pass. Owns which rows are sent together and which are skipped.
+"""From batches of rows to the chunks of one pass. Owns which rows are sent together.
 
-A pass walks the export once, in order. Rows that are settled are passed over, and rows that are never sent are noted.
-Rows in doubt (an intent without outcome) make chunks of their own, because they are looked up before they are sent.
-All other rows are cut into chunks of the wanted size. Two ids that may be the same account never share a chunk.
+A pass walks the export once, in order. Rows that are settled or skipped are passed over. Rows in doubt (an intent
+without outcome) make chunks of their own, because they are looked up before they are sent. All other rows are cut into
+chunks of the wanted size. Two ids that may be the same account never share a chunk.
 """
 
 from __future__ import annotations
@@ -13,22 +13,17 @@ from typing import NamedTuple
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
-from bulkdel.core.log_entries import Skipped
-from bulkdel.core.outcome import SKIPS
-from bulkdel.core.ranges import RangeSet, ranges_of
-from bulkdel.core.record import Batch, Chunk, Record
-from bulkdel.core.row_filter import RowFilter, Skip
+from bulkdel.core.ranges import RangeSet
+from bulkdel.core.record import Batch, Chunk, Record, ids_of
 from bulkdel.core.run_state import Progress
-
-TOLD: tuple[Skip, ...] = tuple(reason for reason in SKIPS if reason != "duplicate")
-"""Rows that a pass writes to the log as it meets them. The log lists the duplicates from its beginning."""
 
 
 class ChunkTask(NamedTuple):
     """One chunk to settle.
 
     in_doubt_since: when an intent without outcome was written for it; None for rows that were not sent yet.
-    protected: an exclude file that was added later names these ids. They are looked up and never sent again.
+    protected: the ids must not be sent (again): an exclude file that was added later names them, or they are those of
+        the key's own user. Those in doubt are looked up.
     """
 
     chunk: Chunk
@@ -37,44 +32,35 @@ class ChunkTask(NamedTuple):
 
 
 def chunk_tasks(
-    batches: Iterable[Batch], row_filter: RowFilter, progress: Progress, chunk_size: int, limit: int | None = None
-) -> Iterator[ChunkTask | Skipped]:
-    """Walk one pass. limit: how many records to hand out at most; None for all.
+    batches: Iterable[Batch], progress: Progress, chunk_size: int, protected: IdSet, limit: int | None = None
+) -> Iterator[ChunkTask]:
+    """Walk one pass. protected: ids that must not be sent. limit: how many records to send at most; None for all.
 
-    `progress` is copied at the beginning: it moves on while the pass is under way.
+    The settled rows are copied at the beginning: `progress` moves on while the pass is under way.
     """
-    settled, doubts = RangeSet(progress.settled.ranges), _Doubts(progress)
+    settled, doubts, id_type = RangeSet(progress.settled.ranges), _Doubts(progress), protected.id_type
     left = progress.rows if limit is None else limit
     fresh: list[Record] = []
     for batch in batches:
-        skips = row_filter.skips(batch)
-        skipped: dict[Skip, list[int]] = {reason: [] for reason in TOLD}
         for start, stop in settled.missing(batch.start, batch.stop):
             for first, last, since in doubts.split(start, stop):
-                wanted: list[Record] = []
-                protected: list[Record] = []
-                for position, row in enumerate(batch.rows[first - batch.start : last - batch.start], first):
-                    reason = skips.get(position)
-                    if reason is None:
-                        wanted.append(Record(position, str(row)))
-                    elif reason == "excluded" and since is not None:
-                        protected.append(Record(position, str(row)))
-                    elif reason in skipped:
-                        skipped[reason].append(position)
+                wanted = progress.skipped.records(batch, first, last)
+                if protected.meets_any(ids_of(wanted)):
+                    kept = [record for record in wanted if protected.meets(record.id)]
+                    wanted = [record for record in wanted if not protected.meets(record.id)]
+                    yield from _cut(kept, chunk_size, id_type, since, protected=True)
                 wanted = wanted[:left]
                 left -= len(wanted)
                 if since is None:
                     fresh += wanted
                 else:
-                    yield from _cut(wanted, chunk_size, row_filter.id_type, since)
-                    yield from _cut(protected, chunk_size, row_filter.id_type, since, protected=True)
-        yield from (Skipped(reason, ranges_of(positions)) for reason, positions in skipped.items() if positions)
+                    yield from _cut(wanted, chunk_size, id_type, since)
         whole = len(fresh) - len(fresh) % chunk_size
-        yield from _cut(fresh[:whole], chunk_size, row_filter.id_type)
+        yield from _cut(fresh[:whole], chunk_size, id_type)
         del fresh[:whole]
         if left == 0:
             break
-    yield from _cut(fresh, chunk_size, row_filter.id_type)
+    yield from _cut(fresh, chunk_size, id_type)
 
 
 def _cut(

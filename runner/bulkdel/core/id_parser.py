@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -60,7 +60,7 @@ class IdCheck:
     def check_all(self, ids: list[str]) -> list[str | Unusable]:
         """Return what `check` returns for each of `ids`."""
         if self.id_type.are_uniform(ids):
-            return [*ids]
+            return cast("list[str | Unusable]", ids)
         return [self.check(id_) for id_ in ids]
 
 

@@ -80,7 +80,7 @@ def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> Unusab
 
 
 class IdSet:
-    """A set of ids of one type. It answers whether another id is, or may be, one of them.
+    """A set of ids of one type, `id_type`. It answers whether another id is, or may be, one of them.
 
     Two ids are certainly the same account when they have one key (`IdType.key`). They may be the same account when the
     whole form of one is among the forms of the other (`IdType.forms`). This relation is not transitive: a phone number
@@ -89,10 +89,10 @@ class IdSet:
     A question costs a few look-ups in sets. An id costs about 200 bytes of memory, an email 300, a phone number 500.
     """
 
-    __slots__ = ("_id_type", "_keys", "_shortened", "_whole")
+    __slots__ = ("_keys", "_shortened", "_whole", "id_type")
 
     def __init__(self, id_type: IdType = PLAIN, ids: Iterable[str] = ()) -> None:
-        self._id_type = id_type
+        self.id_type = id_type
         self._keys: set[str] = set()
         self._whole: set[str] = set()  # this one and the next stay empty for a type without forms
         self._shortened: set[str] = set()
@@ -108,12 +108,12 @@ class IdSet:
 
     def update(self, ids: Iterable[str]) -> None:
         """Add `ids`."""
-        if self._id_type.forms is None:
-            self._keys.update(map(self._id_type.key, ids))
+        if self.id_type.forms is None:
+            self._keys.update(map(self.id_type.key, ids))
             return
         for id_ in ids:
-            key = self._id_type.key(id_)
-            whole, *shortened = self._id_type.forms(id_)
+            key = self.id_type.key(id_)
+            whole, *shortened = self.id_type.forms(id_)
             self._keys.add(key)
             self._whole.add(key if key == whole else whole)  # one text in memory, not two alike
             self._shortened.update(shortened)
@@ -123,7 +123,7 @@ class IdSet:
         more = [id_ for id_ in ids if not self.holds(id_)]
         if not more:
             return self
-        joined = IdSet(self._id_type, more)
+        joined = IdSet(self.id_type, more)
         joined._keys |= self._keys
         joined._whole |= self._whole
         joined._shortened |= self._shortened
@@ -131,21 +131,21 @@ class IdSet:
 
     def holds(self, id_: str) -> bool:
         """Whether `id_` is certainly one of them."""
-        return self._id_type.key(id_) in self._keys
+        return self.id_type.key(id_) in self._keys
 
     def meets(self, id_: str) -> bool:
         """Whether `id_` may be one of them."""
-        if self._id_type.forms is None:
+        if self.id_type.forms is None:
             return self.holds(id_)
-        whole, *shortened = self._id_type.forms(id_)
+        whole, *shortened = self.id_type.forms(id_)
         return whole in self._whole or whole in self._shortened or not self._whole.isdisjoint(shortened)
 
     def meets_any(self, ids: Iterable[str]) -> bool:
         """Whether any of `ids` may be one of them."""
         if not self._keys:
             return False
-        if self._id_type.forms is None:
-            return not self._keys.isdisjoint(map(self._id_type.key, ids))
+        if self.id_type.forms is None:
+            return not self._keys.isdisjoint(map(self.id_type.key, ids))
         return any(map(self.meets, ids))
 
 

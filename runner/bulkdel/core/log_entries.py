@@ -13,10 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from bulkdel.core.outcome import KINDS, SKIPS, Kind
+from bulkdel.core.outcome import KINDS, SKIPS, Kind, Skip
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.resume_point import ResumePoint, resume_points_of
-from bulkdel.core.row_filter import Skip
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
 
 FORMAT = 2
@@ -52,7 +51,7 @@ class Header:
     marks: where in the export a resume can begin to read, as the preflight found them.
     parameters: the job's parameters beside the ids; no job has any yet.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
-    duplicates_sha256: over the list of duplicates (`skipped_rows.ListDigest`), which the next entries hold.
+    skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
     """
 
     tool: str
@@ -68,7 +67,7 @@ class Header:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     marks: tuple[ResumePoint, ...] = ()
-    duplicates_sha256: str = EMPTY_DIGEST
+    skipped_sha256: str = EMPTY_DIGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +226,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "confirmed": dict(entry.confirmed),
                 "names": dict(entry.names),
                 "parameters": dict(entry.parameters),
-                "duplicates_sha256": entry.duplicates_sha256,
+                "skipped_sha256": entry.skipped_sha256,
                 **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
             }
         case _:  # its members are named like its attributes
@@ -260,7 +259,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         names=dict(data["names"]),
         parameters=dict(data["parameters"]),
         marks=resume_points_of(data.get("marks", ())),
-        duplicates_sha256=data["duplicates_sha256"],
+        skipped_sha256=data["skipped_sha256"],
     )
 
 

@@ -11,11 +11,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Record, positions_of
-from bulkdel.core.row_filter import Skip
 
 Kind = Literal["done", "already", "absent", "refused", "unknown"]
 """done: the action was carried out. already: nothing was left to do. absent: there is no such record, a success that is
 counted apart. refused: the API said no. unknown: nothing could tell."""
+
+Skip = Literal["excluded", "duplicate", "invalid"]
+"""Why a row of the export is never sent."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SKIPS: tuple[Skip, ...] = get_args(Skip)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bulkdel.core.bad_rows import BadRow, all_strings
+from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.ranges import Ranges, ranges_of
 
 
@@ -21,13 +21,6 @@ class Batch:
     def stop(self) -> int:
         """The position after the last row."""
         return self.start + len(self.rows)
-
-    @property
-    def bad(self) -> dict[int, BadRow]:
-        """The rows without a usable id, by position."""
-        if all_strings(self.rows):
-            return {}
-        return {position: row for position, row in enumerate(self.rows, self.start) if isinstance(row, BadRow)}
 
 
 class Record(NamedTuple):

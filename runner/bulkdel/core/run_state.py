@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
-from bulkdel.core.outcome import COUNTED
+from bulkdel.core.outcome import COUNTED, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
 from bulkdel.core.resume_point import ResumePoint, resume_point_before
-from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet
+from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
 
 
 @dataclass(slots=True)
 class Progress:
     """The state that a log describes. Memory grows with its gaps, not with its length.
 
-    duplicates: rows that repeat an id: the log lists all of them after its header, and `born` says that the list is
-    whole. Until then nothing may be sent.
-    settled: rows with an outcome or skipped. in_doubt: rows with an intent and nothing after it. Neither counts
-    duplicates.
+    skipped: rows that are never sent. The log lists those of the preflight after its header, and `born` says that the
+    list is whole. Until then nothing may be sent.
+    settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
@@ -36,7 +35,7 @@ class Progress:
 
     header: Header
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
-    duplicates: PositionSet = field(default_factory=PositionSet)
+    skipped: SkippedRows = field(default_factory=SkippedRows)
     born: bool = False
     settled: RowSet = field(init=False)
     in_doubt: RowSet = field(init=False)
@@ -57,7 +56,7 @@ class Progress:
         self.asked = self.header.counts
         self.marks = self.header.marks
         self.excluded = self.header.excluded
-        self.settled, self.in_doubt = RowSet(self.duplicates), RowSet(self.duplicates)
+        self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
         self._check_list()
 
     @property
@@ -83,8 +82,8 @@ class Progress:
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
-        if not self.born and not (isinstance(entry, Skipped) and entry.reason == "duplicate"):
-            raise Unreadable("the list of duplicates breaks off before this entry")
+        if not self.born and not isinstance(entry, Skipped):
+            raise Unreadable("the list of skipped rows breaks off before this entry")
         match entry:
             case Intent():
                 self._intend(Instant(entry.at, entry.ahead_s), entry.ranges)
@@ -92,12 +91,10 @@ class Progress:
                     self.backup = self.backup[0], max(self.backup[1], entry.backup)
             case Outcome():
                 self._settle(entry.ranges, entry.kind)
-            case Skipped(reason="duplicate"):
-                self._list(entry.ranges)
             case Skipped():
-                self._settle(entry.ranges, entry.reason)
+                self._skip(entry)
             case Released():
-                for start, stop in self.duplicates.joined(entry.ranges):
+                for start, stop in self.skipped.rows.joined(entry.ranges):
                     self._forget(start, stop)
             case Session(event="start"):
                 self._start(entry)
@@ -105,6 +102,15 @@ class Progress:
                 self.stop = entry
             case _:  # the header is read before there is a Progress
                 raise Unreadable("a second header, or an entry that no run writes")
+
+    def untouched(self, rows: PositionSet) -> PositionSet:
+        """Those of `rows` that are neither settled, nor in doubt, nor skipped."""
+        found = PositionSet()
+        for start, stop in rows.ranges():
+            for begin, end in self.settled.missing(start, stop):
+                for first, last in self.in_doubt.missing(begin, end):
+                    found.add(position for position in range(first, last) if position not in self.skipped.rows)
+        return found
 
     @property
     def intents(self) -> list[tuple[Instant, int, int]]:
@@ -129,44 +135,53 @@ class Progress:
             self.backup = path, Saved()
 
     def _intend(self, at: Instant, ranges: Ranges) -> None:
-        where = f"{ranges[0][0]}-{_end(ranges) - 1}" if ranges else ""
+        where = _words(ranges)
         if _end(ranges) > self.rows:
-            raise Unreadable(f"rows {where} are sent, but the export has {self.rows} rows")
-        spans = self.duplicates.joined(ranges)
-        if sum(map(self.duplicates.rows, spans)) != size_of(ranges):
-            raise Unreadable(f"rows {where} are sent, but a duplicate is among them")
+            raise Unreadable(f"{where} are sent, but the export has {self.rows} rows")
+        spans = self.skipped.rows.joined(ranges)
+        if sum(map(self.skipped.rows.others, spans)) != size_of(ranges):
+            raise Unreadable(f"{where} are sent, but a skipped row is among them")
         for start, stop in spans:
             if self.settled.meets(start, stop):
-                raise Unreadable(f"rows {where} are sent after they were settled")
+                raise Unreadable(f"{where} are sent after they were settled")
             # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
             for part in self.in_doubt.missing(start, stop):
                 self._intended[part] = at
             self.in_doubt.add(start, stop)
 
-    def _list(self, ranges: Ranges) -> None:
-        """Take the next part of the list of duplicates."""
-        if self.born:
-            raise Unreadable("more duplicates than the header counts")
-        if _end(ranges) > self.rows:
-            raise Unreadable(f"row {_end(ranges) - 1} is a duplicate, but the export has {self.rows} rows")
-        for start, stop in ranges:
-            self.duplicates.add(range(start, stop))
-        self._listed.add(ranges)
-        self.counts["duplicate"] = self.duplicates.size
-        self._check_list()
+    def _skip(self, entry: Skipped) -> None:
+        """Take the next part of the list of skipped rows, or in a session rows that are excluded since."""
+        rows, where = PositionSet(entry.ranges), _words(entry.ranges)
+        if self.born and (entry.reason != "excluded" or not self.sessions):
+            raise Unreadable("more skipped rows than the header counts")
+        if _end(entry.ranges) > self.rows:
+            raise Unreadable(f"{where} are {entry.reason}, but the export has {self.rows} rows")
+        if any(self.settled.meets(start, stop) for start, stop in entry.ranges):
+            raise Unreadable(f"{where} are settled twice")
+        for start, stop in entry.ranges if self.in_doubt.size else ():
+            self._forget(start, stop)
+        try:
+            self.skipped.add(entry.reason, rows)
+        except ValueError as error:
+            raise Unreadable(f"{where} are settled twice") from error
+        self.counts[entry.reason] += rows.size
+        if not self.born:
+            self._listed.add(entry.reason, entry.ranges)
+            self._check_list()
 
     def _check_list(self) -> None:
-        if self.counts["duplicate"] < self.header.counts["duplicate"]:
+        """Note that the list of skipped rows is whole. Raises Unreadable when it is another than that of the header."""
+        listed, wanted = ({name: counts[name] for name in SKIPS} for counts in (self.counts, self.header.counts))
+        if sum(listed.values()) < sum(wanted.values()):
             return
-        if self._listed.hex != self.header.duplicates_sha256:
-            raise Unreadable("the list of duplicates is not the one of the header: its SHA-256 is another")
+        if listed != wanted or self._listed.hex != self.header.skipped_sha256:
+            raise Unreadable("the list of skipped rows is not the one of the header: its SHA-256 is another")
         self.born = True
 
     def _settle(self, ranges: Ranges, kind: str) -> None:
-        spans, rows = self.duplicates.joined(ranges), size_of(ranges)
+        spans, rows = self.skipped.rows.joined(ranges), size_of(ranges)
         if _end(spans) > self.rows or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
-            where = f"{ranges[0][0]}-{_end(ranges) - 1}"
-            raise Unreadable(f"rows {where} are settled twice, are duplicates, or are not in the export")
+            raise Unreadable(f"{_words(ranges)} are settled twice, are skipped, or are not in the export")
         self.counts[kind] += rows
         for start, stop in spans:
             self._forget(start, stop)
@@ -174,7 +189,7 @@ class Progress:
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
             return  # a chunk mostly ends whole
-        start, stop = self.duplicates.first_before(start), self.duplicates.first_after(stop)
+        start, stop = self.skipped.rows.first_before(start), self.skipped.rows.first_after(stop)
         kept: dict[tuple[int, int], Instant] = {}
         for (begin, end), at in self._intended.items():
             if begin < min(start, end):
@@ -186,3 +201,7 @@ class Progress:
 
 def _end(ranges: Ranges) -> int:
     return ranges[-1][1] if ranges else 0
+
+
+def _words(ranges: Ranges) -> str:
+    return f"rows {ranges[0][0]}-{_end(ranges) - 1}" if ranges else "no rows"

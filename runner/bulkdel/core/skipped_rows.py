@@ -1,15 +1,19 @@
-"""The rows that repeat an id: a set of positions in flat memory, its form in the log, and sets of other rows.
+"""The rows that are never sent: a set of positions in flat memory, its form in the log, and sets of other rows.
 
-Owns the arithmetic. `export.duplicates` finds the duplicates.
+Owns the arithmetic. `export.preflight` finds the rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import merge
 from itertools import islice
 
+from bulkdel.core.outcome import SKIPS, Skip
 from bulkdel.core.ranges import Ranges, RangeSet
+from bulkdel.core.record import Batch, Record
 
 PAGE_ROWS = 1 << 15
 """Positions of one page, 4 KiB. A page is allocated when the first of its positions is added."""
@@ -24,9 +28,9 @@ _FULL = 0xFF
 
 
 class PositionSet:
-    """Positions of the rows that repeat an id of an earlier row. One bit a row, in pages.
+    """A set of positions. One bit a row, in pages.
 
-    size: the number of duplicates.
+    size: how many positions it holds.
     """
 
     __slots__ = ("_pages", "size")
@@ -49,6 +53,16 @@ class PositionSet:
             if not byte & bit:
                 page[index] = byte | bit
                 self.size += 1
+
+    def update(self, other: PositionSet) -> int:
+        """Add all positions of another set; return how many were new."""
+        before = self.size
+        for number, theirs in other._pages.items():
+            ours = self._pages.get(number, b"")
+            joined = int.from_bytes(ours, "little") | int.from_bytes(theirs, "little")
+            self._pages[number] = bytearray(joined.to_bytes(PAGE_ROWS // 8, "little"))
+            self.size += joined.bit_count() - int.from_bytes(ours, "little").bit_count()
+        return self.size - before
 
     def __len__(self) -> int:
         return self.size
@@ -84,8 +98,8 @@ class PositionSet:
                 found += (bits & ((1 << (last - first)) - 1)).bit_count()
         return found
 
-    def rows(self, span: tuple[int, int]) -> int:
-        """How many rows of a span are not duplicates."""
+    def others(self, span: tuple[int, int]) -> int:
+        """How many rows of a span are not in the set."""
         start, stop = span
         return stop - start - (self.count(start, stop) if self.size else 0)
 
@@ -101,6 +115,12 @@ class PositionSet:
         if end > begin:
             yield begin, end
 
+    def parts(self) -> Iterator[Ranges]:
+        """The ranges for the entries of the log, at most RANGES_MAX each."""
+        ranges = self.ranges()
+        while part := tuple(islice(ranges, RANGES_MAX)):
+            yield part
+
     def first_after(self, position: int) -> int:
         """The first position from `position` on that is not in the set."""
         while (byte := self._byte(position)) >> (position & 7) & 1:
@@ -108,13 +128,13 @@ class PositionSet:
         return position
 
     def first_before(self, position: int) -> int:
-        """The start of the run of duplicates that ends at `position`; `position` itself when there is none."""
+        """The start of the run of positions in the set that ends at `position`; `position` when there is none."""
         while position and (byte := self._byte(position - 1)) >> ((position - 1) & 7) & 1:
             position -= 8 if byte == _FULL and not position & 7 else 1
         return position
 
     def joined(self, ranges: Ranges) -> Ranges:
-        """`ranges`, joined where only duplicates separate them: fewer ranges cost less memory and time."""
+        """`ranges`, joined where only rows of this set separate them: fewer ranges cost less memory and time."""
         if not self.size or len(ranges) < 2:  # noqa: PLR2004 - nothing to join
             return ranges
         begin, end = ranges[0]
@@ -140,24 +160,61 @@ class PositionSet:
         return (number for number in numbers if number in self._pages)
 
 
-def entries_of(duplicates: PositionSet) -> Iterator[Ranges]:
-    """The ranges of the log's entries, in order: at most RANGES_MAX each."""
-    ranges = duplicates.ranges()
-    while some := tuple(islice(ranges, RANGES_MAX)):
-        yield some
+@dataclass(slots=True)
+class SkippedRows:
+    """The rows that are never sent, by reason. A row has one reason.
+
+    by_reason: the rows of each reason. rows: all of them.
+    """
+
+    by_reason: dict[Skip, PositionSet] = field(default_factory=lambda: {reason: PositionSet() for reason in SKIPS})
+    rows: PositionSet = field(default_factory=PositionSet)
+
+    def add(self, reason: Skip, rows: PositionSet) -> None:
+        """Add rows of one reason. Raises ValueError when one of them is in the set already."""
+        if self.rows.update(rows) != rows.size:
+            raise ValueError(f"rows are skipped twice: {reason}")
+        self.by_reason[reason].update(rows)
+
+    def records(self, batch: Batch, start: int, stop: int) -> list[Record]:
+        """The rows of the batch in `[start, stop)` that are not skipped."""
+        skips = set(self.rows.between(start, stop))
+        rows = enumerate(batch.rows[start - batch.start : stop - batch.start], start)
+        return [Record(position, row) for position, row in rows if position not in skips and isinstance(row, str)]
+
+    def between(self, start: int, stop: int) -> Iterator[tuple[int, int, Skip]]:
+        """The skipped rows in `[start, stop)` as half-open ranges, each with its reason, ascending."""
+        return merge(*(_with(reason, rows.ranges(start, stop)) for reason, rows in self.by_reason.items()))
+
+    def entries(self) -> Iterator[tuple[Skip, Ranges]]:
+        """What the entries of the log hold, in order: a reason, and at most RANGES_MAX ranges."""
+        for reason, rows in self.by_reason.items():
+            for ranges in rows.parts():
+                yield reason, ranges
+
+    def digest(self) -> str:
+        """The SHA-256 of the whole list, hex."""
+        digest = ListDigest()
+        for reason, ranges in self.entries():
+            digest.add(reason, ranges)
+        return digest.hex
+
+
+def _with(reason: Skip, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, Skip]]:
+    return ((start, stop, reason) for start, stop in ranges)
 
 
 class ListDigest:
-    """SHA-256 over the list of duplicates: each range as `[start,stop]` and a line feed, ascending."""
+    """SHA-256 over the list of skipped rows: each range as `reason[start,stop]` and a line feed, in the log's order."""
 
     __slots__ = ("_sha256",)
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
 
-    def add(self, ranges: Ranges) -> None:
+    def add(self, reason: Skip, ranges: Ranges) -> None:
         """Add the next ranges."""
-        self._sha256.update(b"".join(b"[%d,%d]\n" % pair for pair in ranges))
+        self._sha256.update("".join(f"{reason}[{start},{stop}]\n" for start, stop in ranges).encode())
 
     @property
     def hex(self) -> str:
@@ -166,48 +223,40 @@ class ListDigest:
 
 
 EMPTY_DIGEST = ListDigest().hex
-"""Of an export without duplicates."""
-
-
-def digest_of(duplicates: PositionSet) -> str:
-    """The SHA-256 of the whole list, hex."""
-    digest = ListDigest()
-    for ranges in entries_of(duplicates):
-        digest.add(ranges)
-    return digest.hex
+"""Of an export without skipped rows."""
 
 
 class RowSet(RangeSet):
-    """A set of rows that are not duplicates. Its ranges also cover duplicates beside a member, so they leave no gap.
+    """A set of rows that are not skipped. Its ranges also cover skipped rows beside a member, so they leave no gap.
 
-    So memory does not grow with the number of duplicates. `size`, `add` and `remove` do not count duplicates.
+    So memory does not grow with the number of skipped rows. `size`, `add` and `remove` do not count them.
     """
 
-    __slots__ = ("_duplicates",)
+    __slots__ = ("_skipped",)
 
-    def __init__(self, duplicates: PositionSet) -> None:
-        self._duplicates = duplicates
+    def __init__(self, skipped: PositionSet) -> None:
+        self._skipped = skipped
         super().__init__()
 
     def add(self, start: int, stop: int) -> int:
         """Add the rows in `[start, stop)`; return how many were new."""
-        if not self._duplicates.size:
+        if not self._skipped.size:
             return super().add(start, stop)
         start, stop = self._widened(start, stop)
-        rows = sum(map(self._duplicates.rows, self.missing(start, stop)))
+        rows = sum(map(self._skipped.others, self.missing(start, stop)))
         covered = super().add(start, stop)
         self.size += rows - covered
         return rows
 
     def remove(self, start: int, stop: int) -> int:
         """Take the rows in `[start, stop)` out; return how many were in."""
-        if not self._duplicates.size:
+        if not self._skipped.size:
             return super().remove(start, stop)
         start, stop = self._widened(start, stop)
-        rows = sum(map(self._duplicates.rows, self.overlap(start, stop)))
+        rows = sum(map(self._skipped.others, self.overlap(start, stop)))
         covered = super().remove(start, stop)
         self.size += covered - rows
         return rows
 
     def _widened(self, start: int, stop: int) -> tuple[int, int]:
-        return self._duplicates.first_before(start), self._duplicates.first_after(stop)
+        return self._skipped.first_before(start), self._skipped.first_after(stop)

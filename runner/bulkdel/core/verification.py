@@ -88,21 +88,21 @@ class Findings:
     rows: by finding. known: all of them together. start, stop: the latest session entries.
     """
 
-    def __init__(self, header: VerifyHeader, duplicates: PositionSet) -> None:
-        """duplicates: of the export. They are never looked up, and leave no gaps."""
+    def __init__(self, header: VerifyHeader, skipped: PositionSet) -> None:
+        """skipped: rows of the export. They are never looked up, and leave no gaps."""
         self.header = header
         self.born = True
-        self.rows = {finding: RowSet(duplicates) for finding in FINDINGS}
-        self.known = RowSet(duplicates)
+        self.rows = {finding: RowSet(skipped) for finding in FINDINGS}
+        self.known = RowSet(skipped)
         self.start: Session | None = None
         self.stop: Session | None = None
-        self._duplicates = duplicates
+        self._skipped = skipped
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
         match entry:
             case Found(_, finding, ranges):
-                spans = self._duplicates.joined(ranges)
+                spans = self._skipped.joined(ranges)
                 if sum(self.known.add(*span) for span in spans) != size_of(ranges):
                     raise Unreadable(f"rows {ranges[0][0]}-{ranges[-1][1] - 1} are found twice")
                 for span in spans:

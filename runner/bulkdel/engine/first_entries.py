@@ -12,7 +12,6 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Skipped
-from bulkdel.core.skipped_rows import digest_of, entries_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
 from bulkdel.format import printable, stamp
@@ -21,7 +20,7 @@ from bulkdel.safety.run_plan import Plan
 
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
-    """Write the bad rows that are left out, then the log with its header and the list of duplicates. Blocks."""
+    """Write the bad rows that are left out, then the log with its header and the list of skipped rows. Blocks."""
     export = plan.export
     header = Header(
         tool=f"bulkdel {version('bulkdel')}",
@@ -35,12 +34,12 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         confirmed=confirmed.to_json() if confirmed else {},
         names=plan.job.words.names,
         marks=export.preflight.marks if export.preflight else (),
-        duplicates_sha256=digest_of(export.duplicates),
+        skipped_sha256=export.skipped.digest(),
     )
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    duplicates = (Skipped("duplicate", ranges) for ranges in entries_of(export.duplicates))
-    return surroundings.create_log(plan.checkpoint, header, duplicates)
+    skipped = (Skipped(reason, ranges) for reason, ranges in export.skipped.entries())
+    return surroundings.create_log(plan.checkpoint, header, skipped)
 
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:

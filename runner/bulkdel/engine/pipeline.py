@@ -11,7 +11,6 @@ from itertools import takewhile
 
 from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import ChunkTask, chunk_tasks
-from bulkdel.core.log_entries import Skipped
 from bulkdel.engine.chunk import ChunkInHand, Parts
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
@@ -30,17 +29,13 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         if drain.stop is not None or progress.complete or left() == 0:
             return
         rows = takewhile(lambda _: drain.stop is None, plan.export.batches(progress.begin))
-        row_filter = plan.export.row_filter(plan.protected)
-        chunks = chunk_tasks(rows, row_filter, progress, plan.chunk_size, left())
+        chunks = chunk_tasks(rows, progress, plan.chunk_size, plan.protected, left())
         parts.tally.unproven = parts.tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
 
 
-async def settle_chunk(parts: Parts, item: ChunkTask | Skipped, worker: WorkerStatus) -> None:
+async def settle_chunk(parts: Parts, item: ChunkTask, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
-    if isinstance(item, Skipped):
-        parts.log.enqueue(item)
-        return
     chunk = ChunkInHand(item, worker, parts)
     with job_faults(chunk.hide):
         await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait

@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Outcome, Session
+from bulkdel.core.log_entries import Outcome, Session, Skipped
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
@@ -97,6 +97,10 @@ class SendingSession:
             log.enqueue(Session("start", stamp(around.wall()), "", self._start))
             if backup is not None:
                 await log.flush()  # before the first copy: else the log would not know the file
+            if plan.more_excluded and plan.export.preflight is not None:
+                excluded = plan.export.preflight.skipped.by_reason["excluded"]
+                for ranges in log.progress.untouched(excluded).parts():
+                    await log.append(Skipped("excluded", ranges))
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             parts = self._parts(client, backup)

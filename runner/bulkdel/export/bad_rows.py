@@ -118,7 +118,7 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
             for parsed in read_parsed(export, dialect, options, fingerprint):
                 if parsed.raw:
                     rows.writelines(parsed.raw)
-                    why.write(_reasons(parsed.batch.bad.values()))
+                    why.write(_reasons(parsed.bad.values()))
     except FileExistsError as error:
         raise NotAcceptable(
             f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "

@@ -121,7 +121,7 @@ class _CsvReader:
             found = [self._id(cells, line + starts[i], raw(i)) for i, cells in enumerate(rows)]
         numbers = [line + start for start in starts[:-1]]
         parsed = parsed_rows(found, lambda i: "".join(raw(i)).encode(), numbers, block, self._position)
-        for bad in parsed.batch.bad.values():
+        for bad in parsed.bad.values():
             refuse_at_once(self._path, bad)
         return parsed
 

@@ -23,7 +23,7 @@ def jsonl_rows(
         for first in range(0, len(lines), ROWS_MAX):
             some = lines[first : first + ROWS_MAX]
             parsed = one_line_rows(ids_of_lines(some, member, check), some, block, block.line + first, position)
-            for bad in parsed.batch.bad.values():
+            for bad in parsed.bad.values():
                 torn = block.torn and bad.line == block.last_line and bad.why.why in (Why.NOT_JSON, Why.NOT_UTF8)
                 refuse_at_once(path, bad, torn=torn)
             yield parsed

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from bulkdel.core.bad_rows import BadGroup, BadRow, BadRows
+from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.id_type import SPREADSHEET, IdSet
-from bulkdel.core.record import Batch, Record
+from bulkdel.core.record import Record
 from bulkdel.core.resume_point import ResumePoint
-from bulkdel.core.row_filter import RowFilter
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.export.bad_rows import bad_rows_refusal
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
@@ -35,8 +34,7 @@ MARK_ROWS = 100_000
 class Preflight:
     """The result of the preflight.
 
-    rows: data rows in all. ids: those that would be sent (valid, unique, not excluded).
-    excluded, duplicate, invalid: the other rows by reason. duplicates: the positions of the duplicates.
+    rows: data rows in all. skipped: those that are never sent: bad, excluded, or repeating an earlier row.
     kept: protected ids that are, or may be, in the export. perhaps: excluded rows that only may be one of them.
     sample: records drawn evenly from the rows that would be sent, ascending by position.
     examples: the first few ids that would be sent.
@@ -48,10 +46,7 @@ class Preflight:
     dialect: Dialect
     fingerprint: Fingerprint
     rows: int
-    ids: int
-    excluded: int
-    duplicates: PositionSet
-    invalid: int
+    skipped: SkippedRows
     kept: int
     perhaps: int
     sample: tuple[Record, ...]
@@ -62,9 +57,10 @@ class Preflight:
     marks: tuple[ResumePoint, ...]
 
     @property
-    def duplicate(self) -> int:
-        """How many rows repeat the id of an earlier row."""
-        return self.duplicates.size
+    def counts(self) -> dict[str, int]:
+        """`rows`, `ids` (those that would be sent), and the skipped rows by reason."""
+        counts = {"rows": self.rows, "ids": self.rows - self.skipped.rows.size}
+        return counts | {str(reason): rows.size for reason, rows in self.skipped.by_reason.items()}
 
 
 def preflight(
@@ -93,14 +89,13 @@ def preflight(
     lines = whole_lines(decompressed(hashing, compression, export.path, export.block_size), export.path)
     head, lines = peek(lines)
     dialect = resolve(head, options, export.path, compression)
-    free_text = options.id_check().id_type.shape is None
-    protected = IdSet(options.id_type) if protected is None else protected
-    found = PositionSet() if known is None else known
-    row_filter = RowFilter(options.id_type, protected, found)
+    duplicates, firsts = known or PositionSet(), list[Record]()
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
-        tally = _Tally(row_filter, finder if known is None else None, mark_rows, free_text=free_text)
+        tally = _Tally(options, IdSet(options.id_type) if protected is None else protected, duplicates, mark_rows)
         for parsed in parse(lines, dialect, options, export.path):
-            tally.add(parsed)
+            positions, ids = tally.add(parsed)
+            if known is None:
+                finder.add(positions, ids)
         if not tally.rows:
             raise refusal(export.path, "no ids", "Is this the right file?")
         bad = tally.bad.groups()
@@ -109,19 +104,21 @@ def preflight(
         )
         if error is not None:
             raise error
-        firsts = sorted(finder.find(found))
+        if known is None:
+            firsts = sorted(finder.find(duplicates))
+    skipped = SkippedRows()
+    skipped.add("excluded", tally.excluded)
+    skipped.add("duplicate", duplicates)
+    skipped.add("invalid", tally.invalid)
     return Preflight(
         dialect=dialect,
         fingerprint=hashing.fingerprint(),
         rows=tally.rows,
-        ids=tally.rows - tally.excluded - tally.invalid - found.size,
-        excluded=tally.excluded,
-        duplicates=found,
-        invalid=tally.invalid,
-        kept=tally.kept(),
+        skipped=skipped,
+        kept=sum(map(tally.met.meets, tally.protected)) if tally.excluded else 0,
         perhaps=tally.perhaps,
         sample=tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
-        examples=tuple(tally.examples),
+        examples=tuple(tally.examples.values()),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
         bad=bad,
@@ -130,59 +127,50 @@ def preflight(
 
 
 class _Tally:
-    """Counts the rows by outcome. finder: takes the ids that may be sent; None when duplicates are not searched."""
+    """Counts the rows, and finds those that are bad or excluded.
 
-    def __init__(
-        self, row_filter: RowFilter, finder: DuplicateFinder | None, mark_rows: int, *, free_text: bool
-    ) -> None:
-        self._row_filter = row_filter
-        self._finder = finder
+    duplicates: the known ones; they do not count as excluded. met: the excluded ids. examples: by key.
+    """
+
+    def __init__(self, options: ReadOptions, protected: IdSet, duplicates: PositionSet, mark_rows: int) -> None:
+        self._key = options.id_type.key
+        self._free_text = options.id_check().id_type.shape is None
+        self._duplicates = duplicates
         self._mark_rows = mark_rows
-        self._free_text = free_text
-        self.rows = self.excluded = self.invalid = self.spreadsheet = self.perhaps = 0
-        self._met = IdSet(row_filter.id_type)
-        self._shown: set[str] = set()
-        self.examples: list[str] = []
+        self.protected = protected
+        self.rows = self.spreadsheet = self.perhaps = 0
+        self.excluded, self.invalid = PositionSet(), PositionSet()
+        self.met = IdSet(options.id_type)
+        self.examples: dict[str, str] = {}
         self.spreadsheet_examples: list[str] = []
         self.bad = BadRows()
         self.marks: list[ResumePoint] = []
 
-    def add(self, parsed: Parsed) -> None:
-        """Count the rows of one batch."""
+    def add(self, parsed: Parsed) -> tuple[Sequence[int], Sequence[str]]:
+        """Count the rows of one batch. Returns the positions and the ids of those that may be sent."""
         batch = parsed.batch
-        self._note_resume_point(parsed)
-        skips = self._row_filter.skips(batch)
-        positions: Sequence[int] = range(batch.start, batch.stop)
-        ids = cast("list[str]", batch.rows)
-        if skips:
-            positions = [position for position in positions if position not in skips]
-            ids = [ids[position - batch.start] for position in positions]
-        if self._finder:
-            self._finder.add(positions, ids)
-        if len(self.examples) < EXAMPLES:
-            self._show(ids)
         self.rows += len(batch.rows)
-        bad = [row for row in batch.rows if isinstance(row, BadRow)] if skips else []
-        self.invalid += len(bad)
-        self.bad.add(bad)
-        excluded = [str(batch.rows[position - batch.start]) for position, why in skips.items() if why == "excluded"]
-        self.excluded += len(excluded)
-        self.perhaps += sum(not self._row_filter.protected.holds(id_) for id_ in excluded)
-        self._met.update(excluded)
-        if self._free_text:
-            self._look_for_spreadsheets(batch)
-
-    def kept(self) -> int:
-        """How many of the protected ids are, or may be, in the export."""
-        return sum(map(self._met.meets, self._row_filter.protected)) if self.excluded else 0
-
-    def _show(self, ids: Sequence[str]) -> None:
-        """Take the first few different ids as examples."""
-        for id_ in ids:
-            key = self._row_filter.id_type.key(id_)
-            if key not in self._shown and len(self.examples) < EXAMPLES:
-                self._shown.add(key)
-                self.examples.append(id_)
+        self._note_resume_point(parsed)
+        positions: Sequence[int] = range(batch.start, batch.stop)
+        ids = cast("Sequence[str]", batch.rows)
+        if parsed.bad:
+            self.invalid.add(parsed.bad)
+            self.bad.add(parsed.bad.values())
+            positions, ids = _without(parsed.bad, positions, ids)
+        if self._free_text and (rewritten := [id_ for id_ in ids if SPREADSHEET.fullmatch(id_)]):
+            self.spreadsheet += len(rewritten)
+            self.spreadsheet_examples += rewritten[: EXAMPLES - len(self.spreadsheet_examples)]
+        if self.protected.meets_any(ids):
+            met = {at: id_ for at, id_ in zip(positions, ids, strict=True) if self.protected.meets(id_)}
+            positions, ids = _without(met, positions, ids)
+            excluded = {at: id_ for at, id_ in met.items() if at not in self._duplicates}
+            self.excluded.add(excluded)
+            self.perhaps += sum(not self.protected.holds(id_) for id_ in excluded.values())
+            self.met.update(excluded.values())
+        for id_ in ids if len(self.examples) < EXAMPLES else ():
+            if len(self.examples) < EXAMPLES:
+                self.examples.setdefault(self._key(id_), id_)
+        return positions, ids
 
     def _note_resume_point(self, parsed: Parsed) -> None:
         """Note where the batch begins, if the last resume point is far enough behind."""
@@ -190,9 +178,9 @@ class _Tally:
         if parsed.batch.start - last >= self._mark_rows and (point := parsed.resume_point()) is not None:
             self.marks.append(point)  # None when the row began before the block: then the next batch is used
 
-    def _look_for_spreadsheets(self, batch: Batch) -> None:
-        ids = [row for row in batch.rows if isinstance(row, str)]
-        if any(map(SPREADSHEET.fullmatch, ids)):
-            found = [id_ for id_ in ids if SPREADSHEET.fullmatch(id_)]
-            self.spreadsheet += len(found)
-            self.spreadsheet_examples += found[: EXAMPLES - len(self.spreadsheet_examples)]
+
+def _without(
+    left_out: Container[int], positions: Sequence[int], ids: Sequence[str]
+) -> tuple[Sequence[int], Sequence[str]]:
+    rows = [row for row in zip(positions, ids, strict=True) if row[0] not in left_out]
+    return [position for position, _ in rows], [id_ for _, id_ in rows]

@@ -50,7 +50,7 @@ def read_parsed(
 def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
     """Check that every row has an id, as the preflight found. Another version of this program may have other rules."""
     for parsed in found:
-        for bad in parsed.batch.bad.values():
+        for bad in parsed.bad.values():
             todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."
             raise refusal(path, bad.why.words, todo, line=bad.line, text=bad.text)
         yield parsed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -22,13 +22,14 @@ class Parsed:
 
     lines: 1-based line of the (decompressed) file where each row starts.
     block: what was read last; the first row may have begun before it.
-    raw: the bad rows as they stand in the file, line ends included.
+    bad: the rows without a usable id, by position. raw: the same as they stand in the file, line ends included.
     """
 
     batch: Batch
     lines: Sequence[int]
     block: Lines
-    raw: list[bytes] = field(default_factory=list)
+    bad: Mapping[int, BadRow] = field(default_factory=dict)
+    raw: Sequence[bytes] = ()
 
     def resume_point(self) -> ResumePoint | None:
         """Where the first row begins; None when it began before the block."""
@@ -46,15 +47,12 @@ def parsed_rows(
     """
     if all_strings(found):
         return Parsed(Batch(position, cast("list[str | BadRow]", found)), lines, block)
-    rows: list[str | BadRow] = []
-    bad: list[bytes] = []
-    for i, id_ in enumerate(found):
-        if isinstance(id_, str):
-            rows.append(id_)
-        else:
-            bad.append(raw(i))
-            rows.append(BadRow(lines[i], shortened(bad[-1]), id_))
-    return Parsed(Batch(position, rows), lines, block, bad)
+    raws = {i: raw(i) for i, id_ in enumerate(found) if isinstance(id_, Unusable)}
+    rows = [
+        BadRow(lines[i], shortened(raws[i]), id_) if isinstance(id_, Unusable) else id_ for i, id_ in enumerate(found)
+    ]
+    bad = {position + i: row for i, row in enumerate(rows) if isinstance(row, BadRow)}
+    return Parsed(Batch(position, rows), lines, block, bad, [*raws.values()])
 
 
 def one_line_rows(

@@ -122,9 +122,7 @@ def prepare(
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path)
     if target is None:
-        row_filter = export.row_filter(protected)
-        ids = (record.id for batch in export.batches() for record in row_filter.records(batch))
-        target = stack.enter_context(job.sandbox(ids, id_type))
+        target = stack.enter_context(job.sandbox(export.ids(), id_type))
     plan = Plan(
         arguments,
         id_type,
@@ -166,7 +164,7 @@ def _read_export(
     if log is not None and not again:
         dialect, read = recognise(file, options), fingerprint(file, reading.read)
         left_out = invalid_to if log.asked["invalid"] else None
-        return CheckedExport(file, options, dialect, read, log.asked, log.duplicates, left_out)
+        return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out)
     # A resume draws no new sample, because half of it may be deleted already. Its duplicates are those of the log: rows
     # with the same id are excluded together, so the first row of each other id stays the same.
     found = preflight(
@@ -176,12 +174,11 @@ def _read_export(
         rng=rng,
         sample_size=SAMPLE_SIZE if log is None else 0,
         on_progress=reading.read,
-        known=None if log is None else log.duplicates,
+        known=None if log is None else log.skipped.by_reason["duplicate"],
         temporary=arguments.checkpoint.absolute().parent,
     )
-    counts = {name: getattr(found, name) for name in ("rows", "ids", "excluded", "duplicate", "invalid")}
-    left_out = invalid_to if found.invalid else None
-    return CheckedExport(file, options, found.dialect, found.fingerprint, counts, found.duplicates, left_out, found)
+    left_out = invalid_to if found.counts["invalid"] else None
+    return CheckedExport(file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found)
 
 
 def signing_in(plan: Plan) -> str:

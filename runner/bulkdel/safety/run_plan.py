@@ -16,11 +16,10 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
-from bulkdel.core.record import Batch
+from bulkdel.core.record import Batch, ids_of
 from bulkdel.core.resume_point import ResumePoint
-from bulkdel.core.row_filter import RowFilter
 from bulkdel.core.run_state import Progress
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
@@ -71,7 +70,7 @@ class RunArguments:
 class CheckedExport:
     """The export, after the preflight, or on a resume after its hash was compared.
 
-    counts: rows, ids, excluded, duplicate, invalid, as in the header. duplicates: the rows that repeat an id.
+    counts: rows, ids, excluded, duplicate, invalid, as in the header. skipped: the rows that are never sent.
     invalid_to: the file that gets the bad rows when a run begins; None without bad rows.
     preflight: its result; None when a resume did not parse the rows again.
     """
@@ -81,13 +80,14 @@ class CheckedExport:
     dialect: Dialect
     fingerprint: Fingerprint
     counts: Mapping[str, int]
-    duplicates: PositionSet
+    skipped: SkippedRows
     invalid_to: Path | None = None
     preflight: Preflight | None = None
 
-    def row_filter(self, protected: IdSet) -> RowFilter:
-        """The filter of a pass over the export."""
-        return RowFilter(self.options.id_type, protected, self.duplicates)
+    def ids(self) -> Iterator[str]:
+        """The ids of the rows that are not skipped. Reads the export."""
+        for batch in self.batches():
+            yield from ids_of(self.skipped.records(batch, batch.start, batch.stop))
 
     def batches(self, begin: ResumePoint | None = None) -> Iterator[Batch]:
         """One pass over the rows; each block is compared with its hash. begin: the place of the first row."""

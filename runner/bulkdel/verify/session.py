@@ -58,11 +58,11 @@ DRAIN_S = 0.0
 
 
 def open_log(
-    path: Path, pinned: Mapping[str, Any], duplicates: PositionSet, *, at: str, again: bool, how: How = PLAIN
+    path: Path, pinned: Mapping[str, Any], skipped: PositionSet, *, at: str, again: bool, how: How = PLAIN
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
 
-    duplicates: of the log that is verified. again: begin a new one in any case. how: as for the log of a run.
+    skipped: of the log that is verified. again: begin a new one in any case. how: as for the log of a run.
 
     Returns also where an earlier log was moved to: it is never overwritten. Raises NotAcceptable for another file, or
     one that is damaged or in use; FileFailed when it cannot be written.
@@ -70,8 +70,8 @@ def open_log(
     kind = LogKind(
         "verification",
         "verify",
-        # Another log has other duplicates.
-        lambda header: Findings(header, duplicates if header.pinned == pinned else PositionSet()),
+        # Another log has other skipped rows.
+        lambda header: Findings(header, skipped if header.pinned == pinned else PositionSet()),
         "--state",
         "Move it away to verify everything once more.",
     )

@@ -34,11 +34,11 @@ def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
 
 
 def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
-    duplicates = reopened.log_index.progress.duplicates  # `there` also covers the duplicates beside its rows
+    skipped = reopened.log_index.progress.skipped.rows  # `there` also covers the skipped rows beside its rows
     for parsed, _ in reopened.rows():
         batch = parsed.batch
         for position in positions_in(there.overlap(batch.start, batch.start + len(batch.rows))):
-            if position not in duplicates:
+            if position not in skipped:
                 id_ = batch.rows[position - batch.start]
                 assert isinstance(id_, str), "a bad row was never asked for"
                 yield id_
