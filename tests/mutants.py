@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "the list of those still there holds duplicates",
         "runner/bulkdel/verify/still_there.py",
-        "            if position not in duplicates:\n",
-        "            if position not in duplicates or position:\n",
+        "            if position not in skipped:\n",
+        "            if position not in skipped or position:\n",
         "e2e/test_duplicates.py::test_verify_asks_once_for_an_id_and_lists_it_once",
     ),
     Mutant(
@@ -403,7 +403,7 @@ MUTANTS = (
         "exclude files read and forgotten",
         "runner/bulkdel/safety/exclude.py",
         "                ids.update(row for row in batch.rows if isinstance(row, str))\n",
-        "                IdSet().update(row for row in batch.rows if isinstance(row, str))\n",
+        "                IdSet().update(row for row in batch.rows if isinstance(row, str) and ids)\n",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from bulkdel.checkpoint.reader import read_entries
-from bulkdel.core.log_entries import Header, Skipped
+from bulkdel.core.log_entries import Header, Session, Skipped
+from bulkdel.core.ranges import ranges_of
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
 
@@ -148,7 +149,7 @@ def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
 
 
 def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) -> None:
-    """A duplicate stays one; the first row of an id that is kept now is excluded. None is lost or sent twice."""
+    """A duplicate stays one; the first row of an id that is kept now is excluded, at the start of the session."""
     rows = [*IDS[:200], *IDS[:100]]
     keep = write_objects(tmp_path / "keep.jsonl", [*IDS[:10], *IDS[90:120]])
     with case(tmp_path, rows) as it:
@@ -161,6 +162,12 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
         assert ran.counts() == {"deleted": 200 - len(spared), "excluded": len(spared), "duplicate": 100}
         assert effects(it, IDS[:200]) == {0: len(spared), 1: 200 - len(spared)}
         assert outcomes(it)[200:] == ["duplicate"] * 100
+        listed = Skipped("excluded", ranges_of(position for position in range(200) if rows[position] in spared))
+        written = list(read_entries(it.log))
+        (second,) = [at for at, each in enumerate(written) if each == listed]
+        before = written[second - 1]
+        assert isinstance(before, Session)
+        assert (before.event, before.at) == ("start", [each.at for each in written if isinstance(each, Session)][2])
 
 
 # ── the list in the log ───────────────────────────────────────────────────────────────────────────────────────────────
