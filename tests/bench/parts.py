@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.chunker import chunk_tasks
+from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header, Intent, Outcome
-from bulkdel.core.record import Batch, Chunk, Record
+from bulkdel.core.record import Batch, Chunk, Record, positions_of
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import stamp
@@ -78,7 +78,7 @@ def reading(folder: Path) -> dict[str, float]:
 def _feeding(batches: list[Batch]) -> dict[str, float]:
     nothing = IdSet()
     return {
-        "feed": cpu_s(lambda: drain(chunk_tasks(batches, _progress(ROWS), CHUNK, nothing))),
+        "feed": cpu_s(lambda: drain(chunks_of(batches, _progress(ROWS), CHUNK, nothing))),
     }
 
 
@@ -149,15 +149,14 @@ def sending(url: str, folder: Path) -> dict[str, float]:
         "send": cpu_s(lambda: asyncio.run(_transport(url, whole=False))),
         "ask": cpu_s(lambda: asyncio.run(_transport(url, whole=True))),
         "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
-        "ranges": cpu_s(lambda: [chunk.ranges for chunk in chunks]),
+        "ranges": cpu_s(lambda: [positions_of(chunk.records) for chunk in chunks]),
         "log": cpu_s(lambda: logging(folder / "parts.log")),
     }
 
 
 def _chunks(rows: int) -> Iterator[Chunk]:
     batch: list[str | object] = list(exports.ids(rows))
-    for work in chunk_tasks([Batch(0, batch)], _progress(rows), CHUNK, IdSet()):  # type: ignore[arg-type]
-        yield work.chunk
+    yield from chunks_of([Batch(0, batch)], _progress(rows), CHUNK, IdSet())  # type: ignore[arg-type]
 
 
 def main() -> None:

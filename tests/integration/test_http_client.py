@@ -15,7 +15,6 @@ import pytest
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.adaptive_rate import AdaptiveRate
-from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
@@ -369,7 +368,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             protected=IdSet(id_type),
         )
         workers = Workers(world.client, checkpoint, drain, parts.surroundings, concurrency=1, drain_s=1)
-        chunk = ChunkTask(Chunk((Record(0, "a"), Record(1, "b"))))
+        chunk = Chunk((Record(0, "a"), Record(1, "b")))
         await workers.run(iter([chunk]), partial(settle_chunk, parts))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why

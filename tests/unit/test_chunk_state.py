@@ -358,7 +358,8 @@ def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None
     refuse_each(one_left, lambda id_: UNSENT if id_ == "u9" else REFUSED)
     for chunk_state in (few, several, one_deleted, one_left):
         assert chunk_state.halt is None
-        assert sum(len(one.records) for one in chunk_state.settled) == len(chunk_state.chunk) - len(chunk_state.left)
+        settled = sum(len(one.records) for one in chunk_state.settled)
+        assert settled == len(chunk_state.chunk.records) - len(chunk_state.left)
 
 
 def test_halt_keeps_the_chunk_in_doubt() -> None:

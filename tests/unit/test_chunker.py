@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 import bulkdel.core.chunker as feed_module
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
-from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released
 from bulkdel.core.ranges import ranges_of
-from bulkdel.core.record import Batch
+from bulkdel.core.record import Batch, Chunk
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from tests import recorded
@@ -47,9 +47,9 @@ def ids(count: int) -> list[str | BadRow]:
     return [f"u{i}" for i in range(count)]
 
 
-def shape(work: Iterable[ChunkTask]) -> list[tuple[Instant | None, list[int]]]:
+def shape(work: Iterable[Chunk]) -> list[tuple[Instant | None, list[int]]]:
     """(in doubt since, positions) of each chunk."""
-    return [(item.in_doubt_since, [record.position for record in item.chunk.records]) for item in work]
+    return [(item.in_doubt_since, [record.position for record in item.records]) for item in work]
 
 
 def deleted(*ranges: tuple[int, int]) -> Outcome:
@@ -57,18 +57,18 @@ def deleted(*ranges: tuple[int, int]) -> Outcome:
 
 
 def test_fresh_ids_in_chunks() -> None:
-    work = chunk_tasks(batches_of(ids(7), 4), progress_of(7), 3, IdSet())
+    work = chunks_of(batches_of(ids(7), 4), progress_of(7), 3, IdSet())
     assert shape(work) == [(None, [0, 1, 2]), (None, [3, 4, 5]), (None, [6])]
 
 
 def test_settled_is_passed_over() -> None:
     progress = progress_of(8, deleted((0, 3), (5, 6)))
-    assert shape(chunk_tasks(batches_of(ids(8), 3), progress, 2, IdSet())) == [(None, [3, 4]), (None, [6, 7])]
+    assert shape(chunks_of(batches_of(ids(8), 3), progress, 2, IdSet())) == [(None, [3, 4]), (None, [6, 7])]
 
 
 def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
     progress = progress_of(9, Intent(at(1), ((1, 3),)), Intent(at(2), ((3, 4), (7, 8))))
-    assert shape(chunk_tasks(batches_of(ids(9), 9), progress, 3, IdSet())) == [
+    assert shape(chunks_of(batches_of(ids(9), 9), progress, 3, IdSet())) == [
         (Instant(at(1)), [1, 2]),
         (Instant(at(2)), [3]),
         (Instant(at(2)), [7]),
@@ -79,7 +79,7 @@ def test_in_doubt_comes_by_itself_and_by_its_intent() -> None:
 
 def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
     progress = progress_of(6, Intent(at(1), ((0, 5),)))
-    assert shape(chunk_tasks(batches_of(ids(6), 6), progress, 2, IdSet())) == [
+    assert shape(chunks_of(batches_of(ids(6), 6), progress, 2, IdSet())) == [
         (Instant(at(1)), [0, 1]),
         (Instant(at(1)), [2, 3]),
         (Instant(at(1)), [4]),
@@ -89,28 +89,28 @@ def test_in_doubt_is_cut_by_the_present_chunk_size() -> None:
 
 def test_what_was_released_is_fresh_again() -> None:
     progress = progress_of(4, Intent(at(1), ((0, 4),)), Released(((1, 3),)))
-    work = shape(chunk_tasks(batches_of(ids(4), 2), progress, 9, IdSet()))
+    work = shape(chunks_of(batches_of(ids(4), 2), progress, 9, IdSet()))
     assert sorted(work, key=str) == sorted([(Instant(at(1)), [0]), (Instant(at(1)), [3]), (None, [1, 2])], key=str)
 
 
 def test_skipped_rows_are_passed_over() -> None:
     rows: list[str | BadRow] = ["a", BAD, "a", "b", "p", BAD, "c"]
     skipped = recorded.skipped(excluded=[(4, 5)], duplicate=[(2, 3)], invalid=[(1, 2), (5, 6)])
-    work = chunk_tasks(batches_of(rows, 4), progress_of(7, skipped=skipped), 9, IdSet())
+    work = chunks_of(batches_of(rows, 4), progress_of(7, skipped=skipped), 9, IdSet())
     assert shape(work) == [(None, [0, 3, 6])]
     done = progress_of(7, deleted((0, 1), (3, 4), (6, 7)), skipped=skipped)
-    assert shape(chunk_tasks(batches_of(rows, 4), done, 9, IdSet())) == []
+    assert shape(chunks_of(batches_of(rows, 4), done, 9, IdSet())) == []
 
 
 def test_a_bad_row_that_the_log_does_not_list_is_not_sent() -> None:
     """Another version of the program found an id there."""
-    assert shape(chunk_tasks(batches_of(["a", BAD, "b"], 3), progress_of(3), 9, IdSet())) == [(None, [0, 2])]
+    assert shape(chunks_of(batches_of(["a", BAD, "b"], 3), progress_of(3), 9, IdSet())) == [(None, [0, 2])]
 
 
 def test_a_fresh_id_that_is_protected_makes_a_chunk_that_is_not_sent() -> None:
     """The key's own user, whose ids are known after the sign-in only. It takes up nothing of the limit."""
     rows: list[str | BadRow] = ["a", "OWN", "b", "c"]
-    work = list(chunk_tasks(batches_of(rows, 4), progress_of(4), 9, IdSet(MAIL, ["own"]), 2))
+    work = list(chunks_of(batches_of(rows, 4), progress_of(4), 9, IdSet(MAIL, ["own"]), 2))
     assert shape(work) == [(None, [1]), (None, [0, 2])]
     assert [item.protected for item in work] == [True, False]
 
@@ -120,17 +120,17 @@ def test_a_fresh_id_that_is_protected_makes_a_chunk_that_is_not_sent() -> None:
 )
 def test_limit_counts_what_is_handed_out_in_doubt_or_not(limit: int, expected: list[int]) -> None:
     progress = progress_of(6, deleted((0, 1), (4, 5)), Intent(at(1), ((2, 3),)))
-    work = shape(chunk_tasks(batches_of(ids(6), 2), progress, 2, IdSet(), limit))
+    work = shape(chunks_of(batches_of(ids(6), 2), progress, 2, IdSet(), limit))
     assert sorted(position for _, positions in work for position in positions) == expected
 
 
 def test_a_limit_of_nothing_hands_out_nothing() -> None:
-    assert shape(chunk_tasks(batches_of(ids(6), 2), progress_of(6), 2, IdSet(), 0)) == []
+    assert shape(chunks_of(batches_of(ids(6), 2), progress_of(6), 2, IdSet(), 0)) == []
 
 
 def test_progress_is_looked_at_once() -> None:
     progress = progress_of(4, deleted((0, 1)))
-    work = chunk_tasks(batches_of(ids(4), 4), progress, 1, IdSet())
+    work = chunks_of(batches_of(ids(4), 4), progress, 1, IdSet())
     assert shape([next(work)]) == [(None, [1])]
     progress.apply(deleted((2, 3)))
     progress.apply(Intent(at(9), ((3, 4),)))
@@ -162,8 +162,8 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
     skipped = recorded.skipped(excluded=skips("x"), duplicate=skips("u"), invalid=skips("i"))
     progress = progress_of(len(rows), *entries, skipped=skipped)
     protected = IdSet(ids=(f"p{i - 1}" for i in positions("xkK")))
-    items = list(chunk_tasks(batches_of(rows, batch_size), progress, chunk_size, protected, limit))
-    given_out = [(item, record) for item in items for record in item.chunk.records]
+    items = list(chunks_of(batches_of(rows, batch_size), progress, chunk_size, protected, limit))
+    given_out = [(item, record) for item in items for record in item.records]
     told = Counter(record.position for _, record in given_out)
     assert all(count == 1 for count in told.values()), "nothing is handed out twice"
     due = positions("fde")
@@ -178,8 +178,8 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
             "in doubt and fresh never share a chunk, nor do two intents"
         )
     for item in items:
-        assert 1 <= len(item.chunk) <= chunk_size
-        assert [*item.chunk.records] == sorted(item.chunk.records)
+        assert 1 <= len(item) <= chunk_size
+        assert [*item.records] == sorted(item.records)
 
 
 @given(
@@ -223,7 +223,7 @@ def test_the_same_id_twice_is_never_in_one_chunk() -> None:
     """Whatever the list of duplicates says."""
     rows = ["a", "b", "A", "c", "a"]
     progress = progress_of(5)
-    assert shape(chunk_tasks(batches_of(rows, 5), progress, 50, IdSet(MAIL))) == [
+    assert shape(chunks_of(batches_of(rows, 5), progress, 50, IdSet(MAIL))) == [
         (None, [0, 1, 3]),
         (None, [2]),
         (None, [4]),
@@ -234,15 +234,15 @@ def test_two_ids_that_may_be_the_same_are_sent_in_two_chunks() -> None:
     """`2` may be `12` or `32`, which differ from each other: these two share a chunk, fresh and in doubt alike."""
     rows = ["12", "2", "32", "12"]
     apart = [[0, 2], [1], [3]]
-    work = chunk_tasks(batches_of(rows, 4), progress_of(4), 50, IdSet(NUMBER))
+    work = chunks_of(batches_of(rows, 4), progress_of(4), 50, IdSet(NUMBER))
     assert shape(work) == [(None, positions) for positions in apart]
     in_doubt = progress_of(4, Intent(at(1), ((0, 4),)))
-    work = chunk_tasks(batches_of(rows, 4), in_doubt, 50, IdSet(NUMBER))
+    work = chunks_of(batches_of(rows, 4), in_doubt, 50, IdSet(NUMBER))
     assert shape(work) == [(Instant(at(1)), positions) for positions in apart]
 
 
 def test_ids_that_only_share_a_shortened_form_share_a_chunk() -> None:
-    work = chunk_tasks(batches_of(["12", "32", "42"], 4), progress_of(3), 50, IdSet(NUMBER))
+    work = chunks_of(batches_of(["12", "32", "42"], 4), progress_of(3), 50, IdSet(NUMBER))
     assert shape(work) == [(None, [0, 1, 2])]
 
 
@@ -251,8 +251,8 @@ def test_in_doubt_and_protected_since_is_looked_up_by_itself() -> None:
     rows: list[str | BadRow] = ["a", "KEEP1", "b", "keep2", "keep3", "keep4"]
     progress = progress_of(6, Intent(at(1), ((0, 4),)), Intent(at(2), ((4, 5),)))
     keep = IdSet(MAIL, ["keep1", "keep2", "keep3", "keep4"])
-    work = list(chunk_tasks(batches_of(rows, 6), progress, 2, keep))
+    work = list(chunks_of(batches_of(rows, 6), progress, 2, keep))
     protected = [item for item in work if item.protected]
     assert shape(protected) == [(Instant(at(1)), [1, 3]), (Instant(at(2)), [4]), (None, [5])]
-    assert [record.id for item in protected for record in item.chunk.records] == ["KEEP1", "keep2", "keep3", "keep4"]
+    assert [record.id for item in protected for record in item.records] == ["KEEP1", "keep2", "keep3", "keep4"]
     assert shape(item for item in work if item not in protected) == [(Instant(at(1)), [0, 2])]

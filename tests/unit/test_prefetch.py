@@ -9,17 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk, Record
 from bulkdel.engine.prefetch import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
 
-Item = ChunkTask | Skipped
+Item = Chunk | Skipped
 
 
-def work(number: int) -> ChunkTask:
-    return ChunkTask(Chunk((Record(number, f"u{number}"),)))
+def work(number: int) -> Chunk:
+    return Chunk((Record(number, f"u{number}"),))
 
 
 class Recorded:
@@ -39,7 +38,7 @@ class Recorded:
                 if isinstance(taken, Skipped):
                     self.skipped.append(taken)
                 else:
-                    got.append(taken.chunk.records[0].position)
+                    got.append(taken.records[0].position)
                 await asyncio.sleep(0)
 
         await asyncio.gather(*[worker() for _ in range(workers)])

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.chunk_state import ChunkState, LookUp
-from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import (
@@ -33,7 +33,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.record import Batch, Record
+from bulkdel.core.record import Batch, Chunk, Record, positions_of
 from bulkdel.core.run_state import Progress
 from tests import recorded
 from tests.recorded import encode_line, fold
@@ -88,7 +88,7 @@ class Client:
 class Worker:
     """One chunk under way. intent: waits until so many entries of the log are durable. verdict: a reply on its way."""
 
-    work: ChunkTask
+    work: Chunk
     chunk_state: ChunkState
     intent: int = 0
     decision: Decision | None = None
@@ -106,7 +106,7 @@ class Protocol(RuleBasedStateMachine):
         self.late: list[list[str]] = []
         self.came_late: set[str] = set()
         self.progress: Progress | None = None
-        self.feed: Iterator[ChunkTask] = iter(())
+        self.feed: Iterator[Chunk] = iter(())
         self.passes = 0
         self.proven = False
         self.now = EPOCH
@@ -184,7 +184,7 @@ class Protocol(RuleBasedStateMachine):
         self.passes += 1
         self.doubtful = frozenset(positions_in(self.progress.in_doubt.ranges))
         batches = [Batch(start, self.rows[start : start + 5]) for start in range(0, len(self.rows), 5)]
-        self.feed = chunk_tasks(batches, self.progress, self.size, IdSet())
+        self.feed = chunks_of(batches, self.progress, self.size, IdSet())
 
     def is_running(self) -> bool:
         return self.progress is not None
@@ -195,13 +195,13 @@ class Protocol(RuleBasedStateMachine):
         for item in self.feed:
             worker = Worker(
                 item,
-                ChunkState(item.chunk, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable),
+                ChunkState(item, in_doubt=item.in_doubt_since is not None, resend_unproven=not self.reusable),
             )
             self.workers.append(worker)
-            doubtful = {record.position in self.doubtful for record in item.chunk.records}
+            doubtful = {record.position in self.doubtful for record in item.records}
             assert doubtful == {item.in_doubt_since is not None}, "in doubt and not looked up first"
             if item.in_doubt_since is None:
-                worker.intent = self.append(Intent(self.stamp(), item.chunk.ranges, None, 0))
+                worker.intent = self.append(Intent(self.stamp(), positions_of(item.records), None, 0))
             return
         if not self.workers and not self.gathered:  # a pass is over when everybody is done and all is durable
             assert self.progress is not None

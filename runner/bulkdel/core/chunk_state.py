@@ -370,7 +370,8 @@ class ChunkState:
         """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""
         if self._stack or self.left or self.spared or any(part.kind != "refused" for part in self.settled):
             return
-        if len(self.chunk) >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
-            self.halt = f"all {len(self.chunk)} ids of a chunk were refused with one code ({self.settled[0].detail})"
+        count = len(self.chunk.records)
+        if count >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
+            self.halt = f"all {count} ids of a chunk were refused with one code ({self.settled[0].detail})"
             self.settled = []
             self.left = [SubChunk(self.chunk.records, maybe_applied=True, touched=True)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
@@ -18,22 +17,9 @@ from bulkdel.core.record import Batch, Chunk, Record, ids_of
 from bulkdel.core.run_state import Progress
 
 
-class ChunkTask(NamedTuple):
-    """One chunk to settle.
-
-    in_doubt_since: when an intent without outcome was written for it; None for rows that were not sent yet.
-    protected: the ids must not be sent (again): an exclude file that was added later names them, or they are those of
-        the key's own user. Those in doubt are looked up.
-    """
-
-    chunk: Chunk
-    in_doubt_since: Instant | None = None
-    protected: bool = False
-
-
-def chunk_tasks(
+def chunks_of(
     batches: Iterable[Batch], progress: Progress, chunk_size: int, protected: IdSet, limit: int | None = None
-) -> Iterator[ChunkTask]:
+) -> Iterator[Chunk]:
     """Walk one pass. protected: ids that must not be sent. limit: how many records to send at most; None for all.
 
     The settled rows are copied at the beginning: `progress` moves on while the pass is under way.
@@ -70,11 +56,11 @@ def _cut(
     since: Instant | None = None,
     *,
     protected: bool = False,
-) -> Iterator[ChunkTask]:
+) -> Iterator[Chunk]:
     """Cut records into chunks of the wanted size; a chunk with ids that may be the same becomes several."""
     for first in range(0, len(records), chunk_size):
         for some in _apart(records[first : first + chunk_size], id_type):
-            yield ChunkTask(Chunk(tuple(some)), since, protected)
+            yield Chunk(tuple(some), since, protected)
 
 
 def _apart(records: Sequence[Record], id_type: IdType) -> Iterator[Sequence[Record]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.ranges import Ranges, ranges_of
 
@@ -38,26 +39,21 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records that are sent in one request, in ascending position; at least one."""
+    """Records that are sent in one request, in ascending position; at least one.
+
+    in_doubt_since: when an intent without outcome was written for it; None for rows that were not sent yet.
+    protected: the ids must not be sent (again): an exclude file that was added later names them, or they are those of
+        the key's own user. Those in doubt are looked up.
+    """
 
     records: tuple[Record, ...]
-
-    def __post_init__(self) -> None:
-        if not self.records:
-            raise ValueError("a chunk holds at least one record")
+    in_doubt_since: Instant | None = None
+    protected: bool = False
 
     @property
     def ids(self) -> list[str]:
         """The ids, in order."""
         return ids_of(self.records)
-
-    @property
-    def ranges(self) -> Ranges:
-        """The positions, half-open."""
-        return positions_of(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
 
 
 def ids_of(records: Sequence[Record]) -> list[str]:

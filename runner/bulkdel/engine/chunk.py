@@ -16,11 +16,10 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
-from bulkdel.core.chunker import ChunkTask
 from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
-from bulkdel.core.record import Record, ids_of, positions_of
+from bulkdel.core.record import Chunk, Record, ids_of, positions_of
 from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
@@ -93,13 +92,13 @@ class Parts:
 class ChunkInHand:
     """One chunk and the worker that settles it. state: what follows from the answers."""
 
-    def __init__(self, task: ChunkTask, worker: WorkerStatus, parts: Parts) -> None:
-        since, lag_over = task.in_doubt_since, False
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
+        since, lag_over = chunk.in_doubt_since, False
         if since is not None:
             now = parts.now()
             # The intent is so old, by both clocks, that look-ups cannot lag behind its request any more.
             lag_over = min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
-        self._task = task
+        self._chunk = chunk
         self._worker = worker
         self._parts = parts
         self._intended = since is not None  # whether the intent is appended
@@ -109,19 +108,19 @@ class ChunkInHand:
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self.state = ChunkState(
-            task.chunk,
+            chunk,
             in_doubt=since is not None,
             # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
             resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
-            and not (task.protected or parts.look_first),
+            and not (chunk.protected or parts.look_first),
             look_first=parts.look_first,
-            protected=task.protected,
+            protected=chunk.protected,
             lag_over=lag_over,
         )
 
     def hide(self, text: str) -> str:
         """Take the ids of this chunk and the credentials out of a text."""
-        return without_ids(self._parts.client.auth.hide(text), self._task.chunk.ids)
+        return without_ids(self._parts.client.auth.hide(text), self._chunk.ids)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
@@ -269,7 +268,7 @@ class ChunkInHand:
                 )
                 return None
             self._accounts.update(accounts)
-        since, now = self._task.in_doubt_since, parts.now()
+        since, now = self._chunk.in_doubt_since, parts.now()
         found = presences(
             {id_: account.created_at for id_, account in accounts.items()},
             len(ids) - len(accounts) - len(looked.unproven),
@@ -277,7 +276,7 @@ class ChunkInHand:
             Sampled.from_json(parts.log.progress.header.sample),
             now,
             reusable=parts.id_type.reusable and since is not None,
-            resend=parts.in_doubt_resend and not self._task.protected,
+            resend=parts.in_doubt_resend and not self._chunk.protected,
         )
         return {
             id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each

@@ -10,7 +10,8 @@ from functools import partial
 from itertools import takewhile
 
 from bulkdel.core.chunk_state import LookUp
-from bulkdel.core.chunker import ChunkTask, chunk_tasks
+from bulkdel.core.chunker import chunks_of
+from bulkdel.core.record import Chunk
 from bulkdel.engine.chunk import ChunkInHand, Parts
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
@@ -29,12 +30,12 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         if drain.stop is not None or progress.complete or left() == 0:
             return
         rows = takewhile(lambda _: drain.stop is None, plan.export.batches(progress.begin))
-        chunks = chunk_tasks(rows, progress, plan.chunk_size, plan.protected, left())
+        chunks = chunks_of(rows, progress, plan.chunk_size, plan.protected, left())
         parts.tally.unproven = parts.tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
 
 
-async def settle_chunk(parts: Parts, item: ChunkTask, worker: WorkerStatus) -> None:
+async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
     chunk = ChunkInHand(item, worker, parts)
     with job_faults(chunk.hide):
