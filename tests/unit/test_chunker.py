@@ -178,7 +178,7 @@ def check(kinds: Rows, batch_size: int, chunk_size: int, limit: int | None) -> N
             "in doubt and fresh never share a chunk, nor do two intents"
         )
     for item in items:
-        assert 1 <= len(item) <= chunk_size
+        assert 1 <= len(item.records) <= chunk_size
         assert [*item.records] == sorted(item.records)
 
 
