@@ -4,8 +4,7 @@ Most of what a short command costs is the loading of Python modules: half a seco
 in `make test`. The fork server of `multiprocessing` loads them once for each worker of pytest. A forked command is a
 process of its own, with its own arguments, environment, folder and streams; only `exec` and the imports are spared.
 
-Not used where the start itself matters: another command, settings of the interpreter, coverage, streams of the
-caller's, a session of its own.
+Not used where the start itself matters: another command, settings of the interpreter, limits, a session of its own.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_context, reduction
+from multiprocessing import connection, get_context, reduction
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 LOADED = (
     *("tests.forked", "bulkdel.cli.app", "bulkdel.commands.run", "bulkdel.commands.verify"),
@@ -31,56 +31,77 @@ LOADED = (
 OFF = "BULKDEL_TESTS_EXEC"
 """In the environment: every command is started by `exec`."""
 
-READ_AT_THE_START = ("PYTHON", "COVERAGE", "LD_", "MALLOC")
+READ_AT_THE_START = ("PYTHON", "COVERAGE", "LD_", "LC_", "LANG", "MALLOC")
 """Beginnings of the names that Python and the system read when a program starts."""
 
 PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+STREAMS = tuple(PIPED)
+
+_TURN = Lock()
+"""Of the exit codes: `multiprocessing` reads each from a pipe, once, and looks at all of them at every start."""
 
 
 def usable(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a forked process would do the same as one that is started by `exec` with these arguments of Popen."""
-    alone = {name: value for name, value in popen.items() if name != "cwd"} == PIPED
-    return alone and OFF not in os.environ and _of_start(env) == _of_start(os.environ)
+    known = popen.keys() <= {*STREAMS, "cwd", "umask"} and popen["stderr"] != subprocess.STDOUT
+    return known and OFF not in os.environ and _of_start(env) == _of_start(os.environ)
 
 
 class Forked:
     """A running command, with the part of `subprocess.Popen` that the tests use."""
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> None:
-        out, its_out = os.pipe()
-        err, its_err = os.pipe()
-        arguments = (list(words), dict(env), cwd or Path.cwd(), _Fd(its_out), _Fd(its_err))
+    stdin: IO[bytes] | None = None
+    stdout: IO[bytes] | None = None
+    stderr: IO[bytes] | None = None
+
+    def __init__(self, words: Sequence[str], env: Mapping[str, str], popen: Mapping[str, Any]) -> None:
+        theirs = [self._stream(name, popen[name]) for name in STREAMS]
+        place = popen.get("cwd") or Path.cwd(), popen.get("umask", -1)
+        arguments = (list(words), dict(env), *place, [_Fd(fd) for fd in theirs])
         self._process = _context().Process(target=_command, args=arguments)
-        self._process.start()
-        os.close(its_out)
-        os.close(its_err)
+        with _TURN:
+            self._process.start()
+        for fd in theirs:
+            os.close(fd)
         self.args = ["bulkdel", *words]
-        self.stdout, self.stderr = os.fdopen(out, "rb"), os.fdopen(err, "rb")
         pid = self._process.pid
         assert pid is not None
         self.pid = pid
+
+    def _stream(self, name: str, given: Any) -> int:
+        """The command's end of a stream; ours becomes an attribute if it is a pipe."""
+        if given == subprocess.DEVNULL:
+            return os.open(os.devnull, os.O_RDWR)
+        if given != subprocess.PIPE:
+            return os.dup(given if isinstance(given, int) else given.fileno())
+        reading, writing = os.pipe()
+        ours, theirs, mode = (writing, reading, "wb") if name == "stdin" else (reading, writing, "rb")
+        setattr(self, name, os.fdopen(ours, mode))
+        return theirs
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stdout.close()
-        self.stderr.close()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
         self.wait()
 
     @property
     def returncode(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
-        return self._process.exitcode
+        with _TURN:
+            return self._process.exitcode
 
     def poll(self) -> int | None:
         """The same."""
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end. Raises TimeoutExpired."""
-        self._process.join(timeout)
-        code = self._process.exitcode
+        connection.wait([self._process.sentinel], timeout)
+        code = self.returncode
         if code is None:
             assert timeout is not None
             raise subprocess.TimeoutExpired(self.args, timeout)
@@ -100,21 +121,27 @@ class Forked:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
-    def communicate(self, _input: None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """Read all that it writes and wait for its end: stdout, stderr. Raises TimeoutExpired; then it still runs.
+    def communicate(self, given: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Write `given`, read all that it writes and wait for its end: stdout, stderr.
 
-        It reads /dev/null, so there is no input.
+        Raises TimeoutExpired; then it still runs.
         """
-        threads = ThreadPoolExecutor(2)
-        out, err = (threads.submit(stream.read) for stream in (self.stdout, self.stderr))
+        threads = ThreadPoolExecutor(3)
+        threads.submit(self._write, given or b"")
+        out, err = (threads.submit(stream.read if stream else bytes) for stream in (self.stdout, self.stderr))
         try:
             self.wait(timeout)
             return out.result(), err.result()
         finally:
             threads.shutdown(wait=False)
             if out.done() and err.done():
-                self.stdout.close()
-                self.stderr.close()
+                for stream in filter(None, (self.stdout, self.stderr)):
+                    stream.close()
+
+    def _write(self, given: bytes) -> None:
+        if self.stdin is not None:
+            with suppress(BrokenPipeError), self.stdin:
+                self.stdin.write(given)
 
 
 class _Fd:
@@ -142,17 +169,21 @@ def _of_start(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name.startswith(READ_AT_THE_START)}
 
 
-def _command(words: list[str], env: dict[str, str], cwd: Path, out: _Fd, err: _Fd) -> None:
+def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, streams: list[_Fd]) -> None:
     """Become the command, in the forked process."""
     from bulkdel.cli.main import main
 
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for fd, opened in ((0, null), (1, out.fd), (2, err.fd)):
-        os.dup2(opened, fd)
-        os.close(opened)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has closed the one that was there
+    if umask >= 0:
+        os.umask(umask)
+    for fd, opened in enumerate(streams):
+        os.dup2(opened.fd, fd)
+        os.close(opened.fd)
+    # As the interpreter opens them.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
     sys.argv = ["bulkdel", *words]
     sys.exit(main())

@@ -89,14 +89,14 @@ def bulkdel(
         except BaseException:
             process.kill()
             raise
-    return Ran(process.returncode, out.decode(), err.decode())
+    return Ran(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 def start(*args: object, env: Mapping[str, str] | None = None, **popen: Any) -> subprocess.Popen[bytes]:
     """Start the real command; the caller waits, signals, kills."""
     words, whole, popen = [str(each) for each in args], environment(env), {**forked.PIPED, **popen}
     if tuple(COMMAND) == PROGRAM and forked.usable(whole, popen):
-        return cast("subprocess.Popen[bytes]", forked.Forked(words, whole, popen.get("cwd")))
+        return cast("subprocess.Popen[bytes]", forked.Forked(words, whole, popen))
     return subprocess.Popen([*COMMAND, *words], env=whole, **popen)
 
 

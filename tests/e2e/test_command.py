@@ -14,7 +14,19 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
-from tests.harness import COMMAND, KEYS, POOL, bulkdel, case, environment, finish, sandbox, user_ids, write_objects
+from tests.harness import (
+    COMMAND,
+    KEYS,
+    POOL,
+    bulkdel,
+    case,
+    environment,
+    finish,
+    sandbox,
+    start,
+    user_ids,
+    write_objects,
+)
 
 pytestmark = pytest.mark.campaign
 
@@ -51,13 +63,7 @@ def test_typed_on_a_terminal(typed: bytes, code: int, tmp_path: Path) -> None:
     """Both are shown, and the number is typed; anything else declines."""
     with case(tmp_path, IDS) as it:
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [*COMMAND, "run", "delete-users", str(it.export), "--host", it.served.url, "--rate", "0"],
-            env=environment(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = start("run", "delete-users", it.export, "--host", it.served.url, "--rate", 0, stdin=theirs)
         os.close(theirs)
         os.write(ours, typed)
         ran = finish(process)

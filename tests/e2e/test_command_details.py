@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness import (
-    COMMAND,
     KEYS,
     POOL,
     bulkdel,
     case,
-    environment,
     finish,
     kill,
     sandbox,
@@ -160,12 +158,10 @@ def test_a_result_that_cannot_be_printed(tmp_path: Path) -> None:
         commands: list[tuple[object, ...]] = [*reading, plan, ("jobs",), ("--version",)]
         for words in commands:
             with Path("/dev/full").open("w") as full:
-                done = subprocess.run(
-                    [*COMMAND, *map(str, words)], env=environment(), stdout=full, stderr=subprocess.PIPE, check=False
-                )
-            assert done.returncode == 5, (words, done.stderr)
-            assert b"stdout: No space left on device" in done.stderr
-            assert b"Traceback" not in done.stderr
+                ran = bulkdel(*words, stdout=full)
+            assert ran.code == 5, (words, ran.err)
+            assert "stdout: No space left on device" in ran.err
+            assert "Traceback" not in ran.err
 
 
 def test_the_ending_of_a_report(tmp_path: Path) -> None:

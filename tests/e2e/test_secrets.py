@@ -25,8 +25,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
+from tests import forked
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
-from tests.harness import COMMAND, POOL, Ran, environment, user_ids, write_objects
+from tests.harness import COMMAND, POOL, Ran, environment, start, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
 
 pytestmark = pytest.mark.campaign
@@ -237,33 +238,26 @@ class Play:
         given = (command, "delete-users", self.export, "--host", url, "--rate", 0, "--max-refused", "100%")
         return [*map(str, (*given, "--confirm", confirm, "--pool", POOL, *MODES[self.mode], *more))]
 
-    async def start(
+    def start(
         self, *argv: object, env: Mapping[str, str] = KEYS, wrapper: Sequence[str] = (), **popen: Any
-    ) -> tuple[asyncio.subprocess.Process, Awaitable[Ran]]:
+    ) -> tuple[subprocess.Popen[bytes], Awaitable[Ran]]:
         """Start the command; the second one waits for its end and keeps what it told."""
-        popen.setdefault("stdin", asyncio.subprocess.DEVNULL)
-        ours, theirs = pty.openpty() if self.mode == "terminal" else (-1, asyncio.subprocess.PIPE)
-        process = await asyncio.create_subprocess_exec(
-            *wrapper,
-            *COMMAND,
-            *map(str, argv),
-            env=environment({"TERM": "xterm", "COLUMNS": "1000", **env}),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=theirs,
-            umask=0,
-            cwd=self.folder,
-            **popen,
-        )
+        ours, theirs = pty.openpty() if self.mode == "terminal" else (-1, subprocess.PIPE)
+        popen = {"stderr": theirs, "umask": 0, "cwd": self.folder, **popen}
+        env = {"TERM": "xterm", "COLUMNS": "1000", **env}
+        if wrapper:
+            words = [*wrapper, *COMMAND, *map(str, argv)]
+            process = subprocess.Popen(words, env=environment(env), **{**forked.PIPED, **popen})
+        else:
+            process = start(*argv, env=env, **popen)
         if ours >= 0:
             os.close(theirs)
 
         async def end() -> Ran:
             shown = asyncio.create_task(asyncio.to_thread(drained, ours)) if ours >= 0 else None
-            out, err = await asyncio.wait_for(process.communicate(), 50)
+            out, err = await asyncio.to_thread(process.communicate, timeout=50)
             err = await shown if shown else err
-            code = process.returncode
-            assert code is not None
-            ran = Ran(code, out.decode(), err.decode())
+            ran = Ran(process.returncode, out.decode(), err.decode())
             self.told += [ran.out, ran.err.replace("\r\n", "\n")]
             return ran
 
@@ -271,7 +265,7 @@ class Play:
 
     async def run(self, *argv: object, **options: Any) -> Ran:
         """Run the command to its end."""
-        _, end = await self.start(*argv, **options)
+        _, end = self.start(*argv, **options)
         return await end
 
     def names(self) -> set[str]:
@@ -597,7 +591,7 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         for signum, words in ((signal.SIGINT, piped), (signal.SIGKILL, [*argv[:2], str(copy), *argv[3:]])):
             it.server.met.clear()
             with it.export.open() as export:
-                process, end = await it.start(*words, stdin=export)
+                process, end = it.start(*words, stdin=export)
             ending = asyncio.ensure_future(end)
             await until_stalled(it)
             process.send_signal(signum)
@@ -747,7 +741,7 @@ async def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
 
     async def scene(it: Play) -> None:
         it.server.shares = STALLED
-        process, end = await it.start(*it.argv())
+        process, end = it.start(*it.argv())
         ending = asyncio.ensure_future(end)
         await until_stalled(it)
         process.send_signal(signal.SIGABRT)

@@ -147,12 +147,7 @@ def test_while_verify_asks(tmp_path: Path) -> None:
         it.switch(latency_s=0.3)
         args = ("verify", it.log, "--host", it.served.url, "--json", "--concurrency", 1)
         before = it.served.ledger.by_path[LOOKUP_PATH]
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, args), "--patience", f"{PATIENCE_S}s", "--timeout-s", "2"],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = start(*args, "--patience", f"{PATIENCE_S}s", "--timeout-s", 2)
         wait_until(lambda: it.served.ledger.by_path[LOOKUP_PATH] > before + 1)
         with stopped(process):
             pass
