@@ -144,6 +144,19 @@ def ids_of_lines(lines: Sequence[bytes], member: Member | None, check: IdCheck) 
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
 
 
+def ids_of_plain_lines(lines: Sequence[bytes], check: IdCheck) -> list[str | Unusable]:
+    """Return for each line of a plain list its id, or why it has none."""
+    ids: list[str | Unusable] = []
+    for line in lines:
+        try:
+            text = line.decode().removesuffix("\r")
+        except UnicodeDecodeError as error:
+            ids.append(_not_utf8(line, error))
+        else:
+            ids.append(check.check(text) if text.strip() else Unusable(Why.EMPTY_LINE))
+    return ids
+
+
 def id_of_line(line: bytes, member: Member | None) -> str | Unusable:
     """Return the id of one JSONL line, not yet checked, or why it has none."""
     try:
@@ -204,10 +217,14 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> Unusable:
     try:
         line.decode()
     except UnicodeDecodeError as wrong:
-        return Unusable(Why.NOT_UTF8, f"byte 0x{line[wrong.start]:02x}, {wrong.start + 1} bytes into the line")
+        return _not_utf8(line, wrong)
     if not line.strip():
         return Unusable(Why.EMPTY_LINE)
     return Unusable(Why.NOT_JSON, f"{error.msg}, column {error.colno}")
+
+
+def _not_utf8(line: bytes, error: UnicodeDecodeError) -> Unusable:
+    return Unusable(Why.NOT_UTF8, f"byte 0x{line[error.start]:02x}, {error.start + 1} bytes into the line")
 
 
 def refused_as_result(row: Any) -> str | None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
-from bulkdel.core.id_parser import Member
+from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines
 from bulkdel.core.record import Batch
 from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
-from bulkdel.export.jsonl import jsonl_rows
 from bulkdel.export.lines import Lines, skip_to, whole_lines, without_blank_end
 from bulkdel.export.options import Dialect, ReadOptions
-from bulkdel.export.plain_lines import plain_rows
 from bulkdel.export.refusal import refusal
-from bulkdel.export.rows import Parsed
+from bulkdel.export.rows import Parsed, line_rows
 
 
 def read_rows(
@@ -74,6 +73,6 @@ def parse(
     if dialect.format == "csv":
         return csv_rows(blocks, dialect, check, path, position=position, head=head)
     if dialect.format == "lines":
-        return plain_rows(blocks, check, path, position)
+        return line_rows(blocks, partial(ids_of_plain_lines, check=check), path, position)
     member = Member.of(dialect.id_field) if dialect.id_field is not None else None
-    return jsonl_rows(blocks, member, check, path, position)
+    return line_rows(blocks, partial(ids_of_lines, member=member, check=check), path, position)

@@ -1,9 +1,10 @@
-"""The rows that every format yields: batches with their lines and the text of bad rows. Knows no format."""
+"""The rows that every format yields, and the formats with one row a line. `core.id_parser` reads the id of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from bulkdel.core.bad_rows import BadRow, Unusable, all_strings
@@ -11,6 +12,7 @@ from bulkdel.core.id_parser import shortened
 from bulkdel.core.record import Batch
 from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.lines import Lines
+from bulkdel.export.refusal import refuse_at_once
 
 ROWS_MAX = 512
 """Rows of a batch: enough that the cost of a batch does not matter, few enough that memory stays flat."""
@@ -55,15 +57,26 @@ def parsed_rows(
     return Parsed(Batch(position, rows), lines, block, bad, [*raws.values()])
 
 
-def one_line_rows(
-    found: Sequence[str | Unusable], some: Sequence[bytes], block: Lines, line: int, position: int
-) -> Parsed:
-    """Make a batch of rows that are one line each.
+def line_rows(
+    blocks: Iterable[Lines], ids_of: Callable[[list[bytes]], Sequence[str | Unusable]], path: str, position: int
+) -> Iterator[Parsed]:
+    """Yield the rows of a format with one row a line, bad ones included.
 
-    some: the lines, without their line feeds. line: 1-based, of the first of them.
+    ids_of: gives the id of each line, or why it has none. position: of the first row.
+    Raises NotAcceptable for what no option makes acceptable.
     """
+    for block in blocks:
+        lines = block.split()
+        for first in range(0, len(lines), ROWS_MAX):
+            some, line = lines[first : first + ROWS_MAX], block.line + first
+            raw = partial(_with_line_end, some, torn=block.torn and first + ROWS_MAX >= len(lines))
+            parsed = parsed_rows(ids_of(some), raw, range(line, line + len(some)), block, position)
+            for bad in parsed.bad.values():
+                refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
+            yield parsed
+            position += len(some)
 
-    def raw(i: int) -> bytes:
-        return some[i] if block.torn and line + i == block.last_line else some[i] + b"\n"
 
-    return parsed_rows(found, raw, range(line, line + len(some)), block, position)
+def _with_line_end(lines: Sequence[bytes], i: int, *, torn: bool) -> bytes:
+    """A line as it is in the file. torn: the last one has no line end."""
+    return lines[i] if torn and i == len(lines) - 1 else lines[i] + b"\n"
