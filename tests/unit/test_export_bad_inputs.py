@@ -221,9 +221,7 @@ def test_10_the_id_column(tmp_path: Path) -> None:
 
 
 def test_10_the_id_member(tmp_path: Path) -> None:
-    assert "no column or member for the id; there are: 'uid', 'name'" in refused(
-        write(tmp_path / "x", '{"uid":1,"name":2}\n')
-    )
+    assert "no member for the id; there are: 'uid', 'name'" in refused(write(tmp_path / "x", '{"uid":1,"name":2}\n'))
     assert "more than one candidate for the id (userId, id)" in refused(write(tmp_path / "x", '{"userId":1,"id":2}\n'))
     assert "no member user.id in the first object; there are: 'id', 'user'" in refused(
         write(tmp_path / "x", '{"id":1,"user":{}}\n'), options(id_field="user.id")

@@ -5,9 +5,8 @@ from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_ex
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.reader import read_parsed, read_rows
-from bulkdel.export.recognise import recognise
 from bulkdel.export.rows import Parsed
-from bulkdel.export.sniff import CANDIDATES
+from bulkdel.export.sniff import CANDIDATES, recognise
 
 __all__ = [
     "BLOCK",

@@ -16,8 +16,8 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.file import Export, Fingerprint
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.reader import read_parsed
-from bulkdel.export.recognise import header_of
 from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.sniff import header_of
 
 REASONS = ".reasons.csv"
 """The ending, after the name of the file of bad rows, of the file with their reasons."""

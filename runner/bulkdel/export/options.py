@@ -61,11 +61,11 @@ class Dialect:
 
     format: str
     compression: str
-    delimiter: str | None
-    header: bool
-    id_field: str | None
-    id_column: int | None
-    guessed: bool
+    delimiter: str | None = None
+    header: bool = False
+    id_field: str | None = None
+    id_column: int | None = None
+    guessed: bool = False
     sep_line: bool = False
 
     def to_json(self) -> dict[str, Any]:

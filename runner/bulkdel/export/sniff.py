@@ -1,4 +1,4 @@
-"""Recognises an export by its beginning: format, delimiter, the field of the id. Reads no file.
+"""Recognises an export by its beginning: format, delimiter, the field of the id.
 
 A doubtful export is refused, with what was found, because a wrong guess would delete the wrong accounts.
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 
 import orjson
 
 from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_parser import id_of_line, id_of_value
 from bulkdel.errors import NotAcceptable
-from bulkdel.export.compression import MAGIC, detect
+from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.csv import CORRECT_QUOTES
+from bulkdel.export.file import Export, Hashing
+from bulkdel.export.lines import Lines, decoded, peek, whole_lines
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.refusal import refusal
 
@@ -69,16 +73,12 @@ def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> D
     if _CHECKPOINT.match(lines[0]):
         raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
     if options.format == "lines":
-        return _plain_lines(compression, guessed=False)
+        return Dialect("lines", compression)
     if options.format == "auto" and _is_plain_list(lines, options):
-        return _plain_lines(compression, guessed=True)
+        return Dialect("lines", compression, guessed=True)
     if options.format == "jsonl" or (options.format == "auto" and _is_jsonl(lines[0], options, path)):
         return _resolve_jsonl(head, options, path, compression)
-    return _Csv(head, options, path, compression).resolve()
-
-
-def _plain_lines(compression: str, *, guessed: bool) -> Dialect:
-    return Dialect("lines", compression, None, header=False, id_field=None, id_column=None, guessed=guessed)
+    return _resolve_csv(head, options, path, compression)
 
 
 def _is_plain_list(lines: list[bytes], options: ReadOptions) -> bool:
@@ -87,13 +87,13 @@ def _is_plain_list(lines: list[bytes], options: ReadOptions) -> bool:
     if check.id_type.shape is None or options.id_field is not None:
         return False
     head = b"\n".join(lines)
-    if not is_bare(head) or _COLUMN_NAMES.fullmatch(lines[0].strip().decode(errors="replace")):
+    if not _is_bare(head) or _COLUMN_NAMES.fullmatch(lines[0].strip().decode(errors="replace")):
         return False
     ids = [line.removesuffix(b"\r").decode(errors="replace") for line in lines]
     return all(isinstance(id_, str) for id_ in check.check_all(ids))
 
 
-def is_bare(lines: bytes) -> bool:
+def _is_bare(lines: bytes) -> bool:
     """Whether each line is text in one column: neither JSON, nor quoted, nor with a delimiter."""
     return not any(mark in lines for mark in _MARKS)
 
@@ -145,34 +145,30 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
         except orjson.JSONDecodeError:
             continue
         if isinstance(row, dict):
-            field, guessed = _member(row, options.id_field, path, number)
-            return Dialect("jsonl", compression, None, header=False, id_field=field, id_column=None, guessed=guessed)
+            name = _member(row, options.id_field, path, number)
+            return Dialect("jsonl", compression, id_field=name, guessed=options.id_field is None)
         if isinstance(id_of_value(row), str):
             if options.id_field is not None:
                 todo = "Leave --id-field out, or export objects."
                 raise refusal(path, "a bare value has no fields", todo, line=number, text=line)
-            return Dialect("jsonl", compression, None, header=False, id_field=None, id_column=None, guessed=False)
+            return Dialect("jsonl", compression)
     number, line = lines[0]
     why = id_of_line(line, None)
     assert isinstance(why, Unusable)
     raise refusal(path, why.words, "Write one id or one object a line.", line=number, text=line)
 
 
-def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> tuple[str, bool]:
-    if wanted is not None:
-        return _spelled(row, wanted, path, line), False
-    return _guess(path, list(row), line), True
-
-
-def _spelled(row: dict[str, object], wanted: str, path: str, line: int) -> str:
-    """Return the path `wanted` as the members of `row` spell it."""
+def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> str:
+    """Return the path of the id as the members of `row` spell it. wanted: the path that the user named."""
+    if wanted is None:
+        return _guess(list(row), path, line, "member")
     value: object = row
     spelled = []
     for part in wanted.split("."):
         names = list(value) if isinstance(value, dict) else []
         name = _named(part, names, path, line)
         if name is None:
-            raise _no_column(path, f"no member {wanted} in the first object", list(row), line=line)
+            raise _no_column(path, line, f"no member {wanted} in the first object", list(row))
         spelled.append(name)
         value = value[name] if isinstance(value, dict) else None
     return ".".join(spelled)
@@ -184,154 +180,123 @@ def _named(wanted: str, names: list[str], path: str, line: int) -> str | None:
         return wanted
     found = [name for name in dict.fromkeys(names) if name.casefold() == wanted.casefold()]
     if len(found) > 1:
-        raise _no_column(path, f"{wanted} may be any of {', '.join(found)}", names, line=line)
+        raise _no_column(path, line, f"{wanted} may be any of {', '.join(found)}", names)
     return found[0] if found else None
 
 
-def _is_candidate(name: str) -> bool:
-    return name.casefold() in _CANDIDATES
-
-
-def _guess(path: str, names: list[str], line: int = 1) -> str:
-    found = [name for name in names if _is_candidate(name)]
+def _guess(names: list[str], path: str, line: int, what: str, todo: str = "") -> str:
+    """Return the one name that is a candidate. what: a column or a member. Raises NotAcceptable."""
+    found = [name for name in dict.fromkeys(names) if name.casefold() in _CANDIDATES]
     if len(found) == 1:
         return found[0]
-    seen = f"more than one candidate for the id ({', '.join(found)})" if found else "no column or member for the id"
-    raise _no_column(path, seen, names, line=line)
+    reason = f"more than one candidate for the id ({', '.join(found)})" if found else f"no {what} for the id"
+    raise _no_column(path, line, reason, names, todo)
 
 
-def _no_column(path: str, reason: str, names: list[str], todo: str = "", line: int = 1) -> NotAcceptable:
+def _no_column(path: str, line: int, reason: str, names: list[str], todo: str = "") -> NotAcceptable:
     shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
     return refusal(path, f"{reason}; there are: {shown}", f"Name one with --id-field.{todo}", line=line)
 
 
-class _Csv:
-    """Resolves a CSV file. Its first row is looked at with each delimiter."""
-
-    def __init__(self, head: bytes, options: ReadOptions, path: str, compression: str) -> None:
-        try:
-            self._text = head.decode()
-        except UnicodeDecodeError as error:
-            line = head.count(b"\n", 0, error.start)
-            text = head.split(b"\n")[line]
-            raise refusal(path, "not UTF-8", "Export it as UTF-8.", line=line + 1, text=text) from error
-        self._options = options
-        self._path = path
-        self._compression = compression
-        sep_line = _SEP_LINE.match(self._text)
-        self._named_delimiter = sep_line[1] if sep_line else None
-        self._line = 2 if sep_line else 1
-        self._text = self._text[sep_line.end() :] if sep_line else self._text
-
-    def resolve(self) -> Dialect:
-        """Raises NotAcceptable for what is not clear."""
-        if not self._text.strip():
-            raise refusal(self._path, "no ids", "Is this the right file?")
-        if self._named_delimiter is not None:
-            return self._columns(self._named_delimiter, self._first_row(self._named_delimiter) or self._bad_quotes())
-        rows = {delimiter: row for delimiter in DELIMITERS if (row := self._first_row(delimiter)) is not None}
-        delimiter = self._delimiter(rows)
-        return self._columns(delimiter, rows[delimiter])
-
-    def _columns(self, delimiter: str, row: list[str]) -> Dialect:
-        """Find the column of the id in the first row."""
-        wanted = self._options.id_field
-        if wanted is not None and wanted.isdecimal():
-            column = int(wanted) - 1
-            if not 0 <= column < len(row):
-                raise self._no_column(f"no column {wanted}", row)
-            header = self._is_heading(row[column])
-            return Dialect(
-                "csv",
-                self._compression,
-                delimiter,
-                header,
-                row[column] if header else None,
-                column,
-                guessed=False,
-                sep_line=self._named_delimiter is not None,
-            )
-        name = self._guess(row) if wanted is None else _named(wanted, row, self._path, self._line)
-        if name is None:
-            raise self._no_column(f"no column {wanted}", row)
-        twice = sorted({each for each in row if row.count(each) > 1})
-        if twice:
-            todo = " With a column number the names do not matter."
-            raise self._no_column(f"the same header twice ({', '.join(twice)})", row, todo)
-        return Dialect(
-            "csv",
-            self._compression,
-            delimiter,
-            header=True,
-            id_field=name,
-            id_column=row.index(name),
-            guessed=wanted is None,
-            sep_line=self._named_delimiter is not None,
-        )
-
-    def _no_column(self, reason: str, row: list[str], todo: str = "") -> NotAcceptable:
-        return _no_column(self._path, reason, row, todo, self._line)
-
-    def _bad_quotes(self) -> NoReturn:
-        line = self._text.split("\n", 1)[0]
-        raise refusal(self._path, "a quote is misplaced or not closed", CORRECT_QUOTES, line=self._line, text=line)
-
-    def _guess(self, row: list[str]) -> str:
-        names = list(dict.fromkeys(row))
-        if len([name for name in names if _is_candidate(name)]) == 1:
-            return _guess(self._path, names)
+def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
+    """Look at the first row with each delimiter, and find the column of the id in it."""
+    text, wanted = decoded(Lines(head, 1, 0), path), options.id_field
+    sep_line = _SEP_LINE.match(text)
+    line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
+    if not text.strip():
+        raise refusal(path, "no ids", "Is this the right file?")
+    delimiter, row = _first_row(text, (sep_line[1],) if sep_line else DELIMITERS, wanted, path, line)
+    dialect = Dialect("csv", compression, delimiter, sep_line=sep_line is not None)
+    if wanted is not None and wanted.isdecimal():
+        column = int(wanted) - 1
+        if not 0 <= column < len(row):
+            raise _no_column(path, line, f"no column {wanted}", row)
+        header = _is_heading(row[column], options)
+        return replace(dialect, header=header, id_field=row[column] if header else None, id_column=column)
+    if wanted is None:
         todo = " If the first line is no header, give the column's number: --id-field 1."
         if len(row) == 1:
             todo = " If the first line is an id as well, and there is one id a line: --format lines."
-        found = ", ".join(name for name in names if _is_candidate(name))
-        reason = f"more than one candidate for the id ({found})" if found else "no column for the id"
-        raise self._no_column(reason, row, todo)
+        name: str | None = _guess(row, path, line, "column", todo)
+    else:
+        name = _named(wanted, row, path, line)
+    if name is None:
+        raise _no_column(path, line, f"no column {wanted}", row)
+    if twice := sorted({each for each in row if row.count(each) > 1}):
+        todo = " With a column number the names do not matter."
+        raise _no_column(path, line, f"the same header twice ({', '.join(twice)})", row, todo)
+    return replace(dialect, header=True, id_field=name, id_column=row.index(name), guessed=wanted is None)
 
-    def _first_row(self, delimiter: str) -> list[str] | None:
-        return next(self._rows(delimiter), None)
 
-    def _rows(self, delimiter: str) -> Iterator[list[str]]:
-        """Yield the rows of the head; ends at the first damage."""
-        try:
-            yield from csv.reader(io.StringIO(self._text, newline="\n"), delimiter=delimiter, strict=True)
-        except csv.Error:
-            return
+def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: str, line: int) -> tuple[str, list[str]]:
+    """Return the delimiter that the first row leaves no doubt about, and that row. Raises NotAcceptable."""
+    rows = {delimiter: row for delimiter in delimiters if (row := next(_rows(text, delimiter), None)) is not None}
+    names = _CANDIDATES if wanted is None else {wanted.casefold()}
+    found = [delimiter for delimiter, row in rows.items() if not names.isdisjoint(name.casefold() for name in row)]
+    if not found or (wanted and wanted.isdecimal()):  # else a name: only a lone column has it with every delimiter
+        found = [delimiter for delimiter, row in rows.items() if len(row) > 1]
+        if not found and len(rows) < len(delimiters):  # where the quotes are read as such, they are wrong
+            reason, first = "a quote is misplaced or not closed", text.split("\n", 1)[0]
+            raise refusal(path, reason, CORRECT_QUOTES, line=line, text=first)
+        if len(found) > 1:
+            steady = [each for each in found if len({len(row) for row in islice(_rows(text, each), 100)}) == 1]
+            found = steady if len(steady) == 1 else found
+        if len(found) > 1:
+            seen = "; ".join(f"with {each!r}: {rows[each]}" for each in found)
+            raise refusal(path, f"the delimiter is not clear: {seen}", "Name the id column with --id-field.", line=1)
+    delimiter = found[0] if found else next(iter(rows))
+    return delimiter, rows[delimiter]
 
-    def _delimiter(self, rows: dict[str, list[str]]) -> str:
-        """Return the delimiter that the first row leaves no doubt about."""
-        wanted = self._options.id_field
-        names = _CANDIDATES if wanted is None else {wanted.casefold()}
-        named = [delimiter for delimiter, row in rows.items() if not names.isdisjoint(name.casefold() for name in row)]
-        if named and not (wanted and wanted.isdecimal()):
-            return named[0]  # only a lone column has the same name with every delimiter
-        several = [delimiter for delimiter, row in rows.items() if len(row) > 1]
-        if not several and len(rows) < len(DELIMITERS):  # where the quotes are read as such, they are wrong
-            self._bad_quotes()
-        if len(several) > 1:
-            steady = [delimiter for delimiter in several if self._steady(delimiter)]
-            several = steady if len(steady) == 1 else several
-        if len(several) <= 1:
-            return several[0] if several else next(iter(rows))
-        seen = "; ".join(f"with {delimiter!r}: {rows[delimiter]}" for delimiter in several)
-        raise refusal(self._path, f"the delimiter is not clear: {seen}", "Name the id column with --id-field.", line=1)
 
-    def _steady(self, delimiter: str) -> bool:
-        """Whether the first rows all have as many columns."""
-        widths = {len(row) for row, _ in zip(self._rows(delimiter), range(100), strict=False)}
-        return len(widths) == 1
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows of the head; ends at the first damage."""
+    with suppress(csv.Error):
+        yield from csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
 
-    def _is_heading(self, cell: str) -> bool:
-        """Whether the first cell of a column that was given by number is its heading.
 
-        The two mistakes are not alike. To take a heading for an id sends one id that hardly exists; to take an id for a
-        heading leaves one account undeleted, and shows it as the column's name in the plan. So an id in its shape is
-        data, and anything else under a shaped type is a heading if it reads like a title and like no type of this
-        job; free text is data unless it is one of the usual names.
-        """
-        check = self._options.id_check()
-        if _COLUMN_NAMES.fullmatch(cell) or cell == self._options.id_type.name:
-            return check.id_type.shape is None or not check.id_type.shape.fullmatch(cell)
-        if check.id_type.shape is None or isinstance(check.check(cell), str):
-            return False
-        shapes = [each.shape for each in self._options.id_types.values() if each.shape]
-        return _TITLE.fullmatch(cell) is not None and not any(shape.fullmatch(cell) for shape in shapes)
+def _is_heading(cell: str, options: ReadOptions) -> bool:
+    """Whether the first cell of a column that was given by number is its heading.
+
+    The two mistakes are not alike. To take a heading for an id sends one id that hardly exists; to take an id for a
+    heading leaves one account undeleted, and shows it as the column's name in the plan. So an id in its shape is
+    data, and anything else under a shaped type is a heading if it reads like a title and like no type of this
+    job; free text is data unless it is one of the usual names.
+    """
+    check = options.id_check()
+    if _COLUMN_NAMES.fullmatch(cell) or cell == options.id_type.name:
+        return check.id_type.shape is None or not check.id_type.shape.fullmatch(cell)
+    if check.id_type.shape is None or isinstance(check.check(cell), str):
+        return False
+    shapes = [each.shape for each in options.id_types.values() if each.shape]
+    return _TITLE.fullmatch(cell) is not None and not any(shape.fullmatch(cell) for shape in shapes)
+
+
+def recognise(export: Export, options: ReadOptions) -> Dialect:
+    """Recognise the dialect as the preflight does, for a resume. Raises NotAcceptable for a doubtful file."""
+    head, compression = _head(export)
+    return resolve(head, options, export.path, compression)
+
+
+def is_bare_list(export: Export) -> bool:
+    """Whether the first line is text in one column, so that `--id-field 1` cannot mean the wrong one."""
+    return _is_bare(_head(export)[0].lstrip().partition(b"\n")[0])
+
+
+def header_of(export: Export, dialect: Dialect) -> bytes:
+    """Return the lines above the data rows of a CSV file, so that some of its rows can be run as an export."""
+    if not dialect.header and not dialect.sep_line:
+        return b""
+    lines = _head(export)[0].splitlines(keepends=True)
+    above = 1 if dialect.sep_line else 0
+    if dialect.header:
+        reader = csv.reader((line.decode() for line in lines[above:]), delimiter=dialect.delimiter or ",", strict=True)
+        next(reader)
+        above += reader.line_num
+    return b"".join(lines[:above])
+
+
+def _head(export: Export) -> tuple[bytes, str]:
+    blocks = Hashing(export)
+    compression = detect(blocks.head(MAGIC))
+    head, _ = peek(whole_lines(decompressed(blocks, compression, export.path, export.block_size), export.path))
+    return head, compression

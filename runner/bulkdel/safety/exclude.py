@@ -15,8 +15,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
-from bulkdel.export.recognise import is_bare_list
 from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.sniff import is_bare_list
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Drained, Halted
 from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
-from bulkdel.export.recognise import recognise
+from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import stamp
 from bulkdel.http.client import Connect, WorkerStatus, connect
