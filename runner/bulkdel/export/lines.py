@@ -56,14 +56,9 @@ class Lines:
 
 
 def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = None) -> Iterator[Lines]:
-    """Cut at line feeds, without a BOM and without the empty lines at the end of the file.
+    """Cut at line feeds, without a BOM. begin: where `pieces` begin; None for the beginning of the file.
 
-    begin: where `pieces` begin; None for the beginning of the file.
-
-    Empty lines at the end are no rows, because editors and `echo` leave them. An empty line before another row is a bad
-    row, because an id may be missing there. So empty lines are kept until the next line is read.
-
-    Raises NotAcceptable for a line (or a run of empty ones) over LINE_MAX.
+    Raises NotAcceptable for a line over LINE_MAX.
     """
     kept, line, byte, begun = b"", 1, 0, False
     if begin is not None:
@@ -76,22 +71,22 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = 
                 continue
             byte = len(BOM) if data.startswith(BOM) else 0
             data, begun = data[byte:], True
-        text = len(data.rstrip(b"\r\n"))
-        end = data.find(b"\n", text) + 1 or data.rfind(b"\n", 0, text) + 1
-        done, kept = (data[:end], data[end:]) if text else (b"", data)
-        if len(kept) > LINE_MAX or data.find(b"\n", 0, end) > LINE_MAX:
-            raise _too_long(path, line + done.count(b"\n") if len(kept) > LINE_MAX else line, kept or data)
-        for some in _in_blocks(done):
+        end = data.rfind(b"\n") + 1
+        if data.find(b"\n", 0, end) > LINE_MAX:
+            raise _too_long(path, line, data)
+        for some in _in_blocks(data[:end]):
             yield Lines(some, line, byte)
             line += some.count(b"\n")
             byte += len(some)
-    rest = (kept if begun else kept.removeprefix(BOM)).rstrip(b"\r\n")
-    if rest:
+        kept = data[end:]
+        if len(kept) > LINE_MAX:
+            raise _too_long(path, line, kept)
+    if rest := kept if begun else kept.removeprefix(BOM):
         yield Lines(rest, line, byte, torn=True)
 
 
 def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str) -> Iterator[Lines]:
-    """Leave out the blank rows at the end of the file: spreadsheets write them for emptied or formatted cells.
+    """Leave out the blank rows at the end of the file. Editors write empty lines; spreadsheets write emptied cells.
 
     A row is blank when it has only spaces and, in CSV, empty cells. A blank row before another row is a bad row,
     because an id may be missing there. So blank rows are kept until another row follows.
@@ -176,5 +171,6 @@ def skip_to(pieces: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]
 
 
 def _too_long(path: str, line: int, text: bytes) -> Exception:
-    reason = f"over 1 MiB without {'a line end' if text.strip() else 'anything but empty lines'}"
-    return refusal(path, reason, "Is it JSON Lines or CSV? Check it there.", line=line, text=text)
+    return refusal(
+        path, "over 1 MiB without a line end", "Is it JSON Lines or CSV? Check it there.", line=line, text=text
+    )
