@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -13,13 +13,16 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, Skipped
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.export.reopen import Reopened
+from bulkdel.format import stamp
 from bulkdel.http.client import Client, connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel.job import Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
-from bulkdel.settings import CommonSettings, Settings
+from bulkdel.settings import CommonSettings, Settings, VerifySettings
+from bulkdel.verify.session import VerifySession, open_log
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
@@ -36,7 +39,7 @@ THREAD_MAX_S = 0.02
 class Machine:
     """What one session of the program runs on.
 
-    wall: its clock. chance: draws for the program. rng: draws for the world. log, copies: its files.
+    wall: its clock. chance: draws for the program. rng: draws for the world. log, copies, findings: its files.
     connect: opens a way to the server.
     """
 
@@ -46,12 +49,26 @@ class Machine:
     rng: Random
     log: SimulatedFile
     copies: SimulatedFile
+    findings: SimulatedFile
     connect: Callable[[], Connection]
 
     def run(self, export: Path, settings: Settings) -> Run:
         """Make a run of the job `delete-users` at the simulated server."""
         arguments = RunArguments(SimulatedJob(self.wall, self.chance), str(export), settings, {}, {})
         return Run(arguments, surroundings=self._surroundings())
+
+    @contextlib.contextmanager
+    def verification(self, settings: VerifySettings) -> Iterator[VerifySession]:
+        """Open the log, the export and the findings, as `bulkdel verify` does."""
+        target = SimulatedJob(self.wall, self.chance).target(TargetOptions(HOST, {}, {}))
+        with contextlib.ExitStack() as stack:
+            checked = Reopened.open(self.log.path, None, stack)
+            pinned = {"log_sha256": checked.log_index.sha256, "sample": settings.sample}
+            skipped, at = checked.log_index.progress.skipped.rows, stamp(self.wall())
+            how = self._how(self.findings)
+            findings, _ = open_log(self.findings.path, pinned, skipped, at=at, again=False, how=how)
+            stack.callback(findings.close)
+            yield VerifySession(checked, findings, target, settings, self._surroundings())
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -68,10 +85,10 @@ class Machine:
 
     def _create_log(self, path: Path, header: Header, skipped: Iterable[Skipped]) -> Checkpoint:
         header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
-        return Checkpoint.create(path, header, skipped, self._how())
+        return Checkpoint.create(path, header, skipped, self._how(self.log))
 
     def _resume_log(self, path: Path) -> Checkpoint:
-        return Checkpoint.resume(path, self._how())
+        return Checkpoint.resume(path, self._how(self.log))
 
     def _open_backup(self, path: Path, durable: Saved | None) -> Backup:
         return Backup.open(path, durable, disk=self.copies.calls, thread=self._thread())
@@ -79,8 +96,8 @@ class Machine:
     def _thread(self) -> SimulatedThread:
         return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
 
-    def _how(self) -> How:
-        return How(self.log.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
+    def _how(self, file: SimulatedFile) -> How:
+        return How(file.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @contextlib.asynccontextmanager
     async def _connect(self, target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[Client]:

@@ -31,6 +31,9 @@ UNTOUCHED_CODES = frozenset({401, 429})
 OURS = frozenset({"us", "late"})
 """What `deleted_by` says of the program's own deletions."""
 
+GONE = frozenset({"done", "absent"})
+"""Outcomes that say: the id is gone. A verification looks these rows up."""
+
 OUTCOMES = frozenset({"done", "absent", "refused", "unknown"})
 
 
@@ -190,6 +193,27 @@ class Promises:
                 self.note_wrong(f"{account} was deleted, which was not meant")
             if self._drawn.backup and account.user_id not in self.copies.users:
                 self.note_wrong(f"{account} was deleted, and the backup has no copy")
+
+    def judge_findings(self, log: Path) -> None:
+        """Hold the findings of a whole verification against the server."""
+        try:
+            found = second_reader.read(log).found
+        except second_reader.Refused as error:
+            self.note_wrong(f"the second reader refuses the findings: {error}")
+            return
+        for at, id_ in enumerate(self._drawn.rows):
+            finding = next((name for name, rows in found.items() if at in rows), None)
+            true = self._true_finding(id_) if self.log.kinds.get(at) in GONE else None
+            # An empty response about a comma proves nothing, and no date says which of two accounts is the younger one.
+            open_too = true is not None and ("," in id_ or (true != "gone" and self._drawn.reusable))
+            if finding != true and not (finding is None and open_too):
+                accounts = self._server.accounts.get(self._key(id_))
+                self.note_wrong(f"row {at} ({id_}) was found {finding}, and is {true}: {accounts}")
+
+    def _true_finding(self, id_: str) -> str:
+        """What a verification has to find of an id that the log calls gone."""
+        alive = [account.deleted_at is None for account in self._server.accounts.get(self._key(id_), ())]
+        return "gone" if not any(alive) else "there" if alive[0] else "recreated"
 
     def _true_outcomes(self, at: int, id_: str, reason: str | None) -> Sequence[str]:
         """What a row may end as."""

@@ -1,19 +1,22 @@
-"""One simulated run: its sessions, what happens between them, how they crash, and the judgement at the end."""
+"""One simulated run: its sessions, what happens between them, how they crash, its verification, and the judgement."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.library import Summary
-from bulkdel.settings import Settings
+from bulkdel.settings import Settings, VerifySettings
+from bulkdel.verify.session import SessionResult
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.drawing import Drawn, Session, draw
 from tests.simulation.ids import account_key
@@ -21,8 +24,10 @@ from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import Connection, Network
 from tests.simulation.program import HOST, Machine
 from tests.simulation.promises import OURS, Promises
-from tests.simulation.server import Server
+from tests.simulation.server import FAIR, Server
 from tests.simulation.trace import Trace
+
+T = TypeVar("T")
 
 EPOCH = 1_790_000_000.0
 """When the world begins, seconds of the true time."""
@@ -31,6 +36,15 @@ OLD_S = 90 * 86_400.0
 YOUNG_S = 3_600.0
 FAIR_SESSIONS = 4
 """Sessions at the end in which nothing goes wrong. They have to settle everything."""
+
+VERIFIED = 1 / 3
+"""The share of the runs that are verified at their end."""
+
+BACK = 0.3
+"""The share of the deleted accounts that are back before the verification, in every other run."""
+
+BLIND, BLIND_MAX_S = 0.5, 3.0
+"""The share of the verifications during which the key loses its permission to read users, and when at the latest."""
 
 
 class World:
@@ -60,6 +74,7 @@ class World:
         self._disk = SimulatedDisk(Random(f"disk {seed}"), self._at_the_disk, self._promises.note_wrong)
         self._log = self._disk.file(folder / "log", self._promises.log_is_safe)
         self._copies = self._disk.file(folder / (drawn.backup or "copies"), self._promises.copies_are_safe)
+        self._findings = self._disk.file(folder / "findings", lambda data, again: None)
         self._create_accounts()
         self._write("export", drawn.rows)
         self._write("kept", drawn.excluded)
@@ -87,7 +102,27 @@ class World:
             self._promises.note_wrong(f"not settled in {FAIR_SESSIONS} sessions in which nothing goes wrong")
         if not self._promises.wrong:
             self._promises.judge(self._log.path)
+        if not self._promises.wrong and self._rng.random() < VERIFIED:
+            self._verify()
         return self._promises.wrong
+
+    def _verify(self) -> None:
+        """Verify the run in a session like its last one, then in fair ones, and judge the findings."""
+        back = self._rng.choice([0.0, BACK])
+        for account in [one for one in self._server.every() if one.deleted_by in OURS]:
+            if self._rng.random() < back and self._server.alive(account.key) is None:
+                account.deleted_at, account.deleted_by = None, ""
+                self.trace.note(f"the account of {account.key} is back")
+        fair = Session()
+        first = replace(self.drawn.sessions[-1], gap_s=fair.gap_s, again=0.0, others=0, clock_s=0.0)
+        for session in (first, *([fair] * FAIR_SESSIONS)):
+            self._pass_time_before(session)
+            result = self._on_loop(session, self._look_up, lambda result: f"verified: {result.ending.why or 'done'}")
+            done = session is fair and result is not None and not result.ending.why
+            if self._promises.wrong or done:
+                break
+        if not self._promises.wrong:
+            self._promises.judge_findings(self._findings.path)
 
     # --- before the first session, and between two ---
 
@@ -127,6 +162,19 @@ class World:
     # --- one session ---
 
     def _play(self, session: Session) -> Summary | None:
+        summary = self._on_loop(session, self._run, lambda one: f"{one.status}: {one.why}" if one.why else one.status)
+        if summary is not None:
+            self.trace.note(f"=== {dict(summary.counts)}")
+            self._promises.check_summary(summary)
+        return summary
+
+    def _on_loop(
+        self,
+        session: Session,
+        program: Callable[[SimulatedLoop], Coroutine[Any, Any, T]],
+        words: Callable[[T], str],
+    ) -> T | None:
+        """Run a program in one session. Returns its result; None when the machine crashed or the program failed."""
         self.trace.note(f"=== {session}")
         self._session, self._crashed = session, False
         self._server.weather, self._network.roads, self._network.cut = session.weather, session.roads, False
@@ -134,12 +182,12 @@ class World:
         self._promises.begin(session)
         self._loop = SimulatedLoop(self._now, self._at_turn)
         asyncio.set_event_loop(None)
-        summary: Summary | None = None
+        result: T | None = None
         said: str = session.end
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
-                summary = runner.run(self._run(self._loop))
-            said = f"{summary.status}: {summary.why}" if summary.why else summary.status
+                result = runner.run(program(self._loop))
+            said = words(result)
         except asyncio.CancelledError:
             if not self._crashed:
                 raise
@@ -154,17 +202,26 @@ class World:
         self.trace.note(f"=== {said}")
         if self._crashed and session.end.startswith("power"):
             self._disk.lose_power()
-        if self._crashed:
-            return None
-        if summary is not None:
-            self.trace.note(f"=== {dict(summary.counts)}")
-            self._promises.check_summary(summary)
-        return summary
+        return None if self._crashed else result
+
+    async def _look_up(self, loop: SimulatedLoop) -> SessionResult:
+        self._task = asyncio.current_task()
+        options = self.drawn.options
+        common = {name: options[name] for name in ("rate", "concurrency", "timeout_s", "patience")}
+        with self._machine(loop).verification(VerifySettings(host=HOST, **common)) as verification:
+            if self._session.end == "drain":
+                loop.call_later(self._session.at / 10, verification.drain, signal.SIGTERM)
+            if self._session.weather is not FAIR and self._rng.random() < BLIND:
+                loop.call_later(self._rng.uniform(0.0, BLIND_MAX_S), self._go_blind)
+            return await verification.run()
+
+    def _go_blind(self) -> None:
+        self.trace.note("look-ups find no account from now on")
+        self._server.weather = replace(self._server.weather, blind=True)
 
     async def _run(self, loop: SimulatedLoop) -> Summary:
         self._task = asyncio.current_task()
-        machine = Machine(loop, self.wall, self._chance, self._rng, self._log, self._copies, self._connect)
-        async with machine.run(self._folder / "export", self._settings()) as run:
+        async with self._machine(loop).run(self._folder / "export", self._settings()) as run:
             plan = await run.plan()
             if plan.ids and not plan.complete:
                 await run.confirm(ids=plan.ids, pool=plan.pool)
@@ -172,6 +229,10 @@ class World:
             if self._session.end == "drain":
                 loop.call_later(self._session.at / 10, self._drain, run.drain)
             return await run.finished()
+
+    def _machine(self, loop: SimulatedLoop) -> Machine:
+        files = (self._log, self._copies, self._findings)
+        return Machine(loop, self.wall, self._chance, self._rng, *files, self._connect)
 
     def _settings(self) -> Settings:
         drawn, session = self.drawn, self._session
