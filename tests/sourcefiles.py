@@ -65,7 +65,7 @@ def both(
         rows: list[str | BadRow] = []
         for batch in read_rows(export, seen.dialect, opts, seen.fingerprint):
             assert batch.start == len(rows)
-            assert 0 < len(batch.rows) <= 4096
+            assert 0 < len(batch.rows) <= 1 << 16
             rows += batch.rows
     assert seen.rows == len(rows)
     return seen, rows

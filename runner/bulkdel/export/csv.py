@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 
 from bulkdel.core.bad_rows import Unusable, Why
 from bulkdel.core.id_parser import FED_BACK, IdCheck
@@ -15,7 +14,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.export.lines import LINE_MAX, Lines, decoded
 from bulkdel.export.options import Dialect
 from bulkdel.export.refusal import refusal, refuse_at_once
-from bulkdel.export.rows import ROWS_MAX, Parsed, parsed_rows
+from bulkdel.export.rows import Parsed, parsed_rows
 
 CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
 
@@ -61,23 +60,22 @@ class _CsvReader:
         self._waiting_line = 1
 
     def read(self, block: Lines) -> Iterator[Parsed]:
-        """Yield the rows that end in this block, ROWS_MAX at a time."""
+        """Yield the rows that end in this block."""
         lines = [*self._waiting, *io.StringIO(decoded(block, self._path), newline="\n")]
         line = self._waiting_line if self._waiting else block.line
         self._waiting = []
         begin = 0 if self._width else self.read_heading(lines, line)
         reader = csv.reader(lines[begin:], delimiter=self._delimiter, strict=True)
-        while begin + reader.line_num < len(lines):
-            starts, rows = [begin + reader.line_num], []
-            try:
-                for cells in islice(reader, ROWS_MAX):
-                    rows.append(cells)
-                    starts.append(begin + reader.line_num)
-            except csv.Error as error:
-                self._wait(error, lines[starts[-1] :], line + starts[-1])
-            if rows:
-                yield self._parsed(rows, starts, lines, line, block)
-                self._position += len(rows)
+        starts, rows = [begin], []
+        try:
+            for cells in reader:
+                rows.append(cells)
+                starts.append(begin + reader.line_num)
+        except csv.Error as error:
+            self._wait(error, lines[starts[-1] :], line + starts[-1])
+        if rows:
+            yield self._parsed(rows, starts, lines, line, block)
+            self._position += len(rows)
 
     def finish(self) -> None:
         """Note that no block follows. Raises NotAcceptable when a row is not complete."""

@@ -20,7 +20,7 @@ from bulkdel.export.rows import Parsed, line_rows
 def read_rows(
     export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
 ) -> Iterator[Batch]:
-    """Yield the rows for the sending pass; batches of at most ROWS_MAX rows, in order. As `read_parsed`."""
+    """Yield the rows for the sending pass; one batch for each block of `whole_lines`, in order. As `read_parsed`."""
     for parsed in read_parsed(export, dialect, options, fingerprint, begin):
         yield parsed.batch
 

@@ -14,9 +14,6 @@ from bulkdel.core.resume_point import ResumePoint
 from bulkdel.export.lines import Lines
 from bulkdel.export.refusal import refuse_at_once
 
-ROWS_MAX = 512
-"""Rows of a batch: enough that the cost of a batch does not matter, few enough that memory stays flat."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -67,16 +64,13 @@ def line_rows(
     """
     for block in blocks:
         lines = block.split()
-        for first in range(0, len(lines), ROWS_MAX):
-            some, line = lines[first : first + ROWS_MAX], block.line + first
-            raw = partial(_with_line_end, some, torn=block.torn and first + ROWS_MAX >= len(lines))
-            parsed = parsed_rows(ids_of(some), raw, range(line, line + len(some)), block, position)
-            for bad in parsed.bad.values():
-                refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
-            yield parsed
-            position += len(some)
+        raw, numbers = partial(_with_line_end, block, lines), range(block.line, block.line + len(lines))
+        parsed = parsed_rows(ids_of(lines), raw, numbers, block, position)
+        for bad in parsed.bad.values():
+            refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
+        yield parsed
+        position += len(lines)
 
 
-def _with_line_end(lines: Sequence[bytes], i: int, *, torn: bool) -> bytes:
-    """A line as it is in the file. torn: the last one has no line end."""
-    return lines[i] if torn and i == len(lines) - 1 else lines[i] + b"\n"
+def _with_line_end(block: Lines, lines: Sequence[bytes], i: int) -> bytes:
+    return lines[i] if block.torn and i == len(lines) - 1 else lines[i] + b"\n"
