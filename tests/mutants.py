@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "a request on the wire cannot be seen",
         "runner/bulkdel/http/client.py",
-        "        worker.enter(WorkerState.ON_WIRE)\n",
-        "        worker.enter(before)\n",
+        "            worker.state = WorkerState.ON_WIRE\n",
+        "            worker.state = before\n",
         "integration/test_http_client.py::test_whether_a_request_is_on_the_wire_can_be_seen",
     ),
     Mutant(

@@ -161,6 +161,7 @@ class Run:
         rows: Rows | None = None,
         surroundings: Surroundings | None = None,
         events_max: int = QUEUE_MAX,
+        chunk_events: bool = True,
     ) -> None:
         self._arguments = arguments
         self._rows = rows
@@ -168,6 +169,7 @@ class Run:
         self._reading = ReadingProgress()
         self._stack = ExitStack()
         self._events = Events(events_max)
+        self._chunk_events = chunk_events
         self._drained = False
         self._signum: int | None = None
         self._step: asyncio.Task[Plan] | None = None
@@ -331,6 +333,7 @@ class Run:
                 start=start_facts(plan, self._confirmed, around.pid),
                 surroundings=around,
                 on_event=self._events.put,
+                chunk_events=self._chunk_events,
             )
             if self._rate is not None:
                 self._session.set_rate(self._rate)

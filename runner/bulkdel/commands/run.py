@@ -31,7 +31,7 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 
 def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
-    opened = Run(arguments)
+    opened = Run(arguments, chunk_events=arguments.settings.log_level == "debug")
     reporter = Reporter(opened.snapshot, level=arguments.settings.log_level)
 
     def drain(signum: int) -> bool:

@@ -66,7 +66,7 @@ class Parts:
     action: how the ids of a chunk are deleted. log: where intents and outcomes become durable. backup: where a copy of
     every record is kept; None without --backup. protected: ids that must never be sent.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
-    on_event: called with an event for every chunk that is done.
+    on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
 
     client: Client
@@ -82,7 +82,7 @@ class Parts:
     backup: Backup | None = None
     in_doubt_resend: bool = False
     look_first: bool = False
-    on_event: Callable[[Event], None] = lambda _: None
+    on_event: Callable[[Event], None] | None = None
 
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""
@@ -128,7 +128,7 @@ class ChunkInHand:
         decides = isinstance(step, LookUp) and step.why in DECIDING and not step.again
         if step is None or (self._parts.drain.stop is not None and not decides):
             return None
-        self._worker.enter(WorkerState.DECIDING if decides else WorkerState.SETTLING)
+        self._worker.state = WorkerState.DECIDING if decides else WorkerState.SETTLING
         return step
 
     async def look_up(self, step: LookUp) -> None:
@@ -192,7 +192,7 @@ class ChunkInHand:
         state, parts, tally = self.state, self._parts, self._parts.tally
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
-        self._worker.enter(WorkerState.IDLE)
+        self._worker.state = WorkerState.IDLE
         tally.unproven += sum(record.id in self._unproven for sub_chunk in state.left for record in sub_chunk.records)
         untouched, _ = state.leave()
         (at, ahead_s), entries, counts = parts.now(), list[Entry](), dict[str, int]()
@@ -211,8 +211,9 @@ class ChunkInHand:
         if untouched and self._intended:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
-        chunk = {"chunk": list(positions_of(state.chunk.records)), "requests": state.requests}
-        parts.on_event(Event("debug", "chunk.settled", chunk | counts))
+        if parts.on_event is not None:
+            chunk = {"chunk": list(positions_of(state.chunk.records)), "requests": state.requests}
+            parts.on_event(Event("debug", "chunk.settled", chunk | counts))
         tally.contradicted += state.contradicted
         tally.settled += sum(counts.values())
         tally.refused += counts.get("refused", 0)

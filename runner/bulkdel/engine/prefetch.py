@@ -7,24 +7,17 @@ Knows nothing of what an item is for.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 AT_ONCE = 64
-"""Items read at a time, and kept in the queue: enough that the change of thread costs little, few enough to stay
-flat."""
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The feed has ended. error: what went wrong with the reading."""
-
-    error: Exception | None
+"""Items read at a time. When fewer are left, the next ones are read: enough that the change of thread costs little, few
+enough to stay flat."""
 
 
 class Prefetch(Generic[T]):
@@ -36,21 +29,28 @@ class Prefetch(Generic[T]):
         self._on_waited = on_waited
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._queue: asyncio.Queue[T | _End] = asyncio.Queue(AT_ONCE)
+        self._ready: deque[T] = deque()
+        self._filled, self._wanted = asyncio.Event(), asyncio.Event()
         self._empty_since: float | None = None
+        self._error: Exception | None = None  # what went wrong with the reading
+        self._ended = False
         self._reading = asyncio.create_task(self._read())
 
     async def take(self) -> T | None:
         """Return the next item; None when the feed has ended. Raises what went wrong with the reading."""
-        if self._queue.empty() and self._empty_since is None:
-            self._empty_since = self._clock()
-        item = await self._queue.get()
-        if not isinstance(item, _End):
-            return item
-        self._queue.put_nowait(item)  # for the other workers
-        if item.error is not None:
-            raise item.error
-        return None
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            if self._empty_since is None:
+                self._empty_since = self._clock()
+            self._filled.clear()
+            await self._filled.wait()
+        item = self._ready.popleft()
+        if len(self._ready) < AT_ONCE:
+            self._wanted.set()
+        return item
 
     async def aclose(self) -> None:
         """Drop the rest. Waits for a read that is under way: the export must not be closed under it."""
@@ -62,17 +62,20 @@ class Prefetch(Generic[T]):
         loop = asyncio.get_running_loop()
         try:
             while items := await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE))):
-                self._note_wait()
-                for item in items:
-                    await self._queue.put(item)
+                self._ready.extend(items)
+                self._end_wait()
+                while len(self._ready) >= AT_ONCE:
+                    self._wanted.clear()
+                    await self._wanted.wait()
         except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
-            await self._queue.put(_End(error))
-        else:
-            await self._queue.put(_End(None))
+            self._error = error
         finally:
-            self._note_wait()
+            self._ended = True
+            self._end_wait()
 
-    def _note_wait(self) -> None:
+    def _end_wait(self) -> None:
+        """Let the workers go on, and report how long they have waited."""
+        self._filled.set()
         if self._empty_since is not None:
             self._on_waited(self._clock() - self._empty_since)
             self._empty_since = None

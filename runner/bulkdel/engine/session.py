@@ -73,12 +73,14 @@ class SendingSession:
         start: Mapping[str, Any],
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
+        chunk_events: bool = True,
     ) -> None:
         self._plan = plan
         self._log = log
         self._start = start
         self._surroundings = surroundings
         self._on_event = on_event
+        self._chunk_events = chunk_events
         self._drain = Drain()
         self._before = self._settled()
         self._resumed = log.progress.sessions > 0
@@ -174,7 +176,7 @@ class SendingSession:
             backup=backup,
             in_doubt_resend=settings.in_doubt == "resend",
             look_first=plan.look_first,
-            on_event=self._on_event,
+            on_event=self._on_event if self._chunk_events else None,
         )
 
     def _settled(self) -> int:

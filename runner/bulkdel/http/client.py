@@ -76,15 +76,11 @@ class WorkerState(enum.Enum):
     ON_WIRE = "on wire"  # a request has left, and its response has not been taken in
 
 
+@dataclass(slots=True)
 class WorkerStatus:
     """The state of one worker. The client and the engine set it; the drain and the progress read it."""
 
-    def __init__(self) -> None:
-        self.state = WorkerState.IDLE
-
-    def enter(self, state: WorkerState) -> None:
-        """Go over to `state`."""
-        self.state = state
+    state: WorkerState = WorkerState.IDLE
 
 
 @dataclass(slots=True)
@@ -135,12 +131,12 @@ class Client:
         decides = before is WorkerState.DECIDING
         while decides or not self.draining:
             if not decides:
-                worker.enter(WorkerState.WAITING)
-            headers, generation = await self._admission()
+                worker.state = WorkerState.WAITING
+            headers, generation, now = await self._admission()
             if (self.draining and not decides) or too_late():
                 break
-            worker.enter(WorkerState.ON_WIRE)
-            self.adaptive_rate.sent(self.clock())
+            worker.state = WorkerState.ON_WIRE
+            self.adaptive_rate.sent(now)
             stopped_s = self.clock.stopped_s
             response = await self.transport.send(request, headers)
             now = self.clock()
@@ -154,7 +150,7 @@ class Client:
                 # If this halts, the worker is still on the wire, so its chunk counts as touched.
                 after_s = self._within_patience(decision.after_s or 0.0)
                 decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
-            worker.enter(before)
+            worker.state = before
             if decision.next_step is NextStep.THROTTLED:
                 self.figures["throttled"] += 1
                 pause_s = self.pause_s if decision.after_s is None else decision.after_s
@@ -168,7 +164,7 @@ class Client:
                 return decision
             if self.draining:  # nothing is sent again
                 break
-        worker.enter(before)
+        worker.state = before
         return None
 
     async def back_off(self, attempts: int, after_s: float, chance: float) -> None:
@@ -207,16 +203,19 @@ class Client:
         failure = self.last_failure or "none"
         raise Halted(f"no useful answer for {self.patience_s:g} s (--patience); the last failure: {failure}")
 
-    async def _admission(self) -> tuple[Mapping[str, str], int]:
-        """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait."""
+    async def _admission(self) -> tuple[Mapping[str, str], int, float]:
+        """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait.
+
+        Returns the headers, their generation, and the time.
+        """
         while True:
             await self.auth.ensure()
             while (wait_s := self.breaker.wait_s(now := self.clock())) > 0:  # noqa: ASYNC110 - pure: it cannot wake us
                 await asyncio.sleep(min(wait_s, BREAKER_POLL_S))
             self.rate_limiter.set_rate(self.adaptive_rate.rate(now))
             await self.rate_limiter.acquire()
-            if (ready := self.auth.headers()) is not None and self.breaker.take(self.clock()):
-                return ready
+            if (ready := self.auth.headers()) is not None and self.breaker.take(now := self.clock()):
+                return *ready, now
 
     def _learn(self, decision: Decision, now: float) -> None:
         """Record what a decision says about the server. A 429 is no failure, but the rate was too high."""

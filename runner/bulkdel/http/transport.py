@@ -255,7 +255,7 @@ class HttpTransport:
                 allow_redirects=False,
                 middlewares=(attempt,),
             ) as answered:
-                async for part in answered.content.iter_any():
+                while part := await answered.content.readany():
                     body += part
                     if len(body) > self._options.body_max:
                         return TOO_LARGE
