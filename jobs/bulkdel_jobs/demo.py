@@ -102,13 +102,14 @@ def _show(folder: Path, count: int, rate: float) -> None:
         _step(folder, caption, *run, code=128 + signal.SIGINT, interrupt=is_half_way)
         _step(folder, "3. How far is it?", "status", LOG)
         _step(folder, "4. The same command again goes on. Refused ids make it exit with 1.", *run, code=1)
-        refused = _step(folder, "5. Which ids were refused, and why?", "results", LOG, "--only", "refused")
+        results = _step(folder, "5. Which ids were refused, and why?", "results", LOG, "--only", "refused")
         before = sandbox.ledger.requests
         caption = "6. Once more, for a program to read: a finished run repeats its summary and sends nothing."
         summary = orjson.loads(_step(folder, caption, *run, "--json", code=1).splitlines()[-1])
         if sandbox.ledger.requests != before:
             raise Unexpected(f"it did send something: {sandbox.ledger.requests - before} requests")
-    lines, agree = compare(summary, refused.count("\n"), rows, pool)
+    refused = {orjson.loads(line)["id"] for line in results.splitlines()}
+    lines, agree = compare(summary, refused, rows, pool)
     result(
         "\nbulkdel's summary, and what the sandbox itself saw:\n\n" + "\n".join(lines) + "\n\n"
         f"  {sandbox.ledger.requests:,} requests reached the sandbox, plan and look-ups included;\n"
@@ -149,18 +150,18 @@ def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Cal
     return written
 
 
-def compare(summary: Mapping[str, Any], refused: int, rows: Sequence[str], pool: Pool) -> tuple[list[str], bool]:
+def compare(summary: Mapping[str, Any], refused: set[str], rows: Sequence[str], pool: Pool) -> tuple[list[str], bool]:
     """Compare a summary with what became of the users. Returns a table, line by line, and whether all of it agrees.
 
-    refused: how many ids the results name as refused.
+    refused: the ids that the results name as refused.
     """
     distinct = set(rows)
-    left = sum(pool.find_alive("user_id", id_) is not None for id_ in distinct)
+    left = {id_ for id_ in distinct if pool.find_alive("user_id", id_) is not None}
     facts = [
         ("deleted", summary["deleted"], pool.deleted),
         ("absent", summary["absent"], sum(pool.find("user_id", id_) is None for id_ in distinct)),
-        ("refused", summary["refused"], left),
-        ("  named", refused, left),
+        ("refused", summary["refused"], len(left)),
+        ("  named", len(left & refused), len(left)),
         ("duplicate", summary["duplicate"], len(rows) - len(distinct)),
         *((name, summary[name], 0) for name in ("unknown", "excluded", "invalid", "remaining")),
         ("rows", summary["rows"], len(rows)),

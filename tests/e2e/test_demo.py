@@ -49,8 +49,8 @@ def test_a_difference_is_shown() -> None:
     pool = Pool.from_ids(rows)
     for number in range(9):
         pool.delete(number)
-    assert compare(right, 1, rows, pool)[1]
-    for summary, named, differing in ((right, 0, 1), ({**right, "deleted": 8, "absent": 1}, 1, 2)):
+    assert compare(right, {rows[9]}, rows, pool)[1]
+    for summary, named, differing in ((right, {rows[0]}, 1), ({**right, "deleted": 8, "absent": 1}, {rows[9]}, 2)):
         lines, agree = compare(summary, named, rows, pool)
         assert not agree
         assert sum("differs" in line for line in lines) == differing
