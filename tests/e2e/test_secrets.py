@@ -711,7 +711,7 @@ async def test_an_unexpected_failure(where: str, tmp_path: Path) -> None:
             assert "this is a bug in this program; please report it" in ran.err
         else:
             assert "leaky.py" in ran.err
-            assert "the job delete-leaky failed: ValueError: no idea: [" in ran.err
+            assert "the job delete-leaky failed: ValueError; " in ran.err
             assert "report it to its author" in ran.err
         assert "retrieved" not in ran.err
 

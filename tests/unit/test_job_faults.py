@@ -1,9 +1,8 @@
-"""Whose fault an exception is, and what of it is told where a job fails twice."""
+"""An exception of a job: which job raised it, and what is printed of it."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -26,10 +25,6 @@ def misled():
 
 def calls(function):
     function()
-
-class Silent(Exception):
-    def __str__(self):
-        raise RuntimeError
 """
 
 
@@ -57,27 +52,15 @@ def raised(function: Callable[..., Any], *args: Any) -> Exception:
 
 def test_told(module: types.ModuleType) -> None:
     assert str(job_failed(raised(module.fails, LookupError, "no 'kind' in 6319a1504f3a"))) == (
-        "the job one or two failed: LookupError: no 'kind' in [hidden]; report it to its author. Once it is mended, "
+        "the job one or two failed: LookupError; report it to its author. Once it is mended, "
         f"the same command goes on.\n  {module.__file__}, line 5, in fails: raise kind(said)"
     )
 
 
 def test_inside_a_library(module: types.ModuleType) -> None:
     failed = str(job_failed(raised(module.misled)))
-    assert "JSONDecodeError: Expecting property name enclosed in double quotes" in failed
+    assert "failed: JSONDecodeError; report it" in failed
     assert failed.endswith('line 8, in misled: json.loads("{")')
-
-
-def test_text_that_cannot_be_read(module: types.ModuleType) -> None:
-    failed = str(job_failed(raised(module.fails, module.Silent, "")))
-    assert "failed: Silent: [its text could not be read]; report it" in failed
-
-
-def test_the_environment_is_not_told(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THINGS_KEY", "swordfish")
-    failed = str(job_failed(raised(module.fails, LookupError, "refused swordfish")))
-    assert "LookupError: refused [hidden]; report" in failed
-    assert os.environ["THINGS_KEY"] not in failed
 
 
 @pytest.mark.parametrize("error", [Halted("no"), ValueError("not raised at all")])
@@ -91,7 +74,7 @@ def test_what_the_program_raises_while_a_job_calls_it(module: types.ModuleType) 
     error = raised(module.calls, lambda: seconds_of(None))  # type: ignore[arg-type]
     assert not isinstance(error, JobFailed)
     assert job_failed(error) is None
-    with pytest.raises(type(error)), job_faults(str):
+    with pytest.raises(type(error)), job_faults():
         raise error
-    with pytest.raises(JobFailed), job_faults(str):
+    with pytest.raises(JobFailed), job_faults():
         module.fails(LookupError, "")

@@ -6,7 +6,7 @@ import pytest
 
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.outcome import Detail
-from bulkdel.core.redaction import READ_MAX, TEXT_MAX, redacted, spellings, without_data, without_ids
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, redacted, spellings, without_ids
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 
@@ -70,26 +70,3 @@ def test_what_is_too_long_is_not_searched() -> None:
     decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"refused ({detail})"), hide)
     assert decision.detail.message == "[60,000 characters]"
     assert decision.reason == "refused ('[60,000 characters]')"
-
-
-SOURCE = "return reply['things'][user_name]"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("'things'", "'things'"),  # a KeyError
-        ("'6319a1504f3', 'thing'", "'[hidden]', 'thing'"),
-        ("list index out of range", "list index out of range"),
-        ("no user_name, no other_name: it isn't there.", "no user_name, no [hidden]: it isn't there."),
-        ("user 6319a1504f3a: code 404", "user [hidden]: code 404"),
-        ('a "quoted text" of 1234 (some.one@mail.example)', 'a "[hidden]" of [hidden] ([hidden])'),
-        ("['one-two', 'three-four', 'five-six']", "['[hidden]', …]"),
-        ("小明明 is not there", "[hidden] is not there"),
-        ("", ""),
-        ("x" * (READ_MAX + 1), "[10,001 characters]"),
-        ("x" * READ_MAX, "x" * TEXT_MAX),
-    ],
-)
-def test_what_a_job_raised_without_data(text: str, told: str) -> None:
-    assert without_data(text, SOURCE) == told

@@ -1,7 +1,7 @@
-"""Takes ids and secrets out of texts of a server or of a job. Owns how an id is recognised in a text.
+"""Takes ids and secrets out of texts of a server. Owns how an id is recognised in a text.
 
 Every text that is printed or written about a response has passed `redacted`: in the log, on the terminal, in the reason
-of a halt. The text of an exception that a job raised has passed `without_data`.
+of a halt.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ READ_MAX = 10_000  # characters of a text that are searched: the search must not
 # From 4 bytes in UTF-8 an id is redacted as a word, from 8 bytes also inside words (`%2C6319a15…`). A shorter one ("1",
 # "404") would blot out codes, counts and words, and is no personal data without the table that it is a key of.
 WORD_MIN, ANYWHERE_MIN = 4, 8
-
-_TOKEN = re.compile(r"""(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)"[^"\n]*"(?!\w)|[^\s'"()\[\]{}<>,;=]+""")  # quoted, or a word
-_PROSE = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*[.:!?]*")  # a word of letters alone
-_REPEATED = re.compile(r"""(['"]?\[hidden]['"]?)(?:,? \1)+""")
 
 
 def redacted(decision: Decision, redact: Callable[[str], str]) -> Decision:
@@ -68,22 +64,3 @@ def without_ids(text: str, ids: Collection[str], mark: str = "[id]") -> str:
                 pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
             text = re.sub(pattern, mark, text, flags=re.IGNORECASE)
     return text
-
-
-def without_data(text: str, source: str) -> str:
-    """Replace what may be data by `[hidden]`: quoted texts, and words that are not of letters alone.
-
-    For the text of an exception that a job raised. It may quote an id of any chunk, or the server. What `source`, the
-    job's own code, contains is no data: the name of a field, say. Texts shorter than WORD_MIN stay.
-    """
-    if len(text) > READ_MAX:
-        return f"[{len(text):,} characters]"
-    return _REPEATED.sub(r"\1, …", _TOKEN.sub(lambda token: _hidden(token[0], source), text))[:TEXT_MAX]
-
-
-def _hidden(token: str, source: str) -> str:
-    quote_ = token[0] if token[0] in "'\"" else ""
-    inner = token.strip(quote_) if quote_ else token.rstrip(".:!?")
-    if len(inner.encode()) < WORD_MIN or inner in source or (not quote_ and _PROSE.fullmatch(token)):
-        return token
-    return f"{quote_}[hidden]{quote_ or token[len(inner) :]}"

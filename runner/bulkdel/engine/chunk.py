@@ -20,7 +20,6 @@ from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.record import Chunk, Record, ids_of, positions_of
-from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.drain import Drain, Stop
@@ -117,10 +116,6 @@ class ChunkInHand:
             protected=chunk.protected,
             lag_over=lag_over,
         )
-
-    def hide(self, text: str) -> str:
-        """Take the ids of this chunk and the credentials out of a text."""
-        return without_ids(self._parts.client.auth.hide(text), self._chunk.ids)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""

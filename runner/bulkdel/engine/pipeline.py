@@ -38,7 +38,7 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
     chunk = ChunkInHand(item, worker, parts)
-    with job_faults(chunk.hide):
+    with job_faults():
         await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
         try:
             while (step := chunk.next_step()) is not None:

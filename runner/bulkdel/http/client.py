@@ -297,5 +297,5 @@ async def connect(
             clock=uptime,
         )
         stack.callback(asyncio.create_task(uptime.tick()).cancel)
-        stack.enter_context(job_faults(auth.hide))
+        stack.enter_context(job_faults())
         yield client

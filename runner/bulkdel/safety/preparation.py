@@ -12,13 +12,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.redaction import without_ids
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Drained, Halted
@@ -28,7 +26,7 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.format import stamp
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.job import Account, Target, TargetOptions, job_faults
+from bulkdel.job import Account, Target, TargetOptions
 from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
@@ -216,8 +214,7 @@ async def with_sample_check(
             owner += [user, *known]
         for start in range(0, len(sample), plan.job.chunk_max):
             some = sample[start : start + plan.job.chunk_max]
-            with job_faults(partial(without_ids, ids=some)):
-                looked = await lookup.find(some, WorkerStatus())
+            looked = await lookup.find(some, WorkerStatus())
             if looked is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "

@@ -26,7 +26,6 @@ from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader
 from bulkdel.core.ranges import RangeSet, ranges_of
 from bulkdel.core.record import Batch
-from bulkdel.core.redaction import without_ids
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
@@ -241,7 +240,7 @@ class VerifySession:
     async def _look_up(self, live: _Live, rows: tuple[GoneRow, ...], worker: WorkerStatus) -> None:
         """Look up one chunk. Record the accounts that were found; keep the other rows until the next control."""
         ids = [row.id for row in rows]
-        with job_faults(lambda text: without_ids(live.client.auth.hide(text), ids)):
+        with job_faults():
             looked = await live.lookup.find_all(ids, worker)
         if looked is None:
             self._left.failed += len(rows)
