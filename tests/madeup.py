@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Session
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import ResumePoint
 from tests.recorded import encode_line
 
 AT = "2026-01-01T00:00:00.000Z"

@@ -697,14 +697,14 @@ MUTANTS = (
     ),
     Mutant(
         "an export without a usable id is a run",
-        "runner/bulkdel/export/bad_rows.py",
+        "runner/bulkdel/export/refusal.py",
         'on_invalid == "skip" and bad < rows and bad <= allowed):',
         'on_invalid == "skip" and bad <= allowed):',
         "e2e/test_bad_rows.py::test_an_export_without_a_usable_id_is_refused[run]",
     ),
     Mutant(
         "one bad row more than allowed",
-        "runner/bulkdel/export/bad_rows.py",
+        "runner/bulkdel/export/refusal.py",
         'on_invalid == "skip" and bad < rows and bad <= allowed):',
         'on_invalid == "skip" and bad < rows and bad <= allowed + 1):',
         "e2e/test_bad_rows.py::test_too_many_bad_rows[1199-12-options1-False]",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import ResumePoint
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
 from tests.sourcefiles import TYPES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.log_entries import Unreadable, from_json, to_json
-from bulkdel.core.resume_point import ResumePoint, resume_point_before, resume_points_of
+from bulkdel.core.record import ResumePoint, resume_point_before, resume_points_of
 from bulkdel.core.run_state import Progress
 from tests import recorded
 

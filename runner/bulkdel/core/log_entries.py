@@ -15,7 +15,7 @@ import orjson
 
 from bulkdel.core.outcome import KINDS, SKIPS, Kind, Skip
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.resume_point import ResumePoint, resume_points_of
+from bulkdel.core.record import ResumePoint, resume_points_of
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
 
 FORMAT = 2

@@ -1,8 +1,9 @@
-"""The rows of an export as they pass through the pipeline: Batch, Record and Chunk. Does not know their source."""
+"""The rows of an export as they pass through the pipeline: Batch, Record, Chunk, and where a resume reads on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,3 +73,31 @@ def halves(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record
     """Cut in two, the first half the longer one. 50 → 25 → 13 → 7 → 4 → 2 → 1."""
     middle = (len(records) + 1) // 2
     return records[:middle], records[middle:]
+
+
+class ResumePoint(NamedTuple):
+    """Where a row begins.
+
+    row: its position. line: 1-based. byte: of the decompressed export, from 0.
+    """
+
+    row: int
+    line: int
+    byte: int
+
+
+def resume_points_of(value: Iterable[Iterable[int]]) -> tuple[ResumePoint, ...]:
+    """Read the resume points of a log entry. Raises TypeError or ValueError for what no preflight wrote."""
+    points = tuple(ResumePoint(*each) for each in value)
+    last = ResumePoint(-1, 0, -1)
+    for point in points:
+        if set(map(type, point)) != {int} or not all(now > before for now, before in zip(point, last, strict=True)):
+            raise ValueError(f"resume points must ascend: {point}")
+        last = point
+    return points
+
+
+def resume_point_before(points: Sequence[ResumePoint], row: int) -> ResumePoint | None:
+    """Where to begin to read for a pass that starts at `row`; None for the beginning of the export."""
+    found = bisect_right(points, row, key=lambda point: point.row) - 1
+    return points[found] if found >= 0 else None

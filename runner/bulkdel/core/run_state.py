@@ -13,7 +13,7 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import COUNTED, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
-from bulkdel.core.resume_point import ResumePoint, resume_point_before
+from bulkdel.core.record import ResumePoint, resume_point_before
 from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
 
 

@@ -1,7 +1,7 @@
 """Reading the export: bytes to rows, twice, the same both times. Knows nothing of requests, pace or outcomes."""
 
-from bulkdel.export.bad_rows import REASONS, write_invalid
 from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
+from bulkdel.export.invalid_file import REASONS, write_invalid
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.reader import read_parsed, read_rows

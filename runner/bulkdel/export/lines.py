@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import ResumePoint
 from bulkdel.export.refusal import refusal
 
 LINE_MAX = 1 << 20

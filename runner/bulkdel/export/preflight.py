@@ -10,17 +10,15 @@ from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.id_type import SPREADSHEET, IdSet
-from bulkdel.core.record import Record
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import Record, ResumePoint
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.export.bad_rows import bad_rows_refusal
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
 from bulkdel.export.lines import peek, whole_lines
 from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.reader import parse
-from bulkdel.export.refusal import refusal
+from bulkdel.export.refusal import bad_rows_refusal, refusal
 from bulkdel.export.rows import Parsed
 from bulkdel.export.sniff import resolve
 

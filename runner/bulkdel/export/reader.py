@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines
-from bulkdel.core.record import Batch
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import Batch, ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks

@@ -1,8 +1,10 @@
-"""The message of a refused export: file, place, text, reason, and what to do."""
+"""The messages of refused exports: file, place, text, reason, and what to do; when bad rows refuse an export."""
 
 from __future__ import annotations
 
-from bulkdel.core.bad_rows import BadRow, Why
+from collections.abc import Sequence
+
+from bulkdel.core.bad_rows import BadGroup, BadRow, MaxInvalid, Why, looks_like
 from bulkdel.core.id_parser import shortened
 from bulkdel.errors import NotAcceptable
 
@@ -53,3 +55,75 @@ def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
             reason, todo = f"{reason}; the file ends in the middle of this row", "Get the export again."
     if todo:
         raise refusal(path, reason, todo, line=bad.line, text=bad.text)
+
+
+def bad_rows_refusal(
+    path: str, groups: Sequence[BadGroup], rows: int, *, on_invalid: str, max_invalid: MaxInvalid
+) -> ExportRefused | None:
+    """Make the error that refuses an export for its bad rows; None when they may be skipped.
+
+    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included.
+    """
+    bad = sum(group.count for group in groups)
+    allowed = max_invalid.allowed(rows)
+    if not bad or (on_invalid == "skip" and bad < rows and bad <= allowed):
+        return None
+    first = min(group.first.line for group in groups)
+    if bad == 1 < rows and on_invalid != "skip":
+        return ExportRefused(
+            f"{path}, {shown(groups[0].first)}. Nothing was sent. {_todo(groups, rows, allowed, on_invalid)}",
+            line=first,
+            usable=rows - bad,
+        )
+    how_many = f"{bad:,} of {rows:,} rows {'is' if bad == 1 else 'are'} bad"
+    if bad == rows:
+        how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
+    elif on_invalid == "skip":
+        how_many += f", more than the {allowed:,} that --max-invalid allows"
+    return ExportRefused(
+        f"{path}: {how_many}. Nothing was sent.\n{_table(groups)}\n{_todo(groups, rows, allowed, on_invalid)}",
+        line=first,
+        usable=rows - bad,
+    )
+
+
+def shown(bad: BadRow) -> str:
+    """One bad row in words: its line, its text and the reason."""
+    return f"line {bad.line}: {bad.text!r}: {bad.why.words}"
+
+
+def _table(groups: Sequence[BadGroup]) -> str:
+    width = max(4, *(len(f"{group.count:,}") for group in groups))
+    lines = [f"  {'rows':>{width}}  the first of them"]
+    lines += [f"  {group.count:>{width},}  {shown(group.first)}" for group in groups]
+    return "\n".join(lines)
+
+
+def _todo(groups: Sequence[BadGroup], rows: int, allowed: int, on_invalid: str) -> str:
+    bad = sum(group.count for group in groups)
+    hint = _hint(groups, rows) if on_invalid != "never" else ""
+    if on_invalid == "never" or bad == rows:
+        todo = "Otherwise correct the file." if hint else "Correct the file."
+    elif bad <= allowed:
+        todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --on-invalid skip."
+    elif on_invalid == "skip":
+        todo = f"Correct the rows; or, if so many are expected, allow them with --max-invalid {bad}."
+    else:
+        todo = f"Correct the rows, or leave them out with --on-invalid skip --max-invalid {bad}."
+    return f"{hint} {todo}".lstrip()
+
+
+def _hint(groups: Sequence[BadGroup], rows: int) -> str:
+    """The option that would accept these ids."""
+    alike = looks_like(groups)
+    mostly = sum(group.count for group in groups if group.first.why.looks_like == alike) * 2 > rows
+    if alike:
+        names = " or ".join(alike)
+        options = " or ".join(f"--id-type {name}" for name in alike)
+        if mostly:
+            return f"Most rows look like {names}: say so with {options}."
+        return f"Rows that look like {names} need a run of their own, with {options}."
+    shapeless = sum(group.count for group in groups if group.first.why.why is Why.SHAPE)
+    if shapeless * 2 > rows:
+        return "Have the ids another shape (a private deployment)? Then say which with --id-pattern."
+    return ""

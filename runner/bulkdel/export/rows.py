@@ -9,8 +9,7 @@ from typing import cast
 
 from bulkdel.core.bad_rows import BadRow, Unusable, all_strings
 from bulkdel.core.id_parser import shortened
-from bulkdel.core.record import Batch
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import Batch, ResumePoint
 from bulkdel.export.lines import Lines
 from bulkdel.export.refusal import refuse_at_once
 

@@ -16,8 +16,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
-from bulkdel.core.record import Batch, ids_of
-from bulkdel.core.resume_point import ResumePoint
+from bulkdel.core.record import Batch, ResumePoint, ids_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
