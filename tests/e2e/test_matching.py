@@ -204,7 +204,7 @@ def test_verify_could_not_tell(size: int, tmp_path: Path) -> None:
         assert run(it, len(ids)).counts() == {"deleted": len(ids)}
         done = bulkdel("verify", it.log, "--rate", 0, "--json")
         assert (done.code, done.found()) == (4, (len(PLAIN), 0, size)), done
-        assert f"{size} could not be told. Their ids have a comma" in done.err
+        assert f"Could not tell {size} id{'s' * (size > 1)}. Their ids have a comma" in done.err
         # A server that does not split says the truth.
         it.switch(split_commas=False)
         done = bulkdel("verify", it.log, "--rate", 0, "--json")

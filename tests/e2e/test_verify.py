@@ -1,4 +1,4 @@
-"""`bulkdel verify` through the real command, the sandbox's own books as the oracle."""
+"""`bulkdel verify` through the real command; the sandbox's ledger is the oracle."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.campaign
 
 IDS = user_ids(2_000, seed=21)
 BYSTANDERS = user_ids(30, seed=22)
-"""Users whom nobody deletes: without anybody left there is no control."""
+"""Users that no run deletes. A control needs a user that is there."""
 
 LIARS = IDS[700:1_700:40]
 LOOKUPS = frozenset({LOOKUP_PATH})
@@ -89,7 +89,7 @@ def ids_in(path: Path) -> list[str]:
 
 @pytest.mark.campaign
 def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: Path) -> None:
-    """Done-when: 0, although 500 never existed, 20 are protected and 7 refused; nobody but the claimed is asked for."""
+    """Exit code 0 with 500 ids that never existed, 20 protected and 7 refused ones. Only claimed ids are looked up."""
     ids = user_ids(10_000, seed=1)
     poisonous = dict.fromkeys(ids[3_000:3_007], (422, None))
     protected = write_objects(tmp_path / "protected.jsonl", ids[7_000:7_020])
@@ -111,7 +111,7 @@ def test_ten_thousand_with_unknown_protected_twice_and_poisonous_ones(tmp_path: 
         assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 200 + 2  # one control before, one after
         assert state_of(it).stat().st_mode & 0o777 == 0o600
         assert not any(id_ in done.err + state_of(it).read_text() for id_ in ids)
-        # Complete: the same again asks nobody and says the same; without a key too.
+        # Complete: the same command sends no request and prints the same, also without a key.
         requests = it.served.ledger.requests
         again = verify(it, env={})
         assert (again.code, again.found(), again.summary["requests"]) == (0, (9_973, 0, 0), 0)
@@ -137,7 +137,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         it.switch(liars=[])
         run = bulkdel("run", *words[1:], "--confirm", 25, "--pool", POOL)
         assert run.code == 0, run
-        assert verify(it).code == 1  # what was found is not asked for again
+        assert verify(it).code == 1  # ids with a finding are not looked up again
         again = verify(it, "--again")
         assert (again.code, again.found()) == (0, (2_000, 0, 0)), again
         assert ids_in(still_there(it)) == LIARS  # an older list is left alone
@@ -191,7 +191,7 @@ def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None:
-    """The first control is found, and somebody who is still there; from then on every answer is empty."""
+    """The first control and one user that is still there are found; from then on every response is empty."""
     with ran(tmp_path, liars=frozenset([IDS[0], *LIARS])) as it:
         lists = it.served.ledger.by_path[LIST_PATH]
         it.switch(latency_s=0.05)
@@ -254,7 +254,7 @@ def test_a_refused_look_up_is_asked_for_again_and_else_could_not_be_told(tmp_pat
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         done = verify(it)
         assert (done.code, done.found()) == (0, (200, 0, 0)), done
-        assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2  # only what could not be told is asked again
+        assert it.served.ledger.by_path[LOOKUP_PATH] - looked == 1 + 2  # only ids without a finding are looked up again
 
 
 def test_refused_ever_after(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_an_outage_longer_than_patience(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> None:
-    """SIGKILL after ever more look-ups, the last of them behind a control; then it goes on, and finds all the lies."""
+    """SIGKILL after more and more look-ups, the last one behind a control. It goes on and finds all that are there."""
     ids = user_ids(24_000, seed=3)
     liars = ids[100::960]
     assert len(liars) == 25
@@ -306,7 +306,7 @@ def test_killed_at_any_time_it_never_says_that_all_are_gone(tmp_path: Path) -> N
         assert ids_in(still_there(it)) == liars
         assert (
             it.served.ledger.by_path[LOOKUP_PATH] - looked <= 480 - 200 + 25 + 4
-        )  # what was proved is not asked again; a chunk with a liar is asked twice
+        )  # proven ids are not looked up again; a chunk with a user that is there is looked up twice
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -378,7 +378,7 @@ def test_two_at_a_time(tmp_path: Path) -> None:
         kill(process)
 
 
-# ── who is meant ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── which account ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def backdate(log: Path, by: timedelta) -> datetime:
@@ -392,8 +392,8 @@ def backdate(log: Path, by: timedelta) -> datetime:
     return at
 
 
-def test_a_created_again_email_is_somebody_new(tmp_path: Path) -> None:
-    """Younger than the outcome by more than the skew; one within the skew is nobody's guess; an old one is a lie."""
+def test_an_email_that_was_created_again_is_a_newer_account(tmp_path: Path) -> None:
+    """Younger than the outcome by more than the skew: recreated. Within the skew: could not tell. Older: there."""
     mails = [f"user{i}@example.com" for i in range(100)]
     with case(tmp_path, mails, id_type="email", options=("--rate", 0, "--id-type", "email")) as it:
         it.switch(liars=mails[90:92])
@@ -408,12 +408,12 @@ def test_a_created_again_email_is_somebody_new(tmp_path: Path) -> None:
         it.served.pool.add_ids(mails[10:12], "email", created_at=(at + timedelta(seconds=60)).isoformat())
         done = verify(it, "--again")
         assert (done.code, done.found(), done.summary["recreated"]) == (4, (96, 2, 2), 3), done
-        assert "2 could not be told: an account is there" in done.err
+        assert "Could not tell 2 ids: an account is there" in done.err
         text = bulkdel("verify", it.log, "--rate", 0).out
         assert "re-created" in text
 
 
-def test_a_user_id_is_never_somebody_new(tmp_path: Path) -> None:
+def test_a_user_id_is_never_a_newer_account(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100]) as it:
         at = backdate(it.log, timedelta(hours=2))
         it.served.pool.add_ids(IDS[:1], created_at=(at + timedelta(hours=1)).isoformat())
@@ -422,7 +422,7 @@ def test_a_user_id_is_never_somebody_new(tmp_path: Path) -> None:
 
 
 def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> None:
-    """A log may say of two rows with one id that both are gone; no look-up asks for both at once."""
+    """Two rows with one id may both be gone by the log. No look-up has both."""
     with ran(tmp_path, [*IDS[:60], *IDS[50:52]]) as it:
         header, repeated, *others = read_entries(it.log)
         assert isinstance(header, Header)
@@ -441,7 +441,7 @@ def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> Non
 
 
 def test_a_sample_is_spread_out_and_the_same_when_it_goes_on(tmp_path: Path) -> None:
-    with ran(tmp_path, liars=frozenset(IDS)) as it:  # everybody is still there, so the list tells who was drawn
+    with ran(tmp_path, liars=frozenset(IDS)) as it:  # all are still there, so the list holds the sample
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         it.served.script(None, None, "400", "400", path=LOOKUP_PATH)  # control; the second of two chunks, twice
         done = verify(it, "--sample", 100, "--concurrency", 1)
@@ -511,14 +511,14 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         for path in (tmp_path / "missing", tmp_path / "rows.jsonl", state_of(it)):
             done = bulkdel("verify", path)
             assert (done.code, "Traceback" in done.err) == (3, False), done
-        # Nor is a checkpoint anybody's state.
+        # A checkpoint is not taken for the findings either.
         before = it.log.read_bytes()
         assert verify(it, "--state", it.log).code == 3
         assert it.log.read_bytes() == before
 
 
 def test_the_config_of_a_run_does_for_verify_too(tmp_path: Path) -> None:
-    """Its own options are layered alike; what only `run` has is passed over; what nobody has is told."""
+    """Options of verify are layered as those of run; options of run alone are passed over; unknown ones are refused."""
     config = tmp_path / "c.toml"
     with ran(tmp_path, IDS[:500]) as it:
         config.write_text('[run]\nchunk_size = 10\nallow_absent = true\ncheckpoint = "x"\nrate = 0\nsample = 7\n')

@@ -35,7 +35,7 @@ def commits(header: Entry, count: int) -> Iterator[list[Entry]]:
 
 
 def peak_kib(folder: Path, count: int) -> int:
-    """Peak resident memory of a verification of `count` ids, one in 10,000 of whom is still there, KiB."""
+    """Peak resident memory of a verification of `count` ids, one in 10,000 of which is still there, KiB."""
     ids = [f"{i:024x}" for i in range(count)]
     there = ids[5_000::10_000]
     export = write_objects(folder / "export.jsonl", ids[:1])

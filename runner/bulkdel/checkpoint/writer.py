@@ -56,13 +56,13 @@ class LogWriter(Generic[F]):
         self.recovered = file.recovered
 
     @classmethod
-    def begin(
+    def create(
         cls,
         path: Path,
-        kind: LogKind[F],
         header: Header | VerifyHeader,
         skipped: Iterable[Skipped] = (),
         how: How = PLAIN,
+        kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
         """Start a log with `header` and the whole list of `skipped` rows, durable on return.
 
@@ -86,7 +86,7 @@ class LogWriter(Generic[F]):
             ) from error
 
     @classmethod
-    def go_on(cls, path: Path, kind: LogKind[F], how: How = PLAIN) -> Self:
+    def resume(cls, path: Path, how: How = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
         """Open an existing log.
 
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
@@ -177,18 +177,8 @@ class LogWriter(Generic[F]):
         )
 
 
-class Checkpoint(LogWriter[Progress]):
-    """The log of one run."""
-
-    @classmethod
-    def create(cls, path: Path, header: Header, skipped: Iterable[Skipped] = (), how: How = PLAIN) -> Checkpoint:
-        """Start the log of a run; see `begin`."""
-        return cls.begin(path, RUN, header, skipped, how)
-
-    @classmethod
-    def resume(cls, path: Path, how: How = PLAIN) -> Checkpoint:
-        """Open the log of a run; see `go_on`."""
-        return cls.go_on(path, RUN, how)
+Checkpoint = LogWriter[Progress]
+"""The log of a run."""
 
 
 def _encode(entry: Entry) -> bytes:

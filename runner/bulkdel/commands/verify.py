@@ -182,12 +182,12 @@ def _print_what_next(
         say(f"Stopped: {ended.ending.why}")
     if left.undated:
         say(
-            f"{left.undated:,} could not be told: an account is there, but not whether it is the one that was meant "
-            "or a newer one under the same id."
+            f"Could not tell {counted(left.undated, 'id')}: an account is there, and its age does not show whether it "
+            "is the one that was meant or a newer one."
         )
     if left.unproven:
         control = comma_control(checked.id_type.name)
-        say(f"{left.unproven:,} could not be told. {COMMAS}.\n- {control} Then verify again.")
+        say(f"Could not tell {counted(left.unproven, 'id')}. {COMMAS}.\n- {control} Then verify again.")
     if left.failed:
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
     line = request.line.without("--again")

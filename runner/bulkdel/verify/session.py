@@ -76,7 +76,7 @@ def open_log(
     )
     aside = None
     if not is_fresh(path, kind):
-        log = LogWriter[Findings].go_on(path, kind, how)
+        log = LogWriter[Findings].resume(path, how, kind)
         if log.progress.header.pinned == pinned and not again:
             return log, None
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
@@ -87,7 +87,7 @@ def open_log(
         finally:
             log.close()
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].begin(path, kind, header, how=how), aside
+    return LogWriter[Findings].create(path, header, (), how, kind), aside
 
 
 def gone_rows(
