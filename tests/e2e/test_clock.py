@@ -66,7 +66,7 @@ def in_doubt(
             assert time.monotonic() < until
             time.sleep(0.005)
         kill(process)
-        it.switch(liars=(), latency_after_s=0.0)
+        it.switch(liars=frozenset(), latency_after_s=0.0)
         assert it.served.pool.deleted == (len(ids) if effect else 0)
         yield it
 

@@ -123,7 +123,7 @@ def refreshing(folder: Path) -> Iterator[Running]:
         process = it.start()
         wait_until(lambda: it.served.pool.deleted > 0, process)
         before = it.served.ledger.by_path[TOKEN_PATH]
-        it.switch(latency_after_s=30.0, fault_paths={TOKEN_PATH})
+        it.switch(latency_after_s=30.0, fault_paths=frozenset({TOKEN_PATH}))
         wait_until(has_quiet(it, TOKEN_PATH, before + 1), process)
         yield Running(process, it)
 
