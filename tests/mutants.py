@@ -495,9 +495,9 @@ MUTANTS = (
     Mutant(
         "the name of a new log is made durable on another disk",
         "runner/bulkdel/checkpoint/file.py",
-        "            disk.sync_directory(path)\n",
-        "            sync_directory(path)\n",
-        "simulation/test_simulation.py::test_known_seeds[0]",
+        "            how.disk.sync_directory(path)\n",
+        "            DISK.sync_directory(path)\n",
+        "simulation/test_simulation.py::test_known_seeds[1]",
     ),
     Mutant(
         "a shorter pause replaces a longer one",
