@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "an entry without a waiter is forgotten",
         "runner/bulkdel/checkpoint/group_commit.py",
-        "                loop.call_soon(self._go_on, loop)",
-        "                loop.call_soon(int)",
+        "                loop.call_later(GATHER_S, self._begin, loop)\n        batch.items",
+        "                loop.call_later(GATHER_S, int)\n        batch.items",
         "integration/test_checkpoint.py::test_an_entry_without_a_waiter_is_written_by_itself",
     ),
     Mutant(

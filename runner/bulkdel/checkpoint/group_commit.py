@@ -19,6 +19,9 @@ from bulkdel.errors import FileFailed
 Item = TypeVar("Item")
 Written = TypeVar("Written")
 
+GATHER_S = 0.001
+"""How long a batch gathers before its write begins. Without it every batch is half as large: a tenth more CPU a run."""
+
 
 @dataclass(slots=True, eq=False)
 class _Batch(Generic[Item, Written]):
@@ -76,7 +79,7 @@ class GroupCommit(Generic[Item, Written]):
             self._batches.append(batch)
             if len(self._batches) == 1:
                 loop = asyncio.get_running_loop()
-                loop.call_soon(self._go_on, loop)  # not at once: this turn of the loop may add more to the batch
+                loop.call_later(GATHER_S, self._begin, loop)
         batch.items.append(item)
         batch.size += size
 
@@ -97,11 +100,9 @@ class GroupCommit(Generic[Item, Written]):
             self._end(batch.job or self._thread.submit(self._write, batch.items))
         self._thread.shutdown()
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take in the write of the first batch if it has ended, and begin the next one. Runs in the event loop."""
-        if self._batches and (job := self._batches[0].job) is not None and job.done():
-            self._end(job)
-        if self._batches and self._batches[0].job is None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to write the first batch. Runs in the event loop."""
+        if self._batches and self._batches[0].job is None:  # else `close` has written it
             batch = self._batches[0]
             batch.job = self._thread.submit(self._write, batch.items)
             batch.job.add_done_callback(lambda _: self._wake(loop))
@@ -110,6 +111,13 @@ class GroupCommit(Generic[Item, Written]):
         """Have the event loop go on. Runs in the thread, after a write."""
         with suppress(RuntimeError):  # the loop is closed; `close` ends the batch
             loop.call_soon_threadsafe(self._go_on, loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take in the write of the first batch; the next one begins soon. Runs in the event loop."""
+        if self._batches and (job := self._batches[0].job) is not None and job.done():
+            self._end(job)
+            if self._batches:
+                loop.call_later(GATHER_S, self._begin, loop)
 
     def _end(self, job: concurrent.futures.Future[Written]) -> None:
         """Wait for the write of the first batch, and wake its waiters; or fail, for good, and wake all."""
