@@ -968,7 +968,7 @@ def test_busiest_window_slides() -> None:
     assert ledger.busiest(0.15) == 2
 
 
-async def test_deleted_ids_are_streamed_as_json_lines() -> None:
+async def test_deleted_ids_are_json_lines() -> None:
     async with signed_in(Pool.from_ids((f"e{n}@x.example" for n in range(10_010)), "email")) as client:
         pool = client.sandbox.pool
         for ordinal in range(10_005):
