@@ -352,9 +352,9 @@ MUTANTS = (
     ),
     Mutant(
         "what a job raises is told whole",
-        "runner/bulkdel/core/redaction.py",
-        "or inner in source or",
-        "or inner not in source or",
+        "runner/bulkdel/job.py",
+        "failed: {type(error).__qualname__}; report",
+        "failed: {error!r}; report",
         "e2e/test_secrets.py::test_an_unexpected_failure[read]",
     ),
     Mutant(
