@@ -662,10 +662,10 @@ MUTANTS = (
     ),
     Mutant(
         "still there does not matter to verify",
-        "runner/bulkdel/core/verification.py",
-        "    return EXIT_REFUSED if counts.still_there else EXIT_COMPLETE\n",
-        "    return EXIT_REFUSED if counts.could_not_tell else EXIT_COMPLETE\n",
-        "unit/test_verification.py::test_every_ending",
+        "runner/bulkdel/commands/verify.py",
+        "        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there > 0)\n",
+        "        return exit_code(ending, complete=counts.complete(ending), refused=counts.rows < 0)\n",
+        "e2e/test_verify.py::test_the_report_for_people",
     ),
     Mutant(
         "a session's hash is not checked",
@@ -768,8 +768,8 @@ MUTANTS = (
     Mutant(
         "verify is content while rows are in doubt",
         "runner/bulkdel/core/verification.py",
-        "    if ending.halted or counts.could_not_tell or counts.in_doubt:\n",
-        "    if ending.halted or counts.could_not_tell:\n",
+        "        return not (self.could_not_tell or self.in_doubt or ending.halted or ending.file_failed)\n",
+        "        return not (self.could_not_tell or ending.halted or ending.file_failed)\n",
         "e2e/test_clock.py::test_the_pool_is_empty_and_emails_are_in_doubt",
     ),
     Mutant(

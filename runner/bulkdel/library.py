@@ -346,8 +346,8 @@ class Run:
     def _summary(self, result: SessionResult, log: Checkpoint) -> Summary:
         progress, ending, figures = log.progress, result.ending, result.figures
         return Summary(
-            status=status_of(progress, ending),
-            exit_code=exit_code(progress, ending),
+            status=status_of(ending, complete=progress.complete),
+            exit_code=exit_code(ending, complete=progress.complete, refused=progress.refused),
             counts=counts_of(progress),
             rows=progress.rows,
             why=ending.why,

@@ -70,7 +70,7 @@ def test_every_combination(file_failed: bool, signal: int | None) -> None:
             limit=limit,
             planned=planned,
         )
-        assert exit_code(progress, ending) == expected, ending
+        assert exit_code(ending, complete=progress.complete, refused=progress.refused) == expected, ending
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,8 @@ def test_every_combination(file_failed: bool, signal: int | None) -> None:
     ],
 )
 def test_by_hand(code: int, remaining: int, counts: dict[str, int], ending: Ending) -> None:
-    assert exit_code(progress_of(remaining, **counts), ending) == code
+    progress = progress_of(remaining, **counts)
+    assert exit_code(ending, complete=progress.complete, refused=progress.refused) == code
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_by_hand(code: int, remaining: int, counts: dict[str, int], ending: Endi
     ],
 )
 def test_status(status: Status, remaining: int, ending: Ending) -> None:
-    assert status_of(progress_of(remaining, done=1), ending) == status
+    assert status_of(ending, complete=progress_of(remaining, done=1).complete) == status
 
 
 @given(st.dictionaries(st.sampled_from(COUNTED), st.integers(0, 1000)), st.integers(0, 1000))
@@ -149,5 +150,5 @@ def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
 
 def test_a_run_that_its_caller_drained_can_be_resumed() -> None:
     """No signal has come, so it is not 128 + n."""
-    assert exit_code(progress_of(1, done=1), Ending(drained=True)) == 4
-    assert exit_code(progress_of(0, done=1), Ending(drained=True)) == 0
+    assert exit_code(Ending(drained=True), complete=False, refused=False) == 4
+    assert exit_code(Ending(drained=True), complete=True, refused=False) == 0

@@ -18,8 +18,8 @@ from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unr
 from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet
-from bulkdel.core.summary import Ending
-from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, exit_code, judged, picks, status_of
+from bulkdel.core.summary import Ending, exit_code, status_of
+from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, judged, picks
 from bulkdel.format import stamp
 from bulkdel.verify.session import gone_rows
 from tests import recorded
@@ -217,10 +217,11 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
     """5 before a signal before 4 before 1; 0 only when every one of them is gone."""
     counts = result(10, there, unknown)
     ending = Ending(signal=signal, file_failed=file_failed, halted=halted)
-    code, status = exit_code(counts, ending), status_of(counts, ending)
+    complete = counts.complete(ending)
+    code, status = exit_code(ending, complete=complete, refused=there > 0), status_of(ending, complete=complete)
     if file_failed:
         assert code == 5
-    elif signal and unknown:
+    elif signal and (unknown or halted):
         assert (code, status) == (128 + signal, "interrupted")
     elif halted or unknown:
         assert (code, status) == (4, "halted" if halted else "incomplete")
@@ -232,7 +233,4 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
 @pytest.mark.parametrize("checked", [0, 10])
 @pytest.mark.parametrize("there", [0, 2])
 def test_rows_in_doubt_are_no_complete_verification(checked: int, there: int) -> None:
-    there = min(there, checked)
-    counts = result(checked, there, in_doubt=5)
-    assert (exit_code(counts, Ending()), status_of(counts, Ending())) == (4, "incomplete")
-    assert exit_code(counts, Ending(file_failed=True)) == 5
+    assert not result(checked, min(there, checked), in_doubt=5).complete(Ending())

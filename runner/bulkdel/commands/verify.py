@@ -17,8 +17,8 @@ from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, going_on
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, counts_of, name_of
-from bulkdel.core.verification import CLAIMED, Counts, Findings, exit_code, status_of
+from bulkdel.core.summary import Ending, counts_of, exit_code, name_of, status_of
+from bulkdel.core.verification import CLAIMED, Counts, Findings
 from bulkdel.engine.progress import Level, Reporter
 from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
@@ -105,14 +105,14 @@ def verify(request: Request) -> int:
             "checkpoint": printable(path),
             "log_sha256": checked.log_index.sha256,
             "still_there_path": None if still_there is None else printable(still_there),
-            "status": status_of(counts, ending),
+            "status": status_of(ending, complete=counts.complete(ending)),
         }
         if settings.json:
             result(json.dumps(summary))
         else:
             _print_summary(progress, counts, summary)
         _print_what_next(request, checked, counts, replace(ended, ending=ending), still_there)
-        return exit_code(counts, ending)
+        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there > 0)
 
 
 def _open_findings(request: Request, checked: Reopened, host: str, at: str) -> LogWriter[Findings]:

@@ -40,9 +40,9 @@ class Ending:
     drained: bool = False
 
 
-def status_of(progress: Progress, ending: Ending) -> Status:
-    """One word for the state of the whole export."""
-    if progress.complete:
+def status_of(ending: Ending, *, complete: bool) -> Status:
+    """One word for the state of a run or of a verification. complete: every row has its outcome, or its finding."""
+    if complete:
         return "complete"
     if ending.signal is not None or ending.drained:
         return "interrupted"
@@ -51,18 +51,14 @@ def status_of(progress: Progress, ending: Ending) -> Status:
     return "stopped" if ending.planned and not ending.limit_reached else "incomplete"
 
 
-def exit_code(progress: Progress, ending: Ending) -> int:
-    """Where several apply: 5 before a signal before 4 before 6 before 1."""
+def exit_code(ending: Ending, *, complete: bool, refused: bool) -> int:
+    """Where several apply: 5 before a signal before 4 before 6 before 1. refused: some ids are refused or unknown."""
     if ending.file_failed:
         return EXIT_FILE
-    if ending.signal is not None and not progress.complete:
+    if complete:
+        return EXIT_REFUSED if refused else EXIT_COMPLETE
+    if ending.signal is not None:
         return EXIT_SIGNAL + ending.signal
-    if not progress.complete:
-        return _exit_with_remaining(ending)
-    return EXIT_REFUSED if progress.counts["refused"] or progress.counts["unknown"] else EXIT_COMPLETE
-
-
-def _exit_with_remaining(ending: Ending) -> int:
     if ending.halted:
         return EXIT_REMAINING
     if ending.limit_reached:

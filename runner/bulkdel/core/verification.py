@@ -15,7 +15,7 @@ from bulkdel.core.log_entries import FINDINGS, Entry, Finding, Found, Session, U
 from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, RowSet
-from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, Ending, Status
+from bulkdel.core.summary import Ending
 
 CLAIMED = ("done", "absent")
 """Outcomes that say: the id is gone. Only these rows are looked up."""
@@ -152,22 +152,6 @@ class Counts:
             rows=progress.rows,
         )
 
-
-def status_of(counts: Counts, ending: Ending) -> Status:
-    """complete: every row to look up was found gone or there, and no row is in doubt."""
-    if ending.signal is not None and counts.could_not_tell:
-        return "interrupted"
-    if ending.halted or ending.file_failed:
-        return "halted"
-    return "incomplete" if counts.could_not_tell or counts.in_doubt else "complete"
-
-
-def exit_code(counts: Counts, ending: Ending) -> int:
-    """0 only if all are gone. Where several apply: 5 before a signal before 4 before 1, as for a run."""
-    if ending.file_failed:
-        return EXIT_FILE
-    if ending.signal is not None and counts.could_not_tell:
-        return EXIT_SIGNAL + ending.signal
-    if ending.halted or counts.could_not_tell or counts.in_doubt:
-        return EXIT_REMAINING
-    return EXIT_REFUSED if counts.still_there else EXIT_COMPLETE
+    def complete(self, ending: Ending) -> bool:
+        """Whether each row to look up has its finding, no row is in doubt, and nothing cast doubt on the findings."""
+        return not (self.could_not_tell or self.in_doubt or ending.halted or ending.file_failed)

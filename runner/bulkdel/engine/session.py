@@ -215,8 +215,8 @@ class SendingSession:
             "why": ending.why or "done",
             **({"not_after": until.isoformat()} if until is not None and time_came else {}),
             **({} if progress.complete else {"to_go_on": self._plan.line_after(ending, now).words}),
-            "status": status_of(progress, ending),
-            "exit": exit_code(progress, ending),
+            "status": status_of(ending, complete=progress.complete),
+            "exit": exit_code(ending, complete=progress.complete, refused=progress.refused),
             "limit_reached": ending.limit_reached,
             "blind": blind,
         }
