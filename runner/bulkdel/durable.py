@@ -23,9 +23,9 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:
-    """Write `data` over what stands at `offset`, also in a file that is open for appending."""
+    """Write `data` over the bytes at `offset`, also in a file that is open for appending."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux appends, whatever the offset
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)  # with it Linux ignores the offset and appends
     try:
         rest = memoryview(data)
         while rest:
@@ -119,7 +119,7 @@ def _give_name(part: Path, to: Path) -> None:
 
 
 def check_place(fd: int, path: Path, size: int) -> None:
-    """Raise OSError unless the file is still the one at its path, `size` bytes of it: that is what the next run finds.
+    """Raise OSError unless the file is still the one at its path, `size` bytes of it: the next run opens that path.
 
     A file that was removed, moved or replaced still takes every write through its descriptor.
     """

@@ -1,6 +1,6 @@
 """The reasons to stop, each with its exit code. An expected failure of one chunk is a value; an exception means stop.
 
-Every message says what, where (file and line) and what to do next.
+Every message names the fault, its place (file and line) and the next step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NotConfirmed(UsageError):
 
 
 class NotAcceptable(BulkdelError):
-    """The export, the checkpoint or the pool is not what it has to be; nothing was sent."""
+    """The export, the checkpoint or the pool cannot be accepted; nothing was sent."""
 
     exit_code = 3
 
@@ -37,7 +37,7 @@ class Halted(BulkdelError):
 
 
 class JobFailed(BulkdelError):
-    """A job raised an exception. Its author has to mend it; then the run can be resumed."""
+    """A job raised an exception. Its author has to fix it; then the run can be resumed."""
 
     exit_code = 4
 
@@ -57,7 +57,7 @@ def trace_of(error: BaseException) -> str:
     parts: list[str] = []
     link: BaseException | None = error
     while link is not None:
-        told = [*traceback.format_tb(link.__traceback__), f"{type(link).__module__}.{type(link).__qualname__}\n"]
-        parts = told + ["\nthen, from that:\n\n"] * bool(parts) + parts
+        frames = [*traceback.format_tb(link.__traceback__), f"{type(link).__module__}.{type(link).__qualname__}\n"]
+        parts = frames + ["\nthen, from that:\n\n"] * bool(parts) + parts
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""The contract with a job, the search for installed jobs, and what a job's exception becomes. Knows no job by name.
+"""The contract with a job, the search for installed jobs, and the report of a job's exception. Knows no job by name.
 
 A job is one class, registered under the entry-point group `bulkdel.jobs`. Its part in requests and responses is pure:
 records in, a `Request` out; a `Response` in, a `Decision` out. Only signing in does I/O, through the transport and the
@@ -33,7 +33,7 @@ DISTRIBUTION = "bulkdel"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account that a look-up returned, with what the engine needs of it.
+    """One account that a look-up returned, with the members that the engine needs.
 
     created_at, last_seen_at: epoch seconds; None when the API does not return them. status: the API's word.
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
@@ -81,7 +81,7 @@ class LookUps(Protocol):
 
 
 class Action(Protocol):
-    """What the job does to the records of a chunk, and cannot undo. Exists only after the confirmation."""
+    """The job's effect on the records of a chunk, which cannot be undone. Exists only after the confirmation."""
 
     def call(self, records: Sequence[Record]) -> Request:
         """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
@@ -91,10 +91,10 @@ class Action(Protocol):
 
 
 class Auth(Protocol):
-    """What the engine needs of a job's credentials. They may go stale; the engine never sees a token.
+    """The credentials of a job, as the engine sees them. They may go stale; the engine never sees a token.
 
     A generation numbers the credentials. It grows with every refresh, so that a response can be assigned to older ones.
-    `bulkdel.errors.Halted` from any method means that going on is pointless.
+    `bulkdel.errors.Halted` from any method means that no further request can succeed.
 
     The order for a request: pass the rate limiter, then read `headers`. If there are none, await `ensure` and pass the
     rate limiter *again*: passes kept during a sign-in would all leave at once.
@@ -102,7 +102,7 @@ class Auth(Protocol):
 
     @property
     def pool(self) -> str | None:
-        """What the credentials act on (a user pool, a tenant); None before `ensure` has returned once."""
+        """The user pool or tenant of the credentials; None before `ensure` has returned once."""
 
     @property
     def users(self) -> Sequence[str]:
@@ -128,7 +128,7 @@ class Auth(Protocol):
         """The server did not accept the headers of this generation. Raises Halted when fresh ones cannot help."""
 
     def accepted(self, generation: int) -> None:
-        """The server accepted the headers of this generation, whatever the rest of its response says."""
+        """The server accepted the headers of this generation, independent of the rest of its response."""
 
 
 class Target(Protocol):
@@ -190,10 +190,10 @@ class TargetOptions:
 
 
 class Job(Protocol):
-    """What one chunk means to one API.
+    """The meaning of one chunk for one API.
 
     name: as the user types it. summary: one line for `bulkdel jobs`. chunk_max: ids that the API takes at once.
-    config_table: name of its table in the config file. words: what it calls the outcomes.
+    config_table: name of its table in the config file. words: its names for the outcomes.
     """
 
     name: str
@@ -217,7 +217,7 @@ def job_names() -> list[str]:
 
 
 def load_job(name: str) -> Job:
-    """Find an installed job by name. Raises UsageError, listing what there is."""
+    """Find an installed job by name. Raises UsageError that lists the installed ones."""
     for point in entry_points(group=GROUP, name=name):
         job: Job = point.load()()
         return job
@@ -266,5 +266,5 @@ def job_failed(error: BaseException) -> JobFailed | None:
     )
     return JobFailed(
         f"the job {' or '.join(jobs[at_fault])} failed: {type(error).__qualname__}; report it to its author. Once it "
-        f"is mended, the same command goes on.\n{where}"
+        f"is fixed, the same command resumes the run.\n{where}"
     )

@@ -125,7 +125,7 @@ def open_run(
     """Make a run; enter it with `async with`. Nothing is opened before.
 
     job: its name, or the job itself. export: a file, or ids; ids need a `checkpoint`.
-    config: what the config file would say, by table. environ: where credentials are found; os.environ by default.
+    config: the tables of a config file. environ: where credentials are found; os.environ by default.
     events_max: how many events may wait to be taken; later ones are dropped and counted.
 
     Raises UsageError for a job that is not installed.
@@ -198,7 +198,7 @@ class Run:
     async def plan(self) -> Plan:
         """Check the arguments, read the export, sign in and look the sample up. Deletes nothing.
 
-        The plan says what has to be confirmed: `ids` and `pool`.
+        `ids` and `pool` of the plan have to be confirmed.
         """
         if self._plan is None:
             self._step = asyncio.get_running_loop().create_task(self._make_plan())
@@ -218,7 +218,7 @@ class Run:
     ) -> None:
         """Confirm the run: the number of ids and the pool as the caller knows them, not copied from the plan.
 
-        host: the bare name of the host, where the config protects it. how: what the log says.
+        host: the bare name of the host, where the config protects it. how: the word for the log.
 
         Raises NotConfirmed when they differ from the plan, Halted when too few of the sample exist.
         """
@@ -240,7 +240,7 @@ class Run:
         return self._events
 
     async def finished(self) -> Summary:
-        """Wait for the end. Raises what would be exit code 2, 3 or 5 before anything was sent."""
+        """Wait for the end. Raises the errors of exit code 2, 3 and 5 that came before the first request."""
         if self._sending is None:
             raise RuntimeError("the run was not started: call start() first")
         return await asyncio.shield(self._sending)
@@ -264,7 +264,7 @@ class Run:
             self._session.set_rate(rate)
 
     def snapshot(self) -> Snapshot | None:
-        """How far the sending is; None before it. May be called from any thread."""
+        """The current figures; None before the sending. May be called from any thread."""
         return None if self._session is None else self._session.snapshot()
 
     @property
@@ -308,7 +308,7 @@ class Run:
             resumed = around.resume_log(arguments.checkpoint)
             try:
                 self._reading.check()
-            except Drained:  # the run was left meanwhile, so the stack has closed its files already
+            except Drained:  # the run was left while the log was opened, so the stack is closed already
                 resumed.close()
                 raise
             self._stack.callback(resumed.close)

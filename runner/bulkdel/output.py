@@ -12,7 +12,7 @@ from bulkdel.errors import FileFailed
 
 
 class SafeStream(io.TextIOBase):
-    """A text stream that drops what cannot be written: a closed terminal does not end a run."""
+    """A text stream that drops text it cannot write: a closed terminal does not end a run."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         super().__init__()

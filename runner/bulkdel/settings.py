@@ -1,7 +1,7 @@
 """Every option of `run`, `plan` and `verify`, once: name, default, bounds, help.
 
-Owns what an option may be set to, not what it does. A value comes from the command line, the environment or the config
-file, in this order. Secrets are no options: a job reads them from the environment or from a 0600 file.
+Owns the values that an option may have, not their effect. A value comes from the command line, the environment or the
+config file, in this order. Secrets are no options: a job reads them from the environment or from a 0600 file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOTE_MAX = 1_000
 
 LOG = ".checkpoint.jsonl"
 SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
-"""What is appended to the export's name for the log of a run, and of one with --sandbox."""
+"""The endings, after the export's name, of the log of a run, and of one with --sandbox."""
 
 CHECKING = Group("What is read back", sort_key=0)
 READING = Group("How the export is read", sort_key=1)

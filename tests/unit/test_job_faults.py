@@ -52,8 +52,8 @@ def raised(function: Callable[..., Any], *args: Any) -> Exception:
 
 def test_told(module: types.ModuleType) -> None:
     assert str(job_failed(raised(module.fails, LookupError, "no 'kind' in 6319a1504f3a"))) == (
-        "the job one or two failed: LookupError; report it to its author. Once it is mended, "
-        f"the same command goes on.\n  {module.__file__}, line 5, in fails: raise kind(said)"
+        "the job one or two failed: LookupError; report it to its author. Once it is fixed, "
+        f"the same command resumes the run.\n  {module.__file__}, line 5, in fails: raise kind(said)"
     )
 
 

@@ -210,8 +210,8 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
         (True, 5, 5, False, 0, None),
         (True, 5, 9, False, 0, None),
         # from a first careful step to the whole
-        (True, 5, None, False, 0, "without --limit"),
-        (True, 5, None, True, 99, "without --limit"),
+        (True, 5, None, False, 0, "--limit was left out"),
+        (True, 5, None, True, 99, "--limit was left out"),
         # ids that may belong to another user by now
         (True, None, None, True, 23.9, None),
         (True, None, None, True, 24.1, "may belong to another user"),

@@ -1,4 +1,4 @@
-"""The commands, their options and exit codes. Owns what is typed; the work of a command is done elsewhere."""
+"""The commands, their options and exit codes. Owns the command line; the work of a command is done elsewhere."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 - 129, 130, 143 interrupted: run again
 """
 
-STATUS_EPILOGUE = """Exit codes: 0 whatever the state of the run is; 2 usage; 3 no checkpoint that can be read, or the
+STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no checkpoint that can be read, or the
 audit failed; 5 the output could not be written.
 """
 
@@ -65,7 +65,7 @@ written; 141 the reader of stdout has left (`| head`).
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of the program. words: what was typed after its name."""
+    """One call of the program. words: those after its name."""
 
     words: Sequence[str]
     config: ConfigFile
@@ -134,8 +134,8 @@ def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> i
     json: bool
         Print one JSON object.
     audit: bool
-        Check every line, the hash that each session took of the log before it, and that the counts add up; show who
-        ran what, and what was confirmed. Exit code 3 when a check fails.
+        Check every line, the hash that each session took of the log before it, and that the counts add up; show the
+        user, the command and the confirmation of each session. Exit code 3 when a check fails.
     """
     from bulkdel.commands.status import print_audit, print_status
 
@@ -246,7 +246,7 @@ def make_app(config: ConfigFile, *, listed: bool) -> App:
         help_epilogue=EPILOGUE,
         version=f"bulkdel {version('bulkdel')}",
         config=[Env(ENV_PREFIX, command=False, show=False)],
-        console=Console(file=Stdout()),  # type: ignore[arg-type]  # a text stream is what it writes to
+        console=Console(file=Stdout()),  # type: ignore[arg-type]  # it needs no more than a text stream
         error_console=Console(file=SafeStream(sys.stderr)),  # type: ignore[arg-type]
     )
     sources = [*app.config, config]

@@ -28,7 +28,7 @@ KUBERNETES = re.compile(r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)")
 class ConfigFile:
     """The TOML file that --config names: a table [run] of options, and a table for each job.
 
-    It is a source of values for cyclopts, which calls it with what the command line and the environment have given.
+    It is a source of values for cyclopts, which calls it with the values of the command line and the environment.
 
     tables: the whole file; empty without --config.
     """

@@ -107,7 +107,7 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.settings.limit is not None:
         yield "limit", f"{counted(plan.settings.limit, 'id')} in this session"
     if copy:
-        yield "copy", f"{copy} holds what came through the pipe; delete it when all is done"
+        yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"
     if log is not None:
         settled = counted(log.rows - log.remaining, "row", "is", "are")
         yield "going on", f"{settled} settled, {log.remaining:,} remaining"
@@ -193,7 +193,7 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
             text += f", {found.perhaps:,} of them only because they may be the same {plan.id_type.name}"
         yield "protected", text
     if plan.excluded and not rows:
-        yield "note", "none of the ids to keep is in the export: are they written alike, of the same kind?"
+        yield "note", "none of the ids to keep is in the export: are they of the same kind, written in the same way?"
     if plan.server.owner:
         yield "protected", "the key's own user, should it be in the export"
 
@@ -202,7 +202,7 @@ def _sample_text(server: SampleCheck) -> str:
     statuses, latest = _statuses(server)
     text = f"{len(server.found)} of {server.asked} looked up exist"
     if server.unproven:
-        text += f", {server.unproven} with a comma could not be told"
+        text += f", {server.unproven} with a comma are not proven absent"
     if statuses:
         text += " (" + ", ".join(f"{count} {status}" for status, count in statuses.most_common()) + ")"
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
@@ -230,7 +230,7 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
 
 
 def _clock_notes(plan: Plan) -> list[Note]:
-    """The reasons for which a newer account with the same id could not be recognised, and what happens then."""
+    """The reasons for which a newer account with the same id could not be recognised, and the consequence."""
     server, progress = plan.server, plan.progress
     sampled = server.sampled if progress is None else Sampled.from_json(progress.header.sample)
     now, reusable = server.moment, plan.id_type.reusable

@@ -1,4 +1,4 @@
-"""`bulkdel results`: what became of every row, from the log and the export. Owns the report's writing; sends nothing.
+"""`bulkdel results`: the outcome of every row, from the log and the export. Owns the report's writing; sends nothing.
 
 A report that is cut short looks complete. So a failing write ends the command (exit 5), and a file gets its name only
 when all of it is on disk.
@@ -88,8 +88,8 @@ def read_key(path: Path) -> bytes:
 def hashing(key: bytes, id_type: IdType) -> Hash:
     """Return the function from an id to its HMAC-SHA256, in hex.
 
-    Over type, NUL and the folded id, so that an email hashes alike in every report however it was written, and never
-    like another type's id of the same letters.
+    Over type, NUL and the folded id. So an email has the same hash in every report, in upper or lower case, and an id
+    of another type with the same letters has another hash.
     """
     prefix, fold = f"{id_type.name}\0".encode(), id_type.key
     return lambda id_: hmac.digest(key, prefix + fold(id_).encode(), "sha256").hex()
@@ -124,8 +124,8 @@ def write_rows(
         raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
         raise NotAcceptable(
-            f"{reopened.export.path}: {rows:,} rows were read, the run had {reopened.log_index.progress.rows:,}: what "
-            "was written is wrong. Use the version of bulkdel that made the log."
+            f"{reopened.export.path}: {rows:,} rows were read, the run had {reopened.log_index.progress.rows:,}: the "
+            "report is wrong. Use the version of bulkdel that made the log."
         )
     return tally
 
@@ -173,7 +173,7 @@ def _write(fd: int, name: str, data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise FileFailed(f"{name}: {error.strerror}. What was written is not the whole report.") from error
+        raise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error
 
 
 def print_results(
@@ -206,7 +206,7 @@ def _format_of(out: Path | None) -> str:
     if ending not in FORMATS:
         written = " or ".join(filter(None, FORMATS))
         raise UsageError(
-            f"--out {out}: {ending} is not written. Name a file that ends in {written}, or say the format whatever the "
-            "name: --format jsonl or --format csv"
+            f"--out {out}: {ending} is not written. Name a file that ends in {written}, or give the format: "
+            "--format jsonl or --format csv"
         )
     return FORMATS[ending]

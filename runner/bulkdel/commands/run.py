@@ -1,4 +1,4 @@
-"""`bulkdel run`: the order of the steps, the question, and what is said at the end. A client of `bulkdel.library`.
+"""`bulkdel run`: the order of the steps, the question, and the summary. A client of `bulkdel.library`.
 
 read the export → sign in, look a sample up → plan → checks → confirm → create the log → send → summary
 """
@@ -79,8 +79,8 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     check_sample(plan)
     say(f"\n{counted(plan.ids, 'id')} will be deleted from pool {plan.pool}: {due}.")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
-    for what, wanted in asked.items():
-        if wanted is not None and (typed := await _line_typed(what, wanted)) != wanted:
+    for noun, wanted in asked.items():
+        if wanted is not None and (typed := await _line_typed(noun, wanted)) != wanted:
             raise NotConfirmed(
                 f"not confirmed: {typed!r} is not {wanted}. Nothing was deleted. To confirm without a question:\n"
                 f"  {plan.confirming_line}"
@@ -88,9 +88,9 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 
 
-async def _line_typed(what: str, wanted: str) -> str:
+async def _line_typed(noun: str, wanted: str) -> str:
     """Ask for a line on the terminal. The wait does not block the loop, so that a signal ends it."""
-    say(f"Type the {what} ({wanted}) to go on, anything else to stop:")
+    say(f"Type the {noun} ({wanted}) to go on, anything else to stop:")
     loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
     readable = asyncio.Event()
     loop.add_reader(terminal, readable.set)
@@ -104,7 +104,7 @@ async def _line_typed(what: str, wanted: str) -> str:
 
 
 def _comma_text(plan: Plan, rows: int) -> str:
-    """Why rows with a comma in their id remain, and what to do."""
+    """Why rows with a comma in their id remain, and how to settle them."""
     ways = [f"{comma_control(plan.id_type.name)} Then run the same command again."]
     if plan.settings.backup:
         pass  # without a look-up there is no copy, and without a copy nothing is sent

@@ -231,8 +231,8 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
     if found.fault is not None:
         result(f"audit: FAILED after {commits}: {found.fault}")
     elif found.progress is not None:
-        said = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
-        result(f"audit: {said}, the counts add up to {counted(found.progress.rows, 'row')}")
+        facts = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
+        result(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
 
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:

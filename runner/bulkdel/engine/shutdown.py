@@ -71,7 +71,7 @@ class Signals:
         if self.received is not None:
             return  # the program is on its way out; a second signal must still find its handler
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal.signal returned
+            signal.signal(signum, handler)  # type: ignore[arg-type]  # the value that signal.signal returned
 
     @contextmanager
     def phase(self, doing: Doing | None = None, on_first: OnFirst | None = None) -> Iterator[None]:
@@ -89,7 +89,7 @@ class Signals:
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.received is not None:
-            # As safe as a SIGKILL: what is not durable was never counted. No clean-up may delay it.
+            # As safe as a SIGKILL: only durable outcomes were counted. No clean-up may delay it.
             os._exit(128 + signum)
         self.received = signum
         self._on_first(signum)

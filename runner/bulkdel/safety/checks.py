@@ -75,7 +75,7 @@ def _check_copy(arguments: RunArguments) -> None:
         line = arguments.line.plus("--checkpoint", shown)
         raise NotAcceptable(
             f"{arguments.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint "
-            f"would begin a new run and send again what is deleted already. Nothing was sent. To go on:\n  {line}\n"
+            f"would begin a new run and send deleted ids again. Nothing was sent. To go on:\n  {line}\n"
             "To begin a new run all the same, copy the file and give it another name."
         )
 
@@ -252,7 +252,7 @@ def sample_trouble(plan: Plan) -> str | None:
     server = plan.server
     if plan.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
-    commas = f"Of {server.unproven} others it could not be told. {COMMAS}. " if server.unproven else ""
+    commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
         f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "

@@ -1,4 +1,4 @@
-"""The confirmation of a run: when it is due, what must be given, what the log keeps. The commands ask for it."""
+"""The confirmation of a run: when it is due, the values that confirm, the entry in the log. The commands ask for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANNOT_BE_UNDONE = "a deletion cannot be undone"
 
 NEXT_DAY_S = 6 * 3600.0
 """How long after a --not-after stopped a run the same time of day does not confirm it. So soon after the stop, the old
-command was probably repeated by mistake; the next day's time has to be given with its date."""
+command was probably repeated by mistake; a time of the next day has to be given with its date."""
 
 
 class How(enum.StrEnum):
@@ -33,7 +33,7 @@ class How(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What was confirmed, and how. host: the extra word, where the config protects the host."""
+    """The confirmed numbers, and how they were confirmed. host: the extra word, where the config protects the host."""
 
     ids: int
     pool: str | None
@@ -62,10 +62,10 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
             f"Nothing was deleted. To confirm:\n  {plan.confirming_line}"
         )
     if any(given[name] != value for name, value in wanted.items()):
-        said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+        options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
-            f"not confirmed: {said} was given, but it is {counted(plan.ids, 'id')} in pool {plan.pool}{host_too}. "
+            f"not confirmed: {options} was given, but it is {counted(plan.ids, 'id')} in pool {plan.pool}{host_too}. "
             f"Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
         )
     return Confirmed(plan.ids, plan.pool, how, word)
@@ -103,9 +103,9 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     elif log.stop is not None and (until := log.stop.facts.get("not_after")):
         due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
     elif before is not None and limit is None:
-        due = "the run goes on without --limit"
+        due = "--limit was left out"
     elif before is not None and limit is not None and limit > max(before, log.remaining):
-        due = "--limit is more than what remains"
+        due = "--limit is more than the remaining ids"
     elif plan.id_type.reusable and age_s > REUSE_AFTER_S:
         due = (
             f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another user by now: "

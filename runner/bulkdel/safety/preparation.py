@@ -208,8 +208,8 @@ async def with_sample_check(
             known = await lookup.owner(user, WorkerStatus())
             if known is None:
                 raise Halted(
-                    f"{target.pinned_host}: signed in, but looking up the key's own user failed ({lookup.failed}), who "
-                    "must not be deleted. Nothing was deleted. Run the same command again."
+                    f"{target.pinned_host}: signed in, but the look-up of the key's own user failed ({lookup.failed}). "
+                    "That user must not be deleted. Nothing was deleted. Run the same command again."
                 )
             owner += [user, *known]
         for start in range(0, len(sample), plan.job.chunk_max):

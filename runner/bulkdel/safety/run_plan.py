@@ -33,7 +33,7 @@ CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 @dataclass(frozen=True, slots=True)
 class RunArguments:
-    """What the caller asked for.
+    """The arguments of the caller.
 
     config: all tables of the config file. environ: the environment, with settings and credentials.
     command: `run` or `plan`.
