@@ -21,10 +21,9 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Record
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.chunk import Parts, Tally
-from bulkdel.engine.drain import Drain
 from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Workers
+from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup

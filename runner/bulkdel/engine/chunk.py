@@ -22,9 +22,9 @@ from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
 from bulkdel.core.record import Chunk, Record, ids_of, positions_of
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import Halted
 from bulkdel.format import counted, stamp
 from bulkdel.http.client import Client, WorkerState, WorkerStatus

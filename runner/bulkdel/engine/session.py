@@ -22,11 +22,10 @@ from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.chunk import Parts, Tally
-from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Workers
+from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, stamp, until_words
 from bulkdel.http.client import Client

@@ -1,4 +1,6 @@
-"""The workers: each takes an item, settles it, and takes the next, until no item is left or the drain begins.
+"""The workers and their drain. A worker takes an item, settles it, and takes the next, until none is left.
+
+A drain ends this early: no new item and no retry; requests on the wire may finish.
 
 An item is a chunk to delete (`engine.pipeline`) or a chunk to look up (`verify.session`). The workers know neither.
 """
@@ -7,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bulkdel.checkpoint.writer import LogWriter
-from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.prefetch import Prefetch
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
@@ -18,6 +20,42 @@ from bulkdel.errors import BulkdelError, FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a session stops before its end.
+
+    signal: its number, if a signal stopped it. error: the failure that stopped it. planned: --not-after has come.
+    asked: the caller drained the run.
+    """
+
+    why: str
+    signal: int | None = None
+    error: BulkdelError | None = None
+    planned: bool = False
+    asked: bool = False
+
+
+class Drain:
+    """Draining: no new chunk and no retry; requests on the wire may finish.
+
+    stop: the reason; None before the drain begins.
+    """
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+        self.stop: Stop | None = None
+
+    def begin(self, stop: Stop) -> None:
+        """Begin to drain. The first reason stays, except that any other reason replaces a planned stop."""
+        if self.stop is None or (self.stop.planned and not stop.planned):
+            self.stop = stop
+        self._begun.set()
+
+    async def begun(self) -> None:
+        """Wait until the drain begins."""
+        await self._begun.wait()
 
 
 class Workers:

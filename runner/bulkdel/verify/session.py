@@ -29,11 +29,10 @@ from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
-from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Workers
+from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import stamp
