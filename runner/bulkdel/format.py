@@ -1,10 +1,10 @@
-"""Numbers, times and paths as text: for messages, and for the log's own timestamps."""
+"""Numbers, times and paths as text, for messages."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,6 @@ def session_lines(summary: Mapping[str, Any]) -> list[str]:
         f"this session: {requests} in {span(summary['duration_s'])}, {retries}, {summary['throttled']:,} answered 429",
         f"checkpoint {summary['checkpoint']}, sha256 {summary['log_sha256']}",
     ]
-
-
-def stamp(epoch: float) -> str:
-    """UTC, ISO 8601, milliseconds: how the log writes a time."""
-    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 def until_words(at: datetime) -> str:

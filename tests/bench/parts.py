@@ -19,11 +19,10 @@ from pathlib import Path
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Header, Intent, Outcome
+from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
 from bulkdel.core.record import Batch, Chunk, Record, positions_of
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
-from bulkdel.format import stamp
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.settings import Settings

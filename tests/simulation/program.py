@@ -10,11 +10,10 @@ from random import Random
 
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Header, Saved, Skipped
+from bulkdel.core.log_entries import Header, Saved, Skipped, stamp
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export.reopen import Reopened
-from bulkdel.format import stamp
 from bulkdel.http.client import Client, connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport

@@ -17,7 +17,7 @@ from bulkdel.core.account_match import (
     presence,
     presences,
 )
-from bulkdel.format import stamp
+from bulkdel.core.log_entries import stamp
 
 OLD, NEW, UNDATED = Presence.OLD, Presence.NEW, Presence.UNDATED
 

@@ -14,13 +14,12 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
-from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unreadable, VerifyHeader
+from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unreadable, VerifyHeader, stamp
 from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, judged, picks
-from bulkdel.format import stamp
 from bulkdel.verify.session import gone_rows
 from tests import recorded
 

@@ -16,6 +16,7 @@ from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, going_on
 from bulkdel.core.absence import COMMAS, comma_control
+from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of, exit_code, name_of, status_of
 from bulkdel.core.verification import CLAIMED, Counts, Findings
@@ -24,7 +25,7 @@ from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
-from bulkdel.format import counted, printable, session_lines, stamp
+from bulkdel.format import counted, printable, session_lines
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
 from bulkdel.settings import VerifySettings

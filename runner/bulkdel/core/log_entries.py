@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -28,6 +29,11 @@ LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
 SESSION_MEMBERS = frozenset({"type", "event", "at", "log_sha256"})
 TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
+
+
+def stamp(epoch: float) -> str:
+    """UTC, ISO 8601, milliseconds: how the log writes a time."""
+    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 class Damaged(Exception):

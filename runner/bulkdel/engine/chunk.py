@@ -18,7 +18,7 @@ from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presen
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped
+from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
 from bulkdel.core.record import Chunk, Record, ids_of, positions_of
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
@@ -26,7 +26,7 @@ from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import Halted
-from bulkdel.format import counted, stamp
+from bulkdel.format import counted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Action

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Header, Skipped
+from bulkdel.core.log_entries import Header, Skipped, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
-from bulkdel.format import printable, stamp
+from bulkdel.format import printable
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Outcome, Session, Skipped
+from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
@@ -27,7 +27,7 @@ from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed
-from bulkdel.format import counted, stamp, until_words
+from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.safety.run_plan import Plan
@@ -192,9 +192,12 @@ class SendingSession:
         done = progress.complete or self._left() == 0
         if stop is not None and (stop.signal is not None or stop.asked) and done:
             stop = None
-        remaining = f"{counted(progress.remaining, 'id')} got no answer that settles them"
+        why = stop.why if stop else ""
+        if stop is None and not done:
+            remaining = counted(progress.remaining, "id")
+            why = f"{remaining} got no answer that settles them; the last failure: {failure or 'none'}"
         return Ending(
-            why=stop.why if stop else "" if done else f"{remaining}; the last failure: {failure or 'none'}",
+            why=why,
             signal=stop.signal if stop else None,
             file_failed=self._log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
             halted=stop is not None and stop.signal is None and not stop.planned and not stop.asked,

@@ -17,13 +17,13 @@ from pathlib import Path
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.id_type import IdSet
+from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Drained, Halted
 from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
-from bulkdel.format import stamp
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions

@@ -23,7 +23,7 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.account_match import Instant, Sampled, future
-from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader
+from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader, stamp
 from bulkdel.core.ranges import RangeSet, ranges_of
 from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet
@@ -35,7 +35,6 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
-from bulkdel.format import stamp
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target, job_faults
