@@ -218,7 +218,7 @@ MUTANTS = (
         "runner/bulkdel/checkpoint/lock.py",
         "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
-        "integration/test_checkpoint.py::test_a_second_run_is_refused_and_told_who_has_the_log",
+        "integration/test_checkpoint.py::test_a_second_run_is_refused_and_names_the_process_that_has_the_log",
     ),
     Mutant(
         "429 uses up an attempt",
@@ -334,7 +334,7 @@ MUTANTS = (
         crashes=True,
     ),
     Mutant(
-        "failures that nobody asks for",
+        "failures that are not retrieved",
         "runner/bulkdel/engine/workers.py",
         "        await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)\n"
         "        for task in tasks:\n"
@@ -469,7 +469,7 @@ MUTANTS = (
         "            await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)\n",
         "            saving = backup.save(raw for id_ in missing for raw in self._accounts[id_].records)\n"
         "            await asyncio.gather(saving, return_exceptions=True)\n",
-        "e2e/test_backup.py::test_no_room_for_a_copy_nobody_is_deleted[users.jsonl]",
+        "e2e/test_backup.py::test_without_room_for_a_copy_no_user_is_deleted[users.jsonl]",
     ),
     Mutant(
         "a protected pool not checked",
@@ -626,18 +626,18 @@ MUTANTS = (
         "unit/test_adaptive_rate.py::test_a_429_halves_at_most_once_a_second",
     ),
     Mutant(
-        "everyone is a probe",
+        "every request is a probe",
         "runner/bulkdel/core/retry.py",
         "        if self._probe_at is not None:\n            self._probe_at = now + PROBE_S\n        return True\n",
         "        if self._probe_at is not None:\n            self._probe_at = now\n        return True\n",
         "unit/test_circuit_breaker.py::test_one_probe_an_interval_while_it_is_open",
     ),
     Mutant(
-        "everyone signs in",
+        "every waiting request signs in",
         "jobs/bulkdel_jobs/genauth/auth.py",
         "            if self.headers() is not None:\n                return\n            try:\n",
         "            try:\n",
-        "integration/test_auth.py::test_one_sign_in_serves_all_who_wait",
+        "integration/test_auth.py::test_one_sign_in_serves_all_requests_that_wait",
     ),
     Mutant(
         "verify without a control",

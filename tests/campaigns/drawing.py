@@ -23,10 +23,10 @@ ENDS: tuple[End, ...] = ("whole", "kill", "kill", "kill", "terminate", "interrup
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the export. who: the number of the user that it means; None for a bad row, whose text is `id`."""
+    """One row of the export. user: the number of the user that it means; None for a bad row, whose text is `id`."""
 
     id: str
-    who: int | None
+    user: int | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Session:
     """One session. at: the share of the chunks after which its end comes, delay_s: and so many seconds more.
 
     switches: how the server is meanwhile. throttled: which deletion is answered 429, counted from 1; 0 for none.
-    Before it starts: again: how many of the deleted accounts are created again; others: how many users somebody else
+    Before it starts: again: how many of the deleted accounts are created again; others: how many users another program
     deletes; exclude: ids that are excluded from now on.
     """
 
@@ -73,7 +73,7 @@ class Drawn:
         Without a look-up first, sometimes none with a comma is listed early: then nothing proves that such an id is
         gone.
         """
-        strangers = sorted(self.strangers, key=lambda who: "," not in self.forms[who][0])
+        strangers = sorted(self.strangers, key=lambda user: "," not in self.forms[user][0])
         rest = sorted(self.there - self.strangers)
         return [*strangers, *rest] if self.look_first or self.seed % 2 else [*rest, *strangers]
 
@@ -108,7 +108,7 @@ class Drawn:
 
     def spellings(self) -> Counter[int]:
         """In how many ways each user stands in the export, duplicates apart."""
-        return Counter(who for who, _ in {(row.who, self.key(row.id)) for row in self.rows} if who is not None)
+        return Counter(user for user, _ in {(row.user, self.key(row.id)) for row in self.rows} if user is not None)
 
     def __str__(self) -> str:
         ends = [session.end for session in self.sessions]
@@ -164,14 +164,14 @@ def draw(seed: int, *, small: bool = False) -> Drawn:
     layout = rng.choice(("objects", "objects", "strings", "csv", "csv", "lines"))
     rows = drawn_rows(rng, id_type, layout, forms[:count], bad=rng.randint(1, 9) if on_invalid else 0)
     excluded = (
-        tuple(rng.choice(forms[who]) for who in range(count) if rng.random() < 0.04) if rng.random() < 0.4 else ()
+        tuple(rng.choice(forms[user]) for user in range(count) if rng.random() < 0.04) if rng.random() < 0.4 else ()
     )
     options = drawn_options(rng, id_type, layout, on_invalid=on_invalid)
     poisoned = [rng.choice(rows) for _ in range(rng.choice((0, 0, 1, 3)))]
     lasting: dict[str, Any] = {
         "unknown_ids": rng.choice(("accept", "refuse", "partial")),
         "poisonous": {
-            row.id: rng.choice(((400, None), (499, None), (409, 1234))) for row in poisoned if row.who is not None
+            row.id: rng.choice(((400, None), (499, None), (409, 1234))) for row in poisoned if row.user is not None
         },
         "retry_after": rng.choice((None, "seconds", "date")),
         **drawn_clocks(rng, reusable=id_type != "user_id"),
@@ -215,12 +215,12 @@ def drawn_rows(
     rng: Random, id_type: str, layout: str, forms: Sequence[tuple[str, ...]], *, bad: int
 ) -> tuple[Row, ...]:
     """Each user once, some twice or in another spelling, and bad rows anywhere."""
-    rows = [Row(rng.choice(each), who) for who, each in enumerate(forms)]
+    rows = [Row(rng.choice(each), user) for user, each in enumerate(forms)]
     repeated = rng.choice((0.0, 0.0, 0.05, 0.3))
     rows += [rng.choice(rows) for _ in range(round(repeated * len(rows)))]
     if id_type in {"phone", "email"}:
         again = [rng.randrange(len(forms)) for _ in range(round(rng.choice((0.0, 0.1)) * len(rows)))]
-        rows += [Row(rng.choice(forms[who]), who) for who in again]
+        rows += [Row(rng.choice(forms[user]), user) for user in again]
     rng.shuffle(rows)
     for _ in range(bad if BAD[layout] else 0):
         rows.insert(rng.randrange(len(rows)), Row(rng.choice(BAD[layout]), None))
@@ -299,9 +299,9 @@ def export_bytes(drawn: Drawn) -> bytes:
     """The export as its file holds it."""
     match drawn.layout:
         case "objects":
-            lines = [row.id if row.who is None else json.dumps({"id": row.id, "name": "n"}) for row in drawn.rows]
+            lines = [row.id if row.user is None else json.dumps({"id": row.id, "name": "n"}) for row in drawn.rows]
         case "strings":
-            lines = [row.id if row.who is None else json.dumps(row.id, ensure_ascii=False) for row in drawn.rows]
+            lines = [row.id if row.user is None else json.dumps(row.id, ensure_ascii=False) for row in drawn.rows]
         case "lines":
             lines = [row.id for row in drawn.rows]
         case _:
@@ -309,6 +309,6 @@ def export_bytes(drawn: Drawn) -> bytes:
             for row in drawn.rows:
                 text = io.StringIO()
                 csv.writer(text, lineterminator="").writerow([row.id, "n"])
-                lines.append(row.id if row.who is None else text.getvalue())
+                lines.append(row.id if row.user is None else text.getvalue())
     data = "".join(f"{line}\n" for line in lines).encode()
     return gzip.compress(data, mtime=0) if drawn.packed else data

@@ -61,33 +61,33 @@ def untrue(it: Play, told: Sequence[Mapping[str, Any]]) -> list[str]:
     again, seen, wrong = set(it.again.values()), set[str](), list[str]()
     for row, said in zip(drawn.rows, told, strict=True):
         outcome, may_be = said["outcome"], {"invalid"}
-        if row.who is not None:
+        if row.user is not None:
             repeated = drawn.key(row.id) in seen
             seen.add(drawn.key(row.id))
-            may_be = true_outcomes(it, row, ours, again, repeated=repeated, alias=spellings[row.who] > 1)
+            may_be = true_outcomes(it, row, ours, again, repeated=repeated, alias=spellings[row.user] > 1)
             if said.get("reason") == "unproven" and drawn.lasting["unknown_ids"] == "partial" and not drawn.look_first:
                 may_be.add("absent")  # docs/guide.md: this server has deleted it, and answered that it is unknown
-        if outcome not in may_be or (row.who is not None and said["id"] != row.id):
-            account = None if row.who is None else it.first.get(row.who)
-            wrong.append(f"{said}, of user {row.who} ({account}, {account in ours}), may be {may_be}")
+        if outcome not in may_be or (row.user is not None and said["id"] != row.id):
+            account = None if row.user is None else it.first.get(row.user)
+            wrong.append(f"{said}, of user {row.user} ({account}, {account in ours}), may be {may_be}")
     return wrong
 
 
 def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeated: bool, alias: bool) -> set[str]:
     """What may truly be said of one row. alias: its user stands in the export in another spelling as well."""
-    assert row.who is not None
-    drawn, account = it.drawn, it.first.get(row.who)
+    assert row.user is not None
+    drawn, account = it.drawn, it.first.get(row.user)
     deleted = account in ours
     gone = account is None or not it.pool.is_alive(account)
-    kept = row.who in it.kept
+    kept = row.user in it.kept
     if repeated:
         return {"duplicate", "excluded"} if kept else {"duplicate"}
     found = set[str]()
     if kept and (not deleted or alias):
         found.add("excluded")
-    if kept and not it.dead_when_kept[row.who]:
-        # Sent before it was excluded, and gone since: nothing tells who did it. Or there, and nothing tells who it is.
-        doubtful = drawn.reusable and (row.who in again or drawn.clocks_apart)
+    if kept and not it.dead_when_kept[row.user]:
+        # Sent before it was excluded, and gone since: nothing says by which run. Or there, perhaps another one.
+        doubtful = drawn.reusable and (row.user in again or drawn.clocks_apart)
         return found | ({"deleted", "absent"} if gone and not deleted else set()) | ({"unknown"} if doubtful else set())
     if gone and (deleted or drawn.maybe_applied or drawn.lasting["unknown_ids"] == "accept"):
         found.add("deleted")
@@ -95,7 +95,7 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         found.add("absent")
     if (not deleted or alias) and (row.id in drawn.lasting["poisonous"] or unsuccessful(drawn)):
         found.add("refused")
-    if drawn.reusable and (row.who in again or (drawn.clocks_apart and (alias or not gone))):
+    if drawn.reusable and (row.user in again or (drawn.clocks_apart and (alias or not gone))):
         found.add("unknown")
     return found
 
@@ -108,17 +108,17 @@ def unsuccessful(drawn: Drawn) -> bool:
 def unmeant(it: Play) -> list[str]:
     """Accounts that were deleted and must not have been."""
     wrong: list[str] = []
-    users = {at: who for who, at in it.first.items()}
-    asked = {row.who for row in it.drawn.rows if row.who is not None}
+    users = {at: user for user, at in it.first.items()}
+    asked = {row.user for row in it.drawn.rows if row.user is not None}
     for at in sorted(it.ours()):
-        who = users.get(at)
-        if who is None:
+        user = users.get(at)
+        if user is None:
             if not it.resent:
                 wrong.append(f"account {at} of user {it.again.get(at)}, created again, was deleted")
-        elif who not in asked:
-            wrong.append(f"account {at} of user {who} was deleted, who is not in the export")
-        elif who in it.kept and not it.dead_when_kept[who]:
-            wrong.append(f"account {at} of user {who} was deleted, who is excluded")
+        elif user not in asked:
+            wrong.append(f"account {at} of user {user} was deleted, which is not in the export")
+        elif user in it.kept and not it.dead_when_kept[user]:
+            wrong.append(f"account {at} of user {user} was deleted, which is excluded")
     return wrong
 
 
@@ -141,7 +141,7 @@ def uncopied(it: Play) -> list[str]:
 
 
 def verify(it: Play, outcomes: Mapping[str, int]) -> None:
-    """`verify` never says "gone" of a user who is there."""
+    """`verify` never says "gone" of a user that is there."""
     with start("verify", LOG, "--rate", 0, "--json", "--host", it.served.url, cwd=it.folder) as process:
         ran = finish(process)
     claimed = [

@@ -36,7 +36,7 @@ MAY_END_WITH = {0, 1, 4, 6, 128 + signal.SIGTERM, 128 + signal.SIGINT, KILLED}
 class Play:
     """A campaign under way.
 
-    first: the number of each user's first account. others: accounts that somebody else deleted. again: accounts that
+    first: the number of each user's first account. others: accounts that another program deleted. again: accounts that
     were created again, each with its user. kept: users that are excluded by now; dead_when_kept: whether this run had
     deleted them before.
     """
@@ -66,7 +66,7 @@ class Play:
 
     def ids_to_confirm(self) -> int:
         """How many ids the command has to find: valid, once each, not excluded."""
-        return len({self.drawn.key(row.id) for row in self.drawn.rows if row.who not in {None, *self.kept}})
+        return len({self.drawn.key(row.id) for row in self.drawn.rows if row.user not in {None, *self.kept}})
 
     @property
     def resent(self) -> bool:
@@ -84,32 +84,32 @@ class Play:
 
     def keep(self, ids: Sequence[str]) -> None:
         """Exclude `ids` from now on."""
-        users = {form: who for who, each in enumerate(self.drawn.forms) for form in each}
+        users = {form: user for user, each in enumerate(self.drawn.forms) for form in each}
         name = f"keep{len(list(self.folder.glob('keep*')))}.txt"
         (self.folder / name).write_text("".join(json.dumps(id_) + "\n" for id_ in ids))
         dead = self.ours()
-        for who in {users[id_] for id_ in ids} - self.kept:
-            self.kept.add(who)
-            self.dead_when_kept[who] = self.first.get(who) in dead
+        for user in {users[id_] for id_ in ids} - self.kept:
+            self.kept.add(user)
+            self.dead_when_kept[user] = self.first.get(user) in dead
         self.words += ["--exclude", name]
 
     def between(self, session: Session) -> None:
         """What happens while the run is down."""
         free = [at for at in self.first.values() if self.pool.is_alive(at)]
-        strangers = {self.first[who] for who in self.drawn.strangers}
+        strangers = {self.first[user] for user in self.drawn.strangers}
         for at in self.rng.sample(free, min(session.others, len(free))):
             if at not in strangers:
                 self.pool.delete(at)
                 self.others.add(at)
-        # Not of a user who is in the export in two spellings: the second one may be sent for the first time after this.
+        # Not of a user with two spellings in the export: the second one may be sent for the first time after this.
         spellings = self.drawn.spellings()
         ours = self.ours()
-        gone = sorted(who for who, at in self.first.items() if at in ours and spellings[who] == 1)
-        for who in self.rng.sample(gone, min(session.again, len(gone))):
-            form = self.drawn.forms[who][0]
+        gone = sorted(user for user, at in self.first.items() if at in ours and spellings[user] == 1)
+        for user in self.rng.sample(gone, min(session.again, len(gone))):
+            form = self.drawn.forms[user][0]
             if self.pool.find_alive(self.drawn.id_type, form) is None:
                 self.pool.add_ids([form], self.drawn.id_type, created_at=self.served.created_at)
-                self.again[self.pool.users_ever - 1] = who
+                self.again[self.pool.users_ever - 1] = user
         if session.exclude:
             self.keep(session.exclude)
 

@@ -35,10 +35,10 @@ def seeds(count: int) -> list[int]:
 def play(seed: int, folder: Path, *, small: bool = False) -> str:
     """Play one campaign and judge it. Returns a line about it; raises AssertionError with all that was told."""
     drawn = draw(seed, small=small)
-    pool = Pool.from_ids([drawn.forms[who][0] for who in drawn.listed], drawn.id_type)
+    pool = Pool.from_ids([drawn.forms[user][0] for user in drawn.listed], drawn.id_type)
     with serve_in_thread(pool, Switches().changed(drawn.lasting), seed=seed) as served:
         first = {
-            who: found for who in drawn.there if (found := pool.find(drawn.id_type, drawn.forms[who][0])) is not None
+            user: found for user in drawn.there if (found := pool.find(drawn.id_type, drawn.forms[user][0])) is not None
         }
         assert len(first) == len(drawn.there)
         assert len(set(first.values())) == len(first)

@@ -57,7 +57,7 @@ def test_unknown_ids_refused_whole(tmp_path: Path) -> None:
 
 
 def test_unknown_ids_deleted_partially(tmp_path: Path) -> None:
-    """The API deletes the known ids and returns the error: gone or never there, nobody refused, none sent twice."""
+    """The API deletes the known ids and returns the error: gone or never there, none refused, none sent twice."""
     ran, sent, _, _ = _with_unknown("partial", tmp_path)
     assert ran.counts().keys() <= {"deleted", "absent"}
     assert sum(ran.counts().values()) == N
@@ -85,7 +85,7 @@ def test_wrong_pool(tmp_path: Path) -> None:
 
 
 def test_allow_absent_goes_on(tmp_path: Path) -> None:
-    """Whoever knows that they are gone already may go on."""
+    """The user of the command knows that the ids are gone."""
     with case(tmp_path, IDS[:500], users=IDS[500:510], unknown_ids="refuse") as it:
         ran = it.run("--allow-absent")
         assert ran.code == 0, ran.err

@@ -36,7 +36,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return it.log
 
 
-def test_it_says_who_ran_what_and_what_was_confirmed(twice: Path) -> None:
+def test_it_lists_each_session_its_user_and_the_confirmation(twice: Path) -> None:
     ran = audit_of(twice)
     assert ran.code == 0, ran.err
     status = json.loads(bulkdel("status", "--json", twice, env={}).out)

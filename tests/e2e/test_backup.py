@@ -1,4 +1,4 @@
-"""The backup: nobody is gone from the server whose record is not in it, whatever happens."""
+"""The backup: whatever happens, it holds the record of every user that the run deletes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def full(pool: Pool, id_: str) -> dict[str, Any]:
 
 
 def check_gone_is_saved(it: Case, backup: Path, ids: list[str] = IDS) -> set[str]:
-    """Everybody whom the server deleted is in the backup, field for field. Returns who is gone."""
+    """The backup holds every user that the server deleted, field for field. Returns the deleted ids."""
     gone = {id_ for id_ in ids if it.served.ledger.effects(id_)}
     saved = {record["userId"]: record for record in records(backup)} if backup.exists() else {}
     assert gone <= saved.keys(), f"{len(gone - saved.keys())} users are gone without a copy"
@@ -54,7 +54,7 @@ def check_gone_is_saved(it: Case, backup: Path, ids: list[str] = IDS) -> set[str
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_everybody_deleted_is_in_it_and_nobody_else(name: str, tmp_path: Path) -> None:
+def test_it_holds_exactly_the_deleted_users(name: str, tmp_path: Path) -> None:
     """Protected, unknown and poisonous ids beside them."""
     keep, poisonous = IDS[:30], IDS[500]
     with case(tmp_path, IDS, users=IDS[:950], poisonous={poisonous: (422, None)}, unknown_ids="refuse") as it:
@@ -144,7 +144,7 @@ def limited(bytes_max: int) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_room_for_a_copy_nobody_is_deleted(name: str, tmp_path: Path) -> None:
+def test_without_room_for_a_copy_no_user_is_deleted(name: str, tmp_path: Path) -> None:
     """The backup outgrows the limit for files: exit 5; then there is room again."""
     with case(tmp_path, IDS) as it:
         backup = tmp_path / name
@@ -161,7 +161,7 @@ def test_no_room_for_a_copy_nobody_is_deleted(name: str, tmp_path: Path) -> None
 
 
 def refused(it: Case, *options: object) -> Ran:
-    """A run that ends with 3 and deletes nobody."""
+    """A run that ends with 3 and deletes no user."""
     before = it.served.ledger.deleted
     ran = it.run(*options)
     assert ran.code == 3, ran.err
@@ -172,9 +172,9 @@ def refused(it: Case, *options: object) -> Ran:
 def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         other = tmp_path / "other.jsonl"
-        other.write_text("somebody's\n")
+        other.write_text("of another program\n")
         refused(it, "--backup", other)
-        assert other.read_text() == "somebody's\n"
+        assert other.read_text() == "of another program\n"
         assert not it.log.exists()
         link = tmp_path / "link.jsonl"
         link.symlink_to(other)
@@ -190,7 +190,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
         assert "gone" in refused(it, "--backup", backup).err
         backup.unlink()
         refused(it, "--backup", backup)
-        assert other.read_text() == "somebody's\n"
+        assert other.read_text() == "of another program\n"
 
         second = tmp_path / "second.jsonl.gz"
         ran = it.run("--backup", second)
@@ -198,8 +198,8 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:
         assert len(records(second)) == 900
 
 
-def test_a_failed_look_up_deletes_nobody(tmp_path: Path) -> None:
-    """Every look-up after the sample fails: nobody's copy can be made, so nobody is sent."""
+def test_a_failed_look_up_deletes_no_user(tmp_path: Path) -> None:
+    """Every look-up after the sample fails: no record can be saved, so no id is sent."""
     with case(tmp_path, IDS[:200], options=("--rate", 0, "--patience", "2")) as it:
         it.switch(share_html=0.6, fault_paths=["/api/v3/get-user-batch"], share_500=0.3)
         ran = it.run("--backup", tmp_path / "users.jsonl")

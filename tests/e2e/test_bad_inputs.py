@@ -216,7 +216,7 @@ def test_not_a_file(tmp_path: Path) -> None:
         assert served.ledger.requests == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run as somebody who may not read")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run as a user that may not read")
 def test_no_permission(tmp_path: Path) -> None:
     """Row 24: run as nobody."""
     export = tmp_path / "secret.jsonl"
@@ -224,7 +224,7 @@ def test_no_permission(tmp_path: Path) -> None:
     export.chmod(0o600)
     fine = tmp_path / "fine.jsonl"
     fine.write_bytes(jsonl(A))
-    # Nobody may not even read the checkout, so root gives up its rights only after a run that has imported everything.
+    # `nobody` may not even read the checkout, so root gives up its rights after a run that has imported everything.
     script = (
         "import os, sys; from bulkdel.cli.main import main; plan = ['plan', 'delete-users']; "
         "assert main([*plan, sys.argv[1]]) == 0; os.setuid(65534); sys.exit(main([*plan, sys.argv[2]]))"

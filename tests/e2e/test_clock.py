@@ -123,7 +123,7 @@ def test_an_account_created_after_the_request_is_kept_and_the_old_one_counts_as_
 
 
 def test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_deleted(tmp_path: Path) -> None:
-    """Created again, all of them, or never deleted and dated by a wrong clock: nobody can tell, so nothing is sent."""
+    """Created again, all of them, or never deleted and dated by a wrong clock: nothing can tell, so nothing is sent."""
     with in_doubt(tmp_path, MAILS[:20], effect=False) as it:
         date_back(it.log, 2)
         redate(it, MAILS[:20], iso(-1))

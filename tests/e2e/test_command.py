@@ -181,7 +181,7 @@ def test_wrong_key(tmp_path: Path) -> None:
         assert it.served.pool.deleted == 0
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_a_port_without_a_server(tmp_path: Path) -> None:
     """Exit 4 with the reason, within seconds, nothing left behind."""
     export = write_objects(tmp_path / "e.jsonl", IDS)
     ran = bulkdel(
@@ -229,7 +229,7 @@ def test_a_stream_that_fails(stream: str, how: str, json: bool, tmp_path: Path) 
         assert it.served.pool.deleted == 2_000
 
 
-def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+def test_a_pipe_that_is_not_read(tmp_path: Path) -> None:
     """A full stderr pipe holds up nothing: debug events by the hundred, and no reader."""
     with case(tmp_path, user_ids(100_000)) as it:
         process = it.start("--log-level", "debug")
@@ -270,7 +270,7 @@ def test_checkpoint_cannot_be_created(tmp_path: Path) -> None:
             assert it.served.pool.deleted == 0
 
 
-def test_checkpoint_is_somebody_elses_file(tmp_path: Path) -> None:
+def test_the_checkpoint_is_a_file_of_another_program(tmp_path: Path) -> None:
     """A file that is no checkpoint is refused and left as it was."""
     mine = tmp_path / "mine.txt"
     mine.write_text("a letter\n")

@@ -75,7 +75,7 @@ def test_killed_before_its_last_word(confirmed: bool, tmp_path: Path) -> None:
 
 
 def test_complete_needs_no_credentials(tmp_path: Path) -> None:
-    """A complete run started again repeats its summary; nobody has to sign in for that."""
+    """A complete run started again repeats its summary, without a sign-in."""
     with case(tmp_path, IDS[:130]) as it:
         first = it.run()
         again = it.run(env={})

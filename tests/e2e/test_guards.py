@@ -80,7 +80,7 @@ def test_excluded_emails_stay_whatever_their_case(tmp_path: Path) -> None:
     ],
 )
 def test_a_doubtful_exclude_file_stops_everything(text: str, told: str, tmp_path: Path) -> None:
-    """Also with --on-invalid skip: a row that is skipped there would protect nobody."""
+    """Also with --on-invalid skip: a row that is skipped there would protect no user."""
     with case(tmp_path, IDS) as it:
         keep = tmp_path / "keep.jsonl"
         keep.write_text(text)
@@ -314,7 +314,7 @@ def test_looked_up_first_absent_is_seen(unknown: str, tmp_path: Path) -> None:
 
 
 def test_looked_up_first_by_a_blind_key_nothing_is_sent(tmp_path: Path) -> None:
-    """Nobody is found, and nobody could be: the pool is empty, so an empty answer says nothing."""
+    """No user is found, and none could be: the pool is empty, so an empty answer says nothing."""
     with case(tmp_path, IDS, users=[]) as it:
         ran = it.run("--look-first", "--allow-absent")
         assert ran.code == 4, ran.err
@@ -323,7 +323,7 @@ def test_looked_up_first_by_a_blind_key_nothing_is_sent(tmp_path: Path) -> None:
 
 
 def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> None:
-    """From some moment on nobody is found, and they are still listed: nobody may be called absent who exists."""
+    """From some moment on no user is found, but all are listed: no user that exists may be called absent."""
     with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), latency_s=0.01) as it:
         process = it.start("--look-first")
         until = time.monotonic() + 20

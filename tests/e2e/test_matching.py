@@ -89,7 +89,7 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
 def test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that takes usernames without case: the row `boss` means the user `Boss`, who must stay."""
+    """A server that takes usernames without case: the row `boss` means the user `Boss`, which must stay."""
     monkeypatch.setitem(FOLDS, "username", str.lower)
     keep = write_objects(tmp_path / "keep.jsonl", ["Boss"])
     more = (how, tmp_path / "users.jsonl") if how == "--backup" else (how,)
@@ -259,7 +259,7 @@ def test_an_unknown_id_among_ids_with_a_comma(split: bool, tmp_path: Path) -> No
 
 
 def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:
-    """`doe,j0` falls apart into `doe` and `j0`, who exist: neither is held for the one that was meant."""
+    """`doe,j0` falls apart into `doe` and `j0`, which exist: neither is taken for the one that was meant."""
     with names(tmp_path, COMMA[:2], ["doe", "j0", BYSTANDER], split_commas=True) as it:
         done = run(it, 2, "--look-first")
         assert (done.code, done.counts()) == (4, {"remaining": 2}), done

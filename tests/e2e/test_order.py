@@ -1,7 +1,7 @@
 """From the system calls of the real command: no deletion leaves before its intent is on the disk.
 
-The trace is strace's, every fdatasync slowed down, so that whoever does not wait for it is seen. The same check must
-catch two mutants, or it would prove nothing.
+strace slows every fdatasync down, so that a request that does not wait for it is seen. The same check must catch two
+mutants, or it would prove nothing.
 """
 
 from __future__ import annotations

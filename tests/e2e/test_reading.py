@@ -90,7 +90,7 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
 
 
 def test_a_csv_is_no_list_to_keep(tmp_path: Path) -> None:
-    """Each of its lines is a free-text id, and would protect nobody."""
+    """Each of its lines is a free-text id, and would protect no user."""
     export = tmp_path / "names.txt"
     export.write_text("".join(f"{name}\n" for name in NAMES))
     keep = tmp_path / "keep.csv"

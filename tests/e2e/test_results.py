@@ -87,7 +87,7 @@ def test_ten_thousand_rows_agree_with_the_server(tmp_path: Path) -> None:
             elif id_ in poisonous:
                 expected = "refused"
             if expected == "absent" and halfway[position].get("reason") == "in doubt":
-                expected = row["outcome"]  # one that was not there and is in doubt counts as deleted: nobody can tell
+                expected = row["outcome"]  # one that was not there and is in doubt counts as deleted: nothing can tell
             assert row["outcome"] == expected, row
             assert it.served.ledger.effects(id_) == (id_ not in unknown | poisonous)
             seen.add(id_)
@@ -150,7 +150,7 @@ def test_what_was_refused_can_be_fed_back(name: str, tmp_path: Path) -> None:
 
 
 def test_a_marked_id_without_our_columns_is_refused(tmp_path: Path) -> None:
-    """Whether its mark is to be taken off, nobody can tell."""
+    """Nothing can tell whether its mark is to be taken off."""
     cut = tmp_path / "cut.csv"
     cut.write_text("id,outcome\n'+8613,refused\n")
     ran = bulkdel("plan", "delete-users", cut, "--id-type", "external_id", env={})
@@ -376,7 +376,7 @@ def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
             write_rows(reopened, every, written.append)
 
 
-def test_nobody_signs_in(tmp_path: Path) -> None:
+def test_results_need_no_sign_in(tmp_path: Path) -> None:
     """Neither `results` nor the audit says a word to any server."""
     with small(tmp_path) as it:
         it.run()

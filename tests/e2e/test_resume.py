@@ -28,7 +28,7 @@ def sent_again(it: Case, ids: list[str]) -> int:
 def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
     """Ids that were gone at the kill, unseen, are `deleted`, whatever the API says about unknown ids."""
     # Others come first in the list of users: a control of those that are being deleted may find none of them any more,
-    # and then what nobody can prove to be gone is sent again, as it may be.
+    # and then ids that are not proven to be gone are sent again, as they may be.
     users = [*user_ids(10, seed=99), *IDS[:2_000]]
     switches: dict[str, Any] = {"unknown_ids": policy, "latency_after_s": 30.0, "fault_paths": DELETIONS}
     with case(tmp_path, IDS[:2_000], users=users, **switches) as it:
@@ -255,7 +255,7 @@ def test_export_changed_under_the_run(tmp_path: Path) -> None:
         assert ran.summary["deleted"] == it.served.pool.deleted < len(IDS)
 
 
-def test_log_says_who_and_how(tmp_path: Path) -> None:
+def test_the_log_says_which_user_ran_it_and_how(tmp_path: Path) -> None:
     """Header and sessions: everything design.md lists, and neither key nor secret nor any id."""
     with case(tmp_path, IDS[:300]) as it:
         assert it.run().code == 0

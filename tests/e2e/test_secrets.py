@@ -112,7 +112,7 @@ def quoted(request: ReceivedRequest) -> str:
 
 
 def cut(request: ReceivedRequest) -> str:
-    """The same, so long that whoever keeps the first thousand characters keeps half a canary."""
+    """The same, so long that the first thousand characters end within a canary."""
     ids = asked_in(request)
     canary = ids[0] if ids else SECRET
     return "x" * 986 + canary + KEY_ID + SECRET + request.headers.get("authorization", "")
@@ -332,7 +332,7 @@ ONE = ("pipe",)
 """One mode: for scenes that tell what they tell in a way that another scene plays in all three."""
 
 QUICK = ("--patience", "3s")
-"""Whoever waits for a better answer stops soon."""
+"""A run that waits for a better answer stops soon."""
 
 
 @dataclass(frozen=True)
@@ -558,7 +558,7 @@ async def test_plan_run_and_status(tmp_path: Path) -> None:
 
 
 async def test_a_backup_and_an_exclude_file(tmp_path: Path) -> None:
-    """The records go to a file that is for them; whom nobody may delete is named nowhere."""
+    """The records go to a file that is for them; a protected id is named nowhere."""
 
     async def scene(it: Play) -> None:
         keep = it.folder / "keep.jsonl"
@@ -629,7 +629,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
 
 LEAKY = """
 import atexit, gc
-atexit.register(gc.collect)  # what nobody asked for is told when it is collected
+atexit.register(gc.collect)  # an exception that was not retrieved is reported when it is collected
 import os
 from dataclasses import fields
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth

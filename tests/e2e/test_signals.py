@@ -38,7 +38,7 @@ class Running:
 
 
 def has_quiet(it: Case, path: str, at_least: int) -> Callable[[], bool]:
-    """Whether so many requests went to `path`, and then none for a while: everybody waits."""
+    """Whether so many requests went to `path`, and then none for a while: every worker waits."""
 
     def quiet() -> bool:
         ledger = it.served.ledger
@@ -81,7 +81,7 @@ def sampling(folder: Path) -> AbstractContextManager[Running]:
 
 @contextmanager
 def confirming(folder: Path) -> Iterator[Running]:
-    """The number is asked for on a terminal, and nobody types it."""
+    """The number is asked for on a terminal, and is not typed."""
     with case(folder, IDS) as it:
         ours, theirs = pty.openpty()
         args = [arg for arg in it.args if arg not in {"--confirm", it.ids, "--pool"}]
@@ -149,7 +149,7 @@ def sending(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def paused(folder: Path) -> Iterator[Running]:
-    """The server has asked everybody to wait for a minute."""
+    """The server has asked every request to wait for a minute."""
     with case(folder, IDS, share_429=1.0, retry_after="seconds", retry_after_s=60.0, fault_paths=DELETIONS) as it:
         process = it.start()
         wait_until(has_quiet(it, DELETE_PATH, 1), process)

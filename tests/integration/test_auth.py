@@ -164,7 +164,7 @@ async def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand,
 
 
 @pytest.mark.fake_clock
-async def test_one_sign_in_serves_all_who_wait() -> None:
+async def test_one_sign_in_serves_all_requests_that_wait() -> None:
     desk = Desk()
     tokens = keep(desk)
     waiting = [asyncio.create_task(tokens.ensure()) for _ in range(50)]

@@ -117,7 +117,7 @@ async def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
     assert syncs.calls <= 4
 
 
-async def test_a_saver_that_is_cancelled_takes_nobody_with_it(tmp_path: Path) -> None:
+async def test_a_saver_that_is_cancelled_cancels_no_other(tmp_path: Path) -> None:
     """Those who share its batch still return only when it is durable."""
 
     backup = Backup.open(tmp_path / "b", None)

@@ -431,7 +431,7 @@ async def test_aclose_flushes_and_lets_the_lock_go(path: Path) -> None:
     again.close()
 
 
-def test_closing_twice_closes_nobody_elses_file(path: Path) -> None:
+def test_closing_twice_closes_no_other_file(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
     checkpoint.close()
     with path.open("rb") as file:  # takes the number that has become free
@@ -619,7 +619,7 @@ def held(path: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_second_run_is_refused_and_told_who_has_the_log(path: Path, is_new: bool) -> None:
+def test_a_second_run_is_refused_and_names_the_process_that_has_the_log(path: Path, is_new: bool) -> None:
     if not is_new:
         Checkpoint.create(path, recorded.header()).close()
     with held(path) as pid:

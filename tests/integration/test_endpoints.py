@@ -148,7 +148,7 @@ def test_matching(id_type: str, asked: str, user: dict[str, Any], matches: bool)
     assert matched(id_type, ["other", asked], user) == expected
 
 
-def test_asked_for_alone_whoever_comes_back_is_meant() -> None:
+def test_the_record_of_an_id_that_is_asked_for_alone_is_meant() -> None:
     user = {"userId": "f" * 24}
     assert matched("username", ["Ann"], user) == ({"Ann": user}, 0)
     assert matched("username", ["Ann"]) == ({}, 0)
@@ -257,7 +257,7 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"list": None}, {"list": []}, {"list": 5}, {"list": "u"}, {"list": {}}])
-def test_a_control_that_lists_nobody(data: Any) -> None:
+def test_a_control_that_lists_no_user(data: Any) -> None:
     look_ups = UserLookUps(ID_TYPES["user_id"])
     decision = look_ups.read_control(Response(200, json.dumps({"statusCode": 200, "data": data}).encode()))
     assert (decision.next_step, decision.data) == (NextStep.SETTLED, [])
@@ -283,7 +283,7 @@ def test_two_accounts_under_one_id_are_both_copied_and_the_younger_decides() -> 
         )
 
 
-def test_whoever_comes_back_for_an_id_that_he_does_not_carry_is_not_certain() -> None:
+def test_a_record_without_the_id_that_was_asked_for_is_not_certain() -> None:
     look_ups = UserLookUps(ID_TYPES["email"])
     accounts, _ = look_ups.match(["u@x.org"], [{"userId": "a", "email": "boss@x.org"}])
     assert not accounts["u@x.org"].certain

@@ -114,7 +114,7 @@ def test_a_pipe_whose_reader_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.close()
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_without_a_reader_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     with (
         os.fdopen(reading, "rb", buffering=0) as reader,

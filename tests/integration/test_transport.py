@@ -206,7 +206,7 @@ async def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) ->
         assert not own or len(server.requests) == 1, "nothing is sent on such a connection"
 
 
-async def test_a_server_that_hangs_up_on_everybody() -> None:
+async def test_a_server_that_closes_every_connection() -> None:
     """At once: some connections are gone before the client's loop has told that they are there."""
 
     def hang_up(listening: socket.socket) -> None:

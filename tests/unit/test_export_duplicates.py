@@ -93,7 +93,7 @@ def test_one_id_a_million_times_needs_no_more_partitions(tmp_path: Path, monkeyp
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
-def test_the_file_has_no_name_and_is_nobody_elses(tmp_path: Path) -> None:
+def test_the_file_has_no_name_and_no_other_owner(tmp_path: Path) -> None:
     finder = DuplicateFinder(tmp_path, str, lambda: 1.0, run_rows=10)
     with finder:
         finder.add(range(10), [str(i) for i in range(10)])
