@@ -155,6 +155,13 @@ def test_in_doubt_and_protected_since_is_never_sent() -> None:
     assert left(chunk_state) == ([], [])
 
 
+def test_fresh_and_protected_is_never_sent_and_never_looked_up() -> None:
+    chunk_state = ChunkState(chunk(2), protected=True, look_first=True)
+    assert chunk_state.next_step() is None
+    assert (chunk_state.spared, chunk_state.settled) == ([*records(2)], [])
+    assert chunk_state.leave() == ((), ())
+
+
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
     chunk_state = ChunkState(chunk(2), attempts_max=2)
     chunk_state.replied(UNSENT)

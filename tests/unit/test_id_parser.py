@@ -18,6 +18,7 @@ from bulkdel.core.id_parser import (
     id_of_line,
     id_of_value,
     ids_of_lines,
+    ids_of_plain_lines,
     refused_as_result,
     shortened,
     with_pattern,
@@ -316,3 +317,15 @@ def test_a_row_is_shortened_for_the_eye(text: str | bytes, shown: str) -> None:
 
 def test_free_text_has_no_shape() -> None:
     assert IdCheck(IdType("any"), {}).check("whatever it is") == "whatever it is"
+
+
+def test_the_lines_of_a_plain_list() -> None:
+    lines = [b"a", b"b\r", b"", b" \r", b" c", b"d\xff"]
+    assert ids_of_plain_lines(lines, FREE) == [
+        "a",
+        "b",
+        Unusable(Why.EMPTY_LINE),
+        Unusable(Why.EMPTY_LINE),
+        Unusable(Why.SPACES),
+        Unusable(Why.NOT_UTF8, "byte 0xff, 2 bytes into the line"),
+    ]

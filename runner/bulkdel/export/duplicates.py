@@ -26,7 +26,7 @@ from bulkdel.format import printable
 PARTITIONS = 256
 """One partition for each value of a byte."""
 
-RUN_ROWS = 1 << 15
+RUN_ROWS = 1 << 14
 """Rows that are collected before they are written: few enough for the processor's cache (measured)."""
 
 KEYS_MAX = 1 << 16
