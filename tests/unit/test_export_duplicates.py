@@ -81,8 +81,8 @@ def test_the_sample_is_drawn_from_rows_of_everywhere() -> None:
     drawn_from, _ = found(rows, 512, DuplicateFinder(None, str, lambda: 1.0))
     tenths = Counter(position // 20_000 for position in drawn_from)
     assert FIRSTS_MIN <= len(drawn_from) < 2 * FIRSTS_MIN
-    # 1,000 each, standard deviation 31: five of them are beyond what chance does.
-    assert all(abs(tenths[tenth] - len(drawn_from) / 10) < 160 for tenth in range(10))
+    # 400 each, standard deviation 20: five of them are beyond what chance does.
+    assert all(abs(tenths[tenth] - len(drawn_from) / 10) < 105 for tenth in range(10))
 
 
 def test_one_id_a_million_times_needs_no_more_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

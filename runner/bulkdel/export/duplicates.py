@@ -13,6 +13,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,7 +35,7 @@ KEYS_MAX = 1 << 16
 
 HASH_BITS = 64
 
-FIRSTS_MIN = 10_000
+FIRSTS_MIN = 4_000
 """Rows to draw the sample from, at least, if there are so many. The hash has put them together by chance."""
 
 RESERVE = 1.1
@@ -122,9 +123,13 @@ class DuplicateFinder:
                 return more if wanted else []
         if not wanted:
             return []
-        firsts = set(seen.values())
-        rows = (Record(*row) for segment in self._segments(number) for row in zip(*segment, strict=True))
-        return [record for record in rows if record.position in firsts]
+        firsts = (
+            Record(position, id_)
+            for positions, ids in self._segments(number)
+            for position, id_, key in zip(positions, ids, self._keys(ids), strict=True)
+            if seen[key] == position
+        )
+        return list(islice(firsts, 0, None, len(seen) // FIRSTS_MIN or 1))
 
     def _keys(self, ids: Sequence[str]) -> Iterable[str]:
         return ids if self._key is str else map(self._key, ids)
