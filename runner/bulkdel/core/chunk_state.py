@@ -165,11 +165,21 @@ class ChunkState:
         )
         match decision.next_step:
             case NextStep.RETRY:
-                self._retry(sub_chunk._replace(attempts=sub_chunk.attempts + (not decision.free)))
+                sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not decision.free))
+                if sub_chunk.attempts < self.attempts_max:
+                    self._stack.append((sub_chunk, None))
+                elif sub_chunk.touched:
+                    self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))
+                else:
+                    self.left.append(sub_chunk)
             case NextStep.LOOK_UP if decision.maybe_applied:
                 self._stack.append((sub_chunk, LookUpReason.UNSURE))
-            case NextStep.LOOK_UP:
-                self._unknown_id(sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1))
+            case NextStep.LOOK_UP:  # one of these ids is unknown
+                sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or len(sub_chunk.records) > 1)
+                if sub_chunk.known:
+                    self._contradict(sub_chunk)
+                else:
+                    self._stack.append((sub_chunk, LookUpReason.UNKNOWN_ID))
             case NextStep.SPLIT:
                 self._split(sub_chunk)
             case _:
@@ -262,14 +272,6 @@ class ChunkState:
             attempts = max(1, sub_chunk.attempts + 1)
             self.settled.append(Settled(kind, records, detail, reason, attempts))
 
-    def _retry(self, sub_chunk: SubChunk) -> None:
-        if sub_chunk.attempts < self.attempts_max:
-            self._stack.append((sub_chunk, None))
-        elif sub_chunk.touched:
-            self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))
-        else:
-            self.left.append(sub_chunk)
-
     def _split(self, sub_chunk: SubChunk) -> None:
         if len(sub_chunk.records) == 1:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -278,13 +280,6 @@ class ChunkState:
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
             self._stack.append((sub_chunk._replace(records=second, attempts=0, known=False), None))
             self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
-
-    def _unknown_id(self, sub_chunk: SubChunk) -> None:
-        """Handle a refusal that says: one of these ids is unknown."""
-        if sub_chunk.known:
-            self._contradict(sub_chunk)
-        else:
-            self._stack.append((sub_chunk, LookUpReason.UNKNOWN_ID))
 
     def _contradict(self, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.

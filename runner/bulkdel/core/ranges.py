@@ -32,9 +32,6 @@ def ranges_of(positions: Iterable[int]) -> Ranges:
 
 def size_of(ranges: Ranges) -> int:
     """How many positions `ranges` cover."""
-    if len(ranges) == 1:  # nearly always
-        ((start, stop),) = ranges
-        return stop - start
     return sum(stop - start for start, stop in ranges)
 
 
@@ -60,37 +57,14 @@ class RangeSet:
         """Add `[start, stop)`; return how many of its positions were new."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
-        if self._stops and start >= self._stops[-1]:  # nearly every call: at or behind the end
-            if start == self._stops[-1]:
-                self._stops[-1] = stop
-            else:
-                self._starts.append(start)
-                self._stops.append(stop)
-            self.size += stop - start
-            return stop - start
-        left = bisect_left(self._stops, start)  # first range that ends at or after start: it touches or follows
-        right = bisect_right(self._starts, stop)  # first range that begins after stop
-        if right - left == 1:  # a little late: responses overtake each other
-            begin, end = self._starts[left], self._stops[left]
-            if end == start:
-                self._stops[left] = stop
-                self.size += stop - start
-                return stop - start
-            if begin == stop:
-                self._starts[left] = start
-                self.size += stop - start
-                return stop - start
-        if left == right:
-            self._starts.insert(left, start)
-            self._stops.insert(left, stop)
-            self.size += stop - start
-            return stop - start
-        merged_start = min(start, self._starts[left])
-        merged_stop = max(stop, self._stops[right - 1])
-        before = sum(self._stops[left:right]) - sum(self._starts[left:right])
-        self._starts[left:right] = [merged_start]
-        self._stops[left:right] = [merged_stop]
-        new = merged_stop - merged_start - before
+        left = bisect_left(self._stops, start)  # the first range that ends at or after start: it touches or follows
+        right = bisect_right(self._starts, stop)  # the first range that begins after stop
+        joined = sum(self._stops[left:right]) - sum(self._starts[left:right])
+        if left < right:
+            start, stop = min(start, self._starts[left]), max(stop, self._stops[right - 1])
+        self._starts[left:right] = [start]
+        self._stops[left:right] = [stop]
+        new = stop - start - joined
         self.size += new
         return new
 
@@ -98,35 +72,15 @@ class RangeSet:
         """Take `[start, stop)` out; return how many of its positions were in."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
-        left = bisect_right(self._stops, start)  # first range that ends after start
-        right = bisect_left(self._starts, stop)  # first range that begins at or after stop
+        left = bisect_right(self._stops, start)  # the first range that ends after start
+        right = bisect_left(self._starts, stop)  # the first range that begins at or after stop
         if left >= right:
             return 0
-        first, last = self._starts[left], self._stops[right - 1]
-        if right - left == 1 and first <= start and stop <= last:  # one chunk in flight
-            if first == start and last == stop:
-                del self._starts[left]
-                del self._stops[left]
-            elif first == start:
-                self._starts[left] = stop
-            elif last == stop:
-                self._stops[left] = start
-            else:
-                self._starts.insert(right, stop)
-                self._stops.insert(left, start)
-            self.size -= stop - start
-            return stop - start
-        gone = sum(self._stops[left:right]) - sum(self._starts[left:right])
-        starts, stops = [], []
-        if first < start:
-            starts, stops = [first], [start]
-            gone -= start - first
-        if last > stop:
-            starts.append(stop)
-            stops.append(last)
-            gone -= last - stop
-        self._starts[left:right] = starts
-        self._stops[left:right] = stops
+        ends = ((self._starts[left], start), (stop, self._stops[right - 1]))
+        kept = [(begin, end) for begin, end in ends if begin < end]
+        gone = sum(self._stops[left:right]) - sum(self._starts[left:right]) - size_of(tuple(kept))
+        self._starts[left:right] = [begin for begin, _ in kept]
+        self._stops[left:right] = [end for _, end in kept]
         self.size -= gone
         return gone
 
@@ -154,8 +108,6 @@ class RangeSet:
 
     def missing(self, start: int, stop: int) -> Ranges:
         """The part of `[start, stop)` that is not in the set."""
-        if not self.meets(start, stop):
-            return ((start, stop),)
         found, at = [], start
         for begin, end in self.overlap(start, stop):
             if begin > at:
