@@ -105,7 +105,7 @@ class AccountLookup:
         async with self._control:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
-                await self._control_is_blind(worker)
+                await self._control_passes(worker)
             self._exhausted = not self._controls_left
         return self.proven
 
@@ -123,7 +123,7 @@ class AccountLookup:
                 began = self._client.clock()
                 # Several tries: this run may have deleted a listed account a moment later.
                 for _ in range(CONTROL_TRIES):
-                    self.proven = not await self._control_is_blind(worker)
+                    self.proven = await self._control_passes(worker)
                     if self.proven:
                         break
                 self._checked_at = began
@@ -255,14 +255,18 @@ class AccountLookup:
             open_ids |= alone.unproven
         return LookupResult(accounts, frozenset(open_ids))
 
-    async def _control_is_blind(self, worker: WorkerStatus) -> bool:
-        """List some accounts by another call and look them up. True if some were listed and none was found."""
-        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker)
+    async def _control_passes(self, worker: WorkerStatus) -> bool:
+        """List some accounts by another call and look them up.
+
+        False when none was found, or without an answer. True when one was found, and where none is or may be listed.
+        """
+        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker, refused=[])
         self.listed = len(listed or ())
+        if not listed:
+            return listed is not None
         # Several: this run may delete the first one next. Ids without a comma come first.
-        some = sorted(listed or (), key=may_be_split)[:CONTROLS_MAX]
-        result = await self._find_and_note(some, worker) if some else None
-        return result is not None and not result.accounts
+        result = await self._find_and_note(sorted(listed, key=may_be_split)[:CONTROLS_MAX], worker)
+        return result is not None and bool(result.accounts)
 
     async def _read(
         self,

@@ -40,10 +40,11 @@ PROTECTED = ("pools", "hosts")
 
 def check_arguments(arguments: RunArguments) -> None:
     """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
-    tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
-    for name, value in arguments.config.items():
-        if name not in tables or not isinstance(value, dict):  # it would have no effect
-            raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
+    if arguments.config:
+        tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
+        for name, value in arguments.config.items():
+            if name not in tables or not isinstance(value, dict):  # it would have no effect
+                raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
     arguments.settings.check(arguments.job.chunk_max)
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
