@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,9 @@ ENDS: Sequence[End] = (*get_args(End), "power at the disk")
 
 LAG_MAX_S = 6.0
 """Look-ups lag no longer: the program repeats them for 7 seconds."""
+
+VERIFIED = 0.2
+"""The share of the runs that are verified afterwards."""
 
 STRANGER = 10**9
 """From this number on, ids belong to accounts that the export does not name."""
@@ -63,7 +66,7 @@ class Drawn:
     rows: the ids of the export, as it writes them. there: the ids that have an account. young: those whose account was
     created just before the run. strangers: ids of accounts beside them. excluded: ids of the exclude file, as it writes
     them. owner: the id of the account that the access key belongs to; None for another one.
-    backup: the name of the backup; None without one.
+    backup: the name of the backup; None without one. verification: its first session; None without a verification.
     """
 
     id_type: str
@@ -77,6 +80,7 @@ class Drawn:
     options: Mapping[str, Any]
     backup: str | None
     sessions: Sequence[Session]
+    verification: Session | None
 
     @property
     def reusable(self) -> bool:
@@ -127,7 +131,7 @@ def draw(seed: int) -> Drawn:
     rows = [_spelled(rng, id_type, id_) for id_ in ids for _ in range(1 + (rng.random() < 0.05))]
     rng.shuffle(rows)
     sessions = [_session(rng) for _ in range(rng.choice([1, 2, 2, 3]))]
-    blind = any(session.weather.blind for session in sessions)  # then the owner of the key is not found either
+    blind = any(session.weather.goes_blind for session in sessions)  # then the owner of the key is not found either
     wrong_clock = rng.random() < 0.2
     ahead_s = rng.choice([None, -7200.0, 3600.0, 90_000.0]) if wrong_clock else rng.choice([0.0, 1.0, -2.0])
     return Drawn(
@@ -158,6 +162,7 @@ def draw(seed: int) -> Drawn:
         },
         backup=rng.choice(["copies.jsonl", "copies.jsonl.gz"]) if rng.random() < 0.2 else None,
         sessions=sessions,
+        verification=replace(_session(rng), gap_s=900.0, others=0) if rng.random() < VERIFIED else None,
     )
 
 
@@ -200,7 +205,7 @@ def _session(rng: Random) -> Session:
         garbled=share(0.1),
         unsuccessful=share(0.2, 0.15),
         lag_s=share(LAG_MAX_S, 0.15),
-        blind=rng.random() < 0.07,
+        blind_s=rng.choice([0.0, rng.uniform(0.0, 3.0)]) if rng.random() < 0.14 else float("inf"),
         token_s=token_s,
         announced_s=7200 if rng.random() < 0.5 else int(token_s),
     )

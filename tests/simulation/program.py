@@ -1,9 +1,9 @@
-"""The program under test: the real engine, with the simulated clock, chance, network and disk in its surroundings."""
+"""The program under test: the real run and the real verification, on a machine whose parts are simulated."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -38,8 +38,8 @@ THREAD_MAX_S = 0.02
 class Machine:
     """What one session of the program runs on.
 
-    wall: its clock. chance: draws for the program. rng: draws for the world. log, copies, findings: its files.
-    connect: opens a way to the server.
+    wall: its clock. chance: draws for the program. rng: draws for the world. connect: opens a way to the server.
+    log, copies, findings: its files: the log, the backup, the log of the verification.
     """
 
     loop: SimulatedLoop
@@ -53,21 +53,22 @@ class Machine:
 
     def run(self, export: Path, settings: Settings) -> Run:
         """Make a run of the job `delete-users` at the simulated server."""
-        arguments = RunArguments(SimulatedJob(self.wall, self.chance), str(export), settings, {}, {})
+        arguments = RunArguments(self._job(), str(export), settings, {}, {})
         return Run(arguments, surroundings=self._surroundings())
 
-    @contextlib.contextmanager
-    def verification(self, settings: VerifySettings) -> Iterator[VerifySession]:
-        """Open the log, the export and the findings, as `bulkdel verify` does."""
-        target = SimulatedJob(self.wall, self.chance).target(TargetOptions(HOST, {}, {}))
-        with contextlib.ExitStack() as stack:
-            checked = Reopened.open(self.log.path, None, stack)
-            pinned = {"log_sha256": checked.log_index.sha256, "sample": settings.sample}
-            skipped, at = checked.log_index.progress.skipped.rows, stamp(self.wall())
-            how = self._how(self.findings)
-            findings, _ = open_log(self.findings.path, pinned, skipped, at=at, again=False, how=how)
-            stack.callback(findings.close)
-            yield VerifySession(checked, findings, target, settings, self._surroundings())
+    def verification(self, settings: VerifySettings, stack: ExitStack) -> VerifySession:
+        """Open a session of the verification of that run, as `bulkdel verify` does. `stack` closes it."""
+        checked = Reopened.open(self.log.path, None, stack)
+        index = checked.log_index
+        pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
+        how, at = self._how(self.findings), stamp(self.wall())
+        log, _ = open_log(self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, how=how)
+        stack.callback(log.close)
+        target = self._job().target(TargetOptions(HOST, {}, {}))
+        return VerifySession(checked, log, target, settings, self._surroundings())
+
+    def _job(self) -> SimulatedJob:
+        return SimulatedJob(self.wall, self.chance)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -98,7 +99,7 @@ class Machine:
     def _how(self, file: SimulatedFile) -> How:
         return How(file.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
-    @contextlib.asynccontextmanager
+    @asynccontextmanager
     async def _connect(self, target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[Client]:
         clocks = {"wall": self.wall, "steady": self.loop.time}
         async with connect(target, settings, pool=pool, transport=self.connect(), **clocks) as client:

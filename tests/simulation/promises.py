@@ -31,10 +31,11 @@ UNTOUCHED_CODES = frozenset({401, 429})
 OURS = frozenset({"us", "late"})
 """What `deleted_by` says of the program's own deletions."""
 
-GONE = frozenset({"done", "absent"})
+OUTCOMES = frozenset({"done", "absent", "refused", "unknown"})
+CLAIMED = frozenset({"done", "absent"})
 """Outcomes that say: the id is gone. A verification looks these rows up."""
 
-OUTCOMES = frozenset({"done", "absent", "refused", "unknown"})
+FINDINGS = frozenset({"gone", "recreated", "there"})
 
 
 class Promises:
@@ -59,6 +60,7 @@ class Promises:
         self._session = Session()
         self.log = SafeLog()
         self.copies = SafeCopies(packed=False)
+        self.findings = SafeLog()
         self.again: set[str] = set()
         self.quiet = False
         self.no_deletion_from = float("inf")
@@ -138,6 +140,18 @@ class Promises:
         self.copies = SafeCopies(packed=str(self._drawn.backup).endswith(".gz"))
         self.copies.read(data)
 
+    def findings_are_safe(self, data: bytes, again: bool) -> None:
+        """More of the verification's log is safe. Each finding is true."""
+        if again:
+            self.findings = SafeLog()
+        for finding, rows in self.findings.follow(data):
+            if again:
+                continue
+            self._trace.note(f"  safe: {finding} {_numbers(rows)}")
+            for at in rows:
+                if finding in FINDINGS and finding != (true := self._true_finding(self._drawn.rows[at])):
+                    self.note_wrong(f"row {at} ({self._drawn.rows[at]}) is found {finding}, and is {true}")
+
     # --- after every session ---
 
     def check_summary(self, summary: Summary) -> None:
@@ -155,10 +169,19 @@ class Promises:
         if self._session.calm and not self.settled():
             self.note_wrong(f"nothing went wrong but a lag, and not all is settled: {summary.why}")
 
+    def keys_ahead(self) -> set[str]:
+        """The accounts of rows that are not sent yet. A newer account with such an id is deleted, as the user knows."""
+        rows = enumerate(self._drawn.rows)
+        return {self._key(id_) for at, id_ in rows if self.log.rows.get(at, RELEASED) == RELEASED}
+
     def settled(self) -> bool:
         """Whether every row is settled, but those whose absence no look-up can prove."""
         rows = enumerate(self._drawn.rows)
         return all(at in self.log.kinds or self._never_proven(id_) for at, id_ in rows)
+
+    def claims(self) -> bool:
+        """Whether the log calls a row gone, so that there is something to verify."""
+        return not CLAIMED.isdisjoint(self.log.kinds.values())
 
     def _settled(self) -> int:
         return sum(kind in OUTCOMES for kind in self.log.kinds.values())
@@ -203,7 +226,7 @@ class Promises:
             return
         for at, id_ in enumerate(self._drawn.rows):
             finding = next((name for name, rows in found.items() if at in rows), None)
-            true = self._true_finding(id_) if self.log.kinds.get(at) in GONE else None
+            true = self._true_finding(id_) if self.log.kinds.get(at) in CLAIMED else None
             # An empty response about a comma proves nothing, and no date says which of two accounts is the younger one.
             open_too = true is not None and ("," in id_ or (true != "gone" and self._drawn.reusable))
             if finding != true and not (finding is None and open_too):
@@ -212,8 +235,8 @@ class Promises:
 
     def _true_finding(self, id_: str) -> str:
         """What a verification has to find of an id that the log calls gone."""
-        alive = [account.deleted_at is None for account in self._server.accounts.get(self._key(id_), ())]
-        return "gone" if not any(alive) else "there" if alive[0] else "recreated"
+        first, alive = self._server.first(id_), self._server.alive(id_)
+        return "gone" if alive is None else "there" if alive is first else "recreated"
 
     def _true_outcomes(self, at: int, id_: str, reason: str | None) -> Sequence[str]:
         """What a row may end as."""
@@ -240,7 +263,7 @@ class Promises:
         if (by == "others" or second) and unknown in ("refuse", "partial") and drawn.lagging:
             found.append("refused")  # the API calls it unknown, and a look-up that lags still finds it
         # A blind sample has no createdAt, and an account as young as the run may then be another one.
-        young = key in map(self._key, drawn.young) and any(session.weather.blind for session in drawn.sessions)
+        young = key in map(self._key, drawn.young) and any(session.weather.goes_blind for session in drawn.sessions)
         if drawn.reusable and (key in self.again or drawn.clocks_apart or young):
             found.append("unknown")
         if self._never_proven(id_):

@@ -7,11 +7,15 @@ import zlib
 import orjson
 
 SENT, SETTLED, RELEASED, STARTED = "sent", "settled", "released", "started"
-STATES = {"intent": SENT, "released": RELEASED, "outcome": SETTLED, "skipped": SETTLED}
+FOUND = "found"
+STATES = {"intent": SENT, "released": RELEASED, "outcome": SETTLED, "skipped": SETTLED, "found": FOUND}
 
 
 class SafeLog:
-    """The log. rows: state of each row that was sent or settled. kinds: its outcome, for each row that is settled."""
+    """The log of a run or of a verification.
+
+    rows: the state of each row. kinds: the outcome or finding of each row that has one.
+    """
 
     def __init__(self) -> None:
         self._read = 0
@@ -28,9 +32,10 @@ class SafeLog:
                 if (state := STATES.get(entry["type"])) is not None:
                     rows = [row for start, stop in entry["ranges"] for row in range(start, stop)]
                     self.rows.update(dict.fromkeys(rows, state))
-                    if state == SETTLED:
-                        self.kinds.update(dict.fromkeys(rows, entry.get("kind") or entry["reason"]))
-                    found.append((entry.get("kind", state), rows))
+                    kind = entry.get("kind") or entry.get("finding") or entry.get("reason") or state
+                    if state in (SETTLED, FOUND):
+                        self.kinds.update(dict.fromkeys(rows, kind))
+                    found.append((kind, rows))
             self._read = end
         return found
 

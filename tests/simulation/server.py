@@ -49,7 +49,8 @@ class Weather:
     throttled: answered 429, also those of the next second if `bursts`. retry_after: which header the 429 has.
     failing: fails in the place of any effect. failing_after: fails after the effect. garbled: half of the response
     body is missing. unsuccessful: `success` is not true, and nothing, half or all of the request was done.
-    lag_s: how late look-ups see a deletion. blind: look-ups find no account.
+    lag_s: how late look-ups see a deletion. blind_s: how many seconds after the start of the session look-ups begin to
+    find no account.
     token_s: how long a token is accepted. announced_s: how long the server says it is.
     """
 
@@ -61,9 +62,14 @@ class Weather:
     garbled: float = 0.0
     unsuccessful: float = 0.0
     lag_s: float = 0.0
-    blind: bool = False
+    blind_s: float = float("inf")
     token_s: float = 7200.0
     announced_s: int = 7200
+
+    @property
+    def goes_blind(self) -> bool:
+        """Whether look-ups find no account at some time."""
+        return self.blind_s < float("inf")
 
 
 FAIR = Weather()
@@ -93,9 +99,14 @@ class Server:
         self._note = note
         self._tokens: dict[str, float] = {}
         self._burst_until = 0.0
+        self._began = 0.0
         self.weather = FAIR
         self.accounts: dict[str, list[Account]] = {}
         self.owner: str | None = None
+
+    def begin(self, weather: Weather) -> None:
+        """Begin a session."""
+        self.weather, self._began = weather, self._now()
 
     def create(self, id_: str, at: float) -> Account:
         """Create an account."""
@@ -202,7 +213,7 @@ class Server:
             keys = dict.fromkeys(account_key(self._id_type, value) for value in values)
             asked = [account for key in keys for account in self.accounts.get(key, ())]
         found = [one for one in asked if one.deleted_at is None or one.deleted_at > since]
-        if self.weather.blind:
+        if self._now() >= self._began + self.weather.blind_s:
             found = []
         return self._envelope(200, [self._record(account) for account in found[: self._customs.page]])
 

@@ -100,7 +100,7 @@ def test_the_drawn_worlds_have_everything() -> None:
     assert {world.id_type for world in worlds} == set(FORMS)
     assert {world.customs.unknown for world in worlds} == {"accept", "refuse", "partial"}
     assert {world.customs.commas for world in worlds} == {"whole", "alone", "each"}
-    for name in ("throttled", "bursts", "failing", "failing_after", "garbled", "unsuccessful", "lag_s", "blind"):
+    for name in ("throttled", "bursts", "failing", "failing_after", "garbled", "unsuccessful", "lag_s"):
         assert any(getattr(session.weather, name) for session in sessions), name
     for name in ("unconnected", "lost", "lost_after", "late"):
         assert any(getattr(session.roads, name) for session in sessions), name
@@ -109,4 +109,7 @@ def test_the_drawn_worlds_have_everything() -> None:
     assert any("," in id_ for world in worlds for id_ in world.rows)
     assert any(session.again for session in sessions)
     assert any(session.calm for session in sessions)
+    assert any(session.weather.blind_s == 0 for session in sessions)
+    assert any(0 < session.weather.blind_s < 3 for session in sessions)
+    assert any(world.verification for world in worlds)
     assert any(world.customs.ahead_s is None for world in worlds)

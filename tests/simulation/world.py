@@ -1,11 +1,11 @@
-"""One simulated run: its sessions, what happens between them, how they crash, its verification, and the judgement."""
+"""One simulated run: its sessions, what happens between them, how they crash, and the judgement at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import replace
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -24,27 +24,21 @@ from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import Connection, Network
 from tests.simulation.program import HOST, Machine
 from tests.simulation.promises import OURS, Promises
-from tests.simulation.server import FAIR, Server
+from tests.simulation.server import Server
 from tests.simulation.trace import Trace
-
-T = TypeVar("T")
 
 EPOCH = 1_790_000_000.0
 """When the world begins, seconds of the true time."""
 
 OLD_S = 90 * 86_400.0
 YOUNG_S = 3_600.0
-FAIR_SESSIONS = 4
+FAIR_SESSION, FAIR_SESSIONS = Session(), 4
 """Sessions at the end in which nothing goes wrong. They have to settle everything."""
 
-VERIFIED = 1 / 3
-"""The share of the runs that are verified at their end."""
+BROUGHT_BACK = 0.3
+"""The share of the deleted accounts that are back before a verification, in every other run."""
 
-BACK = 0.3
-"""The share of the deleted accounts that are back before the verification, in every other run."""
-
-BLIND, BLIND_MAX_S = 0.5, 3.0
-"""The share of the verifications during which the key loses its permission to read users, and when at the latest."""
+T = TypeVar("T")
 
 
 class World:
@@ -74,7 +68,7 @@ class World:
         self._disk = SimulatedDisk(Random(f"disk {seed}"), self._at_the_disk, self._promises.note_wrong)
         self._log = self._disk.file(folder / "log", self._promises.log_is_safe)
         self._copies = self._disk.file(folder / (drawn.backup or "copies"), self._promises.copies_are_safe)
-        self._findings = self._disk.file(folder / "findings", lambda data, again: None)
+        self._findings = self._disk.file(folder / "findings", self._promises.findings_are_safe)
         self._create_accounts()
         self._write("export", drawn.rows)
         self._write("kept", drawn.excluded)
@@ -89,36 +83,40 @@ class World:
         return EPOCH + self.now + self._clock_s
 
     def play(self) -> list[str]:
-        """Play every session, then fair ones until all is settled, and judge. Returns what is wrong."""
-        fair = Session()
-        for session in (*self.drawn.sessions, *([fair] * FAIR_SESSIONS)):
+        """Play the run, judge it, and verify it. Returns what is wrong."""
+        self._play_run()
+        if not self._promises.wrong:
+            self._promises.judge(self._log.path)
+        if not self._promises.wrong and self.drawn.verification is not None and self._promises.claims():
+            self._play_verification(self.drawn.verification)
+        return self._promises.wrong
+
+    def _play_run(self) -> None:
+        """Play every session, then fair ones until all is settled."""
+        for session in (*self.drawn.sessions, *([FAIR_SESSION] * FAIR_SESSIONS)):
             self._pass_time_before(session)
-            summary = self._play(session)
+            summary = self._play(session, self._send)
+            if summary is not None:
+                self.trace.note(f"=== {dict(summary.counts)}")
+                self._promises.check_summary(summary)
             complete = summary is not None and summary.status == "complete"
-            if self._promises.wrong or complete or (session is fair and self._promises.settled()):
+            if self._promises.wrong or complete or (session is FAIR_SESSION and self._promises.settled()):
                 break
         self._network.land()
         if not self._promises.wrong and not self._promises.settled():
             self._promises.note_wrong(f"not settled in {FAIR_SESSIONS} sessions in which nothing goes wrong")
-        if not self._promises.wrong:
-            self._promises.judge(self._log.path)
-        if not self._promises.wrong and self._rng.random() < VERIFIED:
-            self._verify()
-        return self._promises.wrong
 
-    def _verify(self) -> None:
-        """Verify the run in a session like its last one, then in fair ones, and judge the findings."""
-        back = self._rng.choice([0.0, BACK])
-        for account in [one for one in self._server.every() if one.deleted_by in OURS]:
-            if self._rng.random() < back and self._server.alive(account.key) is None:
-                account.deleted_at, account.deleted_by = None, ""
+    def _play_verification(self, session: Session) -> None:
+        """Bring some accounts back, play a session with faults, then fair ones, and judge the findings."""
+        self._pass_time_before(session)
+        share = self._rng.choice([0.0, BROUGHT_BACK])
+        for account in self._server.every():
+            if self._server.alive(account.key) is None and self._rng.random() < share:
+                account.deleted_at = None
                 self.trace.note(f"the account of {account.key} is back")
-        fair = Session()
-        first = replace(self.drawn.sessions[-1], gap_s=fair.gap_s, again=0.0, others=0, clock_s=0.0)
-        for session in (first, *([fair] * FAIR_SESSIONS)):
-            self._pass_time_before(session)
-            result = self._on_loop(session, self._look_up, lambda result: f"verified: {result.ending.why or 'done'}")
-            done = session is fair and result is not None and not result.ending.why
+        for each in (session, *([FAIR_SESSION] * FAIR_SESSIONS)):
+            result = self._play(each, self._verify)
+            done = each is FAIR_SESSION and result is not None and not result.ending.why
             if self._promises.wrong or done:
                 break
         if not self._promises.wrong:
@@ -145,8 +143,8 @@ class World:
         began, server, rng = EPOCH + self._now, self._server, self._rng
         self._now += session.gap_s
         self._clock_s += session.clock_s
-        again = self._promises.again
-        for account in [one for one in server.every() if one.deleted_by in OURS and one.key not in again]:
+        again, ahead = self._promises.again, self._promises.keys_ahead()
+        for account in [one for one in server.every() if one.deleted_by in OURS and one.key not in again | ahead]:
             if self.drawn.reusable and rng.random() < session.again and server.alive(account.key) is None:
                 at = rng.uniform(max(began, account.deleted_at or 0.0), EPOCH + self._now)
                 server.create(account.key, at)
@@ -161,33 +159,24 @@ class World:
 
     # --- one session ---
 
-    def _play(self, session: Session) -> Summary | None:
-        summary = self._on_loop(session, self._run, lambda one: f"{one.status}: {one.why}" if one.why else one.status)
-        if summary is not None:
-            self.trace.note(f"=== {dict(summary.counts)}")
-            self._promises.check_summary(summary)
-        return summary
-
-    def _on_loop(
-        self,
-        session: Session,
-        program: Callable[[SimulatedLoop], Coroutine[Any, Any, T]],
-        words: Callable[[T], str],
-    ) -> T | None:
-        """Run a program in one session. Returns its result; None when the machine crashed or the program failed."""
+    def _play(self, session: Session, program: Callable[[Machine], Coroutine[Any, Any, T]]) -> T | None:
+        """Let the program run on the machine. Returns its result; None when it did not come to its end."""
         self.trace.note(f"=== {session}")
         self._session, self._crashed = session, False
-        self._server.weather, self._network.roads, self._network.cut = session.weather, session.roads, False
+        self._network.roads, self._network.cut = session.roads, False
+        self._server.begin(session.weather)
         self._disk.begin()
         self._promises.begin(session)
         self._loop = SimulatedLoop(self._now, self._at_turn)
         asyncio.set_event_loop(None)
+        files = (self._log, self._copies, self._findings)
+        machine = Machine(self._loop, self.wall, self._chance, self._rng, *files, self._connect)
         result: T | None = None
         said: str = session.end
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
-                result = runner.run(program(self._loop))
-            said = words(result)
+                result = runner.run(self._noting_its_task(program(machine)))
+            said = _words(result)
         except asyncio.CancelledError:
             if not self._crashed:
                 raise
@@ -204,35 +193,32 @@ class World:
             self._disk.lose_power()
         return None if self._crashed else result
 
-    async def _look_up(self, loop: SimulatedLoop) -> SessionResult:
+    async def _noting_its_task(self, program: Coroutine[Any, Any, T]) -> T:
+        """Run a program whose task a crash can cancel."""
         self._task = asyncio.current_task()
-        options = self.drawn.options
-        common = {name: options[name] for name in ("rate", "concurrency", "timeout_s", "patience")}
-        with self._machine(loop).verification(VerifySettings(host=HOST, **common)) as verification:
-            if self._session.end == "drain":
-                loop.call_later(self._session.at / 10, verification.drain, signal.SIGTERM)
-            if self._session.weather is not FAIR and self._rng.random() < BLIND:
-                loop.call_later(self._rng.uniform(0.0, BLIND_MAX_S), self._go_blind)
-            return await verification.run()
+        return await program
 
-    def _go_blind(self) -> None:
-        self.trace.note("look-ups find no account from now on")
-        self._server.weather = replace(self._server.weather, blind=True)
-
-    async def _run(self, loop: SimulatedLoop) -> Summary:
-        self._task = asyncio.current_task()
-        async with self._machine(loop).run(self._folder / "export", self._settings()) as run:
+    async def _send(self, machine: Machine) -> Summary:
+        """Run: plan, confirm, send."""
+        async with machine.run(self._folder / "export", self._settings()) as run:
             plan = await run.plan()
             if plan.ids and not plan.complete:
                 await run.confirm(ids=plan.ids, pool=plan.pool)
             run.start()
             if self._session.end == "drain":
-                loop.call_later(self._session.at / 10, self._drain, run.drain)
+                machine.loop.call_later(self._session.at / 10, self._drain, run.drain)
             return await run.finished()
 
-    def _machine(self, loop: SimulatedLoop) -> Machine:
-        files = (self._log, self._copies, self._findings)
-        return Machine(loop, self.wall, self._chance, self._rng, *files, self._connect)
+    async def _verify(self, machine: Machine) -> SessionResult:
+        """Verify the run. No deletion may leave."""
+        self._promises.no_deletion_from = float("-inf")
+        names = ("rate", "concurrency", "patience", "timeout_s")
+        settings = VerifySettings(host=HOST, **{name: self.drawn.options[name] for name in names})
+        with ExitStack() as stack:
+            session = machine.verification(settings, stack)
+            if self._session.end == "drain":
+                machine.loop.call_later(self._session.at / 10, session.drain, signal.SIGTERM)
+            return await session.run()
 
     def _settings(self) -> Settings:
         drawn, session = self.drawn, self._session
@@ -284,6 +270,13 @@ class World:
         self._crashed = self._disk.gone = self._network.cut = self._promises.quiet = True
         if self._task is not None:
             self._task.cancel()
+
+
+def _words(result: Any) -> str:
+    """How a session ended."""
+    if isinstance(result, Summary):
+        return f"{result.status}: {result.why}"
+    return f"verified: {result.ending.why}"
 
 
 def remove(folder: Path) -> None:
