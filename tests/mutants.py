@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "the command after a pipe forgets its checkpoint",
         "runner/bulkdel/safety/run_plan.py",
-        'return line.plus("--checkpoint", str(self.checkpoint))',
-        "return line",
+        'line = line.plus("--checkpoint", self.checkpoint)',
+        'line = line.without("--checkpoint")',
         "e2e/test_endings.py::test_the_command_after_a_named_pipe_goes_on",
     ),
     Mutant(

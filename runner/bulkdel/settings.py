@@ -125,6 +125,11 @@ class CommonSettings:
                     raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
         _check_open_files(self.concurrency, 1)
 
+    @property
+    def connection(self) -> dict[str, Path | str | None]:
+        """The options that another command needs too, to sign in to the same server."""
+        return {"--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)

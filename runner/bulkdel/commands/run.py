@@ -62,7 +62,7 @@ async def _run(opened: Run, reporter: Reporter) -> int:
         with reporter.running():
             async for event in opened.start():
                 reporter.event(event)
-        return _say_end(plan, await opened.finished())
+        return _print_end(plan, await opened.finished())
 
 
 async def _confirm(opened: Run, plan: Plan) -> None:
@@ -117,7 +117,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
-def _say_end(plan: Plan, ended: Summary) -> int:
+def _print_end(plan: Plan, ended: Summary) -> int:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         answers = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
@@ -137,12 +137,6 @@ def _say_end(plan: Plan, ended: Summary) -> int:
         say_summary("\n".join(lines))
     if ended.why:
         say(f"Stopped: {ended.why}")
-    _say_next(plan, ended)
-    return ended.exit_code
-
-
-def _say_next(plan: Plan, ended: Summary) -> None:
-    """Print the commands that show more, verify, or resume."""
     log = (str(plan.checkpoint),)
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", log).plus("--only", "refused,unknown")
@@ -152,12 +146,11 @@ def _say_next(plan: Plan, ended: Summary) -> None:
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
     if not plan.settings.sandbox and (complete or ended.session.ending.limit_reached):
-        settings = plan.settings
-        given = {"--config": settings.config, "--ca-file": settings.ca_file, "--proxy": settings.proxy}
-        verify = CommandLine("verify", log).plus_given(given)
+        verify = CommandLine("verify", log).plus_given(plan.settings.connection)
         say(f"To verify that what was deleted is gone:\n  {verify}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""
         going = plan.line_after(ended.session.ending, now)
         say(ways_out(ended.progress, going.words) if blind(ended.progress) else f"To go on{again}:\n  {going}")
+    return ended.exit_code

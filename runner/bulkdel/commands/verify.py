@@ -200,9 +200,7 @@ def _print_what_next(
             "--id-type": pinned["id_type"],
             "--host": settings.host or pinned["host"],
             "--id-pattern": pinned["source"]["id_pattern"],
-            "--config": settings.config,
-            "--ca-file": settings.ca_file,
-            "--proxy": settings.proxy,
+            **settings.connection,
         }
         plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)
         say(

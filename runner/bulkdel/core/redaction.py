@@ -47,8 +47,8 @@ def spellings(text: str) -> set[str]:
     return {text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
 
 
-def without_ids(text: str, ids: Collection[str], mark: str = "[id]") -> str:
-    """Replace each of `ids` by `mark`, in upper or lower case; see WORD_MIN for short ones."""
+def without_ids(text: str, ids: Collection[str]) -> str:
+    """Replace each of `ids` by `[id]`, in upper or lower case; see WORD_MIN for short ones."""
     lower = text.lower()
     if not ids or len(lower) < min(map(len, ids)) - 1:  # nearly every text of an answer: no id fits into it
         return text
@@ -62,5 +62,5 @@ def without_ids(text: str, ids: Collection[str], mark: str = "[id]") -> str:
             pattern = re.escape(form)
             if length < ANYWHERE_MIN:
                 pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
-            text = re.sub(pattern, mark, text, flags=re.IGNORECASE)
+            text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
     return text

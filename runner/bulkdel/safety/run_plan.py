@@ -57,13 +57,6 @@ class RunArguments:
         names = (self.job.name, self.export)
         return CommandLine.of(self.command, names, self.settings, environ=self.environ, config=self.config)
 
-    def line_for(self, export: str) -> CommandLine:
-        """The command line for another name of the export and the same checkpoint."""
-        line = replace(self.line, names=(self.job.name, export))
-        if "--checkpoint" in line.options or self.checkpoint == self.settings.default_checkpoint(export):
-            return line
-        return line.plus("--checkpoint", str(self.checkpoint))
-
 
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
@@ -205,8 +198,10 @@ class Plan:
 
         It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
         """
-        export = self.export.file.spooled or self.arguments.export
-        line = self.arguments.line_for(str(export))
+        export = str(self.export.file.spooled or self.arguments.export)
+        line = replace(self.arguments.line, names=(self.job.name, export))
+        if "--checkpoint" not in line.options and self.checkpoint != self.settings.default_checkpoint(export):
+            line = line.plus("--checkpoint", self.checkpoint)
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
 
     @property
