@@ -193,7 +193,7 @@ def test_a_piped_export_leaves_its_bad_rows_beside_the_checkpoint(tmp_path: Path
     with sandbox(IDS) as served:
         url = ("--host", served.url, "--rate", 0)
         plan = bulkdel("plan", "delete-users", "-", *url, *skip, input=data)
-        assert (plan.code, f"{copy} holds what came through the pipe" in plan.out) == (0, True), plan.err
+        assert (plan.code, f"{copy} is the copy of the pipe" in plan.out) == (0, True), plan.err
         assert names(tmp_path) == ["log.input"]
         confirm = ("--confirm", 20, "--pool", POOL)
         first = bulkdel("run", "delete-users", "-", *url, *skip, *confirm, "--limit", 5, input=data)
