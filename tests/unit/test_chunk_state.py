@@ -68,6 +68,13 @@ def left(chunk_state: ChunkState) -> tuple[list[int], list[int]]:
 # ── every arrow, by hand ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_protected_chunk_that_is_not_in_doubt_is_spared_without_a_request() -> None:
+    chunk_state = ChunkState(chunk(3), protected=True)
+    assert chunk_state.next_step() is None
+    assert chunk_state.spared == [*chunk(3).records]
+    assert chunk_state.leave() == ((), ())
+
+
 def test_settled_at_once() -> None:
     chunk_state = ChunkState(chunk(3))
     assert chunk_state.next_step() == Send(chunk(3).records, 1)
