@@ -102,47 +102,35 @@ def open_export(
     the copy cannot be written.
     """
     try:
-        if path == "-":
-            return _open_pipe(os.dup(0), path, spool_to, block_size, on_progress)
-        mode = os.stat(path).st_mode  # noqa: PTH116 - before opening: opening a device or a pipe has effects
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise _no_file(path, mode)
-        if stat.S_ISFIFO(mode) and spool_to is None:
-            raise _nowhere_to_spool(path)
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if path != "-":  # before opening: opening a device or a pipe has effects
+            _check_kind(path, os.stat(path).st_mode, spool_to)  # noqa: PTH116 - a path as the user gave it
+        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _cannot_open(path, error) from error
-    if stat.S_ISREG(os.fstat(fd).st_mode):
+    kind = os.fstat(fd).st_mode
+    if path != "-" and stat.S_ISREG(kind):
         return Export(fd, path, block_size=block_size)
-    return _open_pipe(fd, path, spool_to, block_size, on_progress)
-
-
-def _open_pipe(fd: int, path: str, spool_to: Path | None, block_size: int, on_progress: Copied | None) -> Export:
-    """Copy a pipe to a file and open that file. Closes `fd`."""
     try:
-        mode = os.fstat(fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-            raise _no_file(path, mode, spool_to)
-        if spool_to is None:
-            raise _nowhere_to_spool(path)
+        _check_kind(path, kind, spool_to)
+        assert spool_to is not None, "it was checked"
         return Export(spool(fd, path, spool_to, on_progress), path, spooled=spool_to, block_size=block_size)
     finally:
         os.close(fd)
 
 
-def _nowhere_to_spool(path: str) -> UsageError:
-    return UsageError(
-        f"{path}: a pipe is read twice, so it is copied beside the checkpoint first. Name one: --checkpoint PATH."
-    )
-
-
-def _no_file(path: str, mode: int, spool_to: Path | None = None) -> NotAcceptable:
-    if stat.S_ISDIR(mode):
-        return refusal(path, "a directory", "Name one file.")
-    if stat.S_ISCHR(mode):
+def _check_kind(path: str, kind: int, spool_to: Path | None) -> None:
+    """Refuse what is neither a file nor a pipe, and a pipe that cannot be copied. kind: its mode."""
+    if stat.S_ISDIR(kind):
+        raise refusal(path, "a directory", "Name one file.")
+    if stat.S_ISCHR(kind):
         earlier = f", or {spool_to}, where an earlier run left its copy" if spool_to and spool_to.exists() else ""
-        return refusal(path, "a terminal or another device", f"Name a file{earlier}.")
-    return refusal(path, "a device or a socket", "Name a file.")
+        raise refusal(path, "a terminal or another device", f"Name a file{earlier}.")
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or (path == "-" and stat.S_ISSOCK(kind))):
+        raise refusal(path, "a device or a socket", "Name a file.")
+    if spool_to is None and (path == "-" or not stat.S_ISREG(kind)):
+        raise UsageError(
+            f"{path}: a pipe is read twice, so it is copied beside the checkpoint first. Name one: --checkpoint PATH."
+        )
 
 
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from bulkdel.durable import write_all
+from bulkdel.durable import sync_directory, write_all
 from bulkdel.errors import FileFailed
 from bulkdel.export.refusal import ExportRefused, refusal
 from bulkdel.format import printable
@@ -129,11 +129,7 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
             part.unlink()
             return
         part.replace(to)
-        directory = os.open(to.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(to)
     except OSError as error:
         raise _failed(to, path, error) from error
 
