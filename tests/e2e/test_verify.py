@@ -151,6 +151,9 @@ def test_the_report_for_people(tmp_path: Path) -> None:
         assert "gone                      97" in done.out
         assert "still there                2" in done.out
         assert "not claimed to be gone, so not looked up: 1 refused" in done.out
+        again = bulkdel("verify", it.log)
+        assert (again.code, "Everything was read back already" in again.err) == (1, True), again
+        assert "this session: 0 requests in " in again.out
 
 
 def test_a_list_is_never_overwritten_with_other_rows(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def verify(request: Request) -> int:
             ended = _look_up(VerifySession(checked, log, target, settings, around), signals, settings.log_level)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
-        if not ending.why and path.stat().st_size != size:
+        if not ending.why and (not path.exists() or path.stat().st_size != size):
             # The rows that the run has settled since were not looked up.
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
@@ -99,7 +99,6 @@ def verify(request: Request) -> int:
         counts = Counts.of(progress, log.progress, settings.sample)
         summary = {
             **asdict(counts),
-            "requests": ended.requests,
             **ended.figures,
             "resumed": resumed,
             "duration_s": round(around.steady() - began, 3),

@@ -128,11 +128,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """How a session ended."""
+    """How a session ended. figures: requests, retries, throttled."""
 
     ending: Ending
-    figures: Mapping[str, int] = field(default_factory=dict)
-    requests: int = 0
+    figures: Mapping[str, int] = field(default_factory=lambda: {"requests": 0, "retries": 0, "throttled": 0})
     left: Left = field(default_factory=Left)
 
 
@@ -193,9 +192,8 @@ class VerifySession:
                 await self._alone(live, self._confirm)
                 if not self._left.failed or self._drain.stop is not None:
                     break
-        stop, requests = self._drain.stop or Stop(""), client.transport.requests
-        facts = {"why": stop.why or "done", "requests": requests, **client.figures}
-        log.enqueue(Session("stop", stamp(around.wall()), "", facts))
+        stop, figures = self._drain.stop or Stop(""), {"requests": client.transport.requests, **client.figures}
+        log.enqueue(Session("stop", stamp(around.wall()), "", {"why": stop.why or "done", **figures}))
         await log.aclose()
         ending = Ending(
             stop.why or str(log.failure or ""),
@@ -203,7 +201,7 @@ class VerifySession:
             file_failed=log.failure is not None or isinstance(stop.error, FileFailed),
             halted=stop.error is not None,
         )
-        return SessionResult(ending, client.figures, requests, self._left)
+        return SessionResult(ending, figures, self._left)
 
     def drain(self, signum: int) -> bool:
         """Begin to drain. Returns False before any id is looked up: then there is nothing to drain."""
