@@ -240,7 +240,7 @@ def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -
         words = it.args if command == "run" else ["plan", "delete-users", it.export, "--host", it.served.url]
         ran = bulkdel(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)))
         assert ran.code == 5, ran
-        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 3 MB" in ran.err
+        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 2 MB" in ran.err
         assert "Nothing was sent." in ran.err
         assert "--checkpoint PATH" in ran.err
         assert "Traceback" not in ran.err
