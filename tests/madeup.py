@@ -69,6 +69,7 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "header": False,
         "id_field": "id",
         "id_column": None,
+        "sep_line": False,
         "trim": False,
         "on_invalid": "stop",
         "id_pattern": None,
