@@ -31,7 +31,7 @@ def chunks_of(
         for start, stop in settled.missing(batch.start, batch.stop):
             for first, last, since in doubts.split(start, stop):
                 wanted = progress.skipped.records(batch, first, last)
-                if protected.meets_any(ids_of(wanted)):
+                if protected and protected.meets_any(ids_of(wanted)):
                     kept = [record for record in wanted if protected.meets(record.id)]
                     wanted = [record for record in wanted if not protected.meets(record.id)]
                     yield from _cut(kept, chunk_size, id_type, since, protected=True)
