@@ -83,7 +83,7 @@ class RunOptions(TypedDict, total=False):
 class Summary:
     """How a run ended.
 
-    status: complete, incomplete, stopped, halted or interrupted. exit_code: what `bulkdel run` would return.
+    status: complete, incomplete, stopped, halted or interrupted. exit_code: that of `bulkdel run`.
     counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
     requests, retries, throttled, duration_s: of this session. resumed: whether an earlier session went before.
     log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.

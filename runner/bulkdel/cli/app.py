@@ -292,7 +292,7 @@ def _check_text(words: Sequence[str]) -> None:
 
 
 def _check_folder() -> None:
-    """Refuse to start in a folder whose name cannot be written to the log."""
+    """Refuse to start in a folder with a name that cannot be written to the log."""
     try:
         folder = os.fsencode(Path.cwd())
     except OSError as error:

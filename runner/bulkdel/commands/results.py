@@ -154,11 +154,11 @@ def _records(
 def _output(out: Path | None) -> Iterator[Write]:
     """Open the file `out`, which must be new, or stdout."""
     if out is None:
-        if sys.stdout is None:  # closed from the start; its number then belongs to /dev/null (`bulkdel.cli`)
+        if sys.stdout is None:  # it was closed at the start, and `cli.main` has opened /dev/null under its number
             raise FileFailed("stdout is closed. Name a file with --out FILE")
         yield partial(_write, STDOUT, "stdout")
         return
-    if os.path.lexists(out):  # before the work, too
+    if os.path.lexists(out):  # checked before the work, and again at its end
         raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file")
     try:
         with atomic_file(out) as file:

@@ -31,7 +31,7 @@ HOW = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}
 
 
 def print_status(path: Path, *, json: bool) -> int:
-    """Print progress and counts of the run that keeps `path`, or whose export that is."""
+    """Print progress and counts of a run. path: its log, or its export."""
     path = find_log(path)
     log = read_log(path)
     progress = log.progress

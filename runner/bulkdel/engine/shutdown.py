@@ -1,6 +1,6 @@
 """Signals, and the event loop of a command.
 
-The first signal does what the phase of the command defines; the second ends the program at once. SIGUSR1 prints one
+The phase of the command defines the effect of the first signal; the second ends the program at once. SIGUSR1 prints one
 line about the current step, and the program continues.
 
 `signal.signal` and not the loop's own handlers: they also work while the loop is busy or there is none yet.

@@ -219,7 +219,7 @@ def host_word(config: Mapping[str, Any], host: str) -> str | None:
 
 
 def _pool(pool: str) -> str:
-    """Fold a pool id. Pools whose ids differ only in case or spaces are protected together."""
+    """Fold a pool id. Ids that differ only in case or spaces are one pool."""
     return pool.strip().casefold()
 
 
