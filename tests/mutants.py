@@ -549,6 +549,20 @@ MUTANTS = (
         "simulation/test_simulation.py::test_no_id_is_lost",
     ),
     Mutant(
+        "a control without an answer counts as passed",
+        "runner/bulkdel/http/lookup.py",
+        "        return result is not None and bool(result.accounts)\n",
+        "        return result is None or bool(result.accounts)\n",
+        "simulation/test_simulation.py::test_no_id_is_lost",
+    ),
+    Mutant(
+        "a verification has no control after its look-ups",
+        "runner/bulkdel/verify/session.py",
+        "        await self._control(live, worker)\n        positions",
+        "        if self._missing:\n            await self._control(live, worker)\n        positions",
+        "simulation/test_simulation.py::test_no_id_is_lost",
+    ),
+    Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
         'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',

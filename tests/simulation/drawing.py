@@ -141,7 +141,7 @@ def draw(seed: int) -> Drawn:
         young=frozenset(id_ for id_ in there if rng.random() < 0.2),
         strangers=_strangers(rng, id_type, ids),
         excluded=excluded,
-        owner=rng.choice(there) if there and rng.random() < 0.1 and not blind else None,
+        owner=rng.choice(there) if there and rng.random() < 0.5 and not blind else None,
         customs=Customs(
             unknown=rng.choice(["accept", "refuse", "partial"]),
             commas=rng.choice(["whole", "alone", "each"]),
