@@ -1,4 +1,7 @@
-"""Durable writes: all the bytes, on disk, under a name that appears only when they are. Everything raises OSError."""
+"""Durable writes: bytes are on the disk on return, and a new file gets its name only when it is complete.
+
+Every function may raise OSError.
+"""
 
 from __future__ import annotations
 
@@ -88,9 +91,9 @@ def same_bytes(new: Path, old: Path) -> bool:
 
 @contextmanager
 def atomic_file(to: Path, may_replace: Callable[[Path, Path], bool] = same_bytes) -> Iterator[BinaryIO]:
-    """Open a new file, mode 0600, that gets the name `to` when all of it is on disk. Else it leaves nothing behind.
+    """Open a new file, mode 0600, that gets the name `to` when all of it is on disk. A failure leaves nothing behind.
 
-    A file that is there already is not overwritten: then FileExistsError, unless `may_replace(new, old)`.
+    A file that is there already is replaced only if `may_replace(new, old)`; otherwise FileExistsError is raised.
     """
     fd, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part")  # 0600, O_EXCL
     part = Path(name)
@@ -119,7 +122,7 @@ def _give_name(part: Path, to: Path) -> None:
 
 
 def check_place(fd: int, path: Path, size: int) -> None:
-    """Raise OSError unless the file is still the one at its path, `size` bytes of it: the next run opens that path.
+    """Raise OSError unless the file is still at its path and has `size` bytes. The next run opens that path.
 
     A file that was removed, moved or replaced still takes every write through its descriptor.
     """

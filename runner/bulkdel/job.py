@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network st
 GROUP = "bulkdel.jobs"
 
 DISTRIBUTION = "bulkdel"
-"""Jobs of this distribution are part of the program: their exceptions are mistakes of the program."""
+"""Jobs of this distribution are part of the program: an exception of theirs is a bug in the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Account:
     created_at, last_seen_at: epoch seconds; None when the API does not return them. status: the API's word.
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
-    certain: whether the id is in the record. If not, the server found it by a rule of its own.
+    certain: whether the id is in the record. If not, the server found the record by a rule of its own.
     """
 
     created_at: float | None = None
@@ -93,11 +93,11 @@ class Action(Protocol):
 class Auth(Protocol):
     """The credentials of a job, as the engine sees them. They may go stale; the engine never sees a token.
 
-    A generation numbers the credentials. It grows with every refresh, so that a response can be assigned to older ones.
+    A generation numbers the credentials. It grows with every refresh, so that a late 401 does not discard newer ones.
     `bulkdel.errors.Halted` from any method means that no further request can succeed.
 
     The order for a request: pass the rate limiter, then read `headers`. If there are none, await `ensure` and pass the
-    rate limiter *again*: passes kept during a sign-in would all leave at once.
+    rate limiter *again*: otherwise all requests that waited for the sign-in would leave at once.
     """
 
     @property
@@ -240,10 +240,10 @@ def job_faults() -> Iterator[None]:
 
 
 def job_failed(error: BaseException) -> JobFailed | None:
-    """Name the job that raised `error`, its type and the place; None for an expected failure or without a job.
+    """Make the JobFailed that names the job, the type of `error` and its place; None when no job raised it.
 
-    The innermost line of this program or of a job decides, because a job may fail inside a library. The text of the
-    exception is left out, because it may quote an id or a credential.
+    None also for an expected failure. The innermost line of this program or of a job decides, because a job may fail
+    inside a library. The text of the exception is left out, because it may quote an id or a credential.
     """
     if isinstance(error, BulkdelError):
         return None

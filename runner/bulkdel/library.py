@@ -1,6 +1,6 @@
-"""The engine as a library: `open_run` gives a run as an async context manager. `bulkdel run` is written on it.
+"""The engine as a library: `open_run` gives a run as an async context manager. `bulkdel run` is its client.
 
-It installs no signal handler, prints nothing and makes no event loop. Its blocking steps run in threads.
+The library installs no signal handler, prints nothing and makes no event loop. Its blocking steps run in threads.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Summary:
 
     status: complete, incomplete, stopped, halted or interrupted. exit_code: that of `bulkdel run`.
     counts: the rows by outcome; they add up to `rows`. why: why it stopped early; empty when it did not.
-    requests, retries, throttled, duration_s: of this session. resumed: whether an earlier session went before.
+    requests, retries, throttled, duration_s: of this session. resumed: whether there was an earlier session.
     log_sha256: of every byte of the checkpoint. events_dropped: events that were not taken in time.
     session: more about the session. progress: the state of the log at the end.
     """
@@ -151,7 +151,7 @@ class Run:
     """One run, in this order: `plan`, `confirm`, `start`, `finished`. Leaving the context drains it.
 
     Every method may raise a BulkdelError: UsageError (exit code 2; NotConfirmed is one), NotAcceptable (3), FileFailed
-    (5), Halted (4) while nothing was sent. How the sending ended is in the summary and raises nothing.
+    (5), Halted (4) while nothing was sent. How the sending ended is in the summary; it raises no exception.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Run:
                 self.drain()
             await asyncio.wait({self._sending})
             if not self._sending.cancelled():
-                self._sending.exception()  # counts as retrieved; `finished` raises it
+                self._sending.exception()  # else asyncio prints it; `finished` raises it
         await asyncio.to_thread(self._stack.close)
 
     async def plan(self) -> Plan:
@@ -246,7 +246,7 @@ class Run:
         return await asyncio.shield(self._sending)
 
     def drain(self, signum: int | None = None) -> None:
-        """Stop: requests on the wire may finish, nothing new is sent. Before the start, `plan` raises Drained.
+        """Stop: requests on the wire may finish, nothing new is sent. A `plan` that is under way raises Drained.
 
         signum: the signal that asked for it, for the log and the exit code.
         """
@@ -361,7 +361,7 @@ class Run:
 
 
 async def _spool_rows(rows: Rows, to: Path, reading: ReadingProgress) -> None:
-    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when the rows end by an exception."""
+    """Copy `rows` to the file `to`, as JSON Lines. Nothing is kept when `rows` raises an exception."""
     with tempfile.TemporaryFile(dir=os.path.dirname(to) or ".") as copy:  # noqa: PTH120 - a text, no look at the disk
         if isinstance(rows, AsyncIterable):
             batch: list[str] = []

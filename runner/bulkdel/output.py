@@ -78,7 +78,7 @@ def result(text: str) -> None:
 
 
 def summary(text: str) -> None:
-    """Write a line of a run's summary to stdout, or drop it: the log has all of it, and the exit code the result."""
+    """Write a line of a run's summary to stdout, or drop it: the same is in the log and in the exit code."""
     SafeStream(sys.stdout).write(text + "\n")
 
 

@@ -177,7 +177,7 @@ class Settings(CommonSettings):
     """Confirm the number of ids that will be deleted, as `plan` shows it. Together with --pool."""
 
     pool: Annotated[str | None, Parameter(group=SAFETY)] = None
-    """Confirm the user pool that they are deleted from. Together with --confirm."""
+    """Confirm the user pool that the ids are deleted from. Together with --confirm."""
 
     confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
@@ -213,7 +213,7 @@ class Settings(CommonSettings):
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()
-        if self.sandbox:  # it is in this process, so both ends of a connection count
+        if self.sandbox:  # its server is in this process, so both ends of a connection count
             _check_open_files(self.concurrency, 2)
         if self.chunk_size is not None and self.chunk_size > chunk_max:
             raise UsageError(f"--chunk-size {self.chunk_size}: the API takes at most {chunk_max} ids in one request")
@@ -271,9 +271,10 @@ class VerifySettings(CommonSettings):
 
 
 def _check_open_files(concurrency: int, ends: int) -> None:
-    """Refuse a limit of open files that is too low for the connections. ends: of each, in this process.
+    """Refuse a limit of open files that is too low for the connections.
 
-    In the middle of a run it would look like a failing server.
+    ends: how many ends of each connection are in this process. In the middle of a run, a connection that cannot be
+    opened would look like a failing server.
     """
     needed = concurrency * ends + DESCRIPTORS_BESIDE
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

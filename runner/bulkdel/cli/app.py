@@ -1,4 +1,4 @@
-"""The commands, their options and exit codes. Owns the command line; the work of a command is done elsewhere."""
+"""The commands, their options and exit codes. Owns the command line. `commands/` has the work of each command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HELP = """Delete a large export of ids through an API that cannot undo it, and k
 
 Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes nothing.
 `bulkdel run JOB EXPORT` does it; the same command again resumes it.
-`bulkdel demo` shows all of it on a sandbox in a minute.
+`bulkdel demo` shows all of it on a sandbox in ten seconds.
 """
 
 EPILOGUE = """Exit codes, and what a scheduler should do:
@@ -65,7 +65,7 @@ written; 141 the reader of stdout has left (`| head`).
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of the program. words: those after its name."""
+    """One call of the program. words: the arguments as they were typed."""
 
     words: Sequence[str]
     config: ConfigFile
@@ -75,14 +75,15 @@ class Invocation:
 Given = Annotated[Invocation, Parameter(parse=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]
-"""A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. `Path` completes file names."""
+"""A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. The type
+has `Path` so that the shell completes file names."""
 
 
 def run(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
     """Delete every id of an export, or resume an earlier run of the same command.
 
     Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
-    then deletes. Everything that happens to an id is written to the checkpoint first.
+    then deletes. The checkpoint records everything that happens to an id.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def results(
         Outcomes to write, separated by commas, of deleted, absent, refused, unknown, excluded, duplicate, invalid
         and remaining. The output of `--only refused,unknown` can be given to `run` as it is.
     format: str
-        Without it CSV for an --out that ends in .csv; JSON Lines for .jsonl, no ending, or stdout.
+        Default: CSV for an --out that ends in .csv; JSON Lines for .jsonl, for no ending, and for stdout.
     out: Path
         Write to a new file that only you can read (mode 0600), instead of stdout.
     export: str
@@ -320,7 +321,7 @@ def run_app(words: list[str]) -> int:
     except BulkdelError as error:
         say(f"bulkdel: {error}")
         code = error.exit_code
-    except Exception as error:  # noqa: BLE001 - a bug of ours or of a job's; the log knows how far the run came
+    except Exception as error:  # noqa: BLE001 - a bug in this program or in a job; the log has the state of the run
         from bulkdel.job import job_failed
 
         code = BulkdelError.exit_code

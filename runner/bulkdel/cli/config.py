@@ -1,4 +1,4 @@
-"""The config file and the environment variables: where options come from that were not typed."""
+"""The config file and the environment variables: the places of options that were not typed."""
 
 from __future__ import annotations
 

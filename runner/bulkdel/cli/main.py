@@ -20,7 +20,7 @@ A run makes a hundred objects a chunk and hardly a cycle. With the default, the 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
-    # `run` and `verify` print progress on it. By default it ends a process.
+    # `run` and `verify` print progress at this signal. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     gc.set_threshold(GARBAGE_MIN)
     _forbid_core_dumps()
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ignore_signals() -> None:
-    """Keep the exit code, because the output is complete and the interpreter takes some time to end.
+    """Ignore signals while the interpreter ends: the output is complete, and the exit code is decided.
 
-    It removes our signal handlers first. By default a signal would then end the process with another exit code.
+    The interpreter removes our handlers first, and a signal would then end the process with another exit code.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)

@@ -188,7 +188,7 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     for file in plan.excluded:
         yield "protected", f"{counted(file.ids, 'id')} in {file.path}"
     if plan.excluded and found is not None and found.kept:
-        text = f"{found.kept:,} of these ids met in the export; {counted(rows, 'row', 'is', 'are')} left out for it"
+        text = f"{found.kept:,} of these ids may be in the export, so {counted(rows, 'row', 'is', 'are')} left out"
         if found.perhaps:
             text += f", {found.perhaps:,} of them only because they may be the same {plan.id_type.name}"
         yield "protected", text

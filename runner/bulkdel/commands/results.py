@@ -68,7 +68,7 @@ def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
 
 
 def read_key(path: Path) -> bytes:
-    """Read the key of `--hash-ids`; a line feed at its end is none of it. Raises UsageError."""
+    """Read the key of `--hash-ids`; a line feed at its end does not count. Raises UsageError."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -88,8 +88,8 @@ def read_key(path: Path) -> bytes:
 def hashing(key: bytes, id_type: IdType) -> Hash:
     """Return the function from an id to its HMAC-SHA256, in hex.
 
-    Over type, NUL and the folded id. So an email has the same hash in every report, in upper or lower case, and an id
-    of another type with the same letters has another hash.
+    The hash covers the id type, a NUL and the folded id. So an email has the same hash in every report, in upper or
+    lower case, and an id of another type with the same letters has another hash.
     """
     prefix, fold = f"{id_type.name}\0".encode(), id_type.key
     return lambda id_: hmac.digest(key, prefix + fold(id_).encode(), "sha256").hex()
@@ -100,7 +100,7 @@ def write_rows(
 ) -> Counter[str]:
     """Write a record for every row whose outcome is `wanted` (`kinds_of`); returns how many of each.
 
-    csv: as CSV, with a head. key: hash the ids with it, and leave out texts that may quote an id.
+    csv: as CSV, with a header. key: hash the ids with it, and leave out texts that may quote an id.
     """
     words, rows = reopened.job.words, 0
     columns = [*BEFORE, *words.columns, *AFTER]
@@ -120,7 +120,7 @@ def write_rows(
                     tally[name] += result.stop - result.start
                     lines += map(line, _records(parsed, result, name, words.columns, hash_id))
             write(b"".join(lines))
-    except Halted as error:  # the export words it for a run
+    except Halted as error:  # whose message is meant for a run
         raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
         raise NotAcceptable(
@@ -206,7 +206,7 @@ def _format_of(out: Path | None) -> str:
     if ending not in FORMATS:
         written = " or ".join(filter(None, FORMATS))
         raise UsageError(
-            f"--out {out}: {ending} is not written. Name a file that ends in {written}, or give the format: "
+            f"--out {out}: no format has the ending {ending}. Name a file that ends in {written}, or give the format: "
             "--format jsonl or --format csv"
         )
     return FORMATS[ending]

@@ -89,7 +89,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
 
 
 async def _line_typed(noun: str, wanted: str) -> str:
-    """Ask for a line on the terminal. The wait does not block the loop, so that a signal ends it."""
+    """Ask for a line on the terminal. The wait does not block the loop, so a signal ends it."""
     say(f"Type the {noun} ({wanted}) to go on, anything else to stop:")
     loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
     readable = asyncio.Event()
@@ -107,7 +107,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
     """Why rows with a comma in their id remain, and how to settle them."""
     ways = [f"{comma_control(plan.id_type.name)} Then run the same command again."]
     if plan.settings.backup:
-        pass  # without a look-up there is no copy, and without a copy nothing is sent
+        pass  # no other way: an id is sent only after its copy, and a copy needs a look-up that found the id
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:

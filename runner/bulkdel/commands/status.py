@@ -1,8 +1,8 @@
 """`bulkdel status`: progress and counts of a run, from its log alone. With --audit, whether the log is unchanged.
 
 Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it. So the audit finds a
-change of an earlier line, even with a correct checksum. It finds a change after the last such entry only with the
-SHA-256 that the summary printed.
+change of an earlier line, even with a correct checksum. A change after the last such entry shows only when the SHA-256
+of the log is compared with the one that the summary printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bulkdel.format import counted, printable
 from bulkdel.output import result
 
 FACTS = ("user", "machine", "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "backup")
-"""Members of a session's start entry that `--audit --json` repeats."""
+"""Facts of a session's start entry that `--audit` shows."""
 
 HOW = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}
 """How a run was confirmed, in words; any other value is printed as it is."""
@@ -146,7 +146,7 @@ def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
 
 
 def print_audit(path: Path, *, json: bool) -> int:
-    """Print the audit. Raises NotAcceptable, after that, when a check fails."""
+    """Print the audit, then raise NotAcceptable when a check has failed."""
     path = find_log(path)
     found = audit(path)
     pid = holder(path, found.progress) if found.progress is not None else None

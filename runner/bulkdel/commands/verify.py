@@ -42,7 +42,7 @@ SANDBOX = "sandbox"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command line."""
+    """The arguments of one `bulkdel verify`."""
 
     checkpoint: Path
     settings: VerifySettings
@@ -116,7 +116,7 @@ def verify(request: Request) -> int:
 
 
 def _open_findings(request: Request, checked: Reopened, host: str, at: str) -> LogWriter[Findings]:
-    """Open the findings. A verification goes on with the same log, byte for byte, the same host, pool and sample."""
+    """Open the findings. A verification resumes only with the same log (byte for byte), host, pool and sample."""
     settings, header = request.settings, checked.log_index.progress.header
     pinned = {
         "run_id": header.run_id,
@@ -204,5 +204,5 @@ def _print_what_next(
         plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)
         say(
             f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their deletion:\n"
-            f"  {plan}\nTo read everything back once more after it:\n  {line.plus('--again')}"
+            f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"
         )

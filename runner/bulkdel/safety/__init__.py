@@ -1,1 +1,1 @@
-"""Every refusal before the first deletion: checks of the settings, exclude files and the sample of ids."""
+"""Everything before the first deletion: the arguments, the checks, exclude files, the plan, the confirmation."""

@@ -1,6 +1,7 @@
-"""The checks of a run before anything is sent. Every refusal of a run is in this file.
+"""The checks of a run before anything is sent.
 
-Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
+Two refusals are elsewhere: of the content of an export (`export.refusal`) and for want of a confirmation
+(`safety.confirmation`). Nothing here sends or writes. UsageError is exit 2, NotAcceptable exit 3, Halted exit 4.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.core.absence import COMMAS
+from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
@@ -23,12 +25,9 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable, until_words
 from bulkdel.job import Job, Target, job_names, load_job
 from bulkdel.safety.exclude import ExcludeFile
+from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
 from bulkdel.times import until_of
-
-if TYPE_CHECKING:  # the plan takes the sample check, and the checks take the plan
-    from bulkdel.core.id_type import IdType
-    from bulkdel.safety.run_plan import Plan, RunArguments
 
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
@@ -44,7 +43,7 @@ def check_arguments(arguments: RunArguments) -> None:
         tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
         for name, value in arguments.config.items():
             if name not in tables or not isinstance(value, dict):  # it would have no effect
-                raise UsageError(f"--config: {name!r} is no table of it; settings stand in {', '.join(sorted(tables))}")
+                raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     arguments.settings.check(arguments.job.chunk_max)
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
@@ -162,8 +161,8 @@ def check_known(path: Path, durable: Saved | None) -> None:
         )
     if durable is not None and size < durable.size:
         raise NotAcceptable(
-            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of users that are "
-            "deleted already are gone. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of deleted "
+            "users are missing. Nothing more was deleted. Put the file back, or name a new one (--backup)."
         )
 
 
@@ -202,11 +201,11 @@ def refuse_differences(
 
 
 def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str]) -> set[str]:
-    """The pools or hosts that the config protects. Raises UsageError: a name that is no member protects nothing."""
+    """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
     table = config.get(PROTECT, {})
     for name, value in table.items():
         if name not in PROTECTED:
-            raise UsageError(f"config, [{PROTECT}] {name}: knows {' and '.join(PROTECTED)}, each a list of strings")
+            raise UsageError(f"config, [{PROTECT}] {name}: has {' and '.join(PROTECTED)}, each a list of strings")
         if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings")
     return set(map(fold, table.get(listed, ())))

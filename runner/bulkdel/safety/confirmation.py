@@ -17,8 +17,8 @@ from bulkdel.times import is_time_of_day
 CANNOT_BE_UNDONE = "a deletion cannot be undone"
 
 NEXT_DAY_S = 6 * 3600.0
-"""How long after a --not-after stopped a run the same time of day does not confirm it. So soon after the stop, the old
-command was probably repeated by mistake; a time of the next day has to be given with its date."""
+"""For so long after a stop at --not-after, a command with the same time of day does not confirm the run. It was
+probably repeated by mistake. A time of the next day has to be given with its date."""
 
 
 class How(enum.StrEnum):
@@ -47,7 +47,10 @@ class Confirmed:
 
 
 def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
-    """Compare the given values with the plan. Raises NotConfirmed when one is missing or differs; Halted (sample)."""
+    """Compare the given values with the plan.
+
+    Raises NotConfirmed when one is missing or differs, Halted as `check_sample`.
+    """
     check_sample(plan)
     word = plan.host_word
     if how is How.OPTIONS and (too_soon := meant_for_the_day_before(plan, now)):
@@ -65,8 +68,8 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
-            f"not confirmed: {options} was given, but it is {counted(plan.ids, 'id')} in pool {plan.pool}{host_too}. "
-            f"Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
+            f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
+            f"{plan.pool}{host_too}. Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
         )
     return Confirmed(plan.ids, plan.pool, how, word)
 
@@ -74,7 +77,7 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
 def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
     """The confirmation of a run that needs none now: the sandbox, or nothing to delete.
 
-    None when an earlier session was confirmed. Raises NotConfirmed for any other run; Halted (sample).
+    None when an earlier session was confirmed. Raises NotConfirmed for any other run, Halted as `check_sample`.
     """
     if plan.complete:
         return None

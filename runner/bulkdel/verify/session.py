@@ -59,10 +59,12 @@ def open_log(
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
 
-    skipped: of the log that is verified. again: begin a new one in any case. how: as for the log of a run.
+    skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how: as for the log of a
+        run.
 
-    Returns also where an earlier log was moved to: it is never overwritten. Raises NotAcceptable for another file, or
-    one that is damaged or in use; FileFailed when it cannot be written.
+    Also returns the path that an earlier log was moved to; it is never overwritten.
+
+    Raises NotAcceptable for another file, or one that is damaged or in use; FileFailed when it cannot be written.
     """
     kind = LogKind(
         "verification",
@@ -117,7 +119,7 @@ class Left:
     """How many rows of the last pass have no finding, by reason.
 
     undated: an account is there that may be the old one or a newer one. unproven: not found, where that proves nothing.
-    failed: the look-up failed. last_failure: why the last one did.
+    failed: the look-up failed. last_failure: the reason of the last failure.
     """
 
     undated: int = 0
@@ -230,7 +232,7 @@ class VerifySession:
         return chunks_apart(rows, self._checked.job.chunk_max, self._checked.id_type)
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
-        """Let one worker do one step, and the others nothing. No step is done once the drain has begun."""
+        """Let one worker do one step while the others wait. After the drain has begun, nothing is done."""
         await live.workers.run(iter([step]), lambda step, worker: step(live, worker))
 
     async def _look_up(self, live: _Live, rows: tuple[GoneRow, ...], worker: WorkerStatus) -> None:
