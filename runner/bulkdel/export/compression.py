@@ -20,7 +20,7 @@ else:
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 MAGIC = 4
-"""Bytes that tell the formats apart."""
+"""As many bytes distinguish the formats."""
 
 _SKIPPABLE = [bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)]
 """How a zstd frame without data begins (pzstd and seekable archives write them)."""
@@ -30,34 +30,34 @@ RATIO_MAX = {"gzip": 400, "zstd": 2000}
 (gzip -9) and 573 : 1 (zstd -19); a bomb reaches 1030 : 1 and 32,000 : 1, the limits of the formats."""
 
 RATIO_FREE = 64 << 20
-"""Bytes of text for which the ratio is not looked at: a small file may repeat itself as it likes."""
+"""Up to so many bytes of text the ratio is not checked: a small file may consist of one line many times."""
 
 SIZE_MAX = 1 << 40
-"""Bytes of text after which no ratio helps: 1 TiB is a hundred million rows of 10 kB."""
+"""Bytes of text, at most, at any ratio: 1 TiB is a hundred million rows of 10 kB."""
 
 _GZIP_MEMBER = 31
 """zlib's window bits for "a gzip header, a 32 KiB window, a CRC at the end"."""
 
 
 def detect(head: bytes) -> str:
-    """Return what the first MAGIC bytes say: `gzip`, `zstd` or `none`. The file's name does not matter."""
+    """Return the compression by the first MAGIC bytes: `gzip`, `zstd` or `none`. The file's name does not matter."""
     if head.startswith(GZIP):
         return "gzip"
     return "zstd" if head[:MAGIC] in (ZSTD, *_SKIPPABLE) else "none"
 
 
-def decompressed(blocks: Iterable[bytes], compression: str, path: str, piece: int) -> Iterator[bytes]:
-    """Yield the plain bytes of `blocks`, in pieces of at most `piece` bytes.
+def decompressed(blocks: Iterable[bytes], compression: str, path: str, size_max: int) -> Iterator[bytes]:
+    """Yield the plain bytes of `blocks`, in blocks of at most `size_max` bytes.
 
     gzip.GzipFile and ZstdFile would be shorter. But GzipFile passes over zeros after a member, which may be the lost
     rest of a file, and neither says at which byte the damage is.
 
     Raises NotAcceptable for damage, for anything after the end, and for a bomb.
     """
-    return iter(blocks) if compression == "none" else _unpacked(blocks, compression, path, piece)
+    return iter(blocks) if compression == "none" else _unpacked(blocks, compression, path, size_max)
 
 
-def _unpacked(blocks: Iterable[bytes], compression: str, path: str, piece: int) -> Iterator[bytes]:
+def _unpacked(blocks: Iterable[bytes], compression: str, path: str, size_max: int) -> Iterator[bytes]:
     taken = made = 0
 
     def refused(reason: str, todo: str = "Get the export again.") -> NotAcceptable:
@@ -73,7 +73,7 @@ def _unpacked(blocks: Iterable[bytes], compression: str, path: str, piece: int) 
                     raise refused("something else follows after the end of the compressed data")
                 member = _new_member(compression)
             try:
-                text = member.decompress(rest, piece - len(kept))
+                text = member.decompress(rest, size_max - len(kept))
             except (zlib.error, zstd.ZstdError) as error:
                 raise refused(str(error)) from error
             left = member.unused_data if member.eof else b""
@@ -83,7 +83,7 @@ def _unpacked(blocks: Iterable[bytes], compression: str, path: str, piece: int) 
                 reason = f"{taken} bytes became {made}: more than {ratio} times as much, or more than 1 TiB"
                 raise refused(reason, "If it is an export all the same, decompress it and name the plain file.")
             kept += text
-            if len(kept) == piece:
+            if len(kept) == size_max:
                 yield bytes(kept)
                 kept.clear()
     if not member.eof:  # the checksum at the end comes after all of the text
@@ -125,5 +125,5 @@ class _GzipMember:
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end of the member."""
+        """The bytes after the end of the member."""
         return self._member.unused_data

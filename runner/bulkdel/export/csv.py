@@ -144,7 +144,7 @@ class _CsvReader:
 
     def _perhaps_marked(self, line: int, raw: list[str]) -> NotAcceptable:
         """Refuse results with changed columns or of another tool: with or without the mark, the id may be wrong."""
-        reason = f"an id that begins with {MARK}, which `bulkdel results` writes before what a spreadsheet might run"
+        reason = f"an id that begins with {MARK}, which `bulkdel results` puts before text that looks like a formula"
         todo = "Feed its CSV back with all its columns, or use its JSON Lines."
         return refusal(self._path, reason, todo, line=line, text="".join(raw))
 

@@ -31,12 +31,12 @@ RUN_ROWS = 1 << 14
 """Rows that are collected before they are written: few enough for the processor's cache (measured)."""
 
 KEYS_MAX = 1 << 16
-"""Different keys of a partition that is searched at once; with their ids about 12 MB."""
+"""Different keys of a partition that is searched in memory, at most; with their ids about 12 MB."""
 
 HASH_BITS = 64
 
 FIRSTS_MIN = 4_000
-"""Rows to draw the sample from, at least, if there are so many. The hash has put them together by chance."""
+"""Rows to draw the sample from, at least, if the export has so many. They are taken by their hash, so at random."""
 
 RESERVE = 1.1
 """Factor of the estimated size, because the later rows of an export may be longer than the first ones."""
@@ -51,7 +51,7 @@ class DuplicateFinder:
     folder: of the temporary file, which has no name; None for the system's own.
     key: two ids with one key are one account (`IdType.key`).
     share: how much of the export has been read, 0 to 1, to estimate the size of the file.
-    run_rows, keys_max: for tests. shift: the byte of the hash that selects the partition, in bits.
+    run_rows, keys_max: for tests. shift: the first bit of the byte of the hash that selects the partition.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class DuplicateFinder:
         disk = os.fstatvfs(self._fd)
         self._needed = round((self._size + more) / self._share() * RESERVE)
         free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and free < self._needed - self._size:  # some file systems do not tell
+        if disk.f_blocks and free < self._needed - self._size:  # some file systems do not report their size
             raise self._failed(f"{_megabytes(free)} are free there")
 
     def _read(self, length: int, offset: int) -> bytes:

@@ -33,7 +33,7 @@ class Preflight:
     """The result of the preflight.
 
     rows: data rows in all. skipped: those that are never sent: bad, excluded, or repeating an earlier row.
-    kept: protected ids that are, or may be, in the export. perhaps: excluded rows that only may be one of them.
+    kept: protected ids that are, or may be, in the export. perhaps: excluded rows whose id only may be protected.
     sample: records drawn evenly from the rows that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
@@ -76,8 +76,9 @@ def preflight(
     """Read, hash, parse and check the whole export.
 
     protected: ids that must never be sent. rng: draws the sample.
-    known: the duplicates, where they were found earlier or do not matter: they are not looked for, and nothing is
-        sampled. temporary: the folder of the file that finding them may take. mark_rows: for tests.
+    known: the duplicates that an earlier session found, or an empty set where duplicates do not matter. Then none are
+        searched for, and no sample is drawn. None: search for them.
+    temporary: the folder of the temporary file of the search. mark_rows: for tests.
 
     Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
     all together. Raises FileFailed when the temporary file cannot be written.

@@ -1,4 +1,4 @@
-"""The messages of refused exports: file, place, text, reason, and what to do; when bad rows refuse an export."""
+"""The refusal of an export: its message (file, place, text, reason, what to do), and how many bad rows are too many."""
 
 from __future__ import annotations
 
@@ -125,5 +125,5 @@ def _hint(groups: Sequence[BadGroup], rows: int) -> str:
         return f"Rows that look like {names} need a run of their own, with {options}."
     shapeless = sum(group.count for group in groups if group.first.why.why is Why.SHAPE)
     if shapeless * 2 > rows:
-        return "Have the ids another shape (a private deployment)? Then say which with --id-pattern."
+        return "Do the ids have another shape (a private deployment)? Then give it with --id-pattern."
     return ""

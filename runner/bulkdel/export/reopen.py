@@ -49,7 +49,7 @@ class Reopened:
         except NotAcceptable as error:
             raise NotAcceptable(f"{error} {moved}") from error
         except UsageError as error:  # a pipe
-            raise UsageError(f"{name}: a pipe is no export that can be proved to be the same. Name a file") from error
+            raise UsageError(f"{name}: a pipe cannot be compared with the export of the run. Name a file") from error
         found = fingerprint(opened)
         if (found.sha256, found.size) != (pinned["sha256"], pinned["bytes"]):
             raise NotAcceptable(
@@ -77,7 +77,7 @@ class Reopened:
             yield parsed, self.log_index.between(start, start + len(parsed.batch.rows))
 
 
-def _where(path: Path, said: str) -> str:
-    """The path of an export that has not moved; for a pipe, the copy that the run made."""
+def _where(path: Path, recorded: str) -> str:
+    """The path of the export: the copy that the run made of a pipe, or the path that the log has recorded."""
     copy = Path(f"{path}{SPOOLED}")
-    return str(copy) if copy.exists() and not Path(said).is_file() else said
+    return str(copy) if copy.exists() and not Path(recorded).is_file() else recorded

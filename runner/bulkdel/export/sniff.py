@@ -233,9 +233,10 @@ def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: s
     rows = {delimiter: row for delimiter in delimiters if (row := next(_rows(text, delimiter), None)) is not None}
     names = _CANDIDATES if wanted is None else {wanted.casefold()}
     found = [delimiter for delimiter, row in rows.items() if not names.isdisjoint(name.casefold() for name in row)]
-    if not found or (wanted and wanted.isdecimal()):  # else a name: only a lone column has it with every delimiter
+    # A name decides. Rows of several delimiters have it only where it is alone in the row: then any of them will do.
+    if not found or (wanted and wanted.isdecimal()):
         found = [delimiter for delimiter, row in rows.items() if len(row) > 1]
-        if not found and len(rows) < len(delimiters):  # where the quotes are read as such, they are wrong
+        if not found and len(rows) < len(delimiters):  # with one of the delimiters the first row is no CSV
             reason, first = "a quote is misplaced or not closed", text.split("\n", 1)[0]
             raise refusal(path, reason, CORRECT_QUOTES, line=line, text=first)
         if len(found) > 1:
@@ -257,10 +258,12 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
 def _is_heading(cell: str, options: ReadOptions) -> bool:
     """Whether the first cell of a column that was given by number is its heading.
 
-    The two mistakes are not alike. To take a heading for an id sends one id that hardly exists; to take an id for a
-    heading leaves one account undeleted, and shows it as the column's name in the plan. So an id in its shape is
-    data, and anything else under a shaped type is a heading if it reads like a title and like no type of this
-    job; free text is data unless it is one of the usual names.
+    The two mistakes are not alike. To take a heading for an id sends one id that hardly exists. To take an id for a
+    heading leaves one account undeleted, and shows it as the column's name in the plan. So:
+
+    - One of the usual names is a heading, unless it has the shape of an id.
+    - Under a type without a shape everything else is data.
+    - Under a type with a shape it is a heading if it reads like a title and has the shape of no type of this job.
     """
     check = options.id_check()
     if _COLUMN_NAMES.fullmatch(cell) or cell == options.id_type.name:

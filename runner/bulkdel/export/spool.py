@@ -21,7 +21,7 @@ from bulkdel.format import printable
 SPOOLED = ".input"
 """The ending, after the checkpoint's name, of the copy of a piped export."""
 
-_PIECE = 1 << 20
+_BLOCK = 1 << 20
 
 WAIT_MS = 200
 """How long the copying waits for the pipe before it calls `on_progress` again."""
@@ -66,9 +66,9 @@ def _open_part(part: Path) -> int:
     while True:
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            found = _own(fd, part)
+            found = _own_file(fd, part)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is(found, part):
+            if _is_at(found, part):
                 os.fchmod(fd, 0o600)
                 os.ftruncate(fd, 0)
                 return fd
@@ -78,14 +78,15 @@ def _open_part(part: Path) -> int:
         os.close(fd)  # the process that had the lock has just finished this file or removed it
 
 
-def _own(fd: int, part: Path) -> os.stat_result:
+def _own_file(fd: int, part: Path) -> os.stat_result:
+    """Return the status of the file. Raises PermissionError unless it is a regular file of this user alone."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
         raise PermissionError(errno.EPERM, f"{part} is not a file of your own; remove it")
     return found
 
 
-def _is(found: os.stat_result, path: Path) -> bool:
+def _is_at(found: os.stat_result, path: Path) -> bool:
     try:
         return os.path.samestat(found, path.lstat())
     except FileNotFoundError:
@@ -102,7 +103,7 @@ def _copy(source: int, target: int, path: str, to: Path, on_progress: Copied | N
             while not pipe.poll(WAIT_MS):
                 if on_progress:  # it may raise, to stop the copying
                     on_progress(size)
-            data = os.read(source, _PIECE)
+            data = os.read(source, _BLOCK)
         except OSError as error:
             raise refusal(path, error.strerror or str(error), "Start the pipe again.") from error
         try:
@@ -135,7 +136,7 @@ def _put(part: Path, to: Path, path: str, digest: bytes) -> None:
 
 
 def _other(path: str, to: Path) -> ExportRefused:
-    """Word the refusal: `to` holds another export, and the ways out."""
+    """Make the refusal, with the ways out: `to` holds another export."""
     log = to.with_suffix("")
     if os.path.lexists(log):
         todo = f"To go on with that run, name {to} as the export; for a new run, name another --checkpoint."
