@@ -1,1 +1,1 @@
-"""What one chunk means to one API. May import `bulkdel`, which never imports this."""
+"""The job `delete-users`, the API that it calls, and a sandbox. May import `bulkdel`, which never imports this."""

@@ -38,7 +38,7 @@ class Options:
     """Write the ids of all users to this new file: an export to practise with."""
 
     seed: int = 0
-    """Of the faults by chance: the same seed and the same requests give the same faults."""
+    """Seed of the faults by chance: the same seed and the same requests give the same faults."""
 
 
 def sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:

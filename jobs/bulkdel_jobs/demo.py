@@ -33,7 +33,7 @@ UNKNOWN, POISONOUS, DUPLICATE = 50, 3, 20
 HEAD = 100
 """The unknown ids are among so many rows at the beginning: two chunks, which are finished before the interruption.
 
-An id that is in doubt and does not exist would count as deleted: the resumed run cannot tell since when it is gone."""
+An id that is in doubt and does not exist would count as deleted: the resumed run cannot know that it never existed."""
 
 LATENCY_S = 0.02
 """Of the sandbox: about what a service on the same continent takes."""
@@ -54,7 +54,7 @@ class Unexpected(BulkdelError):
 
 
 def show(folder: Path | None, users: int, rate: float) -> int:
-    """Show everything. Returns 0 if the counts agree; raises Unexpected when they do not, or anything else differs."""
+    """Show everything. Returns 0 if the counts agree. Raises Unexpected for different counts or exit codes."""
     with Signals():
         try:
             place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
@@ -151,7 +151,7 @@ def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Cal
 
 
 def compare(summary: Mapping[str, Any], refused: set[str], rows: Sequence[str], pool: Pool) -> tuple[list[str], bool]:
-    """Compare a summary with what became of the users. Returns a table, line by line, and whether all of it agrees.
+    """Compare a summary with the state of the users. Returns a table, line by line, and whether all of it agrees.
 
     refused: the ids that the results name as refused.
     """

@@ -1,8 +1,7 @@
 """The sandbox over HTTP. Owns the order in which a request is counted, limited, given a fault and answered.
 
-Its ledger has what it saw and did, for tests to compare a run with.
-
-`api` has what an endpoint means, `sign_in` which requests are let in; here it is done on a socket.
+The ledger counts every request and effect, so that a test can compare a run with it. `api` has the meaning of each
+endpoint, and `sign_in` decides which requests are let in.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _REDIRECTS = range(300, 400)
 class Ledger:
     """Counts of one server.
 
-    requests: all that arrived, but for those to the admin endpoints; by_path: the same per path.
+    requests: all that arrived, except those to the admin endpoints; by_path: the same per path.
     arrivals: when each arrived, seconds on the monotonic clock.
     answers: per statusCode, or per fault where there was no envelope to read ("drop_after").
     chunk_sizes, id_types: of every well-formed request to delete, with any answer.

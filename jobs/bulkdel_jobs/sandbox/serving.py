@@ -1,6 +1,6 @@
 """Ways to run the sandbox: in this event loop, or on a thread of its own; and its admin endpoints, `/sandbox/…`.
 
-By these another process changes and reads the sandbox. They need no sign-in, and are neither limited nor counted.
+Another process uses these to change and read the sandbox. They need no sign-in, and are neither limited nor counted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ HOST = "127.0.0.1"
 
 _BODY_MAX = 64 * 1024 * 1024
 """Bytes of a request: POST /sandbox/users may bring a million ids."""
+
 _SHUTDOWN_S = 0.05
 """How long requests under way may take when the server stops; those with a long latency are cut off."""
 

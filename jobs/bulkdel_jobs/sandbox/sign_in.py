@@ -1,7 +1,7 @@
 """Which requests are let in: keys, the tokens that they get, and the signatures of the vendor's Node SDKs.
 
-Those sign each request with HMAC-SHA1 in place of a token. They sign the parameters that their caller passed, not the
-query that is sent. Where a query may have been made from several sets of parameters, a signature of any of them counts.
+The SDKs send a signature (HMAC-SHA1) with each request in place of a token. They sign the parameters that their caller
+passed, not the query that is sent. Several sets of parameters may give one query: a signature of any of them is valid.
 """
 
 from __future__ import annotations

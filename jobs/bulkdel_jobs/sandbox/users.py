@@ -200,7 +200,7 @@ class Pool:
 
     @property
     def users_ever(self) -> int:
-        """How many users there are or were; every number is below it."""
+        """How many users exist or existed; every user's number is below it."""
         return len(self._users)
 
     @property
