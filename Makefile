@@ -63,7 +63,7 @@ mutants: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/campaigns/test_mutants.py
 
 # The campaigns of `make test` by the thousand: 10,000 kills, 100,000 ids a fault, every signal in every state, 300
-# random campaigns, ten million ids, every mutant. An hour to an hour and a half on two cores.
+# random campaigns, ten million ids, every mutant. About two hours on two cores.
 soak: $(STAMP)
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m soak --ignore=tests/simulation
 
