@@ -23,7 +23,7 @@ CHANCE = Parameter(group=Group("What goes wrong by chance: a share of the reques
 _FLAG = Parameter(negative="", show_default=False)
 
 REFUSED_STATUS = 422
-"""InvalidOperation: the answer of a business rule that refuses one user (genauth-api.md)."""
+"""InvalidOperation: a business rule refuses one user (GenAuth's list of status codes)."""
 
 
 class SwitchError(UsageError, ValueError):
@@ -54,13 +54,13 @@ class Switches:
 
     unknown_ids: Annotated[Literal["accept", "refuse", "partial"], OPEN] = "accept"
     """A request with an id that does not exist: accepted; refused whole (404, apiCode 2004); or the known ids are
-    deleted and the 404 is answered (partial)."""
+    deleted and the response is 404 (partial)."""
 
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
 
     retry_after: Annotated[Literal["seconds", "date"] | None, OPEN] = None
-    """In which form an answer 429 carries Retry-After. Default: it has none."""
+    """In which form a 429 carries Retry-After. Default: it has none."""
 
     retry_after_s: Annotated[float, OPEN] = 1.0
     """What Retry-After says, seconds, unless the rate limit knows better."""
@@ -87,7 +87,7 @@ class Switches:
     """Wait a random time of up to this many seconds on top of --latency-s."""
 
     latency_after_s: Annotated[float, CERTAIN] = 0.0
-    """Wait between the effect and the answer, seconds; only for the paths of --fault-path."""
+    """Wait between the effect and the response, seconds; only for the paths of --fault-path."""
 
     poisonous: Annotated[
         Mapping[str, tuple[int, int | None]],
@@ -143,13 +143,13 @@ class Switches:
     """Connection closed, nothing done."""
 
     share_drop_after: Annotated[float, CHANCE] = 0.0
-    """Done, then the connection is closed without an answer."""
+    """Done, then the connection is closed without a response."""
 
     share_500_after: Annotated[float, CHANCE] = 0.0
     """Done, and answered 500."""
 
     share_truncated_after: Annotated[float, CHANCE] = 0.0
-    """Done, and half an answer sent."""
+    """Done, and half a response sent."""
 
     share_malformed_after: Annotated[float, CHANCE] = 0.0
     """Done, and answered with a statusCode that is no integer."""

@@ -132,7 +132,7 @@ def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
     """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
     pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
     text = (
-        f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no answer came. Now look-ups find "
+        f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no response came. Now look-ups find "
         f"no user at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the users in it.\n"
         f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
         f"Then run the same command:\n  {shlex.join(words)}"

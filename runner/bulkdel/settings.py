@@ -96,7 +96,7 @@ class CommonSettings:
     """Requests in flight at the same time, at most."""
 
     patience: Annotated[float, Parameter(group=SENDING), seconds(1, 30 * 86_400)] = 900.0
-    """Stop when the server has given no useful answer for this long (30s, 15m, 2h)."""
+    """Stop when the server has given no useful response for this long (30s, 15m, 2h)."""
 
     timeout_s: Annotated[float, Parameter(group=SENDING, validator=Number(gte=1, lte=3_600))] = 60.0
     """Time limit of one whole request, seconds."""
@@ -205,7 +205,7 @@ class Settings(CommonSettings):
     on)."""
 
     in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
-    """On a resume, ids that were sent without an answer are looked up; `resend` also sends those that stay in doubt."""
+    """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
 
     note: Annotated[str | None, Parameter(group=OUTPUT)] = None
     """Text for the log, such as the number of a change request. `status` shows it."""

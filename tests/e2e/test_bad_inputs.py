@@ -1,4 +1,4 @@
-"""Every row of bad-inputs.md through the real command: exit code, message, and zero requests at the server."""
+"""Every kind of bad input through the real command: exit code, message, and zero requests at the server."""
 
 from __future__ import annotations
 

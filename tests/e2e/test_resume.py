@@ -256,7 +256,7 @@ def test_export_changed_under_the_run(tmp_path: Path) -> None:
 
 
 def test_the_log_says_which_user_ran_it_and_how(tmp_path: Path) -> None:
-    """Header and sessions: everything design.md lists, and neither key nor secret nor any id."""
+    """Header and sessions: everything that docs/log-format.md lists, and neither key nor secret nor any id."""
     with case(tmp_path, IDS[:300]) as it:
         assert it.run().code == 0
         found = entries(it.log)

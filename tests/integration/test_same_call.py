@@ -2,8 +2,7 @@
 
 What the two agree in: method and path of both requests; the JSON of both bodies; the scheme `Bearer`, with the token
 that the sign-in returned; the user pool's header. What differs is said here too: the SDK announces its version
-and, by default, an empty language; it leaves `options` out when it is given none, which means `user_id`
-(seed document).
+and, by default, an empty language; it leaves `options` out when it is given none, which means `user_id`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every row of bad-inputs.md, at the level of the source."""
+"""Every kind of bad input, at the level of the reader."""
 
 from __future__ import annotations
 

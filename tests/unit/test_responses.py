@@ -1,4 +1,4 @@
-"""The whole table of genauth-api.md, and everything that is not in it: what an answer means for a deletion."""
+"""What a response means for a deletion: every status code that GenAuth documents, and everything else."""
 
 from __future__ import annotations
 

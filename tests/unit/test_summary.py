@@ -22,7 +22,7 @@ KEYS = (
     *("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining"),
     *("rows", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256", "status"),
 )
-"""As design.md lists them."""
+"""As docs/reference.md lists them."""
 
 
 def progress_of(remaining: int = 0, **counts: int) -> Progress:

@@ -26,7 +26,7 @@ LIST_PATH = "/api/v3/list-users"
 CREATE_PATH = "/api/v3/create-users-batch"
 
 BATCH_MAX = 50
-"""Ids in one request, and users on one page (genauth-api.md)."""
+"""Ids in one request, and users on one page (GenAuth's documentation)."""
 
 USER_NOT_FOUND = 2004
 

@@ -40,7 +40,7 @@ CREATE_FIELDS = frozenset({
 })
 # fmt: on
 """What a record keeps of a user that create-users-batch is asked for. `password`, `salt` and `otp` are accepted, and
-no record shows them; any other field, such as `userId`, is dropped (genauth-api.md)."""
+no record shows them; any other field, such as `userId`, is dropped."""
 
 
 # --- how ids are compared ---------------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def results(
 def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given: Given) -> int:
     """Look up every id that a run says is gone, and report those that are not. Deletes nothing.
 
-    Run again, it resumes where it stopped. An empty answer counts only while a control, an existing user, is found by
+    Run again, it resumes where it stopped. An empty response counts only while a control, an existing user, is found by
     the same kind of look-up.
 
     Parameters

@@ -120,8 +120,8 @@ def _comma_text(plan: Plan, rows: int) -> str:
 def _print_end(plan: Plan, ended: Summary) -> int:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
-        answers = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
-        say(f"Answers that came in but could not be written down: {answers}. The next run looks these ids up first.")
+        lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
+        say(f"Responses that could not be written to the log: {lost}. The next run looks these ids up first.")
     if ended.session.kept:
         say(
             f"{counted(ended.session.kept, 'row', 'was kept and counts', 'were kept and count')} as "

@@ -54,7 +54,7 @@ def print_status(path: Path, *, json: bool) -> int:
         return 0
     if progress.in_doubt.size:
         were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
-        remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without an answer"
+        remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without a response"
         result(f"  {remaining}: the next run looks {them} up")
     if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")

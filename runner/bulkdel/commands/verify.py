@@ -175,8 +175,8 @@ def _print_what_next(
         say("The run calls no id gone, so there is nothing to verify.")
     if counts.in_doubt:
         say(
-            f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no answer came; not looked up. Let the "
-            f"run settle what is in doubt, then verify again.\n{going_on(progress)}"
+            f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up. "
+            f"Let the run settle what is in doubt, then verify again.\n{going_on(progress)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}")

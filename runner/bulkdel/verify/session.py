@@ -304,4 +304,4 @@ class VerifySession:
                 f"the pool lists no user that could be looked up by {kind} as a control: it is empty, or the key may "
                 "not see its users. If it is meant to be empty, create one user in it and verify again"
             )
-        raise Halted(f"{why}. So an empty answer proves nothing, and none was counted as proof")
+        raise Halted(f"{why}. So an empty response proves nothing, and none was counted as proof")
