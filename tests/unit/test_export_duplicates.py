@@ -50,13 +50,13 @@ def found(rows: list[tuple[int, str]], batch: int, finder: DuplicateFinder) -> t
     st.integers(1, 9),
     st.integers(1, 4),
 )
-def test_like_a_dictionary(steps: list[tuple[int, str]], batch: int, run_rows: int, keys_max: int) -> None:
+def test_like_a_dictionary(steps: list[tuple[int, str]], batch: int, spill_rows: int, keys_max: int) -> None:
     """Also with gaps between the rows, and with partitions that have to be spread again."""
     rows, position = [], 0
     for step, id_ in steps:
         position += step
         rows.append((position, id_))
-    finder = DuplicateFinder(None, str.lower, lambda: 1.0, run_rows=run_rows, keys_max=keys_max)
+    finder = DuplicateFinder(None, str.lower, lambda: 1.0, spill_rows=spill_rows, keys_max=keys_max)
     assert found(rows, batch, finder) == plain(rows)
 
 
@@ -67,7 +67,7 @@ def test_at_any_distance(share: float, keys_max: int, tmp_path: Path) -> None:
     rng = random.Random(share)
     rows = [(at, f"{rng.randrange(at) if at and rng.random() < share else at:x}") for at in range(20_000)]
     rows[-1] = (rows[-1][0] + (1 << 17), "0")  # far apart: offsets within a run are larger than 16 bits hold
-    finder = DuplicateFinder(tmp_path, str, lambda: 0.5, run_rows=1_000, keys_max=keys_max)
+    finder = DuplicateFinder(tmp_path, str, lambda: 0.5, spill_rows=1_000, keys_max=keys_max)
     firsts, others = plain(rows)
     drawn_from, repeated = found(rows, 512, finder)
     assert repeated == others
@@ -88,13 +88,13 @@ def test_the_sample_is_drawn_from_rows_of_everywhere() -> None:
 def test_one_id_a_million_times_needs_no_more_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DuplicateFinder, "_spread", None)
     rows = [(at, "same") for at in range(100_000)]
-    firsts, others = found(rows, 512, DuplicateFinder(tmp_path, str, lambda: 1.0, run_rows=1_000, keys_max=100))
+    firsts, others = found(rows, 512, DuplicateFinder(tmp_path, str, lambda: 1.0, spill_rows=1_000, keys_max=100))
     assert (firsts, others) == ({0: "same"}, list(range(1, 100_000)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_the_file_has_no_name_and_no_other_owner(tmp_path: Path) -> None:
-    finder = DuplicateFinder(tmp_path, str, lambda: 1.0, run_rows=10)
+    finder = DuplicateFinder(tmp_path, str, lambda: 1.0, spill_rows=10)
     with finder:
         finder.add(range(10), [str(i) for i in range(10)])
         (found,) = open_in(tmp_path)
@@ -115,14 +115,14 @@ def test_a_small_export_takes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    finder = DuplicateFinder(tmp_path / "gone", str, lambda: 1.0, run_rows=1)
+    finder = DuplicateFinder(tmp_path / "gone", str, lambda: 1.0, spill_rows=1)
     with finder, pytest.raises(FileFailed, match=r"gone: finding the duplicates .*No such file.*--checkpoint PATH"):
         finder.add([0], ["a"])
 
 
 def test_too_little_space_is_told_before_the_disk_is_full(tmp_path: Path) -> None:
     """The share of the export that the first rows are tells how large the file will be."""
-    with DuplicateFinder(tmp_path, str, lambda: 1e-15, run_rows=1) as finder:
+    with DuplicateFinder(tmp_path, str, lambda: 1e-15, spill_rows=1) as finder:
         with pytest.raises(FileFailed) as caught:
             finder.add([0], ["some id"])
         words = r"file of about [\d,]{10,} MB in this folder: [\d,]+ MB are free there\. Nothing was sent"
@@ -133,7 +133,7 @@ def test_a_disk_that_fails_while_reading(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(fd: int, length: int, offset: int) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with DuplicateFinder(tmp_path, str, lambda: 1.0, run_rows=1) as finder:
+    with DuplicateFinder(tmp_path, str, lambda: 1.0, spill_rows=1) as finder:
         finder.add([0], ["a"])
         with monkeypatch.context() as patched:
             patched.setattr(os, "pread", fail)

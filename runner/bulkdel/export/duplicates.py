@@ -27,7 +27,7 @@ from bulkdel.format import printable
 PARTITIONS = 256
 """One partition for each value of a byte."""
 
-RUN_ROWS = 1 << 14
+SPILL_ROWS = 1 << 14
 """Rows that are collected before they are written: few enough for the processor's cache (measured)."""
 
 KEYS_MAX = 1 << 16
@@ -51,7 +51,7 @@ class DuplicateFinder:
     folder: of the temporary file, which has no name; None for the system's own.
     key: two ids with one key are one account (`IdType.key`).
     share: how much of the export has been read, 0 to 1, to estimate the size of the file.
-    run_rows, keys_max: for tests. shift: the first bit of the byte of the hash that selects the partition.
+    spill_rows, keys_max: for tests. shift: the first bit of the byte of the hash that selects the partition.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class DuplicateFinder:
         key: Callable[[str], str],
         share: Callable[[], float],
         *,
-        run_rows: int = RUN_ROWS,
+        spill_rows: int = SPILL_ROWS,
         keys_max: int = KEYS_MAX,
         shift: int = 0,
     ) -> None:
         self._folder = folder
         self._key = key
         self._share = share
-        self._run_rows = run_rows
+        self._spill_rows = spill_rows
         self._keys_max = keys_max
         self._shift = shift
         self._mask = (PARTITIONS - 1) << shift
@@ -75,7 +75,7 @@ class DuplicateFinder:
             number << shift: (array("Q"), []) for number in range(PARTITIONS)
         }
         self._held = 0
-        self._runs: list[int] = []
+        self._spills: list[int] = []
         self._size = 0
         self._needed = 0
         self._fd = -1
@@ -97,8 +97,8 @@ class DuplicateFinder:
             its_positions.append(position)
             its_ids.append(id_)
         self._held += len(ids)
-        if self._held >= self._run_rows:
-            self._write_run()
+        if self._held >= self._spill_rows:
+            self._spill()
 
     def find(self, found: PositionSet) -> list[Record]:
         """Add the rows that repeat an id to `found`. Raises FileFailed.
@@ -140,7 +140,7 @@ class DuplicateFinder:
             self._folder,
             self._key,
             self._share,
-            run_rows=self._run_rows,
+            spill_rows=self._spill_rows,
             keys_max=self._keys_max,
             shift=self._shift + 8,
         ) as finer:
@@ -148,7 +148,7 @@ class DuplicateFinder:
                 finer.add(positions, ids)
             return finer.find(found)
 
-    def _write_run(self) -> None:
+    def _spill(self) -> None:
         """Write the collected rows: an index of the partitions, then the partitions.
 
         An index entry is the byte where the partition begins, counted from the index, and its number of rows. One entry
@@ -165,15 +165,15 @@ class DuplicateFinder:
             ids.clear()
         index.extend((begin, 0))
         self._held = 0
-        self._runs.append(self._size)
+        self._spills.append(self._size)
         self._write(b"".join([index.tobytes(), *parts]))
 
     def _segments(self, number: int) -> Iterator[Segment]:
-        """The rows of one partition, run by run."""
-        for run in self._runs:
-            begin, rows, end, _ = array("Q", self._read(32, run + 16 * number))
+        """The rows of one partition, spill by spill."""
+        for spill in self._spills:
+            begin, rows, end, _ = array("Q", self._read(32, spill + 16 * number))
             if rows:
-                data = self._read(end - begin, run + begin)
+                data = self._read(end - begin, spill + begin)
                 yield array("Q", data[: 8 * rows]), data[8 * rows :].decode().split("\n")
         yield self._partitions[number << self._shift]
 
