@@ -111,14 +111,14 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(argument(path))
 
 
-def going_on(progress: Progress) -> str:
+def how_to_resume(progress: Progress) -> str:
     """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt."""
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     if not (words := stop.get("to_go_on") or start.get("to_go_on")):
         return "To go on, run the command of this run again."
     where = f", in {start.get('cwd', 'its folder')}"
     if blind(progress):
-        return ways_out(progress, words, where)
+        return how_to_settle_doubts(progress, words, where)
     again = ", with a new confirmation" if stop.get("not_after") else ""
     return f"To go on{again}{where}:\n  {shlex.join(words)}"
 
@@ -128,7 +128,7 @@ def blind(progress: Progress) -> bool:
     return bool(progress.in_doubt.size and progress.stop is not None and progress.stop.facts.get("blind"))
 
 
-def ways_out(progress: Progress, words: Sequence[str], where: str = "") -> str:
+def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = "") -> str:
     """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
     pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
     text = (

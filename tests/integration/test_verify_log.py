@@ -13,7 +13,7 @@ from bulkdel.core.log_entries import Entry, Found, Session, VerifyHeader, frame
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.verify.session import open_log
+from bulkdel.verify.session import open_findings_log
 from tests import recorded
 from tests.recorded import AT, encode_line
 
@@ -29,7 +29,7 @@ WHOLE = b"".join(LINES)
 
 
 def opened(path: Path, *, again: bool = False, **pinned: Any) -> tuple[LogWriter[Findings], Path | None]:
-    return open_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again)
+    return open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again)
 
 
 def known(log: LogWriter[Findings]) -> set[int]:

@@ -21,7 +21,7 @@ from bulkdel.job import Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
-from bulkdel.verify.session import VerifySession, open_log
+from bulkdel.verify.session import VerifySession, open_findings_log
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
@@ -62,7 +62,7 @@ class Machine:
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
         how, at = self._how(self.findings), stamp(self.wall())
-        log, _ = open_log(self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, how=how)
+        log, _ = open_findings_log(self.findings.path, pinned, index.progress.skipped.rows, at=at, again=False, how=how)
         stack.callback(log.close)
         target = self._job().target(TargetOptions(HOST, {}, {}))
         return VerifySession(checked, log, target, settings, self._surroundings())

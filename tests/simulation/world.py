@@ -16,7 +16,7 @@ import orjson
 from bulkdel.errors import BulkdelError, FileFailed, Halted
 from bulkdel.library import Summary
 from bulkdel.settings import Settings, VerifySettings
-from bulkdel.verify.session import SessionResult
+from bulkdel.verify.session import VerifyResult
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.drawing import Drawn, Session, draw
 from tests.simulation.ids import account_key
@@ -209,7 +209,7 @@ class World:
                 machine.loop.call_later(self._session.at / 10, self._drain, run.drain)
             return await run.finished()
 
-    async def _verify(self, machine: Machine) -> SessionResult:
+    async def _verify(self, machine: Machine) -> VerifyResult:
         """Verify the run. No deletion may leave."""
         self._promises.no_deletion_from = float("-inf")
         names = ("rate", "concurrency", "patience", "timeout_s")

@@ -193,7 +193,7 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
     check_environment(os.environ)
     log = find_log(checkpoint)
     settings = settings or VerifySettings()
-    return command.verify(command.Request(log, settings, given.config.tables, os.environ))
+    return command.verify(command.VerifyArguments(log, settings, given.config.tables, os.environ))
 
 
 def jobs() -> int:

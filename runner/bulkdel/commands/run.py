@@ -12,7 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from bulkdel.command_line import CommandLine, blind, ways_out
+from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import count_lines, name_of
@@ -152,5 +152,9 @@ def _print_end(plan: Plan, ended: Summary) -> int:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""
         going = plan.line_after(ended.session.ending, now)
-        say(ways_out(ended.progress, going.words) if blind(ended.progress) else f"To go on{again}:\n  {going}")
+        say(
+            how_to_settle_doubts(ended.progress, going.words)
+            if blind(ended.progress)
+            else f"To go on{again}:\n  {going}"
+        )
     return ended.exit_code

@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
-from bulkdel.command_line import going_on
+from bulkdel.command_line import how_to_resume
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, counts_of, summary_of
@@ -59,7 +59,7 @@ def print_status(path: Path, *, json: bool) -> int:
     if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete:
-        result(going_on(progress))
+        result(how_to_resume(progress))
     return 0
 
 

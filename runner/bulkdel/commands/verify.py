@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
-from bulkdel.command_line import CommandLine, going_on
+from bulkdel.command_line import CommandLine, how_to_resume
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
@@ -29,7 +29,7 @@ from bulkdel.format import counted, printable, session_lines
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
 from bulkdel.settings import VerifySettings
-from bulkdel.verify.session import SessionResult, VerifySession, open_log
+from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
 
 STATE = ".verify.jsonl"
@@ -41,7 +41,7 @@ SANDBOX = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class VerifyArguments:
     """The arguments of one `bulkdel verify`."""
 
     checkpoint: Path
@@ -56,9 +56,9 @@ class Request:
         return CommandLine.of("verify", names, self.settings, environ=self.environ, config=self.config)
 
 
-def verify(request: Request) -> int:
+def verify(arguments: VerifyArguments) -> int:
     """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first look-up."""
-    settings, path, around = request.settings, request.checkpoint, Surroundings()
+    settings, path, around = arguments.settings, arguments.checkpoint, Surroundings()
     settings.check()
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
         if is_locked(path):
@@ -66,25 +66,26 @@ def verify(request: Request) -> int:
                 f"{path}: a {writer_words(path)} is under way, so rows still change. Verify when it has ended."
             )
         size, began = path.stat().st_size, around.steady()
-        checked = Reopened.open(path, settings.export, stack)
-        progress = checked.log_index.progress
+        reopened = Reopened.open(path, settings.export, stack)
+        progress = reopened.log_index.progress
         if progress.header.pinned["host"] == SANDBOX:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose users ended with it; there is no user to look up"
             )
-        host, table = settings.host or progress.header.pinned["host"], request.config.get(checked.job.config_table, {})
-        target = checked.job.target(TargetOptions(host, table, request.environ))
-        log = _open_findings(request, checked, target.pinned_host, stamp(around.wall()))
+        host = settings.host or progress.header.pinned["host"]
+        table = arguments.config.get(reopened.job.config_table, {})
+        target = reopened.job.target(TargetOptions(host, table, arguments.environ))
+        log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
         stack.callback(log.close)
         resumed = log.progress.known.size > 0
-        ended = SessionResult(Ending())
+        ended = VerifyResult(Ending())
         if not Counts.of(progress, log.progress, settings.sample).could_not_tell:
             if resumed:
                 say("Everything was read back already; no id was looked up. --again starts over.")
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
-            ended = _look_up(VerifySession(checked, log, target, settings, around), signals, settings.log_level)
+            ended = _look_up(VerifySession(reopened, log, target, settings, around), signals, settings.log_level)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
         if not ending.why and (not path.exists() or path.stat().st_size != size):
@@ -92,7 +93,7 @@ def verify(request: Request) -> int:
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
             try:
-                still_there = write_list(checked, log.progress.rows["there"], Path(f"{path}{STILL_THERE}"))
+                still_there = write_list(reopened, log.progress.rows["there"], Path(f"{path}{STILL_THERE}"))
             except (FileFailed, Halted) as error:  # the export may have changed between the look-ups and the list
                 file_failed = isinstance(error, FileFailed)
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
@@ -103,7 +104,7 @@ def verify(request: Request) -> int:
             "resumed": resumed,
             "duration_s": round(around.steady() - began, 3),
             "checkpoint": printable(path),
-            "log_sha256": checked.log_index.sha256,
+            "log_sha256": reopened.log_index.sha256,
             "still_there_path": None if still_there is None else printable(still_there),
             "status": status_of(ending, complete=counts.complete(ending)),
         }
@@ -111,29 +112,29 @@ def verify(request: Request) -> int:
             result(json.dumps(summary))
         else:
             _print_summary(progress, counts, summary)
-        _print_what_next(request, checked, counts, replace(ended, ending=ending), still_there)
+        _print_what_next(arguments, reopened, counts, replace(ended, ending=ending), still_there)
         return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there > 0)
 
 
-def _open_findings(request: Request, checked: Reopened, host: str, at: str) -> LogWriter[Findings]:
+def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
     """Open the findings. A verification resumes only with the same log (byte for byte), host, pool and sample."""
-    settings, header = request.settings, checked.log_index.progress.header
+    settings, header = arguments.settings, reopened.log_index.progress.header
     pinned = {
         "run_id": header.run_id,
-        "log_sha256": checked.log_index.sha256,
+        "log_sha256": reopened.log_index.sha256,
         "host": host,
         "pool": header.pinned["pool"],
         "sample": settings.sample,
     }
-    path, skipped = settings.state or Path(f"{request.checkpoint}{STATE}"), checked.log_index.progress.skipped.rows
-    log, aside = open_log(path, pinned, skipped, at=at, again=settings.again)
+    path, skipped = settings.state or Path(f"{arguments.checkpoint}{STATE}"), reopened.log_index.progress.skipped.rows
+    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again)
     if aside is not None:
         why = "as --again says" if settings.again else "the run has continued since, or host or sample have changed"
         say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")
     return log
 
 
-def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> SessionResult:
+def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> VerifyResult:
     """Run the session, with its progress. The first signal drains it."""
     reporter = Reporter(session.snapshot, level=log_level)
 
@@ -145,9 +146,9 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Sess
         with reporter.running():
             return run_loop(session.run(), signals, doing, session.drain)
     except Interrupted as error:
-        return SessionResult(Ending(signal=error.signal))
+        return VerifyResult(Ending(signal=error.signal))
     except Halted as error:
-        return SessionResult(Ending(str(error), halted=True))
+        return VerifyResult(Ending(str(error), halted=True))
 
 
 def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any]) -> None:
@@ -167,16 +168,16 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
 
 
 def _print_what_next(
-    request: Request, checked: Reopened, counts: Counts, ended: SessionResult, still_there: Path | None
+    arguments: VerifyArguments, reopened: Reopened, counts: Counts, ended: VerifyResult, still_there: Path | None
 ) -> None:
     """Print why rows have no finding, and the commands that go on."""
-    settings, progress, left = request.settings, checked.log_index.progress, ended.left
+    settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
     if not counts.claimed:
         say("The run calls no id gone, so there is nothing to verify.")
     if counts.in_doubt:
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up. "
-            f"Let the run settle what is in doubt, then verify again.\n{going_on(progress)}"
+            f"Let the run settle what is in doubt, then verify again.\n{how_to_resume(progress)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}")
@@ -186,11 +187,11 @@ def _print_what_next(
             "is the one that was meant or a newer one."
         )
     if left.unproven:
-        control = comma_control(checked.id_type.name)
+        control = comma_control(reopened.id_type.name)
         say(f"Could not tell {counted(left.unproven, 'id')}. {COMMAS}.\n- {control} Then verify again.")
     if left.failed:
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
-    line = request.line.without("--again")
+    line = arguments.line.without("--again")
     if counts.could_not_tell:
         say(f"To go on:\n  {line}")
     if still_there is not None:

@@ -54,7 +54,7 @@ DRAIN_S = 0.0
 """A drain does not wait for the look-ups on the wire: they have no effect."""
 
 
-def open_log(
+def open_findings_log(
     path: Path, pinned: Mapping[str, Any], skipped: PositionSet, *, at: str, again: bool, how: How = PLAIN
 ) -> tuple[LogWriter[Findings], Path | None]:
     """Open the log of a verification: the one at `path`, or a new one when there is none or it pins other values.
@@ -129,7 +129,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionResult:
+class VerifyResult:
     """How a session ended. figures: requests, retries, throttled."""
 
     ending: Ending
@@ -150,19 +150,19 @@ class VerifySession:
 
     def __init__(
         self,
-        checked: Reopened,
+        reopened: Reopened,
         log: LogWriter[Findings],
         target: Target,
         settings: VerifySettings,
         surroundings: Surroundings,
     ) -> None:
-        """checked: the run. log: where the findings become durable; `run` closes it."""
-        self._checked = checked
+        """reopened: the run. log: where the findings become durable; `run` closes it."""
+        self._reopened = reopened
         self._log = log
         self._target = target
         self._settings = settings
         self._surroundings = surroundings
-        self._look_ups = target.look_ups(checked.id_type)
+        self._look_ups = target.look_ups(reopened.id_type)
         self._drain = Drain()
         self._live: _Live | None = None
         self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
@@ -170,7 +170,7 @@ class VerifySession:
         self._failed_in_row = 0
         self._left = Left()
 
-    async def run(self) -> SessionResult:
+    async def run(self) -> VerifyResult:
         """Look the rows up, until each has a finding or something stops it.
 
         Raises Halted when the sign-in fails, NotAcceptable for another pool.
@@ -179,9 +179,9 @@ class VerifySession:
         async with around.connect(self._target, settings, pool=None) as client:
             auth = client.auth
             await auth.ensure()
-            if auth.pool != (pinned := self._checked.log_index.progress.header.pinned["pool"]):
+            if auth.pool != (pinned := self._reopened.log_index.progress.header.pinned["pool"]):
                 raise NotAcceptable(
-                    f"{self._checked.path}: was written for pool {pinned}, but this key signs in to pool {auth.pool}. "
+                    f"{self._reopened.path}: was written for pool {pinned}, but this key signs in to pool {auth.pool}. "
                     "No id was looked up. Use the key of that pool."
                 )
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
@@ -203,7 +203,7 @@ class VerifySession:
             file_failed=log.failure is not None or isinstance(stop.error, FileFailed),
             halted=stop.error is not None,
         )
-        return SessionResult(ending, figures, self._left)
+        return VerifyResult(ending, figures, self._left)
 
     def drain(self, signum: int) -> bool:
         """Begin to drain. Returns False before any id is looked up: then there is nothing to drain."""
@@ -214,22 +214,22 @@ class VerifySession:
         """The current figures; None before any id is looked up."""
         if self._live is None:
             return None
-        counts = Counts.of(self._checked.log_index.progress, self._log.progress, self._settings.sample)
+        counts = Counts.of(self._reopened.log_index.progress, self._log.progress, self._settings.sample)
         gone = counts.gone + self._missing_rows
         found = {"gone": gone, "there": counts.still_there, "failed": self._left.failed}
         return self._live.workers.snapshot(gone + counts.still_there, counts.checked, found)
 
     def _chunks(self) -> Iterator[tuple[GoneRow, ...]]:
         """One pass over the export: the rows that are gone by the log, sampled, and without a finding so far."""
-        progress, sample = self._checked.log_index.progress, self._settings.sample
+        progress, sample = self._reopened.log_index.progress, self._settings.sample
         drawn = None
         if sample is not None:
             # The run id as a seed: a resume draws the same rows, and they cannot be known before the run.
             chance = random.Random(f"{progress.header.run_id} {sample}").random  # noqa: S311
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RangeSet(self._log.progress.known.ranges)  # a copy: it grows meanwhile
-        rows = gone_rows(((parsed.batch, results) for parsed, results in self._checked.rows()), known, drawn)
-        return chunks_apart(rows, self._checked.job.chunk_max, self._checked.id_type)
+        rows = gone_rows(((parsed.batch, results) for parsed, results in self._reopened.rows()), known, drawn)
+        return chunks_apart(rows, self._reopened.job.chunk_max, self._reopened.id_type)
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
         """Let one worker do one step while the others wait. After the drain has begun, nothing is done."""
@@ -251,8 +251,8 @@ class VerifySession:
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
         now = Instant(stamp(self._surroundings.wall()), live.client.transport.ahead_s)
-        sampled = Sampled.from_json(self._checked.log_index.progress.header.sample)
-        reusable = self._checked.id_type.reusable
+        sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
+        reusable = self._reopened.id_type.reusable
         trusted = not future((account.created_at for account in looked.accounts.values()), now)
         found: dict[Finding, list[int]] = {finding: [] for finding in FINDINGS}
         missing: list[int] = []
@@ -292,7 +292,7 @@ class VerifySession:
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
             if await lookup.prove(worker):
                 return
-        kind = self._checked.id_type.name
+        kind = self._reopened.id_type.name
         if lookup.failed and (not lookup.listed or lookup.failed == STRANGER):
             why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read users?"
         elif lookup.failed:
