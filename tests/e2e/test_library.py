@@ -80,7 +80,7 @@ async def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path
     with case(tmp_path, IDS) as it:
         async with opened(it) as run:
             await run.plan()
-            with pytest.raises(bulkdel.NotConfirmed, match="it is 400 ids in pool") as raised:
+            with pytest.raises(bulkdel.NotConfirmed, match="the plan has 400 ids in pool") as raised:
                 await run.confirm(ids=ids, pool=pool)
             assert raised.value.exit_code == 2
             with pytest.raises(bulkdel.NotConfirmed, match="cannot be undone"):
