@@ -56,7 +56,7 @@ class Promises:
         self._pace = Pace(0.0)
         self._on_wire: dict[int, list[int]] = {}
         self._maybe_applied: set[int] = set()
-        self._settled_before = 0
+        self._settled_before: int | None = None  # in this session; None until its start entry is safe
         self._session = Session()
         self.log = SafeLog()
         self.copies = SafeCopies(packed=False)
@@ -74,7 +74,7 @@ class Promises:
 
     def begin(self, session: Session) -> None:
         """A session begins."""
-        self._session = session
+        self._session, self._settled_before = session, None
         self.quiet, self.no_deletion_from = False, float("inf")
 
     def connect(self) -> None:
@@ -163,9 +163,10 @@ class Promises:
                 return
         if sum(summary.counts.values()) != len(self._drawn.rows):
             self.note_wrong(f"{dict(summary.counts)} do not add up to {len(self._drawn.rows)}")
-        settled = self._settled() - self._settled_before
-        if self._session.end == "limit" and settled > self._session.at:
-            self.note_wrong(f"{settled} ids were settled with --limit {self._session.at}")
+        if self._session.end == "limit" and self._settled_before is not None:  # a complete run is not started again
+            settled = self._settled() - self._settled_before
+            if settled > self._session.at:
+                self.note_wrong(f"{settled} ids were settled with --limit {self._session.at}")
         if self._session.calm and not self.settled():
             self.note_wrong(f"nothing went wrong but a lag, and not all is settled: {summary.why}")
 
