@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from bulkdel.checkpoint.reader import LINE_MAX, RUN, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.reader import LINE_MAX, RUN, ZEROS_MAX, is_fresh, read_entries, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Released, Session, frame
 from bulkdel.core.summary import counts_of
@@ -266,7 +266,7 @@ STRANGERS = {
     "another log": b'{"seq":1,"entries":[{"type":"deposit"}]}\n',
     "another log's start": b'{"seq":2',
     "bytes": bytes(range(256)) * 20,
-    "zeros": bytes(4096),
+    "zeros": bytes(ZEROS_MAX + 1),
     "a newline": b"\n",
     "a long line": b"x" * (LINE_MAX + 10),
 }
@@ -280,6 +280,19 @@ def test_a_strangers_file_is_refused_and_left_alone(path: Path, name: str) -> No
             use(path)
     assert path.read_bytes() == STRANGERS[name]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("length", [1, 700, ZEROS_MAX])
+def test_a_log_whose_first_line_was_lost_with_the_power_is_created_again(path: Path, length: int) -> None:
+    """Its length is on the disk, and its bytes are not: so it was never durable, and nothing was sent under it."""
+    path.write_bytes(bytes(length))
+    for read in (read_log, Checkpoint.resume):
+        with pytest.raises(NotAcceptable, match="nothing was sent"):
+            read(path)
+    assert is_fresh(path)
+    Checkpoint.create(path, recorded.header()).close()
+    assert not is_fresh(path)
+    assert path.with_name(f"{path.name}.torn-1").read_bytes() == bytes(length)
 
 
 def link(path: Path) -> None:

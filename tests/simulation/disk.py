@@ -105,8 +105,7 @@ class SimulatedFile:
         if draw < 1 / 3 or not rest:
             return b""
         kept = rest if draw < 2 / 3 else rest[: 1 + int(share * (len(rest) - 1))]
-        # Zeros: the new length was written, and not the bytes. A file of zeros alone is refused as another program's.
-        return bytes(len(kept)) if zeros and self._safe else kept
+        return bytes(len(kept)) if zeros else kept  # zeros: the new length was written, and not the bytes
 
     def _call(self, name: str) -> None:
         if self.failed:

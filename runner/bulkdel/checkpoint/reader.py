@@ -28,6 +28,10 @@ LINE_MAX = 8 << 20
 can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest list of
 skipped rows in one entry has 10,000 ranges: about 400 kB."""
 
+ZEROS_MAX = 4096
+"""Zeros that count as an empty log. After a loss of power a file may have its length without its bytes. One block: more
+zeros are no first line."""
+
 READ_BYTES = 1 << 20
 
 
@@ -240,7 +244,8 @@ class Reader(Generic[F]):
         self.damaged_tail = self._stop - self.size
 
     def _judge_first(self, tail: bytes) -> None:
-        if not tail.startswith(self._kind.beginning[: len(tail)]):
+        zeros = len(tail) <= ZEROS_MAX and not any(tail)
+        if not zeros and not tail.startswith(self._kind.beginning[: len(tail)]):
             raise self._foreign()
         if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
             raise self._killed_while_created()
