@@ -243,9 +243,26 @@ def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(found("u1", "u2"), proven=True)
     assert told(chunk_state) == [("done", ["u0"], None)]
+    chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u1", "u2"], None)]
     assert chunk_state.next_step() is None
+
+
+@pytest.mark.parametrize("lag_over", [False, True])
+def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over: bool) -> None:
+    """Another program deleted u0, and look-ups lagged. The API has never refused u1 on its own account."""
+    chunk_state = ChunkState(chunk(2), in_doubt=True, lag_over=lag_over)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.replied(NOT_FOUND)
+    for _ in range(LOOKS_AGAIN_MAX - 1):
+        chunk_state.looked_up(found("u0", "u1"), proven=True)
+    assert (sent(chunk_state), look_up_due(chunk_state)) == (["u0", "u1"], LookUpReason.LAGGING)
+    chunk_state.looked_up(found("u1"), proven=True)
+    assert told(chunk_state) == [("done", ["u0"], None)]
+    assert sent(chunk_state) == ["u1"]
+    chunk_state.replied(OK)
+    assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u1"], None)]
 
 
 @pytest.mark.parametrize("lag_over", [False, True])
@@ -282,6 +299,17 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
         chunk_state.replied(NOT_FOUND)
     assert chunk_state.contradicted == 2
     assert left(chunk_state) == ([], [1, 2])
+
+
+def test_absent_is_unproven_when_ids_that_were_found_with_it_are_gone_after_a_lost_response() -> None:
+    """Was u1 deleted by the second request, or by the first one, so that the look-up lagged? Then u0 was, too."""
+    chunk_state = ChunkState(chunk(2))
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up(found("u1"), proven=True)
+    chunk_state.replied(LOST)
+    chunk_state.replied(NOT_FOUND)
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("done", ["u1"], None)]
 
 
 def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:

@@ -8,8 +8,9 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
       │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if it may
       │                                                   have been applied
-      │           and was found just before ─────→ LookUp again, later: gone → as above · there → split; a single id
-      │                                            → left for a later pass, or refused if no request had effect on it
+      │           and was found just before ─────→ LookUp again, later: gone → as above, Send the others · all there
+      │                                            → split; a single id → left for a later pass, or refused if no
+      │                                            request had effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split; a single id → LookUp again,
       │                                            later; then refused
       └─ split ──────────────────────────────────→ two halves; a single id → refused
@@ -216,7 +217,10 @@ class ChunkState:
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
             again = sub_chunk._replace(records=there, attempts=0, known=why is not LookUpReason.FIRST, seen=True)
-            self._there(again, why, found)
+            if why is LookUpReason.LAGGING and gone:  # the others may have been refused because of these
+                self._stack.append((again._replace(again=0), None))
+            else:
+                self._there(again, why, found)
         if len(unsure) == len(sub_chunk.records):
             self._unproven(sub_chunk, why)
         elif unsure and why in REFUSED_AS_UNKNOWN:
@@ -297,8 +301,8 @@ class ChunkState:
             self._split(sub_chunk)
 
     def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
-        if why is LookUpReason.LAGGING and gone and not sub_chunk.maybe_applied:
-            # The earlier look-up found these only because it lagged. So `absent` was not proven for the others either.
+        if gone and sub_chunk.shared and sub_chunk.seen:
+            # Perhaps the earlier look-up found these only because it lagged. Then it did not prove the others `absent`.
             for at in self._absent:
                 self.settled[at] = self.settled[at]._replace(reason="unproven")
             self._absent.clear()
