@@ -51,6 +51,7 @@ async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
         found = await lookup.find([*NOBODY, *ids[:60]], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids[:60])
+        assert found.empty  # the response of the 3
         assert all(account.created_at is not None for account in found.accounts.values())
         assert lookup.proven
         assert await lookup.prove(WorkerStatus())
@@ -71,7 +72,7 @@ async def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
 
 async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async with in_sandbox() as (lookup, _, sandbox):
-        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({}, empty=True)
         before = lookup.proven
         assert await lookup.prove(WorkerStatus())
         assert (before, lookup.proven) == (False, True)
@@ -150,7 +151,7 @@ async def test_429_and_401_use_up_no_attempt() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({})
+        assert await lookup.find(NOBODY, WorkerStatus()) == LookupResult({}, empty=True)
         assert (client.figures["throttled"], client.figures["retries"]) == (ATTEMPTS_MAX + 1, 0)
 
 
@@ -292,9 +293,9 @@ async def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
     async with in_sandbox(Pool.from_ids([*CONTROLS, "other"], "username"), "username") as (lookup, _, sandbox):
         for _again in range(2):
             found = await lookup.find([*GONE, "plain"], WorkerStatus())
-            assert found == LookupResult({})
+            assert found == LookupResult({}, empty=True)
         assert lookup.proven
-        assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({})
+        assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({}, empty=True)
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
     assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
     assert sandbox.ledger.by_path[LIST_PATH] == 1
@@ -329,7 +330,7 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
-        assert await lookup.find(ids, WorkerStatus()) == LookupResult({})
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, empty=True)
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
 
 
@@ -337,13 +338,13 @@ async def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, _sandbox):
-        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids))
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids), empty=True)
 
 
 async def test_a_control_that_fails_leaves_it_unproven() -> None:
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE))
+        assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE), empty=True)
 
 
 async def test_parts_of_an_id_explain_what_came_back() -> None:

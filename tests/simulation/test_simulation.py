@@ -6,12 +6,14 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.drawing import ENDS, draw
+from tests.simulation.drawing import ENDS, Session, draw
 from tests.simulation.ids import FORMS
+from tests.simulation.server import Customs, Weather
 from tests.simulation.world import World, remove
 
 RUNS, BATCH = 2_000, 250
@@ -63,6 +65,20 @@ def test_a_million(batch: int, tmp_path: Path) -> None:
     print(f"BULKDEL_SEED={first}")  # noqa: T201 - pytest shows it when the test fails
     for seed in range(first, first + SOAK_BATCH):
         play(seed, tmp_path)
+
+
+def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
+    """A page holds 10 accounts. From some moment on look-ups find none; here from every moment of the session."""
+    ids = [f"{number:024x}" for number in range(30)]
+    options = {**draw(0).options, "id_type": "user_id", "rate": 5.0, "concurrency": 2, "chunk_size": 15}
+    options |= {"look_first": True, "patience": 900.0}
+    base = replace(draw(0), id_type="user_id", rows=ids, there=ids, young=frozenset(), strangers=(), excluded=())
+    base = replace(base, owner=None, customs=Customs(page=10), options=options, backup=None, verification=None)
+    for tenth in range(40):
+        drawn = replace(base, sessions=[Session(weather=Weather(blind_s=tenth / 10))])
+        folder = tmp_path / str(tenth)
+        folder.mkdir()
+        assert World(tenth, folder, drawn).play() == [], f"blind after {tenth / 10} s"
 
 
 TRACE = """

@@ -253,8 +253,12 @@ class ChunkInHand:
         accounts = looked.accounts
         self._unproven.difference_update(ids)
         self._unproven |= looked.unproven
-        if not accounts and not all(map(may_be_split, ids)):  # ids with a comma have their own control
-            await parts.lookup.prove_since(parts.client.clock(), self._worker)
+        missing = [id_ for id_ in ids if id_ not in accounts]
+        # Ids with a comma have their own control.
+        if missing and (looked.empty or not accounts) and not all(map(may_be_split, missing)):
+            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
+            if accounts and not proven:
+                return None  # after the first response look-ups ceased to find accounts
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
@@ -267,7 +271,7 @@ class ChunkInHand:
         since, now = self._chunk.in_doubt_since, parts.now()
         found = presences(
             {id_: account.created_at for id_, account in accounts.items()},
-            len(ids) - len(accounts) - len(looked.unproven),
+            len(missing) - len(looked.unproven),
             since or now,
             Sampled.from_json(parts.log.progress.header.sample),
             now,

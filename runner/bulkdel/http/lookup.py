@@ -32,10 +32,12 @@ class LookupResult(NamedTuple):
 
     accounts: the accounts that exist, by id as asked.
     unproven: ids that were not found, although that does not prove them gone.
+    empty: whether one of the responses held no account. Look-ups may have ceased to find any: see `prove_since`.
     """
 
     accounts: dict[str, Account]
     unproven: frozenset[str] = frozenset()
+    empty: bool = False
 
 
 class AccountLookup:
@@ -62,7 +64,7 @@ class AccountLookup:
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = False
-        self._found_at = self._checked_at = float("-inf")
+        self._found_at = self._checked_at = self._empty_at = float("-inf")
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self.proven = proven
@@ -75,10 +77,11 @@ class AccountLookup:
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma.
         """
+        began = self._client.clock()
         result = await self._find_and_note(ids, worker)
-        if result is None or not result.unproven:
-            return result
-        return await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
+        if result is not None and result.unproven:
+            result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
+        return None if result is None else result._replace(empty=self._empty_at >= began)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """As `find`, and ask again for the ids that were not found until a response finds no more.
@@ -182,6 +185,8 @@ class AccountLookup:
             found = await self._read(request, self._look_ups.read, worker, group)
             if found is None:
                 return None
+            if not found:
+                self._empty_at = self._client.clock()
             matched, strays = self._look_ups.match(group, found)
             # A record that was returned for an id with a comma without carrying it may be that of a part of the id.
             matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
