@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "an entry without a waiter is forgotten",
         "runner/bulkdel/checkpoint/group_commit.py",
-        "                loop.call_later(GATHER_S, self._begin, loop)\n        batch.items",
-        "                loop.call_later(GATHER_S, int)\n        batch.items",
+        "self._writer = asyncio.create_task(self._write_batches())",
+        "self._writer = asyncio.create_task(asyncio.sleep(0))",
         "integration/test_checkpoint.py::test_an_entry_without_a_waiter_is_written_by_itself",
     ),
     Mutant(

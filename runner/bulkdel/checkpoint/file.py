@@ -49,26 +49,21 @@ class LogFile:
     """A log that this process may append to: open, locked, every byte in it durable.
 
     nonce: a random word in every line that this process writes; it marks the lines of one session.
-    seq, size: of the last durable line, and up to its end.
+    seq, size: of the last durable line, and up to its end. sha: the SHA-256 of every durable byte.
     recovered: where a torn tail was saved before it was cut off; None when there was none.
     """
 
-    __slots__ = ("_disk", "_fd", "_sha", "nonce", "path", "recovered", "seq", "size")
+    __slots__ = ("_disk", "_fd", "nonce", "path", "recovered", "seq", "sha", "size")
 
     def __init__(self, fd: int, path: Path, how: How) -> None:
         self._fd = fd
         self._disk = how.disk
-        self._sha = hashlib.sha256()
+        self.sha = hashlib.sha256()
         self.path = path
         self.nonce = how.nonce or secrets.token_hex(8)
         self.seq = 0
         self.size = 0
         self.recovered: Path | None = None
-
-    @property
-    def sha256(self) -> str:
-        """Hex, over every durable byte."""
-        return self._sha.hexdigest()
 
     @classmethod
     def create(cls, path: Path, kind: LogKind[Any], header: bytes, how: How) -> LogFile:
@@ -101,7 +96,7 @@ class LogFile:
             lock(fd, path, kind)
             reader = Reader(fd, path, kind)
             fold = reader.replay()
-            file.seq, file.size, file._sha = reader.seq, reader.size, reader.sha
+            file.seq, file.size, file.sha = reader.seq, reader.size, reader.sha
             if reader.damaged_tail:
                 file._cut_tail(reader.damaged_tail)
             file._harden(reader.last)
@@ -118,7 +113,7 @@ class LogFile:
         check_place(self._fd, self.path, self.size + len(line))
         self.seq += 1
         self.size += len(line)
-        self._sha.update(line)
+        self.sha.update(line)
 
     def close(self) -> None:
         """Close the file, and with it the lock. Errors are ignored: every line is durable already."""

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from bulkdel.errors import FileFailed
 
 Item = TypeVar("Item")
 Written = TypeVar("Written")
-
-GATHER_S = 0.001
-"""How long a batch gathers before its write begins. Without it every batch is half as large: a tenth more CPU a run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,44 +27,46 @@ class _Batch(Generic[Item, Written]):
 
     items: list[Item] = field(default_factory=list)
     size: int = 0
-    job: concurrent.futures.Future[Written] | None = None
+    job: concurrent.futures.Future[Sequence[Written]] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class GroupCommit(Generic[Item, Written]):
-    """Writes items in the order in which they were added. `add` and `wait` belong to one event loop at a time.
+class GroupCommit(ABC, Generic[Item, Written]):
+    """A file that is written in batches, in the order of `add`. `add` and `flush` belong to one event loop at a time.
 
-    failure: the first failure. After it nothing is written, and every wait raises it.
+    A subclass says how a batch is written (`_write`), what then counts as durable (`_apply`), and the error for people
+    (`_failure_of`).
+
+    failure: the first failure. After it nothing is written, and every `flush` raises it.
     failed: set together with `failure`.
     lost: the items that will never be durable.
     """
 
-    def __init__(
-        self,
-        write: Callable[[list[Item]], Written],
-        on_written: Callable[[Written], None],
-        failure_of: Callable[[BaseException], FileFailed],
-        *,
-        batch_bytes: int,
-        thread: concurrent.futures.Executor,
-    ) -> None:
-        """Take what to do with a batch.
+    def __init__(self, batch_bytes: int, thread: concurrent.futures.Executor) -> None:
+        """Take what a batch is bound to.
 
-        write: makes a batch durable; called in the thread, for one batch after the other.
-        on_written: called in the event loop with what `write` returned, before the batch's waiters go on.
-        failure_of: makes the error for people from what `write` or `on_written` has raised.
         batch_bytes: a batch that has grown to this takes no further item.
         thread: runs the writes, one after the other.
         """
-        self._write = write
-        self._failure_of = failure_of
-        self._on_written = on_written
         self._batch_bytes = batch_bytes
         self._thread = thread
         self._batches: deque[_Batch[Item, Written]] = deque()  # the first of them may be on its way to the disk
+        self._writer: asyncio.Task[None] | None = None
+        self._failed = asyncio.Event()
         self.failure: FileFailed | None = None
-        self.failed = asyncio.Event()
         self.lost: list[Item] = []
+
+    @abstractmethod
+    def _write(self, items: list[Item]) -> Sequence[Written]:
+        """Make a batch durable. Called in the thread, for one batch after the other."""
+
+    @abstractmethod
+    def _apply(self, written: Written) -> None:
+        """Note what is durable: called in the event loop with what `_write` returned, before the waiters go on."""
+
+    @abstractmethod
+    def _failure_of(self, error: BaseException) -> FileFailed:
+        """Make the error for people from what `_write` or `_apply` has raised."""
 
     def add(self, item: Item, size: int) -> None:
         """Enqueue one item of `size` bytes. It is written, whether or not anything waits for it."""
@@ -77,13 +77,12 @@ class GroupCommit(Generic[Item, Written]):
         if batch is None or batch.job is not None or batch.size >= self._batch_bytes:
             batch = _Batch()
             self._batches.append(batch)
-            if len(self._batches) == 1:
-                loop = asyncio.get_running_loop()
-                loop.call_later(GATHER_S, self._begin, loop)
         batch.items.append(item)
         batch.size += size
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_batches())
 
-    async def wait(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything that was added is durable. Raises FileFailed when it never will be.
 
         May be cancelled; the write goes on.
@@ -93,6 +92,12 @@ class GroupCommit(Generic[Item, Written]):
         if self.failure is not None:
             raise self.failure
 
+    async def watch_failure(self) -> NoReturn:
+        """Wait for the first failure, and raise it."""
+        await self._failed.wait()
+        assert self.failure is not None, "it is set first"
+        raise self.failure
+
     def close(self) -> None:
         """Write what is left, and end the thread. Blocks. Raises nothing: a failure is in `failure`."""
         while self._batches:
@@ -100,34 +105,26 @@ class GroupCommit(Generic[Item, Written]):
             self._end(batch.job or self._thread.submit(self._write, batch.items))
         self._thread.shutdown()
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to write the first batch. Runs in the event loop."""
-        if self._batches and self._batches[0].job is None:  # else `close` has written it
+    async def _write_batches(self) -> None:
+        """Write one batch after the other until none is left, which may be the work of `close` too."""
+        while self._batches:
             batch = self._batches[0]
-            batch.job = self._thread.submit(self._write, batch.items)
-            batch.job.add_done_callback(lambda _: self._wake(loop))
+            batch.job = batch.job or self._thread.submit(self._write, batch.items)
+            with suppress(Exception):  # `_end` takes in the result
+                await asyncio.shield(asyncio.wrap_future(batch.job))  # shielded: a write that has begun goes on
+            if self._batches and self._batches[0] is batch:
+                self._end(batch.job)
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the event loop go on. Runs in the thread, after a write."""
-        with suppress(RuntimeError):  # the loop is closed; `close` ends the batch
-            loop.call_soon_threadsafe(self._go_on, loop)
-
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take in the write of the first batch; the next one begins soon. Runs in the event loop."""
-        if self._batches and (job := self._batches[0].job) is not None and job.done():
-            self._end(job)
-            if self._batches:
-                loop.call_later(GATHER_S, self._begin, loop)
-
-    def _end(self, job: concurrent.futures.Future[Written]) -> None:
+    def _end(self, job: concurrent.futures.Future[Sequence[Written]]) -> None:
         """Wait for the write of the first batch, and wake its waiters; or fail, for good, and wake all."""
         try:
-            self._on_written(job.result())
+            for written in job.result():
+                self._apply(written)
         except Exception as error:  # noqa: BLE001 - after any failure nothing more may be written
             self.failure = self._failure_of(error)
             self.failure.__cause__ = error
             self.lost = [item for batch in self._batches for item in batch.items]
-            self.failed.set()
+            self._failed.set()
             while self._batches:
                 self._batches.popleft().ended.set()
         else:

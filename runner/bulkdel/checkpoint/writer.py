@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, NoReturn, Self
+from typing import Generic, Self
 
 from bulkdel.checkpoint.file import PLAIN, How, LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
@@ -31,26 +31,21 @@ ENTRY_EXTRA = 65
 ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 """Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
 
-_Encoded = tuple[Entry, bytes]
 
-
-class LogWriter(Generic[F]):
+class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
     """A log that is locked for this process. `append` and `enqueue` belong to one event loop at a time.
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
+    failure, lost: see `GroupCommit`; the items are entries, each with its bytes.
     """
 
     def __init__(self, file: LogFile, progress: F, how: How) -> None:
         """Take an open log."""
+        super().__init__(
+            COMMIT_BYTES, how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        )
         self._file = file
         self._closed = False
-        self._commits: GroupCommit[_Encoded, list[Entry]] = GroupCommit(
-            self._write,
-            self._fold,
-            self._failure_of,
-            batch_bytes=COMMIT_BYTES,
-            thread=how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint"),
-        )
         self.progress = progress
         self.path = file.path
         self.recovered = file.recovered
@@ -100,25 +95,9 @@ class LogWriter(Generic[F]):
             ) from error
 
     @property
-    def failure(self) -> FileFailed | None:
-        """The first failure. After it nothing is written, and every append raises it."""
-        return self._commits.failure
-
-    @property
-    def lost(self) -> list[Entry]:
-        """The entries that will never be durable, because writing failed before them or at them."""
-        return [entry for entry, _ in self._commits.lost]
-
-    async def watch_failure(self) -> NoReturn:
-        """Wait for the first failure, and raise it."""
-        await self._commits.failed.wait()
-        assert self.failure is not None, "it is set first"
-        raise self.failure
-
-    @property
     def sha256(self) -> str:
         """SHA-256 of every durable byte of the log, hex."""
-        return self._file.sha256
+        return self._file.sha.hexdigest()
 
     async def append(self, *entries: Entry) -> None:
         """Enqueue `entries`, and wait until they and everything before them are durable and in `progress`.
@@ -126,21 +105,17 @@ class LogWriter(Generic[F]):
         Raises FileFailed when they never will be. May be cancelled; the entries are written all the same.
         """
         self.enqueue(*entries)
-        await self._commits.wait()
+        await self.flush()
 
     def enqueue(self, *entries: Entry) -> None:
         """Add `entries` to the next commit, in this order, without waiting for it.
 
-        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in here.
+        What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written.
         """
         if self._closed:
             raise RuntimeError(f"{self.path}: append after close")
         for encoded in [(entry, _encode(entry)) for entry in entries]:
-            self._commits.add(encoded, len(encoded[1]) + 1)
-
-    async def flush(self) -> None:
-        """Wait until everything appended so far is durable. Raises FileFailed when it never will be."""
-        await self._commits.wait()
+            self.add(encoded, len(encoded[1]) + 1)
 
     async def aclose(self) -> None:
         """Flush and close, without blocking the event loop. Raises nothing: a failure is in `failure`."""
@@ -153,19 +128,23 @@ class LogWriter(Generic[F]):
     def close(self) -> None:
         """Write the rest, and close the file, which releases its lock. Blocks. Raises nothing: see `failure`."""
         self._closed = True
-        self._commits.close()
+        super().close()
         self._file.close()
 
-    def _write(self, encoded: list[_Encoded]) -> list[Entry]:
+    def _write(self, items: list[tuple[Entry, bytes]]) -> list[Entry]:
         """Make one line durable; returns its entries, each session with the hash of everything before the line."""
-        before = self.sha256
-        sealed = [_sealed(entry, part, before) for entry, part in encoded]
-        self._file.commit([part for _, part in sealed])
-        return [entry for entry, _ in sealed]
+        entries, parts = [], []
+        for entry, part in items:
+            if isinstance(entry, Session):
+                entry = replace(entry, log_sha256=self.sha256)  # noqa: PLW2901 - the entry as it is written
+                part = encode_entry(entry)  # noqa: PLW2901
+            entries.append(entry)
+            parts.append(part)
+        self._file.commit(parts)
+        return entries
 
-    def _fold(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            self.progress.apply(entry)
+    def _apply(self, written: Entry) -> None:
+        self.progress.apply(written)
 
     def _failure_of(self, error: BaseException) -> FileFailed:
         # Without the file the same command would start over; a run would count the ids that it deleted as absent.
@@ -186,10 +165,3 @@ def _encode(entry: Entry) -> bytes:
     if len(part) + ENTRY_EXTRA > ENTRY_MAX:
         raise ValueError(f"an entry of {len(part)} bytes; the log's lines hold {ENTRY_MAX}")
     return part
-
-
-def _sealed(entry: Entry, part: bytes, sha256: str) -> _Encoded:
-    if not isinstance(entry, Session):
-        return entry, part
-    entry = replace(entry, log_sha256=sha256)
-    return entry, encode_entry(entry)

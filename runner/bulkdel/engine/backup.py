@@ -16,7 +16,6 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +39,17 @@ BATCH_BYTES = 8 << 20
 """Bytes of the lines that are packed and written together, at most: the memory of a batch."""
 
 
-class Backup:
+class Backup(GroupCommit[bytes, Saved]):
     """A backup open for appending. `save` belongs to one event loop. saved: what is durable."""
 
     def __init__(
         self, path: Path, fd: int, saved: Saved, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None
     ) -> None:
         """Take an open file. thread: what runs the writes, one after the other; a thread of its own by default."""
+        super().__init__(BATCH_BYTES, thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup"))
         self._fd = fd
         self._disk = disk
         self._pack = _packing(path)
-        self._commits: GroupCommit[bytes, Saved] = GroupCommit(
-            self._write,
-            self._note,
-            partial(_failed, path),
-            batch_bytes=BATCH_BYTES,
-            thread=thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup"),
-        )
         self.path = path
         self.saved = saved
 
@@ -114,25 +107,28 @@ class Backup:
         except RecursionError:
             raise Halted(f"{self.path}: a user's record is nested too deep to be copied (--backup)") from None
         for line in lines:
-            self._commits.add(line, len(line))
-        await self._commits.wait()
+            self.add(line, len(line))
+        await self.flush()
         return self.saved
 
     def close(self) -> None:
         """Write what is left, and close. Blocks."""
-        self._commits.close()
+        super().close()
         os.close(self._fd)
 
-    def _write(self, lines: list[bytes]) -> Saved:
-        packed = self._pack(b"".join(lines))
+    def _write(self, items: list[bytes]) -> tuple[Saved]:
+        packed = self._pack(b"".join(items))
         self._disk.write(self._fd, packed)
         self._disk.sync(self._fd)
         size = self.saved.size + len(packed)
         check_place(self._fd, self.path, size)
-        return Saved(size, zlib.crc32(packed, self.saved.crc))
+        return (Saved(size, zlib.crc32(packed, self.saved.crc)),)
 
-    def _note(self, saved: Saved) -> None:
-        self.saved = saved
+    def _apply(self, written: Saved) -> None:
+        self.saved = written
+
+    def _failure_of(self, error: BaseException) -> FileFailed:
+        return _failed(self.path, error)
 
 
 def _check_same(path: Path, fd: int, known: Saved) -> None:

@@ -125,7 +125,7 @@ class SendingSession:
         await log.aclose()
         ending = self._ending(failure)  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
-        for entry in log.lost:
+        for entry, _ in log.lost:
             if isinstance(entry, Outcome):
                 unrecorded[entry.kind] += size_of(entry.ranges)
         return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven)
