@@ -402,8 +402,8 @@ MUTANTS = (
     Mutant(
         "exclude files read and forgotten",
         "runner/bulkdel/safety/exclude.py",
-        "                ids.update(row for row in batch.rows if isinstance(row, str))\n",
-        "                IdSet().update(row for row in batch.rows if isinstance(row, str) and ids)\n",
+        "                ids.update(row for row in parsed.batch.rows if isinstance(row, str))\n",
+        "                IdSet().update(row for row in parsed.batch.rows if isinstance(row, str) and ids)\n",
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
@@ -416,8 +416,8 @@ MUTANTS = (
     Mutant(
         "two ids that may be the same in one request",
         "runner/bulkdel/core/chunker.py",
-        "    while not surely_apart(id_type, [record.id for record in records]):\n",
-        "    while not surely_apart(id_type, [record.id for record in records[:1]]):\n",
+        "        while not surely_apart(id_type, [record.id for record in some]):\n",
+        "        while not surely_apart(id_type, [record.id for record in some[:1]]):\n",
         "e2e/test_matching.py::test_two_ids_that_may_be_the_same_are_both_sent_and_never_together",
     ),
     Mutant(
@@ -572,8 +572,8 @@ MUTANTS = (
     Mutant(
         "in doubt taken for fresh",
         "runner/bulkdel/core/chunker.py",
-        "                yield max(begin, start), min(end, stop), since\n",
-        "                yield max(begin, start), min(end, stop), since if end < 0 else None\n",
+        "            yield max(begin, start), min(end, stop), since\n",
+        "            yield max(begin, start), min(end, stop), since if end < 0 else None\n",
         "unit/test_protocol_model.py::TestProtocol::runTest",
     ),
     Mutant(

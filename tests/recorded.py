@@ -104,4 +104,4 @@ def settled_by(lines: int, of: list[list[Entry]]) -> Progress:
 
 def state(progress: Progress) -> tuple[object, ...]:
     """All of a progress that matters, comparable; sessions left out."""
-    return progress.counts, progress.settled.ranges, progress.in_doubt.ranges, progress.intents
+    return progress.counts, progress.settled.ranges, progress.in_doubt.ranges, progress.doubts()

@@ -63,7 +63,8 @@ def both(
     with open_export(str(path), block_size=block_size) as export:
         seen = preflight(export, opts, rng=random.Random(1))
         rows: list[str | BadRow] = []
-        for batch in read_rows(export, seen.dialect, opts, seen.fingerprint):
+        for parsed in read_rows(export, seen.dialect, opts, seen.fingerprint):
+            batch = parsed.batch
             assert batch.start == len(rows)
             assert 0 < len(batch.rows) <= 1 << 16
             rows += batch.rows

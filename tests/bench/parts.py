@@ -70,7 +70,7 @@ def reading(folder: Path) -> dict[str, float]:
             found[f"preflight {name}"] = cpu_s(partial(preflight, export, OPTIONS, rng=random.Random(0)))
             found[f"read {name}"] = cpu_s(lambda: drain(read()))  # noqa: B023 - called before the next turn
             if name == "objects":
-                found |= _feeding(list(read()))
+                found |= _feeding([parsed.batch for parsed in read()])
     return found
 
 

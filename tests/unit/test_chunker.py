@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -194,27 +194,12 @@ def test_whatever_the_log_says(kinds: list[str], batch_size: int, chunk_size: in
     check(kinds, batch_size, chunk_size, limit)
 
 
-class _NoDoubts:
-    """Forgets what was in doubt."""
-
-    def __init__(self, progress: Progress) -> None:
-        pass
-
-    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, str | None]]:
-        yield start, stop, None
-
-
-class _OneDoubt(_NoDoubts):
-    """Takes everything for in doubt since one moment."""
-
-    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, str | None]]:
-        yield start, stop, at(1)
-
-
-@pytest.mark.parametrize("broken", [_NoDoubts, _OneDoubt])
-def test_the_check_fails_where_doubt_and_fresh_are_mixed(broken: type, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("since", [None, Instant(at(1))])
+def test_the_check_fails_where_doubt_and_fresh_are_mixed(
+    since: Instant | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check(list("fdfedfe"), 3, 2, None)
-    monkeypatch.setattr(feed_module, "_Doubts", broken)
+    monkeypatch.setattr(feed_module, "_split", lambda _, start, stop: [(start, stop, since)])
     with pytest.raises(AssertionError, match="never share a chunk"):
         check(list("fdfedfe"), 3, 2, None)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import ReadOptions, open_export, preflight, read_parsed
+from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end
 from tests.sourcefiles import options, write
 
@@ -24,7 +24,7 @@ def lines(path: Path, opts: ReadOptions | None = None, *, block_size: int = 1 <<
     found: list[tuple[int, str | None]] = []
     with open_export(str(path), block_size=block_size) as export:
         seen = preflight(export, opts, rng=random.Random(1))
-        for parsed in read_parsed(export, seen.dialect, opts, seen.fingerprint):
+        for parsed in read_rows(export, seen.dialect, opts, seen.fingerprint):
             assert len(parsed.lines) == len(parsed.batch.rows)
             for line, row in zip(parsed.lines, parsed.batch.rows, strict=True):
                 if isinstance(row, BadRow):

@@ -13,7 +13,7 @@ from bulkdel.core.bad_rows import BadRow
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import ResumePoint
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_parsed
+from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
 from tests.sourcefiles import TYPES
 
 SIZE = 5
@@ -51,7 +51,7 @@ def options(form: str) -> ReadOptions:
 def rows(export: Export, seen: Preflight, form: str, begin: ResumePoint | None) -> list[Row]:
     return [
         (parsed.batch.start + i, line, row)
-        for parsed in read_parsed(export, seen.dialect, options(form), seen.fingerprint, begin)
+        for parsed in read_rows(export, seen.dialect, options(form), seen.fingerprint, begin)
         for i, (line, row) in enumerate(zip(parsed.lines, parsed.batch.rows, strict=True))
     ]
 

@@ -72,11 +72,11 @@ def test_a_history_folds_into_what_became_of_every_row(
     for found, rows in ((progress.settled, settled), (progress.in_doubt, set(doubts))):
         assert set(positions_in(found.ranges)) - skipped == rows
         assert found.size == len(rows)
-    told = {row: at for at, ranges in progress.doubts() for start, stop in ranges for row in range(start, stop)}
+    told = {row: at for start, stop, at in progress.doubts() for row in range(start, stop)}
     assert {row: at for row, at in told.items() if row not in skipped} == doubts
     untouched = progress.untouched(PositionSet([(0, ROWS)]))
     assert {*untouched.between(0, ROWS)} == {row for row in ends if ends[row] == OPEN} - set(doubts)
-    starts = [ranges[0][0] for _, ranges in progress.doubts()]
+    starts = [start for start, _, _ in progress.doubts()]
     assert starts == sorted(starts)
 
 
@@ -104,19 +104,19 @@ def intent(at: str, start: int, stop: int) -> Intent:
     ("entries", "doubts"),
     [
         ([intent("a", 0, 50), deleted(0, 50)], []),
-        ([intent("a", 0, 50), deleted(10, 20)], [(Instant("a"), ((0, 10),)), (Instant("a"), ((20, 50),))]),
-        ([intent("a", 0, 50), deleted(0, 20)], [(Instant("a"), ((20, 50),))]),
-        ([intent("a", 0, 50), deleted(20, 50)], [(Instant("a"), ((0, 20),))]),
+        ([intent("a", 0, 50), deleted(10, 20)], [(0, 10, Instant("a")), (20, 50, Instant("a"))]),
+        ([intent("a", 0, 50), deleted(0, 20)], [(20, 50, Instant("a"))]),
+        ([intent("a", 0, 50), deleted(20, 50)], [(0, 20, Instant("a"))]),
         (
             [intent("a", 0, 50), intent("b", 50, 60), Released(((40, 55),))],
-            [(Instant("a"), ((0, 40),)), (Instant("b"), ((55, 60),))],
+            [(0, 40, Instant("a")), (55, 60, Instant("b"))],
         ),
-        ([intent("a", 0, 50), intent("b", 40, 60)], [(Instant("a"), ((0, 50),)), (Instant("b"), ((50, 60),))]),
-        ([intent("b", 50, 60), intent("a", 0, 50)], [(Instant("a"), ((0, 50),)), (Instant("b"), ((50, 60),))]),
-        ([intent("a", 0, 50), Released(((0, 50),)), intent("c", 0, 50)], [(Instant("c"), ((0, 50),))]),
+        ([intent("a", 0, 50), intent("b", 40, 60)], [(0, 50, Instant("a")), (50, 60, Instant("b"))]),
+        ([intent("b", 50, 60), intent("a", 0, 50)], [(0, 50, Instant("a")), (50, 60, Instant("b"))]),
+        ([intent("a", 0, 50), Released(((0, 50),)), intent("c", 0, 50)], [(0, 50, Instant("c"))]),
         (
             [intent("a", 0, 50), Skipped("excluded", ((10, 11),))],
-            [(Instant("a"), ((0, 10),)), (Instant("a"), ((11, 50),))],
+            [(0, 10, Instant("a")), (11, 50, Instant("a"))],
         ),
         ([Released(((0, 50),))], []),
     ],
@@ -213,5 +213,5 @@ def test_a_long_run_in_order_needs_one_range() -> None:
         progress.apply(deleted(start, start + 50))
     assert progress.settled.ranges == ((0, 100_000),)
     assert progress.in_doubt.ranges == ()
-    assert progress.intents == []
+    assert progress.doubts() == []
     assert progress.complete

@@ -112,7 +112,7 @@ def test_thirty_percent_at_random_leave_one_range() -> None:
             most = max(most, len(progress.settled.ranges))
     assert most <= 2
     assert progress.settled.ranges == ((0, total),)
-    assert (progress.in_doubt.ranges, progress.intents) == ((), [])
+    assert (progress.in_doubt.ranges, progress.doubts()) == ((), [])
     assert progress.complete
     assert progress.counts["done"] + progress.counts["duplicate"] == total
 
@@ -216,7 +216,7 @@ def test_a_list_that_is_not_whole_or_is_contradicted_is_refused(entries: list[Sk
 def test_a_row_in_doubt_that_is_excluded_since_is_in_doubt_no_longer() -> None:
     progress = fold([recorded.header(20), START, Intent(AT, ((0, 10),)), Skipped("excluded", ((4, 6),))])
     assert (progress.in_doubt.ranges, progress.in_doubt.size) == (((0, 4), (6, 10)), 8)
-    assert [(start, stop) for _, start, stop in progress.intents] == [(0, 4), (6, 10)]
+    assert [(start, stop) for start, stop, _ in progress.doubts()] == [(0, 4), (6, 10)]
     progress.apply(deleted(0, 4)._replace(ranges=((0, 4), (6, 10))))
-    assert (progress.in_doubt.size, progress.intents, progress.settled.ranges) == (0, [], ((0, 10),))
+    assert (progress.in_doubt.size, progress.doubts(), progress.settled.ranges) == (0, [], ((0, 10),))
     assert (progress.counts["done"], progress.counts["excluded"], progress.remaining) == (8, 2, 10)

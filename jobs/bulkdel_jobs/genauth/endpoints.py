@@ -15,7 +15,7 @@ import orjson
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.record import Record, ids_of
+from bulkdel.core.record import Record
 from bulkdel.job import Account
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
 
@@ -64,7 +64,7 @@ class DeleteUsersBatch:
 
     def call(self, records: Sequence[Record]) -> Request:
         """Build the request that deletes `records`."""
-        return delete_call(ids_of(records), self._id_type)
+        return delete_call([record.id for record in records], self._id_type)
 
     read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
 

@@ -59,8 +59,8 @@ def _pool(options: Options, *, any_shape: bool) -> Pool:
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
     with open_export(options.users) as export:
         seen = preflight(export, how, rng=random.Random(0))  # noqa: S311 - the sample that it draws is not used
-        batches = read_rows(export, seen.dialect, how, seen.fingerprint)
-        return Pool.from_ids((row for batch in batches for row in batch.rows if isinstance(row, str)), options.id_type)
+        rows = (row for each in read_rows(export, seen.dialect, how, seen.fingerprint) for row in each.batch.rows)
+        return Pool.from_ids((row for row in rows if isinstance(row, str)), options.id_type)
 
 
 def _write_ids(path: Path, ids: list[str]) -> None:

@@ -140,11 +140,6 @@ def looks_like(groups: Sequence[BadGroup]) -> tuple[str, ...]:
     return max(alike, key=lambda group: group.count).first.why.looks_like if alike else ()
 
 
-def all_strings(values: Iterable[object]) -> bool:
-    """Whether no value is Unusable or a BadRow. One check for a whole batch, because nearly every batch is good."""
-    return set(map(type, values)) <= {str}
-
-
 def with_article(noun: str) -> str:
     """`a user_id`, `an email`. The u of `user` and `username` is spoken like a consonant."""
     return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"

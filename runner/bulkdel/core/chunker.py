@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
 from bulkdel.core.ranges import RangeSet
-from bulkdel.core.record import Batch, Chunk, Record, ids_of
+from bulkdel.core.record import Batch, Chunk, Record
 from bulkdel.core.run_state import Progress
 
 
@@ -24,14 +25,14 @@ def chunks_of(
 
     The settled rows are copied at the beginning: `progress` moves on while the pass is under way.
     """
-    settled, doubts, id_type = RangeSet(progress.settled.ranges), _Doubts(progress), protected.id_type
+    settled, doubts, id_type = RangeSet(progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit
     fresh: list[Record] = []
     for batch in batches:
-        for start, stop in settled.missing(batch.start, batch.stop):
-            for first, last, since in doubts.split(start, stop):
+        for start, stop in settled.missing(batch.start, batch.start + len(batch.rows)):
+            for first, last, since in _split(doubts, start, stop):
                 wanted = progress.skipped.records(batch, first, last)
-                if protected and protected.meets_any(ids_of(wanted)):
+                if protected.meets_any(record.id for record in wanted):
                     kept = [record for record in wanted if protected.meets(record.id)]
                     wanted = [record for record in wanted if not protected.meets(record.id)]
                     yield from _cut(kept, chunk_size, id_type, since, protected=True)
@@ -57,45 +58,35 @@ def _cut(
     *,
     protected: bool = False,
 ) -> Iterator[Chunk]:
-    """Cut records into chunks of the wanted size; a chunk with ids that may be the same becomes several."""
+    """Cut records into chunks of the wanted size; a chunk with ids that may be the same account becomes several."""
     for first in range(0, len(records), chunk_size):
-        for some in _apart(records[first : first + chunk_size], id_type):
+        some = records[first : first + chunk_size]
+        while not surely_apart(id_type, [record.id for record in some]):
+            part, later, met = [], [], IdSet(id_type)
+            for record in some:
+                if met.meets(record.id):
+                    later.append(record)
+                else:
+                    part.append(record)
+                    met.update([record.id])
+            yield Chunk(tuple(part), since, protected)
+            some = later
+        if some:
             yield Chunk(tuple(some), since, protected)
 
 
-def _apart(records: Sequence[Record], id_type: IdType) -> Iterator[Sequence[Record]]:
-    """Part the records of one chunk, so that no part holds two ids that may be the same account."""
-    while not surely_apart(id_type, [record.id for record in records]):
-        part, later, met = [], [], IdSet(id_type)
-        for record in records:
-            if met.meets(record.id):
-                later.append(record)
-            else:
-                part.append(record)
-                met.update([record.id])
-        yield part
-        records = later
-    if records:
-        yield records
-
-
-class _Doubts:
-    """The rows that were in doubt when the pass began."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._doubts = [(start, stop, at) for at, ((start, stop),) in progress.doubts()]
-        self._starts = [start for start, _, _ in self._doubts]
-
-    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, Instant | None]]:
-        """Cut a range where doubt begins or ends: each part with the time of its intent, None for fresh rows."""
-        at = max(bisect_right(self._starts, start) - 1, 0)
-        for begin, end, since in self._doubts[at:]:
-            if begin >= stop:
-                break
-            if end > start:
-                if begin > start:
-                    yield start, begin, None
-                yield max(begin, start), min(end, stop), since
-                start = min(end, stop)
-        if start < stop:
-            yield start, stop, None
+def _split(
+    doubts: Sequence[tuple[int, int, Instant]], start: int, stop: int
+) -> Iterator[tuple[int, int, Instant | None]]:
+    """Cut a range where doubt begins or ends: each part with the time of its intent, None for fresh rows."""
+    at = max(bisect_right(doubts, start, key=itemgetter(0)) - 1, 0)
+    for begin, end, since in doubts[at:]:
+        if begin >= stop:
+            break
+        if end > start:
+            if begin > start:
+                yield start, begin, None
+            yield max(begin, start), min(end, stop), since
+            start = min(end, stop)
+    if start < stop:
+        yield start, stop, None

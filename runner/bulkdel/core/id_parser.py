@@ -6,10 +6,9 @@ Knows no file, block or position. The reason is a value (`Unusable`), not an exc
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
@@ -59,16 +58,12 @@ class IdCheck:
 
     def check_all(self, ids: list[str]) -> list[str | Unusable]:
         """Return what `check` returns for each of `ids`."""
-        if self.id_type.are_uniform(ids):
-            return cast("list[str | Unusable]", ids)
+        if self.id_type.uniform is not None:  # takes a tenth of the time of a pattern for each id
+            length, letters = self.id_type.uniform
+            text = "".join(ids)
+            if set(map(len, ids)) <= {length} and text.isascii() and not text.encode().translate(None, letters):
+                return cast("list[str | Unusable]", ids)
         return [self.check(id_) for id_ in ids]
-
-
-def with_pattern(id_type: IdType, pattern: str | None) -> IdType:
-    """Return `id_type` with its shape replaced by the user's `pattern`. Raises re.error for one that is no regex."""
-    if pattern is None:
-        return id_type
-    return replace(id_type, shape=re.compile(pattern), uniform=None, shape_text=f"--id-pattern {pattern}")
 
 
 def shortened(text: str | bytes) -> str:
@@ -104,11 +99,6 @@ class Member:
 
     path: tuple[str, ...]
 
-    @classmethod
-    def of(cls, dotted: str) -> Member:
-        """Read `user.id` as the member `id` of the member `user`."""
-        return cls(tuple(dotted.split(".")))
-
     def find(self, row: Any) -> Any:
         """Return the value in a parsed row. Raises KeyError when there is none."""
         for name in self.path:
@@ -137,9 +127,16 @@ def ids_of_lines(lines: Sequence[bytes], member: Member | None, check: IdCheck) 
     When every line has a string in the place of its id, as nearly always, the lines are parsed together. Otherwise each
     line is parsed by itself.
     """
-    strings = _strings(lines, member)
-    if strings is not None:
-        return check.check_all(strings)
+    text = b"\n".join(lines)
+    try:
+        rows: list[Any] = list(map(orjson.loads, lines))
+        values = rows
+        for name in member.path if member else ():
+            values = [value[name] for value in values]  # TypeError where the value is no object
+    except (ValueError, KeyError, TypeError):
+        values = []
+    if set(map(type, values)) == {str} and not (member and (b'"outcome"' in text or _may_repeat(text, rows))):
+        return check.check_all(values)
     ids = [id_of_line(line, member) for line in lines]
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
 
@@ -182,21 +179,6 @@ def _id_of_member(row: Any, line: bytes, member: Member) -> str | Unusable:
         if inexact is not None:
             return inexact
     return id_of_value(value)
-
-
-def _strings(lines: Sequence[bytes], member: Member | None) -> list[str] | None:
-    """Return the string in the place of each line's id; None when a line may have another value there."""
-    text = b"\n".join(lines)
-    try:
-        rows: list[Any] = list(map(orjson.loads, lines))
-        values = rows
-        for name in member.path if member else ():
-            values = [value[name] for value in values]  # TypeError where the value is no object
-    except (ValueError, KeyError, TypeError):
-        return None
-    if set(map(type, values)) != {str} or (member and (b'"outcome"' in text or _may_repeat(text, rows))):
-        return None
-    return values
 
 
 def _may_repeat(text: bytes, parsed: Any) -> bool:

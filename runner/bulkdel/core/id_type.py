@@ -39,14 +39,6 @@ class IdType:
     key: Callable[[str], str] = field(default=str)
     forms: Callable[[str], tuple[str, ...]] | None = None
 
-    def are_uniform(self, ids: Sequence[str]) -> bool:
-        """Whether all of `ids` have the uniform shape. This takes a tenth of the time of a pattern for each id."""
-        if self.uniform is None:
-            return False
-        length, letters = self.uniform
-        text = "".join(ids)
-        return set(map(len, ids)) <= {length} and text.isascii() and not text.encode().translate(None, letters)
-
     def forms_of(self, id_: str) -> tuple[str, ...]:
         """The whole form of `id_`, then the shortened ones, for any type."""
         return (self.key(id_),) if self.forms is None else self.forms(id_)

@@ -90,13 +90,6 @@ class RangeSet:
         i = bisect_right(self._starts, position) - 1
         return i >= 0 and position < self._stops[i]
 
-    def meets(self, start: int, stop: int) -> bool:
-        """Whether any position of `[start, stop)` is in the set."""
-        if not self._stops or start >= self._stops[-1]:
-            return False
-        i = bisect_right(self._stops, start)
-        return i < len(self._starts) and self._starts[i] < stop
-
     def overlap(self, start: int, stop: int) -> Ranges:
         """The part of `[start, stop)` that is in the set."""
         i = bisect_right(self._stops, start)

@@ -19,11 +19,6 @@ class Batch:
     start: int
     rows: list[str | BadRow]
 
-    @property
-    def stop(self) -> int:
-        """The position after the last row."""
-        return self.start + len(self.rows)
-
 
 class Record(NamedTuple):
     """One row to settle.
@@ -54,12 +49,7 @@ class Chunk:
     @property
     def ids(self) -> list[str]:
         """The ids, in order."""
-        return ids_of(self.records)
-
-
-def ids_of(records: Sequence[Record]) -> list[str]:
-    """The ids of `records`."""
-    return [record.id for record in records]
+        return [record.id for record in self.records]
 
 
 def positions_of(records: Sequence[Record]) -> Ranges:

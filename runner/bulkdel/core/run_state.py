@@ -23,6 +23,7 @@ class Progress:
 
     skipped: rows that are never sent. The log lists those of the preflight after its header, and `born` says that the
     list is whole. Until then nothing may be sent.
+    rows: of the export. remaining: those without an outcome; with the counts they add up to `rows`.
     settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
@@ -37,6 +38,8 @@ class Progress:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     skipped: SkippedRows = field(default_factory=SkippedRows)
     born: bool = False
+    rows: int = field(init=False)
+    remaining: int = field(init=False)
     settled: RowSet = field(init=False)
     in_doubt: RowSet = field(init=False)
     start: Session | None = None
@@ -52,22 +55,13 @@ class Progress:
     _listed: ListDigest = field(default_factory=ListDigest)
 
     def __post_init__(self) -> None:
+        self.rows = self.remaining = self.header.counts["rows"]
         self.confirmed_at = self.header.at
         self.asked = self.header.counts
         self.marks = self.header.marks
         self.excluded = self.header.excluded
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
         self._check_list()
-
-    @property
-    def rows(self) -> int:
-        """Rows of the export."""
-        return self.header.counts["rows"]
-
-    @property
-    def remaining(self) -> int:
-        """Rows without an outcome. With the seven counts it adds up to `rows`."""
-        return self.rows - sum(self.counts.values())
 
     @property
     def begin(self) -> ResumePoint | None:
@@ -91,11 +85,17 @@ class Progress:
             raise Unreadable("the list of skipped rows breaks off before this entry")
         match entry:
             case Intent():
-                self._intend(Instant(entry.at, entry.ahead_s), entry.ranges)
-                if entry.backup is not None and self.backup is not None:
-                    self.backup = self.backup[0], max(self.backup[1], entry.backup)
+                self._intend(entry)
             case Outcome():
-                self._settle(entry.ranges, entry.kind)
+                spans, rows = self.skipped.rows.joined(entry.ranges), size_of(entry.ranges)
+                beyond = bool(spans) and spans[-1][1] > self.rows
+                if beyond or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
+                    words = _words(entry.ranges)
+                    raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
+                self.counts[entry.kind] += rows
+                self.remaining -= rows
+                for start, stop in spans:
+                    self._forget(start, stop)
             case Skipped():
                 self._skip(entry)
             case Released():
@@ -117,14 +117,9 @@ class Progress:
                     found.add(position for position in range(first, last) if position not in self.skipped.rows)
         return found
 
-    @property
-    def intents(self) -> list[tuple[Instant, int, int]]:
-        """The time of the first intent of the rows in doubt, by range."""
-        return [(at, start, stop) for (start, stop), at in self._intended.items()]
-
-    def doubts(self) -> list[tuple[Instant, Ranges]]:
-        """The rows in doubt by the time of their first intent, ascending by position."""
-        return [(at, ((start, stop),)) for start, stop, at in sorted((b, e, at) for at, b, e in self.intents)]
+    def doubts(self) -> list[tuple[int, int, Instant]]:
+        """The rows in doubt as half-open ranges, ascending, each with the time of its first intent."""
+        return sorted((start, stop, at) for (start, stop), at in self._intended.items())
 
     def _start(self, entry: Session) -> None:
         self.start, self.stop, self.sessions = entry, None, self.sessions + 1
@@ -139,29 +134,31 @@ class Progress:
         elif self.backup is None or self.backup[0] != path:
             self.backup = path, Saved()
 
-    def _intend(self, at: Instant, ranges: Ranges) -> None:
-        where = _words(ranges)
-        if _end(ranges) > self.rows:
-            raise Unreadable(f"{where} are sent, but the export has {self.rows} rows")
+    def _intend(self, entry: Intent) -> None:
+        at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges
+        if ranges and ranges[-1][1] > self.rows:
+            raise Unreadable(f"{_words(ranges)} are sent, but the export has {self.rows} rows")
         spans = self.skipped.rows.joined(ranges)
         if sum(map(self.skipped.rows.others, spans)) != size_of(ranges):
-            raise Unreadable(f"{where} are sent, but a skipped row is among them")
+            raise Unreadable(f"{_words(ranges)} are sent, but a skipped row is among them")
         for start, stop in spans:
-            if self.settled.meets(start, stop):
-                raise Unreadable(f"{where} are sent after they were settled")
+            if self.settled.overlap(start, stop):
+                raise Unreadable(f"{_words(ranges)} are sent after they were settled")
             # Only what is not in doubt already: the earliest intent is the one that may have had effect first.
             for part in self.in_doubt.missing(start, stop):
                 self._intended[part] = at
             self.in_doubt.add(start, stop)
+        if entry.backup is not None and self.backup is not None:
+            self.backup = self.backup[0], max(self.backup[1], entry.backup)
 
     def _skip(self, entry: Skipped) -> None:
         """Take the next part of the list of skipped rows, or in a session rows that are excluded since."""
         rows, where = PositionSet(entry.ranges), _words(entry.ranges)
         if self.born and (entry.reason != "excluded" or not self.sessions):
             raise Unreadable("more skipped rows than the header counts")
-        if _end(entry.ranges) > self.rows:
+        if entry.ranges and entry.ranges[-1][1] > self.rows:
             raise Unreadable(f"{where} are {entry.reason}, but the export has {self.rows} rows")
-        if any(self.settled.meets(start, stop) for start, stop in entry.ranges):
+        if any(self.settled.overlap(start, stop) for start, stop in entry.ranges):
             raise Unreadable(f"{where} are settled twice")
         for start, stop in entry.ranges if self.in_doubt.size else ():
             self._forget(start, stop)
@@ -170,6 +167,7 @@ class Progress:
         except ValueError as error:
             raise Unreadable(f"{where} are settled twice") from error
         self.counts[entry.reason] += rows.size
+        self.remaining -= rows.size
         if not self.born:
             self._listed.add(entry.reason, entry.ranges)
             self._check_list()
@@ -182,14 +180,6 @@ class Progress:
         if listed != wanted or self._listed.hex != self.header.skipped_sha256:
             raise Unreadable("the list of skipped rows is not the one of the header: its SHA-256 is another")
         self.born = True
-
-    def _settle(self, ranges: Ranges, kind: str) -> None:
-        spans, rows = self.skipped.rows.joined(ranges), size_of(ranges)
-        if _end(spans) > self.rows or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
-            raise Unreadable(f"{_words(ranges)} are settled twice, are skipped, or are not in the export")
-        self.counts[kind] += rows
-        for start, stop in spans:
-            self._forget(start, stop)
 
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
@@ -204,9 +194,5 @@ class Progress:
         self._intended = kept
 
 
-def _end(ranges: Ranges) -> int:
-    return ranges[-1][1] if ranges else 0
-
-
 def _words(ranges: Ranges) -> str:
-    return f"rows {ranges[0][0]}-{_end(ranges) - 1}" if ranges else "no rows"
+    return f"rows {ranges[0][0]}-{ranges[-1][1] - 1}" if ranges else "no rows"

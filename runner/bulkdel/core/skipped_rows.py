@@ -77,7 +77,9 @@ class PositionSet:
 
     def between(self, start: int, stop: int) -> Iterator[int]:
         """The positions in `[start, stop)`, ascending."""
-        for number in self._page_numbers(start, stop):
+        for number in range(start // PAGE_ROWS, -(-stop // PAGE_ROWS)):
+            if number not in self._pages:
+                continue
             page, base = self._pages[number], number * PAGE_ROWS
             first, last = max(start - base, 0), min(stop - base, PAGE_ROWS)
             for index in range(first >> 3, (last + 7) >> 3):
@@ -154,10 +156,6 @@ class PositionSet:
     def _byte(self, position: int) -> int:
         page = self._pages.get(position // PAGE_ROWS)
         return page[position % PAGE_ROWS >> 3] if page else 0
-
-    def _page_numbers(self, start: int, stop: int) -> Iterable[int]:
-        numbers = range(start // PAGE_ROWS, -(-stop // PAGE_ROWS))
-        return (number for number in numbers if number in self._pages)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
-from bulkdel.core.record import Chunk, Record, ids_of, positions_of
+from bulkdel.core.record import Chunk, Record, positions_of
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.progress import Event
@@ -142,7 +142,7 @@ class ChunkInHand:
 
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
-        parts, self._ids = self._parts, ids_of(step.records)
+        parts, self._ids = self._parts, [record.id for record in step.records]
         await parts.client.auth.ensure()  # before it the owner of the token is not known
         # The row filter has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
@@ -246,7 +246,7 @@ class ChunkInHand:
 
     async def _find(self, records: Sequence[Record]) -> Found | None:
         """Look records up; None when the look-up failed, or found an account that must not be deleted by these ids."""
-        parts, ids = self._parts, ids_of(records)
+        parts, ids = self._parts, [record.id for record in records]
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
             return None

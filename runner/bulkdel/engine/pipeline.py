@@ -15,6 +15,7 @@ from bulkdel.core.record import Chunk
 from bulkdel.engine.chunk import ChunkInHand, Parts
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
+from bulkdel.export import read_rows
 from bulkdel.http.client import WorkerStatus
 from bulkdel.job import job_faults
 from bulkdel.safety.run_plan import Plan
@@ -25,12 +26,13 @@ PASSES = 2
 
 async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
-    progress, drain = parts.log.progress, parts.drain
+    export, progress, drain = plan.export, parts.log.progress, parts.drain
     for _ in range(PASSES):
         if drain.stop is not None or progress.complete or left() == 0:
             return
-        rows = takewhile(lambda _: drain.stop is None, plan.export.batches(progress.begin))
-        chunks = chunks_of(rows, progress, plan.chunk_size, plan.protected, left())
+        rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
+        batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
+        chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left())
         parts.tally.unproven = parts.tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
 

@@ -2,10 +2,9 @@
 
 from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
 from bulkdel.export.invalid_file import REASONS, write_invalid
-from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.preflight import Preflight, preflight
-from bulkdel.export.reader import read_parsed, read_rows
-from bulkdel.export.rows import Parsed
+from bulkdel.export.reader import read_rows
+from bulkdel.export.rows import Dialect, Parsed, ReadOptions
 from bulkdel.export.sniff import CANDIDATES, recognise
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "fingerprint",
     "open_export",
     "preflight",
-    "read_parsed",
     "read_rows",
     "recognise",
     "write_invalid",

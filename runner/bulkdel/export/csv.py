@@ -12,9 +12,8 @@ from bulkdel.core.id_parser import FED_BACK, IdCheck
 from bulkdel.core.result_row import MARK, is_report, unmarked
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.lines import LINE_MAX, Lines, decoded
-from bulkdel.export.options import Dialect
 from bulkdel.export.refusal import refusal, refuse_at_once
-from bulkdel.export.rows import Parsed, parsed_rows
+from bulkdel.export.rows import Dialect, Parsed, parsed_rows
 
 CORRECT_QUOTES = "Correct it: quotes inside a field are doubled, and a quoted field ends before the delimiter."
 

@@ -14,8 +14,8 @@ from bulkdel.core.bad_rows import BadRow
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.file import Export, Fingerprint
-from bulkdel.export.options import Dialect, ReadOptions
-from bulkdel.export.reader import read_parsed
+from bulkdel.export.reader import read_rows
+from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import header_of
 
 REASONS = ".reasons.csv"
@@ -42,7 +42,7 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
         with atomic_file(reasons) as why, atomic_file(to) as rows:
             rows.write(header_of(export, dialect))
             why.write(b"line,reason\n")
-            for parsed in read_parsed(export, dialect, options, fingerprint):
+            for parsed in read_rows(export, dialect, options, fingerprint):
                 if parsed.raw:
                     rows.writelines(parsed.raw)
                     why.write(_reasons(parsed.bad.values()))

@@ -44,11 +44,6 @@ class Lines:
         """1-based number of its last line."""
         return self.line + self.data.count(b"\n") - (0 if self.torn else 1)
 
-    def split(self) -> list[bytes]:
-        """Its lines, without their line feeds."""
-        lines = self.data.split(b"\n")
-        return lines if self.torn else lines[:-1]
-
     def byte_of(self, line: int) -> int:
         """Where a line of this block begins. line: 1-based, of the file."""
         ahead = line - self.line
@@ -74,7 +69,10 @@ def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = 
         end = data.rfind(b"\n") + 1
         if data.find(b"\n", 0, end) > LINE_MAX:
             raise _too_long(path, line, data)
-        for some in _in_blocks(data[:end]):
+        at = 0
+        while at < end:  # a block is about BLOCK bytes of whole lines
+            stop = data.rfind(b"\n", at, min(at + BLOCK, end)) + 1 or data.index(b"\n", at) + 1
+            some, at = data[at:stop], stop
             yield Lines(some, line, byte)
             line += some.count(b"\n")
             byte += len(some)
@@ -89,15 +87,23 @@ def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str)
     """Leave out the blank rows at the end of the file. Editors write empty lines; spreadsheets write emptied cells.
 
     A row is blank when it has only spaces and, in CSV, empty cells. A blank row before another row is a bad row,
-    because an id may be missing there. So blank rows are kept until another row follows.
+    because an id may be missing there. So blank rows are kept until another row follows. Inside quotes such lines would
+    be text. But the line that closes the quotes is not blank, so none is left out.
 
     Raises NotAcceptable for more than BLANK_MAX bytes of blank rows.
     """
     separator = delimiter.encode() if delimiter is not None else None
+    blank = {b""} if separator is None else {b"", b'""'}
     held: list[Lines] = []
     size = 0
     for block in blocks:
-        end = _blank_from(block.data, separator)
+        end = len(block.data)  # where its blank rows begin
+        while end:
+            begin = block.data.rfind(b"\n", 0, end - 1) + 1
+            row = block.data[begin:end]
+            if any(cell.strip() not in blank for cell in (row.split(separator) if separator else (row,))):
+                break
+            end = begin
         if end:
             yield from held
             held, size = [], 0
@@ -111,22 +117,6 @@ def without_blank_end(blocks: Iterable[Lines], delimiter: str | None, path: str)
                 raise refusal(path, "over 16 MiB of nothing but blank rows", todo, line=held[0].line)
 
 
-def _blank_from(data: bytes, separator: bytes | None) -> int:
-    """Return where the blank lines at the end of `data` begin.
-
-    Inside quotes such lines would be text. But the line that closes the quotes is not blank, so none is left out.
-    """
-    blank = {b""} if separator is None else {b"", b'""'}
-    end = len(data)
-    while end:
-        begin = data.rfind(b"\n", 0, end - 1) + 1
-        cells = data[begin:end].split(separator) if separator is not None else [data[begin:end]]
-        if any(cell.strip() not in blank for cell in cells):
-            break
-        end = begin
-    return end
-
-
 def decoded(block: Lines, path: str) -> str:
     """Return a block as text. Raises NotAcceptable with the line that is not UTF-8."""
     try:
@@ -136,15 +126,6 @@ def decoded(block: Lines, path: str) -> str:
         text = block.data.split(b"\n")[before]
         reason = f"not UTF-8: byte 0x{block.data[error.start]:02x}"
         raise refusal(path, reason, "Export it as UTF-8.", line=block.line + before, text=text) from error
-
-
-def _in_blocks(lines: bytes) -> Iterator[bytes]:
-    """Cut whole lines into pieces of about BLOCK bytes."""
-    begin = 0
-    while begin < len(lines):
-        end = lines.rfind(b"\n", begin, begin + BLOCK) + 1 or lines.index(b"\n", begin) + 1
-        yield lines[begin:end]
-        begin = end
 
 
 def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:

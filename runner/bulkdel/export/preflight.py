@@ -16,10 +16,9 @@ from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.file import Export, Fingerprint, Hashing, Progress
 from bulkdel.export.lines import peek, whole_lines
-from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.reader import parse
 from bulkdel.export.refusal import bad_rows_refusal, refusal
-from bulkdel.export.rows import Parsed
+from bulkdel.export.rows import Dialect, Parsed, ReadOptions
 from bulkdel.export.sniff import resolve
 
 EXAMPLES = 3
@@ -150,7 +149,7 @@ class _Tally:
         batch = parsed.batch
         self.rows += len(batch.rows)
         self._note_resume_point(parsed)
-        positions: Sequence[int] = range(batch.start, batch.stop)
+        positions: Sequence[int] = range(batch.start, batch.start + len(batch.rows))
         ids = cast("Sequence[str]", batch.rows)
         if parsed.bad:
             self.invalid.add(parsed.bad)

@@ -6,33 +6,25 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines
-from bulkdel.core.record import Batch, ResumePoint
+from bulkdel.core.record import ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.file import Export, Fingerprint, checked_blocks
 from bulkdel.export.lines import Lines, skip_to, whole_lines, without_blank_end
-from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.refusal import refusal
-from bulkdel.export.rows import Parsed, line_rows
+from bulkdel.export.rows import Dialect, Parsed, ReadOptions, line_rows
 
 
 def read_rows(
     export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
-) -> Iterator[Batch]:
-    """Yield the rows for the sending pass; one batch for each block of `whole_lines`, in order. As `read_parsed`."""
-    for parsed in read_parsed(export, dialect, options, fingerprint, begin):
-        yield parsed.batch
-
-
-def read_parsed(
-    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint, begin: ResumePoint | None = None
 ) -> Iterator[Parsed]:
-    """Yield the rows with their line numbers.
+    """Yield the rows; one batch for each block of `whole_lines`, in order.
 
-    begin: a resume point of the preflight: what is before it is compared and not parsed. None for all rows.
+    `dialect` and `fingerprint` are what the preflight found. begin: a resume point of the preflight: what is before it
+    is compared and not parsed. None for all rows.
 
-    `dialect` and `fingerprint` are what the preflight found. Raises Halted, before anything of it is parsed, when a
-    block's bytes are no longer what they were then.
+    Raises Halted, before anything of it is parsed, when a block's bytes are no longer what they were then. Raises
+    NotAcceptable for a bad row that the preflight did not find: another version of this program may have other rules.
     """
     blocks = checked_blocks(export, fingerprint)
     plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
@@ -42,15 +34,10 @@ def read_parsed(
         head, rest = skip_to(plain, begin.byte)
         lines = whole_lines(rest, export.path, begin)
         found = parse(lines, dialect, options, export.path, position=begin.row, head=head)
-    return found if options.on_invalid == "skip" else _usable(found, export.path)
-
-
-def _usable(found: Iterable[Parsed], path: str) -> Iterator[Parsed]:
-    """Check that every row has an id, as the preflight found. Another version of this program may have other rules."""
     for parsed in found:
-        for bad in parsed.bad.values():
+        for bad in parsed.bad.values() if options.on_invalid != "skip" else ():
             todo = "The row was usable when the run began. Go on with the version of bulkdel that began it."
-            raise refusal(path, bad.why.words, todo, line=bad.line, text=bad.text)
+            raise refusal(export.path, bad.why.words, todo, line=bad.line, text=bad.text)
         yield parsed
 
 
@@ -73,5 +60,5 @@ def parse(
         return csv_rows(blocks, dialect, check, path, position=position, head=head)
     if dialect.format == "lines":
         return line_rows(blocks, partial(ids_of_plain_lines, check=check), path, position)
-    member = Member.of(dialect.id_field) if dialect.id_field is not None else None
+    member = Member(tuple(dialect.id_field.split("."))) if dialect.id_field is not None else None
     return line_rows(blocks, partial(ids_of_lines, member=member, check=check), path, position)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from bulkdel.checkpoint.index import LogIndex, RowResult
 from bulkdel.core.id_type import IdType
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_parsed
+from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_rows
 from bulkdel.export.spool import SPOOLED
 from bulkdel.job import Job, load_job
 
@@ -72,7 +72,7 @@ class Reopened:
 
         The results of a batch are ranges that cover it completely, in order.
         """
-        for parsed in read_parsed(self.export, self.dialect, self.options, self.fingerprint):
+        for parsed in read_rows(self.export, self.dialect, self.options, self.fingerprint):
             start = parsed.batch.start
             yield parsed, self.log_index.between(start, start + len(parsed.batch.rows))
 

@@ -22,8 +22,8 @@ from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.csv import CORRECT_QUOTES
 from bulkdel.export.file import Export, Hashing
 from bulkdel.export.lines import Lines, decoded, peek, whole_lines
-from bulkdel.export.options import Dialect, ReadOptions
 from bulkdel.export.refusal import refusal
+from bulkdel.export.rows import Dialect, ReadOptions
 
 CANDIDATES = ("id", "userId", "user_id")
 """Names that are taken for the id without --id-field, in any case, if exactly one of them is present."""

@@ -37,8 +37,8 @@ def read_excluded(paths: Sequence[Path], options: ReadOptions, ids: IdSet) -> li
             raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
         with open_export(str(path)) as export:
             found, used = _preflight(export, options)
-            for batch in read_rows(export, found.dialect, used, found.fingerprint):
-                ids.update(row for row in batch.rows if isinstance(row, str))
+            for parsed in read_rows(export, found.dialect, used, found.fingerprint):
+                ids.update(row for row in parsed.batch.rows if isinstance(row, str))
         files.append(ExcludeFile(str(path), found.fingerprint.sha256, found.rows))
     return files
 

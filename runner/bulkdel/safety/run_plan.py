@@ -16,7 +16,6 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
-from bulkdel.core.record import Batch, ResumePoint, ids_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
@@ -78,12 +77,10 @@ class CheckedExport:
 
     def ids(self) -> Iterator[str]:
         """The ids of the rows that are not skipped. Reads the export."""
-        for batch in self.batches():
-            yield from ids_of(self.skipped.records(batch, batch.start, batch.stop))
-
-    def batches(self, begin: ResumePoint | None = None) -> Iterator[Batch]:
-        """One pass over the rows; each block is compared with its hash. begin: the place of the first row."""
-        return read_rows(self.file, self.dialect, self.options, self.fingerprint, begin)
+        for parsed in read_rows(self.file, self.dialect, self.options, self.fingerprint):
+            start, stop = parsed.batch.start, parsed.batch.start + len(parsed.batch.rows)
+            for record in self.skipped.records(parsed.batch, start, stop):
+                yield record.id
 
 
 @dataclass(frozen=True, slots=True)
