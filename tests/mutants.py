@@ -336,17 +336,17 @@ MUTANTS = (
     Mutant(
         "failures that are not retrieved",
         "runner/bulkdel/engine/workers.py",
-        "        await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)\n"
-        "        for task in tasks:\n"
-        "            task.cancel()  # has no effect on one that is done\n"
-        "        await finished\n"
-        "        # Every exception is retrieved: asyncio would print the others with their text, which may hold ids.\n"
-        "        failures = [task.exception() for task in tasks if not task.cancelled()]\n",
-        "        _, late = await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)\n"
-        "        for task in late:\n"
-        "            task.cancel()\n"
-        "        await finished\n"
-        "        failures = (task.exception() for task in tasks if not task.cancelled())\n",
+        "            await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
+        "            for task in self._tasks:\n"
+        "                task.cancel()  # has no effect on one that is done\n"
+        "            await finished\n"
+        "            # Every exception is retrieved: asyncio would print the others, whose text may hold ids.\n"
+        "            failures = [task.exception() for task in self._tasks if not task.cancelled()]\n",
+        "            _, late = await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
+        "            for task in late:\n"
+        "                task.cancel()\n"
+        "            await finished\n"
+        "            failures = (task.exception() for task in self._tasks if not task.cancelled())\n",
         "e2e/test_library.py::test_a_failure_of_several_workers_is_raised_once",
         crashes=True,
     ),

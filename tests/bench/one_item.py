@@ -27,12 +27,14 @@ IDS = 100
 NOT_COUNTED = ("bulkdel_jobs.sandbox", "bulkdel.engine.progress", "bulkdel.output")
 
 entered: set[tuple[str, str]] = set()
+running = threading.Event()
+"""Set while the session runs: a thread keeps its profile function when the session is over."""
 
 
 def note(frame: FrameType, event: str, _argument: Any) -> None:
     """Take note of a call, as `sys.setprofile` reports it."""
     module, code = frame.f_globals.get("__name__", ""), frame.f_code
-    if event != "call" or not module.startswith("bulkdel") or module.startswith(NOT_COUNTED):
+    if event != "call" or not running.is_set() or not module.startswith("bulkdel") or module.startswith(NOT_COUNTED):
         return
     if not code.co_name.startswith("<"):
         entered.add((module, code.co_qualname))
@@ -43,11 +45,13 @@ def measure_session() -> None:
     session = SendingSession.run
 
     async def measured(self: SendingSession) -> SessionResult:
+        running.set()
         threading.setprofile(note)
         sys.setprofile(note)
         try:
             return await session(self)
         finally:
+            running.clear()
             sys.setprofile(None)
             threading.setprofile(None)
 

@@ -11,7 +11,7 @@ import pytest
 
 from bulkdel.core.log_entries import Skipped
 from bulkdel.core.record import Chunk, Record
-from bulkdel.engine.prefetch import AT_ONCE, Prefetch
+from bulkdel.engine.workers import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
 
 Item = Chunk | Skipped

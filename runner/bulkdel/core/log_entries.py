@@ -142,10 +142,6 @@ class Session:
     log_sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if taken := SESSION_MEMBERS & self.facts.keys():
-            raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
-
 
 @dataclass(frozen=True, slots=True)
 class VerifyHeader:
@@ -216,6 +212,8 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 data["ahead_s"] = entry.ahead_s
             return data
         case Session(event, at, log_sha256, facts):
+            if taken := SESSION_MEMBERS & facts.keys():
+                raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
             return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
         case Header():
             return {

@@ -1,4 +1,6 @@
-"""The workers and their drain. A worker takes an item, settles it, and takes the next, until none is left.
+"""The workers, the queue that they take from, and their drain.
+
+A worker takes an item, settles it, and takes the next, until none is left.
 
 A drain ends this early: no new item and no retry; requests on the wire may finish.
 
@@ -8,18 +10,24 @@ An item is a chunk to delete (`engine.pipeline`) or a chunk to look up (`verify.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from bulkdel.checkpoint.writer import LogWriter
-from bulkdel.engine.prefetch import Prefetch
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 
 T = TypeVar("T")
+
+AT_ONCE = 64
+"""Items read at a time. When fewer are left, the next ones are read: enough that the change of thread costs little, few
+enough to stay flat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +48,79 @@ class Stop:
 class Drain:
     """Draining: no new chunk and no retry; requests on the wire may finish.
 
-    stop: the reason; None before the drain begins.
+    stop: the reason; None before the drain begins. begun: set when it begins.
     """
 
     def __init__(self) -> None:
-        self._begun = asyncio.Event()
+        self.begun = asyncio.Event()
         self.stop: Stop | None = None
 
     def begin(self, stop: Stop) -> None:
         """Begin to drain. The first reason stays, except that any other reason replaces a planned stop."""
         if self.stop is None or (self.stop.planned and not stop.planned):
             self.stop = stop
-        self._begun.set()
+        self.begun.set()
 
-    async def begun(self) -> None:
-        """Wait until the drain begins."""
-        await self._begun.wait()
+
+class Prefetch(Generic[T]):
+    """The items of a pass on their way to the workers: a queue that one task fills from a feed. For one event loop.
+
+    Reading blocks on the disk, so it is done in a thread, many items at a time, and the next ones while these are
+    settled.
+    """
+
+    def __init__(self, feed: Iterator[T], *, on_waited: Callable[[float], object], clock: Callable[[], float]) -> None:
+        """Begin to read. on_waited: called with the seconds in which workers waited for the disk."""
+        self._feed = feed
+        self._on_waited = on_waited
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._ready: deque[T] = deque()
+        self._filled, self._wanted = asyncio.Event(), asyncio.Event()
+        self._empty_since: float | None = None
+        self._error: Exception | None = None  # what went wrong with the reading
+        self._ended = False
+        self._reading = asyncio.create_task(self._read())
+
+    async def take(self) -> T | None:
+        """Return the next item; None when the feed has ended. Raises what went wrong with the reading."""
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            if self._empty_since is None:
+                self._empty_since = self._clock()
+            self._filled.clear()
+            await self._filled.wait()
+            if self._empty_since is not None:  # the first worker to go on reports for all
+                self._on_waited(self._clock() - self._empty_since)
+                self._empty_since = None
+        item = self._ready.popleft()
+        if len(self._ready) < AT_ONCE:
+            self._wanted.set()
+        return item
+
+    async def aclose(self) -> None:
+        """Drop the rest. Waits for a read that is under way: the export must not be closed under it."""
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while items := await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE))):
+                self._ready.extend(items)
+                self._filled.set()
+                while len(self._ready) >= AT_ONCE:
+                    self._wanted.clear()
+                    await self._wanted.wait()
+        except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
+            self._error = error
+        finally:
+            self._ended = True
+            self._filled.set()
 
 
 class Workers:
@@ -91,13 +156,35 @@ class Workers:
 
         A BulkdelError begins the drain. Any other exception of `settle` does too, and is raised when all have drained.
         """
+        client, drain = self._client, self._drain
         # Reading the disk does not count for --patience.
-        prefetch = Prefetch(items, on_waited=self._client.extend_patience, clock=self._client.clock)
+        prefetch = Prefetch(items, on_waited=client.extend_patience, clock=client.clock)
+        states = [WorkerStatus() for _ in range(self._concurrency)]
+        self._tasks = {
+            asyncio.create_task(self._drain_on_failure(self._work(prefetch, settle, worker))): worker
+            for worker in states
+        }
+        watches = [client.watch_patience(), self._log.watch_failure(), *([self._watch_time()] if self._until else [])]
+        watching = [asyncio.create_task(self._drain_on_failure(watch)) for watch in watches]
+        draining = asyncio.create_task(drain.begun.wait())
+        finished = asyncio.create_task(asyncio.wait(self._tasks))
         try:
-            await self._pass(prefetch, settle)
+            await asyncio.wait({finished, draining}, return_when=asyncio.FIRST_COMPLETED)
+            for watch in (*watching, draining):
+                watch.cancel()
+            if drain.stop is not None:
+                self._wake()
+            await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)
+            for task in self._tasks:
+                task.cancel()  # has no effect on one that is done
+            await finished
+            # Every exception is retrieved: asyncio would print the others, whose text may hold ids.
+            failures = [task.exception() for task in self._tasks if not task.cancelled()]
+            for failure in filter(None, failures):
+                raise failure  # an unexpected one, after the others have drained
             await self._log.flush()
         except FileFailed as error:
-            self._drain.begin(Stop(str(error), error=error))
+            drain.begin(Stop(str(error), error=error))
         finally:
             await prefetch.aclose()
 
@@ -114,34 +201,6 @@ class Workers:
             all(worker.state not in held for worker in list(self._tasks.values())),
             client.adaptive_rate.slowed(client.clock()),
         )
-
-    async def _pass(self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]]) -> None:
-        """Run the workers to the end of the items, or until the drain begins; then give them `drain_s` to finish."""
-        drain = self._drain
-        workers = [WorkerStatus() for _ in range(self._concurrency)]
-        self._tasks = {
-            asyncio.create_task(self._drain_on_failure(self._work(items, settle, worker))): worker for worker in workers
-        }
-        tasks = list(self._tasks)
-        watches = [
-            asyncio.create_task(self._drain_on_failure(watch))
-            for watch in (self._client.watch_patience(), self._log.watch_failure(), self._watch_time())
-        ]
-        draining = asyncio.create_task(drain.begun())
-        finished = asyncio.create_task(asyncio.wait(tasks))
-        await asyncio.wait({finished, draining}, return_when=asyncio.FIRST_COMPLETED)
-        for watch in (*watches, draining):
-            watch.cancel()
-        if drain.stop is not None:
-            self._wake()
-        await asyncio.wait(tasks, timeout=self._drain_s if drain.stop else None)
-        for task in tasks:
-            task.cancel()  # has no effect on one that is done
-        await finished
-        # Every exception is retrieved: asyncio would print the others with their text, which may hold ids.
-        failures = [task.exception() for task in tasks if not task.cancelled()]
-        for failure in filter(None, failures):
-            raise failure  # an unexpected one, after the others have drained
 
     def _wake(self) -> None:
         """End every wait: for a pause, the limiter, a backoff, the disk. Requests on the wire continue.
@@ -176,8 +235,8 @@ class Workers:
 
     async def _watch_time(self) -> None:
         """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
-        if self._until is not None:
-            until, words = self._until
-            while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - nothing else tells
-                await asyncio.sleep(min(left_s, 1.0))
-            self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
+        assert self._until is not None, "else nothing is watched"
+        until, words = self._until
+        while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(min(left_s, 1.0))
+        self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
