@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, encode_entry, frame
+from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, frame, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
@@ -22,7 +22,7 @@ NONCE = "0123456789abcdef"
 
 def encode_line(seq: int, entries: Iterable[Entry], nonce: str = NONCE) -> bytes:
     """One commit as bytes, newline included."""
-    return frame(seq, [encode_entry(entry) for entry in entries], nonce)
+    return frame(seq, [orjson.dumps(to_json(entry)) for entry in entries], nonce)
 
 
 def nonce_of(lines: Sequence[bytes]) -> str:

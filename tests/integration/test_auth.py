@@ -23,7 +23,6 @@ from bulkdel_jobs.genauth.auth import (
     Tokens,
     claims_of,
     forms_of,
-    life_s,
     without_secrets,
 )
 from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
@@ -81,26 +80,6 @@ def test_a_token_without_a_readable_pool_halts_and_is_not_shown(text: str, why: 
     with pytest.raises(Halted, match=why) as caught:
         claims_of(text)
     assert not text or text not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("expires_in", "life"),
-    [
-        (7200, 7200),
-        (3, 3),
-        (1.5, 1.5),
-        (10**12, LIFE_MAX_S),
-        (None, LIFE_DEFAULT_S),
-        ("7200", LIFE_DEFAULT_S),
-        (0, LIFE_DEFAULT_S),
-        (-1, LIFE_DEFAULT_S),
-        (0.5, LIFE_DEFAULT_S),
-        (True, LIFE_DEFAULT_S),
-        ([], LIFE_DEFAULT_S),
-    ],
-)
-def test_an_odd_life_becomes_a_safe_one(expires_in: Any, life: float) -> None:
-    assert life_s(expires_in) == life
 
 
 def test_a_signed_in_shows_no_token() -> None:
@@ -354,6 +333,27 @@ def sign(send: Script, rate_limiter: RateLimiter | None = None, **more: Any) -> 
         chance=lambda: 1.0,
         **more,
     )
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize(
+    ("expires_in", "life"),
+    [
+        (7200, 7200),
+        (3, 3),
+        (1.5, 1.5),
+        (10**12, LIFE_MAX_S),
+        (None, LIFE_DEFAULT_S),
+        ("7200", LIFE_DEFAULT_S),
+        (0, LIFE_DEFAULT_S),
+        (-1, LIFE_DEFAULT_S),
+        (0.5, LIFE_DEFAULT_S),
+        (True, LIFE_DEFAULT_S),
+        ([], LIFE_DEFAULT_S),
+    ],
+)
+async def test_an_odd_life_becomes_a_safe_one(expires_in: Any, life: float) -> None:
+    assert (await sign(Script(granted(expires_in=expires_in)))()).expires_in_s == life
 
 
 @pytest.mark.fake_clock

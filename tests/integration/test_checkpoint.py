@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from bulkdel.checkpoint.lock import TRY_PAUSE_S, holder, is_locked
@@ -32,7 +33,7 @@ from bulkdel.checkpoint.writer import (
     ENTRY_MAX,
     Checkpoint,
 )
-from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, encode_entry
+from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, to_json
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.harness import assert_permitted, descriptors_of, strace
@@ -319,7 +320,7 @@ async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: 
     assert failed.value is checkpoint.failure
     assert [entry for entry, _ in checkpoint.lost] == [deleted(0, 1), deleted(1, 2), deleted(2, 3)]
     checkpoint.enqueue(deleted(3, 4))
-    assert checkpoint.lost[3:] == [(deleted(3, 4), encode_entry(deleted(3, 4)))]
+    assert checkpoint.lost[3:] == [(deleted(3, 4), orjson.dumps(to_json(deleted(3, 4))))]
     checkpoint.close()
     assert disk.calls == 2
     assert checkpoint.progress.counts["done"] == 0
@@ -348,7 +349,7 @@ def sized(row: int, size: int) -> Outcome:
     def entry(pad: int) -> Outcome:
         return Outcome(AT, 1, "unknown", ((row, row + 1),), exceptions=({"id": "x" * pad},))
 
-    return entry(size - len(encode_entry(entry(0))))
+    return entry(size - len(orjson.dumps(to_json(entry(0)))))
 
 
 async def test_a_line_is_closed_when_it_is_full(path: Path) -> None:
@@ -376,7 +377,7 @@ async def test_the_longest_line_a_writer_writes_is_one_a_reader_reads(path: Path
 def test_the_longest_entry_there_can_be_fits() -> None:
     high = 10**9
     worst = Skipped("invalid", tuple((high + 2 * i, high + 2 * i + 1) for i in range(2**18)))
-    assert len(encode_entry(worst)) + ENTRY_EXTRA <= ENTRY_MAX
+    assert len(orjson.dumps(to_json(worst))) + ENTRY_EXTRA <= ENTRY_MAX
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------

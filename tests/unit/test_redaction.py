@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.decision import Decision, NextStep
+from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.outcome import Detail
-from bulkdel.core.redaction import READ_MAX, TEXT_MAX, redacted, spellings, without_ids
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, decision_on, spellings, without_ids
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 
@@ -43,11 +43,16 @@ def hide(text: str) -> str:
     return text.replace("secret", "[hidden]").replace("it's", "[id]")
 
 
+def redacted(decision: Decision) -> Decision:
+    """What is decided on a response that is read as `decision`."""
+    return decision_on(Response(200, b""), lambda _: decision, hide, 0.0)
+
+
 def test_everything_that_was_said() -> None:
     """Also where the reason quotes the message in a wording of its own, which escapes the quotes."""
     extra = (("kind", "of secret"), ("number", 7), ("empty", ""))
     detail = Detail("secret-1", 'the secret of "it\'s"', "r-secret", extra)
-    decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"secret, refused ({detail})"), hide)
+    decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"secret, refused ({detail})"))
     extra = (("kind", "of [hidden]"), ("number", 7), ("empty", ""))
     assert decision.detail == Detail("[hidden]-1", 'the [hidden] of "[id]"', "r-[hidden]", extra)
     assert decision.reason == f"[hidden], refused ({decision.detail})"
@@ -56,17 +61,17 @@ def test_everything_that_was_said() -> None:
 
 def test_nothing_said() -> None:
     decision = Decision(NextStep.SETTLED, detail=Detail(200, message=""), data=["secret"])
-    assert redacted(decision, hide) == decision
+    assert redacted(decision) == decision
 
 
 def test_hidden_first_and_cut_short_then() -> None:
     """Else the cut might go through a secret, and half of it would be told."""
-    decision = redacted(Decision(NextStep.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")), hide)
+    decision = redacted(Decision(NextStep.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")))
     assert decision.detail.message == "x" * (TEXT_MAX - 3) + "[hi"
 
 
 def test_what_is_too_long_is_not_searched() -> None:
     detail = Detail(message="secret" * READ_MAX)
-    decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"refused ({detail})"), hide)
+    decision = redacted(Decision(NextStep.HALT, detail=detail, reason=f"refused ({detail})"))
     assert decision.detail.message == "[60,000 characters]"
     assert decision.reason == "refused ('[60,000 characters]')"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bulkdel.core.log_entries import Unreadable, from_json, to_json
-from bulkdel.core.record import ResumePoint, resume_point_before, resume_points_of
+from bulkdel.core.record import ResumePoint, resume_points_of
 from bulkdel.core.run_state import Progress
 from tests import recorded
+from tests.recorded import fold
 
 MARKS = tuple(ResumePoint(row, row + 1, row * 35) for row in (5, 11, 17, 23))
 
@@ -19,7 +20,8 @@ MARKS = tuple(ResumePoint(row, row + 1, row * 35) for row in (5, 11, 17, 23))
     ("row", "begin"), [(0, None), (4, None), (5, MARKS[0]), (16, MARKS[1]), (17, MARKS[2]), (99, MARKS[3])]
 )
 def test_reading_begins_at_the_last_mark_before_the_row(row: int, begin: ResumePoint | None) -> None:
-    assert resume_point_before(MARKS, row) == begin
+    progress = fold([replace(recorded.header(100), marks=MARKS), *([recorded.deleted(0, row)] if row else [])])
+    assert progress.begin == begin
 
 
 @pytest.mark.parametrize("value", [[[1, 2]], [[1, 2, 3.0]], [[1, 2, True]], [[-1, 1, 0]], [[5, 6, 7], [5, 7, 8]], [1]])

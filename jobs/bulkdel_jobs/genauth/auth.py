@@ -13,15 +13,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
-from bulkdel.core.redaction import spellings
+from bulkdel.core.redaction import decision_on, spellings
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
-from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel_jobs.genauth.credentials import Brand, Credentials
@@ -99,13 +97,6 @@ def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
     return pool, tuple(dict.fromkeys(user for user in users if isinstance(user, str) and user not in {"", pool}))
 
 
-def life_s(expires_in: Any) -> float:
-    """Read `expires_in`, seconds; the default where it is no sensible number."""
-    if type(expires_in) not in (int, float) or expires_in < LIFE_MIN_S:
-        return LIFE_DEFAULT_S
-    return min(float(expires_in), LIFE_MAX_S)
-
-
 @dataclass(kw_only=True)
 class SignIn:
     """The call that returns a token. Takes its turn at the rate limiter, and is repeated until there is an answer.
@@ -141,7 +132,10 @@ class SignIn:
                 self._worked = True
                 token = decision.data["access_token"]
                 pool, users = claims_of(token)
-                return SignedIn(token, pool, life_s(decision.data.get("expires_in")), users)
+                life_s = decision.data.get("expires_in")
+                if type(life_s) not in {int, float} or life_s < LIFE_MIN_S:
+                    life_s = LIFE_DEFAULT_S
+                return SignedIn(token, pool, min(float(life_s), LIFE_MAX_S), users)
             if decision.next_step is NextStep.THROTTLED:
                 wait_s = PAUSE_S if decision.after_s is None else decision.after_s
             elif decision.next_step is NextStep.RETRY:
@@ -211,7 +205,7 @@ class Tokens:
     clock: Callable[[], float] = time.monotonic
     users: tuple[str, ...] = field(default=(), init=False)
     _issued: deque[str] = field(default_factory=lambda: deque(maxlen=TOKENS_HIDDEN), init=False, repr=False)
-    _forms: list[str] = field(init=False, repr=False)
+    _forms: list[str] = field(default_factory=list, init=False, repr=False)  # of the secrets and tokens
     _generation: int = field(default=0, init=False)
     _ready: tuple[Mapping[str, str], int] | None = field(default=None, init=False, repr=False)
     _stale_at: float = field(default=0.0, init=False)
@@ -219,9 +213,6 @@ class Tokens:
     _halted: str | None = field(default=None, init=False)
     # A lock and not a task: the request that holds it signs in. If that one is cancelled, the next in line does it.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-
-    def __post_init__(self) -> None:
-        self._forms = forms_of(*self.secrets)
 
     @property
     def waiting(self) -> str | None:
@@ -234,7 +225,7 @@ class Tokens:
 
     def hide(self, text: str) -> str:
         """See `bulkdel.job.Auth`."""
-        return without_secrets(text, self._forms)
+        return without_secrets(text, self._forms or forms_of(*self.secrets))
 
     async def ensure(self) -> None:
         """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""

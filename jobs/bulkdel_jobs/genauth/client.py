@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse
+from bulkdel.core.redaction import decision_on
 from bulkdel.errors import Halted
-from bulkdel.http.client import decision_on
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, tokens_for

@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Self
 
+import orjson
+
 from bulkdel.checkpoint.file import PLAIN, How, LogFile
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
-from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, encode_entry
+from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import FileFailed
 
@@ -136,8 +138,8 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         entries, parts = [], []
         for entry, part in items:
             if isinstance(entry, Session):
-                entry = replace(entry, log_sha256=self.sha256)  # noqa: PLW2901 - the entry as it is written
-                part = encode_entry(entry)  # noqa: PLW2901
+                entry = replace(entry, log_sha256=self._file.sha.hexdigest())  # noqa: PLW2901 - the entry as it is written
+                part = _encode(entry)  # noqa: PLW2901
             entries.append(entry)
             parts.append(part)
         self._file.commit(parts)
@@ -161,7 +163,7 @@ Checkpoint = LogWriter[Progress]
 
 
 def _encode(entry: Entry) -> bytes:
-    part = encode_entry(entry)
+    part = orjson.dumps(to_json(entry))
     if len(part) + ENTRY_EXTRA > ENTRY_MAX:
         raise ValueError(f"an entry of {len(part)} bytes; the log's lines hold {ENTRY_MAX}")
     return part

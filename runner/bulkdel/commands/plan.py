@@ -63,17 +63,17 @@ def _show(found: Plan) -> None:
         result(f"A checkpoint is there already, so `run` goes on with it: {status}")
     elif trouble := sample_trouble(found):
         result(f"This plan will be refused: {trouble}")
-    if found.ids and not found.settings.sandbox:
+    if found.ids and not found.arguments.settings.sandbox:
         result(f"Nothing was deleted. To run this plan:\n  {found.confirming_line}")
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines."""
-    export, settings = plan.export, plan.settings
+    export, settings = plan.export, plan.arguments.settings
     counts, examples = export.counts, export.preflight.examples if export.preflight else ()
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
     lines = [
-        ("job", f"{plan.job.name}: {plan.job.summary}"),
+        ("job", f"{plan.arguments.job.name}: {plan.arguments.job.summary}"),
         ("host", plan.target.pinned_host),
         ("pool", plan.pool or "not signed in"),
         ("key", plan.target.key or "none"),
@@ -92,7 +92,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _size_of_the_work(plan: Plan) -> str:
-    rate, requests = plan.settings.rate, plan.requests
+    rate, requests = plan.arguments.settings.rate, plan.requests
     first = ", each looked up first" if plan.look_first else ""
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / rate))}" if rate else ""
@@ -104,8 +104,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     copy, log = plan.export.file.spooled, plan.progress
     if plan.until:
         yield "not after", until_words(plan.until)
-    if plan.settings.limit is not None:
-        yield "limit", f"{counted(plan.settings.limit, 'id')} in this session"
+    if plan.arguments.settings.limit is not None:
+        yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session"
     if copy:
         yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"
     if log is not None:
@@ -117,7 +117,7 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def plan_values(plan: Plan) -> dict[str, Any]:
     """The plan as values, for `plan --json`, without ids and texts of rows."""
-    export, settings, server = plan.export, plan.settings, plan.server
+    export, settings, server = plan.export, plan.arguments.settings, plan.server
     dialect, found = export.dialect, export.preflight
     copy, backup, exists = export.file.spooled, settings.backup, not is_fresh(plan.checkpoint)
     trouble = {
@@ -127,7 +127,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "sample": sample_trouble(plan) is not None,
     }
     return {
-        "job": plan.job.name,
+        "job": plan.arguments.job.name,
         "host": plan.target.pinned_host,
         "pool": plan.pool,
         "key": plan.target.key,
@@ -255,8 +255,8 @@ def _clock_notes(plan: Plan) -> list[Note]:
             notes.append(Note("long_in_doubt", text, {"in_doubt_s": round(oldest_s)}))
     if notes and reusable:
         then = "is sent again (--in-doubt resend)"
-        if plan.settings.in_doubt != "resend":
+        if plan.arguments.settings.in_doubt != "resend":
             then = "ends as unknown and is not sent again; --in-doubt resend sends it"
         text = f"so an id in doubt that may be a newer account with the same {plan.id_type.name} {then}"
-        notes.append(Note("in_doubt_policy", text, {"in_doubt": plan.settings.in_doubt}))
+        notes.append(Note("in_doubt_policy", text, {"in_doubt": plan.arguments.settings.in_doubt}))
     return notes

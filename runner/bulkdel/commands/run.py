@@ -67,7 +67,7 @@ async def _run(opened: Run, reporter: Reporter) -> int:
 
 async def _confirm(opened: Run, plan: Plan) -> None:
     """Compare the options with the plan, or ask on the terminal. Raises NotConfirmed."""
-    settings, word = plan.settings, plan.host_word
+    settings, word = plan.arguments.settings, plan.host_word
     if plan.complete or settings.sandbox or plan.ids == 0:
         return  # no request will be sent, or only to the sandbox
     if settings.confirm is not None or settings.pool is not None:
@@ -106,7 +106,7 @@ async def _line_typed(noun: str, wanted: str) -> str:
 def _comma_text(plan: Plan, rows: int) -> str:
     """Why rows with a comma in their id remain, and how to settle them."""
     ways = [f"{comma_control(plan.id_type.name)} Then run the same command again."]
-    if plan.settings.backup:
+    if plan.arguments.settings.backup:
         pass  # no other way: an id is sent only after its copy, and a copy needs a look-up that found the id
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
@@ -130,7 +130,7 @@ def _print_end(plan: Plan, ended: Summary) -> int:
     if ended.session.unproven:
         say(_comma_text(plan, ended.session.unproven))
     values = ended.to_json()
-    if plan.settings.json:
+    if plan.arguments.settings.json:
         say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
     else:
         lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
@@ -145,8 +145,8 @@ def _print_end(plan: Plan, ended: Summary) -> int:
     if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
-    if not plan.settings.sandbox and (complete or ended.session.ending.limit_reached):
-        verify = CommandLine("verify", log).plus_given(plan.settings.connection)
+    if not plan.arguments.settings.sandbox and (complete or ended.session.ending.limit_reached):
+        verify = CommandLine("verify", log).plus_given(plan.arguments.settings.connection)
         say(f"To verify that what was deleted is gone:\n  {verify}")
     if not complete:
         now = datetime.now(UTC)

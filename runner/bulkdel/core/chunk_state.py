@@ -156,7 +156,6 @@ class ChunkState:
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
             self._settle("done", sub_chunk, sub_chunk.records, detail=decision.detail)
-            self._halt_if_all_refused()
             return
         sub_chunk = sub_chunk._replace(
             maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,

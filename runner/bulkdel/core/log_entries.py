@@ -346,11 +346,6 @@ def from_json(data: Any) -> Entry:
         raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
 
 
-def encode_entry(entry: Entry) -> bytes:
-    """One entry as bytes of a line."""
-    return orjson.dumps(to_json(entry))
-
-
 def frame(seq: int, parts: Sequence[bytes], nonce: str) -> bytes:
     """Encoded entries as one line, newline included. nonce: of the session."""
     body = b'%s%d,"entries":[%s],"nonce":"%s"' % (LINE_START, seq, b",".join(parts), nonce.encode())

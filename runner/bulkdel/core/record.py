@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -85,9 +84,3 @@ def resume_points_of(value: Iterable[Iterable[int]]) -> tuple[ResumePoint, ...]:
             raise ValueError(f"resume points must ascend: {point}")
         last = point
     return points
-
-
-def resume_point_before(points: Sequence[ResumePoint], row: int) -> ResumePoint | None:
-    """Where to begin to read for a pass that starts at `row`; None for the beginning of the export."""
-    found = bisect_right(points, row, key=lambda point: point.row) - 1
-    return points[found] if found >= 0 else None

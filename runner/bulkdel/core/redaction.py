@@ -1,7 +1,7 @@
-"""Takes ids and secrets out of texts of a server. Owns how an id is recognised in a text.
+"""From a response to a decision whose texts name no id and no secret. Owns how an id is recognised in a text.
 
-Every text that is printed or written about a response has passed `redacted`: in the log, on the terminal, in the reason
-of a halt.
+Every text that is printed or written about a response has passed `decision_on`: in the log, on the terminal, in the
+reason of a halt.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Collection
 from urllib.parse import quote
 
-from bulkdel.core.decision import Decision
+from bulkdel.core.decision import Decision, NoResponse, Response, decision_on_no_response
 from bulkdel.core.outcome import Detail
+from bulkdel.core.retry import retry_after_s
 
 TEXT_MAX = 1_000  # characters of a text that are kept: a line of the log has a bound, and a hostile server has none
 READ_MAX = 10_000  # characters of a text that are searched: the search must not hold up other requests
@@ -22,8 +23,20 @@ READ_MAX = 10_000  # characters of a text that are searched: the search must not
 WORD_MIN, ANYWHERE_MIN = 4, 8
 
 
-def redacted(decision: Decision, redact: Callable[[str], str]) -> Decision:
-    """Redact every text of the server in `decision`, then truncate it: a truncated secret would not be found."""
+def decision_on(
+    response: Response | NoResponse,
+    read: Callable[[Response], Decision],
+    redact: Callable[[str], str],
+    now: float,
+) -> Decision:
+    """Decide what follows from a response, or from its absence. `now`: epoch seconds.
+
+    Every text of the server is redacted, then truncated: a truncated secret would not be found. `after_s` is the pause
+    that the server asked for.
+    """
+    if isinstance(response, NoResponse):
+        return decision_on_no_response(response)
+    decision = read(response)
 
     def clean(text: str, length_max: int = TEXT_MAX) -> str:
         return f"[{len(text):,} characters]" if len(text) > READ_MAX else redact(text)[:length_max]
@@ -39,7 +52,10 @@ def redacted(decision: Decision, redact: Callable[[str], str]) -> Decision:
     if reason:
         # The reason may quote the detail with escaped characters, in which a secret is not found.
         reason = clean(reason.replace(str(detail), str(cleaned)), 3 * TEXT_MAX)
-    return decision._replace(detail=cleaned, reason=reason)
+    after_s = decision.after_s
+    if response.retry_after is not None:
+        after_s = retry_after_s(response.retry_after, response.date, now)
+    return decision._replace(detail=cleaned, reason=reason, after_s=after_s)
 
 
 def spellings(text: str) -> set[str]:

@@ -6,6 +6,7 @@ one arithmetic, so a count can never be ahead of the disk.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
 from bulkdel.core.outcome import COUNTED, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
-from bulkdel.core.record import ResumePoint, resume_point_before
+from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
 
 
@@ -67,7 +68,9 @@ class Progress:
     def begin(self) -> ResumePoint | None:
         """The resume point before the first row without an outcome; None for the beginning of the export."""
         todo = self.settled.missing(0, self.rows) if self.rows else ()
-        return resume_point_before(self.marks, todo[0][0] if todo else self.rows)
+        row = todo[0][0] if todo else self.rows
+        found = bisect_right(self.marks, row, key=lambda point: point.row) - 1
+        return self.marks[found] if found >= 0 else None
 
     @property
     def complete(self) -> bool:

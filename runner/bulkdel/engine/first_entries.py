@@ -32,7 +32,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         counts=export.counts,
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},
-        names=plan.job.words.names,
+        names=plan.arguments.job.words.names,
         marks=export.preflight.marks if export.preflight else (),
         skipped_sha256=export.skipped.digest(),
     )
@@ -44,7 +44,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:
     """Say who runs what, with which options, and what was confirmed: the facts of a session's start entry."""
-    settings = asdict(plan.settings)
+    settings = asdict(plan.arguments.settings)
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -81,6 +81,11 @@ class SendingSession:
         self._on_event = on_event
         self._chunk_events = chunk_events
         self._drain = Drain()
+        # What needs no connection.
+        self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.backup is not None)
+        self._action = plan.target.action(plan.id_type)
+        self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
+        self._refused_max = number_or_share(plan.arguments.settings.max_refused)
         self._before = self._settled()
         self._resumed = log.progress.sessions > 0
         self._rate: float | None = None
@@ -89,7 +94,7 @@ class SendingSession:
     async def run(self) -> SessionResult:
         """Send until every row is settled or something stops it."""
         plan, log, around = self._plan, self._log, self._surroundings
-        settings, began = plan.settings, around.steady()
+        settings, began = plan.arguments.settings, around.steady()
         async with AsyncExitStack() as stack:
             backup = None
             if settings.backup is not None:
@@ -118,12 +123,12 @@ class SendingSession:
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }
-        failure, tally = _last_failure(parts), parts.tally
         # A blind session: no look-up has found an existing user, so an empty answer proves nothing.
-        facts = self._stop_facts(self._ending(failure), blind=not parts.lookup.proven)
+        facts = self._stop_facts(self._ending(parts), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
-        await log.aclose()
-        ending = self._ending(failure)  # once more: the last commits may have failed
+        with suppress(FileFailed):
+            await log.flush()
+        ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
         for entry, _ in log.lost:
             if isinstance(entry, Outcome):
@@ -158,20 +163,19 @@ class SendingSession:
         return self._live.workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
 
     def _parts(self, client: Client, backup: Backup | None) -> Parts:
-        plan, settings, around = self._plan, self._plan.settings, self._surroundings
-        look_ups = plan.target.look_ups(plan.id_type, full=backup is not None)
+        plan, settings, around = self._plan, self._plan.arguments.settings, self._surroundings
         proven, fullest = bool(plan.server.found), plan.server.fullest
         return Parts(
             client=client,
-            lookup=AccountLookup(client, look_ups, around.chance, proven=proven, fullest=fullest),
-            action=plan.target.action(plan.id_type),
+            lookup=AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest),
+            action=self._action,
             log=self._log,
             id_type=plan.id_type,
             surroundings=around,
             drain=self._drain,
             protected=plan.protected,
-            tally=Tally(IdSet(plan.id_type), succeeded=self._log.progress.counts["done"] > 0),
-            refused_max=number_or_share(settings.max_refused),
+            tally=self._tally,
+            refused_max=self._refused_max,
             backup=backup,
             in_doubt_resend=settings.in_doubt == "resend",
             look_first=plan.look_first,
@@ -183,10 +187,10 @@ class SendingSession:
 
     def _left(self) -> int | None:
         """How many more ids this session may settle; None without --limit."""
-        limit = self._plan.settings.limit
+        limit = self._plan.arguments.settings.limit
         return None if limit is None else max(0, limit - self._settled() + self._before)
 
-    def _ending(self, failure: str) -> Ending:
+    def _ending(self, parts: Parts) -> Ending:
         """How the session ended. A signal that came after the last row was settled does not count."""
         progress, stop = self._log.progress, self._drain.stop
         done = progress.complete or self._left() == 0
@@ -195,7 +199,7 @@ class SendingSession:
         why = stop.why if stop else ""
         if stop is None and not done:
             remaining = counted(progress.remaining, "id")
-            why = f"{remaining} got no answer that settles them; the last failure: {failure or 'none'}"
+            why = f"{remaining} got no answer that settles them; the last failure: {_last_failure(parts) or 'none'}"
         return Ending(
             why=why,
             signal=stop.signal if stop else None,

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bulkdel.core.adaptive_rate import AdaptiveRate
-from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response, decision_on_no_response
-from bulkdel.core.redaction import redacted, without_ids
-from bulkdel.core.retry import CircuitBreaker, backoff_s, retry_after_s
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
+from bulkdel.core.redaction import decision_on, without_ids
+from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
@@ -145,14 +145,18 @@ class Client:
             # A time-out that ended while this process was stopped says nothing about the server.
             stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
             if not stopped:
-                self._learn(decision, now)
+                self.breaker.record(now, failed=failed)
+                if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high
+                    self.adaptive_rate.record(now, failed=failed)
             if failed:
+                self.last_failure = self.last_failure if stopped else decision.reason
                 # If this halts, the worker is still on the wire, so its chunk counts as touched.
                 after_s = self._within_patience(decision.after_s or 0.0)
                 decision = decision._replace(after_s=after_s, free=self.breaker.open or stopped)
             worker.state = before
             if decision.next_step is NextStep.THROTTLED:
                 self.figures["throttled"] += 1
+                self.adaptive_rate.throttled(now)
                 pause_s = self.pause_s if decision.after_s is None else decision.after_s
                 self.rate_limiter.pause(self._within_patience(pause_s))
             elif decision.next_step is NextStep.SIGN_IN:
@@ -217,41 +221,12 @@ class Client:
             if (ready := self.auth.headers()) is not None and self.breaker.take(now := self.clock()):
                 return *ready, now
 
-    def _learn(self, decision: Decision, now: float) -> None:
-        """Record what a decision says about the server. A 429 is no failure, but the rate was too high."""
-        failed = decision.next_step is NextStep.RETRY
-        if failed:
-            self.last_failure = decision.reason
-        self.breaker.record(now, failed=failed)
-        if decision.next_step is NextStep.THROTTLED:
-            self.adaptive_rate.throttled(now)
-        else:
-            self.adaptive_rate.record(now, failed=failed)
-
     def _within_patience(self, seconds: float) -> float:
         if seconds > self.patience_s:
             raise Halted(
                 f"the server asks to come back in {seconds:.0f} s, longer than --patience {self.patience_s:.0f}"
             )
         return seconds
-
-
-def decision_on(
-    response: Response | NoResponse,
-    read: Callable[[Response], Decision],
-    redact: Callable[[str], str],
-    now: float,
-) -> Decision:
-    """Decide what follows from a response, or from its absence. `now`: epoch seconds.
-
-    The texts of the server are redacted, and `after_s` is the pause that it asked for.
-    """
-    if isinstance(response, NoResponse):
-        return decision_on_no_response(response)
-    decision = redacted(read(response), redact)
-    if response.retry_after is None:
-        return decision
-    return decision._replace(after_s=retry_after_s(response.retry_after, response.date, now))
 
 
 class Connect(Protocol):

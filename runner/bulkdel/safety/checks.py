@@ -250,7 +250,7 @@ def check_sample(plan: Plan) -> None:
 def sample_trouble(plan: Plan) -> str | None:
     """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent."""
     server = plan.server
-    if plan.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
+    if plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (

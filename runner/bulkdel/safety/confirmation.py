@@ -81,7 +81,7 @@ def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
     """
     if plan.complete:
         return None
-    if plan.settings.sandbox:
+    if plan.arguments.settings.sandbox:
         return Confirmed(plan.ids, plan.pool, How.SANDBOX)
     if plan.ids == 0:
         return Confirmed(0, plan.pool, How.NOTHING)
@@ -93,7 +93,7 @@ def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
 
 def confirmation_due(plan: Plan, now: float) -> str | None:
     """The reason why the run has to be confirmed (again); None when it is confirmed."""
-    log, limit = plan.progress, plan.settings.limit
+    log, limit = plan.progress, plan.arguments.settings.limit
     if log is not None and log.complete:
         return None  # nothing is left to send
     if log is None or log.start is None:
@@ -119,7 +119,7 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
 
 def meant_for_the_day_before(plan: Plan, now: float) -> str | None:
     """The reason when --not-after is the time of day that has just stopped this run: it would now mean the next day."""
-    text, stopped = plan.settings.not_after, plan.progress and plan.progress.stop
+    text, stopped = plan.arguments.settings.not_after, plan.progress and plan.progress.stop
     until = stopped.facts.get("not_after") if stopped else None
     if until is None or plan.until is None or text is None or not is_time_of_day(text):
         return None

@@ -129,6 +129,8 @@ def prepare(
         log,
         excluded,
         protected,
+        chunk_size=arguments.settings.chunk_size or arguments.job.chunk_max,
+        look_first=arguments.settings.look_first or arguments.settings.backup is not None,
         more_excluded=more_excluded,
         host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,
@@ -200,7 +202,7 @@ async def with_sample_check(
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
-    async with connect(target, plan.settings, pool=None) as client:
+    async with connect(target, plan.arguments.settings, pool=None) as client:
         auth = client.auth
         await auth.ensure()
         lookup = AccountLookup(client, target.look_ups(plan.id_type), chance)
@@ -212,8 +214,8 @@ async def with_sample_check(
                     "That user must not be deleted. Nothing was deleted. Run the same command again."
                 )
             owner += [user, *known]
-        for start in range(0, len(sample), plan.job.chunk_max):
-            some = sample[start : start + plan.job.chunk_max]
+        for start in range(0, len(sample), plan.arguments.job.chunk_max):
+            some = sample[start : start + plan.arguments.job.chunk_max]
             looked = await lookup.find(some, WorkerStatus())
             if looked is None:
                 raise Halted(

@@ -117,6 +117,7 @@ class Plan:
     """Everything that is known before the confirmation.
 
     progress: of the log; None for a new run.
+    chunk_size: ids in one request, at most. look_first: whether every id is looked up before it is sent.
     excluded: the exclude files.
     protected: ids that must never be sent: those of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
@@ -133,21 +134,13 @@ class Plan:
     progress: Progress | None
     excluded: Sequence[ExcludeFile]
     protected: IdSet
+    chunk_size: int
+    look_first: bool
     more_excluded: bool = False
     host_word: str | None = None
     backup_known: Saved | None = None
     until: datetime | None = None
     server: SampleCheck = NOT_SIGNED_IN
-
-    @property
-    def job(self) -> Job:
-        """The job of the run."""
-        return self.arguments.job
-
-    @property
-    def settings(self) -> Settings:
-        """The options of the run."""
-        return self.arguments.settings
 
     @property
     def checkpoint(self) -> Path:
@@ -175,16 +168,6 @@ class Plan:
         return self.progress is not None and self.progress.complete
 
     @property
-    def look_first(self) -> bool:
-        """Whether every id is looked up before it is sent."""
-        return self.settings.look_first or self.settings.backup is not None
-
-    @property
-    def chunk_size(self) -> int:
-        """Ids in one request, at most."""
-        return self.settings.chunk_size or self.job.chunk_max
-
-    @property
     def requests(self) -> int:
         """How many requests the whole export takes without retries and splits."""
         return -(-self.ids // self.chunk_size) * (2 if self.look_first else 1)
@@ -196,8 +179,8 @@ class Plan:
         It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
         """
         export = str(self.export.file.spooled or self.arguments.export)
-        line = replace(self.arguments.line, names=(self.job.name, export))
-        if "--checkpoint" not in line.options and self.checkpoint != self.settings.default_checkpoint(export):
+        line = replace(self.arguments.line, names=(self.arguments.job.name, export))
+        if "--checkpoint" not in line.options and self.checkpoint != self.arguments.settings.default_checkpoint(export):
             line = line.plus("--checkpoint", self.checkpoint)
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
 
@@ -217,7 +200,7 @@ class Plan:
         if self.until is None or now < self.until:
             return line
         line = line.without(*CONFIRMING, "--not-after")
-        text = self.settings.not_after or ""
+        text = self.arguments.settings.not_after or ""
         if is_time_of_day(text):
             with suppress(UsageError):  # the clocks change about then
                 line = line.plus("--not-after", until_of(text, now).isoformat())
@@ -231,7 +214,7 @@ class Plan:
         """The values that must be the same on a resume."""
         options = self.export.options
         return {
-            "job": self.job.name,
+            "job": self.arguments.job.name,
             "host": self.target.pinned_host,
             "pool": self.pool,
             "id_type": self.id_type.name,
