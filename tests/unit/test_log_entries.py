@@ -223,4 +223,4 @@ def test_words_of_a_newer_version_are_not_interpreted(kind: str, member: str, va
 
 def test_facts_cannot_hide_a_sessions_own_members() -> None:
     with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
-        Session("start", "T", "", {"type": "intent", "at": "then", "pid": 1})
+        to_json(Session("start", "T", "", {"type": "intent", "at": "then", "pid": 1}))

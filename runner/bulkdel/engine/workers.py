@@ -93,9 +93,6 @@ class Prefetch(Generic[T]):
                 self._empty_since = self._clock()
             self._filled.clear()
             await self._filled.wait()
-            if self._empty_since is not None:  # the first worker to go on reports for all
-                self._on_waited(self._clock() - self._empty_since)
-                self._empty_since = None
         item = self._ready.popleft()
         if len(self._ready) < AT_ONCE:
             self._wanted.set()
@@ -109,18 +106,21 @@ class Prefetch(Generic[T]):
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            while items := await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE))):
-                self._ready.extend(items)
-                self._filled.set()
-                while len(self._ready) >= AT_ONCE:
-                    self._wanted.clear()
-                    await self._wanted.wait()
-        except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
-            self._error = error
-        finally:
-            self._ended = True
+        while not self._ended:
+            items: list[T] = []
+            try:
+                items = await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
+                self._error = error
+            self._ready.extend(items)
+            self._ended = not items
             self._filled.set()
+            if self._empty_since is not None:
+                self._on_waited(self._clock() - self._empty_since)
+                self._empty_since = None
+            while len(self._ready) >= AT_ONCE:
+                self._wanted.clear()
+                await self._wanted.wait()
 
 
 class Workers:
