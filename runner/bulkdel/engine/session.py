@@ -20,7 +20,6 @@ from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, name_of, status_of
-from bulkdel.engine.backup import Backup
 from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
@@ -109,7 +108,23 @@ class SendingSession:
                     await log.append(Skipped("excluded", ranges))
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
-            parts = self._parts(client, backup)
+            proven, fullest = bool(plan.server.found), plan.server.fullest
+            parts = Parts(
+                client=client,
+                lookup=AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest),
+                action=self._action,
+                log=log,
+                id_type=plan.id_type,
+                surroundings=around,
+                drain=self._drain,
+                protected=plan.protected,
+                tally=self._tally,
+                refused_max=self._refused_max,
+                backup=backup,
+                in_doubt_resend=settings.in_doubt == "resend",
+                look_first=plan.look_first,
+                on_event=self._on_event if self._chunk_events else None,
+            )
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.concurrency, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
@@ -161,26 +176,6 @@ class SendingSession:
         progress = self._log.progress
         counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
         return self._live.workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
-
-    def _parts(self, client: Client, backup: Backup | None) -> Parts:
-        plan, settings, around = self._plan, self._plan.arguments.settings, self._surroundings
-        proven, fullest = bool(plan.server.found), plan.server.fullest
-        return Parts(
-            client=client,
-            lookup=AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest),
-            action=self._action,
-            log=self._log,
-            id_type=plan.id_type,
-            surroundings=around,
-            drain=self._drain,
-            protected=plan.protected,
-            tally=self._tally,
-            refused_max=self._refused_max,
-            backup=backup,
-            in_doubt_resend=settings.in_doubt == "resend",
-            look_first=plan.look_first,
-            on_event=self._on_event if self._chunk_events else None,
-        )
 
     def _settled(self) -> int:
         return sum(self._log.progress.counts[kind] for kind in KINDS)

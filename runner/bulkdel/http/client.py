@@ -46,18 +46,18 @@ class Uptime:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._read_at = clock()
+        self._began = self._read_at = clock()
         self._lock = threading.Lock()  # the thread that prints progress reads the clock too
         self.stopped_s = 0.0
 
     def __call__(self) -> float:
-        """Read the clock: the seconds in which the process ran, from any beginning."""
+        """Read the clock: the seconds in which the process ran since it was made."""
         with self._lock:
             now = self._clock()
             if (gap_s := now - self._read_at) > GAP_S:
                 self.stopped_s += gap_s - TICK_S
             self._read_at = now
-            return now - self.stopped_s
+            return now - self._began - self.stopped_s
 
     async def tick(self) -> None:
         """Read the clock every second until cancelled."""
@@ -92,7 +92,8 @@ class Client:
     draining: nothing is sent any more but look-ups that decide, and nothing is sent again.
     figures: for the summary: requests sent again (`retries`), and responses 429 (`throttled`).
     last_failure: the reason of the latest failure.
-    clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock.
+    clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock; 0 is
+        when the clock was made.
     """
 
     transport: Transport
@@ -107,10 +108,7 @@ class Client:
     last_failure: str = ""
     now: Callable[[], float] = time.time
     clock: Uptime = field(default_factory=Uptime)
-    answered_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.answered_at = self.clock()
+    answered_at: float = 0.0
 
     async def ask(
         self,
