@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         "an answer without success taken for a refusal",
         "jobs/bulkdel_jobs/genauth/responses.py",
-        'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the answer has no data.success")',
+        'return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the response has no data.success")',
         "return decision._replace(next_step=NextStep.LOOK_UP, maybe_applied=True)",
         "e2e/test_endings.py::test_an_answer_without_data_refuses_nothing",
     ),

@@ -202,7 +202,7 @@ def test_ids_that_got_no_answer_are_explained(tmp_path: Path) -> None:
         it.served.script(*["500"] * 200)
         ran = it.run("--concurrency", 1)
         assert ran.code == 4, ran.err
-        assert "30 ids got no answer that settles them" in ran.err
+        assert "30 ids got no response that settles them" in ran.err
         assert "500" in ran.err
 
 

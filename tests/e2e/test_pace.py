@@ -68,7 +68,7 @@ async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
 @pytest.mark.parametrize(
     ("certificate", "named"),
     [
-        ("localhost", "self-signed certificate; this machine does not know who signed it: give that authority's"),
+        ("localhost", "self-signed certificate; its authority is not known to this machine: give that authority's"),
         ("elsewhere", "Hostname mismatch, certificate is not valid for 'localhost'.; --host must be a name"),
         ("expired", "certificate has expired; have the server's certificate renewed, or set this machine's clock"),
     ],
@@ -76,7 +76,7 @@ async def run_against(export: Path, server: RawServer, *options: object) -> Ran:
 async def test_a_certificate_that_is_not_accepted_is_named_at_the_first_try(
     certificate: str, named: str, tmp_path: Path
 ) -> None:
-    """Finding C4: it was "no answer in 4 attempts; check --host"."""
+    """Finding C4: it was "no response in 4 attempts; check --host"."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     async with RawServer(always(answer()), tls_context(certificate)).running() as server:
         trusted = () if certificate == "localhost" else ("--ca-file", DATA / f"{certificate}.crt")
@@ -111,7 +111,7 @@ async def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) 
         pass
     ran = bulkdel("run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p")
     assert ran.code == 4
-    assert "sign-in: no answer in 4 attempts (no connection: Connection refused); check --host" in ran.err
+    assert "sign-in: no response in 4 attempts (no connection: Connection refused); check --host" in ran.err
 
 
 # Too few files may be open

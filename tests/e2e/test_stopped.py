@@ -64,7 +64,7 @@ def assert_whole(it: Case, ran: Ran) -> None:
 
 
 def test_while_requests_are_on_the_wire(tmp_path: Path) -> None:
-    """Finding C5: it halted with "no useful answer". The lock is held, and the rate is kept afterwards."""
+    """Finding C5: it halted with "no useful response". The lock is held, and the rate is kept afterwards."""
     with case(tmp_path, IDS, latency_s=0.6, options=("--rate", 20, "--chunk-size", 20)) as it:
         process = run_of(it)
         it.wait_until_deleted(1)

@@ -449,7 +449,7 @@ async def test_an_empty_secret_does_not_garble_the_message() -> None:
 )
 async def test_the_first_sign_in_gives_up_after_the_attempts_there_are(response: Response | NoResponse) -> None:
     script = Script(response)
-    with pytest.raises(Halted, match=r"no answer in 4 attempts .*check --host"):
+    with pytest.raises(Halted, match=r"no response in 4 attempts .*check --host"):
         await sign(script)()
     assert len(script.asked) == 4
 
@@ -469,7 +469,7 @@ async def test_an_outage_beyond_the_patience_halts() -> None:
     script = Script(granted(), LOST)
     signing = sign(script, patience_s=60)
     await signing()
-    with pytest.raises(Halted, match=r"no answer for 52 s .*Connection refused.* beyond the patience of 60 s"):
+    with pytest.raises(Halted, match=r"no response for 52 s .*Connection refused.* beyond the patience of 60 s"):
         await signing()
     assert now() < 60
 

@@ -29,10 +29,10 @@ POST = Request("POST", "/delete", body=b'{"ids":[]}')
 CHUNKED = {"transfer-encoding": "chunked"}
 GZIPPED = {"content-encoding": "gzip"}
 
-GARBLED = NoResponse("answer broken off or garbled", sent=True)
-NOT_HTTP = NoResponse("answer is not HTTP", sent=True)
-CLOSED = NoResponse("connection closed before an answer", sent=True)
-TOO_LARGE = NoResponse("answer too large", sent=True)
+GARBLED = NoResponse("response broken off or garbled", sent=True)
+NOT_HTTP = NoResponse("response is not HTTP", sent=True)
+CLOSED = NoResponse("connection closed before a response", sent=True)
+TOO_LARGE = NoResponse("response too large", sent=True)
 SELF_SIGNED = NoResponse("certificate not accepted: self-signed certificate", sent=False, setup=Setup.AUTHORITY)
 
 
@@ -199,7 +199,7 @@ async def test_what_came_unasked_answers_nothing(call: Request, *, own: bool) ->
         more.set()
         await said.wait()
         await asyncio.sleep(0.05)  # until the client's kernel and loop have it
-        expected = NoResponse("the connection held an answer to something else", sent=False) if own else b'"unasked"'
+        expected = NoResponse("the connection held a response to another request", sent=False) if own else b'"unasked"'
         assert await ask() == expected
         assert server.connections == 1
         await asyncio.sleep(0.05)
@@ -239,7 +239,7 @@ async def test_an_answer_that_comes_too_late_answers_nothing() -> None:
 
     server = RawServer(script)
     async with server.running(), HttpTransport(TransportOptions(server.url, total_s=1.0)) as transport:
-        assert await transport.send(POST, {}) == NoResponse("no whole answer within 1 s", sent=True)
+        assert await transport.send(POST, {}) == NoResponse("no whole response within 1 s", sent=True)
         late.set()
         assert await transport.send(POST, {}) == Response(200, b'"in time"')
         assert server.connections == 2
@@ -288,7 +288,7 @@ async def test_silence_is_noticed_wherever_it_falls() -> None:
             await peer.stall()
 
         response, _ = await exchange(script, read_s=0.4, total_s=1.0)
-        expected = "no whole answer within 1 s" if b"102" in begin else "no data for 0.4 s"
+        expected = "no whole response within 1 s" if b"102" in begin else "no data for 0.4 s"
         assert response == NoResponse(expected, sent=True), begin
 
 
@@ -346,7 +346,7 @@ async def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
         (once(answer(gzip.compress(b"{}") + b"more", headers=GZIPPED)), GARBLED),
         (
             once(answer(headers={"content-encoding": "br"})),
-            NoResponse("answer in an encoding that was not asked for", sent=True),
+            NoResponse("response in an encoding that was not asked for", sent=True),
         ),
         (once(b"220 smtp.example.com\r\n\r\n"), NOT_HTTP),
         (once(answer(headers={"x": "y" * 10_000})), NOT_HTTP),
@@ -358,7 +358,7 @@ async def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
         (once(answer(gzip.compress(b"x" * 1001), headers=GZIPPED)), TOO_LARGE),
         (once(answer(gzip.compress(b"x" * 1000), headers=GZIPPED)), Response(200, b"x" * 1000)),
         (after_request(lambda peer: peer.stall()), NoResponse("no data for 0.4 s", sent=True)),
-        (after_request(lambda peer: peer.drip(answer(), 0.05)), NoResponse("no whole answer within 1 s", sent=True)),
+        (after_request(lambda peer: peer.drip(answer(), 0.05)), NoResponse("no whole response within 1 s", sent=True)),
     ],
 )
 async def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Response | NoResponse) -> None:
@@ -375,7 +375,7 @@ async def test_a_body_dripping_in_ends_at_the_total_time_out() -> None:
 
     began = asyncio.get_running_loop().time()
     response, _ = await exchange(script, total_s=0.8, read_s=0.7)
-    assert response == NoResponse("no whole answer within 0.8 s", sent=True)
+    assert response == NoResponse("no whole response within 0.8 s", sent=True)
     assert asyncio.get_running_loop().time() - began < 3
 
 
@@ -602,7 +602,7 @@ async def test_a_proxy_in_front_of_a_server_without_tls() -> None:
         (once(b""), NoResponse("no connection: the proxy hung up", sent=False)),
         (
             once(b"garbage\r\n\r\n"),
-            NoResponse("no connection: the answer of the proxy is not HTTP", sent=False, setup=Setup.PROXY),
+            NoResponse("no connection: the response of the proxy is not HTTP", sent=False, setup=Setup.PROXY),
         ),
     ],
 )

@@ -32,11 +32,11 @@ USER_CLAIMS = ("sub", "userId", "user_id")
 id, so protecting it does no harm."""
 
 PAUSE_S = 3.0
-"""Pause after a 429 that names no time (genauth-api.md: the limit's lock-out)."""
+"""Pause after a 429 that names no time (how long the public cloud locks a client out)."""
 
 MARGIN_MAX_S = 60.0
 MARGIN_SHARE = 0.2
-"""A token is refreshed this long before it ends: a minute, or a fifth of its life (design)."""
+"""A token is refreshed this long before it ends: a minute, or a fifth of its life."""
 
 LIFE_DEFAULT_S = 600.0
 LIFE_MIN_S = 1.0
@@ -49,7 +49,7 @@ BACKOFFS_MAX = 10
 """At this attempt the backoff has its longest wait. Without this bound its power overflows after a day of attempts."""
 
 TOKENS_HIDDEN = 3
-"""Tokens that are kept out of messages: a late answer may quote an older one."""
+"""Tokens that are kept out of messages: a late response may quote an older one."""
 
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
@@ -99,9 +99,9 @@ def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
 
 @dataclass(kw_only=True)
 class SignIn:
-    """The call that returns a token. Takes its turn at the rate limiter, and is repeated until there is an answer.
+    """The call that returns a token. Takes its turn at the rate limiter, and is repeated until there is a response.
 
-    The first sign-in ends after ATTEMPTS_MAX attempts: a lost reply most likely means a wrong address. Every later one
+    The first sign-in ends after ATTEMPTS_MAX attempts: no response most likely means a wrong address. Every later one
     ends after patience_s: an outage must not end a run that was going well.
     clock: monotonic. now: epoch seconds. chance: 0 to 1.
     """
@@ -118,7 +118,7 @@ class SignIn:
     _worked: bool = field(default=False, init=False)
 
     async def __call__(self) -> SignedIn:
-        """Sign in. Raises Halted when the server refuses, or gives no answer for too long."""
+        """Sign in. Raises Halted when the server refuses, or gives no response for too long."""
         key = {"accessKeyId": self.credentials.key_id, "accessKeySecret": self.credentials.secret}
         request = Request("POST", PATH, body=orjson.dumps(key))
         headers = {} if self.lang is None else {f"{self.brand.prefix}lang": self.lang}
@@ -154,21 +154,21 @@ class SignIn:
     def _check_patience(self, decision: Decision, attempts: int, waited_s: float, wait_s: float) -> None:
         if waited_s + wait_s > self.patience_s:
             raise Halted(
-                f"sign-in: no answer for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
+                f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
                 f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s; run again later"
             )
         if attempts >= ATTEMPTS_MAX and not self._worked:
-            raise Halted(f"sign-in: no answer in {attempts} attempts ({_reason(decision)}); check --host")
+            raise Halted(f"sign-in: no response in {attempts} attempts ({_reason(decision)}); check --host")
 
 
 def read_token(response: Response) -> Decision:
-    """Say what an answer to the sign-in means; SETTLED with `data` = the object that holds the token."""
+    """Decide on the response to the sign-in: SETTLED with `data` = the object that holds the token."""
     decision = read_envelope(response)
     if decision.next_step is not NextStep.SETTLED:
         return decision
     if isinstance(decision.data, dict) and isinstance(decision.data.get("access_token"), str):
         return decision
-    return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the answer")
+    return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the response")
 
 
 def _reason(decision: Decision) -> str:

@@ -30,7 +30,7 @@ from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success
 
 RATE = 50.0
-"""Requests a second: a third of the public cloud's limit. Sign-ins of its users draw on it too (genauth-api.md)."""
+"""Requests a second: a third of the public cloud's limit, which the sign-ins of its users share."""
 
 TIMEOUT_S = 60.0
 
@@ -79,7 +79,7 @@ class DeleteUsersBatchResponse:
     @property
     def ok(self) -> bool:
         """Whether all the users are gone. Neither an HTTP 200 nor a statusCode 200 says so alone."""
-        return self.status_code == 200 and self.data.success  # noqa: PLR2004 - genauth-api.md, "The envelope"
+        return self.status_code == 200 and self.data.success  # noqa: PLR2004 - the code of success
 
 
 class GenAuthClient:

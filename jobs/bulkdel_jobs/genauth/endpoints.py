@@ -20,7 +20,7 @@ from bulkdel.job import Account
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
 
 IDS_MAX = 50
-"""Ids per call, for deleting and for reading (seed document: "Array length limit: 50")."""
+"""Ids per call, for deleting and for reading (GenAuth's documentation: "Array length limit: 50")."""
 
 LIST_MAX = 50
 """Users on one page of list-users; a higher limit is refused."""

@@ -1,4 +1,4 @@
-"""GenAuth's seven documented id types and their shapes. Source: the seed document, and the SDKs for `phone`."""
+"""GenAuth's seven documented id types and their shapes. Source: GenAuth's documentation, and the SDKs for `phone`."""
 
 from __future__ import annotations
 

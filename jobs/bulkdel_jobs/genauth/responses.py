@@ -1,6 +1,6 @@
 """The envelope of every GenAuth response, and what each statusCode in it means for a deletion.
 
-The body decides, unless there is no envelope in it: "an HTTP 200 cannot be taken for success" (genauth-api.md).
+The body decides, unless there is no envelope in it: an HTTP 200 alone is no success.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STATUS_CODES: Mapping[int, Decision] = {
     429: Decision(NextStep.THROTTLED, untouched=True),
     501: _HALT._replace(reason="the server does not support this call"),
 }
-"""genauth-api.md. Any other code is treated like a lost reply."""
+"""GenAuth's list of status codes. Any other code is treated like a lost response."""
 
 API_CODES: Mapping[int, str] = {
     **dict.fromkeys(range(1300, 1307), "access-key signature problem"),
@@ -81,7 +81,7 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
         return Decision(NextStep.SETTLED, detail=detail, data=envelope.get("data"))
     decision = STATUS_CODES.get(status_code, _LOST)
     named = decision.reason or API_CODES.get(api_code or 0) or "the server answered"
-    # Whatever the statusCode, an HTTP 5xx may come from a server that failed half-way.
+    # With any statusCode, an HTTP 5xx may come from a server that failed half-way.
     maybe_applied = decision.maybe_applied or response.status >= _SERVER_FAILURE
     return decision._replace(detail=detail, reason=f"{named} ({detail})", maybe_applied=maybe_applied)
 
@@ -90,13 +90,13 @@ def read_success(response: Response) -> Decision:
     """Decide on the response of a call that answers `{"data": {"success": true}}`.
 
     Another value of `success` is an answer, and the ids are looked up. Without `success` the response is treated like
-    a lost reply: the request may have had effect, and sending it again does no harm.
+    a lost one: the request may have had effect, and sending it again does no harm.
     """
     decision = read_envelope(response)
     if decision.next_step is not NextStep.SETTLED:
         return decision
     if not isinstance(decision.data, dict) or "success" not in decision.data:
-        return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the answer has no data.success")
+        return _LOST._replace(detail=decision.detail, reason="statusCode 200, but the response has no data.success")
     if decision.data["success"] is True:
         return decision
     return decision._replace(
@@ -110,7 +110,7 @@ def read_list(response: Response) -> Decision:
     if decision.next_step is NextStep.SETTLED and not (
         isinstance(decision.data, list) and all(isinstance(item, dict) for item in decision.data)
     ):
-        return _LOST._replace(detail=decision.detail, reason="the answer holds no list of records")
+        return _LOST._replace(detail=decision.detail, reason="the response holds no list of records")
     return decision
 
 

@@ -142,7 +142,7 @@ class LogFile:
         self._disk.truncate(self._fd, self.size)
 
     def _harden(self, last: bytes) -> None:
-        """Make the last line durable: the run before may have died between its write and its sync.
+        """Make the last line durable: the earlier process may have been killed between its write and its sync.
 
         Or its sync failed. Then the system may keep the line in memory only and count it as written, so that another
         sync would not write it. Therefore the last line is written once more over itself, and synced.

@@ -106,7 +106,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
         self._thread.shutdown()
 
     async def _write_batches(self) -> None:
-        """Write one batch after the other until none is left, which may be the work of `close` too."""
+        """Write one batch after the other until none is left: written here, or by `close`."""
         while self._batches:
             batch = self._batches[0]
             batch.job = batch.job or self._thread.submit(self._write, batch.items)

@@ -57,7 +57,7 @@ class RowResult:
 class LogIndex:
     """The index of one log, as it is when this is made; also while a run writes it. Use as a context manager.
 
-    progress: the whole log folded. sha256, damaged_tail: as `Log` has them.
+    progress: the whole log folded. sha256: as `Log` has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,6 @@ class LogIndex:
                 raise FileFailed(f"{path}: its index cannot be written: {error}. Make room in {_folder()}.") from error
             raise
         self.sha256 = reader.sha.hexdigest()
-        self.damaged_tail = reader.damaged_tail
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +111,8 @@ def _spans(entries: list[Entry], skipped: PositionSet) -> Iterator[Span]:
     for entry in entries:
         if isinstance(entry, Outcome):  # `Progress` keeps the skipped rows
             for start, stop in skipped.joined(entry.ranges):
-                said = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
-                part = entry._replace(ranges=((start, stop),), exceptions=said)
+                own = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
+                part = entry._replace(ranges=((start, stop),), exceptions=own)
                 yield start, stop, entry.kind, orjson.dumps(to_json(part))
 
 

@@ -1,7 +1,7 @@
 """One process at a time may write a log: it holds `flock` on the log itself.
 
 The lock lies on the log and not on a file beside it. It belongs to the inode, so two paths to one log are one lock, and
-it ends with its process, however that dies. The log's latest session says which process that is.
+it ends with its process, however that ends. The log's latest session says which process that is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bulkdel.errors import NotAcceptable
 
 TRIES = 5
 TRY_PAUSE_S = 0.02
-"""A run does not wait for another run. It does outlast `is_locked`, which holds a shared lock for some microseconds."""
+"""A run does not wait for another run. It tries again because `is_locked` holds a shared lock for microseconds."""
 
 
 def lock(fd: int, path: Path, kind: LogKind[Any]) -> None:

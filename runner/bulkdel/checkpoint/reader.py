@@ -101,7 +101,7 @@ class Log:
 
 
 def find_log(path: Path) -> Path:
-    """Return the log that is meant by `path`: this file, or the log beside the export `path`; which one is said.
+    """Return the log that `path` means: this file, or the log beside the export `path`, whose name is then printed.
 
     Raises NotAcceptable when there is neither.
     """

@@ -1,8 +1,8 @@
-"""What a look-up proves about an id that is not in its answer. Owns the rule about commas and the words for it.
+"""What a look-up proves about an id that is not in its response. Owns the rule about ids with a comma.
 
 A look-up carries its ids in the query of a URL, and a server may split a value there at its commas: it then looks for
 `a` and `b` instead of `a,b`, and answers that no such account exists. Some servers split a value only when it is the
-only one, others each of many.
+only one, others split every value.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 COMMAS = (
-    "Their ids have a comma. A server may read such an id in a look-up as two ids, so an empty answer does not prove "
+    "Their ids have a comma. A server may read such an id in a look-up as two ids, so an empty response does not prove "
     "that it does not exist"
 )
 """Why rows remain although a look-up did not find them."""
@@ -27,10 +27,10 @@ def may_be_split(id_: str) -> bool:
 
 
 def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
-    """The ids of one request whose absence from its answer proves nothing.
+    """The ids of one request whose absence from its response proves nothing.
 
-    All ids with a comma, when the answer has found none of them. When it has found one, this server does not split ids
-    that are asked for in this way: then none.
+    Those are all ids with a comma, when the response holds none of them. When it holds one, this server does not split
+    the ids of such a request: then there are none.
     """
     commas = frozenset(filter(may_be_split, asked))
     return commas if commas.isdisjoint(found) else frozenset()

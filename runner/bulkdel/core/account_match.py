@@ -1,7 +1,7 @@
 """An id in doubt exists: is it the account that was meant, or a newer one with the same id? Owns that comparison.
 
 Three clocks are involved: ours, the server's (its `Date` header), and the one that writes `createdAt`. Each may be
-wrong: a machine without a battery, a server that writes its local time with a `Z`. So no answer depends on one clock:
+wrong: a machine without a battery, a server that writes its local time with a `Z`. So no verdict depends on one clock:
 
 - OLD, the account that was meant: its `createdAt` is no later than one that was sampled before the first deletion (one
   clock wrote both, so its offset does not matter), or it is older than the intent by more than any time zone. When the
@@ -20,13 +20,13 @@ from math import inf
 from typing import Any, NamedTuple
 
 SKEW_S = 300.0
-"""How far apart two correct clocks may be (design)."""
+"""How far apart two correct clocks may be."""
 
 ZONE_MAX_S = 14 * 3600.0
 """No time zone is farther from UTC (UTC+14, Kiribati; in the west UTC-12)."""
 
 REUSE_AFTER_S = 24 * 3600.0
-"""After this time an email or a phone number may belong to another user (design)."""
+"""After this time an email or a phone number may belong to another user."""
 
 
 class Presence(enum.Enum):
@@ -83,10 +83,10 @@ class Sampled(NamedTuple):
     @classmethod
     def from_json(cls, sample: Mapping[str, Any] | None) -> Sampled:
         """Read what `to_json` wrote into the header's sample."""
-        told = sample or {}
-        newest = told.get("newest")
+        known = sample or {}
+        newest = known.get("newest")
         at = None if newest is None else datetime.fromisoformat(newest).timestamp()
-        return cls(at, told.get("future_s", 0), told.get("ahead_s"))
+        return cls(at, known.get("future_s", 0), known.get("ahead_s"))
 
     def to_json(self) -> dict[str, Any]:
         """The members of the header's sample."""

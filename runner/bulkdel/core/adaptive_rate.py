@@ -1,7 +1,7 @@
 """The adaptive rate: halved by a 429 or by failures, then climbing back (AIMD). Pure; the clock comes in.
 
 All times are seconds of one monotonic clock. Sources: AIMD as in TCP; the SRE book on overload ("retries amplify"); the
-numbers are design.md's.
+numbers are our choice.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections import deque
 FAILURE_WINDOW = 100
 FAILURE_SHARE_MAX = 0.1  # more than a tenth of the last 100 requests failing halves the rate, as a 429 does
 
-HALVE_EVERY_S = 1.0  # at most one halving a second: the answers to one burst are one message
+HALVE_EVERY_S = 1.0  # at most one halving a second: the responses to one burst are one signal
 
 CLIMB_SHARE = 0.01  # of the ceiling, each second
 FLOOR_SHARE = 1 / 16  # of the ceiling
 FLOOR_MIN = 1.0  # requests a second
 
-# Without a ceiling: the rate that a run is taken to have had before its first whole second (the default of --rate), and
-# how it grows once the last 429 is CALM_S ago. From UNLIMITED_FROM on, the highest --rate there is, it is unlimited.
+# Without a ceiling. UNMEASURED: the assumed rate of a run before its first whole second (the default of --rate). CALM_S
+# after the last 429 the rate grows by GROWTH a second. At UNLIMITED_FROM, the highest --rate, it is unlimited again.
 UNMEASURED = 50.0
 CALM_S = 10.0
 GROWTH = 1.1
@@ -38,7 +38,7 @@ class AdaptiveRate:
     """Requests a second that may be sent now.
 
     ceiling: requests a second as configured. 0 is unlimited: then the first trouble sets the rate to half of that of
-    the last whole second, and the way up has no end.
+    the last whole second, and it rises again without a ceiling.
     """
 
     def __init__(self, ceiling: float) -> None:

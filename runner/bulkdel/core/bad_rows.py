@@ -16,7 +16,7 @@ from bulkdel.core.retry import number_or_share
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10
-"""Without --max-invalid: 1 % of the rows may be bad, and 10 rows in any case (design)."""
+"""Without --max-invalid: 1 % of the rows may be bad, and 10 rows in any case."""
 
 
 class Why(Enum):
@@ -64,8 +64,8 @@ class Unusable:
     @property
     def words(self) -> str:
         """The reason in words."""
-        said = self.why.value.format(self.detail)
-        return f"{said}; looks like {' or '.join(self.looks_like)}" if self.looks_like else said
+        words = self.why.value.format(self.detail)
+        return f"{words}; looks like {' or '.join(self.looks_like)}" if self.looks_like else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class BadRows:
 
 
 def looks_like(groups: Sequence[BadGroup]) -> tuple[str, ...]:
-    """The id types that the largest group of bad rows with a known look has; empty when no row looks like any type."""
+    """The id types that bad rows look like, of the largest such group; empty when no row looks like any type."""
     alike = [group for group in groups if group.first.why.looks_like]
     return max(alike, key=lambda group: group.count).first.why.looks_like if alike else ()
 

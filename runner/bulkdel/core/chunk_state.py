@@ -39,10 +39,10 @@ class LookUpReason(enum.Enum):
     """Why ids are looked up: it decides what finding them means."""
 
     UNKNOWN_ID = "an id is unknown"
-    LAGGING = "an id is unknown that a look-up has just found"
+    LAGGING = "an id is unknown although a look-up has just found it"
     UNSURE = "success is not true"
     EXHAUSTED = "attempts ran out"
-    IN_DOUBT = "sent by a run that did not see the answer"
+    IN_DOUBT = "sent by a session that got no response"
     FIRST = "before anything is sent"
 
 
@@ -109,7 +109,7 @@ class ChunkState:
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
-    contradicted: how many ids in `left` the API refuses as unknown and look-ups find.
+    contradicted: how many ids in `left` the API refuses as unknown although look-ups find them.
     halt: why the run must halt.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
@@ -129,7 +129,7 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
-    _absent: list[int] = field(default_factory=list)  # where in `settled`: of a refused chunk of which some were found
+    _absent: list[int] = field(default_factory=list)  # indexes of `settled`: absent ids of refused chunks
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -189,7 +189,7 @@ class ChunkState:
         self._halt_if_all_refused()
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
-        """Take in the answer to the `LookUp` that was due.
+        """Take in the result of the `LookUp` that was due.
 
         found: the ids that exist; None when the look-up failed.
         proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.

@@ -37,9 +37,9 @@ class Response(NamedTuple):
 
 
 class Setup(enum.Enum):
-    """What is set up wrongly, so that repeating the request cannot help. The value says what to do about it."""
+    """A wrong setting, with which repeating the request cannot help. The value says how to correct it."""
 
-    AUTHORITY = "this machine does not know who signed it: give that authority's certificate with --ca-file FILE"
+    AUTHORITY = "its authority is not known to this machine: give that authority's certificate with --ca-file FILE"
     HOST_NAME = "--host must be a name that the certificate is for"
     DATES = "have the server's certificate renewed, or set this machine's clock"
     PROXY = "check --proxy: its address and port, the user and password in it, and whether it may connect to --host"
@@ -50,7 +50,7 @@ class NoResponse(NamedTuple):
     """No whole response came.
 
     sent: False only when nothing of the request can have left this machine.
-    setup: what has to be set up otherwise before any request can succeed; None for a fault that may pass.
+    setup: the setting that has to be corrected before any request can succeed; None for a fault that may pass.
     """
 
     reason: str

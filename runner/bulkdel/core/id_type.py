@@ -26,9 +26,9 @@ class IdType:
     uniform: length and allowed ASCII letters, when the shape is exactly that many of these letters.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
-    forms: first the whole form, the id without what tells no two accounts apart (a phone's plus); then that form
-        without each part that may be missing (its country code). Two ids may be one account when the whole form of one
-        is among the forms of the other (`IdSet`). None: only ids with one key may be one account.
+    forms: first the whole form, the id without the parts that never distinguish two accounts (a phone's plus); then
+        that form without each part that may be missing (its country code). Two ids may be one account when the whole
+        form of one is among the forms of the other (`IdSet`). None: only ids with one key may be one account.
     """
 
     name: str
@@ -107,7 +107,7 @@ class IdSet:
             key = self.id_type.key(id_)
             whole, *shortened = self.id_type.forms(id_)
             self._keys.add(key)
-            self._whole.add(key if key == whole else whole)  # one text in memory, not two alike
+            self._whole.add(key if key == whole else whole)  # one text in memory, not two equal ones
             self._shortened.update(shortened)
 
     def plus(self, ids: Iterable[str]) -> IdSet:

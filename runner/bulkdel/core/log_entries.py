@@ -1,4 +1,4 @@
-"""The entries of the checkpoint log and the line they travel in. Owns the format; knows no file.
+"""The entries of the checkpoint log, and the lines that hold them. Owns the format; knows no file.
 
 A line is one commit: `{"seq":1,"entries":[…],"nonce":"…","crc":"1a2b3c4d"}` and a newline. docs/log-format.md is the
 specification. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
@@ -96,7 +96,7 @@ class Intent(NamedTuple):
 
     backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
     the file is still the one that was written.
-    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
+    ahead_s: how far the server's clock was ahead of ours (`account_match.Instant`).
     """
 
     at: str
@@ -109,7 +109,7 @@ class Outcome(NamedTuple):
     """These rows are settled.
 
     exceptions: for refused and unknown rows only: position, id and the response's details. No other entry has ids.
-    ahead_s: how far the server's clock was ahead of ours (`presence.Instant`).
+    ahead_s: how far the server's clock was ahead of ours (`account_match.Instant`).
     """
 
     at: str
@@ -354,7 +354,7 @@ def frame(seq: int, parts: Sequence[bytes], nonce: str) -> bytes:
 
 def sound(line: bytes) -> bool:
     """Whether `line` (newline included) is complete and its checksum matches."""
-    # Compared as bytes: one flipped bit in the hex digits' case would survive a numeric comparison.
+    # Compared as bytes: as numbers `A` and `a` are equal, so a flipped bit between them would not be noticed.
     return line[-TAIL - 1 :] == b'%s%08x"}\n' % (CRC_MEMBER, zlib.crc32(line[: -TAIL - 1]))
 
 

@@ -1,4 +1,4 @@
-"""What can become of a row, in the engine's own words, and what a response said about it.
+"""The possible outcomes of a row, in the engine's own words, and the details of a response.
 
 Knows nothing of how an outcome came about, and no API.
 """
@@ -14,7 +14,7 @@ from bulkdel.core.record import Record, positions_of
 
 Kind = Literal["done", "already", "absent", "refused", "unknown"]
 """done: the action was carried out. already: nothing was left to do. absent: there is no such record, a success that is
-counted apart. refused: the API said no. unknown: nothing could tell."""
+counted apart. refused: the API refuses it. unknown: it could not be found out."""
 
 Skip = Literal["excluded", "duplicate", "invalid"]
 """Why a row of the export is never sent."""
@@ -32,10 +32,10 @@ JOBS_OWN: tuple[Kind, ...] = ("done", "already", "absent")
 
 @dataclass(frozen=True, slots=True)
 class OutcomeWords:
-    """How a job speaks about outcomes.
+    """A job's names for outcomes.
 
     names: what the job calls `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
-    columns: the columns of `results` that hold what a response said, each with the member of the log that it shows:
+    columns: the columns of `results` with the details of a response, each with the member of the log that it shows:
     `code`, `message`, `request_id`, or `detail.NAME`.
     """
 
@@ -46,9 +46,9 @@ class OutcomeWords:
 
 
 class Detail(NamedTuple):
-    """What a response said about a chunk or an id. Every field is optional: a gateway says less than the API.
+    """The details of a response about a chunk or an id. Every field is optional: a gateway gives fewer than the API.
 
-    code: tells one refusal from another. message: for people. request_id: what the API's support asks for.
+    code: distinguishes refusals. message: for people. request_id: what the API's support asks for.
     extra: what only this API returns, by its own names; the log has it as `detail`.
     """
 
@@ -65,7 +65,7 @@ class Detail(NamedTuple):
 
     @property
     def refusal(self) -> tuple[object, ...]:
-        """What tells one refusal from another: the code, and what only this API returns."""
+        """The values that distinguish refusals: the code, and what only this API returns."""
         return self.code, self.extra
 
     def __str__(self) -> str:

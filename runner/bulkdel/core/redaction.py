@@ -19,7 +19,7 @@ TEXT_MAX = 1_000  # characters of a text that are kept: a line of the log has a 
 READ_MAX = 10_000  # characters of a text that are searched: the search must not hold up other requests
 
 # From 4 bytes in UTF-8 an id is redacted as a word, from 8 bytes also inside words (`%2C6319a15…`). A shorter one ("1",
-# "404") would blot out codes, counts and words, and is no personal data without the table that it is a key of.
+# "404") would replace codes, counts and parts of words, and by itself it is no personal data.
 WORD_MIN, ANYWHERE_MIN = 4, 8
 
 
@@ -66,7 +66,7 @@ def spellings(text: str) -> set[str]:
 def without_ids(text: str, ids: Collection[str]) -> str:
     """Replace each of `ids` by `[id]`, in upper or lower case; see WORD_MIN for short ones."""
     lower = text.lower()
-    if not ids or len(lower) < min(map(len, ids)) - 1:  # nearly every text of an answer: no id fits into it
+    if not ids or len(lower) < min(map(len, ids)) - 1:  # nearly every text of a response: no id fits into it
         return text
     forms = {id_.removeprefix("+") for id_ in ids}  # a phone number may be quoted without its plus
     if "%" in text or "\\" in text:  # other spellings have one of these

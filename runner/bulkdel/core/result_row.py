@@ -22,7 +22,8 @@ AFTER = ("at", "attempts")
 """The columns of every report. Between them stand those of the job (`OutcomeWords.columns`)."""
 
 MARK = "'"
-"""Before a cell that a spreadsheet might run. Also before one that begins with it, so that taking one off is exact."""
+"""Put before a cell that a spreadsheet might run as a formula. Also before a cell that begins with it, so that removing
+one gives the text back."""
 
 _MARKED = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", MARK)
 """Beginnings of a formula, the full-width = + - @ among them, which some spreadsheets run as well; and the mark."""
@@ -66,11 +67,11 @@ def details(
     """
     if outcome is None:
         return {"reason": IN_DOUBT} if in_doubt else {}
-    said = {"request_id": outcome.request_id, **exception}
-    said |= {f"detail.{name}": value for name, value in exception.get("detail", {}).items()}
+    members = {"request_id": outcome.request_id, **exception}
+    members |= {f"detail.{name}": value for name, value in exception.get("detail", {}).items()}
     known = {
         "reason": exception.get("reason", outcome.reason),
-        **{column: said.get(member) for column, member in columns.items()},
+        **{column: members.get(member) for column, member in columns.items()},
         "at": outcome.at,
         "attempts": outcome.attempts,
     }

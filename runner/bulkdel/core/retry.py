@@ -1,6 +1,6 @@
 """The retry policy: attempts, backoff, the circuit breaker, Retry-After, and limits. Pure: clock and chance come in.
 
-Sources: AWS, "Exponential backoff and jitter"; Nygard, "Release It!" (the breaker); the numbers are design.md's.
+Sources: AWS, "Exponential backoff and jitter"; Nygard, "Release It!" (the breaker); the numbers are our choice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
 
-ATTEMPTS_MAX = 4  # attempts without a usable response per part of a chunk; then its ids are looked up (design)
+ATTEMPTS_MAX = 4  # attempts without a usable response per part of a chunk; then its ids are looked up
 
 # Full jitter: a random share of `first * 2**n`, capped.
 BACKOFF_FIRST_S = 0.5
@@ -31,7 +31,7 @@ RETRY_AFTER_MAX_S = 1e9  # 30 years: longer than any patience, and still a date 
 UNDATED_MAX_S = 60.0  # longest pause for a Retry-After date without a Date header: only our own clock can measure it
 
 SAMPLE_SIZE = 200  # ids looked up before the first deletion
-SAMPLE_SHARE_MIN = 0.5  # the share of them that has to exist (design)
+SAMPLE_SHARE_MIN = 0.5  # the share of them that has to exist
 
 # An id that the API refuses as unknown although a look-up finds it is looked up again: look-ups may lag.
 LOOKS_AGAIN_MAX = 3
@@ -39,9 +39,9 @@ LOOK_AGAIN_FIRST_S = 1.0  # before the first further look-up; it doubles each ti
 LAG_VAIN_MAX = 20  # after so many chunks in a row for which this changed nothing, a session waits no more
 LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed for
 
-SETTLED_MIN = 1_000  # ids that a session settles before the share of refused ones means anything (design)
+SETTLED_MIN = 1_000  # ids that a session settles before the share of refused ones means anything
 
-ALL_REFUSED_MIN = 10  # so many ids, each refused with one code: the cause is not the ids (design)
+ALL_REFUSED_MIN = 10  # so many ids, each refused with one code: the cause is not the ids
 
 
 _NUMBER_OR_SHARE = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
@@ -126,7 +126,7 @@ class CircuitBreaker:
         return 0.0 if self._probe_at is None else max(0.0, self._probe_at - now)
 
     def take(self, now: float) -> bool:
-        """Let one request pass, or not. While the breaker is open, that request is the probe of this interval."""
+        """Whether one request may pass. While the breaker is open, that request is the probe of this interval."""
         if self.wait_s(now) > 0:
             return False
         if self._probe_at is not None:

@@ -186,7 +186,7 @@ class Progress:
 
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
-            return  # a chunk mostly ends whole
+            return  # nearly always an intent ends whole
         start, stop = self.skipped.rows.first_before(start), self.skipped.rows.first_after(stop)
         kept: dict[tuple[int, int], Instant] = {}
         for (begin, end), at in self._intended.items():

@@ -1,4 +1,4 @@
-"""What a run says at its end: status, counts, exit code. Pure: the same log and figures give the same words."""
+"""The end of a run: status, counts, exit code. Pure: the same log and figures give the same words."""
 
 from __future__ import annotations
 

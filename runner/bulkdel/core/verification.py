@@ -1,7 +1,4 @@
-"""`bulkdel verify` without files and requests: which rows are looked up, what a finding means, and the result.
-
-Pure: knows no file, no clock and no request.
-"""
+"""`bulkdel verify` without files and requests: which rows are looked up, what a finding means, and the result."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 
 CLAIMED = ("done", "absent")
-"""Outcomes that say: the id is gone. Only these rows are looked up."""
+"""Outcomes that mean that the id is gone. Only these rows are looked up."""
 
 
 class GoneRow(NamedTuple):
@@ -36,7 +33,7 @@ class GoneRow(NamedTuple):
 def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
     """Draw `count` of the numbers below `total`, ascending: one from each of `count` equal parts.
 
-    chance: uniform in [0, 1); the same chances draw the same numbers. Without `count` numbers, all are drawn.
+    chance: uniform in [0, 1); the same chances draw the same numbers. Of fewer than `count` numbers, all are drawn.
     """
     count = min(count, total)
     for part in range(count):

@@ -1,6 +1,6 @@
 """One chunk in the hands of a worker: the effects of its steps, each in its order. `pipeline.settle_chunk` calls them.
 
-What follows from an answer is decided in `core.chunk_state`; when a request may leave, in `http.client`; what is
+What follows from a response is decided in `core.chunk_state`; when a request may leave, in `http.client`; what is
 durable, in `checkpoint`.
 """
 
@@ -89,7 +89,7 @@ class Parts:
 
 
 class ChunkInHand:
-    """One chunk and the worker that settles it. state: what follows from the answers."""
+    """One chunk and the worker that settles it. state: what follows from the responses."""
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
         since, lag_over = chunk.in_doubt_since, False
@@ -127,7 +127,7 @@ class ChunkInHand:
         return step
 
     async def look_up(self, step: LookUp) -> None:
-        """Ask which ids exist, and take in the answer. A repetition waits first: the look-up before may have lagged."""
+        """Ask which ids exist, and take in the result. A repetition waits first: the look-up before may have lagged."""
         tally = self._parts.tally
         if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
@@ -143,8 +143,8 @@ class ChunkInHand:
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
         parts, self._ids = self._parts, [record.id for record in step.records]
-        await parts.client.auth.ensure()  # before it the owner of the token is not known
-        # The row filter has left protected ids out already. But a renewed token may name another owner: that halts the
+        await parts.client.auth.ensure()  # after it the owner of the token is known
+        # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
         if parts.client.auth.users:
             parts.tally.own.update(parts.client.auth.users)
@@ -155,7 +155,7 @@ class ChunkInHand:
         return parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
-        """Have the intent of the chunk durable, before its first request leaves."""
+        """Make the intent of the chunk durable, before its first request leaves."""
         if self._intended:
             return
         at, ahead_s = self._parts.now()
@@ -178,7 +178,7 @@ class ChunkInHand:
             return
         if decision.next_step is NextStep.SETTLED:
             parts.tally.succeeded = True
-        elif decision.next_step is NextStep.FORBIDDEN:  # before any success the permission is missing, later only ids
+        elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
             decision = decision._replace(next_step=NextStep.SPLIT if parts.tally.succeeded else NextStep.HALT)
         self.state.replied(decision)
 
@@ -219,7 +219,7 @@ class ChunkInHand:
     def _too_late(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
-        So it is when the chunk was sent without a response long ago: the server was away, or this process was stopped.
+        When the chunk was sent without a response long ago: the server was away, or this process was stopped.
         """
         if not self._parts.id_type.reusable or not self.state.maybe_applied or self._sent_at is None:
             return False

@@ -43,7 +43,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
 
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:
-    """Say who runs what, with which options, and what was confirmed: the facts of a session's start entry."""
+    """Make the facts of a session's start entry: user, command, options, and what was confirmed."""
     settings = asdict(plan.arguments.settings)
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
@@ -63,10 +63,10 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
 
 
 def process_facts(pid: int) -> dict[str, Any]:
-    """Say which process of which user on which machine has started the session."""
+    """Make the facts about the process of a session: version, user, machine, pid."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container may know no name for its user
+    except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid())
     return {"tool": f"bulkdel {version('bulkdel')}", "user": user, "machine": os.uname().nodename, "pid": pid}
 

@@ -21,7 +21,7 @@ from bulkdel.job import job_faults
 from bulkdel.safety.run_plan import Plan
 
 PASSES = 2
-"""One pass over the export, and one more for the rows that the first pass left without an outcome (design)."""
+"""One pass over the export, and one more for the rows that the first pass left without an outcome."""
 
 
 async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
@@ -38,7 +38,7 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
 
 
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
-    """Give every record of a chunk its outcome. What follows from an answer is decided in core/chunk_state.py."""
+    """Give every record of a chunk its outcome. What follows from a response is decided in core/chunk_state.py."""
     chunk = ChunkInHand(item, worker, parts)
     with job_faults():
         await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait

@@ -1,4 +1,4 @@
-"""One session of a run: its start entry, the passes over the export, its stop entry. Owns how the parts are wired.
+"""One session of a run: its start entry, the passes over the export, its stop entry. Owns the wiring of the parts.
 
 The workers settle the chunks; the command prints the report.
 """
@@ -138,7 +138,7 @@ class SendingSession:
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }
-        # A blind session: no look-up has found an existing user, so an empty answer proves nothing.
+        # A blind session: no look-up has found an existing user, so an empty response proves nothing.
         facts = self._stop_facts(self._ending(parts), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         with suppress(FileFailed):
@@ -194,7 +194,7 @@ class SendingSession:
         why = stop.why if stop else ""
         if stop is None and not done:
             remaining = counted(progress.remaining, "id")
-            why = f"{remaining} got no answer that settles them; the last failure: {_last_failure(parts) or 'none'}"
+            why = f"{remaining} got no response that settles them; the last failure: {_last_failure(parts) or 'none'}"
         return Ending(
             why=why,
             signal=stop.signal if stop else None,
@@ -233,4 +233,4 @@ def _last_failure(parts: Parts) -> str:
         )
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
-    return "look-ups find no user at all, so an empty answer proves nothing"
+    return "look-ups find no user at all, so an empty response proves nothing"

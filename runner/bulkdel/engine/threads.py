@@ -35,7 +35,7 @@ async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:
             return
         if error is not None:
             done.set_exception(error)
-            done.exception()  # counts as retrieved, also where the step was left behind
+            done.exception()  # else asyncio prints it, where the step was left behind
         else:
             done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
 
@@ -44,7 +44,7 @@ async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:
         failure: BaseException | None = None
         try:
             result = step()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the coroutine that waits raises it
+        except BaseException as error:  # noqa: BLE001 - any failure: the coroutine that waits raises it
             failure = error
         with suppress(RuntimeError):  # the loop is closed: the step was left behind
             loop.call_soon_threadsafe(land, result, failure)

@@ -26,8 +26,8 @@ from bulkdel.http.client import Client, WorkerState, WorkerStatus
 T = TypeVar("T")
 
 AT_ONCE = 64
-"""Items read at a time. When fewer are left, the next ones are read: enough that the change of thread costs little, few
-enough to stay flat."""
+"""Items that are read at a time. When fewer are left, the next ones are read. So many that a change of thread costs
+little, and so few that memory stays flat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class Prefetch(Generic[T]):
         self._ready: deque[T] = deque()
         self._filled, self._wanted = asyncio.Event(), asyncio.Event()
         self._empty_since: float | None = None
-        self._error: Exception | None = None  # what went wrong with the reading
+        self._error: Exception | None = None  # the failure of the reading
         self._ended = False
         self._reading = asyncio.create_task(self._read())
 
     async def take(self) -> T | None:
-        """Return the next item; None when the feed has ended. Raises what went wrong with the reading."""
+        """Return the next item; None when the feed has ended. Raises the failure of the reading."""
         while not self._ready:
             if self._error is not None:
                 raise self._error
@@ -110,7 +110,7 @@ class Prefetch(Generic[T]):
             items: list[T] = []
             try:
                 items = await loop.run_in_executor(self._thread, lambda: list(islice(self._feed, AT_ONCE)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, each worker raises it
+            except Exception as error:  # noqa: BLE001 - any failure: each worker raises it
                 self._error = error
             self._ready.extend(items)
             self._ended = not items
@@ -237,6 +237,6 @@ class Workers:
         """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
         assert self._until is not None, "else nothing is watched"
         until, words = self._until
-        while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - nothing else tells
+        while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(min(left_s, 1.0))
         self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))

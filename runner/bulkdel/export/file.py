@@ -1,4 +1,4 @@
-"""The export as bytes: opening it, reading it block by block, recognising it again. Knows nothing of what is in it.
+"""The export as bytes: opening it, reading it block by block, recognising it again. Does not know what the bytes mean.
 
 One file descriptor serves every pass, so that a file which is renamed or replaced under the run stays the same file;
 one that is changed in place is caught by the digests.

@@ -1,4 +1,4 @@
-"""Pieces of any size to blocks of whole lines. Owns line numbers, the BOM and the cap on a line's length."""
+"""Bytes of any size to blocks of whole lines. Owns line numbers, the BOM and the cap on a line's length."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BLANK_MAX = 1 << 24
 """Bytes of consecutive blank rows at the end, at most: a million rows (as many as Excel has) of 15 columns."""
 
 BLOCK = 1 << 16
-"""Bytes of a block, unless a line is longer. What is made of a block for a moment, line by line, lies in memory among
-the ids that are kept for long: after blocks of a MiB the holes take as much room as those ids (measured)."""
+"""Bytes of a block, unless a line is longer. The objects that are made for each line of a block lie in memory between
+the ids that are kept: with blocks of 1 MiB, the holes that they leave take as much room as those ids (measured)."""
 
 HEAD = 1 << 16
 """Bytes that `sniff` reads: a whole header, and enough rows to recognise the delimiter."""
@@ -27,7 +27,7 @@ HEAD = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines in one piece.
+    """Consecutive whole lines.
 
     data: the bytes; they end with a line feed, unless `torn`.
     line: 1-based number of the first line. byte: offset of the first line in the file.

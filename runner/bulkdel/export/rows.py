@@ -63,7 +63,7 @@ class Dialect:
     id_field: the JSON member's path or the CSV column's header name; None for bare strings, plain lines and CSV
         without a header.
     id_column: CSV only, 0-based.
-    guessed: the id field, or that each line is an id, was recognised and not named by the user; the plan says so.
+    guessed: whether the program recognised the id field, or that each line is an id. The plan says so.
     sep_line: CSV only: the first line names the delimiter (`sep=;`, as Excel writes it) and is neither header nor data.
     """
 

@@ -1,1 +1,1 @@
-"""From a request to a decision: one attempt, the rate limiter, sign-in, lookups."""
+"""From a request to a decision: admission, the rate limiter, one attempt, look-ups."""

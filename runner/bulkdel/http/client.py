@@ -195,15 +195,14 @@ class Client:
         self.answered_at += seconds
 
     async def watch_patience(self) -> None:
-        """Raise Halted when the server has given no useful response for --patience, whatever the cause.
+        """Raise Halted when the server has given no useful response for --patience, for any cause.
 
-        Looks every second: only so does the clock tell the time in which this process ran from the time in which it
-        was stopped.
+        Reads the clock every second: only then can the clock leave out the time in which this process was stopped.
         """
         while (left_s := self.answered_at + self.patience_s - self.clock()) > 0:  # noqa: ASYNC110 - it moves meanwhile
             await asyncio.sleep(min(left_s, TICK_S))
         failure = self.last_failure or "none"
-        raise Halted(f"no useful answer for {self.patience_s:g} s (--patience); the last failure: {failure}")
+        raise Halted(f"no useful response for {self.patience_s:g} s (--patience); the last failure: {failure}")
 
     async def _admission(self) -> tuple[Mapping[str, str], int, float]:
         """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait.

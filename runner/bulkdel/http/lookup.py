@@ -133,7 +133,7 @@ class AccountLookup:
         return self.proven
 
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
-        """Return the ids (of this id type) of the account that the credentials belong to; None without an answer.
+        """Return the ids (of this id type) of the account that the credentials belong to; None without a response.
 
         The API may refuse the look-up when `user` is no account. Then it has no ids.
         """
@@ -263,7 +263,7 @@ class AccountLookup:
     async def _control_passes(self, worker: WorkerStatus) -> bool:
         """List some accounts by another call and look them up.
 
-        False when none was found, or without an answer. True when one was found, and where none is or may be listed.
+        False when none was found, or without a response. True when one was found, and where none is or may be listed.
         """
         listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker, refused=[])
         self.listed = len(listed or ())
@@ -282,7 +282,7 @@ class AccountLookup:
         *,
         refused: list[Any] | None = None,
     ) -> list[Any] | None:
-        """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without an answer."""
+        """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without a response."""
         attempts = 0
         while True:
             decision = await self._client.ask(request, read, worker, ids)

@@ -302,13 +302,13 @@ def _fields(headers: Mapping[str, str], *, json: bool) -> CIMultiDict[str]:
     return fields
 
 
-TOO_LARGE = NoResponse("answer too large", sent=True)
-GARBLED = NoResponse("answer broken off or garbled", sent=True)
-UNASKED = NoResponse("answer in an encoding that was not asked for", sent=True)
+TOO_LARGE = NoResponse("response too large", sent=True)
+GARBLED = NoResponse("response broken off or garbled", sent=True)
+UNASKED = NoResponse("response in an encoding that was not asked for", sent=True)
 
-# What a fault is called; the first row that fits. A child stands above its parent.
+# The words for each fault: the first class that fits counts, so a class stands above its base.
 FAULTS: tuple[tuple[type[Exception], str], ...] = (
-    (_UnaskedResponse, "the connection held an answer to something else"),
+    (_UnaskedResponse, "the connection held a response to another request"),
     (aiohttp.ClientConnectorCertificateError, "certificate not accepted: {fault}"),
     (aiohttp.ClientConnectorSSLError, "no connection: TLS handshake failed"),
     (aiohttp.ClientConnectorDNSError, "no connection: host name not found"),
@@ -316,10 +316,10 @@ FAULTS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientHttpProxyError, "no connection: the proxy answered {fault}"),
     (aiohttp.ClientConnectorError, "no connection: {fault}"),
     (aiohttp.SocketTimeoutError, "no data for {options.read_s:g} s"),
-    (TimeoutError, "no whole answer within {options.total_s:g} s"),
-    (aiohttp.ServerDisconnectedError, "connection closed before an answer"),
+    (TimeoutError, "no whole response within {options.total_s:g} s"),
+    (aiohttp.ServerDisconnectedError, "connection closed before a response"),
     (aiohttp.ClientPayloadError, GARBLED.reason),
-    (aiohttp.ClientResponseError, "answer is not HTTP"),
+    (aiohttp.ClientResponseError, "response is not HTTP"),
     (Exception, "connection lost: {fault}"),
 )
 
@@ -330,7 +330,7 @@ THROUGH_PROXY = (
     (aiohttp.ClientConnectorDNSError, "no connection to the proxy: host name not found"),
     (aiohttp.ServerDisconnectedError, "no connection: the proxy hung up"),
     (aiohttp.ClientHttpProxyError, "no connection: the proxy answered {fault}"),
-    (aiohttp.ClientResponseError, "no connection: the answer of the proxy is not HTTP"),
+    (aiohttp.ClientResponseError, "no connection: the response of the proxy is not HTTP"),
 )
 
 PROXY_LOGIN = 407  # only a proxy answers this status: it wants a user and a password
