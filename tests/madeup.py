@@ -14,7 +14,7 @@ from tests.recorded import encode_line
 
 AT = "2026-01-01T00:00:00.000Z"
 CHUNK, IN_FLIGHT = 50, 16
-MARK_ROWS = 100_000
+RESUME_ROWS = 100_000
 
 
 NAMES = {"done": "deleted", "absent": "absent"}
@@ -60,7 +60,7 @@ def make_run(export: Path, count: int) -> Path:
 def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, size: int, host: str, pool: str) -> None:
     """Write the log of a run over an export that is there, which was stopped when its first `done` ids were settled.
 
-    Rows must be all of one length and all different: then it is known where the preflight would have left its marks.
+    Rows must be all of one length and all different: then the resume points of its preflight are known.
     """
     source = {
         "format": "jsonl",
@@ -83,10 +83,10 @@ def make_part(log: Path, export: Path, count: int, *, done: int, sha256: str, si
         "sha256": sha256,
         "bytes": size,
     }
-    marks = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(MARK_ROWS, count, MARK_ROWS))
+    points = tuple(ResumePoint(row, row + 1, row * (size // count)) for row in range(RESUME_ROWS, count, RESUME_ROWS))
     counts = {"rows": count, "ids": count, "excluded": 0, "duplicate": 0, "invalid": 0}
     confirmed = {"ids": count, "pool": pool, "how": "x"}
-    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, NAMES, marks=marks)
+    header = Header("bulkdel 0", "r", AT, pinned, str(export), {}, counts, None, confirmed, NAMES, resume_points=points)
     sha, seq = hashlib.sha256(), 0
     with log.open("wb") as file:
 

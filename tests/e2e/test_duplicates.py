@@ -100,7 +100,7 @@ def test_distinct_rows_in_between(tmp_path: Path) -> None:
         assert it.served.ledger.sent_times() == {1: 100}
         header, listed = list(read_entries(it.log))[:2]
         assert isinstance(header, Header)
-        assert [mark.row // 1_000 for mark in header.marks] == [100]
+        assert [mark.row // 1_000 for mark in header.resume_points] == [100]
         assert listed == Skipped("duplicate", ((FAR + 100, FAR + 200),))
 
 

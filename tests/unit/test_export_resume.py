@@ -66,11 +66,11 @@ def test_from_every_mark_on_the_rows_are_the_same(
     never = IdSet(OPTIONS.id_type, protected)
     with open_export(str(path), block_size=block) as export:
         try:
-            seen = preflight(export, options(form), protected=never, rng=random.Random(0), mark_rows=SIZE)
+            seen = preflight(export, options(form), protected=never, rng=random.Random(0), resume_rows=SIZE)
         except NotAcceptable:  # an export of nothing but bad rows
             return
         whole = rows(export, seen, form, None)
-        for mark in seen.marks:
+        for mark in seen.resume_points:
             assert rows(export, seen, form, mark) == whole[mark.row :]
         invalid, excluded, met = [], [], set[str]()
         repeated = []

@@ -20,7 +20,7 @@ MARKS = tuple(ResumePoint(row, row + 1, row * 35) for row in (5, 11, 17, 23))
     ("row", "begin"), [(0, None), (4, None), (5, MARKS[0]), (16, MARKS[1]), (17, MARKS[2]), (99, MARKS[3])]
 )
 def test_reading_begins_at_the_last_mark_before_the_row(row: int, begin: ResumePoint | None) -> None:
-    progress = fold([replace(recorded.header(100), marks=MARKS), *([recorded.deleted(0, row)] if row else [])])
+    progress = fold([replace(recorded.header(100), resume_points=MARKS), *([recorded.deleted(0, row)] if row else [])])
     assert progress.begin == begin
 
 
@@ -34,7 +34,7 @@ def test_what_no_preflight_wrote_is_refused(value: Any) -> None:
 
 
 def test_the_header_says_where_a_resume_begins_to_read() -> None:
-    header = replace(recorded.header(rows=30), marks=MARKS)
+    header = replace(recorded.header(rows=30), resume_points=MARKS)
     assert from_json(to_json(header)) == header
     progress = Progress(header)
     assert [progress.begin] == [None]

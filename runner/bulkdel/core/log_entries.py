@@ -54,7 +54,7 @@ class Header:
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and more that the look-up before the first deletion found; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
-    marks: where in the export a resume can begin to read, as the preflight found them.
+    resume_points: where in the export a resume can begin to read, as the preflight found them.
     parameters: the job's parameters beside the ids; no job has any yet.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
@@ -72,7 +72,7 @@ class Header:
     names: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
-    marks: tuple[ResumePoint, ...] = ()
+    resume_points: tuple[ResumePoint, ...] = ()
     skipped_sha256: str = EMPTY_DIGEST
 
 
@@ -231,7 +231,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "names": dict(entry.names),
                 "parameters": dict(entry.parameters),
                 "skipped_sha256": entry.skipped_sha256,
-                **({"marks": [list(mark) for mark in entry.marks]} if entry.marks else {}),
+                **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
             }
         case _:  # its members are named like its attributes
             names = (field.name for field in fields(entry))
@@ -262,7 +262,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         confirmed=data["confirmed"],
         names=dict(data["names"]),
         parameters=dict(data["parameters"]),
-        marks=resume_points_of(data.get("marks", ())),
+        resume_points=resume_points_of(data.get("marks", ())),
         skipped_sha256=data["skipped_sha256"],
     )
 

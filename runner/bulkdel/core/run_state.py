@@ -29,7 +29,7 @@ class Progress:
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
-    marks: the resume points of that export.
+    resume_points: the resume points of that export.
     excluded: every exclude file so far, as in the header.
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
@@ -48,7 +48,7 @@ class Progress:
     sessions: int = 0
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
-    marks: tuple[ResumePoint, ...] = ()
+    resume_points: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     backup: tuple[str, Saved] | None = None
@@ -59,7 +59,7 @@ class Progress:
         self.rows = self.remaining = self.header.counts["rows"]
         self.confirmed_at = self.header.at
         self.asked = self.header.counts
-        self.marks = self.header.marks
+        self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
         self._check_list()
@@ -69,8 +69,8 @@ class Progress:
         """The resume point before the first row without an outcome; None for the beginning of the export."""
         todo = self.settled.missing(0, self.rows) if self.rows else ()
         row = todo[0][0] if todo else self.rows
-        found = bisect_right(self.marks, row, key=lambda point: point.row) - 1
-        return self.marks[found] if found >= 0 else None
+        found = bisect_right(self.resume_points, row, key=lambda point: point.row) - 1
+        return self.resume_points[found] if found >= 0 else None
 
     @property
     def complete(self) -> bool:

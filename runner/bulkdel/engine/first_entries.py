@@ -33,7 +33,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},
         names=plan.arguments.job.words.names,
-        marks=export.preflight.marks if export.preflight else (),
+        resume_points=export.preflight.resume_points if export.preflight else (),
         skipped_sha256=export.skipped.digest(),
     )
     if export.invalid_to is not None:

@@ -23,7 +23,7 @@ from bulkdel.export.sniff import resolve
 
 EXAMPLES = 3
 
-MARK_ROWS = 100_000
+RESUME_ROWS = 100_000
 """Rows between two resume points, at least: a resume reads about as many rows again."""
 
 
@@ -37,7 +37,7 @@ class Preflight:
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.
     bad: the invalid rows by reason, the most frequent first.
-    marks: the resume points, one for every hundred thousand rows.
+    resume_points: the resume points, one for every hundred thousand rows.
     """
 
     dialect: Dialect
@@ -51,7 +51,7 @@ class Preflight:
     spreadsheet: int
     spreadsheet_examples: tuple[str, ...]
     bad: tuple[BadGroup, ...]
-    marks: tuple[ResumePoint, ...]
+    resume_points: tuple[ResumePoint, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,14 +70,14 @@ def preflight(
     on_progress: Progress | None = None,
     known: PositionSet | None = None,
     temporary: Path | None = None,
-    mark_rows: int = MARK_ROWS,
+    resume_rows: int = RESUME_ROWS,
 ) -> Preflight:
     """Read, hash, parse and check the whole export.
 
     protected: ids that must never be sent. rng: draws the sample.
     known: the duplicates that an earlier session found, or an empty set where duplicates do not matter. Then none are
         searched for, and no sample is drawn. None: search for them.
-    temporary: the folder of the temporary file of the search. mark_rows: for tests.
+    temporary: the folder of the temporary file of the search. resume_rows: for tests.
 
     Raises NotAcceptable for everything in the export that is not acceptable: damage at once, bad rows at the end and
     all together. Raises FileFailed when the temporary file cannot be written.
@@ -89,7 +89,7 @@ def preflight(
     dialect = resolve(head, options, export.path, compression)
     duplicates, firsts = known or PositionSet(), list[Record]()
     with DuplicateFinder(temporary, options.id_type.key, lambda: hashing.share) as finder:
-        tally = _Tally(options, IdSet(options.id_type) if protected is None else protected, duplicates, mark_rows)
+        tally = _Tally(options, IdSet(options.id_type) if protected is None else protected, duplicates, resume_rows)
         for parsed in parse(lines, dialect, options, export.path):
             positions, ids = tally.add(parsed)
             if known is None:
@@ -120,7 +120,7 @@ def preflight(
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
         bad=bad,
-        marks=tuple(tally.marks),
+        resume_points=tuple(tally.resume_points),
     )
 
 
@@ -130,11 +130,11 @@ class _Tally:
     duplicates: the known ones; they do not count as excluded. met: the excluded ids. examples: by key.
     """
 
-    def __init__(self, options: ReadOptions, protected: IdSet, duplicates: PositionSet, mark_rows: int) -> None:
+    def __init__(self, options: ReadOptions, protected: IdSet, duplicates: PositionSet, resume_rows: int) -> None:
         self._key = options.id_type.key
         self._free_text = options.id_check().id_type.shape is None
         self._duplicates = duplicates
-        self._mark_rows = mark_rows
+        self._resume_rows = resume_rows
         self.protected = protected
         self.rows = self.spreadsheet = self.perhaps = 0
         self.excluded, self.invalid = PositionSet(), PositionSet()
@@ -142,7 +142,7 @@ class _Tally:
         self.examples: dict[str, str] = {}
         self.spreadsheet_examples: list[str] = []
         self.bad = BadRows()
-        self.marks: list[ResumePoint] = []
+        self.resume_points: list[ResumePoint] = []
 
     def add(self, parsed: Parsed) -> tuple[Sequence[int], Sequence[str]]:
         """Count the rows of one batch. Returns the positions and the ids of those that may be sent."""
@@ -172,9 +172,9 @@ class _Tally:
 
     def _note_resume_point(self, parsed: Parsed) -> None:
         """Note where the batch begins, if the last resume point is far enough behind."""
-        last = self.marks[-1].row if self.marks else 0
-        if parsed.batch.start - last >= self._mark_rows and (point := parsed.resume_point()) is not None:
-            self.marks.append(point)  # None when the row began before the block: then the next batch is used
+        last = self.resume_points[-1].row if self.resume_points else 0
+        if parsed.batch.start - last >= self._resume_rows and (point := parsed.resume_point()) is not None:
+            self.resume_points.append(point)  # None when the row began before the block: then the next batch is used
 
 
 def _without(
