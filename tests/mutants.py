@@ -292,7 +292,7 @@ MUTANTS = (
     ),
     Mutant(
         "second signal ignored",
-        "runner/bulkdel/engine/shutdown.py",
+        "runner/bulkdel/engine/signals.py",
         "            os._exit(128 + signum)\n",
         "            os.getpid()\n            return\n",
         "e2e/test_signals.py::test_a_second_signal_leaves_at_once[draining-SIGTERM]",

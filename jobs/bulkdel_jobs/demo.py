@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from bulkdel.engine.shutdown import Interrupted, Signals
+from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.output import result
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET

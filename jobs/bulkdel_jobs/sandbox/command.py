@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from bulkdel.engine.shutdown import Interrupted, Signals
+from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.format import counted

@@ -16,7 +16,7 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
-from bulkdel.engine.shutdown import Signals, run_loop
+from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.output import result

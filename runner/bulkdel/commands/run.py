@@ -17,7 +17,7 @@ from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.engine.progress import Reporter
-from bulkdel.engine.shutdown import Signals, run_loop
+from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines

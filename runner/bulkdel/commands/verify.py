@@ -21,7 +21,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of, exit_code, name_of, status_of
 from bulkdel.core.verification import CLAIMED, Counts, Findings
 from bulkdel.engine.progress import Level, Reporter
-from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
+from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened

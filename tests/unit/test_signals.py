@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkdel.engine.shutdown import Interrupted, Signals, ignore, run_loop
+from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 
 
 @pytest.fixture
