@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, frame, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 NONE = SkippedRows()
 AT = "2026-03-01T12Z"
@@ -105,3 +107,10 @@ def settled_by(lines: int, of: list[list[Entry]]) -> Progress:
 def state(progress: Progress) -> tuple[object, ...]:
     """All of a progress that matters, comparable; sessions left out."""
     return progress.counts, progress.settled.ranges, progress.in_doubt.ranges, progress.doubts()
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Every entry of the log of a run, in order. A damaged tail is ignored."""
+    with reading(path, RUN) as reader:
+        for entries in reader.commits():
+            yield from entries

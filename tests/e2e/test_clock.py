@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests import harness, recorded
@@ -83,7 +82,7 @@ def date_back(log: Path, hours: float, *, ahead_h: float = 0) -> None:
             return entry._replace(at=at.isoformat(timespec="milliseconds"), ahead_s=ahead_s)
         return entry
 
-    log.write_bytes(b"".join(recorded.lines_of([earlier(entry)] for entry in list(read_entries(log)))))
+    log.write_bytes(b"".join(recorded.lines_of([earlier(entry)] for entry in list(recorded.read_entries(log)))))
 
 
 def redate(it: Case, ids: Sequence[str], created_at: str) -> None:
@@ -143,7 +142,7 @@ def test_a_user_id_that_is_there_is_sent_again_whatever_its_date(tmp_path: Path)
         assert [effects(it, id_) for id_ in IDS] == [0] * 2 + [1] * 58
         lines = [  # as an older version would have written it
             [entry._replace(reason="re-created") if isinstance(entry, Outcome) else entry]
-            for entry in list(read_entries(it.log))
+            for entry in list(recorded.read_entries(it.log))
         ]
         it.log.write_bytes(b"".join(recorded.lines_of(lines)))
         done = bulkdel("verify", it.log, "--json", "--rate", 0)

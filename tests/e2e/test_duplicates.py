@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.ranges import ranges_of
+from tests import recorded
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
 
@@ -98,7 +98,7 @@ def test_distinct_rows_in_between(tmp_path: Path) -> None:
         assert ran.code == 0, ran
         assert ran.counts() == {"deleted": 100, "duplicate": 100, "remaining": FAR}
         assert it.served.ledger.sent_times() == {1: 100}
-        header, listed = list(read_entries(it.log))[:2]
+        header, listed = list(recorded.read_entries(it.log))[:2]
         assert isinstance(header, Header)
         assert [mark.row // 1_000 for mark in header.resume_points] == [100]
         assert listed == Skipped("duplicate", ((FAR + 100, FAR + 200),))
@@ -163,7 +163,7 @@ def test_exclude_files_added_later_name_ids_that_are_repeated(tmp_path: Path) ->
         assert effects(it, IDS[:200]) == {0: len(spared), 1: 200 - len(spared)}
         assert outcomes(it)[200:] == ["duplicate"] * 100
         listed = Skipped("excluded", ranges_of(position for position in range(200) if rows[position] in spared))
-        written = list(read_entries(it.log))
+        written = list(recorded.read_entries(it.log))
         (second,) = [at for at, each in enumerate(written) if each == listed]
         before = written[second - 1]
         assert isinstance(before, Session)
@@ -180,7 +180,7 @@ def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: 
     with case(tmp_path, rows) as it:
         assert it.run("--limit", 50).code == 0
         lines = it.log.read_bytes().splitlines(keepends=True)
-        header, listed = list(read_entries(it.log))[:2]
+        header, listed = list(recorded.read_entries(it.log))[:2]
         assert isinstance(listed, Skipped)
         half = encode_line(2, [Skipped("duplicate", listed.ranges[:300])], nonce_of(lines))
         it.log.write_bytes(lines[0] + (b"" if cut == "after the header" else half + lines[2][:40]))
@@ -192,7 +192,7 @@ def test_a_list_that_was_not_written_whole_is_written_again(cut: str, tmp_path: 
         assert ran.code == 0, ran
         assert ran.counts() == {"deleted": 1_000, "duplicate": 1_000}
         assert effects(it, IDS) == {1: 1_000}
-        new = list(read_entries(it.log))
+        new = list(recorded.read_entries(it.log))
         assert new[1] == listed
         assert isinstance(header, Header)
         assert isinstance(new[0], Header)

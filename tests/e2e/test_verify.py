@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Header, Outcome, Skipped
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
@@ -386,7 +385,7 @@ def test_two_at_a_time(tmp_path: Path) -> None:
 
 def backdate(log: Path, by: timedelta) -> datetime:
     """Let everything in a log have happened earlier; return when its last outcome was."""
-    entries, at = list(read_entries(log)), datetime.now(UTC)
+    entries, at = list(recorded.read_entries(log)), datetime.now(UTC)
     for i, entry in enumerate(entries):
         if isinstance(entry, Outcome):
             at = datetime.fromisoformat(entry.at) - by
@@ -427,7 +426,7 @@ def test_a_user_id_is_never_a_newer_account(tmp_path: Path) -> None:
 def test_the_same_id_far_apart_is_asked_for_in_two_chunks(tmp_path: Path) -> None:
     """Two rows with one id may both be gone by the log. No look-up has both."""
     with ran(tmp_path, [*IDS[:60], *IDS[50:52]]) as it:
-        header, repeated, *others = read_entries(it.log)
+        header, repeated, *others = recorded.read_entries(it.log)
         assert isinstance(header, Header)
         assert isinstance(repeated, Skipped)
         counts = {**header.counts, "ids": 62, "duplicate": 0}

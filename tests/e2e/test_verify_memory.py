@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.checkpoint.reader import read_entries
 from bulkdel.core.log_entries import Entry, Header, Outcome
 from bulkdel_jobs.sandbox import Pool, serve_in_thread
 from tests import recorded
@@ -43,7 +42,7 @@ def peak_kib(folder: Path, count: int) -> int:
     with serve_in_thread(Pool.from_ids([ids[0], "f" * 24, *there])) as served:
         options = ("--host", served.url, "--confirm", 1, "--pool", POOL)
         assert bulkdel("run", "delete-users", export, *options).code == 0
-        header = next(read_entries(log))
+        header = next(recorded.read_entries(log))
         assert isinstance(header, Header)
         write_objects(export, ids)
         data = export.read_bytes()

@@ -26,7 +26,7 @@ import orjson
 import pytest
 
 from bulkdel.checkpoint.lock import TRY_PAUSE_S, holder, is_locked
-from bulkdel.checkpoint.reader import LINE_MAX, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.reader import LINE_MAX, is_fresh, read_log
 from bulkdel.checkpoint.writer import (
     COMMIT_BYTES,
     ENTRY_EXTRA,
@@ -166,7 +166,7 @@ def test_the_remains_of_a_run_killed_while_creating_are_created_over(path: Path,
     remains = line[:length] if length >= 0 else line[:-1]
     path.write_bytes(remains)
     assert is_fresh(path)
-    for read in (read_log, lambda p: list(read_entries(p)), Checkpoint.resume):
+    for read in (read_log, lambda p: list(recorded.read_entries(p)), Checkpoint.resume):
         with pytest.raises(NotAcceptable, match="nothing was sent under it"):
             read(path)
     assert path.read_bytes() == remains
@@ -259,7 +259,7 @@ async def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: P
     await asyncio.gather(*tasks)
     checkpoint.close()
     assert told == list(range(200))
-    assert [entry for entry in read_entries(path) if isinstance(entry, Outcome)] == [
+    assert [entry for entry in recorded.read_entries(path) if isinstance(entry, Outcome)] == [
         deleted(row, row + 1) for row in range(200)
     ]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from bulkdel.checkpoint.reader import LINE_MAX, RUN, ZEROS_MAX, is_fresh, read_entries, read_log
+from bulkdel.checkpoint.reader import LINE_MAX, RUN, ZEROS_MAX, is_fresh, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Released, Session, frame
 from bulkdel.core.summary import counts_of
@@ -60,7 +60,7 @@ def test_the_recorded_log_is_one_the_promises_speak_of(path: Path) -> None:
     path.write_bytes(WHOLE)
     log = read_log(path)
     assert (state(log.progress), log.damaged_tail, log.size) == (STATES[len(LINES)], 0, len(WHOLE))
-    assert [entry for entry in read_entries(path) if not isinstance(entry, Session)] == [
+    assert [entry for entry in recorded.read_entries(path) if not isinstance(entry, Session)] == [
         entry for commit in COMMITS for entry in commit if not isinstance(entry, Session)
     ]
 
@@ -195,7 +195,7 @@ def damaged(lines: list[bytes], at: int) -> list[bytes]:
 )
 def test_corruption_is_refused_with_its_place_and_nothing_is_changed(path: Path, data: bytes, where: str) -> None:
     path.write_bytes(data)
-    for read in (read_log, lambda p: list(read_entries(p)), Checkpoint.resume, is_fresh_unless_header(data)):
+    for read in (read_log, lambda p: list(recorded.read_entries(p)), Checkpoint.resume, is_fresh_unless_header(data)):
         with pytest.raises(NotAcceptable) as refused:
             read(path)
         message = str(refused.value)
@@ -484,19 +484,19 @@ def test_a_resume_writes_the_last_line_again_before_it_syncs(path: Path, monkeyp
 
 def test_a_reader_sees_the_log_as_it_was_when_it_began(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7] + 30])
-    entries = read_entries(path)
+    entries = recorded.read_entries(path)
     first = next(entries)
     with path.open("ab") as file:
         file.write(WHOLE[ENDS[7] + 30 :])
     assert [first, *entries] == [
         *COMMITS[0],
-        *list(read_entries(path))[1 : sum(map(len, COMMITS[:7]))],
+        *list(recorded.read_entries(path))[1 : sum(map(len, COMMITS[:7]))],
     ]
 
 
 async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(path: Path) -> None:
     path.write_bytes(WHOLE[: ENDS[7]] + b'{"seq":8,"torn' + b"x" * 600)  # room for whole lines in its place
-    entries = read_entries(path)
+    entries = recorded.read_entries(path)
     found = [next(entries)]  # a buffer of old bytes is read
     checkpoint = Checkpoint.resume(path)
 
@@ -556,5 +556,7 @@ def test_memory_does_not_grow_with_a_hostile_line(path: Path) -> None:
 
 def test_an_outcome_keeps_what_the_server_said(path: Path) -> None:
     path.write_bytes(WHOLE)
-    (refused,) = [entry for entry in read_entries(path) if isinstance(entry, Outcome) and entry.kind == "refused"]
+    (refused,) = [
+        entry for entry in recorded.read_entries(path) if isinstance(entry, Outcome) and entry.kind == "refused"
+    ]
     assert refused.exceptions == ({"position": 390, "id": "x", "code": 403},)

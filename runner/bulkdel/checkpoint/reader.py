@@ -282,13 +282,6 @@ def read_log(path: Path) -> Log:
         return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """Every entry of the log of a run, in order. A damaged tail is ignored."""
-    with reading(path, RUN) as reader:
-        for entries in reader.commits():
-            yield from entries
-
-
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short."""
     if not os.path.lexists(path):
