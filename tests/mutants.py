@@ -544,7 +544,7 @@ MUTANTS = (
     Mutant(
         "the end of a backup whose sync failed is kept as it is",
         "runner/bulkdel/engine/backup.py",
-        "                    disk.write_at(fd, piece, at)\n",
+        "                    disk.write_at(fd, block, at)\n",
         "",
         "simulation/test_simulation.py::test_no_id_is_lost",
     ),

@@ -55,7 +55,7 @@ class EffectUnknown(NoAnswer):
 
 @dataclass(frozen=True, slots=True)
 class IsSuccess:
-    """`data` of the answer. success: True only where the server said exactly `true`."""
+    """`data` of the answer. success: True only where the server sent exactly `true`."""
 
     success: bool
 

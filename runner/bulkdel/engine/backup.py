@@ -83,9 +83,9 @@ class Backup(GroupCommit[bytes, Saved]):
                 # Written once more: after a sync that failed, the system may keep these bytes in memory only and count
                 # them as written, so that another sync would not write them.
                 at = known.size
-                for piece in _pieces(fd, known.size):
-                    disk.write_at(fd, piece, at)
-                    at += len(piece)
+                for block in _blocks(fd, known.size):
+                    disk.write_at(fd, block, at)
+                    at += len(block)
                 disk.sync(fd)
                 disk.sync_directory(path)
             except BaseException:
@@ -141,43 +141,43 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
 
 def _whole_bytes(path: Path, fd: int, start: int) -> int:
     """The end of the last whole line, member or frame; the bytes before `start` are known to be whole."""
-    pieces = _pieces(fd, start)
+    blocks = _blocks(fd, start)
     match path.suffix:
         case ".gz":
-            return _members(pieces, start, lambda: zlib.decompressobj(31), zlib.error)
+            return _members(blocks, start, lambda: zlib.decompressobj(31), zlib.error)
         case ".zst":
-            return _members(pieces, start, zstd.ZstdDecompressor, zstd.ZstdError)
+            return _members(blocks, start, zstd.ZstdDecompressor, zstd.ZstdError)
     end = at = start
-    for piece in pieces:
-        if (newline := piece.rfind(b"\n")) >= 0:
+    for block in blocks:
+        if (newline := block.rfind(b"\n")) >= 0:
             end = at + newline + 1
-        at += len(piece)
+        at += len(block)
     return end
 
 
 def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
     """CRC-32 of the file up to `stop`; `crc` is that of the bytes before `start`."""
     at = start
-    while at < stop and (piece := os.pread(fd, min(READ_BYTES, stop - at), at)):
-        crc = zlib.crc32(piece, crc)
-        at += len(piece)
+    while at < stop and (block := os.pread(fd, min(READ_BYTES, stop - at), at)):
+        crc = zlib.crc32(block, crc)
+        at += len(block)
     return crc
 
 
-def _pieces(fd: int, at: int) -> Iterator[bytes]:
-    while piece := os.pread(fd, READ_BYTES, at):
-        yield piece
-        at += len(piece)
+def _blocks(fd: int, at: int) -> Iterator[bytes]:
+    while block := os.pread(fd, READ_BYTES, at):
+        yield block
+        at += len(block)
 
 
-def _members(pieces: Iterable[bytes], start: int, make: Callable[[], Any], error: type[Exception]) -> int:
+def _members(blocks: Iterable[bytes], start: int, make: Callable[[], Any], error: type[Exception]) -> int:
     """The end of the last whole gzip member or zstd frame."""
     end = at = start
     member = make()
     try:
-        for piece in pieces:
-            at += len(piece)
-            rest = piece
+        for block in blocks:
+            at += len(block)
+            rest = block
             while rest:
                 member.decompress(rest)
                 if not member.eof:

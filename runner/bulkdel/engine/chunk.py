@@ -194,8 +194,8 @@ class ChunkInHand:
         for kind, records, detail, reason, attempts in state.settled:
             exceptions: tuple[dict[str, Any], ...] = ()
             if kind in {"refused", "unknown"}:
-                said = detail.to_json()
-                exceptions = tuple({"position": record.position, "id": record.id, **said} for record in records)
+                known = detail.to_json()
+                exceptions = tuple({"position": record.position, "id": record.id, **known} for record in records)
             ranges = positions_of(records)
             entries.append(Outcome(at, attempts, kind, ranges, detail.request_id, reason, exceptions, ahead_s))
             counts[kind] = counts.get(kind, 0) + len(records)

@@ -50,16 +50,16 @@ class Lines:
         return self.byte + len(self.data) - len(self.data.split(b"\n", ahead)[-1])
 
 
-def whole_lines(pieces: Iterable[bytes], path: str, begin: ResumePoint | None = None) -> Iterator[Lines]:
-    """Cut at line feeds, without a BOM. begin: where `pieces` begin; None for the beginning of the file.
+def whole_lines(blocks: Iterable[bytes], path: str, begin: ResumePoint | None = None) -> Iterator[Lines]:
+    """Cut at line feeds, without a BOM. begin: where `blocks` begin; None for the beginning of the file.
 
     Raises NotAcceptable for a line over LINE_MAX.
     """
     kept, line, byte, begun = b"", 1, 0, False
     if begin is not None:
         line, byte, begun = begin.line, begin.byte, True
-    for piece in pieces:
-        data = kept + piece
+    for block in blocks:
+        data = kept + block
         if not begun:
             if len(data) < len(BOM):
                 kept = data
@@ -140,14 +140,14 @@ def peek(lines: Iterator[Lines]) -> tuple[bytes, Iterator[Lines]]:
     return b"".join(some.data for some in taken), chain(taken, lines)
 
 
-def skip_to(pieces: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the beginning of `pieces` (without BOM, at most LINE_MAX bytes), and the pieces from `byte` on."""
-    left, head, some = byte, b"", iter(pieces)
-    for piece in some:
-        head += piece[: min(left, LINE_MAX - len(head))]
-        if left <= len(piece):
-            return head.removeprefix(BOM), chain([piece[left:]], some)
-        left -= len(piece)
+def skip_to(blocks: Iterable[bytes], byte: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the beginning of `blocks` (without BOM, at most LINE_MAX bytes), and the blocks from `byte` on."""
+    left, head, some = byte, b"", iter(blocks)
+    for block in some:
+        head += block[: min(left, LINE_MAX - len(head))]
+        if left <= len(block):
+            return head.removeprefix(BOM), chain([block[left:]], some)
+        left -= len(block)
     return head.removeprefix(BOM), iter(())
 
 

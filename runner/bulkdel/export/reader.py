@@ -20,11 +20,11 @@ def read_rows(
 ) -> Iterator[Parsed]:
     """Yield the rows; one batch for each block of `whole_lines`, in order.
 
-    `dialect` and `fingerprint` are what the preflight found. begin: a resume point of the preflight: what is before it
-    is compared and not parsed. None for all rows.
+    dialect, fingerprint: of the preflight. begin: a resume point of the preflight; the bytes before it are hashed and
+        not parsed. None for all rows.
 
-    Raises Halted, before anything of it is parsed, when a block's bytes are no longer what they were then. Raises
-    NotAcceptable for a bad row that the preflight did not find: another version of this program may have other rules.
+    Raises Halted when a block has changed since the preflight, before any of it is parsed. Raises NotAcceptable for a
+    bad row that the preflight did not find: another version of this program may have other rules.
     """
     blocks = checked_blocks(export, fingerprint)
     plain = decompressed(blocks, dialect.compression, export.path, export.block_size)
