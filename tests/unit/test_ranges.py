@@ -1,4 +1,4 @@
-"""RangeSet against a plain set of integers, and the small functions beside it by value."""
+"""RowSet against a plain set of integers, and the small functions beside it by value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bulkdel.core.ranges import RangeSet, positions_in, ranges_of, size_of
+from bulkdel.core.ranges import positions_in, ranges_of, size_of
+from bulkdel.core.skipped_rows import RowSet
 
 SPANS = st.tuples(st.integers(0, 60), st.integers(1, 12)).map(lambda span: (span[0], span[0] + span[1]))
 
@@ -19,7 +20,7 @@ class AgainstASet(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ranges = RangeSet()
+        self.ranges = RowSet()
         self.model: set[int] = set()
 
     @rule(span=SPANS)
@@ -58,7 +59,7 @@ def test_ranges_of_covers_exactly_and_with_as_few_as_possible(positions: set[int
     assert list(positions_in(ranges)) == sorted(positions)
     assert size_of(ranges) == len(positions)
     assert all(stop < start for (_, stop), (start, _) in pairwise(ranges))
-    assert RangeSet(ranges).ranges == ranges
+    assert RowSet(ranges=ranges).ranges == ranges
 
 
 @pytest.mark.parametrize("positions", [[3, 2], [3, 3], [1, 2, 2], [0, 0]])
@@ -69,7 +70,7 @@ def test_positions_that_do_not_ascend_are_an_error(positions: list[int]) -> None
 
 @pytest.mark.parametrize(("start", "stop"), [(3, 3), (4, 3), (-1, 2)])
 def test_what_is_no_range_is_refused(start: int, stop: int) -> None:
-    ranges = RangeSet(((0, 10),))
+    ranges = RowSet(ranges=((0, 10),))
     for change in (ranges.add, ranges.remove):
         with pytest.raises(ValueError, match="not a range"):
             change(start, stop)
@@ -77,12 +78,12 @@ def test_what_is_no_range_is_refused(start: int, stop: int) -> None:
 
 
 def test_only_integers_are_in_a_set_of_positions() -> None:
-    assert 0 in RangeSet(((0, 1),))
-    assert "0" not in RangeSet(((0, 1),))
+    assert 0 in RowSet(ranges=((0, 1),))
+    assert "0" not in RowSet(ranges=((0, 1),))
 
 
 def test_memory_is_that_of_the_gaps() -> None:
-    ranges = RangeSet()
+    ranges = RowSet()
     for start in range(0, 1_000_000, 50):
         ranges.add(start, start + 50)
     assert ranges.ranges == ((0, 1_000_000),)

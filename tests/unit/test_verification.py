@@ -15,9 +15,8 @@ from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
 from bulkdel.core.bad_rows import BadRow, Unusable, Why
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import Entry, Found, Intent, Outcome, Session, Unreadable, VerifyHeader, stamp
-from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, judged, picks
 from bulkdel.verify.session import gone_rows
@@ -64,7 +63,7 @@ def test_the_gone_rows_are_those_with_an_outcome_that_says_so_and_without_a_find
         (Batch(4, ["id4", "id5", "id6"]), [settled(4, 7)]),
         (Batch(7, ["id7", "id8"]), [settled(7, 8, kind="refused"), RowResult(8, 9, "remaining", in_doubt=True)]),
     ]
-    known = RangeSet(((3, 5),))
+    known = RowSet(ranges=((3, 5),))
     assert list(gone_rows(rows, known, None)) == [
         GoneRow(0, "id0", Instant(AT), recreated=False),
         GoneRow(2, "id2", Instant(AFTER), recreated=True),
@@ -73,8 +72,8 @@ def test_the_gone_rows_are_those_with_an_outcome_that_says_so_and_without_a_find
     ]
     # The numbers of a sample count the rows 0, 2, 3, 4, 5 and 6. A row that has a finding is not replaced by another.
     assert [row.position for row in gone_rows(rows, known, iter([0, 2, 5]))] == [0, 6]
-    assert [row.position for row in gone_rows(rows, RangeSet(), iter([1, 2, 3]))] == [2, 3, 4]
-    assert list(gone_rows(rows, RangeSet(), iter(()))) == []
+    assert [row.position for row in gone_rows(rows, RowSet(), iter([1, 2, 3]))] == [2, 3, 4]
+    assert list(gone_rows(rows, RowSet(), iter(()))) == []
 
 
 def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:

@@ -13,9 +13,9 @@ from operator import itemgetter
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
-from bulkdel.core.ranges import RangeSet
 from bulkdel.core.record import Batch, Chunk, Record
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import RowSet
 
 
 def chunks_of(
@@ -25,7 +25,7 @@ def chunks_of(
 
     The settled rows are copied at the beginning: `progress` moves on while the pass is under way.
     """
-    settled, doubts, id_type = RangeSet(progress.settled.ranges), progress.doubts(), protected.id_type
+    settled, doubts, id_type = RowSet(ranges=progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit
     fresh: list[Record] = []
     for batch in batches:

@@ -6,13 +6,14 @@ Owns the arithmetic. `export.preflight` finds the rows.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 
 from bulkdel.core.outcome import SKIPS, Skip
-from bulkdel.core.ranges import Ranges, RangeSet
+from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Batch, Record
 
 PAGE_ROWS = 1 << 15
@@ -224,37 +225,87 @@ EMPTY_DIGEST = ListDigest().hex
 """Of an export without skipped rows."""
 
 
-class RowSet(RangeSet):
-    """A set of rows that are not skipped. Its ranges also cover skipped rows beside a member, so they leave no gap.
+class RowSet:
+    """A set of rows that are not skipped, as ranges. Memory grows with its gaps, not with its members.
 
-    So memory does not grow with the number of skipped rows. `size`, `add` and `remove` do not count them.
+    Its ranges also cover skipped rows beside a member, so that these leave no gap. `size`, `add` and `remove` do not
+    count them. skipped: None for a set of any positions.
     """
 
-    __slots__ = ("_skipped",)
+    __slots__ = ("_skipped", "_starts", "_stops", "size")
 
-    def __init__(self, skipped: PositionSet) -> None:
-        self._skipped = skipped
-        super().__init__()
+    def __init__(self, skipped: PositionSet | None = None, ranges: Ranges = ()) -> None:
+        self._skipped = PositionSet() if skipped is None else skipped
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self.size = 0
+        for start, stop in ranges:
+            self.add(start, stop)
 
     def add(self, start: int, stop: int) -> int:
         """Add the rows in `[start, stop)`; return how many were new."""
-        if not self._skipped.size:
-            return super().add(start, stop)
-        start, stop = self._widened(start, stop)
-        rows = sum(map(self._skipped.others, self.missing(start, stop)))
-        covered = super().add(start, stop)
-        self.size += rows - covered
-        return rows
+        if start >= stop or start < 0:
+            raise ValueError(f"not a range: [{start}, {stop})")
+        if self._skipped.size:
+            start, stop = self._skipped.first_before(start), self._skipped.first_after(stop)
+        new = sum(map(self._skipped.others, self.missing(start, stop)))
+        left = bisect_left(self._stops, start)  # the first range that ends at or after start: it touches or follows
+        right = bisect_right(self._starts, stop)  # the first range that begins after stop
+        if left < right:
+            start, stop = min(start, self._starts[left]), max(stop, self._stops[right - 1])
+        self._starts[left:right] = [start]
+        self._stops[left:right] = [stop]
+        self.size += new
+        return new
 
     def remove(self, start: int, stop: int) -> int:
         """Take the rows in `[start, stop)` out; return how many were in."""
-        if not self._skipped.size:
-            return super().remove(start, stop)
-        start, stop = self._widened(start, stop)
-        rows = sum(map(self._skipped.others, self.overlap(start, stop)))
-        covered = super().remove(start, stop)
-        self.size += covered - rows
-        return rows
+        if start >= stop or start < 0:
+            raise ValueError(f"not a range: [{start}, {stop})")
+        if self._skipped.size:
+            start, stop = self._skipped.first_before(start), self._skipped.first_after(stop)
+        gone = sum(map(self._skipped.others, self.overlap(start, stop)))
+        left = bisect_right(self._stops, start)  # the first range that ends after start
+        right = bisect_left(self._starts, stop)  # the first range that begins at or after stop
+        if left < right:
+            ends = ((self._starts[left], start), (stop, self._stops[right - 1]))
+            kept = [(begin, end) for begin, end in ends if begin < end]
+            self._starts[left:right] = [begin for begin, _ in kept]
+            self._stops[left:right] = [end for _, end in kept]
+        self.size -= gone
+        return gone
 
-    def _widened(self, start: int, stop: int) -> tuple[int, int]:
-        return self._skipped.first_before(start), self._skipped.first_after(stop)
+    def __contains__(self, position: object) -> bool:
+        if not isinstance(position, int):
+            return False
+        i = bisect_right(self._starts, position) - 1
+        return i >= 0 and position < self._stops[i]
+
+    def overlap(self, start: int, stop: int) -> Ranges:
+        """The part of `[start, stop)` that is in the set."""
+        i = bisect_right(self._stops, start)
+        found = []
+        while i < len(self._starts) and self._starts[i] < stop:
+            found.append((max(start, self._starts[i]), min(stop, self._stops[i])))
+            i += 1
+        return tuple(found)
+
+    def missing(self, start: int, stop: int) -> Ranges:
+        """The part of `[start, stop)` that is not in the set."""
+        found, at = [], start
+        for begin, end in self.overlap(start, stop):
+            if begin > at:
+                found.append((at, begin))
+            at = end
+        if at < stop:
+            found.append((at, stop))
+        return tuple(found)
+
+    @property
+    def ranges(self) -> Ranges:
+        """The whole set."""
+        return tuple(zip(self._starts, self._stops, strict=True))
+
+    def __len__(self) -> int:
+        """How many positions the set holds."""
+        return self.size

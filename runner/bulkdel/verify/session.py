@@ -24,9 +24,9 @@ from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader, stamp
-from bulkdel.core.ranges import RangeSet, ranges_of
+from bulkdel.core.ranges import ranges_of
 from bulkdel.core.record import Batch
-from bulkdel.core.skipped_rows import PositionSet
+from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
 from bulkdel.engine.first_entries import process_facts
@@ -91,7 +91,7 @@ def open_findings_log(
 
 
 def gone_rows(
-    rows: Iterable[tuple[Batch, list[RowResult]]], known: RangeSet, drawn: Iterator[int] | None
+    rows: Iterable[tuple[Batch, list[RowResult]]], known: RowSet, drawn: Iterator[int] | None
 ) -> Iterator[GoneRow]:
     """The rows that the log calls gone, in order, without those that are `known`.
 
@@ -227,7 +227,7 @@ class VerifySession:
             # The run id as a seed: a resume draws the same rows, and they cannot be known before the run.
             chance = random.Random(f"{progress.header.run_id} {sample}").random  # noqa: S311
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
-        known = RangeSet(self._log.progress.known.ranges)  # a copy: it grows meanwhile
+        known = RowSet(ranges=self._log.progress.known.ranges)  # a copy: it grows meanwhile
         rows = gone_rows(((parsed.batch, results) for parsed, results in self._reopened.rows()), known, drawn)
         return chunks_apart(rows, self._reopened.job.chunk_max, self._reopened.id_type)
 

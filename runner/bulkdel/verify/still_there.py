@@ -8,13 +8,14 @@ from pathlib import Path
 
 import orjson
 
-from bulkdel.core.ranges import RangeSet, positions_in
+from bulkdel.core.ranges import positions_in
+from bulkdel.core.skipped_rows import RowSet
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed
 from bulkdel.export.reopen import Reopened
 
 
-def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
+def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
     """Write the ids of the rows `there`, one object a line, mode 0600. Returns the path. Raises FileFailed.
 
     The file appears under its name only when it is complete. An existing list is replaced only by one that has all of
@@ -33,7 +34,7 @@ def write_list(reopened: Reopened, there: RangeSet, to: Path) -> Path:
         return name
 
 
-def _ids(reopened: Reopened, there: RangeSet) -> Iterator[str]:
+def _ids(reopened: Reopened, there: RowSet) -> Iterator[str]:
     skipped = reopened.log_index.progress.skipped.rows  # `there` also covers the skipped rows beside its rows
     for parsed, _ in reopened.rows():
         batch = parsed.batch
