@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -141,8 +141,7 @@ class SendingSession:
         # A blind session: no look-up has found an existing user, so an empty response proves nothing.
         facts = self._stop_facts(self._ending(parts), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
-        with suppress(FileFailed):
-            await log.flush()
+        await log.aclose()  # here: a caller that is cancelled does not close it, and the lock would stay
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
         for entry, _ in log.lost:
