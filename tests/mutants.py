@@ -42,6 +42,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the library leaves the options in a config unread",
+        "runner/bulkdel/library.py",
+        '    if config and "run" in config:',
+        '    if config and "ran" in config:',
+        "e2e/test_library.py::test_options_in_the_config_are_refused",
+    ),
+    Mutant(
         "a pass sends the duplicates of the log",
         "runner/bulkdel/core/skipped_rows.py",
         "        skips = set(self.rows.between(start, stop))\n",

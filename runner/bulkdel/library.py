@@ -125,11 +125,13 @@ def open_run(
     """Make a run; enter it with `async with`. Nothing is opened before.
 
     job: its name, or the job itself. export: a file, or ids; ids need a `checkpoint`.
-    config: the tables of a config file. environ: where credentials are found; os.environ by default.
-    events_max: how many events may wait to be taken; later ones are dropped and counted.
+    config: the tables of a config file, without [run]: options are arguments. environ: where credentials are found;
+    os.environ by default. events_max: how many events may wait to be taken; later ones are dropped and counted.
 
-    Raises UsageError for a job that is not installed.
+    Raises UsageError for a job that is not installed, and for a `config` with options.
     """
+    if config and "run" in config:  # left unread, its exclude files would protect nothing
+        raise UsageError("config has the table [run], which the library does not read. Give its options as arguments")
     settings = replace(Settings(), **options)
     rows = None
     if not isinstance(export, str | Path):
@@ -290,6 +292,7 @@ class Run:
 
     async def _make_plan(self) -> Plan:
         if self._rows is not None:
+            self._arguments.settings.check(self._arguments.job.chunk_max)  # before any row is taken
             await _spool_rows(self._rows, Path(self._arguments.export), self._reading)
         plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:

@@ -129,6 +129,12 @@ def test_an_unknown_job_or_setting() -> None:
         bulkdel.open_run("delete-users", "export.jsonl", speed=5)  # type: ignore[call-arg]
 
 
+def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
+    """An exclude file that is not read would protect nothing."""
+    with pytest.raises(bulkdel.UsageError, match=r"\[run\].*arguments"):
+        bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", config={"run": {"exclude": ["keep.jsonl"]}})
+
+
 async def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         first = await whole(opened(it), 400)
@@ -407,6 +413,16 @@ def test_rows_that_fail_are_no_export(tmp_path: Path) -> None:
     with pytest.raises(bulkdel.UsageError, match="a row is a int"):
         bulkdel.run_sync("delete-users", [5], ids=1, pool=POOL, **options)  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_wrong_option_takes_no_row(tmp_path: Path) -> None:
+    """The iterator is untouched, and no copy lies beside the checkpoint that would stand for other rows."""
+    rows, log = iter(IDS), tmp_path / "log"
+    async with bulkdel.open_run("delete-users", rows, checkpoint=log, chunk_size=51) as run:
+        with pytest.raises(bulkdel.UsageError, match="chunk-size"):
+            await run.plan()
+    assert next(rows) == IDS[0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_need_a_checkpoint() -> None:

@@ -145,7 +145,8 @@ def _print_end(plan: Plan, ended: Summary) -> int:
     if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
-    if not plan.arguments.settings.sandbox and (complete or ended.session.ending.limit_reached):
+    gone = ended.progress.counts["done"] + ended.progress.counts["absent"]
+    if gone and not plan.arguments.settings.sandbox and (complete or ended.session.ending.limit_reached):
         verify = CommandLine("verify", log).plus_given(plan.arguments.settings.connection)
         say(f"To verify that what was deleted is gone:\n  {verify}")
     if not complete:

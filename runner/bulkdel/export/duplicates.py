@@ -194,7 +194,7 @@ class DuplicateFinder:
         self._needed = round((self._size + more) / self._share() * RESERVE)
         free = disk.f_bavail * disk.f_frsize
         if disk.f_blocks and free < self._needed - self._size:  # some file systems do not report their size
-            raise self._failed(f"{_megabytes(free)} are free there")
+            raise self._failed(f"{free // 1_000_000:,} MB are free there")
 
     def _read(self, length: int, offset: int) -> bytes:
         try:
