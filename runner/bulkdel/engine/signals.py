@@ -28,7 +28,8 @@ class Interrupted(BulkdelError):
     """A signal came while there was nothing to drain."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}; nothing was under way. Run the same command again")
+        name = signal.Signals(signum).name
+        super().__init__(f"interrupted by {name}; nothing was under way. Run the same command again")
         self.signal = signum
         self.exit_code = 128 + signum
 

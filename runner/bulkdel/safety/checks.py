@@ -157,7 +157,8 @@ def check_known(path: Path, durable: Saved | None) -> None:
         size = there.st_size
     if durable is None and size:
         raise NotAcceptable(
-            f"{path}: is there already, and the last session of this run did not write it. Nothing was deleted. Name a new file (--backup)."
+            f"{path}: is there already, and the last session of this run did not write it. Nothing was deleted. "
+            "Name a new file (--backup)."
         )
     if durable is not None and size < durable.size:
         raise NotAcceptable(
