@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.decision import Decision, NextStep, Response
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Response
 from bulkdel.core.outcome import Detail
 from bulkdel.core.redaction import READ_MAX, TEXT_MAX, decision_on, spellings, without_ids
 
@@ -46,6 +46,13 @@ def hide(text: str) -> str:
 def redacted(decision: Decision) -> Decision:
     """What is decided on a response that is read as `decision`."""
     return decision_on(Response(200, b""), lambda _: decision, hide, 0.0)
+
+
+def test_a_pause_that_the_server_asks_for_and_no_response() -> None:
+    busy = Decision(NextStep.THROTTLED)
+    assert decision_on(Response(429, b"", "7"), lambda _: busy, hide, 0.0).after_s == 7
+    lost = decision_on(NoResponse("connection lost", sent=True), lambda _: busy, hide, 0.0)
+    assert (lost.next_step, lost.maybe_applied) == (NextStep.RETRY, True)
 
 
 def test_everything_that_was_said() -> None:
