@@ -428,7 +428,7 @@ class Broken:
 
 BROKEN = {
     "lost": Broken({Fault.RESET_AFTER: 1.0}, frozenset({DELETE_PATH}), "the last failure: connection"),
-    "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "looking up a sample of the ids failed (answer"),
+    "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "a sample of the ids failed (response"),
     "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no response"),
     "wrong-certificate": Broken(
         {Fault.WRONG_CERTIFICATE: 1.0},
