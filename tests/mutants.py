@@ -335,8 +335,8 @@ MUTANTS = (
     Mutant(
         "the text of an unexpected exception is told",
         "runner/bulkdel/errors.py",
-        '{type(link).__qualname__}\\n"',
-        '{type(link).__qualname__}\\n{link}"',
+        '{kind.__qualname__}\\n"',
+        '{kind.__qualname__}\\n{link}"',
         "e2e/test_secrets.py::test_an_unexpected_failure[program]",
         crashes=True,
     ),

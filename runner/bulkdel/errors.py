@@ -57,7 +57,8 @@ def trace_of(error: BaseException) -> str:
     parts: list[str] = []
     link: BaseException | None = error
     while link is not None:
-        frames = [*traceback.format_tb(link.__traceback__), f"{type(link).__module__}.{type(link).__qualname__}\n"]
+        kind = type(link)
+        frames = [*traceback.format_tb(link.__traceback__), f"{kind.__module__}.{kind.__qualname__}\n"]
         parts = frames + ["\nthen, from that:\n\n"] * bool(parts) + parts
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "".join(parts)
