@@ -243,7 +243,7 @@ def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
 
 def test_a_signal_outranks_a_planned_stop(tmp_path: Path) -> None:
     """SIGTERM while the run drains at its --not-after: 143."""
-    slow: dict[str, Any] = {"latency_after_s": 2.5, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 8.0, "fault_paths": frozenset({DELETE_PATH})}
     with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), **slow) as it:
         at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
         process = it.start("--not-after", at.isoformat())
