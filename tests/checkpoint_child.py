@@ -39,7 +39,7 @@ def hold(checkpoint: Checkpoint) -> None:
 
 async def write(checkpoint: Checkpoint, stop: int) -> None:
     for row in range(checkpoint.progress.settled.size, stop):
-        await checkpoint.append(recorded.deleted(row, row + 1))
+        await recorded.append(checkpoint, recorded.deleted(row, row + 1))
         tell(f"durable {row}")
 
 
@@ -48,13 +48,15 @@ async def fill(checkpoint: Checkpoint) -> None:
     pad = ({"id": "x" * 900},)
     try:
         while True:
-            await checkpoint.append(Outcome(recorded.AT, 1, "unknown", ((durable, durable + 1),), exceptions=pad))
+            await recorded.append(
+                checkpoint, Outcome(recorded.AT, 1, "unknown", ((durable, durable + 1),), exceptions=pad)
+            )
             durable += 1
             tell(f"durable {durable}")
     except FileFailed as error:
         first = error
     tell("failed")
-    later = (checkpoint.append(recorded.deleted(durable, durable + 1)) for _ in range(3))
+    later = (recorded.append(checkpoint, recorded.deleted(durable, durable + 1)) for _ in range(3))
     same = [error is first for error in await asyncio.gather(*later, return_exceptions=True)]
     await checkpoint.aclose()
     tell(json.dumps({"durable": durable, "message": str(first), "same": same}))
@@ -66,7 +68,7 @@ def main(mode: str, path: Path, stop: int = ROWS) -> None:
     except (NotAcceptable, FileFailed) as error:
         tell(str(error))
         sys.exit(error.exit_code)
-    asyncio.run(checkpoint.append(Session("start", recorded.AT, "", {"pid": os.getpid()})))
+    asyncio.run(recorded.append(checkpoint, Session("start", recorded.AT, "", {"pid": os.getpid()})))
     if mode == "hold":
         hold(checkpoint)
     else:

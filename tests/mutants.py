@@ -138,8 +138,8 @@ MUTANTS = (
     Mutant(
         "intent not awaited",
         "runner/bulkdel/engine/chunk.py",
-        "await self._parts.log.append(intent)",
-        "self._parts.log.enqueue(intent)",
+        "        await self._parts.log.flush()\n",
+        "",
         "integration/test_promises.py::test_no_request_before_its_intent",
         traced=True,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from bulkdel.checkpoint.writer import LogWriter
+
 NONE = SkippedRows()
 AT = "2026-03-01T12Z"
 NONCE = "0123456789abcdef"
+
+
+async def append(log: LogWriter[Any], *entries: Entry) -> None:
+    """Enqueue entries, and wait until they are durable."""
+    log.enqueue(*entries)
+    await log.flush()
 
 
 def encode_line(seq: int, entries: Iterable[Entry], nonce: str = NONCE) -> bytes:

@@ -113,7 +113,8 @@ async def _log(checkpoint: Checkpoint) -> None:
 
     async def write(number: int) -> None:
         ranges = ((number * CHUNK, number * CHUNK + CHUNK),)
-        await checkpoint.append(Intent(stamp(time.time()), ranges))
+        checkpoint.enqueue(Intent(stamp(time.time()), ranges))
+        await checkpoint.flush()
         checkpoint.enqueue(Outcome(stamp(time.time()), 1, "done", ranges, "r"))
 
     await _spread(write)

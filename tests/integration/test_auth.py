@@ -16,14 +16,14 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Auth
 from bulkdel_jobs.genauth.auth import (
+    HIDDEN,
     LIFE_DEFAULT_S,
     LIFE_MAX_S,
     SignedIn,
     SignIn,
     Tokens,
     claims_of,
-    forms_of,
-    without_secrets,
+    pattern_of,
 )
 from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
 from tests.loops import now
@@ -515,6 +515,7 @@ async def test_signing_in_over_a_socket() -> None:
 
 def test_secrets_are_taken_out_of_a_text() -> None:
     """Whole values only, and nothing for an empty one."""
-    forms = forms_of("secret-1", "", "t.o.k")
-    assert without_secrets("a secret-1 and Bearer t.o.k", forms) == "a [hidden] and Bearer [hidden]"
-    assert without_secrets("nothing", forms) == "nothing"
+    pattern = pattern_of("secret-1", "", "t.o.k", "secret")
+    assert pattern.sub(HIDDEN, "a secret-1, a secret and Bearer t.o.k") == "a [hidden], a [hidden] and Bearer [hidden]"
+    for text in ("nothing", "Bearer tools"):
+        assert pattern.sub(HIDDEN, text) == pattern_of("").sub(HIDDEN, text) == text

@@ -37,7 +37,7 @@ from bulkdel.core.log_entries import Intent, Outcome, Session, Skipped, to_json
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded
 from tests.harness import assert_permitted, descriptors_of, strace
-from tests.recorded import AT, deleted
+from tests.recorded import AT, append, deleted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -202,7 +202,7 @@ async def test_nothing_is_told_or_counted_before_it_is_durable(path: Path, disk:
 
     disk.hold()
     before = checkpoint.sha256
-    future = asyncio.ensure_future(checkpoint.append(deleted(0, 50)))
+    future = asyncio.ensure_future(append(checkpoint, deleted(0, 50)))
     await disk.until_busy()
     for _ in range(100):  # the loop turns freely meanwhile
         await asyncio.sleep(0)
@@ -236,7 +236,7 @@ async def test_what_one_turn_of_the_loop_appends_shares_a_line(path: Path, disk:
     checkpoint = Checkpoint.create(path, recorded.header())
 
     async def one(row: int) -> None:
-        await checkpoint.append(Intent(AT, ((row, row + 1),)))
+        await append(checkpoint, Intent(AT, ((row, row + 1),)))
 
     await asyncio.gather(*map(one, range(16)))
     checkpoint.close()
@@ -248,7 +248,7 @@ async def test_waiters_go_on_and_entries_stand_in_the_order_of_appending(path: P
     told: list[int] = []
 
     async def one(row: int) -> None:
-        await checkpoint.append(deleted(row, row + 1))
+        await append(checkpoint, deleted(row, row + 1))
         told.append(row)
 
     tasks = []
@@ -269,10 +269,10 @@ async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancell
 
     disk.hold()
     checkpoint.enqueue(deleted(0, 1))
-    waiting = asyncio.ensure_future(checkpoint.append(deleted(1, 2)))
-    other = asyncio.ensure_future(checkpoint.append(deleted(3, 4)))
+    waiting = asyncio.ensure_future(append(checkpoint, deleted(1, 2)))
+    other = asyncio.ensure_future(append(checkpoint, deleted(3, 4)))
     await disk.until_busy()
-    queued = asyncio.ensure_future(checkpoint.append(deleted(2, 3)))
+    queued = asyncio.ensure_future(append(checkpoint, deleted(2, 3)))
     await asyncio.sleep(0)
     waiting.cancel()
     queued.cancel()
@@ -314,7 +314,7 @@ async def test_what_is_lost_is_known_whether_or_not_anything_waits_for_it(path: 
     checkpoint.enqueue(deleted(1, 2))
     disk.open.set()
     with pytest.raises(FileFailed):
-        await checkpoint.append(deleted(2, 3))
+        await append(checkpoint, deleted(2, 3))
     with pytest.raises(FileFailed) as failed:
         await asyncio.wait_for(failing, HELD_S)
     assert failed.value is checkpoint.failure
@@ -336,8 +336,8 @@ async def test_flush_alone_writes_nothing(path: Path, disk: Disk) -> None:
 async def test_a_session_gets_the_hash_of_everything_before_its_line(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    await checkpoint.append(deleted(0, 1))
-    await checkpoint.append(deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
+    await append(checkpoint, deleted(0, 1))
+    await append(checkpoint, deleted(1, 2), Session("start", AT, "", {"pid": 1}), deleted(2, 3))
     checkpoint.close()
     before = hashlib.sha256(b"".join(lines_in(path)[:2])).hexdigest()
     assert checkpoint.progress.start == Session("start", AT, before, {"pid": 1}) == read_log(path).progress.start
@@ -407,13 +407,13 @@ async def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, d
     checkpoint = Checkpoint.create(path, recorded.header())
 
     disk.hold()
-    waiting = [asyncio.ensure_future(checkpoint.append(deleted(0, 1)))]
+    waiting = [asyncio.ensure_future(append(checkpoint, deleted(0, 1)))]
     await disk.until_busy()
-    waiting.append(asyncio.ensure_future(checkpoint.append(deleted(1, 2))))
+    waiting.append(asyncio.ensure_future(append(checkpoint, deleted(1, 2))))
     await asyncio.sleep(0)
     disk.open.set()
     checkpoint.close()
-    with pytest.raises(RuntimeError, match="append after close"):
+    with pytest.raises(RuntimeError, match="enqueue after close"):
         checkpoint.enqueue(deleted(2, 3))
     await asyncio.gather(*waiting)  # meanwhile the commit is handed back, too late, and is not counted again
     assert checkpoint.failure is None
@@ -451,11 +451,11 @@ async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk,
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     disk.error = error
     disk.hold()
-    first = asyncio.ensure_future(checkpoint.append(deleted(0, 1)))
+    first = asyncio.ensure_future(append(checkpoint, deleted(0, 1)))
     await asyncio.sleep(0)
     checkpoint.enqueue(deleted(1, 2))  # without a waiter
     await disk.until_busy()
-    queued = [asyncio.ensure_future(checkpoint.append(deleted(row, row + 1))) for row in (2, 3)]
+    queued = [asyncio.ensure_future(append(checkpoint, deleted(row, row + 1))) for row in (2, 3)]
     await asyncio.sleep(0)
     queued[1].cancel()
     disk.open.set()
@@ -467,7 +467,7 @@ async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk,
     assert failed.value.__cause__ is error
     disk.error = None  # the disk is well again; it must not matter
     with pytest.raises(FileFailed) as later:
-        await checkpoint.append(deleted(3, 4))
+        await append(checkpoint, deleted(3, 4))
     assert later.value is failed.value
     with pytest.raises(FileFailed):
         await checkpoint.flush()
@@ -489,11 +489,11 @@ async def test_the_first_failure_is_the_last_thing_tried(path: Path, disk: Disk,
 async def test_an_entry_that_contradicts_the_log_latches(path: Path) -> None:
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    await checkpoint.append(deleted(0, 2))
+    await append(checkpoint, deleted(0, 2))
     with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
-        await checkpoint.append(deleted(1, 3))
+        await append(checkpoint, deleted(1, 3))
     with pytest.raises(FileFailed, match="rows 1-2 are settled twice"):
-        await checkpoint.append(deleted(5, 6))
+        await append(checkpoint, deleted(5, 6))
     checkpoint.close()
     with pytest.raises(NotAcceptable, match=r"line 3 \(byte \d+\): rows 1-2 are settled twice"):
         Checkpoint.resume(path)
@@ -506,7 +506,7 @@ async def test_a_write_that_takes_less_than_it_was_given_goes_on(path: Path, mon
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_at(fd, data[:7], at))
     checkpoint = Checkpoint.create(path, recorded.header())
 
-    await checkpoint.append(deleted(0, 50))
+    await append(checkpoint, deleted(0, 50))
     checkpoint.close()
     whole = path.read_bytes()
     Checkpoint.resume(path).close()
@@ -668,7 +668,7 @@ async def test_the_log_says_which_run_has_it(path: Path) -> None:
         Checkpoint.resume(path)
 
     async def session(event: Any, facts: dict[str, Any]) -> None:
-        await checkpoint.append(Session(event, AT, "", facts))
+        await append(checkpoint, Session(event, AT, "", facts))
 
     await session("start", {"pid": 4321})
     size = path.stat().st_size

@@ -23,7 +23,7 @@ from bulkdel.core.log_entries import LINE_START, Entry, Intent, Outcome, Release
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from tests import recorded, second_reader
-from tests.recorded import AT, NONCE, deleted, encode_line, settled_by, state
+from tests.recorded import AT, NONCE, append, deleted, encode_line, settled_by, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -388,8 +388,8 @@ async def test_a_resumed_log_goes_on_as_if_nothing_had_been_torn(path: Path) -> 
     path.write_bytes(WHOLE[: ENDS[7] + 30])
     checkpoint = Checkpoint.resume(path)
     assert path.read_bytes() == WHOLE[: ENDS[7]]
-    await checkpoint.append(Session("start", AT, "", {"pid": 1}))
-    await checkpoint.append(*COMMITS[7])
+    await append(checkpoint, Session("start", AT, "", {"pid": 1}))
+    await append(checkpoint, *COMMITS[7])
     checkpoint.close()
     assert path.read_bytes().startswith(WHOLE[: ENDS[7]])
     assert state(read_log(path).progress) == state(checkpoint.progress) == STATES[8]
@@ -500,9 +500,9 @@ async def test_a_reader_that_a_recovery_overtakes_stops_where_the_recovery_did(p
     found = [next(entries)]  # a buffer of old bytes is read
     checkpoint = Checkpoint.resume(path)
 
-    await checkpoint.append(Session("start", AT, "", {"pid": 1}))
+    await append(checkpoint, Session("start", AT, "", {"pid": 1}))
     for commit in COMMITS[7:]:
-        await checkpoint.append(*commit)
+        await append(checkpoint, *commit)
     checkpoint.close()
     found += entries
     assert len(found) == sum(map(len, COMMITS[:7]))

@@ -92,6 +92,7 @@ async def test_many_at_once_share_one_sign_in() -> None:
         (["a", 7], "user_id", "non-empty string"),
         (["a", "b", "a"], "user_id", "same id twice"),
         ("6229ffaxxxxxxxxcade3e3d9", "user_id", "list"),
+        (b"6229ffaxxxxxxxxcade3e3d9", "user_id", "list"),
         (["a"], "userid", "no user id type 'userid'. Types: user_id, phone"),
     ],
 )

@@ -79,9 +79,9 @@ async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
 
     checkpoint = Checkpoint.create(path, recorded.header())
-    await checkpoint.append(recorded.deleted(0, 1))
+    await recorded.append(checkpoint, recorded.deleted(0, 1))
     path.unlink()
     with pytest.raises(FileFailed, match="no longer"):
-        await checkpoint.append(recorded.deleted(1, 2))
+        await recorded.append(checkpoint, recorded.deleted(1, 2))
     assert checkpoint.progress.settled.size == 1
     await checkpoint.aclose()

@@ -15,7 +15,7 @@ from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.verify.session import open_findings_log
 from tests import recorded
-from tests.recorded import AT, encode_line
+from tests.recorded import AT, append, encode_line
 
 PINNED = {"run_id": "r", "sample": None}
 FOUND: list[list[Entry]] = [
@@ -39,12 +39,12 @@ def known(log: LogWriter[Findings]) -> set[int]:
 async def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "s"
     log, aside = opened(path)
-    await log.append(Session("start", AT, ""), FOUND[0][0])
+    await append(log, Session("start", AT, ""), FOUND[0][0])
     await log.aclose()
     assert (path.stat().st_mode & 0o777, aside) == (0o600, None)
     log, aside = opened(path)
     assert (known(log), aside) == (set(range(50)), None)
-    await log.append(Session("start", AT, ""), FOUND[1][0])
+    await append(log, Session("start", AT, ""), FOUND[1][0])
     await log.aclose()
     log, _ = opened(path)
     assert {name: rows.ranges for name, rows in log.progress.rows.items()} == {

@@ -36,7 +36,7 @@ def test_an_id_that_another_begins_with() -> None:
 
 def test_spellings() -> None:
     assert spellings(ID) == {ID}
-    assert spellings("a b") == {"a b", "a%20b"}
+    assert spellings("a b", "", "c") == {"a b", "a%20b", "c"}
 
 
 def hide(text: str) -> str:

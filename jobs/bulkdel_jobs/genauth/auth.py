@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -50,6 +50,8 @@ BACKOFFS_MAX = 10
 
 TOKENS_HIDDEN = 3
 """Tokens that are kept out of messages: a late response may quote an older one."""
+
+HIDDEN = "[hidden]"
 
 HEADER_SAFE = re.compile(r"[!-~]+")
 """What may stand in a header as it is."""
@@ -122,12 +124,12 @@ class SignIn:
         key = {"accessKeyId": self.credentials.key_id, "accessKeySecret": self.credentials.secret}
         request = Request("POST", PATH, body=orjson.dumps(key))
         headers = {} if self.lang is None else {f"{self.brand.prefix}lang": self.lang}
-        secrets = forms_of(self.credentials.secret, self.credentials.key_id)
+        secrets = pattern_of(self.credentials.secret, self.credentials.key_id)
         began, attempts = self.clock(), 0
         while True:
             await self.rate_limiter.acquire()
             response = await self.send(request, headers)
-            decision = decision_on(response, read_token, lambda text: without_secrets(text, secrets), self.now())
+            decision = decision_on(response, read_token, lambda text: secrets.sub(HIDDEN, text), self.now())
             if decision.next_step is NextStep.SETTLED:
                 self._worked = True
                 token = decision.data["access_token"]
@@ -175,16 +177,11 @@ def _reason(decision: Decision) -> str:
     return decision.reason or str(decision.detail)
 
 
-def forms_of(*secrets: str) -> list[str]:
-    """Every spelling in which a server may quote `secrets`."""
-    return [form for secret in filter(None, secrets) for form in spellings(secret)]
-
-
-def without_secrets(text: str, forms: Iterable[str]) -> str:
-    """Replace each of `forms` in a text of the server by `[hidden]`."""
-    for form in forms:
-        text = text.replace(form, "[hidden]")
-    return text
+def pattern_of(*secrets: str) -> re.Pattern[str]:
+    """Make the pattern of every spelling in which a server may quote `secrets`. HIDDEN takes the place of a match."""
+    # The longest first: one spelling may be the beginning of another. `(?!)` matches nowhere.
+    forms = sorted(spellings(*secrets), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, forms)) or "(?!)")
 
 
 @dataclass(kw_only=True)
@@ -205,7 +202,7 @@ class Tokens:
     clock: Callable[[], float] = time.monotonic
     users: tuple[str, ...] = field(default=(), init=False)
     _issued: deque[str] = field(default_factory=lambda: deque(maxlen=TOKENS_HIDDEN), init=False, repr=False)
-    _forms: list[str] = field(default_factory=list, init=False, repr=False)  # of the secrets and tokens
+    _hidden: re.Pattern[str] | None = field(default=None, init=False, repr=False)  # of the secrets and tokens
     _generation: int = field(default=0, init=False)
     _ready: tuple[Mapping[str, str], int] | None = field(default=None, init=False, repr=False)
     _stale_at: float = field(default=0.0, init=False)
@@ -225,7 +222,7 @@ class Tokens:
 
     def hide(self, text: str) -> str:
         """See `bulkdel.job.Auth`."""
-        return without_secrets(text, self._forms or forms_of(*self.secrets))
+        return (self._hidden or pattern_of(*self.secrets)).sub(HIDDEN, text)
 
     async def ensure(self) -> None:
         """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""
@@ -252,7 +249,7 @@ class Tokens:
                 headers[f"{self.brand.prefix}lang"] = self.lang
             self.pool, self.users = fresh.pool, fresh.users
             self._issued.append(fresh.token)
-            self._forms = forms_of(*self.secrets, *self._issued)
+            self._hidden = pattern_of(*self.secrets, *self._issued)
             self._generation += 1
             self._ready = headers, self._generation
             margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)

@@ -19,13 +19,14 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse
+from bulkdel.core.record import Record
 from bulkdel.core.redaction import decision_on
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, tokens_for
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
-from bulkdel_jobs.genauth.endpoints import delete_call
+from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import API_CODE, read_success
 
@@ -144,7 +145,10 @@ class GenAuthClient:
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
-        request = delete_call(user_ids, user_id_type)
+        if isinstance(user_ids, str | bytes):
+            raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
+        records = [Record(position, id_) for position, id_ in enumerate(user_ids)]
+        request = DeleteUsersBatch(ID_TYPES[user_id_type]).call(records)
         headers, generation = await self._admission()
         response = await self._transport.send(request, headers)
         if isinstance(response, NoResponse):

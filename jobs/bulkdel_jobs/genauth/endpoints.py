@@ -40,31 +40,26 @@ READ_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
 
 
-def delete_call(user_ids: Sequence[str], id_type: str) -> Request:
-    """Build `delete-users-batch`. Raises ValueError unless there are 1 to 50 ids, all different, none empty."""
-    if isinstance(user_ids, str | bytes):
-        raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
-    if not 1 <= len(user_ids) <= IDS_MAX:
-        raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(user_ids)}: split them")
-    different = set(user_ids)
-    if "" in different or set(map(type, different)) != {str}:
-        raise ValueError("every user id is a non-empty string")
-    if len(different) != len(user_ids):
-        raise ValueError("the same id twice in one call: the API may refuse the whole call")
-    return Request(
-        "POST", DELETE_PATH, body=orjson.dumps({"userIds": list(user_ids), "options": {"userIdType": id_type}})
-    )
-
-
 class DeleteUsersBatch:
     """The request that deletes one chunk: `bulkdel.job.Action` for delete-users-batch."""
 
     def __init__(self, id_type: IdType) -> None:
-        self._id_type = id_type.name
+        self._options = {"userIdType": id_type.name}
 
     def call(self, records: Sequence[Record]) -> Request:
-        """Build the request that deletes `records`."""
-        return delete_call([record.id for record in records], self._id_type)
+        """Build the request that deletes `records`.
+
+        Raises ValueError unless there are 1 to 50 ids, all different, none empty.
+        """
+        ids = [record.id for record in records]
+        if not 1 <= len(ids) <= IDS_MAX:
+            raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(ids)}: split them")
+        different = set(ids)
+        if "" in different or set(map(type, different)) != {str}:
+            raise ValueError("every user id is a non-empty string")
+        if len(different) != len(ids):
+            raise ValueError("the same id twice in one call: the API may refuse the whole call")
+        return Request("POST", DELETE_PATH, body=orjson.dumps({"userIds": ids, "options": self._options}))
 
     read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
 

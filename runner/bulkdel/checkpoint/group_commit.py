@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
@@ -34,22 +34,25 @@ class _Batch(Generic[Item, Written]):
 class GroupCommit(ABC, Generic[Item, Written]):
     """A file that is written in batches, in the order of `add`. `add` and `flush` belong to one event loop at a time.
 
-    A subclass says how a batch is written (`_write`), what then counts as durable (`_apply`), and the error for people
-    (`_failure_of`).
+    A subclass says how a batch is written (`_write`), and the error for people (`_failure_of`).
 
     failure: the first failure. After it nothing is written, and every `flush` raises it.
     failed: set together with `failure`.
     lost: the items that will never be durable.
     """
 
-    def __init__(self, batch_bytes: int, thread: concurrent.futures.Executor) -> None:
+    def __init__(
+        self, batch_bytes: int, thread: concurrent.futures.Executor, apply: Callable[[Written], object]
+    ) -> None:
         """Take what a batch is bound to.
 
         batch_bytes: a batch that has grown to this takes no further item.
         thread: runs the writes, one after the other.
+        apply: called in the event loop with each thing that `_write` returned, before the waiters go on.
         """
         self._batch_bytes = batch_bytes
         self._thread = thread
+        self._apply = apply
         self._batches: deque[_Batch[Item, Written]] = deque()  # the first of them may be on its way to the disk
         self._writer: asyncio.Task[None] | None = None
         self._failed = asyncio.Event()
@@ -61,12 +64,8 @@ class GroupCommit(ABC, Generic[Item, Written]):
         """Make a batch durable. Called in the thread, for one batch after the other."""
 
     @abstractmethod
-    def _apply(self, written: Written) -> None:
-        """Note what is durable: called in the event loop with what `_write` returned, before the waiters go on."""
-
-    @abstractmethod
     def _failure_of(self, error: BaseException) -> FileFailed:
-        """Make the error for people from what `_write` or `_apply` has raised."""
+        """Make the error for people from what `_write` or `apply` has raised."""
 
     def add(self, item: Item, size: int) -> None:
         """Enqueue one item of `size` bytes. It is written, whether or not anything waits for it."""

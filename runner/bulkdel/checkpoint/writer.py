@@ -1,6 +1,6 @@
 """A log open for writing: write-ahead, with group commit, and progress that trails the disk.
 
-Owns the order of effects: an entry is encoded when it is appended, written and synced in the commit thread, then folded
+Owns the order of effects: an entry is encoded when it is enqueued, written and synced in the commit thread, then folded
 into `progress`, then its waiters go on. The first failure is the last thing that is tried (fail-stop). Never knows what
 an entry means. `Checkpoint` is the log of a run; a verification has a log of another kind.
 """
@@ -35,7 +35,7 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 
 
 class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
-    """A log that is locked for this process. `append` and `enqueue` belong to one event loop at a time.
+    """A log that is locked for this process. `enqueue` and `flush` belong to one event loop at a time.
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
     failure, lost: see `GroupCommit`; the items are entries, each with its bytes.
@@ -43,9 +43,8 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
 
     def __init__(self, file: LogFile, progress: F, how: How) -> None:
         """Take an open log."""
-        super().__init__(
-            COMMIT_BYTES, how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        )
+        thread = how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        super().__init__(COMMIT_BYTES, thread, progress.apply)
         self._file = file
         self._closed = False
         self.progress = progress
@@ -101,21 +100,13 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         """SHA-256 of every durable byte of the log, hex."""
         return self._file.sha.hexdigest()
 
-    async def append(self, *entries: Entry) -> None:
-        """Enqueue `entries`, and wait until they and everything before them are durable and in `progress`.
-
-        Raises FileFailed when they never will be. May be cancelled; the entries are written all the same.
-        """
-        self.enqueue(*entries)
-        await self.flush()
-
     def enqueue(self, *entries: Entry) -> None:
-        """Add `entries` to the next commit, in this order, without waiting for it.
+        """Add `entries` to the next commit, in this order, without waiting for it: `flush` waits.
 
         What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written.
         """
         if self._closed:
-            raise RuntimeError(f"{self.path}: append after close")
+            raise RuntimeError(f"{self.path}: enqueue after close")
         for encoded in [(entry, _encode(entry)) for entry in entries]:
             self.add(encoded, len(encoded[1]) + 1)
 
@@ -144,9 +135,6 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
             parts.append(part)
         self._file.commit(parts)
         return entries
-
-    def _apply(self, written: Entry) -> None:
-        self.progress.apply(written)
 
     def _failure_of(self, error: BaseException) -> FileFailed:
         # Without the file the same command would start over; a run would count the ids that it deleted as absent.

@@ -33,7 +33,7 @@ TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
 
 def stamp(epoch: float) -> str:
     """UTC, ISO 8601, milliseconds: how the log writes a time."""
-    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class Damaged(Exception):

@@ -58,9 +58,13 @@ def decision_on(
     return decision._replace(detail=cleaned, reason=reason, after_s=after_s)
 
 
-def spellings(text: str) -> set[str]:
-    """How a text may be quoted: as it is, from a query, from a JSON body."""
-    return {text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+def spellings(*texts: str) -> set[str]:
+    """How a server may quote texts: as they are, from a query, from a JSON body. Empty ones are left out."""
+    return {
+        form
+        for text in filter(None, texts)
+        for form in (text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    }
 
 
 def without_ids(text: str, ids: Collection[str]) -> str:
@@ -70,7 +74,7 @@ def without_ids(text: str, ids: Collection[str]) -> str:
         return text
     forms = {id_.removeprefix("+") for id_ in ids}  # a phone number may be quoted without its plus
     if "%" in text or "\\" in text:  # other spellings have one of these
-        forms = {form for id_ in forms for form in spellings(id_)}
+        forms = spellings(*forms)
     # The longest first: one id may be the beginning of another.
     for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
         length = len(form.encode())

@@ -104,8 +104,16 @@ class Progress:
             case Released():
                 for start, stop in self.skipped.rows.joined(entry.ranges):
                     self._forget(start, stop)
-            case Session(event="start"):
-                self._start(entry)
+            case Session(event="start", facts=facts):
+                self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+                self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
+                self.asked = facts.get("asked") or self.asked
+                self.excluded = dict(facts.get("excluded") or self.excluded)
+                self.note = facts.get("note") or self.note
+                path, known = facts.get("backup"), self.backup
+                self.backup = known if known is None or known[0] == path else None
+                if path is not None and self.backup is None:
+                    self.backup = path, Saved()
             case Session():
                 self.stop = entry
             case _:  # the header is read before there is a Progress
@@ -123,19 +131,6 @@ class Progress:
     def doubts(self) -> list[tuple[int, int, Instant]]:
         """The rows in doubt as half-open ranges, ascending, each with the time of its first intent."""
         return sorted((start, stop, at) for (start, stop), at in self._intended.items())
-
-    def _start(self, entry: Session) -> None:
-        self.start, self.stop, self.sessions = entry, None, self.sessions + 1
-        facts = entry.facts
-        if facts.get("confirmed"):
-            self.confirmed_at = entry.at
-        self.asked = facts.get("asked") or self.asked
-        self.excluded = dict(facts.get("excluded") or self.excluded)
-        self.note = facts.get("note") or self.note
-        if (path := facts.get("backup")) is None:
-            self.backup = None
-        elif self.backup is None or self.backup[0] != path:
-            self.backup = path, Saved()
 
     def _intend(self, entry: Intent) -> None:
         at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges

@@ -46,7 +46,8 @@ class Backup(GroupCommit[bytes, Saved]):
         self, path: Path, fd: int, saved: Saved, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None
     ) -> None:
         """Take an open file. thread: what runs the writes, one after the other; a thread of its own by default."""
-        super().__init__(BATCH_BYTES, thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup"))
+        thread = thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
+        super().__init__(BATCH_BYTES, thread, self._note)
         self._fd = fd
         self._disk = disk
         self._pack = _packing(path)
@@ -124,7 +125,7 @@ class Backup(GroupCommit[bytes, Saved]):
         check_place(self._fd, self.path, size)
         return (Saved(size, zlib.crc32(packed, self.saved.crc)),)
 
-    def _apply(self, written: Saved) -> None:
+    def _note(self, written: Saved) -> None:
         self.saved = written
 
     def _failure_of(self, error: BaseException) -> FileFailed:

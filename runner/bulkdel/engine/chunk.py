@@ -162,7 +162,8 @@ class ChunkInHand:
         backup = self._parts.backup
         self._intended = True  # it is written even if the wait is cancelled
         intent = Intent(at, positions_of(step.records), backup.saved if backup else None, ahead_s)
-        await self._parts.log.append(intent)
+        self._parts.log.enqueue(intent)
+        await self._parts.log.flush()
 
     async def send(self, step: Send, request: Request) -> None:
         """Send the request, after its backoff, and take in the decision on its response."""
@@ -188,9 +189,12 @@ class ChunkInHand:
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
-        tally.unproven += sum(record.id in self._unproven for sub_chunk in state.left for record in sub_chunk.records)
+        for sub_chunk in state.left:
+            tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
-        (at, ahead_s), entries, counts = parts.now(), list[Entry](), dict[str, int]()
+        at, ahead_s = parts.now()
+        entries: list[Entry] = []
+        counts: dict[str, int] = {}
         for kind, records, detail, reason, attempts in state.settled:
             exceptions: tuple[dict[str, Any], ...] = ()
             if kind in {"refused", "unknown"}:

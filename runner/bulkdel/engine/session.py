@@ -27,7 +27,6 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
-from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.safety.run_plan import Plan
 
@@ -47,14 +46,6 @@ class SessionResult:
     unrecorded: Mapping[str, int]
     kept: int
     unproven: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """The parts that exist while requests can be sent."""
-
-    client: Client
-    workers: Workers
 
 
 class SendingSession:
@@ -88,7 +79,7 @@ class SendingSession:
         self._before = self._settled()
         self._resumed = log.progress.sessions > 0
         self._rate: float | None = None
-        self._live: _Live | None = None
+        self._workers: Workers | None = None  # while requests can be sent
 
     async def run(self) -> SessionResult:
         """Send until every row is settled or something stops it."""
@@ -105,7 +96,8 @@ class SendingSession:
             if plan.more_excluded and plan.export.preflight is not None:
                 excluded = plan.export.preflight.skipped.by_reason["excluded"]
                 for ranges in log.progress.untouched(excluded).parts():
-                    await log.append(Skipped("excluded", ranges))
+                    log.enqueue(Skipped("excluded", ranges))
+                    await log.flush()
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             proven, fullest = bool(plan.server.found), plan.server.fullest
@@ -128,7 +120,7 @@ class SendingSession:
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.concurrency, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
-            self._live = _Live(client, workers)
+            self._workers = workers
             if self._rate is not None:
                 self.set_rate(self._rate)
             await settle_export(plan, parts, workers, self._left)
@@ -165,16 +157,16 @@ class SendingSession:
     def set_rate(self, rate: float) -> None:
         """Change the rate, requests a second; 0 is unlimited."""
         self._rate = rate
-        if self._live is not None:
-            self._live.client.adaptive_rate.set_ceiling(rate, self._live.client.clock())
+        if self._workers is not None:
+            self._workers.client.adaptive_rate.set_ceiling(rate, self._workers.client.clock())
 
     def snapshot(self) -> Snapshot | None:
         """The current figures; None before requests can be sent."""
-        if self._live is None:
+        if self._workers is None:
             return None
         progress = self._log.progress
         counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
-        return self._live.workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
+        return self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
 
     def _settled(self) -> int:
         return sum(self._log.progress.counts[kind] for kind in KINDS)

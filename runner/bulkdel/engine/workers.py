@@ -124,7 +124,10 @@ class Prefetch(Generic[T]):
 
 
 class Workers:
-    """Settles the items of one pass after the other. One instance a session."""
+    """Settles the items of one pass after the other. One instance a session.
+
+    client: the way to the server that this session has.
+    """
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class Workers:
         drain_s: how long requests on the wire may take to finish after the drain has begun.
         until: --not-after, as epoch seconds and in words.
         """
-        self._client = client
+        self.client = client
         self._log = log
         self._drain = drain
         self._surroundings = surroundings
@@ -156,7 +159,7 @@ class Workers:
 
         A BulkdelError begins the drain. Any other exception of `settle` does too, and is raised when all have drained.
         """
-        client, drain = self._client, self._drain
+        client, drain = self.client, self._drain
         # Reading the disk does not count for --patience.
         prefetch = Prefetch(items, on_waited=client.extend_patience, clock=client.clock)
         states = [WorkerStatus() for _ in range(self._concurrency)]
@@ -190,7 +193,7 @@ class Workers:
 
     def snapshot(self, settled: int, rows: int, counts: dict[str, int]) -> Snapshot:
         """The figures at this moment: these of the rows, and those of the requests."""
-        client, held = self._client, {WorkerState.IDLE, WorkerState.WAITING}
+        client, held = self.client, {WorkerState.IDLE, WorkerState.WAITING}
         return Snapshot(
             settled,
             rows,
@@ -207,8 +210,8 @@ class Workers:
 
         A look-up that decides continues too, unless the client holds it back.
         """
-        self._client.drain()
-        goes_on = {WorkerState.ON_WIRE} if self._client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
+        self.client.drain()
+        goes_on = {WorkerState.ON_WIRE} if self.client.waiting else {WorkerState.ON_WIRE, WorkerState.DECIDING}
         for task, worker in self._tasks.items():
             if worker.state not in goes_on:
                 task.cancel()

@@ -241,16 +241,22 @@ class HttpTransport:
         """See `Transport`. Raises ValueError for headers that cannot be sent as they are."""
         if self._session is None:
             raise RuntimeError("the transport was not entered")
+        if _UNSAFE.search("".join((*headers, *headers.values()))):
+            raise ValueError("a control character in a header")  # not shown: it may be a credential
+        if not FRAMING.isdisjoint(map(str.lower, headers)):
+            raise ValueError("how long a request is, is the transport's to say")
         self.requests += 1
         attempt = _Attempt(self._connector)
         # Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one.
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
+        fields = CIMultiDict({} if request.body is None else {"content-type": "application/json"})
+        fields.update(headers)  # the job's replace ours
         body = bytearray()
         try:
             async with self._session.request(
                 request.method,
                 URL(f"{self._host}{request.path}{query}", encoded=True),  # else yarl undoes what it finds unnecessary
-                headers=_fields(headers, json=request.body is not None),
+                headers=fields,
                 data=request.body,
                 allow_redirects=False,
                 middlewares=(attempt,),
@@ -270,11 +276,10 @@ class HttpTransport:
             return whole
         self._answered = True
         date = answered.headers.get("date")
-        if date is not None:
-            if date != self._date:  # it changes once a second
-                self._date, self._date_s = date, http_date_s(date.strip())
-            if self._date_s is not None:
-                self.ahead_s = round(self._date_s - self._now())
+        if date != self._date:  # it changes once a second
+            self._date, self._date_s = date, None if date is None else http_date_s(date.strip())
+        if self._date_s is not None:
+            self.ahead_s = round(self._date_s - self._now())
         return Response(answered.status, whole, answered.headers.get("retry-after"), date)
 
     def _lost(self, error: Exception, *, sent: bool) -> NoResponse:
@@ -288,18 +293,6 @@ class HttpTransport:
         """After an earlier response the setup is right: one bad node behind a load balancer may pass."""
         passing = self._answered and setup is not Setup.DESCRIPTORS
         return NoResponse(reason, sent=False, setup=None if passing else setup)
-
-
-def _fields(headers: Mapping[str, str], *, json: bool) -> CIMultiDict[str]:
-    """Header fields of a request: the job's replace ours. Raises ValueError for one that would not stay one field."""
-    for name, value in headers.items():
-        if _UNSAFE.search(name) or _UNSAFE.search(value):
-            raise ValueError("a control character in a header")  # not shown: it may be a credential
-        if name.lower() in FRAMING:
-            raise ValueError("how long a request is, is the transport's to say")
-    fields = CIMultiDict({"content-type": "application/json"} if json else {})
-    fields.update(headers)
-    return fields
 
 
 TOO_LARGE = NoResponse("response too large", sent=True)

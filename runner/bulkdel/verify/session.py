@@ -283,7 +283,8 @@ class VerifySession:
             return
         await self._control(live, worker)
         positions = sorted(chain.from_iterable(looked_up))
-        await self._log.append(Found(stamp(self._surroundings.wall()), "gone", ranges_of(positions)))
+        self._log.enqueue(Found(stamp(self._surroundings.wall()), "gone", ranges_of(positions)))
+        await self._log.flush()
         self._missing_rows -= len(positions)
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
