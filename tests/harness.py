@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -127,6 +131,61 @@ def wait_until(
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+def told_after(process: subprocess.Popen[bytes], pattern: str, signum: int | None = signal.SIGUSR1) -> str:
+    """Send a signal; return the line of stderr that it brings. None: only wait for the line."""
+    assert process.stderr is not None
+    if signum is not None:
+        process.send_signal(signum)
+    said, until = "", time.monotonic() + 30
+    while (found := re.search(f"(?m)^.*{pattern}.*$", said)) is None:
+        assert time.monotonic() < until, said
+        if select.select([process.stderr], [], [], 0.1)[0]:
+            more = os.read(process.stderr.fileno(), 65536)
+            assert more, f"it has ended: {said}"
+            said += more.decode()
+    return found.group()
+
+
+def wait_until_told(process: subprocess.Popen[bytes], words: str) -> None:
+    """Ask with SIGUSR1 how it goes, until the progress says `words`."""
+    while words not in told_after(process, '"event": "progress"'):
+        time.sleep(0.01)
+
+
+def wait_for_arrivals(served: Sandbox) -> None:
+    """Wait until everything that was sent so far has arrived: the server answers two requests that came after it."""
+    for _ in range(2):
+        with urllib.request.urlopen(f"{served.url}/sandbox/switches", timeout=60) as answer:
+            answer.read()
+
+
+TRIES = 3
+
+
+class Late(AssertionError):
+    """Something came later than it may. The cause may be a busy machine, so `steady` tries again."""
+
+
+def assert_in_time(held: bool, *told: object) -> None:
+    """Raise Late unless a bound on time was held."""
+    if not held:
+        raise Late(*told)
+
+
+def steady(scenario: Callable[[Path], None], folder: Path) -> None:
+    """Play a scenario; up to TRIES times where it is Late. A program that is late is late every time."""
+    for number in range(TRIES):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            scenario(place)
+        except Late:
+            if number == TRIES - 1:
+                raise
+        else:
+            return
 
 
 def user_ids(count: int, seed: int = 0) -> list[str]:
@@ -249,6 +308,34 @@ def case(
     export = write_objects(folder / "export.jsonl", ids)
     with sandbox(ids if users is None else users, id_type, **switches) as served:
         yield Case(export, served, len(set(ids)), list(options))
+
+
+def with_time_enough(scenario: Callable[[Path, float], bool], folder: Path) -> None:
+    """Play a scenario with more and more seconds, until it returns that they were enough for this machine."""
+    for seconds in (3, 6, 12, 24):
+        place = folder / str(seconds)
+        place.mkdir()
+        if scenario(place, seconds):
+            return
+    raise AssertionError("the machine was too busy for every time")
+
+
+@contextmanager
+def stopped_as_planned(folder: Path, ids: Sequence[str], form: str) -> Iterator[tuple[Case, datetime, Ran]]:
+    """A run that its --not-after has stopped while it sent: the case, the time, and how it ended.
+
+    form: of the time, as strftime has it. Where the machine is too slow for a time, a later one is tried.
+    """
+    for after_s in (4, 8, 16):
+        place = folder / str(after_s)
+        place.mkdir()
+        with case(place, ids, options=("--rate", 10, "--chunk-size", 2)) as it:
+            at = datetime.now(UTC) + timedelta(seconds=after_s)
+            ran = it.run("--not-after", at.strftime(form))
+            if it.served.ledger.deleted:
+                yield it, at, ran
+                return
+    raise AssertionError(f"nothing was deleted in time: {ran}")
 
 
 def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:

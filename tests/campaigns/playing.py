@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Sandbox, Switches
 from tests.campaigns.drawing import Drawn, End, Session, export_bytes
-from tests.harness import POOL, Ran, finish, start
+from tests.harness import POOL, Ran, finish, start, wait_for_arrivals
 
 SESSION_MAX_S, LAST_MAX_S, DRAINED_S = 12.0, 60.0, 10.0
 """A session with faults is stopped after so long, and has to end then. One without that takes longer hangs."""
@@ -177,6 +177,7 @@ class Play:
         """Wait until no request is under way: what was sent has its effect, even after a SIGKILL."""
         switches = self.served.switches
         still_s = switches.latency_s + switches.jitter_s + switches.latency_after_s + 0.05
+        wait_for_arrivals(self.served)
         seen, since = self.served.ledger.requests, time.monotonic()
         while time.monotonic() - since < still_s:
             time.sleep(0.01)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from bulkdel.commands.status import audit, print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
 from tests.harness import POOL, Ran, bulkdel, case, finish, kill, user_ids
 from tests.recorded import encode_line, nonce_of
@@ -78,14 +78,15 @@ def test_it_says_what_was_excluded(tmp_path: Path) -> None:
 
 def test_under_way_and_killed(tmp_path: Path) -> None:
     """A session without a stop is either under way or was killed, and a torn tail is no fault."""
-    with case(tmp_path, IDS, latency_s=0.2, options=["--rate", 0, "--concurrency", 1]) as it:
+    slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": frozenset({DELETE_PATH})}
+    with case(tmp_path, IDS, options=["--rate", 0, "--concurrency", 1], **slow) as it:
         process = it.start()
-        while it.served.pool.deleted < 100:
-            time.sleep(0.01)
+        it.wait_until_deleted(100)
         ran = audit_of(it.log)
         assert ran.code == 0, ran.err
         assert f"under way (pid {process.pid})" in ran.out
         kill(process)
+        it.switch(latency_after_s=0.0)
         with it.log.open("ab") as log:
             log.write(b'{"seq":')
         ran = audit_of(it.log)

@@ -23,7 +23,7 @@ import pytest
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests import harness, recorded
-from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids
+from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
 
 pytestmark = pytest.mark.campaign
 
@@ -59,12 +59,9 @@ def in_doubt(
         it.served.pool.add_ids(OTHERS, "email")
         it.served.pool.add_ids(ids, id_type, created_at=iso(-age_h))
         process = it.start()
-        until = time.monotonic() + 20
-        while sum(it.served.ledger.chunk_sizes.values()) < len(ids) / 20:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.005)
+        wait_until(lambda: sum(it.served.ledger.chunk_sizes.values()) >= len(ids) / 20, process)
         kill(process)
+        wait_for_arrivals(it.served)
         it.switch(liars=frozenset(), latency_after_s=0.0)
         assert it.served.pool.deleted == (len(ids) if effect else 0)
         yield it
@@ -243,15 +240,13 @@ def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, mon
     short = f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", short])
     options = ("--rate", 0, "--concurrency", 1, "--id-type", "email")
-    with case(tmp_path, MAILS, users=[*OTHERS, *MAILS], id_type="email", options=options) as it:
+    slow: dict[str, Any] = {"latency_after_s": 1.5, "fault_paths": frozenset({DELETE_PATH})}
+    with case(tmp_path, MAILS, users=[*OTHERS, *MAILS], id_type="email", options=options, **slow) as it:
         it.served.script("drop_after", "drop_after", "drop_after")
         process = it.start()
-        until = time.monotonic() + 20
-        while not it.served.pool.deleted:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.001)
+        wait_until(lambda: it.served.pool.deleted > 0, process)
         process.send_signal(signal.SIGSTOP)
+        it.switch(latency_after_s=0.0)
         newer = list(it.served.pool.deleted_ids("email"))[:20]
         it.served.pool.add_ids(newer, "email", created_at=iso(0))
         time.sleep(2.5)

@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 
 from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.ranges import ranges_of
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
 from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
@@ -124,18 +124,18 @@ def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
         while rng.random() < 0.3:
             rows.append(rng.choice(rows))
     ids = list(dict.fromkeys(rows))
-    with case(tmp_path, rows, users=[*ids, *IDS[:50]], latency_s=0.02) as it:
+    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
+    with case(tmp_path, rows, users=[*ids, *IDS[:50]], **slow) as it:
         for so_many in (500, 2_000):
             process = it.start()
-            while it.served.pool.deleted < so_many:
-                assert process.poll() is None
-                time.sleep(0.005)
+            it.wait_until_deleted(so_many)
             kill(process)
             status = bulkdel("status", it.log, "--json").summary
             assert status["duplicate"] == len(rows) - len(ids)
             halfway = outcomes(it)
             assert halfway.count("duplicate") == len(rows) - len(ids)
             assert halfway.count("deleted") == status["deleted"]
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert (ran.code, ran.counts()) == (0, {"deleted": len(ids), "duplicate": len(rows) - len(ids)}), ran
         assert effects(it, ids) == {1: len(ids)}

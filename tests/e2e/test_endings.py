@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox
+from bulkdel_jobs.sandbox import DELETE_PATH, Sandbox, Switches
 from tests import faultserver
 from tests.faultserver import Fault, FaultServer
 from tests.harness import (
@@ -32,8 +32,12 @@ from tests.harness import (
     finish,
     sandbox,
     start,
+    stopped_as_planned,
+    told_after,
     user_ids,
     wait_until,
+    wait_until_told,
+    with_time_enough,
     write_objects,
 )
 
@@ -85,11 +89,13 @@ def pipe_of(path: Path, ids: Sequence[str]) -> threading.Thread:
 
 def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
     """Run an export of e-mails from the named pipe `10` and interrupt it. The name equals another word typed."""
+    served.switches = Switches(latency_after_s=1.0, fault_paths=frozenset({DELETE_PATH}))  # ten seconds in all
     writer = pipe_of(folder / "10", EMAILS)
-    args = ("run", "delete-users", "10", "--id-type", "email", "--host", served.url, "--rate", 50, "--chunk-size", "10")
-    process = start(*args, "--confirm", len(EMAILS), "--pool", POOL, cwd=folder)
-    wait_until(lambda: served.ledger.deleted >= 50)
+    args = ("run", "delete-users", "10", "--id-type", "email", "--host", served.url, "--rate", 0, "--chunk-size", "10")
+    process = start(*args, "--concurrency", 5, "--confirm", len(EMAILS), "--pool", POOL, cwd=folder)
+    wait_until(lambda: served.ledger.deleted >= 50, process)
     process.send_signal(signal.SIGTERM)
+    served.switches = Switches()
     ran = finish(process)
     writer.join()
     assert ran.code == 143, ran.err
@@ -186,14 +192,18 @@ def test_what_the_environment_sets_is_in_the_command(tmp_path: Path) -> None:
 
 def test_a_killed_run_is_gone_on_by_the_command_of_status(tmp_path: Path) -> None:
     """There is no stop entry: the start entry has the command."""
-    with case(tmp_path, IDS, options=("--rate", 20, "--chunk-size", 10, "--not-after", "23:59Z")) as it:
+    until = f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}"
+    pause: dict[str, Any] = {"retry_after": "seconds", "retry_after_s": 600}
+    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 10, "--not-after", f"{until}Z"), **pause) as it:
+        it.served.script(None, None, "429")
         process = it.start()
+        wait_until(lambda: it.served.ledger.answers["429"] == 1, process)
         it.wait_until_deleted(20)
         process.kill()
         finish(process)
         status = bulkdel("status", it.log)
-        assert re.search(r"--not-after \d{4}-\d\d-\d\dT23:59:00\+00:00", printed(status))
-        again = shell(printed(status).replace("--rate 20", "--rate 0"), tmp_path)
+        assert re.search(rf"--not-after \d{{4}}-\d\d-\d\dT{until}:00\+00:00", printed(status))
+        again = shell(printed(status), tmp_path)
         assert again.code == 0, again.err
         assert it.served.ledger.deleted == len(IDS)
 
@@ -203,9 +213,7 @@ def test_a_killed_run_is_gone_on_by_the_command_of_status(tmp_path: Path) -> Non
 
 def test_stopped_at_a_time_of_day(tmp_path: Path) -> None:
     """Exit 6; neither the same command nor the printed one goes on until tomorrow before that date is confirmed."""
-    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
-        at = datetime.now(UTC) + timedelta(seconds=5)
-        ran = it.run("--not-after", f"{at:%H:%M:%S}Z")
+    with stopped_as_planned(tmp_path, IDS, "%H:%M:%SZ") as (it, at, ran):
         assert (ran.code, ran.summary["status"]) == (6, "stopped"), ran.err
         before = it.served.ledger.deleted
         assert 0 < before == ran.summary["deleted"] < len(IDS)
@@ -228,9 +236,7 @@ def test_stopped_at_a_time_of_day(tmp_path: Path) -> None:
 
 def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
     """A date that has passed is not printed again; without a confirmation nothing is sent."""
-    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
-        at = datetime.now(UTC) + timedelta(seconds=5)
-        ran = it.run("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}Z")
+    with stopped_as_planned(tmp_path, IDS, "%Y-%m-%dT%H:%M:%SZ") as (it, _, ran):
         assert ran.code == 6, ran.err
         before = it.served.ledger.deleted
         assert "--not-after" not in printed(ran)
@@ -243,34 +249,46 @@ def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
 
 def test_a_signal_outranks_a_planned_stop(tmp_path: Path) -> None:
     """SIGTERM while the run drains at its --not-after: 143."""
-    slow: dict[str, Any] = {"latency_after_s": 8.0, "fault_paths": frozenset({DELETE_PATH})}
-    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), **slow) as it:
-        at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
-        process = it.start("--not-after", at.isoformat())
-        while it.served.ledger.by_path[DELETE_PATH] < 1:
-            assert process.poll() is None, "on a machine this busy, it is over before it begins"
-            time.sleep(0.01)
-        time.sleep(max(0.0, at.timestamp() + 0.3 - time.time()))
-        process.send_signal(signal.SIGTERM)
-        ran = finish(process)
+    slow: dict[str, Any] = {"latency_after_s": 60.0, "fault_paths": frozenset({DELETE_PATH})}
+
+    def scenario(folder: Path, after_s: float) -> bool:
+        with case(folder, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), **slow) as it:
+            at = datetime.now(UTC) + timedelta(seconds=after_s)
+            process = it.start("--not-after", at.isoformat())
+            wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] == 2 or process.poll() is not None)
+            if it.served.ledger.by_path[DELETE_PATH] < 2:
+                finish(process)
+                return False
+            wait_until_told(process, '"waiting": "draining')
+            told_after(process, '"signal": "SIGTERM".*"event": "run.draining"', signal.SIGTERM)
+        ran = finish(process)  # the server is gone, so there is nothing to wait for
         assert (ran.code, ran.summary["status"]) == (143, "interrupted"), ran.err
+        return True
+
+    with_time_enough(scenario, tmp_path)
 
 
 def test_a_complete_run_repeats_its_code_after_its_time(tmp_path: Path) -> None:
     """The --not-after of its command has passed by then; that does not matter any more."""
-    with case(tmp_path, IDS[:40], poisonous={IDS[7]: (422, None)}) as it:
-        at = datetime.now(UTC) + timedelta(seconds=6)
-        until = ("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}Z")
-        first = it.run(*until)
-        assert first.code == 1, first.err
-        time.sleep(max(0.0, at.timestamp() - time.time()))
-        again = it.run(*until)
-        assert (again.code, again.summary) == (1, first.summary), again.err
+
+    def scenario(folder: Path, after_s: float) -> bool:
+        with case(folder, IDS[:40], poisonous={IDS[7]: (422, None)}) as it:
+            at = datetime.now(UTC) + timedelta(seconds=after_s)
+            first = it.run("--not-after", at.isoformat())
+            if datetime.now(UTC) >= at:
+                return False
+            assert first.code == 1, first.err
+            time.sleep(max(0.0, at.timestamp() - time.time()))
+            again = it.run("--not-after", at.isoformat())
+            assert (again.code, again.summary) == (1, first.summary), again.err
+            return True
+
+    with_time_enough(scenario, tmp_path)
 
 
 def test_a_limit_is_no_planned_stop(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
-        ran = it.run("--limit", 100, "--not-after", "23:59Z")
+        ran = it.run("--limit", 100, "--not-after", f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}Z")
         assert (ran.code, ran.summary["status"]) == (0, "incomplete"), ran.err
         assert it.served.ledger.deleted == 100
 

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
-from tests.harness import COMMAND, POOL, bulkdel, case, entries, environment, finish, sandbox, user_ids, write_objects
+from tests.harness import (
+    COMMAND,
+    POOL,
+    bulkdel,
+    case,
+    entries,
+    environment,
+    finish,
+    sandbox,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 pytestmark = pytest.mark.campaign
 
@@ -46,9 +58,7 @@ def test_accounts_from_the_future(zone: str, tmp_path: Path) -> None:
     with case(tmp_path, IDS[:60], share_drop_before=1.0, fault_paths=frozenset({DELETE_PATH})) as it:
         it.served.pool = Pool.from_ids(IDS[:60], created_at=ahead)
         process = it.start()
-        until = time.monotonic() + 20
-        while not it.served.ledger.by_path[DELETE_PATH] and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] > 0, process)
         process.kill()
         finish(process)
         it.switch(share_drop_before=0.0)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,21 @@ import pytest
 from bulkdel.safety.checks import host_word
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.e2e.test_resume import DELETIONS
-from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, sandbox, start, user_ids, write_objects
+from tests.harness import (
+    POOL,
+    Case,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    kill,
+    sandbox,
+    start,
+    stopped_as_planned,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 pytestmark = pytest.mark.campaign
 
@@ -154,9 +167,7 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
         tmp_path, IDS[:100], users=IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, **fault
     ) as it:
         process = it.start()
-        until = time.monotonic() + 20
-        while it.served.ledger.by_path[DELETE_PATH] < 2 and time.monotonic() < until:
-            time.sleep(0.005)
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 2, process)
         kill(process)
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == 100
         there = alive(it, IDS[:100])
@@ -176,9 +187,7 @@ def test_excluded_and_created_again(tmp_path: Path) -> None:
     options = ("--rate", 0, "--id-type", "username", "--in-doubt", "resend")
     with case(tmp_path, names, id_type="username", options=options, fault_paths=DELETIONS, latency_after_s=30.0) as it:
         process = it.start()
-        until = time.monotonic() + 20
-        while it.served.pool.deleted < 20 and time.monotonic() < until:
-            time.sleep(0.005)
+        it.wait_until_deleted(20)
         kill(process)
         it.served.pool.add_ids(names[:5], "username", created_at=it.served.created_at)
         it.switch(latency_after_s=0.0)
@@ -269,16 +278,14 @@ def test_the_keys_own_user_stays(id_type: str, tmp_path: Path) -> None:
 
 
 def test_not_after_stops_and_goes_on_later(tmp_path: Path) -> None:
-    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 5)) as it:
-        at = datetime.now(UTC) + timedelta(seconds=5)
-        ran = it.run("--not-after", f"{at:%Y-%m-%dT%H:%M:%S}+00:00")
+    with stopped_as_planned(tmp_path, IDS, "%Y-%m-%dT%H:%M:%S+00:00") as (it, at, ran):
         assert ran.code == 6, ran.err
         assert ran.summary["status"] == "stopped"
         assert f"it is {at:%Y-%m-%d %H:%M}" in ran.err
         assert 0 < it.served.ledger.deleted < len(IDS)
         assert it.served.ledger.deleted == ran.summary["deleted"]
         it.options[:] = ["--rate", 0]
-        assert it.run("--not-after", "00:00").code == 0
+        assert it.run("--not-after", f"{datetime.now().astimezone() + timedelta(hours=12):%H:%M}").code == 0
         assert it.served.ledger.deleted == len(IDS)
 
 
@@ -324,12 +331,10 @@ def test_looked_up_first_by_a_blind_key_nothing_is_sent(tmp_path: Path) -> None:
 
 def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> None:
     """From some moment on no user is found, but all are listed: no user that exists may be called absent."""
-    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), latency_s=0.01) as it:
+    with case(tmp_path, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), latency_s=0.2) as it:
         process = it.start("--look-first")
-        until = time.monotonic() + 20
-        while it.served.ledger.deleted < 50 and time.monotonic() < until:
-            time.sleep(0.002)
-        it.switch(blind=True)
+        it.wait_until_deleted(20)
+        it.switch(blind=True, latency_s=0.0)
         ran = finish(process)
         assert ran.code == 4, ran.err
         deleted = it.served.ledger.deleted

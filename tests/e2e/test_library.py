@@ -25,6 +25,7 @@ from bulkdel.job import Target, TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
+from bulkdel_jobs.sandbox import DELETE_PATH, Switches
 from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, wait_until, write_objects
 
 IDS = user_ids(400, seed=31)
@@ -176,7 +177,7 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
                 run.set_rate(-1)
             run.set_rate(500)
             assert (await run.finished()).status == "complete"
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30
         assert_all_deleted_once(it, IDS)
 
 
@@ -351,7 +352,8 @@ def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_p
     """SIGKILL while all three send; the same program again goes on with each."""
     exports = [user_ids(600, seed=seed) for seed in (41, 42, 43)]
     with ExitStack() as stack:
-        servers = [stack.enter_context(sandbox(ids, latency_s=0.05)) for ids in exports]
+        slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": frozenset({DELETE_PATH})}
+        servers = [stack.enter_context(sandbox(ids, **slow)) for ids in exports]
         places = [
             {
                 "url": served.url,
@@ -363,10 +365,13 @@ def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_p
         ]
         words = [sys.executable, "-c", TWO_AND_ONE, json.dumps(KEYS), json.dumps(places)]
         killed = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL)
-        wait_until(lambda: all(served.pool.deleted > 50 for served in servers), killed)
+        # The first sixteen requests of each are answered, and more are on the wire.
+        wait_until(lambda: all(served.pool.deleted > 80 for served in servers), killed)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         assert all(served.pool.deleted < 600 for served in servers), "killed in the middle"
+        for served in servers:
+            served.switches = Switches()
         again = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120, check=False)
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout) == ["complete"] * 3

@@ -11,7 +11,6 @@ import os
 import random
 import resource
 import subprocess
-import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +22,7 @@ from bulkdel.commands.results import kinds_of, write_rows
 from bulkdel.core.log_entries import Outcome
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.reopen import Reopened
+from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
 from tests.madeup import make_run
 from tests.recorded import encode_line, nonce_of
@@ -56,14 +56,15 @@ def test_ten_thousand_rows_agree_with_the_server(tmp_path: Path) -> None:
     switches: dict[str, Any] = {
         "unknown_ids": "refuse",
         "poisonous": dict.fromkeys(poisonous, (409, 77)),
-        "latency_s": 0.01,
+        "latency_after_s": 0.3,
+        "fault_paths": frozenset({DELETE_PATH}),
     }
     with case(tmp_path, IDS, users=users, options=["--rate", 0, "--on-invalid", "skip"], **switches) as it:
         it.export.write_text("".join(text + "\n" for text in texts))
         process = it.start()
-        while it.served.pool.deleted < 1_000:
-            time.sleep(0.01)
+        it.wait_until_deleted(1_000)
         kill(process)
+        it.switch(latency_after_s=0.0)
         halfway = rows_of(bulkdel("results", it.log, env={}).out)
         assert len(halfway) == 10_000
         ran = it.run()
@@ -235,8 +236,7 @@ def test_in_doubt_and_remaining(tmp_path: Path) -> None:
     """While a run is under way, and after it was killed: what was sent without an answer is said to be."""
     with case(tmp_path, IDS, latency_s=0.2, options=["--rate", 0, "--concurrency", 4]) as it:
         process = it.start()
-        while it.served.pool.deleted < 400:
-            time.sleep(0.01)
+        it.wait_until_deleted(400)
         running = bulkdel("results", it.log, env={})
         assert running.code == 0, running.err
         assert len(running.out.splitlines()) == 9_900

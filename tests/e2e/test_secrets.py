@@ -255,7 +255,7 @@ class Play:
 
         async def end() -> Ran:
             shown = asyncio.create_task(asyncio.to_thread(drained, ours)) if ours >= 0 else None
-            out, err = await asyncio.to_thread(process.communicate, timeout=50)
+            out, err = await asyncio.to_thread(process.communicate, timeout=120)
             err = await shown if shown else err
             ran = Ran(process.returncode, out.decode(), err.decode())
             self.told += [ran.out, ran.err.replace("\r\n", "\n")]

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,19 +71,19 @@ def assert_all_deleted(it: Case, ids: Sequence[str]) -> None:
 
 def down_and_back(folder: Path, down_s: float, **down: object) -> None:
     ids = user_ids(20_000)
-    with case(folder, ids, latency_s=0.02, options=("--rate", 200)) as it:
+    with case(folder, ids, latency_s=0.02, options=("--rate", 200, "--chunk-size", 25)) as it:
         ledger = it.served.ledger
         process = it.start()
-        it.wait_until_deleted(2_000)
+        it.wait_until_deleted(1_000)
         it.switch(**down)
-        time.sleep(1.0)  # what is on the wire, and what opens the breaker
+        time.sleep(2.0)  # what is on the wire, and what opens the breaker
         first = ledger.requests
-        time.sleep(down_s - 1.0)
+        time.sleep(down_s - 2.0)
         probes = ledger.arrivals[first:]
         it.switch(**dict.fromkeys(down.keys() - {"fault_style"}, 0.0))
         ran = finish(process, 90)
         assert down_s / PROBE_S - 2 <= len(probes) <= down_s / PROBE_S
-        assert all(later - earlier >= PROBE_S - 0.1 for earlier, later in pairwise(probes)), probes
+        assert all(later - earlier >= PROBE_S - 0.5 for earlier, later in pairwise(probes)), probes
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": len(ids)}
         assert_all_deleted(it, ids)
@@ -104,9 +105,9 @@ def down_for_good(folder: Path) -> None:
     """Exit 4 within --patience, with the reason, and it can be resumed."""
     patience_s = 6
     ids = user_ids(10_000)
-    with case(folder, ids, latency_s=0.02, options=("--rate", 200)) as it:
+    with case(folder, ids, latency_s=0.02, options=("--rate", 200, "--chunk-size", 10)) as it:
         process = it.start("--patience", f"{patience_s}s")
-        it.wait_until_deleted(2_000)
+        it.wait_until_deleted(1_000)
         it.switch(share_drop_before=1.0)
         began = time.monotonic()
         ran = finish(process)
@@ -127,7 +128,9 @@ def a_token_lives_for_3_s(folder: Path) -> None:
     """Over half a minute no chunk fails, and there is one sign-in an expiry however many requests wait for it."""
     ids = user_ids(6_000)
     options = ("--rate", 100, "--chunk-size", 1, "--concurrency", 16)
-    with case(folder, ids, options=options, token_lifetime_s=3.0, latency_s=0.3) as it:
+    # A token is looked at when the request arrives: 0.6 s are left to a machine that stands still.
+    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
+    with case(folder, ids, options=options, token_lifetime_s=3.0, **slow) as it:
         ledger = it.served.ledger
         process = it.start()
         while not ledger.arrivals or ledger.arrivals[-1] - ledger.arrivals[0] < TOKENS_S:

@@ -258,12 +258,12 @@ async def test_429_as_often_as_it_comes() -> None:
         assert world.badge.accepted_generations == [1]
 
 
-@pytest.mark.parametrize(("header", "least_s"), [("7", 6.5), (None, 2.5)])
-async def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, least_s: float) -> None:
-    async with opened(throttled(header), pause_s=3.0) as world:
+@pytest.mark.parametrize(("header", "pause_s"), [("70", 70.0), (None, 30.0)])
+async def test_429_pauses_for_as_long_as_it_says_or_the_job_does(header: str | None, pause_s: float) -> None:
+    async with opened(throttled(header), pause_s=30.0) as world:
         asking = asyncio.create_task(world.ask())
         await world.rate_limiter.closed.wait()
-        assert least_s <= world.rate_limiter.paused_s <= least_s + 0.5
+        assert pause_s - 10 < world.rate_limiter.paused_s <= pause_s
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

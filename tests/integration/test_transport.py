@@ -287,8 +287,10 @@ async def test_silence_is_noticed_wherever_it_falls() -> None:
             await peer.send(begin)
             await peer.stall()
 
-        response, _ = await exchange(script, read_s=0.4, total_s=1.0)
-        expected = "no whole response within 1 s" if b"102" in begin else "no data for 0.4 s"
+        # The other time-out is far away, also for a machine that stands still.
+        only_total = b"102" in begin
+        response, _ = await exchange(script, read_s=0.4, total_s=1.0 if only_total else 30.0)
+        expected = "no whole response within 1 s" if only_total else "no data for 0.4 s"
         assert response == NoResponse(expected, sent=True), begin
 
 
@@ -298,14 +300,14 @@ async def test_a_slow_answer_leaves_no_time_out_to_the_next_one() -> None:
     async def script(peer: Peer) -> None:
         while True:
             await peer.request()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
             await peer.send(answer())
 
     server = RawServer(script)
-    async with server.running(), HttpTransport(TransportOptions(server.url, read_s=0.5)) as transport:
+    async with server.running(), HttpTransport(TransportOptions(server.url, read_s=0.8)) as transport:
         for _ in range(2):
             assert await transport.send(POST, {}) == Response(200, b"{}")
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.9)
         assert server.connections == 1
 
 
@@ -362,7 +364,9 @@ async def test_a_connection_takes_no_longer_than_an_attempt_may() -> None:
     ],
 )
 async def test_a_fault_on_the_wire_is_a_lost_answer(script: Script, expected: Response | NoResponse) -> None:
-    response, requests = await exchange(script, POST, total_s=1.0, read_s=0.4, body_max=1000)
+    told = str(expected)
+    total_s, read_s = (1.0, 0.9) if "within 1 s" in told else (30.0, 0.4 if "for 0.4 s" in told else 30.0)
+    response, requests = await exchange(script, POST, total_s=total_s, read_s=read_s, body_max=1000)
     assert response == expected
     assert len(requests) == 1
 
@@ -425,7 +429,7 @@ async def test_a_cancelled_attempt_is_cancelled_and_its_connection_gone() -> Non
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await ended.wait()
 
 

@@ -73,12 +73,16 @@ async def test_the_next_ones_are_read_while_these_are_sent() -> None:
 
 
 async def test_the_wait_for_a_slow_disk_is_reported_once_for_all() -> None:
+    asked = threading.Event()
+
     def feed() -> Iterator[Item]:
+        asked.wait()
         time.sleep(0.2)
         yield work(0)
 
     begun = time.monotonic()
     recorded = Recorded(feed())
+    asyncio.get_running_loop().call_later(0.01, asked.set)  # all of them wait by then
     assert await recorded.take_all(8) == [0]
     assert len(recorded.waited) == 2, "for the chunk, and for the end of the feed"
     assert 0.1 < sum(recorded.waited) <= time.monotonic() - begun
