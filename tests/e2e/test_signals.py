@@ -140,7 +140,7 @@ def refreshing(folder: Path) -> Iterator[Running]:
 @contextmanager
 def draining(folder: Path) -> Iterator[Running]:
     """What is on the wire gets no answer, so the first signal begins to drain."""
-    options = ("--rate", 0, "--drain-s", 5)
+    options = ("--rate", 0, "--drain-s", 4)
     with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS, options=options) as it:
         process = it.start()
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 16, process)

@@ -65,7 +65,7 @@ def out(process: subprocess.Popen[str]) -> IO[str]:
     return process.stdout
 
 
-HELD_S = 20.0
+HELD_S = 8.0
 """How long to wait at most for what takes no time."""
 
 
