@@ -172,7 +172,7 @@ NUMBER = "a number with a fraction, an exponent or more than 64 bits is no exact
 def test_a_line_with_an_id(line: bytes, member: str | None, found: str) -> None:
     where = Member(tuple(member.split("."))) if member else None
     assert id_of_line(line, where) == found
-    assert ids_of_lines([line], where, FREE) == [found]
+    assert ids_of_lines(line + b"\n", where, FREE) == [found]
 
 
 @pytest.mark.parametrize(
@@ -216,14 +216,14 @@ def test_a_line_without_an_id(line: bytes, member: str | None, why: str) -> None
     assert isinstance(found, Unusable)
     # After the colon the words are orjson's.
     assert found.words.startswith(why) if why == "not JSON: " else found.words == why
-    assert ids_of_lines([b'"a"', line], where, FREE)[1] == found
+    assert ids_of_lines(b'"a"\n' + line + b"\n", where, FREE)[1] == found
 
 
 def test_a_repeated_member_below_a_depth_that_python_does_not_read_is_refused() -> None:
     for deep in (100, 500, 1020):
         line = b'{"id":"a","id":"b","x":' + b"[" * deep + b"]" * deep + b"}"
         assert reason(id_of_line(line, Member(("id",)))) in ("nested too deep", "the member id stands there twice")
-        assert ids_of_lines([line], Member(("id",)), FREE) == [id_of_line(line, Member(("id",)))]
+        assert ids_of_lines(line + b"\n", Member(("id",)), FREE) == [id_of_line(line, Member(("id",)))]
 
 
 FREE = IdCheck(IdType("any"), {})
@@ -232,6 +232,10 @@ FREE = IdCheck(IdType("any"), {})
 def checked(line: bytes, member: Member | None) -> str | Unusable:
     found = id_of_line(line, member)
     return FREE.check(found) if isinstance(found, str) else found
+
+
+def joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
 
 
 LINE = st.sampled_from(
@@ -250,7 +254,7 @@ LINE = st.sampled_from(
 @settings(max_examples=1500)
 def test_many_lines_give_what_each_line_gives(lines: list[bytes], name: str | None) -> None:
     member = Member(tuple(name.split("."))) if name else None
-    assert ids_of_lines(lines, member, FREE) == [checked(line, member) for line in lines]
+    assert ids_of_lines(joined(lines), member, FREE) == [checked(line, member) for line in lines]
 
 
 @given(
@@ -264,7 +268,7 @@ def test_json_written_by_python_reads_back(values: list[str | int], name: str | 
     lines = [json.dumps(row).encode() for row in rows]
     if all(not isinstance(value, str) or value.isascii() for value in values):
         assert [id_of_line(line, member) for line in lines] == [str(value) for value in values]
-        assert ids_of_lines(lines, member, FREE) == [FREE.check(str(value)) for value in values]
+        assert ids_of_lines(joined(lines), member, FREE) == [FREE.check(str(value)) for value in values]
 
 
 INNER = st.lists(st.sampled_from([*rb'a",:{}[]\ ', 9, 127, 255, 0xC3, 0xA9]) | st.just(97), max_size=6).map(bytes)
@@ -284,12 +288,12 @@ def test_lines_written_alike_give_what_each_line_gives(
     for inner, other, odd in parts:
         before, after = frame if odd else other
         lines.append(before + inner + after)
-    assert ids_of_lines(lines, member, FREE) == [checked(line, member) for line in lines]
+    assert ids_of_lines(joined(lines), member, FREE) == [checked(line, member) for line in lines]
 
 
 def test_a_name_that_stands_in_other_places_too_is_no_repetition() -> None:
     lines = [b'{"id":"a","n":{"id":1},"m":"\\"id\\":\\u00f6"}', b'{"id":"b","n":"id"}', b'{"id":2}']
-    assert ids_of_lines(lines, Member(("id",)), FREE) == ["a", "b", "2"]
+    assert ids_of_lines(joined(lines), Member(("id",)), FREE) == ["a", "b", "2"]
 
 
 @pytest.mark.parametrize(
@@ -321,8 +325,7 @@ def test_free_text_has_no_shape() -> None:
 
 
 def test_the_lines_of_a_plain_list() -> None:
-    lines = [b"a", b"b\r", b"", b" \r", b" c", b"d\xff"]
-    assert ids_of_plain_lines(lines, FREE) == [
+    assert ids_of_plain_lines(b"a\nb\r\n\n \r\n c\nd\xff", FREE) == [
         "a",
         "b",
         Unusable(Why.EMPTY_LINE),

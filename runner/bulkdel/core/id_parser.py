@@ -58,10 +58,11 @@ class IdCheck:
         return misshapen(id_, self.id_type, self.others) or id_
 
     def check_all(self, ids: list[str]) -> list[str | Unusable]:
-        """Return what `check` returns for each of `ids`."""
+        """Return what `check` returns for each of `ids`. Raises TypeError when one of them is no string."""
+        joined = "\n".join(ids)
         if self.id_type.uniform is not None:  # takes a tenth of the time of a pattern for each id
             length, letters = self.id_type.uniform
-            text, ends = "\n".join(ids).encode(errors="replace"), b"\n" * (len(ids) - 1)
+            text, ends = joined.encode(errors="replace"), b"\n" * (len(ids) - 1)
             in_place = len(text) == len(ids) * (length + 1) - 1 and text[length :: length + 1] == ends
             if in_place and text.translate(None, letters) == ends:
                 return cast("list[str | Unusable]", ids)
@@ -123,36 +124,38 @@ class Member:
         return Unusable(Why.MINUS_ZERO) if row == "-0" else None
 
 
-def ids_of_lines(lines: Sequence[bytes], member: Member | None, check: IdCheck) -> list[str | Unusable]:
+def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str | Unusable]:
     """Return for each JSONL line its id, or why it has none. member: None for rows that are bare ids.
+
+    text: the lines; the last one may have no line feed.
 
     When every line has a string in the place of its id, as nearly always, the lines are parsed together. Otherwise each
     line is parsed by itself.
     """
-    text = b"\n".join(lines)
+    lines = text.removesuffix(b"\n").split(b"\n")
     values: Iterable[Any] = map(orjson.loads, lines)
     for name in member.path if member else ():
-        values = map(itemgetter(name), values)  # TypeError where the value is no object
+        values = map(itemgetter(name), values)
     try:
-        found = list(values)
-    except (ValueError, KeyError, TypeError):
+        found = check.check_all(list(values))
+    except (ValueError, KeyError, TypeError):  # TypeError: a row is no object, or its id no string
         found = []
-    if set(map(type, found)) == {str} and not (member and (b'"outcome"' in text or _may_repeat(text, lines, member))):
-        return check.check_all(found)
+    if found and not (member and (b'"outcome"' in text or _may_repeat(text, lines, member))):
+        return found
     ids = [id_of_line(line, member) for line in lines]
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
 
 
-def ids_of_plain_lines(lines: Sequence[bytes], check: IdCheck) -> list[str | Unusable]:
+def ids_of_plain_lines(text: bytes, check: IdCheck) -> list[str | Unusable]:
     """Return for each line of a plain list its id, or why it has none."""
     ids: list[str | Unusable] = []
-    for line in lines:
+    for line in text.removesuffix(b"\n").split(b"\n"):
         try:
-            text = line.decode().removesuffix("\r")
+            id_ = line.decode().removesuffix("\r")
         except UnicodeDecodeError as error:
             ids.append(_not_utf8(line, error))
         else:
-            ids.append(check.check(text) if text.strip() else Unusable(Why.EMPTY_LINE))
+            ids.append(check.check(id_) if id_.strip() else Unusable(Why.EMPTY_LINE))
     return ids
 
 
@@ -184,7 +187,7 @@ def _id_of_member(row: Any, line: bytes, member: Member) -> str | Unusable:
 
 
 def _may_repeat(text: bytes, lines: Sequence[bytes], member: Member) -> bool:
-    r"""Whether a name of the member's path may stand twice in one of its objects. text: the lines, joined.
+    r"""Whether a name of the member's path may stand twice in one of its objects. text: all the lines.
 
     Each line has each name. So none has it twice when the names in the text are as many as the lines. Escapes can spell
     a name in other ways, and another object may have the same name. In these cases the parsed values are serialised:

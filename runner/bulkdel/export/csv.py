@@ -108,6 +108,9 @@ class _CsvReader:
         def raw(i: int) -> list[str]:
             return lines[starts[i] : starts[i + 1]]
 
+        def raws() -> list[bytes]:
+            return ["".join(raw(i)).encode() for i in range(len(rows))]
+
         if starts[-1] - starts[0] > len(rows):  # a row of several lines is among them
             for i in range(len(rows)):
                 if sum(map(len, raw(i))) > LINE_MAX:
@@ -117,7 +120,7 @@ class _CsvReader:
         else:
             found = [self._id(cells, line + starts[i], raw(i)) for i, cells in enumerate(rows)]
         numbers = [line + start for start in starts[:-1]]
-        parsed = parsed_rows(found, lambda i: "".join(raw(i)).encode(), numbers, block, self._position)
+        parsed = parsed_rows(found, raws, numbers, block, self._position)
         for bad in parsed.bad.values():
             refuse_at_once(self._path, bad)
         return parsed

@@ -5,10 +5,10 @@ Owns these records, and the formats with one row a line. `core.id_parser` reads 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, Self, cast
 
 from bulkdel.core.bad_rows import MAX_INVALID, BadRow, MaxInvalid, Unusable
@@ -108,25 +108,29 @@ class Parsed:
 
 
 def parsed_rows(
-    found: Sequence[str | Unusable], raw: Callable[[int], bytes], lines: Sequence[int], block: Lines, position: int
+    found: Sequence[str | Unusable],
+    raws: Callable[[], Sequence[bytes]],
+    lines: Sequence[int],
+    block: Lines,
+    position: int,
 ) -> Parsed:
     """Make a batch.
 
-    found: the id of each row, or why it has none. raw: the text of a row by its index, line end included.
+    found: the id of each row, or why it has none. raws: gives the text of every row, line end included.
     lines, block: as in Parsed. position: of the first row.
     """
     if set(map(type, found)) == {str}:  # one check for a whole batch, because nearly every batch is good
         return Parsed(Batch(position, cast("list[str | BadRow]", found)), lines, block)
-    raws = {i: raw(i) for i, id_ in enumerate(found) if isinstance(id_, Unusable)}
+    raw = raws()
     rows = [
-        BadRow(lines[i], shortened(raws[i]), id_) if isinstance(id_, Unusable) else id_ for i, id_ in enumerate(found)
+        BadRow(lines[i], shortened(raw[i]), id_) if isinstance(id_, Unusable) else id_ for i, id_ in enumerate(found)
     ]
     bad = {position + i: row for i, row in enumerate(rows) if isinstance(row, BadRow)}
-    return Parsed(Batch(position, rows), lines, block, bad, [*raws.values()])
+    return Parsed(Batch(position, rows), lines, block, bad, [raw[at - position] for at in bad])
 
 
 def line_rows(
-    blocks: Iterable[Lines], ids_of: Callable[[list[bytes]], Sequence[str | Unusable]], path: str, position: int
+    blocks: Iterable[Lines], ids_of: Callable[[bytes], Sequence[str | Unusable]], path: str, position: int
 ) -> Iterator[Parsed]:
     """Yield the rows of a format with one row a line, bad ones included.
 
@@ -134,16 +138,10 @@ def line_rows(
     Raises NotAcceptable for what no option makes acceptable.
     """
     for block in blocks:
-        lines = block.data.split(b"\n")
-        if not block.torn:
-            del lines[-1]  # what follows the last line feed: nothing
-        raw, numbers = partial(_with_line_end, block, lines), range(block.line, block.line + len(lines))
-        parsed = parsed_rows(ids_of(lines), raw, numbers, block, position)
+        found = ids_of(block.data)
+        numbers = range(block.line, block.line + len(found))
+        parsed = parsed_rows(found, io.BytesIO(block.data).readlines, numbers, block, position)
         for bad in parsed.bad.values():
             refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
         yield parsed
-        position += len(lines)
-
-
-def _with_line_end(block: Lines, lines: Sequence[bytes], i: int) -> bytes:
-    return lines[i] if block.torn and i == len(lines) - 1 else lines[i] + b"\n"
+        position += len(found)
