@@ -227,7 +227,7 @@ def test_every_part_of_a_long_list_is_a_line_of_its_own(tmp_path: Path) -> None:
 # ── the temporary file ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def long_export(path: Path, count: int = 60_000) -> Path:
+def long_export(path: Path, count: int = 80_000) -> Path:
     path.write_text("".join(f'{{"id":"{id_}"}}\n' for id_ in filler(count)))
     return path
 
@@ -240,7 +240,7 @@ def test_a_full_disk_is_told_and_nothing_is_sent(command: str, tmp_path: Path) -
         words = it.args if command == "run" else ["plan", "delete-users", it.export, "--host", it.served.url]
         ran = bulkdel(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)))
         assert ran.code == 5, ran
-        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 2 MB" in ran.err
+        assert f"{tmp_path}: finding the duplicates of this export takes a temporary file of about 4 MB" in ran.err
         assert "Nothing was sent." in ran.err
         assert "--checkpoint PATH" in ran.err
         assert "Traceback" not in ran.err

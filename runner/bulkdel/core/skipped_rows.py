@@ -44,16 +44,17 @@ class PositionSet:
 
     def add(self, positions: Iterable[int]) -> None:
         """Add positions. One that is in the set already changes nothing."""
-        number, page = -1, bytearray()
+        number, page, size = -1, bytearray(), self.size
         for position in positions:
             if position // PAGE_ROWS != number:
                 number = position // PAGE_ROWS
                 page = self._pages.setdefault(number, bytearray(PAGE_ROWS // 8))
-            index, bit = position % PAGE_ROWS >> 3, 1 << (position & 7)
-            byte = page[index]
-            if not byte & bit:
-                page[index] = byte | bit
-                self.size += 1
+            index = position % PAGE_ROWS >> 3
+            byte = page[index] | 1 << (position & 7)
+            if byte != page[index]:
+                page[index] = byte
+                size += 1
+        self.size = size
 
     def update(self, other: PositionSet) -> int:
         """Add all positions of another set; return how many were new."""

@@ -27,8 +27,12 @@ from bulkdel.format import printable
 PARTITIONS = 256
 """One partition for each value of a byte."""
 
-SPILL_ROWS = 1 << 14
-"""Rows that are collected before they are written: few enough for the processor's cache (measured)."""
+SPILL_ROWS = 1 << 16
+"""Rows that are collected before they are written: enough for long reads. They take about 2 MB."""
+
+JOINS = 8
+"""How often the ids are joined to one text a partition until they are written: often enough that they are still in the
+processor's cache (measured)."""
 
 KEYS_MAX = 1 << 16
 """Different keys of a partition that is searched in memory, at most; with their ids about 12 MB."""
@@ -70,11 +74,9 @@ class DuplicateFinder:
         self._spill_rows = spill_rows
         self._keys_max = keys_max
         self._shift = shift
-        self._mask = (PARTITIONS - 1) << shift
-        self._partitions: dict[int, tuple[array[int], list[str]]] = {
-            number << shift: (array("Q"), []) for number in range(PARTITIONS)
-        }
-        self._held = 0
+        self._hash: Callable[[str], int] = (lambda key: hash(key) >> shift) if shift else hash
+        self._partitions: list[tuple[array[int], list[str]]] = [(array("Q"), []) for _ in range(PARTITIONS)]
+        self._held = self._loose = 0
         self._spills: list[int] = []
         self._size = 0
         self._needed = 0
@@ -91,14 +93,17 @@ class DuplicateFinder:
 
     def add(self, positions: Sequence[int], ids: Sequence[str]) -> None:
         """Take the next rows. Raises FileFailed when the temporary file cannot be written."""
-        partitions, mask = self._partitions, self._mask
+        partitions, hash_of, mask = self._partitions, self._hash, PARTITIONS - 1
         for position, id_, key in zip(positions, ids, self._keys(ids), strict=True):
-            its_positions, its_ids = partitions[hash(key) & mask]
+            its_positions, its_ids = partitions[hash_of(key) & mask]
             its_positions.append(position)
             its_ids.append(id_)
         self._held += len(ids)
+        self._loose += len(ids)
         if self._held >= self._spill_rows:
             self._spill()
+        elif self._loose * JOINS >= self._spill_rows:
+            self._join()
 
     def find(self, found: PositionSet) -> list[Record]:
         """Add the rows that repeat an id to `found`. Raises FileFailed.
@@ -148,6 +153,13 @@ class DuplicateFinder:
                 finer.add(positions, ids)
             return finer.find(found)
 
+    def _join(self) -> None:
+        """Make one text of the ids of each partition, which takes a third of their memory."""
+        for _, ids in self._partitions:
+            if ids:
+                ids[:] = ["\n".join(ids)]  # no id has a control character
+        self._loose = 0
+
     def _spill(self) -> None:
         """Write the collected rows: an index of the partitions, then the partitions.
 
@@ -156,15 +168,15 @@ class DuplicateFinder:
         """
         index, parts = array("Q"), []
         begin = 16 * (PARTITIONS + 1)
-        for positions, ids in self._partitions.values():
-            part = positions.tobytes() + "\n".join(ids).encode()  # no id has a control character
-            index.extend((begin, len(ids)))
+        for positions, ids in self._partitions:
+            part = positions.tobytes() + "\n".join(ids).encode()
+            index.extend((begin, len(positions)))
             begin += len(part)
             parts.append(part)
             del positions[:]
             ids.clear()
         index.extend((begin, 0))
-        self._held = 0
+        self._held = self._loose = 0
         self._spills.append(self._size)
         self._write(b"".join([index.tobytes(), *parts]))
 
@@ -175,7 +187,9 @@ class DuplicateFinder:
             if rows:
                 data = self._read(end - begin, spill + begin)
                 yield array("Q", data[: 8 * rows]), data[8 * rows :].decode().split("\n")
-        yield self._partitions[number << self._shift]
+        positions, ids = self._partitions[number]
+        if ids:
+            yield positions, "\n".join(ids).split("\n")
 
     def _write(self, data: bytes) -> None:
         try:
