@@ -19,6 +19,7 @@ from pathlib import Path
 
 import orjson
 
+from bulkdel.cli.main import GARBAGE_MIN
 from bulkdel.export import ReadOptions, open_export, preflight
 from bulkdel.job import load_job
 from tests.bench import exports
@@ -62,6 +63,7 @@ def cpu_s(work: Callable[[Path], None], path: Path) -> float:
 def main() -> None:
     folder, rows = Path(sys.argv[1]), int(sys.argv[2])
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    gc.set_threshold(GARBAGE_MIN)  # as the command has it
     print(f"{'':<10}{'duplicates':>12}{'parsing':>10}{'preflight':>11}{'ratio':>7}")
     for name, loop in LOOPS.items():
         for share in SHARES:

@@ -76,7 +76,7 @@ class DuplicateFinder:
         self._shift = shift
         self._hash: Callable[[str], int] = (lambda key: hash(key) >> shift) if shift else hash
         self._partitions: list[tuple[array[int], list[str]]] = [(array("Q"), []) for _ in range(PARTITIONS)]
-        self._held = self._loose = 0
+        self._rows = self._held = self._loose = 0
         self._spills: list[int] = []
         self._size = 0
         self._needed = 0
@@ -98,6 +98,7 @@ class DuplicateFinder:
             its_positions, its_ids = partitions[hash_of(key) & mask]
             its_positions.append(position)
             its_ids.append(id_)
+        self._rows = positions[-1] + 1 if positions else self._rows
         self._held += len(ids)
         self._loose += len(ids)
         if self._held >= self._spill_rows:
@@ -110,21 +111,30 @@ class DuplicateFinder:
 
         Returns rows that repeat none: all of a short export, else at least FIRSTS_MIN, in any order.
         """
-        firsts: list[Record] = []
-        for number in range(PARTITIONS):
-            firsts += self._search(number, found, wanted=len(firsts) < FIRSTS_MIN)
+        repeated = bytearray(self._rows // 8 + 1)
+        firsts = self._find(repeated)
+        found.add_bits(repeated)
         return firsts
 
-    def _search(self, number: int, found: PositionSet, *, wanted: bool) -> list[Record]:
+    def _find(self, repeated: bytearray) -> list[Record]:
+        """Search all partitions. Marks the bit of each position whose row repeats an id, and returns as `find` does."""
+        firsts: list[Record] = []
+        for number in range(PARTITIONS):
+            firsts += self._search(number, repeated, wanted=len(firsts) < FIRSTS_MIN)
+        return firsts
+
+    def _search(self, number: int, repeated: bytearray, *, wanted: bool) -> list[Record]:
         """Search one partition. wanted: return the rows that repeat no id."""
         seen: dict[str, int] = {}
         first_of = seen.setdefault
         for positions, ids in self._segments(number):
-            keys = zip(positions, self._keys(ids), strict=True)
-            found.add([position for position, key in keys if first_of(key, position) != position])
+            for position, key in zip(positions, self._keys(ids), strict=True):
+                if first_of(key, position) != position:
+                    # One by one, a PositionSet takes twice the time: 5 % of the preflight with 30 % duplicates.
+                    repeated[position >> 3] |= 1 << (position & 7)
             if len(seen) > self._keys_max and self._shift < HASH_BITS - 8:
                 seen.clear()
-                more = self._spread(number, found)
+                more = self._spread(number, repeated)
                 return more if wanted else []
         if not wanted:
             return []
@@ -139,7 +149,7 @@ class DuplicateFinder:
     def _keys(self, ids: Sequence[str]) -> Iterable[str]:
         return ids if self._key is str else map(self._key, ids)
 
-    def _spread(self, number: int, found: PositionSet) -> list[Record]:
+    def _spread(self, number: int, repeated: bytearray) -> list[Record]:
         """Search a partition that is too large: distribute it by the next byte of the hash."""
         with DuplicateFinder(
             self._folder,
@@ -151,7 +161,7 @@ class DuplicateFinder:
         ) as finer:
             for positions, ids in self._segments(number):
                 finer.add(positions, ids)
-            return finer.find(found)
+            return finer._find(repeated)
 
     def _join(self) -> None:
         """Make one text of the ids of each partition, which takes a third of their memory."""
@@ -166,13 +176,12 @@ class DuplicateFinder:
         An index entry is the byte where the partition begins, counted from the index, and its number of rows. One entry
         more says where the last partition ends. The index is in the file and not in memory: it grows with the export.
         """
-        index, parts = array("Q"), []
+        index, parts = array("Q"), list[bytes]()
         begin = 16 * (PARTITIONS + 1)
         for positions, ids in self._partitions:
-            part = positions.tobytes() + "\n".join(ids).encode()
             index.extend((begin, len(positions)))
-            begin += len(part)
-            parts.append(part)
+            parts += (positions.tobytes(), "\n".join(ids).encode())
+            begin += len(parts[-2]) + len(parts[-1])
             del positions[:]
             ids.clear()
         index.extend((begin, 0))
