@@ -414,10 +414,17 @@ MUTANTS = (
         "e2e/test_guards.py::test_excluded_ids_stay",
     ),
     Mutant(
+        "a set of excluded ids that grows forgets some",
+        "runner/bulkdel/core/id_type.py",
+        "both[hash(text) & count > 0] += ",
+        "both[hash(text) & 1 > 0] += ",
+        "unit/test_id_set.py::test_texts_like_a_plain_set",
+    ),
+    Mutant(
         "a protected phone number compared as it is written",
         "runner/bulkdel/core/id_type.py",
-        "        return whole in self._whole or whole in self._shortened or not self._whole.isdisjoint(shortened)\n",
-        "        return whole in self._whole or whole in shortened\n",
+        "whole in self._shortened or any(form in self._whole for form in shortened)\n",
+        "whole in shortened\n",
         "e2e/test_matching.py::test_a_protected_number_is_kept_however_it_is_written[13800000004]",
     ),
     Mutant(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,8 @@ from random import Random
 
 from bulkdel.checkpoint.file import How
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Header, Saved, Skipped, stamp
+from bulkdel.core.log_entries import Header, Saved, stamp
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export.reopen import Reopened
@@ -83,7 +84,7 @@ class Machine:
             open_backup=self._open_backup,
         )
 
-    def _create_log(self, path: Path, header: Header, skipped: Iterable[Skipped]) -> Checkpoint:
+    def _create_log(self, path: Path, header: Header, skipped: SkippedRows) -> Checkpoint:
         header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
         return Checkpoint.create(path, header, skipped, self._how(self.log))
 

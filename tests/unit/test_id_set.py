@@ -1,12 +1,14 @@
-"""Which ids may mean the same account: the relation of phone numbers as a table, and the set against the plain rule."""
+"""Which ids may mean the same account: the relation of phone numbers as a table, and the sets against plain ones."""
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.id_type import PLAIN, IdSet, IdType, surely_apart
+from bulkdel.core.id_type import PLAIN, IdSet, IdType, TextSet, surely_apart
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
 PHONE, MAIL = ID_TYPES["phone"], ID_TYPES["email"]
@@ -102,3 +104,49 @@ def test_a_set_and_more_ids_is_another_set(id_type: IdType) -> None:
     assert [both.holds(id_) for id_ in ("0001", "0010", "0110", "1111")] == [True, True, True, False]
     assert both.meets_any(["0110"])
     assert not before.holds("0110"), "it is as it was"
+
+
+# ── texts in little memory ────────────────────────────────────────────────────────────────────────────────────────────
+
+TEXTS = st.text("a1\n\r\\\u00e9\u6f22\ud800", max_size=3)
+"""Parts of each other; of one, two and four bytes; some with a line feed, which separates the texts of a bucket."""
+
+
+@given(st.lists(TEXTS), st.lists(TEXTS), st.sampled_from([0, 16, 17, 1_000]))
+@example(["a", "aa", "a\n", "a\na", "", "\n", "aaa"], ["a\naa", "aaaa", "\n\n"], 0)
+@settings(deadline=None)
+def test_texts_like_a_plain_set(texts: list[str], asked: list[str], others: int) -> None:
+    """The other texts come last, so that the set grows."""
+    plain, found = set[str](), TextSet()
+    for text in [*texts, *(f"a{number}" for number in range(others))]:
+        plain |= {text} if "\n" not in text else set()
+        found.add(text)
+    before, copy = set(plain), found.copy()
+    assert [text in found for text in [*plain, *asked, *texts]] == [text in plain for text in [*plain, *asked, *texts]]
+    for text in asked:
+        plain |= {text} if "\n" not in text else set()
+        copy.add(text)
+    assert (copy.size, sorted(copy)) == (len(plain), sorted(plain))
+    assert (found.size, sorted(found)) == (len(before), sorted(before)), "it is as it was"
+
+
+def test_a_hundred_thousand_ids_and_what_is_nearly_one_of_them() -> None:
+    ids = [f"{number * 0x9E3779B97F4A7C15 % (1 << 96):024x}" for number in range(100_000)]
+    found = IdSet(ids=ids)
+    assert len(found) == len(ids)
+    assert all(map(found.holds, ids))
+    assert all(found.meets_any([id_]) for id_ in ids[::1000])
+    assert set(found) == set(ids)
+    nearly = [near for id_ in ids[::10] for near in (id_[1:], id_[:-1], f"{id_}0", f"0{id_}", id_.upper() + "\n")]
+    assert not found.meets_any(nearly)
+
+
+def test_a_text_takes_little_memory_also_while_the_set_grows() -> None:
+    tracemalloc.start()
+    found = TextSet()
+    for number in range(70_000):
+        found.add(f"{number:024x}")
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert now < 35 * found.size
+    assert peak < now + 500_000

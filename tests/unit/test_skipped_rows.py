@@ -169,6 +169,16 @@ def test_a_row_is_skipped_for_one_reason() -> None:
     left_out = recorded.skipped(excluded=[(1, 4)])
     with pytest.raises(ValueError, match="skipped twice: invalid"):
         left_out.add("invalid", made({3, 4}))
+    left_out.add("excluded", made({9}))
+    assert left_out.by_reason["excluded"] == made({1, 2, 3, 9})
+
+
+def test_the_rows_of_a_reason_are_not_copied() -> None:
+    """Of 10,000,000 rows a set takes 1.25 MB."""
+    left_out, rows = SkippedRows(), made({1, 5})
+    left_out.add("duplicate", rows)
+    assert left_out.by_reason["duplicate"] is rows
+    assert Progress(recorded.header(20, left_out), skipped=left_out).skipped is left_out
 
 
 def test_the_header_keeps_the_digest() -> None:
@@ -195,6 +205,14 @@ def test_a_log_is_born_when_its_list_is_whole() -> None:
     assert (progress.counts["duplicate"], progress.remaining, progress.settled.ranges) == (3, 16, ())
     assert progress.skipped.by_reason == LIST.by_reason
     assert Progress(recorded.header(20)).born
+    given = Progress(recorded.header(20, LIST), skipped=LIST)
+    assert (given.born, given.counts, given.remaining) == (True, progress.counts, progress.remaining)
+
+
+def test_a_new_log_is_given_the_list_of_its_header() -> None:
+    other = recorded.skipped(duplicate=[(5, 7), (10, 11)], invalid=[(8, 9)])
+    with pytest.raises(Unreadable, match="its SHA-256 is another"):
+        Progress(recorded.header(20, LIST), skipped=other)
 
 
 @pytest.mark.parametrize(

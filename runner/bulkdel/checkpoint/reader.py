@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from bulkdel.core.log_entries import LINE_START, Damaged, Entry, Session, Unreadable, decode_line, sound
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.settings import LOG, SANDBOX_LOG
@@ -57,13 +58,14 @@ F = TypeVar("F", bound=Fold)
 class LogKind(Generic[F]):
     """A kind of log: that of a run, or that of a verification.
 
-    name: of what writes it. header: the type of its first entry. fold: makes the state from that entry.
+    name: of what writes it. header: the type of its first entry. fold: makes the state from that entry, and from the
+    skipped rows that a new log lists after it; from none when the log is read.
     option: where the user names the file. start_over: what another file means.
     """
 
     name: str
     header: str
-    fold: Callable[[Any], F]
+    fold: Callable[[Any, SkippedRows], F]
     option: str
     start_over: str
 
@@ -76,7 +78,7 @@ class LogKind(Generic[F]):
 RUN = LogKind(
     "run",
     "header",
-    Progress,
+    lambda header, skipped: Progress(header, skipped=skipped),
     "--checkpoint",
     "With another --checkpoint the run starts from the first row: ids that are gone already then count as absent.",
 )
@@ -195,7 +197,7 @@ class Reader(Generic[F]):
         for entries in self.commits():
             more = iter(entries)
             if fold is None:
-                fold = self._kind.fold(next(more))
+                fold = self._kind.fold(next(more), SkippedRows())
             try:
                 for entry in more:
                     fold.apply(entry)

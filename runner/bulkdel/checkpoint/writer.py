@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, to_json
 from bulkdel.core.run_state import Progress
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed
 
 COMMIT_BYTES = 1 << 20
@@ -56,7 +56,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         cls,
         path: Path,
         header: Header | VerifyHeader,
-        skipped: Iterable[Skipped] = (),
+        skipped: SkippedRows | None = None,
         how: How = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
     ) -> Self:
@@ -64,13 +64,13 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
 
         `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
-        part, progress = _encode(header), kind.fold(header)
+        skipped = skipped or SkippedRows()
+        part, progress = _encode(header), kind.fold(header, skipped)
         try:
             file = LogFile.create(path, kind, part, how)
             try:
-                for entry in skipped:
-                    file.commit([_encode(entry)])
-                    progress.apply(entry)
+                for reason, ranges in skipped.entries():
+                    file.commit([_encode(Skipped(reason, ranges))])
             except BaseException:
                 file.close()
                 raise

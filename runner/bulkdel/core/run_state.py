@@ -23,7 +23,7 @@ class Progress:
     """The state that a log describes. Memory grows with its gaps, not with its length.
 
     skipped: rows that are never sent. The log lists those of the preflight after its header, and `born` says that the
-    list is whole. Until then nothing may be sent.
+    list is whole. Until then nothing may be sent. The progress of a new log is given the whole list.
     rows: of the export. remaining: those without an outcome; with the counts they add up to `rows`.
     settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
@@ -62,6 +62,10 @@ class Progress:
         self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
+        self.counts |= {reason: rows.size for reason, rows in self.skipped.by_reason.items()}
+        self.remaining -= self.skipped.rows.size
+        for reason, ranges in self.skipped.entries():
+            self._listed.add(reason, ranges)
         self._check_list()
 
     @property

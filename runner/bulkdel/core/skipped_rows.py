@@ -179,10 +179,16 @@ class SkippedRows:
     rows: PositionSet = field(default_factory=PositionSet)
 
     def add(self, reason: Skip, rows: PositionSet) -> None:
-        """Add rows of one reason. Raises ValueError when one of them is in the set already."""
+        """Add rows of one reason. Raises ValueError when one of them is in the set already.
+
+        `rows` may become the set of this reason. So nothing else may be added to it later.
+        """
         if self.rows.update(rows) != rows.size:
             raise ValueError(f"rows are skipped twice: {reason}")
-        self.by_reason[reason].update(rows)
+        if self.by_reason[reason].size:
+            self.by_reason[reason].update(rows)
+        else:
+            self.by_reason[reason] = rows
 
     def records(self, batch: Batch, start: int, stop: int) -> list[Record]:
         """The rows of the batch in `[start, stop)` that are not skipped."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Header, Skipped, stamp
+from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
 from bulkdel.format import printable
@@ -38,8 +38,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     )
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    skipped = (Skipped(reason, ranges) for reason, ranges in export.skipped.entries())
-    return surroundings.create_log(plan.checkpoint, header, skipped)
+    return surroundings.create_log(plan.checkpoint, header, export.skipped)
 
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Header, Saved, Skipped
+from bulkdel.core.log_entries import Header, Saved
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.client import Connect, connect
@@ -31,6 +32,6 @@ class Surroundings:
     pid: int = field(default_factory=os.getpid)
     in_thread: InThread = in_thread
     connect: Connect = connect
-    create_log: Callable[[Path, Header, Iterable[Skipped]], Checkpoint] = Checkpoint.create
+    create_log: Callable[[Path, Header, SkippedRows], Checkpoint] = Checkpoint.create
     resume_log: Callable[[Path], Checkpoint] = Checkpoint.resume
     open_backup: Callable[[Path, Saved | None], Backup] = Backup.open

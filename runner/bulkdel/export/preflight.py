@@ -102,6 +102,7 @@ def preflight(
         )
         if error is not None:
             raise error
+        kept = tally.forget_met()
         if known is None:
             firsts = sorted(finder.find(duplicates))
     skipped = SkippedRows()
@@ -113,7 +114,7 @@ def preflight(
         fingerprint=hashing.fingerprint(),
         rows=tally.rows,
         skipped=skipped,
-        kept=sum(map(tally.met.meets, tally.protected)) if tally.excluded else 0,
+        kept=kept,
         perhaps=tally.perhaps,
         sample=tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
         examples=tuple(tally.examples.values()),
@@ -169,6 +170,11 @@ class _Tally:
             if len(self.examples) < EXAMPLES:
                 self.examples.setdefault(self._key(id_), id_)
         return positions, ids
+
+    def forget_met(self) -> int:
+        """Return how many protected ids are in the export, and forget these: the search for duplicates needs memory."""
+        met, self.met = self.met, IdSet(self.met.id_type)
+        return sum(map(met.meets, self.protected)) if len(met) else 0
 
     def _note_resume_point(self, parsed: Parsed) -> None:
         """Note where the batch begins, if the last resume point is far enough behind."""

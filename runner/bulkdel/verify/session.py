@@ -70,7 +70,7 @@ def open_findings_log(
         "verification",
         "verify",
         # Another log has other skipped rows.
-        lambda header: Findings(header, skipped if header.pinned == pinned else PositionSet()),
+        lambda header, _: Findings(header, skipped if header.pinned == pinned else PositionSet()),
         "--state",
         "Move it away to verify everything once more.",
     )
@@ -87,7 +87,7 @@ def open_findings_log(
         finally:
             log.close()
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].create(path, header, (), how, kind), aside
+    return LogWriter[Findings].create(path, header, None, how, kind), aside
 
 
 def gone_rows(
