@@ -1,8 +1,9 @@
 """Peak memory of `bulkdel run` by the size of the export: 30 % of the rows repeat an id, 1 % of the ids are excluded.
 
-    python -m tests.bench.memory FOLDER [ROWS ...]
+    python -m tests.bench.memory FOLDER [IDS ...]
 
-ROWS: sizes of exports, 100,000 and 10,000,000 by default. FOLDER: of the exports, about 300 MB for the larger one.
+IDS: sizes of exports in different ids, 100,000 and 10,000,000 by default; 10,000,000 ids are 14,300,000 rows.
+FOLDER: of the exports, about 500 MB for the larger one.
 Prints the peak for each size, and how much it is over that of the first size. The figure is the sum over the processes
 of the run of their PSS: a page that is shared by n processes counts 1/n in each. Linux only.
 """
@@ -61,18 +62,17 @@ def main() -> None:
     folder, sizes = Path(sys.argv[1]), [int(size) for size in sys.argv[2:]] or SIZES
     with tempfile.TemporaryDirectory(dir=folder) as name, serving(Path(name).absolute()) as served:
         first = 0.0
-        for rows in sizes:
-            count = rows
+        for count in sizes:
             made = exports.write(Path(name), "objects", count, repeated=REPEATED)
             exclude = Path(name) / "exclude.csv"
             kept = list(islice(exports.ids(count), 0, None, EXCLUDED_EVERY))
             exclude.write_text("id\n" + "".join(f"{id_}\n" for id_ in kept))
             to_delete = exports.Made(made.path, count - len(kept), made.sha256, made.size)
             options = ("--rate", 0, "--exclude", exclude)
-            log = Path(name) / f"{rows}.checkpoint.jsonl"
+            log = Path(name) / f"{count}.checkpoint.jsonl"
             peak = peak_mb(commands.run_words(served.url, to_delete, log, *options))
             first = first or peak
-            print(f"{rows:>12,} rows: {peak:6.1f} MB, {peak - first:+.1f} MB", flush=True)
+            print(f"{count:>12,} ids: {peak:6.1f} MB, {peak - first:+.1f} MB", flush=True)
 
 
 if __name__ == "__main__":
