@@ -17,7 +17,6 @@ from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.export import read_rows
 from bulkdel.http.client import WorkerStatus
-from bulkdel.job import job_faults
 from bulkdel.safety.run_plan import Plan
 
 PASSES = 2
@@ -40,17 +39,16 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from a response is decided in core/chunk_state.py."""
     chunk = ChunkInHand(item, worker, parts)
-    with job_faults():
-        await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
-        try:
-            while (step := chunk.next_step()) is not None:
-                if isinstance(step, LookUp):
-                    await chunk.look_up(step)
-                else:
-                    request = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
-                    await chunk.write_intent(step)  # durable before the request
-                    await chunk.send(step, request)  # the response is read into a decision
-        finally:
-            chunk.write_outcomes()  # durable before they are counted
+    await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
+    try:
+        while (step := chunk.next_step()) is not None:
+            if isinstance(step, LookUp):
+                await chunk.look_up(step)
+            else:
+                request = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
+                await chunk.write_intent(step)  # durable before the request
+                await chunk.send(step, request)  # the response is read into a decision
+    finally:
+        chunk.write_outcomes()  # durable before they are counted
     if chunk.state.halt is not None:
         raise Halted(chunk.state.halt)

@@ -22,6 +22,7 @@ from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
+from bulkdel.job import job_faults
 
 T = TypeVar("T")
 
@@ -220,8 +221,9 @@ class Workers:
         self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]], worker: WorkerStatus
     ) -> None:
         """One worker: take an item, settle it, until there is none or the drain begins."""
-        while self._drain.stop is None and (item := await items.take()) is not None:
-            await settle(item, worker)
+        with job_faults():
+            while self._drain.stop is None and (item := await items.take()) is not None:
+                await settle(item, worker)
 
     async def _drain_on_failure(self, step: Awaitable[Any]) -> None:
         """Begin the drain when `step` raises. An unexpected exception is raised again."""

@@ -37,7 +37,7 @@ from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
-from bulkdel.job import Target, job_faults
+from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
 
 CONTROL_EVERY = 200
@@ -238,8 +238,7 @@ class VerifySession:
     async def _look_up(self, live: _Live, rows: tuple[GoneRow, ...], worker: WorkerStatus) -> None:
         """Look up one chunk. Record the accounts that were found; keep the other rows until the next control."""
         ids = [row.id for row in rows]
-        with job_faults():
-            looked = await live.lookup.find_all(ids, worker)
+        looked = await live.lookup.find_all(ids, worker)
         if looked is None:
             self._left.failed += len(rows)
             self._left.last_failure = live.lookup.failed
