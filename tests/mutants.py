@@ -109,7 +109,7 @@ MUTANTS = (
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
         "        decision = await client.ask(request, read, self._worker, self._ids, self._too_late)\n",
-        '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", positions_of(step.records)))\n'
+        '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", step.records.ranges))\n'
         "        asked = await client.ask(request, read, self._worker, self._ids, self._too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
@@ -430,8 +430,8 @@ MUTANTS = (
     Mutant(
         "two ids that may be the same in one request",
         "runner/bulkdel/core/chunker.py",
-        "        while not surely_apart(id_type, [record.id for record in some]):\n",
-        "        while not surely_apart(id_type, [record.id for record in some[:1]]):\n",
+        "        while not surely_apart(id_type, some.ids):\n",
+        "        while not surely_apart(id_type, some.ids[:1]):\n",
         "e2e/test_matching.py::test_two_ids_that_may_be_the_same_are_both_sent_and_never_together",
     ),
     Mutant(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bulkdel.core.decision import Decision, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.record import Record
+from bulkdel.core.record import Records
 from bulkdel.errors import BulkdelError, JobFailed, UsageError
 
 if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network stack
@@ -83,7 +83,7 @@ class LookUps(Protocol):
 class Action(Protocol):
     """The job's effect on the records of a chunk, which cannot be undone. Exists only after the confirmation."""
 
-    def call(self, records: Sequence[Record]) -> Request:
+    def call(self, records: Records) -> Request:
         """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
 
     def read(self, response: Response) -> Decision:

@@ -20,7 +20,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
-from bulkdel.core.record import Batch, Chunk, Record, positions_of
+from bulkdel.core.record import Batch, Chunk, Records
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.http.client import WorkerStatus, connect
@@ -125,8 +125,8 @@ async def _transport(url: str, *, whole: bool) -> None:
     """Requests by the run's own client. whole: through all the gates of `Client.ask`, and judged."""
     target = JOB.target(TargetOptions(url, {}, ENVIRON))
     action = target.action(ID_TYPE)
-    chunk = Chunk(tuple(Record(i, f"{i:024x}") for i in range(CHUNK)))
-    call, ids = action.call(chunk.records), [record.id for record in chunk.records]
+    chunk = Chunk(Records(tuple(range(CHUNK)), tuple(f"{i:024x}" for i in range(CHUNK))))
+    call, ids = action.call(chunk.records), chunk.records.ids
     async with connect(target, Settings(rate=0), pool=POOL) as client:
         await client.auth.ensure()
         headers, _ = client.auth.headers() or ({}, 0)
@@ -149,7 +149,7 @@ def sending(url: str, folder: Path) -> dict[str, float]:
         "send": cpu_s(lambda: asyncio.run(_transport(url, whole=False))),
         "ask": cpu_s(lambda: asyncio.run(_transport(url, whole=True))),
         "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
-        "ranges": cpu_s(lambda: [positions_of(chunk.records) for chunk in chunks]),
+        "ranges": cpu_s(lambda: [chunk.records.ranges for chunk in chunks]),
         "log": cpu_s(lambda: logging(folder / "parts.log")),
     }
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.decision import NextStep, Response
-from bulkdel.core.record import Record
+from bulkdel.core.record import Records
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 
@@ -34,7 +34,7 @@ def matched(id_type: str, ids: Sequence[str], *users: dict[str, Any]) -> tuple[d
 @pytest.mark.parametrize("id_type", list(ID_TYPES))
 def test_deleting(id_type: str) -> None:
     action = DeleteUsersBatch(ID_TYPES[id_type])
-    call = action.call([Record(0, "a"), Record(7, "ü+&")])
+    call = action.call(Records((0, 7), ("a", "ü+&")))
     assert (call.method, call.path, call.query) == ("POST", "/api/v3/delete-users-batch", ())
     assert body_of(call) == {"userIds": ["a", "ü+&"], "options": {"userIdType": id_type}}
     assert action.read(Response(200, b'{"statusCode":200,"data":{"success":true}}')).next_step is NextStep.SETTLED
@@ -55,13 +55,13 @@ def test_deleting(id_type: str) -> None:
 )
 def test_what_no_call_can_be_built_from(ids: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        DeleteUsersBatch(ID_TYPES["user_id"]).call([Record(position, id_) for position, id_ in enumerate(ids)])
+        DeleteUsersBatch(ID_TYPES["user_id"]).call(Records(tuple(range(len(ids))), tuple(ids)))
 
 
 def test_fifty_are_allowed() -> None:
-    records = [Record(position, f"{position}") for position in range(IDS_MAX)]
+    records = Records(tuple(range(IDS_MAX)), tuple(map(str, range(IDS_MAX))))
     call = DeleteUsersBatch(ID_TYPES["user_id"]).call(records)
-    assert body_of(call)["userIds"] == [record.id for record in records]
+    assert body_of(call)["userIds"] == list(records.ids)
 
 
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────────────

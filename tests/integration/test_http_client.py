@@ -18,7 +18,7 @@ from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
-from bulkdel.core.record import Chunk, Record
+from bulkdel.core.record import Chunk, Records
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.pipeline import settle_chunk
@@ -367,7 +367,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             protected=IdSet(id_type),
         )
         workers = Workers(world.client, checkpoint, drain, parts.surroundings, concurrency=1, drain_s=1)
-        chunk = Chunk((Record(0, "a"), Record(1, "b")))
+        chunk = Chunk(Records((0, 1), ("a", "b")))
         await workers.run(iter([chunk]), partial(settle_chunk, parts))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why

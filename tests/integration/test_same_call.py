@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from genauth import ManagementClient
 
-from bulkdel.core.record import Record
+from bulkdel.core.record import Records
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
@@ -87,7 +87,7 @@ async def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, Receive
         async with connect(target, Settings(), pool=None) as client:
             action = target.action(ID_TYPES[id_type])
             decision = await client.ask(
-                action.call([Record(i, id_) for i, id_ in enumerate(ids)]), action.read, WorkerStatus()
+                action.call(Records(tuple(range(len(ids))), tuple(ids))), action.read, WorkerStatus()
             )
             assert decision is not None
 
@@ -143,7 +143,7 @@ async def test_the_comparison_can_fail() -> None:
     _, sdk = await by_sdk(ids, "user_id")
     _, own = await by_client(ids[::-1], "user_id")
     assert agree_in(sdk) != agree_in(own)
-    call = DeleteUsersBatch(ID_TYPES["email"]).call([Record(0, "a@x.example")])
+    call = DeleteUsersBatch(ID_TYPES["email"]).call(Records((0,), ("a@x.example",)))
     _, sdk = await by_sdk(["a@x.example"], "username")
     assert json.loads(call.body or b"") != agree_in(sdk)["body"]
 

@@ -16,7 +16,7 @@ from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, Look
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.record import Chunk, Record, positions_of
+from bulkdel.core.record import Chunk, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 
 OLD, NEW, UNDATED, PROTECTED = Presence.OLD, Presence.NEW, Presence.UNDATED, Presence.PROTECTED
@@ -31,8 +31,8 @@ UNSURE = Decision(NextStep.LOOK_UP, Detail(200), maybe_applied=True)
 HALT = Decision(NextStep.HALT, reason="no permission")
 
 
-def records(count: int) -> tuple[Record, ...]:
-    return tuple(Record(2 * i, f"u{i}") for i in range(count))
+def records(count: int) -> Records:
+    return Records(tuple(range(0, 2 * count, 2)), tuple(f"u{i}" for i in range(count)))
 
 
 def chunk(count: int) -> Chunk:
@@ -127,7 +127,7 @@ def test_looked_up_first_deleted_and_absent_are_seen() -> None:
     assert look_up_due(chunk_state) is LookUpReason.FIRST
     chunk_state.looked_up(found("u1", "u2"), proven=True)
     assert told(chunk_state) == [("absent", ["u0"], None)]
-    assert chunk_state.next_step() == Send([*records(3)[1:]], 1)
+    assert chunk_state.next_step() == Send(records(3)[1:], 1)
     chunk_state.replied(OK)
     assert told(chunk_state)[1:] == [("done", ["u1", "u2"], None)]
 
@@ -155,7 +155,7 @@ def test_in_doubt_and_protected_since_is_never_sent() -> None:
     chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
     for again in range(1, LOOKS_AGAIN_MAX + 1):
-        assert chunk_state.next_step() == LookUp((records(3)[1],), LookUpReason.IN_DOUBT, again)
+        assert chunk_state.next_step() == LookUp(records(3)[1:2], LookUpReason.IN_DOUBT, again)
         chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
     assert chunk_state.spared == [records(3)[1]]
     assert chunk_state.next_step() is None
@@ -195,7 +195,7 @@ def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) 
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
     chunk_state.looked_up(found("u1", "u3"), proven=True)
-    assert chunk_state.next_step() == Send([*records(4)[1::2]], 1)
+    assert chunk_state.next_step() == Send(records(4)[1::2], 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [
         ("done" if maybe_applied else "absent", ["u0", "u2"], None),
@@ -343,7 +343,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     assert sent(chunk_state) == ["u2"]
     chunk_state.replied(UNSURE)
     for again in range(LOOKS_AGAIN_MAX + 1):
-        assert chunk_state.next_step() == LookUp([chunk_state.chunk.records[2]], LookUpReason.UNSURE, again)
+        assert chunk_state.next_step() == LookUp(chunk_state.chunk.records[2:], LookUpReason.UNSURE, again)
         chunk_state.looked_up(found("u2"), proven=True)
     assert told(chunk_state)[2:] == [("refused", ["u2"], None)]
 
@@ -916,7 +916,7 @@ class NeverTainted(ChunkState):
 class AlwaysTainted(ChunkState):
     """Claims whatever is gone as deleted."""
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
         super()._gone(sub_chunk._replace(maybe_applied=True), why, gone, all_gone=all_gone)
 
 
@@ -937,7 +937,7 @@ class ForgetsCommas(ChunkState):
 class KeepsQuietAboutUnproven(ChunkState):
     """Says `absent` of what the API may have deleted before it refused the rest."""
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
         super()._gone(sub_chunk, why, gone, all_gone=False)
 
 
@@ -1042,4 +1042,4 @@ def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
     maybe_applied.append(chunk_state.maybe_applied)
     assert maybe_applied == [False, True, False]
     assert chunk_state.next_step() is None
-    assert chunk_state.leave() == ((), positions_of(records(2)))
+    assert chunk_state.leave() == ((), records(2).ranges)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Detail, OutcomeWords, Settled
-from bulkdel.core.record import Record
+from bulkdel.core.outcome import COUNTED, KINDS, SKIPS, Detail, OutcomeWords
 
 
 def test_the_words_are_those_of_the_design() -> None:
@@ -36,7 +35,3 @@ def test_the_code_tells_refusals_apart_and_the_message_does_not() -> None:
     seven, eight = (("apiCode", 7),), (("apiCode", 8),)
     assert Detail(403, "a", extra=seven).refusal == Detail(403, "b", extra=seven).refusal
     assert Detail(403, "a", extra=seven).refusal != Detail(403, "a", extra=eight).refusal
-
-
-def test_settled_records_name_their_positions() -> None:
-    assert Settled("done", [Record(1, "a"), Record(2, "b"), Record(5, "c")]).ranges == ((1, 3), (5, 6))

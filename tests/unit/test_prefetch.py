@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from bulkdel.core.log_entries import Skipped
-from bulkdel.core.record import Chunk, Record
+from bulkdel.core.record import Chunk, Records
 from bulkdel.engine.workers import AT_ONCE, Prefetch
 from bulkdel.errors import Halted
 
@@ -18,7 +18,7 @@ Item = Chunk | Skipped
 
 
 def work(number: int) -> Chunk:
-    return Chunk((Record(number, f"u{number}"),))
+    return Chunk(Records((number,), (f"u{number}",)))
 
 
 class Recorded:

@@ -33,7 +33,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.record import Batch, Chunk, Record, positions_of
+from bulkdel.core.record import Batch, Chunk, Record
 from bulkdel.core.run_state import Progress
 from tests import recorded
 from tests.recorded import encode_line, fold
@@ -201,7 +201,7 @@ class Protocol(RuleBasedStateMachine):
             doubtful = {record.position in self.doubtful for record in item.records}
             assert doubtful == {item.in_doubt_since is not None}, "in doubt and not looked up first"
             if item.in_doubt_since is None:
-                worker.intent = self.append(Intent(self.stamp(), positions_of(item.records), None, 0))
+                worker.intent = self.append(Intent(self.stamp(), item.records.ranges, None, 0))
             return
         if not self.workers and not self.gathered:  # a pass is over when everybody is done and all is durable
             assert self.progress is not None
@@ -288,7 +288,10 @@ class Protocol(RuleBasedStateMachine):
         self.workers.remove(worker)
         untouched, _ = worker.chunk_state.leave()
         self.append(
-            *(Outcome(self.stamp(), s.attempts, s.kind, s.ranges, None, s.reason) for s in worker.chunk_state.settled)
+            *(
+                Outcome(self.stamp(), s.attempts, s.kind, s.records.ranges, None, s.reason)
+                for s in worker.chunk_state.settled
+            )
         )
         if untouched:
             self.append(Released(untouched))

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse
-from bulkdel.core.record import Record
+from bulkdel.core.record import Records
 from bulkdel.core.redaction import decision_on
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
@@ -147,7 +147,7 @@ class GenAuthClient:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
         if isinstance(user_ids, str | bytes):
             raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
-        records = [Record(position, id_) for position, id_ in enumerate(user_ids)]
+        records = Records(tuple(range(len(user_ids))), tuple(user_ids))
         request = DeleteUsersBatch(ID_TYPES[user_id_type]).call(records)
         headers, generation = await self._admission()
         response = await self._transport.send(request, headers)

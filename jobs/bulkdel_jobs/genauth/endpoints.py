@@ -15,7 +15,7 @@ import orjson
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.record import Record
+from bulkdel.core.record import Records
 from bulkdel.job import Account
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
 
@@ -46,12 +46,12 @@ class DeleteUsersBatch:
     def __init__(self, id_type: IdType) -> None:
         self._options = {"userIdType": id_type.name}
 
-    def call(self, records: Sequence[Record]) -> Request:
+    def call(self, records: Records) -> Request:
         """Build the request that deletes `records`.
 
         Raises ValueError unless there are 1 to 50 ids, all different, none empty.
         """
-        ids = [record.id for record in records]
+        ids = records.ids
         if not 1 <= len(ids) <= IDS_MAX:
             raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(ids)}: split them")
         different = set(ids)

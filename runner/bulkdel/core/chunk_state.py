@@ -23,7 +23,7 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from bulkdel.core.account_match import Presence
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.record import Chunk, Record, halves, positions_of
+from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
 
 
@@ -65,7 +65,7 @@ class SubChunk(NamedTuple):
     detail: what the API returned with the latest refusal.
     """
 
-    records: Sequence[Record]
+    records: Records
     maybe_applied: bool = False
     touched: bool = False
     attempts: int = 0
@@ -79,14 +79,14 @@ class SubChunk(NamedTuple):
 class Send(NamedTuple):
     """Send these records. attempt: 1 for the first request; higher ones wait for their backoff first."""
 
-    records: Sequence[Record]
+    records: Records
     attempt: int
 
 
 class LookUp(NamedTuple):
     """Look these up. again: the number of this repetition, 0 for the first look-up. A repetition waits first."""
 
-    records: Sequence[Record]
+    records: Records
     why: LookUpReason
     again: int = 0
 
@@ -200,10 +200,7 @@ class ChunkState:
             self.left.append(sub_chunk)
             return
         blind = not found and not proven
-        kept: list[Record] = []
-        there: list[Record] = []
-        gone: list[Record] = []
-        unsure: list[Record] = []
+        kept, there, gone, unsure = list[Record](), list[Record](), list[Record](), list[Record]()
         for record in sub_chunk.records:
             if (presence := found.get(record.id)) is Presence.PROTECTED:
                 kept.append(record)
@@ -211,11 +208,13 @@ class ChunkState:
                 there.append(record)
             else:
                 (unsure if blind or record.id in unproven else gone).append(record)
-        self._gone(sub_chunk, why, gone, all_gone=not found)
+        rest = sub_chunk._replace(records=Records.of(unsure), attempts=0)
+        self._gone(sub_chunk, why, Records.of(gone), all_gone=not found)
         self._spare(sub_chunk, kept)
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
-            again = sub_chunk._replace(records=there, attempts=0, known=why is not LookUpReason.FIRST, seen=True)
+            known = why is not LookUpReason.FIRST
+            again = sub_chunk._replace(records=Records.of(there), attempts=0, known=known, seen=True)
             if why is LookUpReason.LAGGING and gone:  # the others may have been refused because of these
                 self._stack.append((again._replace(again=0), None))
             else:
@@ -223,9 +222,9 @@ class ChunkState:
         if len(unsure) == len(sub_chunk.records):
             self._unproven(sub_chunk, why)
         elif unsure and why in REFUSED_AS_UNKNOWN:
-            self._stack.append((sub_chunk._replace(records=unsure, attempts=0), None))  # refused because of another id?
+            self._stack.append((rest, None))  # refused because of another id?
         elif unsure:
-            self._unproven(sub_chunk._replace(records=unsure, attempts=0), why)
+            self._unproven(rest, why)
         self._halt_if_all_refused()
 
     @property
@@ -260,13 +259,13 @@ class ChunkState:
         self.left, self._stack = [], []
         untouched = [record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]
         doubtful = [record for sub_chunk in sub_chunks if sub_chunk.touched for record in sub_chunk.records]
-        return positions_of(sorted(untouched)), positions_of(sorted(doubtful))
+        return Records.of(sorted(untouched)).ranges, Records.of(sorted(doubtful)).ranges
 
     def _settle(
         self,
         kind: Kind,
         sub_chunk: SubChunk,
-        records: Sequence[Record],
+        records: Records,
         *,
         detail: Detail = NOTHING_SAID,
         reason: str | None = None,
@@ -279,7 +278,7 @@ class ChunkState:
         if len(sub_chunk.records) == 1:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
         else:
-            first, second = halves(sub_chunk.records)
+            first, second = sub_chunk.records.halves
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
             self._stack.append((sub_chunk._replace(records=second, attempts=0, known=False), None))
             self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
@@ -299,7 +298,7 @@ class ChunkState:
         else:
             self._split(sub_chunk)
 
-    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Sequence[Record], *, all_gone: bool) -> None:
+    def _gone(self, sub_chunk: SubChunk, why: LookUpReason | None, gone: Records, *, all_gone: bool) -> None:
         if gone and sub_chunk.shared and sub_chunk.seen:
             # Perhaps the earlier look-up found these only because it lagged. Then it did not prove the others `absent`.
             for at in self._absent:
@@ -346,7 +345,7 @@ class ChunkState:
         """Spare protected records that exist. Records in doubt are looked up again first: the look-up may lag."""
         if kept and sub_chunk.maybe_applied and not self.lag_over and sub_chunk.again < LOOKS_AGAIN_MAX:
             self._stack.append(
-                (sub_chunk._replace(records=tuple(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
+                (sub_chunk._replace(records=Records.of(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
             )
         else:
             self.spared += kept
@@ -356,13 +355,13 @@ class ChunkState:
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
         for record in sub_chunk.records:
             by_presence[found[record.id]].append(record)
-        self._settle("done", sub_chunk, by_presence[Presence.NEW], reason="re-created")
-        self._settle("unknown", sub_chunk, by_presence[Presence.UNDATED], reason="perhaps re-created")
+        self._settle("done", sub_chunk, Records.of(by_presence[Presence.NEW]), reason="re-created")
+        self._settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if self.protected:
             self._spare(sub_chunk, meant)
         elif meant:
-            self._stack.append((sub_chunk._replace(records=meant), None))
+            self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))
 
     def _halt_if_all_refused(self) -> None:
         """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""

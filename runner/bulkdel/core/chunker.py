@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
-from bulkdel.core.record import Batch, Chunk, Record
+from bulkdel.core.record import Batch, Chunk, Record, Records
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import RowSet
 
@@ -27,31 +27,36 @@ def chunks_of(
     """
     settled, doubts, id_type = RowSet(ranges=progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit
-    fresh: list[Record] = []
+    positions: list[int] = []
+    fresh: list[str] = []  # the ids at these positions, which were not sent yet
     for batch in batches:
         for start, stop in settled.missing(batch.start, batch.start + len(batch.rows)):
             for first, last, since in _split(doubts, start, stop):
-                wanted = progress.skipped.records(batch, first, last)
-                if protected.meets_any(record.id for record in wanted):
-                    kept = [record for record in wanted if protected.meets(record.id)]
-                    wanted = [record for record in wanted if not protected.meets(record.id)]
+                skips = set(progress.skipped.rows.between(first, last))
+                rows = enumerate(batch.rows[first - batch.start : last - batch.start], first)
+                ids = {position: row for position, row in rows if isinstance(row, str) and position not in skips}
+                wanted = Records(tuple(ids), tuple(ids.values()))
+                if protected.meets_any(wanted.ids):
+                    kept = Records.of(record for record in wanted if protected.meets(record.id))
+                    wanted = Records.of(record for record in wanted if not protected.meets(record.id))
                     yield from _cut(kept, chunk_size, id_type, since, protected=True)
                 wanted = wanted[:left]
                 left -= len(wanted)
                 if since is None:
-                    fresh += wanted
+                    positions += wanted.positions
+                    fresh += wanted.ids
                 else:
                     yield from _cut(wanted, chunk_size, id_type, since)
         whole = len(fresh) - len(fresh) % chunk_size
-        yield from _cut(fresh[:whole], chunk_size, id_type)
-        del fresh[:whole]
+        yield from _cut(Records(tuple(positions[:whole]), tuple(fresh[:whole])), chunk_size, id_type)
+        del positions[:whole], fresh[:whole]
         if left == 0:
             break
-    yield from _cut(fresh, chunk_size, id_type)
+    yield from _cut(Records(tuple(positions), tuple(fresh)), chunk_size, id_type)
 
 
 def _cut(
-    records: Sequence[Record],
+    records: Records,
     chunk_size: int,
     id_type: IdType,
     since: Instant | None = None,
@@ -61,18 +66,18 @@ def _cut(
     """Cut records into chunks of the wanted size; a chunk with ids that may be the same account becomes several."""
     for first in range(0, len(records), chunk_size):
         some = records[first : first + chunk_size]
-        while not surely_apart(id_type, [record.id for record in some]):
-            part, later, met = [], [], IdSet(id_type)
+        while not surely_apart(id_type, some.ids):
+            part, later, met = list[Record](), list[Record](), IdSet(id_type)
             for record in some:
                 if met.meets(record.id):
                     later.append(record)
                 else:
                     part.append(record)
                     met.update([record.id])
-            yield Chunk(tuple(part), since, protected)
-            some = later
+            yield Chunk(Records.of(part), since, protected)
+            some = Records.of(later)
         if some:
-            yield Chunk(tuple(some), since, protected)
+            yield Chunk(some, since, protected)
 
 
 def _split(

@@ -5,12 +5,11 @@ Knows nothing of how an outcome came about, and no API.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-from bulkdel.core.ranges import Ranges
-from bulkdel.core.record import Record, positions_of
+from bulkdel.core.record import Records
 
 Kind = Literal["done", "already", "absent", "refused", "unknown"]
 """done: the action was carried out. already: nothing was left to do. absent: there is no such record, a success that is
@@ -89,12 +88,7 @@ class Settled(NamedTuple):
     """
 
     kind: Kind
-    records: Sequence[Record]
+    records: Records
     detail: Detail = NOTHING_SAID
     reason: str | None = None
     attempts: int = 1
-
-    @property
-    def ranges(self) -> Ranges:
-        """The positions, half-open."""
-        return positions_of(self.records)

@@ -14,7 +14,6 @@ from itertools import islice
 
 from bulkdel.core.outcome import SKIPS, Skip
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.record import Batch, Record
 
 PAGE_ROWS = 1 << 15
 """Positions of one page, 4 KiB. A page is allocated when the first of its positions is added."""
@@ -189,12 +188,6 @@ class SkippedRows:
             self.by_reason[reason].update(rows)
         else:
             self.by_reason[reason] = rows
-
-    def records(self, batch: Batch, start: int, stop: int) -> list[Record]:
-        """The rows of the batch in `[start, stop)` that are not skipped."""
-        skips = set(self.rows.between(start, stop))
-        rows = enumerate(batch.rows[start - batch.start : stop - batch.start], start)
-        return [Record(position, row) for position, row in rows if position not in skips and isinstance(row, str)]
 
     def between(self, start: int, stop: int) -> Iterator[tuple[int, int, Skip]]:
         """The skipped rows in `[start, stop)` as half-open ranges, each with its reason, ascending."""

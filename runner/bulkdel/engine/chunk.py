@@ -19,7 +19,7 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
-from bulkdel.core.record import Chunk, Record, positions_of
+from bulkdel.core.record import Chunk, Records
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.progress import Event
@@ -102,7 +102,7 @@ class ChunkInHand:
         self._parts = parts
         self._intended = since is not None  # whether the intent is appended
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
-        self._ids: list[str] = []  # of the request that is prepared
+        self._ids: Sequence[str] = ()  # of the request that is prepared
         self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
@@ -142,7 +142,7 @@ class ChunkInHand:
 
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
-        parts, self._ids = self._parts, [record.id for record in step.records]
+        parts, self._ids = self._parts, step.records.ids
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
@@ -161,7 +161,7 @@ class ChunkInHand:
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
         self._intended = True  # it is written even if the wait is cancelled
-        intent = Intent(at, positions_of(step.records), backup.saved if backup else None, ahead_s)
+        intent = Intent(at, step.records.ranges, backup.saved if backup else None, ahead_s)
         self._parts.log.enqueue(intent)
         await self._parts.log.flush()
 
@@ -200,18 +200,17 @@ class ChunkInHand:
             if kind in {"refused", "unknown"}:
                 known = detail.to_json()
                 exceptions = tuple({"position": record.position, "id": record.id, **known} for record in records)
-            ranges = positions_of(records)
-            entries.append(Outcome(at, attempts, kind, ranges, detail.request_id, reason, exceptions, ahead_s))
+            entries.append(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
             counts[kind] = counts.get(kind, 0) + len(records)
         if state.spared:
-            entries.append(Skipped("excluded", positions_of(sorted(state.spared))))
+            entries.append(Skipped("excluded", Records.of(sorted(state.spared)).ranges))
             if not state.protected:
                 tally.kept += len(state.spared)
         if untouched and self._intended:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
         if parts.on_event is not None:
-            chunk = {"chunk": list(positions_of(state.chunk.records)), "requests": state.requests}
+            chunk = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
             parts.on_event(Event("debug", "chunk.settled", chunk | counts))
         tally.contradicted += state.contradicted
         tally.settled += sum(counts.values())
@@ -248,9 +247,9 @@ class ChunkInHand:
             await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
             self._saved.update(missing)
 
-    async def _find(self, records: Sequence[Record]) -> Found | None:
+    async def _find(self, records: Records) -> Found | None:
         """Look records up; None when the look-up failed, or found an account that must not be deleted by these ids."""
-        parts, ids = self._parts, [record.id for record in records]
+        parts, ids = self._parts, records.ids
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
             return None

@@ -78,9 +78,9 @@ class CheckedExport:
     def ids(self) -> Iterator[str]:
         """The ids of the rows that are not skipped. Reads the export."""
         for parsed in read_rows(self.file, self.dialect, self.options, self.fingerprint):
-            start, stop = parsed.batch.start, parsed.batch.start + len(parsed.batch.rows)
-            for record in self.skipped.records(parsed.batch, start, stop):
-                yield record.id
+            for position, row in enumerate(parsed.batch.rows, parsed.batch.start):
+                if isinstance(row, str) and position not in self.skipped.rows:
+                    yield row
 
 
 @dataclass(frozen=True, slots=True)
