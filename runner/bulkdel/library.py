@@ -350,7 +350,9 @@ class Run:
         progress, ending, figures = log.progress, result.ending, result.figures
         return Summary(
             status=status_of(ending, complete=progress.complete),
-            exit_code=exit_code(ending, complete=progress.complete, refused=progress.refused),
+            exit_code=exit_code(
+                ending, complete=progress.complete, refused=progress.counts["refused"] + progress.counts["unknown"]
+            ),
             counts=counts_of(progress),
             rows=progress.rows,
             why=ending.why,

@@ -216,7 +216,7 @@ def test_every_ending(there: int, unknown: int, signal: int | None, file_failed:
     counts = result(10, there, unknown)
     ending = Ending(signal=signal, file_failed=file_failed, halted=halted)
     complete = counts.complete(ending)
-    code, status = exit_code(ending, complete=complete, refused=there > 0), status_of(ending, complete=complete)
+    code, status = exit_code(ending, complete=complete, refused=there), status_of(ending, complete=complete)
     if file_failed:
         assert code == 5
     elif signal and (unknown or halted):

@@ -113,7 +113,7 @@ def verify(arguments: VerifyArguments) -> int:
         else:
             _print_summary(progress, counts, summary)
         _print_what_next(arguments, reopened, counts, replace(ended, ending=ending), still_there)
-        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there > 0)
+        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:

@@ -81,11 +81,6 @@ class Progress:
         """Whether every row has its outcome."""
         return self.remaining == 0
 
-    @property
-    def refused(self) -> bool:
-        """Whether some rows are refused or unknown."""
-        return self.counts["refused"] + self.counts["unknown"] > 0
-
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
         if not self.born and not isinstance(entry, Skipped):

@@ -51,8 +51,8 @@ def status_of(ending: Ending, *, complete: bool) -> Status:
     return "stopped" if ending.planned and not ending.limit_reached else "incomplete"
 
 
-def exit_code(ending: Ending, *, complete: bool, refused: bool) -> int:
-    """Where several apply: 5 before a signal before 4 before 6 before 1. refused: some ids are refused or unknown."""
+def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
+    """Where several apply: 5 before a signal before 4 before 6 before 1. refused: ids that are refused or unknown."""
     if ending.file_failed:
         return EXIT_FILE
     if complete:

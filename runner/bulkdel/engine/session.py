@@ -202,13 +202,14 @@ class SendingSession:
             datetime.fromtimestamp(self._surroundings.wall(), UTC),
             self._plan.until,
         )
+        refused = progress.counts["refused"] + progress.counts["unknown"]
         time_came = until is not None and now >= until and not progress.complete
         return {
             "why": ending.why or "done",
             **({"not_after": until.isoformat()} if until is not None and time_came else {}),
             **({} if progress.complete else {"to_go_on": self._plan.line_after(ending, now).words}),
             "status": status_of(ending, complete=progress.complete),
-            "exit": exit_code(ending, complete=progress.complete, refused=progress.refused),
+            "exit": exit_code(ending, complete=progress.complete, refused=refused),
             "limit_reached": ending.limit_reached,
             "blind": blind,
         }
