@@ -671,7 +671,7 @@ class Target(GenAuth):
 PROGRAM = '''
 def replied(self, decision):
     import os
-    raise ValueError(f"no idea: {list(self.chunk.ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
+    raise ValueError(f"no idea: {list(self.chunk.records.ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
 
 ChunkState.replied = replied
 '''

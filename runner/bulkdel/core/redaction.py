@@ -37,25 +37,27 @@ def decision_on(
     if isinstance(response, NoResponse):
         return decision_on_no_response(response)
     decision = read(response)
+    if response.retry_after is not None:
+        decision = decision._replace(after_s=retry_after_s(response.retry_after, response.date, now))
+    detail, reason = decision.detail, decision.reason
+    values = (detail.code, detail.message, detail.request_id, *(value for _, value in detail.extra), reason)
+    said = "\n".join(value for value in values if isinstance(value, str) and value)
+    if len(said) <= TEXT_MAX and redact(said) == said:  # nearly every response: all its texts are searched at once
+        return decision
 
     def clean(text: str, length_max: int = TEXT_MAX) -> str:
         return f"[{len(text):,} characters]" if len(text) > READ_MAX else redact(text)[:length_max]
 
-    detail = decision.detail
     cleaned = Detail(
         code=clean(detail.code) if isinstance(detail.code, str) else detail.code,
         message=clean(detail.message) if detail.message else detail.message,
         request_id=clean(detail.request_id) if detail.request_id else detail.request_id,
         extra=tuple((name, clean(value) if isinstance(value, str) else value) for name, value in detail.extra),
     )
-    reason = decision.reason
     if reason:
         # The reason may quote the detail with escaped characters, in which a secret is not found.
         reason = clean(reason.replace(str(detail), str(cleaned)), 3 * TEXT_MAX)
-    after_s = decision.after_s
-    if response.retry_after is not None:
-        after_s = retry_after_s(response.retry_after, response.date, now)
-    return decision._replace(detail=cleaned, reason=reason, after_s=after_s)
+    return decision._replace(detail=cleaned, reason=reason)
 
 
 def spellings(*texts: str) -> set[str]:

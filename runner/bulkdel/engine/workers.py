@@ -26,7 +26,7 @@ from bulkdel.job import job_faults
 
 T = TypeVar("T")
 
-AT_ONCE = 64
+AT_ONCE = 128
 """Items that are read at a time. When fewer are left, the next ones are read. So many that a change of thread costs
 little, and so few that memory stays flat."""
 
