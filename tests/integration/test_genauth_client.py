@@ -88,8 +88,9 @@ async def test_many_at_once_share_one_sign_in() -> None:
     [
         ([f"{i:024x}" for i in range(51)], "user_id", "1 to 50 ids, not 51"),
         ([], "user_id", "1 to 50 ids, not 0"),
-        (["a", ""], "user_id", "non-empty string"),
-        (["a", 7], "user_id", "non-empty string"),
+        (["a", ""], "user_id", "empty"),
+        (["a", 7], "user_id", "is a string"),
+        (["a", None], "user_id", "is a string"),
         (["a", "b", "a"], "user_id", "same id twice"),
         ("6229ffaxxxxxxxxcade3e3d9", "user_id", "list"),
         (b"6229ffaxxxxxxxxcade3e3d9", "user_id", "list"),
