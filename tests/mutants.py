@@ -108,9 +108,9 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(request, read, self._worker, self._ids, self._too_late)\n",
+        "        decision = await client.ask(request, read, self._worker, self._redact, self._too_late)\n",
         '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", step.records.ranges))\n'
-        "        asked = await client.ask(request, read, self._worker, self._ids, self._too_late)\n"
+        "        asked = await client.ask(request, read, self._worker, self._redact, self._too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
@@ -314,15 +314,15 @@ MUTANTS = (
     Mutant(
         "ids that a server quotes are told",
         "runner/bulkdel/http/client.py",
-        "without_ids(self.auth.hide(text), ids)",
-        "without_ids(self.auth.hide(text), ids[:0])",
+        "redact(self.auth.hide(text))",
+        'self.auth.hide(text) + redact("")',
         "e2e/test_secrets.py::test_what_a_server_says[402-terminal]",
     ),
     Mutant(
         "credentials that a server quotes are told",
         "runner/bulkdel/http/client.py",
-        "without_ids(self.auth.hide(text), ids)",
-        "without_ids(text, ids)",
+        "redact(self.auth.hide(text))",
+        "redact(text[:])",
         "e2e/test_secrets.py::test_what_a_server_says[402-terminal]",
     ),
     Mutant(

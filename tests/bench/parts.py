@@ -21,6 +21,7 @@ from bulkdel.core.chunker import chunks_of
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
 from bulkdel.core.record import Batch, Chunk, Records
+from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import Progress
 from bulkdel.export import ReadOptions, open_export, preflight, read_rows
 from bulkdel.http.client import WorkerStatus, connect
@@ -133,7 +134,7 @@ async def _transport(url: str, *, whole: bool) -> None:
 
         async def ask(_: int) -> None:
             if whole:
-                await client.ask(call, action.read, WorkerStatus(), ids)
+                await client.ask(call, action.read, WorkerStatus(), IdRedactor(ids))
             else:
                 await client.transport.send(call, headers)
 

@@ -19,6 +19,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Records
+from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.pipeline import settle_chunk
@@ -390,7 +391,7 @@ async def test_what_a_server_quotes_of_the_request_is_redacted() -> None:
     said = b'"message":"badge 1: id-12345, ID-67890, id-13579","requestId":"r-id-12345"}'
     async with opened(*(answer(b'{"statusCode":%d,%s' % (code, said)) for code in (422, 500))) as world:
         for next_step in (NextStep.SPLIT, NextStep.RETRY):
-            decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["id-12345", "id-67890"])
+            decision = await world.client.ask(CALL, read_success, WorkerStatus(), IdRedactor(["id-12345", "id-67890"]))
             assert decision is not None
             assert decision.next_step is next_step
             assert decision.detail.message == "[hidden] 1: [id], [id], id-13579"
@@ -410,7 +411,9 @@ async def test_a_success_that_quotes_an_id_as_its_request_id() -> None:
     body = b'{"statusCode":200,"requestId":"%s","data":{"success":true}}'
     async with opened(*(answer(body % quoted.encode()) for quoted, _ in said)) as world:
         for _, told in said:
-            decision = await world.client.ask(CALL, read_success, WorkerStatus(), ["6319a15be4d9c05b8f1e9d2a"])
+            decision = await world.client.ask(
+                CALL, read_success, WorkerStatus(), IdRedactor(["6319a15be4d9c05b8f1e9d2a"])
+            )
             assert decision is not None
             assert decision.next_step is NextStep.SETTLED
             assert decision.detail.request_id == told

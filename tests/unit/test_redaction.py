@@ -6,7 +6,7 @@ import pytest
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Response
 from bulkdel.core.outcome import Detail
-from bulkdel.core.redaction import READ_MAX, TEXT_MAX, decision_on, spellings, without_ids
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, IdRedactor, decision_on, spellings
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 
@@ -27,11 +27,11 @@ ID = "6229ffaaaaaaaaaacade3e3d"
     ],
 )
 def test_an_id_in_a_text(text: str, id_: str, left: str) -> None:
-    assert without_ids(text, ["another-one", id_]) == left
+    assert IdRedactor(["another-one", id_])(text) == left
 
 
 def test_an_id_that_another_begins_with() -> None:
-    assert without_ids("abcdefgh-1 abcdefgh", ["abcdefgh", "abcdefgh-1"]) == "[id] [id]"
+    assert IdRedactor(["abcdefgh", "abcdefgh-1"])("abcdefgh-1 abcdefgh") == "[id] [id]"
 
 
 def test_spellings() -> None:

@@ -191,6 +191,6 @@ class IdSet:
 def surely_apart(id_type: IdType, ids: Sequence[str]) -> bool:
     """Whether all of `ids` certainly mean different accounts. False means only: compare them one by one."""
     if id_type.forms is None:
-        return len(set(map(id_type.key, ids))) == len(ids)
+        return len(set(ids if id_type.key is str else map(id_type.key, ids))) == len(ids)
     forms = list(chain.from_iterable(map(id_type.forms, ids)))
     return len(set(forms)) == len(forms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from bulkdel.core.decision import Decision, NoResponse, Response, decision_on_no_response
@@ -69,20 +69,29 @@ def spellings(*texts: str) -> set[str]:
     }
 
 
-def without_ids(text: str, ids: Collection[str]) -> str:
-    """Replace each of `ids` by `[id]`, in upper or lower case; see WORD_MIN for short ones."""
-    lower = text.lower()
-    if not ids or len(lower) < min(map(len, ids)) - 1:  # nearly every text of a response: no id fits into it
+class IdRedactor:
+    """Replaces the ids of one request in a text by `[id]`, in upper or lower case; see WORD_MIN for short ones."""
+
+    __slots__ = ("_ids", "_shortest")
+
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        self._ids = ids
+        self._shortest = min(map(len, ids), default=0)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without the ids."""
+        lower = text.lower()
+        if not self._ids or len(lower) < self._shortest - 1:  # nearly every text of a response: no id fits into it
+            return text
+        forms = {id_.removeprefix("+") for id_ in self._ids}  # a phone number may be quoted without its plus
+        if "%" in text or "\\" in text:  # other spellings have one of these
+            forms = spellings(*forms)
+        # The longest first: one id may be the beginning of another.
+        for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
+            length = len(form.encode())
+            if length >= WORD_MIN:
+                pattern = re.escape(form)
+                if length < ANYWHERE_MIN:
+                    pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
+                text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
         return text
-    forms = {id_.removeprefix("+") for id_ in ids}  # a phone number may be quoted without its plus
-    if "%" in text or "\\" in text:  # other spellings have one of these
-        forms = spellings(*forms)
-    # The longest first: one id may be the beginning of another.
-    for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
-        length = len(form.encode())
-        if length >= WORD_MIN:
-            pattern = re.escape(form)
-            if length < ANYWHERE_MIN:
-                pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
-            text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
-    return text

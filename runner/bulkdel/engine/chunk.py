@@ -20,6 +20,7 @@ from bulkdel.core.decision import NextStep, Request
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
 from bulkdel.core.record import Chunk, Records
+from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.progress import Event
@@ -102,7 +103,7 @@ class ChunkInHand:
         self._parts = parts
         self._intended = since is not None  # whether the intent is appended
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
-        self._ids: Sequence[str] = ()  # of the request that is prepared
+        self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
@@ -142,16 +143,17 @@ class ChunkInHand:
 
     async def prepare(self, step: Send) -> Request:
         """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
-        parts, self._ids = self._parts, step.records.ids
+        parts, ids = self._parts, step.records.ids
+        self._redact = IdRedactor(ids)
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
         if parts.client.auth.users:
             parts.tally.own.update(parts.client.auth.users)
-        if self._protects(self._ids):
+        if self._protects(ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
-            await self._save_copies(parts.backup, self._ids)
+            await self._save_copies(parts.backup, ids)
         return parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
@@ -172,7 +174,7 @@ class ChunkInHand:
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
         self._sent_at = self._sent_at or (around.wall(), around.steady())
-        decision = await client.ask(request, read, self._worker, self._ids, self._too_late)
+        decision = await client.ask(request, read, self._worker, self._redact, self._too_late)
         if decision is None:
             if self._too_late():
                 self.state.give_up()

@@ -12,14 +12,14 @@ import contextlib
 import enum
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
-from bulkdel.core.redaction import decision_on, without_ids
+from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
@@ -115,12 +115,12 @@ class Client:
         request: Request,
         read: Callable[[Response], Decision],
         worker: WorkerStatus,
-        ids: Sequence[str] = (),
+        redact: Callable[[str], str] = str,
         too_late: Callable[[], bool] = lambda: False,
     ) -> Decision | None:
         """Send `request` and decide what follows; None when the run drains and the request was not sent (again).
 
-        ids: the ids in the request. They and the credentials are redacted: a server may quote both.
+        redact: takes the ids of the request out of a text of the response. The credentials are taken out too.
         too_late: called when the request may leave; if it returns True, the request is not sent.
 
         Raises Halted when a token is refused for good, or when the server asks for a pause beyond --patience.
@@ -138,7 +138,7 @@ class Client:
             stopped_s = self.clock.stopped_s
             response = await self.transport.send(request, headers)
             now = self.clock()
-            decision = decision_on(response, read, lambda text: without_ids(self.auth.hide(text), ids), self.now())
+            decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
             failed = decision.next_step is NextStep.RETRY
             # A time-out that ended while this process was stopped says nothing about the server.
             stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s

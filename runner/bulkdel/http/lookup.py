@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
 from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
@@ -285,7 +286,7 @@ class AccountLookup:
         """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without a response."""
         attempts = 0
         while True:
-            decision = await self._client.ask(request, read, worker, ids)
+            decision = await self._client.ask(request, read, worker, IdRedactor(ids))
             if decision is None:
                 return None
             if decision.next_step is NextStep.SETTLED:
