@@ -138,7 +138,8 @@ class GenAuthClient:
         a 401 is returned, and the next call signs in again. After a second 401 in a row no call signs in any more, and
         every call returns a 401. A 429 and a 401 have deleted nothing.
 
-        Raises ValueError for no id, more than 50, an empty id, the same id twice or an unknown type; nothing is sent.
+        Raises ValueError for no id, more than 50, an empty id, the same id twice, an id that is no string, a string in
+        the place of the list, or an unknown type; nothing is sent.
         Raises `bulkdel.errors.Halted` when the sign-in is refused or fails; this call deletes nothing.
         Raises NotSent or EffectUnknown when there is no answer.
         A call that is cancelled while it waits for an answer may have deleted users.

@@ -48,7 +48,8 @@ class GroupCommit(ABC, Generic[Item, Written]):
 
         batch_bytes: a batch that has grown to this takes no further item.
         thread: runs the writes, one after the other.
-        apply: called in the event loop with each thing that `_write` returned, before the waiters go on.
+        apply: called with each item that `_write` returned, before the waiters continue: in the event loop, or in the
+            thread that calls `close`.
         """
         self._batch_bytes = batch_bytes
         self._thread = thread

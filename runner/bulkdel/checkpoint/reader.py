@@ -27,7 +27,7 @@ from bulkdel.settings import LOG, SANDBOX_LOG
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
 can hold any line that a commit wrote, and needs no more memory for a file that is no log. The longest list of
-skipped rows in one entry has 10,000 ranges: about 400 kB."""
+skipped rows in one entry has 10,000 ranges: about 200 kB."""
 
 ZEROS_MAX = 4096
 """Zeros that count as an empty log. After a loss of power a file may have its length without its bytes. One block: more

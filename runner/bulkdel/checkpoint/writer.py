@@ -104,6 +104,8 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         """Add `entries` to the next commit, in this order, without waiting for it: `flush` waits.
 
         What does not become durable is in `lost`. The `log_sha256` of a session entry is filled in when it is written.
+
+        Raises RuntimeError after `close`, ValueError when an entry is longer than ENTRY_MAX; then nothing is added.
         """
         if self._closed:
             raise RuntimeError(f"{self.path}: enqueue after close")

@@ -26,7 +26,7 @@ class IdType:
     name: as the API spells it.
     shape: what a whole id must match; None for free text.
     shape_text: the shape in words, for messages: "24 lower-case hex digits".
-    uniform: length and allowed ASCII letters, when the shape is exactly that many of these letters.
+    uniform: length and allowed ASCII characters, when the shape is exactly so many of these characters.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
     forms: first the whole form, the id without the parts that never distinguish two accounts (a phone's plus); then

@@ -1,4 +1,4 @@
-"""The rows of an export as they pass through the pipeline: Batch, Record, Chunk, and where a resume reads on."""
+"""The rows of an export in the pipeline: Batch, Record, Records, Chunk. Also the points where a resume can begin."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Record(NamedTuple):
 class Records(Sequence[Record]):
     """Records in ascending position, held as columns: a `Record` is made when it is asked for.
 
-    A tuple for each row took a tenth of the time of an unlimited run. payloads: empty when no record has one; otherwise
-    the columns have one length.
+    positions, ids, payloads: see `Record`. The columns have one length, but `payloads` is empty when no record has one.
+    Columns, because a tuple for each row took a tenth of the time of an unlimited run.
     """
 
     positions: tuple[int, ...] = ()

@@ -52,7 +52,11 @@ def status_of(ending: Ending, *, complete: bool) -> Status:
 
 
 def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
-    """Where several apply: 5 before a signal before 4 before 6 before 1. refused: ids that are refused or unknown."""
+    """Return the exit code. Where several apply: 5 before a signal before 4 before 6 before 1.
+
+    complete: every row has its outcome, or its finding. refused: of a run, how many ids are refused or unknown; of a
+    verification, how many are still there.
+    """
     if ending.file_failed:
         return EXIT_FILE
     if complete:

@@ -101,7 +101,7 @@ class ChunkInHand:
         self._chunk = chunk
         self._worker = worker
         self._parts = parts
-        self._intended = since is not None  # whether the intent is appended
+        self._intended = since is not None  # whether the intent is enqueued, by this session or before
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
         self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
@@ -186,7 +186,7 @@ class ChunkInHand:
         self.state.replied(decision)
 
     def write_outcomes(self) -> None:
-        """Append the outcomes of the chunk. Not awaited: the worker's next intent comes after them in the same log."""
+        """Enqueue the outcomes of the chunk. Does not wait: the next intent of the worker is flushed after them."""
         state, parts, tally = self.state, self._parts, self._parts.tally
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()

@@ -51,7 +51,7 @@ class SessionResult:
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
-    start: the facts of its start entry.
+    start: the facts of its start entry. on_event: called with each event. chunk_events: whether chunks are events.
     """
 
     def __init__(

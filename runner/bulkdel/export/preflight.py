@@ -32,7 +32,7 @@ class Preflight:
     """The result of the preflight.
 
     rows: data rows in all. skipped: those that are never sent: bad, excluded, or repeating an earlier row.
-    kept: protected ids that are, or may be, in the export. perhaps: excluded rows whose id only may be protected.
+    kept: protected ids that are, or may be, in the export. perhaps: excluded rows whose id may be a protected one.
     sample: records drawn evenly from the rows that would be sent, ascending by position.
     examples: the first few ids that would be sent.
     spreadsheet: valid free-text ids that look rewritten by a spreadsheet; spreadsheet_examples: the first few.

@@ -118,7 +118,7 @@ class Client:
         redact: Callable[[str], str] = str,
         too_late: Callable[[], bool] = lambda: False,
     ) -> Decision | None:
-        """Send `request` and decide what follows; None when the run drains and the request was not sent (again).
+        """Send `request` and decide what follows. None when it was not sent, or not again: drained, or too late.
 
         redact: takes the ids of the request out of a text of the response. The credentials are taken out too.
         too_late: called when the request may leave; if it returns True, the request is not sent.
