@@ -41,7 +41,7 @@ MARGIN_SHARE = 0.2
 LIFE_DEFAULT_S = 600.0
 LIFE_MIN_S = 1.0
 LIFE_MAX_S = 86_400.0
-"""The default for an `expires_in` that is missing or odd, and the bounds of one that is not.
+"""The life of a token whose `expires_in` is missing, no number or below LIFE_MIN_S; and the longest life.
 
 A life that is too short costs a sign-in every few minutes. One that is too long costs a 401."""
 

@@ -1,4 +1,4 @@
-"""Group commit: what gathers while the last write and fsync run goes into the next one.
+"""Group commit: the items that gather during one write and fsync share the next one.
 
 Owns the batches, their order, and the fail-stop after the first failure. The checkpoint log and the
 backup are written through it; it never knows what an item means.
@@ -69,7 +69,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
         """Make the error for people from what `_write` or `apply` has raised."""
 
     def add(self, item: Item, size: int) -> None:
-        """Enqueue one item of `size` bytes. It is written, whether or not anything waits for it."""
+        """Enqueue one item of `size` bytes. It is written, also without a waiter. After a failure it goes to `lost`."""
         if self.failure is not None:
             self.lost.append(item)
             return
@@ -116,7 +116,7 @@ class GroupCommit(ABC, Generic[Item, Written]):
                 self._end(batch.job)
 
     def _end(self, job: concurrent.futures.Future[Sequence[Written]]) -> None:
-        """Wait for the write of the first batch, and wake its waiters; or fail, for good, and wake all."""
+        """Take in the result of the first batch's write, and wake its waiters. A failure wakes all waiters."""
         try:
             for written in job.result():
                 self._apply(written)

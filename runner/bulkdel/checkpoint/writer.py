@@ -1,7 +1,7 @@
 """A log open for writing: write-ahead, with group commit, and progress that trails the disk.
 
 Owns the order of effects: an entry is encoded when it is enqueued, written and synced in the commit thread, then folded
-into `progress`, then its waiters go on. The first failure is the last thing that is tried (fail-stop). Never knows what
+into `progress`, then its waiters go on. After the first failure nothing more is written (fail-stop). Never knows what
 an entry means. `Checkpoint` is the log of a run; a verification has a log of another kind.
 """
 

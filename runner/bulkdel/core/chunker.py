@@ -21,9 +21,9 @@ from bulkdel.core.skipped_rows import RowSet
 def chunks_of(
     batches: Iterable[Batch], progress: Progress, chunk_size: int, protected: IdSet, limit: int | None = None
 ) -> Iterator[Chunk]:
-    """Walk one pass. protected: ids that must not be sent. limit: how many records to send at most; None for all.
+    """Yield the chunks of one pass. protected: ids that must not be sent. limit: most records to send; None for all.
 
-    The settled rows are copied at the beginning: `progress` moves on while the pass is under way.
+    The settled rows are copied at the beginning, because `progress` changes during the pass.
     """
     settled, doubts, id_type = RowSet(ranges=progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit

@@ -59,7 +59,7 @@ def rewritten_by_spreadsheet(id_: str) -> bool:
 def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> Unusable | None:
     """The reason why `id_` cannot be of `id_type`; None when it can.
 
-    `others`: every type the job knows, to say which one the id looks like.
+    `others`: every type of the job, to name those that the id looks like.
     """
     if id_type.shape is None or id_type.shape.fullmatch(id_):
         return None

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from bulkdel.core.record import Records
 
 Kind = Literal["done", "already", "absent", "refused", "unknown"]
-"""done: the action was carried out. already: nothing was left to do. absent: there is no such record, a success that is
-counted apart. refused: the API refuses it. unknown: it could not be found out."""
+"""done: the action was carried out. already: nothing was left to do. absent: there is no such account, a success that
+is counted apart. refused: the API refuses it. unknown: nothing shows whether the action was carried out."""
 
 Skip = Literal["excluded", "duplicate", "invalid"]
 """Why a row of the export is never sent."""
@@ -21,7 +21,7 @@ Skip = Literal["excluded", "duplicate", "invalid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 COUNTED: tuple[str, ...] = (*KINDS, *SKIPS)
-"""Everything that a row can end as. A row that has not ended is `remaining`: the ninth word."""
+"""Everything that a row can end as. A row that has not ended is `remaining`."""
 
 REMAINING = "remaining"
 

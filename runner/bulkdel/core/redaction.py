@@ -15,8 +15,8 @@ from bulkdel.core.decision import Decision, NoResponse, Response, decision_on_no
 from bulkdel.core.outcome import Detail
 from bulkdel.core.retry import retry_after_s
 
-TEXT_MAX = 1_000  # characters of a text that are kept: a line of the log has a bound, and a hostile server has none
-READ_MAX = 10_000  # characters of a text that are searched: the search must not hold up other requests
+TEXT_MAX = 1_000  # characters of a text that are kept: a server may send any length, and a line of the log has a bound
+READ_MAX = 10_000  # a text with more characters is not searched but dropped: a search would hold up other requests
 
 # From 4 bytes in UTF-8 an id is redacted as a word, from 8 bytes also inside words (`%2C6319a15…`). A shorter one ("1",
 # "404") would replace codes, counts and parts of words, and by itself it is no personal data.
@@ -41,8 +41,8 @@ def decision_on(
         decision = decision._replace(after_s=retry_after_s(response.retry_after, response.date, now))
     detail, reason = decision.detail, decision.reason
     values = (detail.code, detail.message, detail.request_id, *(value for _, value in detail.extra), reason)
-    said = "\n".join(value for value in values if isinstance(value, str) and value)
-    if len(said) <= TEXT_MAX and redact(said) == said:  # nearly every response: all its texts are searched at once
+    texts = "\n".join(value for value in values if isinstance(value, str) and value)
+    if len(texts) <= TEXT_MAX and redact(texts) == texts:  # nearly every response: all its texts are searched at once
         return decision
 
     def clean(text: str, length_max: int = TEXT_MAX) -> str:
@@ -81,7 +81,7 @@ class IdRedactor:
     def __call__(self, text: str) -> str:
         """Return the text without the ids."""
         lower = text.lower()
-        if not self._ids or len(lower) < self._shortest - 1:  # nearly every text of a response: no id fits into it
+        if not self._ids or len(lower) < self._shortest - 1:  # nearly every text of a response is shorter than an id
             return text
         forms = {id_.removeprefix("+") for id_ in self._ids}  # a phone number may be quoted without its plus
         if "%" in text or "\\" in text:  # other spellings have one of these

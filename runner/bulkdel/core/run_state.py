@@ -170,7 +170,7 @@ class Progress:
             self._check_list()
 
     def _check_list(self) -> None:
-        """Note that the list of skipped rows is whole. Raises Unreadable when it is another than that of the header."""
+        """Note when the list of skipped rows is whole. Raises Unreadable when it differs from the header's."""
         listed, wanted = ({name: counts[name] for name in SKIPS} for counts in (self.counts, self.header.counts))
         if sum(listed.values()) < sum(wanted.values()):
             return
@@ -180,7 +180,7 @@ class Progress:
 
     def _forget(self, start: int, stop: int) -> None:
         if not self.in_doubt.remove(start, stop) or self._intended.pop((start, stop), None) is not None:
-            return  # nearly always an intent ends whole
+            return  # nearly always all rows of an intent end together
         start, stop = self.skipped.rows.first_before(start), self.skipped.rows.first_after(stop)
         kept: dict[tuple[int, int], Instant] = {}
         for (begin, end), at in self._intended.items():

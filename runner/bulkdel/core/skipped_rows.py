@@ -180,7 +180,7 @@ class SkippedRows:
     def add(self, reason: Skip, rows: PositionSet) -> None:
         """Add rows of one reason. Raises ValueError when one of them is in the set already.
 
-        `rows` may become the set of this reason. So nothing else may be added to it later.
+        `rows` may become the set of this reason: the caller must not change it afterwards.
         """
         if self.rows.update(rows) != rows.size:
             raise ValueError(f"rows are skipped twice: {reason}")

@@ -1,7 +1,7 @@
-"""One chunk in the hands of a worker: the effects of its steps, each in its order. `pipeline.settle_chunk` calls them.
+"""The steps of a worker with one chunk: look up, prepare, write the intent, send, write the outcomes.
 
-What follows from a response is decided in `core.chunk_state`; when a request may leave, in `http.client`; what is
-durable, in `checkpoint`.
+`pipeline.settle_chunk` calls them in this order. `core.chunk_state` decides what follows from a response, `http.client`
+when a request may leave. `checkpoint` makes intents and outcomes durable.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    uncertain: why a chunk was left whose look-up found accounts that may not be the ones that were meant.
+    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up.
     succeeded: whether a deletion was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -104,7 +104,7 @@ class ChunkInHand:
         self._intended = since is not None  # whether the intent is enqueued, by this session or before
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
         self._redact = IdRedactor()  # for the request that is prepared
-        self._accounts: dict[str, Account] = {}  # that look-ups of this chunk returned
+        self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self.state = ChunkState(
@@ -224,7 +224,8 @@ class ChunkInHand:
     def _too_late(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
-        When the chunk was sent without a response long ago: the server was away, or this process was stopped.
+        That is so when a request was sent long ago and may have been applied. In the meantime the server was away, or
+        this process was stopped.
         """
         if not self._parts.id_type.reusable or not self.state.maybe_applied or self._sent_at is None:
             return False

@@ -39,7 +39,7 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from a response is decided in core/chunk_state.py."""
     chunk = ChunkInHand(item, worker, parts)
-    await parts.lookup.prove(worker)  # without a sample: a control before the first deletion, for which all wait
+    await parts.lookup.prove(worker)  # when no sample was looked up: one control, for which all wait
     try:
         while (step := chunk.next_step()) is not None:
             if isinstance(step, LookUp):

@@ -71,7 +71,7 @@ class SendingSession:
         self._on_event = on_event
         self._chunk_events = chunk_events
         self._drain = Drain()
-        # What needs no connection.
+        # The parts that need no connection.
         self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.backup is not None)
         self._action = plan.target.action(plan.id_type)
         self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
@@ -133,7 +133,7 @@ class SendingSession:
         # A blind session: no look-up has found an existing user, so an empty response proves nothing.
         facts = self._stop_facts(self._ending(parts), blind=not parts.lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
-        await log.aclose()  # here: a caller that is cancelled does not close it, and the lock would stay
+        await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
         for entry, _ in log.lost:

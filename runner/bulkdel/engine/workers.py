@@ -27,8 +27,8 @@ from bulkdel.job import job_faults
 T = TypeVar("T")
 
 AT_ONCE = 128
-"""Items that are read at a time. When fewer are left, the next ones are read. So many that a change of thread costs
-little, and so few that memory stays flat."""
+"""Items that are read at a time. When fewer are left, the next ones are read. With fewer at a time the changes of
+thread would cost more, with more the items would take more memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class Workers:
             await prefetch.aclose()
 
     def snapshot(self, settled: int, rows: int, counts: dict[str, int]) -> Snapshot:
-        """The figures at this moment: these of the rows, and those of the requests."""
+        """The current figures: the requests and the waiting, with the given figures of the rows."""
         client, held = self.client, {WorkerState.IDLE, WorkerState.WAITING}
         return Snapshot(
             settled,

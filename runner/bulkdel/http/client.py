@@ -29,8 +29,8 @@ from bulkdel.settings import CommonSettings
 
 BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
 
-
 TICK_S = 1.0
+"""Seconds between two readings of `Uptime`."""
 
 GAP_S = 2.0
 """A gap between two readings of `Uptime` that is longer than this means that the process was stopped: two ticks."""
@@ -191,7 +191,7 @@ class Client:
         self.draining = True
 
     def extend_patience(self, seconds: float) -> None:
-        """Do not count `seconds` as silence of the server: this machine was busy otherwise, with its disk say."""
+        """Do not count `seconds` as silence of the server: this machine was busy, for example with its disk."""
         self.answered_at += seconds
 
     async def watch_patience(self) -> None:

@@ -189,7 +189,7 @@ class AccountLookup:
             if not found:
                 self._empty_at = self._client.clock()
             matched, strays = self._look_ups.match(group, found)
-            # A record that was returned for an id with a comma without carrying it may be that of a part of the id.
+            # The server may split an id with a comma, and return a record that has only a part of it.
             matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
             result = LookupResult(matched, unproven(group, matched))
             if strays and len(group) > 1:
@@ -212,9 +212,9 @@ class AccountLookup:
     ) -> LookupResult | None:
         """Ask again for the ids that a response lacks: an API may return a limited number of accounts.
 
-        held: how many accounts the response held, also those of no id of the group (parts of ids with a comma). It is
-        taken for complete if an earlier one held more, or if it held fewer than PAGE_MIN. So where most ids exist,
-        hardly any look-up is repeated.
+        held: how many accounts the response held, also those of no id of the group (parts of ids with a comma). The
+        response counts as complete if an earlier one held more, or if it held fewer than PAGE_MIN. So where most ids
+        exist, hardly any look-up is repeated.
         """
         accounts, fullest = result.accounts, self.fullest
         self.fullest = max(fullest, held)

@@ -143,8 +143,8 @@ class _UnaskedResponse(aiohttp.ClientConnectionError):
 class _Connector(aiohttp.TCPConnector):
     """Gives a request its connection.
 
-    A connection on which bytes wait already is dropped: a 408 for an idle connection, say, or a response sent twice.
-    Taken for the response to the request that is about to be written, they would settle a chunk by that of another.
+    A connection on which bytes wait already is dropped: a 408 for an idle connection, for example, or a response that
+    was sent twice. These bytes would be taken for the response to the next request, and settle the wrong chunk.
 
     unconnected: requests that were not given a connection. Nothing of them was sent.
     """
@@ -204,7 +204,7 @@ class HttpTransport:
         self._options = replace(options, connect_s=min(options.connect_s, options.total_s))
         self._host = check_host(options.host)
         self._proxy = None if options.proxy is None else _check_proxy(options.proxy)
-        # Loading what the system trusts takes 20 ms, and on loopback it is not needed.
+        # Loading the system's trust store takes 20 ms, and plain HTTP does not need it.
         self._tls = _tls(options.ca_file) if self._host.startswith("https:") or options.ca_file else True
         self._now = now
         self._connector: _Connector
@@ -244,7 +244,7 @@ class HttpTransport:
         if _UNSAFE.search("".join((*headers, *headers.values()))):
             raise ValueError("a control character in a header")  # not shown: it may be a credential
         if not FRAMING.isdisjoint(map(str.lower, headers)):
-            raise ValueError("how long a request is, is the transport's to say")
+            raise ValueError("a content-length or transfer-encoding header: the transport sets the length itself")
         self.requests += 1
         attempt = _Attempt(self._connector)
         # Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one.
@@ -255,7 +255,7 @@ class HttpTransport:
         try:
             async with self._session.request(
                 request.method,
-                URL(f"{self._host}{request.path}{query}", encoded=True),  # else yarl undoes what it finds unnecessary
+                URL(f"{self._host}{request.path}{query}", encoded=True),  # else yarl decodes what need not be encoded
                 headers=fields,
                 data=request.body,
                 allow_redirects=False,
@@ -290,7 +290,7 @@ class HttpTransport:
         return NoResponse(reason, sent=True) if sent else self._not_sent(reason, _setup(error, proxied=proxied))
 
     def _not_sent(self, reason: str, setup: Setup | None) -> NoResponse:
-        """After an earlier response the setup is right: one bad node behind a load balancer may pass."""
+        """No setup is wrong after an earlier response: one node behind a load balancer fails, which may pass."""
         passing = self._answered and setup is not Setup.DESCRIPTORS
         return NoResponse(reason, sent=False, setup=None if passing else setup)
 
@@ -299,7 +299,7 @@ TOO_LARGE = NoResponse("response too large", sent=True)
 GARBLED = NoResponse("response broken off or garbled", sent=True)
 UNASKED = NoResponse("response in an encoding that was not asked for", sent=True)
 
-# The words for each fault: the first class that fits counts, so a class stands above its base.
+# The words for each fault. The first class that fits counts, so a class stands above its base class.
 FAULTS: tuple[tuple[type[Exception], str], ...] = (
     (_UnaskedResponse, "the connection held a response to another request"),
     (aiohttp.ClientConnectorCertificateError, "certificate not accepted: {fault}"),
@@ -316,7 +316,8 @@ FAULTS: tuple[tuple[type[Exception], str], ...] = (
     (Exception, "connection lost: {fault}"),
 )
 
-# What some faults are called while nothing was sent, and then where there is a proxy: only its name is looked up here.
+# Other words for some faults before a request was sent: without a proxy, and with one. With a proxy the only host name
+# that is looked up here is the proxy's.
 NOT_CONNECTED = ((TimeoutError, "no connection within {options.connect_s:g} s"),)
 THROUGH_PROXY = (
     (TimeoutError, "no connection through --proxy within {options.connect_s:g} s"),
@@ -329,7 +330,7 @@ THROUGH_PROXY = (
 PROXY_LOGIN = 407  # only a proxy answers this status: it wants a user and a password
 PROXY_PASSING = 500  # from this status on a proxy could not reach the server, which may pass
 
-# What OpenSSL's codes of failed verification (X509_V_ERR_…) ask for; every other one: trust for the authority.
+# The setting to correct for each of OpenSSL's codes of a failed verification (X509_V_ERR_…). For all others: AUTHORITY.
 CERTIFICATE = {
     9: Setup.DATES,  # not yet valid
     10: Setup.DATES,  # has expired
@@ -339,7 +340,7 @@ CERTIFICATE = {
 
 
 def _setup(error: Exception, *, proxied: bool) -> Setup | None:
-    """Say what is set up wrongly when this is raised for a first connection; None for what may pass."""
+    """Return the wrong setting that causes this error at the first connection; None when the fault may pass."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             cause = error.certificate_error

@@ -69,7 +69,7 @@ def open_findings_log(
     kind = LogKind(
         "verification",
         "verify",
-        # Another log has other skipped rows.
+        # With other pinned values the findings belong to another log, whose skipped rows are others.
         lambda header, _: Findings(header, skipped if header.pinned == pinned else PositionSet()),
         "--state",
         "Move it away to verify everything once more.",
