@@ -134,7 +134,7 @@ def wait_until(
 
 
 def told_after(process: subprocess.Popen[bytes], pattern: str, signum: int | None = signal.SIGUSR1) -> str:
-    """Send a signal; return the line of stderr that it brings. None: only wait for the line."""
+    """Send a signal, and return the next line of stderr with `pattern`. signum: None only waits for the line."""
     assert process.stderr is not None
     if signum is not None:
         process.send_signal(signum)
@@ -149,7 +149,7 @@ def told_after(process: subprocess.Popen[bytes], pattern: str, signum: int | Non
 
 
 def wait_until_told(process: subprocess.Popen[bytes], words: str) -> None:
-    """Ask with SIGUSR1 how it goes, until the progress says `words`."""
+    """Ask for the progress with SIGUSR1 until it contains `words`."""
     while words not in told_after(process, '"event": "progress"'):
         time.sleep(0.01)
 
@@ -165,7 +165,7 @@ TRIES = 3
 
 
 class Late(AssertionError):
-    """Something came later than it may. The cause may be a busy machine, so `steady` tries again."""
+    """A bound on time was not held. The cause may be a busy machine, so `steady` tries again."""
 
 
 def assert_in_time(held: bool, *told: object) -> None:
@@ -175,7 +175,7 @@ def assert_in_time(held: bool, *told: object) -> None:
 
 
 def steady(scenario: Callable[[Path], None], folder: Path) -> None:
-    """Play a scenario; up to TRIES times where it is Late. A program that is late is late every time."""
+    """Play a scenario, up to TRIES times while it raises Late. A program that is too slow is Late every time."""
     for number in range(TRIES):
         place = folder / str(number)
         place.mkdir()
@@ -213,7 +213,7 @@ def sandbox(ids: Sequence[str], id_type: str = "user_id", **switches: Any) -> It
 def strace(*options: object) -> tuple[str, ...]:
     """The beginning of a command line that runs the rest under strace, threads and children too.
 
-    The one program that tests use and a fresh machine may lack: where it is missing they are skipped, and say so.
+    A fresh machine may lack it. Then the tests that use it are skipped, and the report says so.
     """
     program = shutil.which("strace")
     if program is None:
@@ -322,9 +322,9 @@ def with_time_enough(scenario: Callable[[Path, float], bool], folder: Path) -> N
 
 @contextmanager
 def stopped_as_planned(folder: Path, ids: Sequence[str], form: str) -> Iterator[tuple[Case, datetime, Ran]]:
-    """A run that its --not-after has stopped while it sent: the case, the time, and how it ended.
+    """A run that --not-after has stopped while it sent: its case, the time of --not-after, and the finished command.
 
-    form: of the time, as strftime has it. Where the machine is too slow for a time, a later one is tried.
+    form: the format of the time, for strftime. When the machine is too slow for a time, a later one is tried.
     """
     for after_s in (4, 8, 16):
         place = folder / str(after_s)
@@ -339,7 +339,7 @@ def stopped_as_planned(folder: Path, ids: Sequence[str], form: str) -> Iterator[
 
 
 def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:
-    """Hold the counts that bulkdel tells of a log against what the second reader finds in it."""
+    """Compare the counts of a summary with those that the second reader finds in the log."""
     try:
         second = second_reader.read(log)
     except second_reader.Refused as error:

@@ -171,7 +171,7 @@ SLOW = (1_200, "--chunk-size", 25, "--timeout-s", 1)
 LARGE = (100_000, "--timeout-s", 2)
 
 CALM = (1_200, "--chunk-size", 10)
-"""No fault of it needs a time-out, and one more request would draw other faults."""
+"""No fault of this campaign needs a time-out, because one more request would change which faults are drawn."""
 
 
 def sizes(*small: object) -> pytest.MarkDecorator:

@@ -22,7 +22,7 @@ USERS = 5_000
 
 
 def test_the_whole_story(tmp_path: Path) -> None:
-    """A small one. The second half of its run takes a second: so long may a busy machine take to interrupt it."""
+    """A small demo. The second half of its run takes a second, so that a busy machine interrupts it in time."""
     ran = bulkdel("demo", "--dir", tmp_path / "new", "--users", USERS, "--rate", 40, env={"BULKDEL_CONCURRENCY": "0"})
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.rstrip().endswith("The counts agree exactly: every row of the export is accounted for.")

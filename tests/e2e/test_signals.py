@@ -141,7 +141,7 @@ def refreshing(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def draining(folder: Path) -> Iterator[Running]:
-    """What is on the wire gets no answer, so the first signal begins to drain."""
+    """The requests on the wire get no response, so the first signal begins a drain that lasts."""
     options = ("--rate", 0, "--drain-s", 4)
     with case(folder, IDS, latency_after_s=30.0, fault_paths=DELETIONS, options=options) as it:
         process = it.start()

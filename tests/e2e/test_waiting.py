@@ -44,8 +44,8 @@ def assert_bound(arrivals: Sequence[float], rate: float) -> None:
 def tried_again(scenario: Callable[[Path], None]) -> Callable[[Path], None]:
     """Try again where something was late.
 
-    A machine that stands still for a fifth of a second notes one arrival late, and the next one right after it. A
-    program that bursts does it every time (`integration/test_rate_limiter.py` and the mutants hold it to that).
+    On a machine that stalls for a fifth of a second one arrival is late, and the next one comes right after it. A
+    program that bursts does so every time (`integration/test_rate_limiter.py` and the mutants check that).
     """
 
     @wraps(scenario)
@@ -66,7 +66,7 @@ def down_and_back(folder: Path, down_s: float, **down: object) -> None:
         process = it.start()
         it.wait_until_deleted(1_000)
         it.switch(**down)
-        time.sleep(2.0)  # what is on the wire, and what opens the breaker
+        time.sleep(2.0)  # until the requests on the wire have failed and the breaker is open
         first = ledger.requests
         time.sleep(down_s - 2.0)
         probes = ledger.arrivals[first:]
@@ -118,7 +118,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
     """Over half a minute no chunk fails, and there is one sign-in an expiry however many requests wait for it."""
     ids = user_ids(6_000)
     options = ("--rate", 100, "--chunk-size", 1, "--concurrency", 16)
-    # A token is looked at when the request arrives: 0.6 s are left to a machine that stands still.
+    # The server checks a token when the request arrives. A busy machine may need 0.6 s until then.
     slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
     with case(folder, ids, options=options, token_lifetime_s=3.0, **slow) as it:
         ledger = it.served.ledger

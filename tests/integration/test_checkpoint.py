@@ -146,7 +146,7 @@ def test_creating_syncs_the_directory(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fsync", fsync)
     Checkpoint.create(path, recorded.header()).close()
     assert synced == [str(path.parent)]
-    Checkpoint.resume(path).close()  # the run before may have died in between
+    Checkpoint.resume(path).close()  # the run before may have been killed in between
     assert synced == [str(path.parent)] * 2
 
 
@@ -400,7 +400,7 @@ def test_closing_writes_what_waits_even_after_the_loop_is_gone(
     assert checkpoint.progress.settled.ranges == ((0, 2),) == read_log(path).progress.settled.ranges
     checkpoint.close()
     asyncio.run(checkpoint.aclose())
-    assert caplog.records == []  # the thread had nobody to hand the commit back to, and says nothing
+    assert caplog.records == []  # without an event loop the thread cannot hand the commit back, and logs nothing
 
 
 async def test_closing_inside_the_loop_writes_what_waits_and_tells(path: Path, disk: Disk) -> None:

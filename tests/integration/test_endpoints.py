@@ -177,7 +177,7 @@ def test_one_number_in_two_countries() -> None:
     accounts, strays = look_ups.match(["13800000000", "5550100000"], users)
     assert (strays, len(accounts["13800000000"].records)) == (0, 2)
     assert sorted(accounts["13800000000"].ids) == ["+113800000000", "+8613800000000"]
-    # With a code, the other one is no match; but whatever comes back for one id alone is meant by the server.
+    # With a code, the other one is no match. But a record that comes back for one id alone counts as found by it.
     accounts, strays = look_ups.match(["+8613800000000", "5550100000"], users)
     assert (strays, accounts["+8613800000000"].records) == (1, (users[0],))
     accounts, strays = look_ups.match(["+8613800000000"], users)
@@ -223,7 +223,7 @@ def test_times_of_an_account(value: Any, expected: float | None) -> None:
 
 @pytest.mark.parametrize("status", ["", "6229ffaaaaaaaaaacade3e3d", "of Ann", "a" * 21])
 def test_a_status_that_is_no_word_is_not_shown(status: str) -> None:
-    """It might be somebody's id, or whatever else."""
+    """It may be an id."""
     assert account_of({"status": status}).status is None
 
 

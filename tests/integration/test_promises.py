@@ -1,4 +1,4 @@
-"""Promises that no other test holds alone: the order of intent, request, reply and outcome; who passes the limiter."""
+"""Promises that no other test holds alone: the order of intent, request, response and outcome, and the rate."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_retries_pass_the_limiter(fault: str, tmp_path: Path) -> None:
 
 
 async def test_a_log_that_is_gone_takes_no_more(tmp_path: Path) -> None:
-    """Its lines would go where no next run finds them: the first one that nobody will find is the end."""
+    """The next run would not find the lines of a log without a name, so the first such line is a failure."""
     path = tmp_path / "log.jsonl"
 
     checkpoint = Checkpoint.create(path, recorded.header())

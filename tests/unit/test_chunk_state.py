@@ -221,7 +221,7 @@ def test_refused_again_although_all_exist_is_split() -> None:
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0", "u1", "u2")
     assert sent(chunk_state) == ["u0", "u1"]
-    # A half that is refused is looked up anew: what the API did to it before it refused, nobody has seen yet.
+    # A half that is refused is looked up anew: no look-up has shown yet what the API did before it refused the chunk.
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
 
@@ -613,7 +613,7 @@ class Scenario:
 
     unknown: never existed. poisonous: refused whatever happens, by code. policy: of chunks with an unknown id.
     faults: of the first requests, in order. look_ups: whether each look-up of the first ones is answered.
-    blind: look-ups find nobody. lag: so many look-ups still find what has been deleted.
+    blind: look-ups find no account. lag: so many look-ups still find accounts that have been deleted.
     in_doubt: an earlier session sent the chunk and deleted `earlier` of it.
     presence: of accounts in doubt that exist, or of those whose record is protected.
     commas: ids that a look-up never finds, and whose absence proves nothing.
@@ -692,7 +692,7 @@ class Server:
             return UNSURE
         confirmed = set(self.confirmed)
         self._act(ids)
-        self.confirmed = confirmed  # nobody saw it
+        self.confirmed = confirmed  # no response confirmed it
         return LOST if fault == "lost_after" else BUSY
 
     def look_up(self, ids: Sequence[int]) -> set[int] | None:
@@ -712,7 +712,7 @@ def play(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> tuple[Ch
     if scenario.in_doubt:
         server.uncertain, server.effective = set(everyone), set(scenario.earlier)
     chunk_state = machine(chunk(scenario.size), in_doubt=scenario.in_doubt, resend_unproven=scenario.resend_unproven)
-    proven = not scenario.blind  # the sample, or the control, has found somebody
+    proven = not scenario.blind  # the sample, or the control, has found an account
     while (step := chunk_state.next_step()) is not None:
         ids = [record.position // 2 for record in step.records]
         assert ids == sorted(set(ids)), "a step asks for each record once"
@@ -813,16 +813,16 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 
 def plausible(scenario: Scenario) -> Scenario:
-    """An earlier session deletes nobody who is poisonous, and no API lies twice.
+    """Drop what no API does: an earlier session that deleted a poisonous id, and two wrong answers about one account.
 
-    That is: where look-ups find nobody, a deletion does not call an account unknown that exists.
+    Where look-ups find no account, a deletion does not call an account unknown that exists.
     """
     unfindable = frozenset(range(scenario.size)) if scenario.blind else scenario.commas
     poisonous = {i: code for i, code in scenario.poisonous.items() if code[0] != 404 or i not in unfindable}
     scenario = dataclasses.replace(scenario, poisonous=poisonous)
     earlier = scenario.earlier - scenario.poisonous.keys() if scenario.in_doubt else frozenset()
     presence = {i: each for i, each in scenario.presence.items() if scenario.in_doubt or each is PROTECTED}
-    # An API that refuses an id for its own sake has not deleted it before; a look-up that lags would say so.
+    # An API that refuses an id for its own sake has not deleted it before. With a lag the look-ups would still find it.
     lag = 0 if PROTECTED in presence.values() or poisonous else scenario.lag
     return dataclasses.replace(scenario, earlier=frozenset(earlier), presence=presence, lag=lag)
 
@@ -882,7 +882,7 @@ def test_without_faults_every_id_gets_its_one_right_outcome(scenario: Scenario) 
         elif i in quiet.unknown:
             assert kinds[i] == "absent" or accepted
         else:
-            # Deleted and refused in one answer looks like never there: the one case where the API hides the truth.
+            # One response that deletes some ids and refuses others: a deleted one looks as if it had never existed.
             assert kinds[i] == "done" or (kinds[i] == "absent" and quiet.policy == "partial" and quiet.unknown)
 
 

@@ -27,8 +27,6 @@ from bulkdel.export import ReadOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.sourcefiles import TYPES, UID
 
-ANY = st.text(alphabet=st.sampled_from("ab1 \t\n\r\0\x7f\u0085\u00a0\u2028\ufeff\ud800é"), max_size=5)
-
 
 def check(id_type: str = "external_id", *, trim: bool = False) -> IdCheck:
     return IdCheck(TYPES[id_type], TYPES, trim=trim)

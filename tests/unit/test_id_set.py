@@ -109,14 +109,15 @@ def test_a_set_and_more_ids_is_another_set(id_type: IdType) -> None:
 # ── texts in little memory ────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = st.text("a1\n\r\\\u00e9\u6f22\ud800", max_size=3)
-"""Parts of each other; of one, two and four bytes; some with a line feed, which separates the texts of a bucket."""
+"""Texts that contain each other, with characters of several sizes, and with the line feed that separates the texts of a
+bucket."""
 
 
 @given(st.lists(TEXTS), st.lists(TEXTS), st.sampled_from([0, 16, 17, 1_000]))
 @example(["a", "aa", "a\n", "a\na", "", "\n", "aaa"], ["a\naa", "aaaa", "\n\n"], 0)
 @settings(deadline=None)
 def test_texts_like_a_plain_set(texts: list[str], asked: list[str], others: int) -> None:
-    """The other texts come last, so that the set grows."""
+    """others: how many texts are added last, so that the set grows."""
     plain, found = set[str](), TextSet()
     for text in [*texts, *(f"a{number}" for number in range(others))]:
         plain |= {text} if "\n" not in text else set()

@@ -58,10 +58,10 @@ LOST = decision_on_no_response(NoResponse("no answer", sent=True))
 
 @dataclass
 class Client:
-    """Who exists, as (id → when created), and what was done. policy: about ids that do not exist.
+    """The accounts that exist, as (id → when created), and what was done. policy: about ids that do not exist.
 
     others: whether the pool has users beside those of the export, which a control could find.
-    again: ids that somebody was registered under anew.
+    again: ids that a new account was registered under.
     """
 
     users: dict[str, datetime]
@@ -167,7 +167,7 @@ class Protocol(RuleBasedStateMachine):
     # --- the run ---
 
     def start(self, size: int, *, sees: bool) -> None:
-        """Begin a session. sees: whether its look-ups find anybody; without the permission they may find nobody."""
+        """Begin a session. sees: whether its look-ups find accounts; without the permission they find none."""
         self.sees = sees
         self.size = size
         self.progress = fold(self.log)
@@ -176,7 +176,7 @@ class Protocol(RuleBasedStateMachine):
         self.next_pass()
 
     def control(self) -> bool:
-        """Whether a look-up of somebody who exists finds them."""
+        """Whether a look-up of an account that exists finds it."""
         return self.sees and (self.client.others or bool(self.client.users))
 
     def next_pass(self) -> None:
@@ -203,7 +203,7 @@ class Protocol(RuleBasedStateMachine):
             if item.in_doubt_since is None:
                 worker.intent = self.append(Intent(self.stamp(), item.records.ranges, None, 0))
             return
-        if not self.workers and not self.gathered:  # a pass is over when everybody is done and all is durable
+        if not self.workers and not self.gathered:  # a pass is over when no worker has a chunk and all is durable
             assert self.progress is not None
             if self.passes < PASSES and not self.progress.complete:
                 self.next_pass()
@@ -269,7 +269,7 @@ class Protocol(RuleBasedStateMachine):
     def look_up(self, worker: Worker, records: Sequence[Record], *, fails: bool) -> None:
         there = [record.id for record in records if self.sees and record.id in self.client.users]
         found = None if fails else self.presences_of(there, len(records), worker)
-        # A look-up that finds nobody is followed by a control; one that finds somebody has proven itself.
+        # A look-up that finds no account is followed by a control; one that finds an account needs none.
         self.proven = self.proven or (found is not None and self.control())
         worker.chunk_state.looked_up(found, proven=self.proven)
         self.after_a_step(worker)
@@ -299,7 +299,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.is_running())
     @rule()
     def drain(self) -> None:
-        """A signal: no new chunk, nobody waits for a reply any more, all that is known goes to the disk."""
+        """A signal: no new chunk, no worker waits for a response any more, all that is known goes to the disk."""
         for worker in list(self.workers):
             if worker.decision is not None:
                 worker.chunk_state.touch()
@@ -334,7 +334,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.reusable and not self.is_running() and not self.late)
     @rule(which=st.integers(0, 30))
     def create_again(self, which: int) -> None:
-        """Between two runs somebody is registered under an id that was deleted."""
+        """Between two runs an account is registered under an id that was deleted."""
         gone = [id_ for id_ in self.ids if self.client.effects[id_] and id_ not in self.client.users]
         if gone:
             self.now += LATER

@@ -1,4 +1,4 @@
-"""What is left of a server's words when ids and credentials are taken out."""
+"""Texts of a server without ids and credentials."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nothing_said() -> None:
 
 
 def test_hidden_first_and_cut_short_then() -> None:
-    """Else the cut might go through a secret, and half of it would be told."""
+    """Otherwise the cut could go through a secret, and its first half would be printed."""
     decision = redacted(Decision(NextStep.HALT, detail=Detail(message="x" * (TEXT_MAX - 3) + "secret")))
     assert decision.detail.message == "x" * (TEXT_MAX - 3) + "[hi"
 

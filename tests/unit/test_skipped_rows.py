@@ -59,7 +59,7 @@ def test_like_a_plain_set(positions: set[int], one: int, other: int) -> None:
 @settings(deadline=None)
 @given(SETS, SETS, st.integers(0, 3))
 def test_bits_are_added_like_positions(positions: set[int], more: set[int], blank: int) -> None:
-    """Also to positions that are in already, and with bytes without a bit at the end."""
+    """Some positions are in the set already, and bytes without a set bit may follow."""
     found = made(positions)
     number = sum(1 << position for position in more)
     found.add_bits(number.to_bytes(number.bit_length() // 8 + 1 + blank, "little"))
