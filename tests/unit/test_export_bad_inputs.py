@@ -112,6 +112,7 @@ def test_05_windows_line_ends(tmp_path: Path) -> None:
         ('id,n\na,"b"c\n', 2, "',' expected after '\"'"),
         ("id,n\na,b\nc,d\re\n", 3, "a carriage return outside quotes that is no line end"),
         ('id,"n\na,b\n', 1, "a quote is misplaced or not closed"),
+        ("id,n\ra,b\rc,d\r", 1, "its lines end in carriage returns alone. Export it with line feeds"),
         ('"id"x,n\na,b\n', 1, "a quote is misplaced or not closed"),
     ],
 )

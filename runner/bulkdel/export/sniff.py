@@ -237,8 +237,10 @@ def _first_row(text: str, delimiters: Sequence[str], wanted: str | None, path: s
     if not found or (wanted and wanted.isdecimal()):
         found = [delimiter for delimiter, row in rows.items() if len(row) > 1]
         if not found and len(rows) < len(delimiters):  # with one of the delimiters the first row is no CSV
-            reason, first = "a quote is misplaced or not closed", text.split("\n", 1)[0]
-            raise refusal(path, reason, CORRECT_QUOTES, line=line, text=first)
+            reason, todo, first = "a quote is misplaced or not closed", CORRECT_QUOTES, text.split("\n", 1)[0]
+            if "\r" in first and "\n" not in text:
+                reason, todo = "its lines end in carriage returns alone", "Export it with line feeds (LF or CRLF)."
+            raise refusal(path, reason, todo, line=line, text=first)
         if len(found) > 1:
             steady = [each for each in found if len({len(row) for row in islice(_rows(text, each), 100)}) == 1]
             found = steady if len(steady) == 1 else found
