@@ -5,7 +5,7 @@
         print(answer.ok, answer.status_code, answer.message)
 
 One call is one deletion request, never more. The token is fetched before the first one and refreshed ahead of its end.
-Every answer of the server is returned; an exception means that there is none.
+Every response of the server is returned; an exception means that there is none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TIMEOUT_S = 60.0
 
 
 class NoAnswer(Exception):
-    """A deletion ended without an answer. Its text says why and names no id."""
+    """A deletion ended without a response. Its text says why and names no id."""
 
 
 class NotSent(NoAnswer):
@@ -45,7 +45,7 @@ class NotSent(NoAnswer):
 
 
 class EffectUnknown(NoAnswer):
-    """The request left and no readable answer came back: all of the users may be deleted, some or none.
+    """The request left and no readable response came back: all of the users may be deleted, some or none.
 
     Look them up before concluding anything. Calling again is harmless where an id is never given out twice.
     """
@@ -56,19 +56,19 @@ class EffectUnknown(NoAnswer):
 
 @dataclass(frozen=True, slots=True)
 class IsSuccess:
-    """`data` of the answer. success: True only where the server sent exactly `true`."""
+    """`data` of the response. success: True only where the server sent exactly `true`."""
 
     success: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteUsersBatchResponse:
-    """The server's answer, `IsSuccessRespDto` of the API.
+    """The server's response, `IsSuccessRespDto` of the API.
 
     status_code: of the envelope, 200 for success; the HTTP status (400 and above) of a gateway that sent no envelope.
     message: for people, in English; empty where there is none. api_code: of business errors. request_id: of failures.
 
-    After an answer of 500 or above, and after a 200 without `data.success`, users may be deleted.
+    After a status code of 500 or above, and after a 200 without `data.success`, users may be deleted.
     """
 
     status_code: int
@@ -133,7 +133,7 @@ class GenAuthClient:
     ) -> DeleteUsersBatchResponse:
         """Delete 1 to 50 users. This cannot be undone.
 
-        Sends one deletion and returns its answer. Nothing is repeated:
+        Sends one deletion and returns its response. Nothing is repeated:
         a 429 is returned, and the next calls wait for as long as it asks (Retry-After, else 3 s);
         a 401 is returned, and the next call signs in again. After a second 401 in a row no call signs in any more, and
         every call returns a 401. A 429 and a 401 have deleted nothing.
@@ -141,8 +141,8 @@ class GenAuthClient:
         Raises ValueError for no id, more than 50, an empty id, the same id twice, an id that is no string, a string in
         the place of the list, or an unknown type; nothing is sent.
         Raises `bulkdel.errors.Halted` when the sign-in is refused or fails; this call deletes nothing.
-        Raises NotSent or EffectUnknown when there is no answer.
-        A call that is cancelled while it waits for an answer may have deleted users.
+        Raises NotSent or EffectUnknown when there is no response.
+        A call that is cancelled while it waits for a response may have deleted users.
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
