@@ -123,7 +123,7 @@ async def _log(checkpoint: Checkpoint) -> None:
 
 
 async def _transport(url: str, *, whole: bool) -> None:
-    """Requests by the run's own client. whole: through all the gates of `Client.ask`, and judged."""
+    """Requests by the run's own client. whole: by `Client.ask`, with admission and decision."""
     target = JOB.target(TargetOptions(url, {}, ENVIRON))
     action = target.action(ID_TYPE)
     chunk = Chunk(Records(tuple(range(CHUNK)), tuple(f"{i:024x}" for i in range(CHUNK))))

@@ -151,7 +151,7 @@ def killed_often(folder: Path, policy: str, kills: int, rng: random.Random) -> N
                 stages.append(stage)
                 tally.close_session()
                 assert tally.again <= killed * IN_FLIGHT, (stages, tally.again)
-            kills += in_round - killed  # the run was faster than its killer: the next round makes up for it
+            kills += in_round - killed  # some runs ended before they were killed: the next round kills more
             ran = it.run()
             tally.assert_nothing_lost(ran, killed)
             again += tally.again
@@ -385,7 +385,7 @@ def replaced(log: Path) -> Path:
 
 @pytest.mark.parametrize("lose", [moved, removed, replaced])
 def test_a_log_that_is_not_where_it_was_ends_the_run(lose: Callable[[Path], Path | None], tmp_path: Path) -> None:
-    """What the next run would not find may not go on: exit 5, the rest is not sent; a log that was moved resumes."""
+    """The next run would not find this log, so the run ends: exit 5, the rest is not sent. A moved log resumes."""
     folder = tmp_path / "logs"
     folder.mkdir()
     log = folder / "log.jsonl"

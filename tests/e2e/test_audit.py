@@ -161,7 +161,7 @@ def test_an_edited_log_does_not_pass(forge: Callable[[list[bytes]], list[bytes]]
 
 
 def test_what_was_put_behind_the_last_session_does_not_pass(tmp_path: Path) -> None:
-    """No session's hash covers it; but no session can have written it either."""
+    """No hash of a session covers it, but no session can have written it."""
     with case(tmp_path, IDS) as it:
         assert it.run("--limit", 400).code == 0
         lines = lines_of(it.log)
@@ -185,7 +185,7 @@ def test_a_damaged_log_does_not_pass(twice: Path, tmp_path: Path) -> None:
 
 
 def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
-    """Even when a session vouches for it."""
+    """Also when the hash of a later session covers it."""
     commits: list[list[Entry]] = [
         [recorded.header(100)],
         [Session("start", AT, "")],
@@ -203,7 +203,7 @@ def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
 
 
 def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cannot happen with the arithmetic there is; if it did, it would be told."""
+    """The audit finds counts that do not add up, although `Progress` never makes them."""
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of([[recorded.header(100)], [Session("start", AT, "")]])))
     assert audit(log).fault is None

@@ -68,7 +68,7 @@ def in_doubt(
 
 
 def date_back(log: Path, hours: float, *, ahead_h: float = 0) -> None:
-    """Let all have happened earlier by our clock; the server's was `ahead_h` ahead of it then."""
+    """Set every time of a log `hours` back. ahead_h: how far the server's clock was ahead of ours then."""
     ahead_s = round(ahead_h * HOUR)
 
     def earlier(entry: Entry) -> Entry:
@@ -83,7 +83,7 @@ def date_back(log: Path, hours: float, *, ahead_h: float = 0) -> None:
 
 
 def redate(it: Case, ids: Sequence[str], created_at: str) -> None:
-    """Give all users another `createdAt`, as a clock that was set since would have written it."""
+    """Give all users another `createdAt`, as if the server's clock had been set."""
     it.served.pool = Pool.from_ids(OTHERS, "email")
     it.served.ledger.pool = it.served.pool
     it.served.pool.add_ids(ids, "email" if "@" in ids[0] else "user_id", created_at=created_at)
@@ -119,7 +119,7 @@ def test_an_account_created_after_the_request_is_kept_and_the_old_one_counts_as_
 
 
 def test_a_whole_request_whose_accounts_are_there_and_younger_is_not_called_deleted(tmp_path: Path) -> None:
-    """Created again, all of them, or never deleted and dated by a wrong clock: nothing can tell, so nothing is sent."""
+    """All were created again, or none was deleted and a wrong clock dated them. This is open, so nothing is sent."""
     with in_doubt(tmp_path, MAILS[:20], effect=False) as it:
         date_back(it.log, 2)
         redate(it, MAILS[:20], iso(-1))

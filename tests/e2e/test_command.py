@@ -368,7 +368,7 @@ def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_version_help_jobs() -> None:
-    """What a stranger types first."""
+    """The first commands of a new user."""
     assert bulkdel("--version").out.startswith("bulkdel ")
     overview = bulkdel("--help").out
     for command in ("run", "plan", "status", "jobs", "sandbox", "demo"):
@@ -413,7 +413,7 @@ def test_a_misspelt_variable_is_no_guard(tmp_path: Path) -> None:
 
 
 def test_printed_commands_work_behind_two_dashes(tmp_path: Path) -> None:
-    """What is added goes before them, and a name that looks like an option is told as a path."""
+    """Added options stand before the dashes, and a name that looks like an option is printed as a path."""
     export = write_objects(tmp_path / "-x.jsonl", IDS[:60])
     with sandbox(IDS) as served:
         ran = bulkdel("plan", "delete-users", "--host", served.url, "--", "./-x.jsonl", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Duplicates through the real command: each id is deleted once, whatever the distance, and every row is told right."""
+"""Duplicates through the real command: each id is deleted once, at any distance; every row has the right outcome."""
 
 from __future__ import annotations
 

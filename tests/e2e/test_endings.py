@@ -137,7 +137,7 @@ def test_the_copy_of_a_pipe_is_no_export_of_another_run(tmp_path: Path) -> None:
 
 
 def test_the_copy_of_a_refused_pipe_can_be_replaced(tmp_path: Path) -> None:
-    """What comes before the pipe has failed, so nothing came; the command that is printed makes room for the rows."""
+    """The command before the pipe failed, so the copy is empty. The printed command removes it for the next rows."""
     with sandbox(IDS[:30]) as served:
         args = ("run", "delete-users", "-", "--checkpoint", "a b.jsonl", "--host", served.url)
         confirmed = ("--confirm", 30, "--pool", POOL)

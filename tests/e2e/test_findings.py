@@ -30,7 +30,7 @@ IDS = user_ids(1_000)
 
 
 def test_refused_all_over_and_mended(tmp_path: Path) -> None:
-    """Every deletion is refused: sixteen chunks find out at once, and not one id of them is written off."""
+    """Every deletion is refused, in sixteen chunks at once: the run halts, and no id counts as refused."""
     with case(tmp_path, IDS, poisonous=dict.fromkeys(IDS, (422, None))) as it:
         ran = it.run()
         assert ran.code == 4, ran.err
@@ -125,7 +125,7 @@ def test_stdin_closed_and_unconfirmed(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
-    """It could not stand in the log, nor in the command that goes on: refused; a link to it is accepted."""
+    """Neither the log nor the command that resumes can hold it, so it is refused. A link to it is accepted."""
     export = write_objects(tmp_path / "us\udcffers.jsonl", IDS[:60])
     args = ("--sandbox", "--rate", 0, "--json")
     for where in (tmp_path, None):

@@ -182,7 +182,7 @@ def test_excluded_after_it_was_sent(effect: bool, lag_s: float, tmp_path: Path) 
 
 
 def test_excluded_and_created_again(tmp_path: Path) -> None:
-    """`--in-doubt resend` is no reason to say of a deleted user that it was kept. A campaign found it."""
+    """A deleted user is not counted as kept, also with `--in-doubt resend`. A campaign found it."""
     names = [f"name{number}" for number in range(20)]
     options = ("--rate", 0, "--id-type", "username", "--in-doubt", "resend")
     with case(tmp_path, names, id_type="username", options=options, fault_paths=DELETIONS, latency_after_s=30.0) as it:

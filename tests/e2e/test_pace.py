@@ -1,4 +1,4 @@
-"""What the pace does after trouble, and what is said of a server that cannot be reached. The server counts."""
+"""The rate after a 429, and the messages about a server that cannot be reached. The server counts the requests."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_a_proxy_that_makes_no_connection_is_named_at_the_first_try(status
 
 
 async def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) -> None:
-    """An outage may pass, so this is no matter of the setup."""
+    """An outage may pass, so no setting is blamed."""
     export = write_objects(tmp_path / "export.jsonl", IDS[:1])
     async with RawServer(always(answer())).running() as server:
         pass

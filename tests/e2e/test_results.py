@@ -150,7 +150,7 @@ def test_what_was_refused_can_be_fed_back(name: str, tmp_path: Path) -> None:
 
 
 def test_a_marked_id_without_our_columns_is_refused(tmp_path: Path) -> None:
-    """Nothing can tell whether its mark is to be taken off."""
+    """Without our columns it is open whether the mark belongs to the id."""
     cut = tmp_path / "cut.csv"
     cut.write_text("id,outcome\n'+8613,refused\n")
     ran = bulkdel("plan", "delete-users", cut, "--id-type", "external_id", env={})
@@ -313,7 +313,7 @@ def through_shell(it: Case, rest: str, *options: object) -> subprocess.Completed
 
 
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:
-    """A report that is cut short is told, and under --out there is none at all."""
+    """A report that is cut short exits with an error, and --out then leaves no file."""
     with case(tmp_path, IDS[:5_000]) as it:
         assert it.run().code == 0
         assert bulkdel("results", it.log, env={"BULKDEL_FORMAT": "auto"}).code == 0, "meant for `run`"
@@ -358,7 +358,7 @@ def test_a_log_of_other_rows(tmp_path: Path) -> None:
 
 
 def test_an_export_that_changes_while_it_is_read(tmp_path: Path) -> None:
-    """What was read so far is not passed off as the report; nor is a count of rows that is not the run's."""
+    """An export that has changed, or has another number of rows than the run, is refused."""
     log = make_run(tmp_path / "e", 100)
     written: list[bytes] = []
     with ExitStack() as stack:

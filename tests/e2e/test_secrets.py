@@ -35,7 +35,7 @@ pytestmark = pytest.mark.campaign
 PROXY_PASSWORD = "c4nary-proxy-password"
 IDS = user_ids(120, seed=13)
 OFTEN = 12
-"""Characters of a canary that are a leak too: what was cut short is no less read."""
+"""So many characters of a canary are a leak too, because a truncated canary can still be read."""
 
 MODES: Mapping[str, tuple[str, ...]] = {"terminal": (), "pipe": ("--json",), "debug": ("--log-level", "debug")}
 
@@ -184,7 +184,7 @@ def refusing(some: Sequence[str], say: Say = quoted) -> Wrong:
 
 
 def both(*wrongs: Wrong) -> Wrong:
-    """The first one that has something to say."""
+    """Try each; the first wrong response counts."""
     return lambda server, request: next((told for wrong in wrongs if (told := wrong(server, request))), None)
 
 
@@ -329,7 +329,7 @@ async def stops(it: Play, code: int, said: str, *more: object, confirm: int = le
 # --- the scenes -------------------------------------------------------------------------------------------------------
 
 ONE = ("pipe",)
-"""One mode: for scenes that tell what they tell in a way that another scene plays in all three."""
+"""One mode: for scenes whose kind of output another scene covers in all three."""
 
 QUICK = ("--patience", "3s")
 """A run that waits for a better answer stops soon."""

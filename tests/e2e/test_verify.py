@@ -133,7 +133,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
         assert planned.code == 0, planned
         assert "25 ids in 1 request at" in planned.out
         assert "25 of 25 looked up exist" in planned.out
-        # The server comes to its senses; the list is run, and everything is read back once more.
+        # The server deletes again; the list is run, and everything is read back once more.
         it.switch(liars=[])
         run = bulkdel("run", *words[1:], "--confirm", 25, "--pool", POOL)
         assert run.code == 0, run
@@ -359,7 +359,7 @@ def test_not_while_a_run_is_under_way(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_meanwhile(tmp_path: Path) -> None:
-    """What was read back is what the log said at the start, so it is no answer for the log as it is now."""
+    """The findings are about the log as it was at the start, so they do not hold for a log that has grown."""
     with case(tmp_path, IDS, users=[*IDS, *BYSTANDERS]) as it:
         assert it.run("--limit", 500).code == 0
         it.switch(latency_after_s=5.0, fault_paths=LOOKUPS)
