@@ -22,6 +22,8 @@ from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRo
 class Progress:
     """The state that a log describes. Memory grows with its gaps, not with its length.
 
+    Raises Unreadable when `skipped` is a whole list, but not the one of the header.
+
     skipped: rows that are never sent. The log lists those of the preflight after its header, and `born` says that the
     list is whole. Until then nothing may be sent. The progress of a new log is given the whole list.
     rows: of the export. remaining: those without an outcome; with the counts they add up to `rows`.

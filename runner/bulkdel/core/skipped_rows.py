@@ -251,7 +251,7 @@ class RowSet:
             self.add(start, stop)
 
     def add(self, start: int, stop: int) -> int:
-        """Add the rows in `[start, stop)`; return how many were new."""
+        """Add the rows in `[start, stop)`; return how many were new. Raises ValueError for an empty range."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
         if self._skipped.size:
@@ -267,7 +267,7 @@ class RowSet:
         return new
 
     def remove(self, start: int, stop: int) -> int:
-        """Take the rows in `[start, stop)` out; return how many were in."""
+        """Remove the rows in `[start, stop)`; return how many were in the set. Raises ValueError for an empty range."""
         if start >= stop or start < 0:
             raise ValueError(f"not a range: [{start}, {stop})")
         if self._skipped.size:

@@ -99,9 +99,9 @@ class Backup(GroupCommit[bytes, Saved]):
         return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), disk, thread)
 
     async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
-        """Write `records`; they are durable on return. Returns the durable part. Raises FileFailed.
+        """Write `records`; they are durable on return. Returns the durable part. May be cancelled; the write goes on.
 
-        May be cancelled; the write goes on.
+        Raises FileFailed when they cannot be written, Halted for a record that is nested too deep.
         """
         try:
             lines = [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]

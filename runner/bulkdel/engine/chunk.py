@@ -142,7 +142,10 @@ class ChunkInHand:
             self.state.looked_up(found, proven=self._parts.lookup.proven, unproven=self._unproven)
 
     async def prepare(self, step: Send) -> Request:
-        """Sign in, check once more that no id is protected, have the copies durable, and build the request."""
+        """Sign in, check once more that no id is protected, make the copies durable, and build the request.
+
+        Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
+        """
         parts, ids = self._parts, step.records.ids
         self._redact = IdRedactor(ids)
         await parts.client.auth.ensure()  # after it the owner of the token is known

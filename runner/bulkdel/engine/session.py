@@ -82,7 +82,10 @@ class SendingSession:
         self._workers: Workers | None = None  # while requests can be sent
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or something stops it."""
+        """Send until every row is settled or something stops it. How it ended is in the result.
+
+        Raises NotAcceptable or FileFailed before the first request: the backup cannot be opened, or the log not written.
+        """
         plan, log, around = self._plan, self._log, self._surroundings
         settings, began = plan.arguments.settings, around.steady()
         async with AsyncExitStack() as stack:

@@ -250,6 +250,8 @@ async def connect(
 
     pool: the one that every token must carry; None when it is not known yet.
     transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`.
+
+    Raises UsageError for a host, proxy or CA file that cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
         if transport is None:

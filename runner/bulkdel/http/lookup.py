@@ -42,7 +42,7 @@ class LookupResult(NamedTuple):
 
 
 class AccountLookup:
-    """Look-ups with their retries, matching and control.
+    """Look-ups with their retries, matching and control. Every method may raise Halted, as `Client.ask` does.
 
     proven: whether any look-up of this session has found an existing account.
     failed: the reason of the latest failure.

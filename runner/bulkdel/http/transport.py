@@ -197,6 +197,8 @@ class HttpTransport:
     """Sends requests to one host: `Transport`. Use as an async context manager, in the loop that will send.
 
     requests, ahead_s: see `Transport`.
+
+    Raises UsageError for a host, proxy or CA file that cannot be used.
     """
 
     def __init__(self, options: TransportOptions, *, now: Callable[[], float] = time.time) -> None:
