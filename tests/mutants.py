@@ -328,8 +328,8 @@ MUTANTS = (
     Mutant(
         "cut short and hidden then",
         "runner/bulkdel/core/redaction.py",
-        "else redact(text)[:length_max]",
-        "else redact(text[:length_max])",
+        "else redacted(text, redact)[:length_max]",
+        "else redacted(text[:length_max], redact)",
         "e2e/test_secrets.py::test_what_a_server_says[402-cut-debug]",
     ),
     Mutant(

@@ -517,5 +517,6 @@ def test_secrets_are_taken_out_of_a_text() -> None:
     """Whole values only, and nothing for an empty one."""
     pattern = pattern_of("secret-1", "", "t.o.k", "secret")
     assert pattern.sub(HIDDEN, "a secret-1, a secret and Bearer t.o.k") == "a [hidden], a [hidden] and Bearer [hidden]"
+    assert pattern_of("a+b/c=").sub(HIDDEN, "of A+B/C= and a+b/c=") == "of [hidden] and [hidden]"
     for text in ("nothing", "Bearer tools"):
         assert pattern.sub(HIDDEN, text) == pattern_of("").sub(HIDDEN, text) == text

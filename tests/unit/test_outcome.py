@@ -35,3 +35,8 @@ def test_the_code_tells_refusals_apart_and_the_message_does_not() -> None:
     seven, eight = (("apiCode", 7),), (("apiCode", 8),)
     assert Detail(403, "a", extra=seven).refusal == Detail(403, "b", extra=seven).refusal
     assert Detail(403, "a", extra=seven).refusal != Detail(403, "a", extra=eight).refusal
+
+
+def test_a_control_character_in_a_detail_is_shown_escaped() -> None:
+    detail = Detail(422, "a\x1b[2J", "r\x1b[2J", (("kind", "k\x07"), ("number", 7)))
+    assert str(detail) == "code 422, kind 'k\\x07', number 7, 'a\\x1b[2J', request 'r\\x1b[2J'"

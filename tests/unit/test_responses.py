@@ -208,6 +208,7 @@ def test_odd_members_are_left_out() -> None:
     decision = read_success(response({"statusCode": 400, "apiCode": "2004", "message": {"a": 1}, "requestId": 7}))
     assert decision.detail == Detail(400)
     assert read_success(response({"statusCode": 400, "apiCode": True})).detail == Detail(400)
+    assert read_success(response({"statusCode": 400, "apiCode": 8613800000000})).detail == Detail(400)  # a phone number
 
 
 def test_lists() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
-from bulkdel.core.redaction import decision_on, spellings
+from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
@@ -178,10 +178,10 @@ def _reason(decision: Decision) -> str:
 
 
 def pattern_of(*secrets: str) -> re.Pattern[str]:
-    """Make the pattern of every spelling in which a server may quote `secrets`. HIDDEN takes the place of a match."""
-    # The longest first: one spelling may be the beginning of another. `(?!)` matches nowhere.
-    forms = sorted(spellings(*secrets), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, forms)) or "(?!)")
+    """Make the pattern of `secrets`, in upper or lower case. HIDDEN takes the place of a match."""
+    # The longest first: one secret may be the beginning of another. `(?!)` matches nowhere.
+    longest_first = sorted(filter(None, secrets), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)

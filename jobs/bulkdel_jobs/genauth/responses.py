@@ -17,6 +17,9 @@ from bulkdel.core.outcome import Detail
 API_CODE = "apiCode"
 """The code of a business error, which only this API has. The log keeps it as `detail`."""
 
+API_CODE_MAX = 9_999_999
+"""A longer number is no code. It may be an id: a phone number, for one."""
+
 _LOST = Decision(NextStep.RETRY, maybe_applied=True)
 _HALT = Decision(NextStep.HALT)
 
@@ -63,7 +66,7 @@ def read_envelope(response: Response, *, exact: bool = False) -> Decision:
     if type(status_code) is not int:
         return _without_envelope(response)
     message, request_id, api_code = envelope.get("message"), envelope.get("requestId"), envelope.get("apiCode")
-    if type(api_code) is not int:
+    if type(api_code) is not int or abs(api_code) > API_CODE_MAX:
         api_code = None
     detail = Detail(
         status_code,

@@ -69,15 +69,20 @@ class Detail(NamedTuple):
 
     def __str__(self) -> str:
         parts = [
-            f"code {self.code}" if self.code is not None else "",
-            *(f"{name} {value}" for name, value in self.extra),
+            f"code {_plain(self.code)}" if self.code is not None else "",
+            *(f"{name} {_plain(value)}" for name, value in self.extra),
             repr(self.message) if self.message else "",
-            f"request {self.request_id}" if self.request_id else "",
+            f"request {_plain(self.request_id)}" if self.request_id else "",
         ]
         return ", ".join(part for part in parts if part) or "no details"
 
 
 NOTHING_SAID = Detail()
+
+
+def _plain(value: int | str) -> str:
+    """A value of the server for a terminal, which a control character could make show something else."""
+    return text if (text := str(value)).isprintable() else repr(text)
 
 
 class Settled(NamedTuple):

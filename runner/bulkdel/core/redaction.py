@@ -6,10 +6,10 @@ reason of a halt.
 
 from __future__ import annotations
 
-import json
+import html
 import re
 from collections.abc import Callable, Sequence
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from bulkdel.core.decision import Decision, NoResponse, Response, decision_on_no_response
 from bulkdel.core.outcome import Detail
@@ -21,6 +21,11 @@ READ_MAX = 10_000  # a text with more characters is not searched but dropped: a 
 # From 4 bytes in UTF-8 an id is redacted as a word, from 8 bytes also inside words (`%2C6319a15…`). A shorter one ("1",
 # "404") would replace codes, counts and parts of words, and by itself it is no personal data.
 WORD_MIN, ANYWHERE_MIN = 4, 8
+
+ESCAPED_MAX = 3  # times that a text is searched for escapes in escapes: JSON in JSON
+MARKS = frozenset("%\\&")  # an escape begins with one of these
+BACKSLASH = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def decision_on(
@@ -42,11 +47,11 @@ def decision_on(
     detail, reason = decision.detail, decision.reason
     values = (detail.code, detail.message, detail.request_id, *(value for _, value in detail.extra), reason)
     texts = "\n".join(value for value in values if isinstance(value, str) and value)
-    if len(texts) <= TEXT_MAX and redact(texts) == texts:  # nearly every response: all its texts are searched at once
+    if len(texts) <= TEXT_MAX and redacted(texts, redact) == texts:  # nearly every response: all are searched at once
         return decision
 
     def clean(text: str, length_max: int = TEXT_MAX) -> str:
-        return f"[{len(text):,} characters]" if len(text) > READ_MAX else redact(text)[:length_max]
+        return f"[{len(text):,} characters]" if len(text) > READ_MAX else redacted(text, redact)[:length_max]
 
     cleaned = Detail(
         code=clean(detail.code) if isinstance(detail.code, str) else detail.code,
@@ -60,13 +65,26 @@ def decision_on(
     return decision._replace(detail=cleaned, reason=reason)
 
 
-def spellings(*texts: str) -> set[str]:
-    """How a server may quote texts: as they are, from a query, from a JSON body. Empty ones are left out."""
-    return {
-        form
-        for text in filter(None, texts)
-        for form in (text, quote(text, safe=""), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-    }
+def redacted(text: str, redact: Callable[[str], str]) -> str:
+    """Redact a text as it is, and with its escapes undone: a server may quote a query, a JSON body or a page.
+
+    The escapes are left as they are unless one of them hides something.
+    """
+    plain = text = redact(text)
+    for decode in (_without_backslashes, unquote, html.unescape) * ESCAPED_MAX:
+        if MARKS.isdisjoint(plain):
+            break
+        decoded = decode(plain)
+        if decoded != plain:
+            plain = redact(decoded)
+            if plain != decoded:
+                text = "".join(char if char.isprintable() else " " for char in plain)
+    return text
+
+
+def _without_backslashes(text: str) -> str:
+    plain = BACKSLASH.sub(lambda found: chr(int(found[1], 16)) if found[1] else CONTROLS.get(found[2], found[2]), text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves make one character
 
 
 class IdRedactor:
@@ -84,8 +102,6 @@ class IdRedactor:
         if not self._ids or len(lower) < self._shortest - 1:  # nearly every text of a response is shorter than an id
             return text
         forms = {id_.removeprefix("+") for id_ in self._ids}  # a phone number may be quoted without its plus
-        if "%" in text or "\\" in text:  # other spellings have one of these
-            forms = spellings(*forms)
         # The longest first: one id may be the beginning of another.
         for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
             length = len(form.encode())
