@@ -278,14 +278,14 @@ def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
 
 
 def read_log(path: Path) -> Log:
-    """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable, as `Reader` does."""
+    """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`."""
     with reading(path, RUN) as reader:
         progress = reader.replay()
         return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
 
 
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
-    """Whether a new log begins here: there is none, or its creation was cut short. Raises NotAcceptable, as `Reader` does."""
+    """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
     if not os.path.lexists(path):
         return True
     try:

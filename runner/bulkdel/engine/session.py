@@ -84,7 +84,7 @@ class SendingSession:
     async def run(self) -> SessionResult:
         """Send until every row is settled or something stops it. How it ended is in the result.
 
-        Raises NotAcceptable or FileFailed before the first request: the backup cannot be opened, or the log not written.
+        Raises NotAcceptable or FileFailed before the first request when backup or log cannot be opened or written.
         """
         plan, log, around = self._plan, self._log, self._surroundings
         settings, began = plan.arguments.settings, around.steady()
