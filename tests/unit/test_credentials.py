@@ -59,6 +59,15 @@ def test_half_a_key(tmp_path: Path, name: str, missing: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("char", ["\udcff", "\n", "\x1b"])
+@pytest.mark.parametrize("name", [KEY_ID, KEY_SECRET])
+def test_a_key_that_no_request_can_carry(name: str, char: str) -> None:
+    """A byte that is not UTF-8 is half a surrogate in the environment of a Python process."""
+    with pytest.raises(UsageError, match=f"{name} in the environment has a character that no key has") as caught:
+        find_credentials({KEY_ID: ID, KEY_SECRET: SECRET, name: f"{SECRET}{char}{SECRET}"}, None)
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o777])
 def test_others_must_not_be_able_to_read_it(tmp_path: Path, mode: int) -> None:
     file = written(tmp_path, f"{KEY_ID}={ID}\n{KEY_SECRET}={SECRET}\n", mode)

@@ -62,7 +62,10 @@ class Credentials:
 
 
 def find_credentials(environ: Mapping[str, str], file: str | None) -> Credentials | None:
-    """Read the key from the environment, else from `file`; None without a key. Raises UsageError for half a key."""
+    """Read the key from the environment, else from `file`; None without a key.
+
+    Raises UsageError for half a key, and for one that is no printable text.
+    """
     source, values = "the environment", environ
     if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
         source, values = file, _read(Path(os.path.expanduser(file)))  # noqa: PTH111 - Path's raises without a home
@@ -71,6 +74,9 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
         return None
     if not key_id or not secret:
         raise UsageError(f"{source} has {KEY_ID if key_id else KEY_SECRET} but not {KEY_SECRET if key_id else KEY_ID}")
+    for name, value in ((KEY_ID, key_id), (KEY_SECRET, secret)):
+        if not value.isprintable():  # also what is not UTF-8
+            raise UsageError(f"{name} in {source} has a character that no key has")  # not shown: it may be the secret
     return Credentials(key_id, secret)
 
 
