@@ -70,21 +70,27 @@ def redacted(text: str, redact: Callable[[str], str]) -> str:
 
     The escapes are left as they are unless one of them hides something.
     """
-    plain = text = redact(text)
-    for decode in (_without_backslashes, unquote, html.unescape) * ESCAPED_MAX:
-        if MARKS.isdisjoint(plain):
-            break
-        decoded = decode(plain)
-        if decoded != plain:
-            plain = redact(decoded)
-            if plain != decoded:
-                text = "".join(char if char.isprintable() else " " for char in plain)
+    text = redact(text)
+    for decoders in DECODERS:
+        plain = text
+        for decode in decoders:
+            if MARKS.isdisjoint(plain):
+                break
+            decoded = decode(plain)
+            if decoded != plain:
+                plain = redact(decoded)
+                if plain != decoded:
+                    text = "".join(char if char.isprintable() else " " for char in plain)
     return text
 
 
 def _without_backslashes(text: str) -> str:
     plain = BACKSLASH.sub(lambda found: chr(int(found[1], 16)) if found[1] else CONTROLS.get(found[2], found[2]), text)
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves make one character
+
+
+# First each by itself: the id in a page or a query may have a backslash of its own.
+DECODERS = ((html.unescape,), (unquote,), (_without_backslashes, unquote, html.unescape) * ESCAPED_MAX)
 
 
 class IdRedactor:
