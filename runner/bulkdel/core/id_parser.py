@@ -1,6 +1,7 @@
 """One line or value of an export to an id, or to the reason why it has none. Owns the checks of every id.
 
-Knows no file, block or position. The reason is a value (`Unusable`), not an exception.
+Knows no file, block or position. The reason is a value (`Unusable`), not an exception. An id that the API refuses is
+another matter: see `core.chunk_state`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The retry policy: attempts, backoff, the circuit breaker, Retry-After, and limits. Pure: clock and chance come in.
 
+`core.chunk_state` decides what follows from a response, so whether a chunk is sent again: `ChunkState.replied`.
+
 Sources: AWS, "Exponential backoff and jitter"; Nygard, "Release It!" (the breaker); the numbers are our choice.
 """
 

@@ -1,6 +1,7 @@
 """How the user wants the export to be read, its dialect, and the rows that every format yields.
 
-Owns these records, and the formats with one row a line. `core.id_parser` reads the id of each row.
+Owns these records, and the formats with one row a line. `core.id_parser.ids_of_lines` parses these rows; `export.csv`
+parses CSV.
 """
 
 from __future__ import annotations
