@@ -189,13 +189,21 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._sending is not None:
-            if not self._sending.done():
-                self.drain()
-            await asyncio.wait({self._sending})
-            if not self._sending.cancelled():
-                self._sending.exception()  # else asyncio prints it; `finished` raises it
-        await asyncio.to_thread(self._stack.close)
+        sending = self._sending
+        try:
+            if sending is not None:
+                if not sending.done():
+                    self.drain()
+                await asyncio.wait({sending})
+                if not sending.cancelled():
+                    sending.exception()  # else asyncio prints it; `finished` raises it
+            await asyncio.to_thread(self._stack.close)
+        except asyncio.CancelledError:  # the log must not stay locked, whenever the caller is cancelled
+            if sending is None or sending.done():
+                self._stack.close()
+            else:
+                sending.add_done_callback(lambda _: self._stack.close())
+            raise
 
     async def plan(self) -> Plan:
         """Check the arguments, read the export, sign in and look the sample up. Deletes nothing.

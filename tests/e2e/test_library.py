@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -215,6 +217,48 @@ async def test_leaving_the_context_drains(tmp_path: Path) -> None:
         summary = await whole(opened(it), 400)
         assert summary.counts["deleted"] == 400
         assert summary.resumed
+        assert_all_deleted_once(it, IDS)
+
+
+async def test_a_caller_that_is_cancelled_while_it_leaves_unlocks_the_log(tmp_path: Path) -> None:
+    """Also while every thread of the loop is busy, so that the closing has not begun."""
+    loop, pool, free = asyncio.get_running_loop(), ThreadPoolExecutor(1), threading.Event()
+    with case(tmp_path, IDS) as it:
+        await whole(opened(it), 400)
+        loop.set_default_executor(pool)
+
+        async def leave() -> None:
+            async with opened(it) as run:
+                await run.plan()
+                pool.submit(free.wait)
+                loop.call_soon(leaving.cancel)
+
+        leaving = asyncio.create_task(leave())
+        await asyncio.wait({leaving})
+        free.set()
+        assert leaving.cancelled()
+        async with opened(it) as run:
+            assert (await run.plan()).complete
+
+
+async def test_a_caller_that_is_cancelled_while_the_run_drains_unlocks_the_log(tmp_path: Path) -> None:
+    """The run drains all the same."""
+    with case(tmp_path, IDS, latency_s=0.1) as it:
+        run = opened(it, rate=20, chunk_size=10)
+
+        async def leave() -> None:
+            async with run:
+                await run.plan()
+                await run.confirm(ids=400, pool=POOL)
+                await anext(run.start())
+                asyncio.get_running_loop().call_soon(leaving.cancel)
+
+        leaving = asyncio.create_task(leave())
+        await asyncio.wait({leaving})
+        assert leaving.cancelled()
+        assert (await run.finished()).status == "interrupted"
+        summary = await whole(opened(it), 400)
+        assert (summary.counts["deleted"], summary.resumed) == (400, True)
         assert_all_deleted_once(it, IDS)
 
 
