@@ -240,7 +240,8 @@ LINE = st.sampled_from(
     rb"""
 "a"|"b"|"a","b"|"|","x"|1|1],[2|[1|2]|0|-0|1.5|| |true|{"id":"a"}|{"id":"b"}|{"id":1}|{"id":"a"},{"id":"b"}
 {"id":"a","x":[{"id":1}|{"id":"c"}]}|{"id":"a","id":"b"}|{"\u0069d":"a"}|{"id":"a","x":"id"}|{"x":1}|{"id":"x|y"}
-{"id":"a","x":{"id":1,"id":2}}|{"id":"a","id":"b","x":"\u0022\u0022"}|{"id":"a","outcome":"deleted"}|{"id":"a","x":1,"x":"id"}|{"id":-0}|{"id":{"id":"z"}}|{"id":"\u0041"}|{"id":true}|{"id":"a","x":[1|3]}|""".strip(
+{"id":"a","x":{"id":1,"id":2}}|{"id":"a","id":"b","x":"\u0022\u0022"}|{"id":"a","outcome":"deleted"}
+{"id":"a","\u006futcome":"deleted"}|{"id":"a","outco\u006de":"x"}|{"id":"a","o\u0075tcome":"x"}|{"id":"a","x":1,"x":"id"}|{"id":-0}|{"id":{"id":"z"}}|{"id":"\u0041"}|{"id":true}|{"id":"a","x":[1|3]}|""".strip(
         b"\n"
     )
     .replace(b"\n", b"|")

@@ -141,7 +141,9 @@ def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str
         found = check.check_all(list(values))
     except (ValueError, KeyError, TypeError):  # TypeError: a row is no object, or its id no string
         found = []
-    if found and not (member and (b'"outcome"' in text or _may_repeat(text, lines, member))):
+    # A row of an earlier run's results has this name; an escape of a small letter begins with one of these.
+    outcome = b'"outcome"' in text or (b"\\" in text and (b"\\u006" in text or b"\\u007" in text))
+    if found and not (member and (outcome or _may_repeat(text, lines, member))):
         return found
     ids = [id_of_line(line, member) for line in lines]
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
