@@ -831,8 +831,8 @@ MUTANTS = (
     Mutant(
         "a run that is left goes on",
         "runner/bulkdel/library.py",
-        "            if not self._sending.done():\n                self.drain()\n",
-        "            if self._sending.done():\n                self.drain()\n",
+        "                if not sending.done():\n                    self.drain()\n",
+        "                if sending.done():\n                    self.drain()\n",
         "e2e/test_library.py::test_leaving_the_context_drains",
     ),
     Mutant(

@@ -26,10 +26,13 @@ SYNC_S = 0.01
 PLAIN = "import sys\nfrom bulkdel.cli.main import main\nsys.exit(main())\n"
 
 NOT_AWAITED = """
-from bulkdel.checkpoint.writer import Checkpoint
-async def hurried(self):
-    pass
-Checkpoint.flush = hurried
+import asyncio
+from bulkdel.engine.chunk import ChunkInHand
+write_intent = ChunkInHand.write_intent
+async def hurried(self, step):
+    asyncio.ensure_future(write_intent(self, step))
+    await asyncio.sleep(0)
+ChunkInHand.write_intent = hurried
 """
 NOT_SYNCED = "import os\nos.fdatasync = lambda fd: None\n"
 
