@@ -580,7 +580,7 @@ MUTANTS = (
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
         'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self._client.last_failure = f"it is {words} (--not-after)"',
+        'self.client.last_failure = f"it is {words} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
