@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "duplicates are found within a run of rows only",
         "runner/bulkdel/export/duplicates.py",
-        "                if first_of(key, position) != position:",
-        "                if positions[0] <= first_of(key, position) != position:",
+        "if first_of(key, position) != position])",
+        "if positions[0] <= first_of(key, position) != position])",
         "e2e/test_duplicates.py::test_distinct_rows_in_between",
     ),
     Mutant(

@@ -56,17 +56,6 @@ def test_like_a_plain_set(positions: set[int], one: int, other: int) -> None:
     assert (found == made(positions | {99})) == (99 in positions)
 
 
-@settings(deadline=None)
-@given(SETS, SETS, st.integers(0, 3))
-def test_bits_are_added_like_positions(positions: set[int], more: set[int], blank: int) -> None:
-    """Some positions are in the set already, and bytes without a set bit may follow."""
-    found = made(positions)
-    number = sum(1 << position for position in more)
-    found.add_bits(number.to_bytes(number.bit_length() // 8 + 1 + blank, "little"))
-    assert found == made(positions | more)
-    assert found.size == len(positions | more)
-
-
 def test_a_long_run_is_stepped_over_by_bytes_on_both_sides() -> None:
     found = PositionSet([(3, 100_003)])
     assert (found.first_after(5), found.first_before(90_001)) == (100_003, 3)

@@ -146,10 +146,8 @@ class GenAuthClient:
         """
         if user_id_type not in ID_TYPES:
             raise ValueError(f"no user id type {user_id_type!r}. Types: {', '.join(ID_TYPES)}")
-        if isinstance(user_ids, str | bytes):
-            raise ValueError("user ids come as a list: a single string would be taken for a list of its letters")  # noqa: TRY004
-        if not all(isinstance(id_, str) for id_ in user_ids):
-            raise ValueError("every user id is a string")
+        if isinstance(user_ids, str | bytes) or not all(isinstance(id_, str) for id_ in user_ids):
+            raise ValueError("user ids come as a list of strings: a single string would be taken for its letters")
         records = Records(tuple(range(len(user_ids))), tuple(user_ids))
         request = DeleteUsersBatch(ID_TYPES[user_id_type]).call(records)
         headers, generation = await self._admission()

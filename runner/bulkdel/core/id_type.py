@@ -83,8 +83,6 @@ class TextSet:
     When the buckets are full, their number doubles. A text with a line feed is never in the set: no id has one.
     """
 
-    __slots__ = ("_buckets", "size")
-
     def __init__(self) -> None:
         self._buckets = ["\n"]
         self.size = 0

@@ -96,8 +96,6 @@ DECODERS = ((html.unescape,), (unquote,), (_without_backslashes, unquote, html.u
 class IdRedactor:
     """Replaces the ids of one request in a text by `[id]`, in upper or lower case; see WORD_MIN for short ones."""
 
-    __slots__ = ("_ids", "_shortest")
-
     def __init__(self, ids: Sequence[str] = ()) -> None:
         self._ids = ids
         self._shortest = min(map(len, ids), default=0)

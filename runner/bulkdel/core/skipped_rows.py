@@ -55,14 +55,6 @@ class PositionSet:
                 size += 1
         self.size = size
 
-    def add_bits(self, bits: bytes | bytearray) -> None:
-        """Add the positions whose bits are set: that of position 0 is the lowest bit of the first byte."""
-        length = PAGE_ROWS // 8
-        pages = (bits[begin : begin + length].ljust(length, b"\0") for begin in range(0, len(bits), length))
-        other = PositionSet()
-        other._pages = {number: bytearray(page) for number, page in enumerate(pages) if page.strip(b"\0")}
-        self.update(other)
-
     def update(self, other: PositionSet) -> int:
         """Add all positions of another set; return how many were new."""
         before = self.size

@@ -45,9 +45,6 @@ FIRSTS_MIN = 4_000
 RESERVE = 1.1
 """Factor of the estimated size, because the later rows of an export may be longer than the first ones."""
 
-Segment = tuple[Sequence[int], Sequence[str]]
-"""Some rows of one partition: their positions, ascending, and their ids."""
-
 
 class DuplicateFinder:
     """Takes the ids of an export in order, then finds the rows that repeat one. Use as a context manager.
@@ -68,7 +65,7 @@ class DuplicateFinder:
         keys_max: int = KEYS_MAX,
         shift: int = 0,
     ) -> None:
-        self._folder = folder
+        self._folder = folder or Path(tempfile.gettempdir())
         self._key = key
         self._share = share
         self._spill_rows = spill_rows
@@ -76,7 +73,7 @@ class DuplicateFinder:
         self._shift = shift
         self._hash: Callable[[str], int] = (lambda key: hash(key) >> shift) if shift else hash
         self._partitions: list[tuple[array[int], list[str]]] = [(array("Q"), []) for _ in range(PARTITIONS)]
-        self._rows = self._held = self._loose = 0
+        self._held = self._loose = 0
         self._spills: list[int] = []
         self._size = 0
         self._needed = 0
@@ -98,7 +95,6 @@ class DuplicateFinder:
             its_positions, its_ids = partitions[hash_of(key) & mask]
             its_positions.append(position)
             its_ids.append(id_)
-        self._rows = positions[-1] + 1 if positions else self._rows
         self._held += len(ids)
         self._loose += len(ids)
         if self._held >= self._spill_rows:
@@ -111,30 +107,21 @@ class DuplicateFinder:
 
         Returns rows that repeat none: all of a short export, else at least FIRSTS_MIN, in any order.
         """
-        repeated = bytearray(self._rows // 8 + 1)
-        firsts = self._find(repeated)
-        found.add_bits(repeated)
-        return firsts
-
-    def _find(self, repeated: bytearray) -> list[Record]:
-        """Search all partitions. Marks the bit of each position whose row repeats an id, and returns as `find` does."""
         firsts: list[Record] = []
         for number in range(PARTITIONS):
-            firsts += self._search(number, repeated, wanted=len(firsts) < FIRSTS_MIN)
+            firsts += self._search(number, found, wanted=len(firsts) < FIRSTS_MIN)
         return firsts
 
-    def _search(self, number: int, repeated: bytearray, *, wanted: bool) -> list[Record]:
+    def _search(self, number: int, found: PositionSet, *, wanted: bool) -> list[Record]:
         """Search one partition. wanted: return the rows that repeat no id."""
         seen: dict[str, int] = {}
         first_of = seen.setdefault
         for positions, ids in self._segments(number):
-            for position, key in zip(positions, self._keys(ids), strict=True):
-                if first_of(key, position) != position:
-                    # One by one, a PositionSet takes twice the time: 5 % of the preflight with 30 % duplicates.
-                    repeated[position >> 3] |= 1 << (position & 7)
+            keys = zip(positions, self._keys(ids), strict=True)
+            found.add([position for position, key in keys if first_of(key, position) != position])
             if len(seen) > self._keys_max and self._shift < HASH_BITS - 8:
                 seen.clear()
-                more = self._spread(number, repeated)
+                more = self._spread(number, found)
                 return more if wanted else []
         if not wanted:
             return []
@@ -149,7 +136,7 @@ class DuplicateFinder:
     def _keys(self, ids: Sequence[str]) -> Iterable[str]:
         return ids if self._key is str else map(self._key, ids)
 
-    def _spread(self, number: int, repeated: bytearray) -> list[Record]:
+    def _spread(self, number: int, found: PositionSet) -> list[Record]:
         """Search a partition that is too large: distribute it by the next byte of the hash."""
         with DuplicateFinder(
             self._folder,
@@ -161,7 +148,7 @@ class DuplicateFinder:
         ) as finer:
             for positions, ids in self._segments(number):
                 finer.add(positions, ids)
-            return finer._find(repeated)
+            return finer.find(found)
 
     def _join(self) -> None:
         """Make one text of the ids of each partition, which takes a third of their memory."""
@@ -189,8 +176,8 @@ class DuplicateFinder:
         self._spills.append(self._size)
         self._write(b"".join([index.tobytes(), *parts]))
 
-    def _segments(self, number: int) -> Iterator[Segment]:
-        """The rows of one partition, spill by spill."""
+    def _segments(self, number: int) -> Iterator[tuple[Sequence[int], Sequence[str]]]:
+        """The rows of one partition, spill by spill: their positions, ascending, and their ids."""
         for spill in self._spills:
             begin, rows, end, _ = array("Q", self._read(32, spill + 16 * number))
             if rows:
@@ -203,7 +190,7 @@ class DuplicateFinder:
     def _write(self, data: bytes) -> None:
         try:
             if self._fd < 0:
-                with tempfile.TemporaryFile(dir=self._where, buffering=0) as file:  # 0600, and without a name
+                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:  # 0600, and without a name
                     self._fd = os.dup(file.fileno())
             self._check_space(len(data))
             write_all(self._fd, data)
@@ -228,18 +215,10 @@ class DuplicateFinder:
             raise RuntimeError("the temporary file of the duplicates was cut short")
         return data
 
-    @property
-    def _where(self) -> Path:
-        return self._folder or Path(tempfile.gettempdir())
-
     def _failed(self, why: str) -> FileFailed:
-        needed = f"about {_megabytes(self._needed)}" if self._needed else "about the size of the export's ids"
+        needed = f"{-(-self._needed // 1_000_000):,} MB" if self._needed else "the size of the export's ids"
         return FileFailed(
-            f"{printable(self._where)}: finding the duplicates of this export takes a temporary file of {needed} in "
-            f"this folder: {why}. Nothing was sent. Make room there, or name a checkpoint in another folder: "
-            "--checkpoint PATH"
+            f"{printable(self._folder)}: finding the duplicates of this export takes a temporary file of about "
+            f"{needed} in this folder: {why}. Nothing was sent. Make room there, or name a checkpoint in another "
+            "folder: --checkpoint PATH"
         )
-
-
-def _megabytes(size: int) -> str:
-    return f"{-(-size // 1_000_000):,} MB"
