@@ -12,7 +12,7 @@ from _pytest.mark.structures import ParameterSet
 
 from tests.harness import strace
 from tests.kills import REPORT
-from tests.mutants import MUTANTS, Mutant, complaints, copied, mutate, pytest_on
+from tests.mutants import MUTANTS, ROOT, Mutant, complaints, copied, mutate, mutated, pytest_on
 
 pytestmark = pytest.mark.campaign
 
@@ -62,6 +62,12 @@ def test_a_broken_promise_is_noticed(mutant: Mutant, tmp_path: Path, checked: di
     report = json.loads((tmp_path / REPORT).read_text())
     assert report["faults"] == [None], done.stdout
     assert mutant.crashes or not report["crashes"], "\n".join(["the program crashed:", *report["crashes"]])
+
+
+def test_every_mutant_finds_its_text_once() -> None:
+    """Also the mutants that only `make mutants` runs: a changed line would leave them behind."""
+    for mutant in MUTANTS:
+        assert mutated(ROOT, mutant)
 
 
 def test_the_copy_alone_breaks_nothing(tmp_path: Path) -> None:
