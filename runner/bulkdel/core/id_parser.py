@@ -142,7 +142,7 @@ def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str
     except (ValueError, KeyError, TypeError):  # TypeError: a row is no object, or its id no string
         found = []
     # A row of an earlier run's results has this name; an escape of a small letter begins with one of these.
-    outcome = b'"outcome"' in text or (b"\\" in text and (b"\\u006" in text or b"\\u007" in text))
+    outcome = member and (b'"outcome"' in text or (b"\\" in text and (b"\\u006" in text or b"\\u007" in text)))
     if found and not (member and (outcome or _may_repeat(text, lines, member))):
         return found
     ids = [id_of_line(line, member) for line in lines]
