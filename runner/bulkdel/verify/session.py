@@ -35,7 +35,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
-from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
@@ -140,7 +140,6 @@ class VerifyResult:
 class _Live(NamedTuple):
     """The parts that exist while requests can be sent."""
 
-    client: Client
     workers: Workers
     lookup: AccountLookup
 
@@ -186,7 +185,7 @@ class VerifySession:
                 )
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
             workers = Workers(client, log, self._drain, around, concurrency=settings.concurrency, drain_s=DRAIN_S)
-            live = self._live = _Live(client, workers, AccountLookup(client, self._look_ups, around.chance))
+            live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
             await self._alone(live, self._control)
             for _ in range(PASSES):
                 self._left = Left()
@@ -249,7 +248,7 @@ class VerifySession:
             return
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
-        now = Instant(stamp(self._surroundings.wall()), live.client.transport.ahead_s)
+        now = Instant(stamp(self._surroundings.wall()), live.workers.client.transport.ahead_s)
         sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
         reusable = self._reopened.id_type.reusable
         trusted = not future((account.created_at for account in looked.accounts.values()), now)
@@ -288,7 +287,8 @@ class VerifySession:
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up a user that another call lists. Raises Halted when it is not found."""
-        lookup = AccountLookup(live.client, self._look_ups, self._surroundings.chance)  # without earlier findings
+        # Without the findings of earlier look-ups, which prove nothing now.
+        lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance)
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
             if await lookup.prove(worker):
                 return
