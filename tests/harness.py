@@ -24,6 +24,7 @@ from typing import Any, cast
 import pytest
 
 from bulkdel_jobs.sandbox import (
+    DELETE_PATH,
     SANDBOX_KEY_ID,
     SANDBOX_KEY_SECRET,
     SANDBOX_POOL_ID,
@@ -35,6 +36,9 @@ from bulkdel_jobs.sandbox import (
 from tests import forked, second_reader
 
 POOL = SANDBOX_POOL_ID
+DELETIONS = frozenset({DELETE_PATH})
+"""For `fault_paths`: faults and latencies of deletions only."""
+
 PROGRAM = (sys.executable, "-m", "bulkdel")
 COMMAND = [*PROGRAM]
 KEYS = {"GENAUTH_ACCESS_KEY_ID": SANDBOX_KEY_ID, "GENAUTH_ACCESS_KEY_SECRET": SANDBOX_KEY_SECRET}

@@ -24,6 +24,7 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     Case,
     Ran,
     assert_in_time,
@@ -363,7 +364,7 @@ def test_a_slow_disk_only_costs_time(tmp_path: Path) -> None:
 
 # --- files that go away under the run ---------------------------------------------------------------------------------
 
-SLOW: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": frozenset({DELETE_PATH})}
+SLOW: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": DELETIONS}
 
 
 def moved(log: Path) -> Path:

@@ -14,9 +14,8 @@ import pytest
 
 from bulkdel.commands.status import audit, print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
-from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
-from tests.harness import POOL, Ran, bulkdel, case, finish, kill, user_ids
+from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, finish, kill, user_ids
 from tests.recorded import encode_line, nonce_of
 
 IDS = user_ids(1_000)
@@ -78,7 +77,7 @@ def test_it_says_what_was_excluded(tmp_path: Path) -> None:
 
 def test_under_way_and_killed(tmp_path: Path) -> None:
     """A session without a stop is either under way or was killed, and a torn tail is no fault."""
-    slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": DELETIONS}
     with case(tmp_path, IDS, options=["--rate", 0, "--concurrency", 1], **slow) as it:
         process = it.start()
         it.wait_until_deleted(100)

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome
-from bulkdel_jobs.sandbox import DELETE_PATH, Pool
+from bulkdel_jobs.sandbox import Pool
 from tests import harness, recorded
-from tests.harness import Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
+from tests.harness import DELETIONS, Case, Ran, bulkdel, case, finish, kill, user_ids, wait_for_arrivals, wait_until
 
 pytestmark = pytest.mark.campaign
 
@@ -53,7 +53,7 @@ def in_doubt(
         id_type=id_type,
         options=options,
         latency_after_s=60.0,
-        fault_paths=frozenset({DELETE_PATH}),
+        fault_paths=DELETIONS,
         **switches,
     ) as it:
         it.served.pool.add_ids(OTHERS, "email")
@@ -240,7 +240,7 @@ def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, mon
     short = f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", short])
     options = ("--rate", 0, "--concurrency", 1, "--id-type", "email")
-    slow: dict[str, Any] = {"latency_after_s": 1.5, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 1.5, "fault_paths": DELETIONS}
     with case(tmp_path, MAILS, users=[*OTHERS, *MAILS], id_type="email", options=options, **slow) as it:
         it.served.script("drop_after", "drop_after", "drop_after")
         process = it.start()

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox import DELETE_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     KEYS,
     POOL,
     assert_in_time,
@@ -245,7 +246,7 @@ def test_a_pipe_that_is_not_read(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away(stream: str, tmp_path: Path) -> None:
     """The other end of a pipe is closed in the middle of the run: it goes on to its end and to its exit code."""
     options = ["--rate", 20, "--log-level", "debug", "--concurrency", 1]
-    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": DELETIONS}
     with case(tmp_path, IDS, options=options, **slow) as it, it.start() as process:
         it.wait_until_deleted(1)
         gone, left = (process.stdout, process.stderr) if stream == "stdout" else (process.stderr, process.stdout)

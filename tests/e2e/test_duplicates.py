@@ -17,9 +17,8 @@ import pytest
 
 from bulkdel.core.log_entries import Header, Session, Skipped
 from bulkdel.core.ranges import ranges_of
-from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
-from tests.harness import Case, bulkdel, case, entries, kill, start, user_ids, write_objects
+from tests.harness import DELETIONS, Case, bulkdel, case, entries, kill, start, user_ids, write_objects
 from tests.recorded import encode_line, nonce_of
 
 pytestmark = pytest.mark.campaign
@@ -124,7 +123,7 @@ def test_killed_and_resumed_with_duplicates_everywhere(tmp_path: Path) -> None:
         while rng.random() < 0.3:
             rows.append(rng.choice(rows))
     ids = list(dict.fromkeys(rows))
-    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": DELETIONS}
     with case(tmp_path, rows, users=[*ids, *IDS[:50]], **slow) as it:
         for so_many in (500, 2_000):
             process = it.start()

@@ -23,6 +23,7 @@ from tests import faultserver
 from tests.faultserver import Fault, FaultServer
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     KEYS,
     POOL,
     Ran,
@@ -89,7 +90,7 @@ def pipe_of(path: Path, ids: Sequence[str]) -> threading.Thread:
 
 def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
     """Run an export of e-mails from the named pipe `10` and interrupt it. The name equals another word typed."""
-    served.switches = Switches(latency_after_s=1.0, fault_paths=frozenset({DELETE_PATH}))  # ten seconds in all
+    served.switches = Switches(latency_after_s=1.0, fault_paths=DELETIONS)  # ten seconds in all
     writer = pipe_of(folder / "10", EMAILS)
     args = ("run", "delete-users", "10", "--id-type", "email", "--host", served.url, "--rate", 0, "--chunk-size", "10")
     process = start(*args, "--concurrency", 5, "--confirm", len(EMAILS), "--pool", POOL, cwd=folder)
@@ -249,7 +250,7 @@ def test_a_run_that_stopped_as_planned_asks_again(tmp_path: Path) -> None:
 
 def test_a_signal_outranks_a_planned_stop(tmp_path: Path) -> None:
     """SIGTERM while the run drains at its --not-after: 143."""
-    slow: dict[str, Any] = {"latency_after_s": 60.0, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 60.0, "fault_paths": DELETIONS}
 
     def scenario(folder: Path, after_s: float) -> bool:
         with case(folder, IDS, options=("--rate", 0, "--chunk-size", 5, "--concurrency", 2), **slow) as it:
@@ -316,7 +317,7 @@ async def test_an_answer_without_data_refuses_nothing(tmp_path: Path) -> None:
     ids = IDS[:1]
     export = write_objects(tmp_path / "e.jsonl", ids)
     shares = {Fault.NULL_DATA: 1.0}
-    paths = frozenset({DELETE_PATH})
+    paths = DELETIONS
     async with FaultServer([*ids, IDS[9]], 1, shares, paths=paths).running() as served:
         args = ("run", "delete-users", export, "--host", served.url, "--json", "--chunk-size", 1, "--rate", 0)
         confirmed = ("--confirm", len(ids), "--pool", POOL)

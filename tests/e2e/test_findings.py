@@ -12,6 +12,7 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     POOL,
     bulkdel,
     case,
@@ -55,7 +56,7 @@ def test_one_forbidden_id_and_a_resume(tmp_path: Path) -> None:
 def test_accounts_from_the_future(zone: str, tmp_path: Path) -> None:
     """`createdAt` hours ahead, in local time without a zone or by a wrong clock: in doubt, there, so sent again."""
     ahead = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 6 * 3600)) + zone
-    with case(tmp_path, IDS[:60], share_drop_before=1.0, fault_paths=frozenset({DELETE_PATH})) as it:
+    with case(tmp_path, IDS[:60], share_drop_before=1.0, fault_paths=DELETIONS) as it:
         it.served.pool = Pool.from_ids(IDS[:60], created_at=ahead)
         process = it.start()
         wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] > 0, process)

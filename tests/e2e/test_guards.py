@@ -13,8 +13,8 @@ import pytest
 
 from bulkdel.safety.checks import host_word
 from bulkdel_jobs.sandbox import DELETE_PATH
-from tests.e2e.test_resume import DELETIONS
 from tests.harness import (
+    DELETIONS,
     POOL,
     Case,
     bulkdel,

@@ -27,8 +27,20 @@ from bulkdel.job import Target, TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
-from bulkdel_jobs.sandbox import DELETE_PATH, Switches
-from tests.harness import KEYS, POOL, Case, case, entries, environment, sandbox, user_ids, wait_until, write_objects
+from bulkdel_jobs.sandbox import Switches
+from tests.harness import (
+    DELETIONS,
+    KEYS,
+    POOL,
+    Case,
+    case,
+    entries,
+    environment,
+    sandbox,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 IDS = user_ids(400, seed=31)
 
@@ -396,7 +408,7 @@ def test_two_runs_in_one_loop_and_one_in_a_thread_killed_once_lose_nothing(tmp_p
     """SIGKILL while all three send; the same program again goes on with each."""
     exports = [user_ids(600, seed=seed) for seed in (41, 42, 43)]
     with ExitStack() as stack:
-        slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": frozenset({DELETE_PATH})}
+        slow: dict[str, Any] = {"latency_after_s": 1.0, "fault_paths": DELETIONS}
         servers = [stack.enter_context(sandbox(ids, **slow)) for ids in exports]
         places = [
             {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox.users import FOLDS
-from tests.harness import POOL, Case, Ran, bulkdel, case, write_objects
+from tests.harness import DELETIONS, POOL, Case, Ran, bulkdel, case, write_objects
 
 pytestmark = pytest.mark.campaign
 
@@ -228,7 +228,7 @@ def test_verify_takes_a_control_with_a_comma(size: int, tmp_path: Path) -> None:
 def test_what_no_answer_settled_is_not_called_deleted(fault: str, split: bool, tmp_path: Path) -> None:
     """Every deletion is lost, or not true, before it had effect; plain ids and ids with a comma share a request."""
     ids = [*COMMA[:1], *PLAIN[:1]]
-    share = {f"share_{fault}": 1.0, "fault_paths": frozenset({"/api/v3/delete-users-batch"})}
+    share = {f"share_{fault}": 1.0, "fault_paths": DELETIONS}
     with names(tmp_path, ids, [*ids, CONTROL, BYSTANDER], "--patience", "5s", split_commas=split, **share) as it:
         done = run(it, len(ids))
         counts = done.counts()

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_resume import DELETIONS
-from tests.harness import bulkdel, case, user_ids
+from tests.harness import DELETIONS, bulkdel, case, user_ids
 
 pytestmark = pytest.mark.campaign
 IDS = user_ids(20_000)

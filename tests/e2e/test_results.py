@@ -22,8 +22,19 @@ from bulkdel.commands.results import kinds_of, write_rows
 from bulkdel.core.log_entries import Outcome
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.reopen import Reopened
-from bulkdel_jobs.sandbox import DELETE_PATH
-from tests.harness import COMMAND, POOL, Case, bulkdel, case, entries, environment, kill, user_ids, write_objects
+from tests.harness import (
+    COMMAND,
+    DELETIONS,
+    POOL,
+    Case,
+    bulkdel,
+    case,
+    entries,
+    environment,
+    kill,
+    user_ids,
+    write_objects,
+)
 from tests.madeup import make_run
 from tests.recorded import encode_line, nonce_of
 
@@ -57,7 +68,7 @@ def test_ten_thousand_rows_agree_with_the_server(tmp_path: Path) -> None:
         "unknown_ids": "refuse",
         "poisonous": dict.fromkeys(poisonous, (409, 77)),
         "latency_after_s": 0.3,
-        "fault_paths": frozenset({DELETE_PATH}),
+        "fault_paths": DELETIONS,
     }
     with case(tmp_path, IDS, users=users, options=["--rate", 0, "--on-invalid", "skip"], **switches) as it:
         it.export.write_text("".join(text + "\n" for text in texts))

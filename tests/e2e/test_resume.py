@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness import (
+    DELETIONS,
     POOL,
     Case,
     bulkdel,
@@ -29,7 +30,6 @@ from tests.harness import (
 IDS = user_ids(100_000)
 CONCURRENCY = 16
 CHUNK = 50
-DELETIONS = frozenset({"/api/v3/delete-users-batch"})
 
 
 def sent_again(it: Case, ids: list[str]) -> int:

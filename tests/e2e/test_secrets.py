@@ -27,7 +27,7 @@ import pytest
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests import forked
 from tests.faultserver import KEY_ID, KEYS, SECRET, Fault, FaultServer, envelope, json_answer
-from tests.harness import COMMAND, POOL, Ran, environment, start, user_ids, write_objects
+from tests.harness import COMMAND, DELETIONS, POOL, Ran, environment, start, user_ids, write_objects
 from tests.rawserver import DATA, RawServer, ReceivedRequest, always, answer
 
 pytestmark = pytest.mark.campaign
@@ -427,7 +427,7 @@ class Broken:
 
 
 BROKEN = {
-    "lost": Broken({Fault.RESET_AFTER: 1.0}, frozenset({DELETE_PATH}), "the last failure: connection"),
+    "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "the last failure: connection"),
     "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "a sample of the ids failed (response"),
     "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no response"),
     "wrong-certificate": Broken(
@@ -604,7 +604,7 @@ async def test_interrupted_killed_and_resumed(tmp_path: Path) -> None:
         assert len(it.names()) == len({it.export, it.log, copy}) + 1, "and the torn tail"
         assert it.server.effects == dict.fromkeys(IDS, 1)
 
-    await play(tmp_path, scene, paths=frozenset({DELETE_PATH}))
+    await play(tmp_path, scene, paths=DELETIONS)
 
 
 SMALL_FILES = """
@@ -748,7 +748,7 @@ async def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
         assert (await ending).code == -signal.SIGABRT
         assert it.names() == {it.export.name, it.log.name}
 
-    await play(tmp_path, scene, paths=frozenset({DELETE_PATH}), modes=ONE)
+    await play(tmp_path, scene, paths=DELETIONS, modes=ONE)
 
 
 # --- the search can fail ----------------------------------------------------------------------------------------------

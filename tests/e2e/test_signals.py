@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
-from tests.e2e.test_resume import DELETIONS
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     Case,
     assert_in_time,
     case,

@@ -25,6 +25,7 @@ from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
 from tests.e2e.test_signals import Running, breaker_open, confirming, draining, paused, preflight, sending, signing_in
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     Case,
     Ran,
     assert_in_time,
@@ -42,7 +43,6 @@ from tests.harness import (
 pytestmark = pytest.mark.campaign
 
 IDS = user_ids(1_000, seed=11)
-DELETIONS = frozenset({DELETE_PATH})
 PATIENCE_S = 4
 STOPPED_S = 5.5
 """Longer than the patience, and than the time-outs of requests on the wire."""

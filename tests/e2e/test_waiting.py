@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH, TOKEN_PATH
-from tests.harness import Case, assert_in_time, case, finish, kill, steady, user_ids
+from tests.harness import DELETIONS, Case, assert_in_time, case, finish, kill, steady, user_ids
 
 pytestmark = pytest.mark.alone
 
@@ -119,7 +119,7 @@ def a_token_lives_for_3_s(folder: Path) -> None:
     ids = user_ids(6_000)
     options = ("--rate", 100, "--chunk-size", 1, "--concurrency", 16)
     # The server checks a token when the request arrives. A busy machine may need 0.6 s until then.
-    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": frozenset({DELETE_PATH})}
+    slow: dict[str, Any] = {"latency_after_s": 0.3, "fault_paths": DELETIONS}
     with case(folder, ids, options=options, token_lifetime_s=3.0, **slow) as it:
         ledger = it.served.ledger
         process = it.start()

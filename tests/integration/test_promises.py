@@ -14,9 +14,9 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.errors import FileFailed
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests import recorded
-from tests.e2e.test_resume import DELETIONS
 from tests.harness import (
     COMMAND,
+    DELETIONS,
     assert_in_time,
     bulkdel,
     case,
