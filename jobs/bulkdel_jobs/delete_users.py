@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
-from bulkdel.job import Target, TargetOptions
+from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.auth import PAUSE_S, Tokens, tokens_for
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps
@@ -69,15 +70,17 @@ class GenAuth:
         return DeleteUsersBatch(id_type)
 
 
-class DeleteUsers:
+class DeleteUsers(Job):
     """`bulkdel.job.Job`; the entry point names this class."""
 
+    contract = 2
     name = "delete-users"
     summary = "delete users of a GenAuth or Authing user pool (delete-users-batch)"
     chunk_max = IDS_MAX
     config_table = "genauth"
     words = OutcomeWords(
         names={"done": "deleted", "absent": "absent"},
+        keys={"done": "deleted", "absent": "absent"},
         columns={"statusCode": "code", "apiCode": "detail.apiCode", "message": "message", "requestId": "request_id"},
     )
     id_types: Mapping[str, IdType] = ID_TYPES
@@ -94,7 +97,7 @@ class DeleteUsers:
         return GenAuth(host, host, brand, credentials, options.config.get("lang", "en-US"))
 
     @contextmanager
-    def sandbox(self, ids: Iterable[str], id_type: IdType) -> Iterator[Target]:
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> Iterator[Target]:  # noqa: ARG002
         """Start the look-alike on a thread of this process, with a user for each of `ids`."""
         # A real run does not load the web server.
         from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bulkdel.core.decision import Decision, Request, Response
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
+from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.errors import BulkdelError, JobFailed, UsageError
 
 if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network stack
@@ -26,6 +27,9 @@ if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network st
     from bulkdel.http.transport import Transport
 
 GROUP = "bulkdel.jobs"
+
+CONTRACT = 2
+"""The edition of this contract. It grows when a job has to be changed to work with a new version."""
 
 DISTRIBUTION = "bulkdel"
 """Jobs of this distribution are part of the program: an exception of theirs is a bug in the program."""
@@ -39,6 +43,8 @@ class Account:
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
     certain: whether the id is in the record. If not, the server found the record by a rule of its own.
+    reached: whether it is in the job's target state already. None when the record does not say: see
+        `LookUps.state_calls`. Every account that exists is False for a deletion.
     """
 
     created_at: float | None = None
@@ -48,6 +54,7 @@ class Account:
     also: tuple[Mapping[str, Any], ...] = ()
     certain: bool = True
     ids: tuple[str, ...] = ()
+    reached: bool | None = False
 
     @property
     def records(self) -> tuple[Mapping[str, Any], ...]:
@@ -79,15 +86,26 @@ class LookUps(Protocol):
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
 
+    def state_calls(self, account: Account) -> Sequence[Request]:  # noqa: ARG002 - the record says it, in most jobs
+        """The requests that tell whether an account is in the target state, when its record does not."""
+        return ()
+
+    def read_state(self, response: Response) -> Decision:  # noqa: ARG002
+        """Decide on the response to one of them: SETTLED with `data` = whether it speaks for the target state."""
+        return Decision(NextStep.HALT, reason="the job does not read a state")
+
 
 class Action(Protocol):
-    """The job's effect on the records of a chunk, which cannot be undone. Exists only after the confirmation."""
+    """The job's effect on the records of a chunk. Exists only after the confirmation."""
 
-    def call(self, records: Records) -> Request:
-        """Build the request for one chunk or a part of it. Pure: an attempt that is repeated sends the same request."""
+    def calls(self, records: Records) -> Sequence[Request]:
+        """Build the requests for one chunk or a part of it, which are sent one after the other; nearly always one.
+
+        Pure: an attempt that is repeated sends the same request.
+        """
 
     def read(self, response: Response) -> Decision:
-        """Decide what follows from its response."""
+        """Decide what follows from a response to one of them."""
 
 
 class Auth(Protocol):
@@ -96,7 +114,7 @@ class Auth(Protocol):
     A generation numbers the credentials. It grows with every refresh, so that a late 401 does not discard newer ones.
     `bulkdel.errors.Halted` from any method means that no further request can succeed.
 
-    The order for a request: pass the rate limiter, then read `headers`. If there are none, await `ensure` and pass the
+    The order for a request: pass the rate limiter, then `sign`. If there are no headers, await `ensure` and pass the
     rate limiter *again*: otherwise all requests that waited for the sign-in would leave at once.
     """
 
@@ -121,8 +139,8 @@ class Auth(Protocol):
         May be cancelled at any moment: another waiting caller takes over.
         """
 
-    def headers(self) -> tuple[Mapping[str, str], int] | None:
-        """Headers of a request that leaves now, and their generation; None when stale: `ensure`, then again."""
+    def sign(self, request: Request) -> tuple[Mapping[str, str], int] | None:
+        """Headers for `request`, which leaves now, and their generation; None when stale: `ensure`, then again."""
 
     def rejected(self, generation: int) -> None:
         """The server did not accept the headers of this generation. Raises Halted when fresh ones cannot help."""
@@ -173,8 +191,8 @@ class Target(Protocol):
         clock: seconds in which this process ran; patience_s is measured by it.
         """
 
-    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
-        """Make the look-ups. full: with records as complete as the API gives them, for a backup."""
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:
+        """Make the look-ups; None when the API has none. full: with records as complete as it gives them (--backup)."""
 
     def action(self, id_type: IdType) -> Action:
         """Make the action."""
@@ -182,20 +200,29 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """The settings for the target: --host, the job's table of the config file, the environment."""
+    """The settings for the target: --host, the job's table of the config file, the environment.
+
+    parameters: the job's own options, an instance of `Job.parameters`; None for a job without any.
+    """
 
     host: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    parameters: Any = None
 
 
 class Job(Protocol):
-    """The meaning of one chunk for one API.
+    """The meaning of one chunk for one API. A job inherits from this class, and says what differs from the defaults.
 
+    contract: the edition of this contract that the job was written for, `CONTRACT`.
     name: as the user types it. summary: one line for `bulkdel jobs`. chunk_max: ids that the API takes at once.
-    config_table: name of its table in the config file. words: its names for the outcomes.
+    config_table: name of its table in the config file. words: its words for what it does and for the outcomes.
+    target_state: the state that it brings accounts into.
+    parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
+    undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.
     """
 
+    contract: int
     name: str
     summary: str
     chunk_max: int
@@ -203,12 +230,19 @@ class Job(Protocol):
     words: OutcomeWords
     id_types: Mapping[str, IdType]
     id_type_default: str
+    target_state: TargetState = GONE
+    parameters: type | None = None
+    undo: str | None = None
+    fires: str = ""
 
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials. Raises UsageError for wrong settings. Missing credentials are no error."""
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType) -> AbstractContextManager[Target]:
-        """Start a harmless look-alike of the API that holds `ids`, and give it as a target."""
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:
+        """Start a harmless look-alike of the API that holds `ids`, and give it as a target.
+
+        parameters: as in `TargetOptions`.
+        """
 
 
 def job_names() -> list[str]:
@@ -220,6 +254,11 @@ def load_job(name: str) -> Job:
     """Find an installed job by name. Raises UsageError that lists the installed ones."""
     for point in entry_points(group=GROUP, name=name):
         job: Job = point.load()()
+        if (contract := getattr(job, "contract", 1)) != CONTRACT:
+            raise UsageError(
+                f"the job {name!r} was written for edition {contract} of the contract with a job, and this version has "
+                f"edition {CONTRACT}. docs/adding-a-job.md lists what changed"
+            )
         return job
     known = ", ".join(job_names()) or "none; is bulkdel installed?"
     raise UsageError(f"no job {name!r}. Jobs: {known}")

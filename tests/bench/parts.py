@@ -127,10 +127,10 @@ async def _transport(url: str, *, whole: bool) -> None:
     target = JOB.target(TargetOptions(url, {}, ENVIRON))
     action = target.action(ID_TYPE)
     chunk = Chunk(Records(tuple(range(CHUNK)), tuple(f"{i:024x}" for i in range(CHUNK))))
-    call, ids = action.call(chunk.records), chunk.records.ids
+    (call,), ids = action.calls(chunk.records), chunk.records.ids
     async with connect(target, Settings(rate=0), pool=POOL) as client:
         await client.auth.ensure()
-        headers, _ = client.auth.headers() or ({}, 0)
+        headers, _ = client.auth.sign(call) or ({}, 0)
 
         async def ask(_: int) -> None:
             if whole:
@@ -149,7 +149,7 @@ def sending(url: str, folder: Path) -> dict[str, float]:
         "bare loop": cpu_s(lambda: asyncio.run(spent(url, CHUNKS, CONCURRENCY, 0))),
         "send": cpu_s(lambda: asyncio.run(_transport(url, whole=False))),
         "ask": cpu_s(lambda: asyncio.run(_transport(url, whole=True))),
-        "body": cpu_s(lambda: [action.call(chunk.records) for chunk in chunks]),
+        "body": cpu_s(lambda: [action.calls(chunk.records) for chunk in chunks]),
         "ranges": cpu_s(lambda: [chunk.records.ranges for chunk in chunks]),
         "log": cpu_s(lambda: logging(folder / "parts.log")),
     }

@@ -29,6 +29,8 @@ from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Cr
 from tests.loops import now
 from tests.rawserver import RawServer, always, answer
 
+ANY = Request("GET", "/")
+
 POOL = "6319a1504f3abcdef214dd5b"
 SECRET = "canary-secret"
 KEY = "canary-key"
@@ -124,7 +126,7 @@ def keep(desk: Desk, *, brand: Brand = GENAUTH, pool: str | None = None, lang: s
 
 
 def generation(tokens: Tokens) -> int:
-    ready = tokens.headers()
+    ready = tokens.sign(ANY)
     assert ready is not None
     return ready[1]
 
@@ -134,11 +136,11 @@ def generation(tokens: Tokens) -> int:
 @pytest.mark.parametrize("lang", [None, "en-US"])
 async def test_headers_carry_token_and_pool_under_the_brands_names(brand: Brand, prefix: str, lang: str | None) -> None:
     tokens = keep(Desk(), brand=brand, lang=lang)
-    assert tokens.headers() is None
+    assert tokens.sign(ANY) is None
     assert tokens.pool is None
     await tokens.ensure()
     expected = {"authorization": f"Bearer {token()}", f"{prefix}userpool-id": POOL}
-    assert tokens.headers() == (expected | ({f"{prefix}lang": lang} if lang else {}), 1)
+    assert tokens.sign(ANY) == (expected | ({f"{prefix}lang": lang} if lang else {}), 1)
     assert tokens.pool == POOL
 
 
@@ -164,7 +166,7 @@ async def test_a_token_is_refreshed_a_minute_or_a_fifth_of_its_life_ahead(life: 
     await asyncio.sleep(stale_after - 0.01)
     assert generation(tokens) == 1
     await asyncio.sleep(0.02)
-    assert tokens.headers() is None
+    assert tokens.sign(ANY) is None
     await asyncio.gather(*(tokens.ensure() for _ in range(10)))
     assert (desk.calls, generation(tokens)) == (2, 2)
 
@@ -178,7 +180,7 @@ async def test_a_short_lived_token_costs_one_refresh_an_expiry() -> None:
 
     async def work() -> None:
         while now() < 60:
-            if (ready := tokens.headers()) is None:
+            if (ready := tokens.sign(ANY)) is None:
                 await tokens.ensure()
                 continue
             await asyncio.sleep(0.01)
@@ -226,7 +228,7 @@ async def test_a_token_for_another_pool_halts(given: str | None, pools: list[str
         await asyncio.sleep(90)
     with pytest.raises(Halted, match=f"for user pool other, but this run is for {POOL}"):
         await tokens.ensure()
-    assert tokens.headers() is None
+    assert tokens.sign(ANY) is None
     assert tokens.pool == POOL
 
 
@@ -237,7 +239,7 @@ async def test_a_401_discards_the_token_once_and_an_older_ones_only_retry() -> N
     await tokens.ensure()
     for _ in range(16):  # all in flight with the same token
         tokens.rejected(1)
-    assert tokens.headers() is None
+    assert tokens.sign(ANY) is None
     await tokens.ensure()
     for _ in range(16):  # and stragglers, with the fresh one there
         tokens.rejected(1)

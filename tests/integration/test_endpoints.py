@@ -34,7 +34,7 @@ def matched(id_type: str, ids: Sequence[str], *users: dict[str, Any]) -> tuple[d
 @pytest.mark.parametrize("id_type", list(ID_TYPES))
 def test_deleting(id_type: str) -> None:
     action = DeleteUsersBatch(ID_TYPES[id_type])
-    call = action.call(Records((0, 7), ("a", "ü+&")))
+    (call,) = action.calls(Records((0, 7), ("a", "ü+&")))
     assert (call.method, call.path, call.query) == ("POST", "/api/v3/delete-users-batch", ())
     assert body_of(call) == {"userIds": ["a", "ü+&"], "options": {"userIdType": id_type}}
     assert action.read(Response(200, b'{"statusCode":200,"data":{"success":true}}')).next_step is NextStep.SETTLED
@@ -53,12 +53,12 @@ def test_deleting(id_type: str) -> None:
 )
 def test_what_no_call_can_be_built_from(ids: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        DeleteUsersBatch(ID_TYPES["user_id"]).call(Records(tuple(range(len(ids))), tuple(ids)))
+        DeleteUsersBatch(ID_TYPES["user_id"]).calls(Records(tuple(range(len(ids))), tuple(ids)))
 
 
 def test_fifty_are_allowed() -> None:
     records = Records(tuple(range(IDS_MAX)), tuple(map(str, range(IDS_MAX))))
-    call = DeleteUsersBatch(ID_TYPES["user_id"]).call(records)
+    (call,) = DeleteUsersBatch(ID_TYPES["user_id"]).calls(records)
     assert body_of(call)["userIds"] == list(records.ids)
 
 

@@ -78,7 +78,7 @@ class RecordingAuth:
         self.log.append("ensure")
         self.stale = False
 
-    def headers(self) -> tuple[Mapping[str, str], int] | None:
+    def sign(self, request: Request) -> tuple[Mapping[str, str], int] | None:
         self.log.append("stale" if self.stale else "headers")
         return None if self.stale else ({"authorization": f"badge {self.generation}"}, self.generation)
 

@@ -86,9 +86,8 @@ async def by_job(ids: list[str], id_type: str) -> tuple[ReceivedRequest, Receive
         target = DeleteUsers().target(TargetOptions(url, {}, environ))
         async with connect(target, Settings(), pool=None) as client:
             action = target.action(ID_TYPES[id_type])
-            decision = await client.ask(
-                action.call(Records(tuple(range(len(ids))), tuple(ids))), action.read, WorkerStatus()
-            )
+            (request,) = action.calls(Records(tuple(range(len(ids))), tuple(ids)))
+            decision = await client.ask(request, action.read, WorkerStatus())
             assert decision is not None
 
     return await captured(call)
@@ -143,7 +142,7 @@ async def test_the_comparison_can_fail() -> None:
     _, sdk = await by_sdk(ids, "user_id")
     _, own = await by_client(ids[::-1], "user_id")
     assert agree_in(sdk) != agree_in(own)
-    call = DeleteUsersBatch(ID_TYPES["email"]).call(Records((0,), ("a@x.example",)))
+    (call,) = DeleteUsersBatch(ID_TYPES["email"]).calls(Records((0,), ("a@x.example",)))
     _, sdk = await by_sdk(["a@x.example"], "username")
     assert json.loads(call.body or b"") != agree_in(sdk)["body"]
 

@@ -216,8 +216,11 @@ class Tokens:
         """Why no request is sent, for the progress bar."""
         return "signing in" if self._turn.locked() else None
 
-    def headers(self) -> tuple[Mapping[str, str], int] | None:
+    def sign(self, request: Request) -> tuple[Mapping[str, str], int] | None:  # noqa: ARG002 - the same for all
         """See `bulkdel.job.Auth`."""
+        return self._usable()
+
+    def _usable(self) -> tuple[Mapping[str, str], int] | None:
         return self._ready if self.clock() < self._stale_at else None
 
     def hide(self, text: str) -> str:
@@ -226,12 +229,12 @@ class Tokens:
 
     async def ensure(self) -> None:
         """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""
-        if self.headers() is not None:
+        if self._usable() is not None:
             return
         async with self._turn:
             if self._halted is not None:
                 raise Halted(self._halted)
-            if self.headers() is not None:
+            if self._usable() is not None:
                 return
             try:
                 fresh = await self.sign_in()

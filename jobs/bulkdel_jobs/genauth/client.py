@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bulkdel.core.decision import Decision, NextStep, NoResponse
+from bulkdel.core.decision import Decision, NextStep, NoResponse, Request
 from bulkdel.core.record import Records
 from bulkdel.core.redaction import decision_on
 from bulkdel.errors import Halted
@@ -149,8 +149,8 @@ class GenAuthClient:
         if isinstance(user_ids, str | bytes) or not all(isinstance(id_, str) for id_ in user_ids):
             raise ValueError("user ids come as a list of strings: a single string would be taken for its letters")
         records = Records(tuple(range(len(user_ids))), tuple(user_ids))
-        request = DeleteUsersBatch(ID_TYPES[user_id_type]).call(records)
-        headers, generation = await self._admission()
+        (request,) = DeleteUsersBatch(ID_TYPES[user_id_type]).calls(records)
+        headers, generation = await self._admission(request)
         response = await self._transport.send(request, headers)
         if isinstance(response, NoResponse):
             raise EffectUnknown(response.reason) if response.sent else NotSent(f"{response.reason}: nothing was sent")
@@ -165,12 +165,12 @@ class GenAuthClient:
             self._tokens.accepted(generation)
         return _answer(decision)
 
-    async def _admission(self) -> tuple[Mapping[str, str], int]:
+    async def _admission(self, request: Request) -> tuple[Mapping[str, str], int]:
         """Wait for token and rate limiter. The token is asked for again after the limiter's wait."""
         while True:
             await self._tokens.ensure()
             await self._rate_limiter.acquire()
-            if (ready := self._tokens.headers()) is not None:
+            if (ready := self._tokens.sign(request)) is not None:
                 return ready
 
 

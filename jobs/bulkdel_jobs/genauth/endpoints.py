@@ -16,7 +16,7 @@ import orjson
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Records
-from bulkdel.job import Account
+from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
 
 IDS_MAX = 50
@@ -46,7 +46,7 @@ class DeleteUsersBatch:
     def __init__(self, id_type: IdType) -> None:
         self._options = {"userIdType": id_type.name}
 
-    def call(self, records: Records) -> Request:
+    def calls(self, records: Records) -> list[Request]:
         """Build the request that deletes `records`.
 
         Raises ValueError unless there are 1 to 50 ids, all different, none empty.
@@ -59,12 +59,12 @@ class DeleteUsersBatch:
             raise ValueError("no user id is empty")
         if len(different) != len(ids):
             raise ValueError("the same id twice in one call: the API may refuse the whole call")
-        return Request("POST", DELETE_PATH, body=orjson.dumps({"userIds": ids, "options": self._options}))
+        return [Request("POST", DELETE_PATH, body=orjson.dumps({"userIds": ids, "options": self._options}))]
 
     read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
 
 
-class UserLookUps:
+class UserLookUps(LookUps):
     """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users."""
 
     def __init__(self, id_type: IdType, *, full: bool = False) -> None:

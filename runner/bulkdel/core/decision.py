@@ -6,6 +6,7 @@ A job turns records into a `Request` and a `Response` into a `Decision`. The eng
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from bulkdel.core.outcome import NOTHING_SAID, Detail
@@ -14,13 +15,15 @@ from bulkdel.core.outcome import NOTHING_SAID, Detail
 class Request(NamedTuple):
     """One HTTP request, without host and credentials.
 
-    path: begins with `/`. query: pairs; a key may repeat. body: encoded JSON, or None.
+    path: begins with `/`, percent-encoded. query: pairs as they are meant, not encoded; a key may repeat.
+    body: encoded, or None. headers: such as its content type, which is JSON by default.
     """
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Response(NamedTuple):
@@ -65,6 +68,7 @@ class NextStep(enum.Enum):
     RETRY = "retry"  # no usable response: again, later
     LOOK_UP = "look up"  # ask which of the ids exist
     SPLIT = "split"  # an id of this chunk is refused: find it
+    PER_ID = "per id"  # `data` holds an IdAnswer for each id
     FORBIDDEN = "forbidden"  # halt if nothing has succeeded yet, else as SPLIT
     HALT = "halt"  # going on can only do harm
     THROTTLED = "throttled"  # all requests pause; this is no failure and uses up no attempt
@@ -79,7 +83,7 @@ class Decision(NamedTuple):
     after_s: the pause that the server asked for, seconds; None when it asked for none.
     free: the attempt is not counted: it failed while the breaker was open, or while this process was stopped.
     reason: why, in words for the user, for RETRY and HALT.
-    data: what a reading call returned, for SETTLED.
+    data: for SETTLED, what a reading call returned; for PER_ID, a list of IdAnswer.
     """
 
     next_step: NextStep
@@ -90,6 +94,41 @@ class Decision(NamedTuple):
     free: bool = False
     reason: str = ""
     data: Any = None
+
+
+class Verdict(enum.Enum):
+    """What an answer says of one id."""
+
+    SETTLED = "settled"
+    ALREADY = "already"  # it was in the target state before
+    ABSENT = "absent"  # there is no such id
+    REFUSED = "refused"
+    AGAIN = "again"  # nothing was done with it; it may be sent again
+    MAYBE_APPLIED = "maybe applied"
+
+
+class IdAnswer(NamedTuple):
+    """The part of an answer that is about one id, spelled as in the request."""
+
+    id: str
+    verdict: Verdict
+    detail: Detail = NOTHING_SAID
+
+
+MISMATCH = "the answer names an id that was not in the request, or the same id twice"
+
+
+def decision_per_id(ids: Collection[str], decision: Decision) -> Decision:
+    """Check a decision PER_ID on a request for `ids`, and add the ids that the answer does not name: maybe applied.
+
+    An answer that names another id, or one id twice, is no answer to this request. It is treated like a lost one.
+    """
+    answers: Sequence[IdAnswer] = decision.data
+    named = {answer.id for answer in answers}
+    if len(named) < len(answers) or not named.issubset(ids):
+        return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=MISMATCH)
+    missing = [IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail) for id_ in ids if id_ not in named]
+    return decision._replace(data=[*answers, *missing])
 
 
 def decision_on_no_response(missing: NoResponse) -> Decision:

@@ -31,14 +31,18 @@ JOBS_OWN: tuple[Kind, ...] = ("done", "already", "absent")
 
 @dataclass(frozen=True, slots=True)
 class OutcomeWords:
-    """A job's names for outcomes.
+    """A job's words for what it does.
 
-    names: what the job calls `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
+    names: what people call `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
+    verb: what the job does to an account: "delete", "resign".
+    keys: what scripts call these outcomes, in the summary and in `results`. Default: the engine's words.
     columns: the columns of `results` with the details of a response, each with the member of the log that it shows:
     `code`, `message`, `request_id`, or `detail.NAME`.
     """
 
     names: Mapping[str, str] = field(default_factory=lambda: {kind: kind for kind in JOBS_OWN})
+    verb: str = "delete"
+    keys: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(
         default_factory=lambda: {"code": "code", "message": "message", "requestId": "request_id"}
     )

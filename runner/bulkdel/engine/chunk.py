@@ -157,7 +157,7 @@ class ChunkInHand:
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
-        return parts.action.call(step.records)  # before the intent: if the job fails here, nothing was sent
+        return parts.action.calls(step.records)[0]  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves."""

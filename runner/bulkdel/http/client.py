@@ -130,7 +130,7 @@ class Client:
         while decides or not self.draining:
             if not decides:
                 worker.state = WorkerState.WAITING
-            headers, generation, now = await self._admission()
+            headers, generation, now = await self._admission(request)
             if (self.draining and not decides) or too_late():
                 break
             worker.state = WorkerState.ON_WIRE
@@ -204,7 +204,7 @@ class Client:
         failure = self.last_failure or "none"
         raise Halted(f"no useful response for {self.patience_s:g} s (--patience); the last failure: {failure}")
 
-    async def _admission(self) -> tuple[Mapping[str, str], int, float]:
+    async def _admission(self, request: Request) -> tuple[Mapping[str, str], int, float]:
         """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait.
 
         Returns the headers, their generation, and the time.
@@ -215,7 +215,7 @@ class Client:
                 await asyncio.sleep(min(wait_s, BREAKER_POLL_S))
             self.rate_limiter.set_rate(self.adaptive_rate.rate(now))
             await self.rate_limiter.acquire()
-            if (ready := self.auth.headers()) is not None and self.breaker.take(now := self.clock()):
+            if (ready := self.auth.sign(request)) is not None and self.breaker.take(now := self.clock()):
                 return *ready, now
 
     def _within_patience(self, seconds: float) -> float:

@@ -1,5 +1,7 @@
 """Look-ups: which ids exist, asked so that an empty response can be trusted. Holds nothing that could delete.
 
+A job may have no look-ups. Then no request is sent, no id is found, and that proves of no id that it is absent.
+
 "Gone" counts only in a session whose look-ups have found at least one existing account (a positive control). A key that
 may not read, or an id type that matches no account, gets an empty list too. For an id with a comma it counts only where
 the same response holds an account whose id has a comma too (`core.absence`): a control in the same request.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
@@ -44,6 +47,7 @@ class LookupResult(NamedTuple):
 class AccountLookup:
     """Look-ups with their retries, matching and control. Every method may raise Halted, as `Client.ask` does.
 
+    possible: whether the job has look-ups. If not, nothing is sent, and each id is left unproven.
     proven: whether any look-up of this session has found an existing account.
     failed: the reason of the latest failure.
     listed: how many accounts the latest control had to look up.
@@ -53,18 +57,20 @@ class AccountLookup:
     def __init__(
         self,
         client: Client,
-        look_ups: LookUps,
+        look_ups: LookUps | None,
         chance: Callable[[], float],
         *,
         proven: bool = False,
         fullest: int = 0,
     ) -> None:
         self._client = client
-        self._look_ups = look_ups
+        self.possible = look_ups is not None
+        if look_ups is not None:
+            self._look_ups = look_ups
         self._chance = chance
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
-        self._exhausted = False
+        self._exhausted = not self.possible
         self._found_at = self._checked_at = self._empty_at = float("-inf")
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
@@ -78,11 +84,15 @@ class AccountLookup:
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma.
         """
+        if not self.possible:
+            return LookupResult({}, frozenset(ids))
         began = self._client.clock()
         result = await self._find_and_note(ids, worker)
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
-        return None if result is None else result._replace(empty=self._empty_at >= began)
+        if result is None or not await self._add_states(result.accounts, worker):
+            return None
+        return result._replace(empty=self._empty_at >= began)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """As `find`, and ask again for the ids that were not found until a response finds no more.
@@ -138,7 +148,25 @@ class AccountLookup:
 
         The API may refuse the look-up when `user` is no account. Then it has no ids.
         """
-        return await self._read(self._look_ups.owner(user), self._look_ups.read_owner, worker, [user], refused=[])
+        if not self.possible:
+            return []
+        ids: list[str] | None = await self._read(
+            self._look_ups.owner(user), self._look_ups.read_owner, worker, [user], refused=[]
+        )
+        return ids
+
+    async def _add_states(self, accounts: dict[str, Account], worker: WorkerStatus) -> bool:
+        """Ask for the state of each account whose record does not have it. False when a look-up failed."""
+        for id_, account in accounts.items():
+            requests = self._look_ups.state_calls(account) if account.reached is None else ()
+            for request in requests:
+                reached = await self._read(request, self._look_ups.read_state, worker, [id_])
+                if reached is None:
+                    return False
+                account = accounts[id_] = replace(account, reached=reached)  # noqa: PLW2901
+                if not reached:
+                    break
+        return True
 
     async def _find_with_control(self, result: LookupResult, missing: list[str], worker: WorkerStatus) -> LookupResult:
         """Ask for `missing`, ids with a comma, in one request with accounts that exist and have a comma too."""
@@ -282,7 +310,7 @@ class AccountLookup:
         ids: Sequence[str] = (),
         *,
         refused: list[Any] | None = None,
-    ) -> list[Any] | None:
+    ) -> Any:
         """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without a response."""
         attempts = 0
         while True:
@@ -290,8 +318,7 @@ class AccountLookup:
             if decision is None:
                 return None
             if decision.next_step is NextStep.SETTLED:
-                data: list[Any] = decision.data
-                return data
+                return decision.data
             self.failed = decision.reason or str(decision.detail)
             if decision.next_step is NextStep.HALT:
                 raise Halted(f"a look-up: {self.failed}")

@@ -41,6 +41,7 @@ GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for gzip
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # may end a header, so that what follows becomes another one
+_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")  # RFC 3986, section 3.3
 
 
 class Transport(Protocol):
@@ -193,6 +194,21 @@ class _Attempt:
             self.connector.unconnected.discard(request)
 
 
+def _checked_fields(request: Request, headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """The headers of a request, with its content type. Raises ValueError for what cannot be sent as it is."""
+    fields = CIMultiDict({} if request.body is None else {"content-type": "application/json"})
+    fields.update(request.headers)
+    fields.update(headers)  # the job's replace ours
+    # No value is shown: it may be a credential, and the path may hold an id.
+    if _UNSAFE.search("".join((*fields, *fields.values()))):
+        raise ValueError("a control character in a header")
+    if not FRAMING.isdisjoint(map(str.lower, fields)):
+        raise ValueError("a content-length or transfer-encoding header: the transport sets the length itself")
+    if not _PATH.fullmatch(request.path):
+        raise ValueError("a path that is not percent-encoded")
+    return fields
+
+
 class HttpTransport:
     """Sends requests to one host: `Transport`. Use as an async context manager, in the loop that will send.
 
@@ -240,19 +256,14 @@ class HttpTransport:
             await session.close()
 
     async def send(self, request: Request, headers: Mapping[str, str]) -> Response | NoResponse:
-        """See `Transport`. Raises ValueError for headers that cannot be sent as they are."""
+        """See `Transport`. Raises ValueError for headers or a path that cannot be sent as they are."""
         if self._session is None:
             raise RuntimeError("the transport was not entered")
-        if _UNSAFE.search("".join((*headers, *headers.values()))):
-            raise ValueError("a control character in a header")  # not shown: it may be a credential
-        if not FRAMING.isdisjoint(map(str.lower, headers)):
-            raise ValueError("a content-length or transfer-encoding header: the transport sets the length itself")
+        fields = _checked_fields(request, headers)
         self.requests += 1
         attempt = _Attempt(self._connector)
         # Everything but letters, digits and `-._~` is encoded: a `+` or `&` in an id must arrive as one.
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
-        fields = CIMultiDict({} if request.body is None else {"content-type": "application/json"})
-        fields.update(headers)  # the job's replace ours
         body = bytearray()
         try:
             async with self._session.request(

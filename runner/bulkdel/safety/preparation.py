@@ -120,7 +120,7 @@ def prepare(
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path)
     if target is None:
-        target = stack.enter_context(job.sandbox(export.ids(), id_type))
+        target = stack.enter_context(job.sandbox(export.ids(), id_type, None))
     plan = Plan(
         arguments,
         id_type,

@@ -1,0 +1,22 @@
+"""The state that a job brings accounts into: gone, resigned, suspended, not a member. Pure words and one rule."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TargetState(NamedTuple):
+    """The target state of a job.
+
+    reached, not_reached: what people call an account that is in the state, and one that is not.
+    absence_reaches: whether an account that does not exist is in the target state. It is for a deletion. For any other
+        job an id that a look-up does not find is `absent`, whatever was sent for it.
+    """
+
+    reached: str = "gone"
+    not_reached: str = "still there"
+    absence_reaches: bool = True
+
+
+GONE = TargetState()
+"""The target state of a deletion."""
