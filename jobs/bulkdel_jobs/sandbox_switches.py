@@ -50,11 +50,12 @@ class Switches:
     """A look-up returns at most this many users. Default: all that were asked for."""
 
     split_commas: Annotated[bool, _FLAG, OPEN] = False
-    """A look-up splits each id at its commas and looks for the parts, so an id with a comma is never found."""
+    """A look-up splits each id at its commas and looks for the parts, so an id with a comma is never found. Default:
+    only a single user id is split, and only in a bare `userIds=`."""
 
-    unknown_ids: Annotated[Literal["accept", "refuse", "partial"], OPEN] = "accept"
-    """A request with an id that does not exist: accepted; refused whole (404, apiCode 2004); or the known ids are
-    deleted and the response is 404 (partial)."""
+    unknown_ids: Annotated[Literal["accept", "refuse", "partial"] | None, OPEN] = None
+    """A request with an id that does not exist: accepted; refused whole (404); or the known ids are changed and the
+    response is 404 (partial). Default: what the vendor's tests expect of the call; a deletion of users is accepted."""
 
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
@@ -65,8 +66,8 @@ class Switches:
     retry_after_s: Annotated[float, OPEN] = 1.0
     """What Retry-After says, seconds, unless the rate limit knows better."""
 
-    any_id_shape: Annotated[bool, _FLAG, OPEN] = False
-    """Take user ids of any shape, as a private deployment might. Default: all but 24 lower-case hex digits get 400."""
+    check_id_shape: Annotated[bool, _FLAG, OPEN] = False
+    """Refuse user ids that are not 24 lower-case hex digits with 400. Default: such a user does not exist."""
 
     pool_id: Annotated[str | None, OPEN] = None
     """Id of the user pool of new tokens. Default: a fixed one."""
@@ -98,16 +99,16 @@ class Switches:
     """ID, ID=STATUSCODE or ID=STATUSCODE:APICODE: a request with this id is refused whole (422). May be repeated."""
 
     forbidden: Annotated[bool, _FLAG, CERTAIN] = False
-    """Answer every deletion with 403: the key has no permission."""
+    """Answer every request that changes something with 403: the key has no permission."""
 
     liars: Annotated[frozenset[str], _FLAG, CERTAIN, Parameter(name="--liar")] = frozenset()
-    """ID that is reported deleted and stays. May be repeated."""
+    """ID that is reported deleted, or changed, and stays as it is. May be repeated."""
 
     blind: Annotated[bool, _FLAG, CERTAIN] = False
     """Look-ups by id find no user, and lists work: a key without the permission to see users."""
 
     lag_s: Annotated[float, CERTAIN] = 0.0
-    """Look-ups by id show a deletion this many seconds later, as from a read replica. Lists do not lag."""
+    """Look-ups by id show a change this many seconds later, as from a read replica. Lists do not lag."""
 
     date_offset_s: Annotated[float, CERTAIN] = 0.0
     """Seconds that the clock of the Date header is ahead of this machine's; negative: behind."""
@@ -155,10 +156,10 @@ class Switches:
     """Done, and answered with a statusCode that is no integer."""
 
     share_unsuccessful: Annotated[float, CHANCE] = 0.0
-    """A deletion answered `success: false`."""
+    """A change answered `success: false`."""
 
     unsuccessful_effect: Annotated[Literal["none", "half", "all"], CHANCE] = "none"
-    """How many of its ids a deletion of --share-unsuccessful deletes."""
+    """How many of its ids a request of --share-unsuccessful changes."""
 
     fault_style: Annotated[Literal["envelope", "http"], CHANCE] = "envelope"
     """Faulty status codes come in an envelope with HTTP 200, or as the real HTTP status (502 and 503 as a web page)."""

@@ -164,7 +164,7 @@ def test_id_pattern_for_private_deployments(tmp_path: Path) -> None:
     ids = [f"U-{i:06}" for i in range(100)]
     export = tmp_path / "private.jsonl"
     export.write_bytes(jsonl(*ids))
-    with sandbox(ids, any_id_shape=True) as served:
+    with sandbox(ids) as served:
         assert run_on(export, served, ids=100).code == 3
         assert served.ledger.requests == 0
         ran = run_on(export, served, "--id-pattern", r"U-\d{6}", ids=100)

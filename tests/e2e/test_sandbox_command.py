@@ -93,8 +93,8 @@ def test_made_up_users_by_another_type(tmp_path: Path) -> None:
 
 def test_ids_of_any_shape(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "own.jsonl", ["one", "two"])
-    assert bulkdel("sandbox", "--users", export).code == 3
-    with served("--users", export, "--any-id-shape") as (where, _):
+    assert bulkdel("sandbox", "--users", export, "--check-id-shape").code == 3
+    with served("--users", export) as (where, _):
         assert where["users"] == 2
 
 

@@ -67,7 +67,7 @@ def test_the_command_takes_every_setting(tmp_path: Path) -> None:
     (tmp_path / "all.toml").write_text(text.replace("~/.config/bulkdel/key", "key"))
     (tmp_path / "e.jsonl").write_text('{"userId": "12345678"}\n')
     (tmp_path / "keep.jsonl").write_text('{"userId": "87654321"}\n')
-    with sandbox(["12345678"], any_id_shape=True) as served:
+    with sandbox(["12345678"]) as served:
         config = (tmp_path / "all.toml").read_text()
         config = config.replace("https://api.example.com", served.url)
         config = re.sub(r"^(ca_file|proxy) = .*\n", "", config, flags=re.MULTILINE)

@@ -21,17 +21,17 @@ from bulkdel.output import result, say
 from bulkdel_jobs.commands import Options
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.sandbox.pool import Pool
 from bulkdel_jobs.sandbox.server import Sandbox
 from bulkdel_jobs.sandbox.serving import serve_in_thread
 from bulkdel_jobs.sandbox.sign_in import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID
-from bulkdel_jobs.sandbox.users import Pool
 from bulkdel_jobs.sandbox_switches import Switches
 
 
 def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
     with Signals():
-        pool = _pool(options, any_shape=switches.any_id_shape)
+        pool = _pool(options, any_shape=not switches.check_id_shape)
         if options.write_ids is not None:
             _write_ids(options.write_ids, pool.user_ids(options.id_type))
         try:
@@ -55,7 +55,7 @@ def _pool(options: Options, *, any_shape: bool) -> Pool:
         raise UsageError(f"--id-type {options.id_type!r}: known are {', '.join(ID_TYPES)}")
     if options.users.isdecimal():
         return Pool.generated(int(options.users))
-    pattern = r"(?s).+" if any_shape else None
+    pattern = r"(?s).+" if any_shape and options.id_type == "user_id" else None
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
     with open_export(options.users) as export:
         seen = preflight(export, how, rng=random.Random(0))  # noqa: S311 - the sample that it draws is not used

@@ -24,31 +24,37 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, LOOKUP_PATH, TOKEN_PATH, Answer, Call, Refused
+from bulkdel_jobs.sandbox.answers import Answer, Refused
+from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, PUBLIC_PATHS, TOKEN_PATH, Endpoint
+from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.pool import Pool
 from bulkdel_jobs.sandbox.sign_in import SignIn
-from bulkdel_jobs.sandbox.users import Pool, iso
+from bulkdel_jobs.sandbox.users import ID_TYPES, iso
 from bulkdel_jobs.sandbox_switches import FAULTS, Switches
 
 UNSUCCESSFUL = "unsuccessful"
-"""The fault of deletions only: `success` is false, and as much was done as `Switches.unsuccessful_effect` says."""
+"""The fault that strikes only changes: `success` is false, and `Switches.unsuccessful_effect` says what was done."""
 
 _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
+_OK = 200
 
 
 class Ledger:
-    """Counts of one server.
+    """Counts of one server. What the requests did is counted by the pool that they changed (`Pool.effects_of`).
 
+    pool, public: the users and the public accounts.
     requests: all that arrived, except those to the admin endpoints; by_path: the same per path.
     arrivals: when each arrived, seconds on the monotonic clock.
     answers: per statusCode, or per fault where there was no envelope to read ("drop_after").
-    chunk_sizes, id_types: of every well-formed request to delete, with any answer.
+    chunk_sizes, id_types: of every well-formed request to change something, with any answer.
     lookup_sizes: the same of look-ups.
-    accepted: ids in deletions that were answered with success.
+    accepted: ids in such changes that were answered with success.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, public: Pool | None = None) -> None:
         self.pool = pool
+        self.public = public or Pool()
         self.by_path: Counter[str] = Counter()
         self.arrivals = array("d")
         self.answers: Counter[str] = Counter()
@@ -56,7 +62,8 @@ class Ledger:
         self.id_types: Counter[str] = Counter()
         self.lookup_sizes: Counter[int] = Counter()
         self.accepted = 0
-        self._sent: Counter[int | str] = Counter()  # by the user's number, or by the id where no user has it
+        # By path; then by the user's number, or by the id where no user has it.
+        self._sent: defaultdict[str, Counter[int | str]] = defaultdict(Counter)
 
     @property
     def requests(self) -> int:
@@ -73,27 +80,35 @@ class Ledger:
         self.by_path[path] += 1
         self.arrivals.append(now)
 
-    def asked_to_delete(self, id_type: str, ids: list[str]) -> None:
-        """Count a well-formed request to delete, and each of its ids."""
-        self.chunk_sizes[len(ids)] += 1
-        self.id_types[id_type] += 1
-        self._sent.update(self._user_or_id(id_type, id_) for id_ in ids)
+    def asked_to_change(self, path: str, named: Named) -> None:
+        """Count a well-formed request to change something, and each of its ids."""
+        self.chunk_sizes[len(named.ids)] += 1
+        self.id_types[named.id_type] += 1
+        self._sent[path].update(self._key(path, named.id_type, id_) for id_ in named.ids)
 
-    def _user_or_id(self, id_type: str, id_: str) -> int | str:
-        found = self.pool.find(id_type, id_)
+    def _key(self, path: str, id_type: str, id_: str) -> int | str:
+        pool = self.public if path in PUBLIC_PATHS else self.pool
+        found = pool.find(id_type, id_) if id_type in ID_TYPES else None
         return id_ if found is None else found
 
     def effects(self, id_: str, id_type: str = "user_id") -> int:
         """How many users were really deleted under `id_`: more than one only if the account was created again."""
         return self.pool.effects(id_, id_type)
 
-    def sent(self, id_: str, id_type: str = "user_id") -> int:
-        """How often deletions named the user of `id_`, by any of its ids. Of several users the latest counts."""
-        return self._sent[self._user_or_id(id_type, id_)]
+    def sent(self, id_: str, id_type: str = "user_id", *, path: str | None = None) -> int:
+        """How often changes named the user of `id_`, by any of its ids. Of several users the latest counts.
 
-    def sent_times(self) -> dict[int, int]:
-        """How many users and unknown ids were sent once, twice and so on: `{1: 950, 2: 50}`."""
-        return dict(sorted(Counter(self._sent.values()).items()))
+        path: of the endpoint; None for all that are about users.
+        """
+        paths = self._sent.keys() - PUBLIC_PATHS if path is None else {path}
+        return sum(self._sent[path][self._key(path, id_type, id_)] for path in paths)
+
+    def sent_times(self, *, path: str | None = None) -> dict[int, int]:
+        """How many users and unknown ids were sent once, twice and so on: `{1: 950, 2: 50}`. path: as in `sent`."""
+        sent = Counter[int | str]()
+        for each in self._sent.keys() - PUBLIC_PATHS if path is None else {path}:
+            sent.update(self._sent[each])
+        return dict(sorted(Counter(sent.values()).items()))
 
     def busiest(self, window_s: float = 1.0) -> int:
         """Return the most requests that arrived within any `window_s` seconds."""
@@ -109,6 +124,7 @@ class Ledger:
         names = ("requests", "by_path", "answers", "chunk_sizes", "lookup_sizes", "id_types", "accepted", "deleted")
         return {
             **{name: getattr(self, name) for name in names},
+            "effects": {kind: self.pool.effects_of(kind).total() for kind in self.pool.kinds()},
             "users": len(self.pool),
             "sent_times": self.sent_times(),
             "busiest_second": self.busiest(),
@@ -118,13 +134,23 @@ class Ledger:
 class Sandbox:
     """One server's state. `switches` may be replaced at any time, from any thread; requests under way keep theirs.
 
+    pool: the users. public: the public accounts; None for none at first.
     keys: key id → secret; None for the built-in key. url: without a trailing slash; set when the server listens.
     """
 
-    def __init__(self, pool: Pool, switches: Switches, *, keys: Mapping[str, str] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        switches: Switches,
+        *,
+        public: Pool | None = None,
+        keys: Mapping[str, str] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.pool = pool
+        self.public = public or Pool()
         self.switches = switches
-        self.ledger = Ledger(pool)
+        self.ledger = Ledger(pool, self.public)
         self.url = ""
         self._sign_in = SignIn(keys)
         self.revoke_tokens = self._sign_in.revoke
@@ -178,7 +204,8 @@ class Sandbox:
         now, path, switches = time.monotonic(), request.path, self.switches
         self.ledger.arrived(path, now)
         locked_s = self.locked_s(now, switches)
-        call = await self._read(request, switches)
+        endpoint = ENDPOINTS.get((request.method, path))
+        call = await self._read(request, switches, endpoint)
         if locked_s:
             return self._finish(call, _styled(429, switches, retry_after_s=locked_s))
         fault = self.draw(path, switches)
@@ -188,7 +215,7 @@ class Sandbox:
         if fault is not None and not fault.endswith("_after") and fault != UNSUCCESSFUL:
             return self._finish(call, self._instead(fault, switches), fault)
         try:
-            answer = self._act(replace(call, unsuccessful=fault == UNSUCCESSFUL))
+            answer = self._act(endpoint, replace(call, unsuccessful=fault == UNSUCCESSFUL))
         except Refused as refused:
             answer = refused.answer
         if switches.latency_after_s and switches.strikes(path):
@@ -199,17 +226,17 @@ class Sandbox:
             body = answer.body(english=False)
             head = f"HTTP/1.1 {answer.http} OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
             return self._break_off(request, fault, head.encode() + body[: len(body) // 2])
-        if fault is None and path == DELETE_PATH and answer.status_code == 200:  # noqa: PLR2004
-            self.ledger.accepted += len(call.body["userIds"])
+        if fault is None and endpoint is not None and endpoint.changes and endpoint.named and answer.status_code == _OK:
+            self.ledger.accepted += len(endpoint.named(call).ids)
         return self._finish(call, _styled(500, switches) if fault == "500_after" else answer, fault)
 
-    async def _read(self, request: web.Request, switches: Switches) -> Call:
+    async def _read(self, request: web.Request, switches: Switches, endpoint: Endpoint | None) -> Call:
         """Read a request, and count the ids that it names. They count with any answer."""
         body = None
         with suppress(orjson.JSONDecodeError):
             body = orjson.loads(await request.read())
         call = Call(
-            pool=self.pool,
+            pool=self.public if endpoint is not None and endpoint.public else self.pool,
             switches=switches,
             method=request.method,
             path=request.path,
@@ -218,22 +245,25 @@ class Sandbox:
             body=body if isinstance(body, dict) else {},
             created_at=self.created_at,
         )
-        with suppress(Refused):
-            if call.path == DELETE_PATH:
-                self.ledger.asked_to_delete(*call.ids())
-            elif call.path == LOOKUP_PATH:
-                self.ledger.lookup_sizes[len(call.ids()[1])] += 1
+        if endpoint is not None and endpoint.named is not None:
+            with suppress(Refused):
+                named = endpoint.named(call)
+                if endpoint.changes:
+                    self.ledger.asked_to_change(call.path, named)
+                else:
+                    self.ledger.lookup_sizes[len(named.ids)] += 1
         return call
 
-    def _act(self, call: Call) -> Answer:
+    def _act(self, endpoint: Endpoint | None, call: Call) -> Answer:
         """Let the endpoint have its effect, if the caller is signed in."""
         if (call.method, call.path) == ("POST", TOKEN_PATH):
             return self._sign_in.issue(call)
-        endpoint = ENDPOINTS.get((call.method, call.path))
         if endpoint is None:
             return Answer(404, http=404, page="404 Not Found")
         self._sign_in.check(call)
-        return endpoint(call)
+        if endpoint.changes and call.switches.forbidden:
+            raise Refused(Answer(403))
+        return endpoint.answer(call)
 
     def _instead(self, fault: str, switches: Switches) -> Answer:
         """Return the answer of a fault that comes in place of the effect."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -17,8 +17,9 @@ import orjson
 from aiohttp import web
 
 from bulkdel_jobs.sandbox.api import DELETE_PATH
+from bulkdel_jobs.sandbox.pool import DELETED, Pool
 from bulkdel_jobs.sandbox.server import Sandbox
-from bulkdel_jobs.sandbox.users import ID_TYPES, Pool
+from bulkdel_jobs.sandbox.users import ID_TYPES
 from bulkdel_jobs.sandbox_switches import Switches
 
 HOST = "127.0.0.1"
@@ -36,16 +37,18 @@ async def serve(
     pool: Pool,
     switches: Switches | None = None,
     *,
+    public: Pool | None = None,
     port: int = 0,
     keys: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> AsyncIterator[Sandbox]:
     """Serve `pool` on 127.0.0.1 while the context lasts.
 
-    port: 0 for any free one. keys: key id → secret; None for the built-in key. seed: of the faults by chance.
+    public: the public accounts. port: 0 for any free one. keys: key id → secret; None for the built-in key.
+    seed: of the faults by chance.
     OSError when the port is taken.
     """
-    sandbox = Sandbox(pool, switches or Switches(), keys=keys, seed=seed)
+    sandbox = Sandbox(pool, switches or Switches(), public=public, keys=keys, seed=seed)
     app = web.Application(client_max_size=_BODY_MAX)
     app.add_routes(_admin(sandbox))
     app.router.add_route("*", "/{path:.*}", sandbox.answer)
@@ -60,14 +63,16 @@ async def serve(
 
 
 @contextmanager
-def serve_in_thread(pool: Pool, switches: Switches | None = None, *, port: int = 0, seed: int = 0) -> Iterator[Sandbox]:
+def serve_in_thread(
+    pool: Pool, switches: Switches | None = None, *, public: Pool | None = None, port: int = 0, seed: int = 0
+) -> Iterator[Sandbox]:
     """Do what `serve` does on a thread with its own event loop, for callers that block."""
     started: Future[tuple[Sandbox, asyncio.AbstractEventLoop]] = Future()
     stopped = asyncio.Event()
 
     async def run() -> None:
         try:
-            async with serve(pool, switches, port=port, seed=seed) as sandbox:
+            async with serve(pool, switches, public=public, port=port, seed=seed) as sandbox:
                 started.set_result((sandbox, asyncio.get_running_loop()))
                 await stopped.wait()
         except OSError as error:  # the port is taken
@@ -90,9 +95,13 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
 
     GET /sandbox/ledger → the counts; `?arrivals=true` adds the time of every request.
     GET /sandbox/deleted → JSON lines `{"id", "count"}`, one per id that was deleted; `?userIdType=` chooses the type.
+    GET /sandbox/effects → JSON lines `{"kind", "id", "count", "again"}`, one per kind and id: the requests that changed
+        something, and those that were carried out and changed nothing. `?kind=` chooses one kind.
+        Both tell of the public accounts with `?public=true`.
     GET /sandbox/switches → all switches. POST, a JSON object → changes them; answers all.
-    POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …}` → adds users: `{"added": n}`.
-        createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past.
+    POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …, "public": …}` → adds users: `{"added": n}`.
+        createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past. public: true for public
+        accounts.
     POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path meet these.
     A request that makes no sense is answered HTTP 400 with the reason as text.
     """
@@ -101,12 +110,25 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         arrivals = {"arrivals": list(sandbox.ledger.arrivals)} if query.get("arrivals") == "true" else {}
         return sandbox.ledger.counts() | arrivals
 
-    def deleted(query: Mapping[str, str]) -> bytes:
+    def asked_for(query: Mapping[str, str]) -> tuple[Pool, str | None]:
         id_type = query.get("userIdType")
         if id_type is not None and id_type not in ID_TYPES:
             raise ValueError(f"no such userIdType: {id_type}")
-        counts = sandbox.pool.deleted_ids(id_type).items()
-        return b"".join(orjson.dumps({"id": id_, "count": count}) + b"\n" for id_, count in counts)
+        return sandbox.public if query.get("public") == "true" else sandbox.pool, id_type
+
+    def deleted(query: Mapping[str, str]) -> bytes:
+        pool, id_type = asked_for(query)
+        return _lines({"id": id_, "count": count} for id_, count in pool.effects_of(DELETED, id_type).items())
+
+    def effects(query: Mapping[str, str]) -> bytes:
+        pool, id_type = asked_for(query)
+        return _lines(
+            {"kind": kind, "id": id_, "count": count[id_], "again": again[id_]}
+            for kind in pool.kinds()
+            if query.get("kind") in {None, kind}
+            for count, again in [(pool.effects_of(kind, id_type), pool.repeats_of(kind, id_type))]
+            for id_ in count | again
+        )
 
     def switch(changes: Mapping[str, Any]) -> object:
         sandbox.switches = sandbox.switches.changed(changes)
@@ -119,6 +141,7 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
     return [
         web.get("/sandbox/ledger", _answering(ledger)),
         web.get("/sandbox/deleted", _answering(deleted)),
+        web.get("/sandbox/effects", _answering(effects)),
         web.get("/sandbox/switches", _answering(lambda _query: asdict(sandbox.switches))),
         web.post("/sandbox/switches", _answering(switch)),
         web.post("/sandbox/users", _answering(lambda wanted: {"added": _add_users(sandbox, wanted)})),
@@ -133,7 +156,12 @@ def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
         raise TypeError("ids must be a list of texts, none of them empty")
     if created_at == "now":
         created_at = sandbox.created_at
-    return sandbox.pool.add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
+    pool = sandbox.public if wanted.get("public") is True else sandbox.pool
+    return pool.add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
+
+
+def _lines(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(each) + b"\n" for each in objects)
 
 
 def _answering(act: Callable[[Any], object]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -1,0 +1,61 @@
+"""What every endpoint that changes something has in common: the switches that refuse a request or cut its effect short.
+
+An endpoint says what its ids mean and what happens to one of them. Everything that goes wrong is here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Literal, TypeVar
+
+from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
+from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.users import fold
+
+Found = TypeVar("Found", bound=Hashable)
+
+
+def change_each(
+    call: Call,
+    named: Named,
+    find: Callable[[str], Found | None],
+    change: Callable[[Found], None],
+    *,
+    unknown: Literal["accept", "refuse"] = "accept",
+    absent: Answer = NO_SUCH_USER,
+) -> list[Found]:
+    """Let a request have its effect on what its ids mean, or refuse it whole, as the switches say.
+
+    find: what an id means now, such as a user's number; None where there is no such thing. change: the effect on it.
+    unknown: what this endpoint does with an unknown id where `Switches.unknown_ids` does not say. absent: the refusal.
+    Return everything that the ids mean, each once, in the order of the request, whether it was changed or not.
+    """
+    switches = call.switches
+    for id_ in named.ids:
+        if id_ in switches.poisonous:
+            status_code, api_code = switches.poisonous[id_]
+            raise Refused(Answer(status_code, api_code=api_code))
+    different = {fold(named.id_type, id_) for id_ in named.ids}
+    if switches.duplicates_in_chunk == "refuse" and len(different) < len(named.ids):
+        raise malformed(named.parameter)
+    means = {id_: find(id_) for id_ in named.ids}
+    policy = switches.unknown_ids or unknown
+    incomplete = None in means.values() and policy != "accept"
+    # Each once: one user may have been named twice, in upper and lower case.
+    found = list(dict.fromkeys(each for each in means.values() if each is not None))
+    spared = {means[id_] for id_ in means.keys() & switches.liars}
+    targets = [each for each in found if each not in spared]
+    if call.unsuccessful:
+        del targets[{"none": 0, "half": len(targets) // 2, "all": len(targets)}[switches.unsuccessful_effect] :]
+    elif incomplete and policy == "refuse":
+        targets.clear()
+    for each in targets:
+        change(each)
+    if incomplete and not call.unsuccessful:
+        raise Refused(absent)
+    return found
+
+
+def succeeded(call: Call) -> Answer:
+    """Answer as most of these endpoints do, with nothing but `success`."""
+    return Answer(200, {"success": not call.unsuccessful})

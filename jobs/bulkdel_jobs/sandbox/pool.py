@@ -1,0 +1,254 @@
+"""The users of one pool: which user an id means, what became of each, and the count of every effect. Knows no request.
+
+A user is the record that the API shows, in full. Each has a number, counted from 0. An account that is created again
+gets another number, so that a user is deleted at most once. Of a made-up user only the id that it was added with and
+the fields that were changed are kept: a million users take 300 to 500 MB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+from bulkdel_jobs.sandbox.effects import Effects, Key
+from bulkdel_jobs.sandbox.users import FIELDS, ID_TYPES, Record, as_stored, created, fold, ids_of, made_up, split_phone
+from bulkdel_jobs.sandbox.users import user_id as made_up_id
+
+DELETED = "deleted"
+"""The kind of a deletion. A kind of other effects is the word for it in the past: "resigned", "kicked"."""
+
+
+class Conflict(Exception):
+    """A user cannot have a value, because another user has it. The text is the name of the field."""
+
+
+class Added(NamedTuple):
+    """What is kept of a made-up user. created_at: None for a date well in the past."""
+
+    id_type: str
+    id: str
+    created_at: str | None
+
+
+class Pool:
+    """The users of one pool. One thread at a time may change it, any number may read it.
+
+    signed_out: a user's number and an application, for each session that was ended by name.
+    """
+
+    def __init__(self) -> None:
+        self._users: list[Added | Record] = []
+        self._indexes: dict[str, dict[str, tuple[int, ...]]] = {}  # by id type and key: users, oldest first
+        self._deleted_at: dict[int, float] = {}
+        self._changes: dict[int, list[tuple[float, Record]]] = {}  # by user: when, and the fields that it changed
+        self._lock = Lock()  # a search makes an index while another thread adds users
+        self._effects = Effects()
+        self.signed_out = set[tuple[int, str]]()
+
+    @classmethod
+    def from_ids(cls, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> Pool:
+        """Make a pool of the users whose id of `id_type` is in `ids`. An id that comes twice is one user."""
+        pool = cls()
+        pool.add_ids(ids, id_type, created_at=created_at)
+        return pool
+
+    @classmethod
+    def generated(cls, count: int) -> Pool:
+        """Make a pool of `count` made-up users; `user_ids()` lists their ids."""
+        return cls.from_ids(map(made_up_id, range(count)))
+
+    def __len__(self) -> int:
+        """How many users exist now."""
+        return self.users_ever - self.deleted
+
+    @property
+    def users_ever(self) -> int:
+        """How many users exist or existed; every user's number is below it."""
+        return len(self._users)
+
+    @property
+    def deleted(self) -> int:
+        """How many users were deleted."""
+        return len(self._deleted_at)
+
+    # --- adding, changing, deleting -----------------------------------------------------------------------------------
+
+    def add_ids(self, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> int:
+        """Add the users whose id of `id_type` is in `ids`; return how many were new. A deleted one is added again.
+
+        created_at: ISO 8601; None for a date well in the past.
+        """
+        if id_type not in ID_TYPES:
+            raise ValueError(f"not a userIdType: {id_type!r}; known are {', '.join(ID_TYPES)}")
+        before = self.users_ever
+        for id_ in ids:
+            if self.find_alive(id_type, id_) is None:
+                self._add(Added(id_type, id_, created_at))
+        return self.users_ever - before
+
+    def create(self, users: Sequence[Mapping[str, Any]], created_at: str) -> list[Record]:
+        """Create all of `users` (the API's fields), or none: Conflict when an id is taken. created_at: ISO 8601."""
+        made = [created(self.users_ever + i, fields, created_at) for i, fields in enumerate(users)]
+        self._check_unique((None, user) for user in made)
+        for user in made:
+            self._add(user)
+            self.count("created", self.users_ever - 1, changed=True)
+        return made
+
+    def _check_unique(self, users: Iterable[tuple[int | None, Record]]) -> None:
+        """Conflict when one of `users`, each with its number if it has one, has an id of another or of each other."""
+        taken = set[tuple[str, str]]()
+        for number, user in users:
+            for id_type, field in FIELDS.items():
+                for id_ in ids_of(user, id_type):
+                    if (id_type, id_) in taken or self.find_alive(id_type, id_) not in {None, number}:
+                        raise Conflict(field)
+                    taken.add((id_type, id_))
+
+    def check_changes(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Conflict when the users of these numbers cannot have these fields (the API's)."""
+        self._check_unique((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
+
+    def change(self, number: int, fields: Mapping[str, Any]) -> bool:
+        """Set fields (the API's) of one user; return whether any of them had another value."""
+        before, stored = self.user(number), as_stored(fields)
+        changed = {name: value for name, value in stored.items() if before.get(name) != value}
+        if changed:
+            with self._lock:
+                had = {id_type: self._ids(number, id_type) for id_type in self._indexes}
+                self._changes.setdefault(number, []).append((time.monotonic(), changed))
+                for id_type, index in self._indexes.items():
+                    if self._ids(number, id_type) != had[id_type]:
+                        for key in _keys(id_type, had[id_type]):
+                            index[key] = tuple(other for other in index[key] if other != number)
+                        self._enter(index, id_type, number)
+        return bool(changed)
+
+    def delete(self, number: int) -> None:
+        """Delete one existing user."""
+        if number in self._deleted_at:
+            raise ValueError(f"user {number} was deleted before")
+        self._deleted_at[number] = time.monotonic()
+
+    def _add(self, user: Added | Record) -> None:
+        with self._lock:
+            self._users.append(user)
+            for id_type, index in self._indexes.items():
+                self._enter(index, id_type, self.users_ever - 1)
+
+    def _enter(self, index: dict[str, tuple[int, ...]], id_type: str, number: int) -> None:
+        """Enter a user into an index, under each of its ids of this type."""
+        for key in _keys(id_type, self._ids(number, id_type)):
+            index[key] = (*index.get(key, ()), number)
+
+    def _ids(self, number: int, id_type: str) -> list[str]:
+        """Return the ids of one type that a user has. A made-up user keeps the spelling that it was added with."""
+        kept = self._users[number]
+        if isinstance(kept, Added) and kept.id_type == id_type and number not in self._changes:
+            return [kept.id]
+        return ids_of(self.user(number), id_type)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _with_id(self, id_type: str, id_: str) -> tuple[int, ...]:
+        """Return every user that has `id_`, the one that got it last at the end. The first search makes an index."""
+        with self._lock:
+            if id_type not in self._indexes:
+                index = self._indexes[id_type] = {}
+                for number in range(self.users_ever):
+                    self._enter(index, id_type, number)
+        index = self._indexes[id_type]
+        if id_type == "phone":
+            return index.get(id_) or index.get(f"+{id_}", ())
+        return index.get(fold(id_type, id_), ())
+
+    def user(self, number: int, *, lag_s: float = 0.0) -> Record:
+        """Return one user in full, as it is now, or as it was `lag_s` seconds ago."""
+        kept = self._users[number]
+        user = made_up(number, *kept) if isinstance(kept, Added) else kept
+        for changed_at, fields in self._changes.get(number, ()):
+            if not lag_s or changed_at <= time.monotonic() - lag_s:
+                user = user | fields
+        return user
+
+    def find(self, id_type: str, id_: str) -> int | None:
+        """Return the number of the user that has `id_`, deleted or not; of several the latest."""
+        numbers = self._with_id(id_type, id_)
+        return numbers[-1] if numbers else None
+
+    def is_alive(self, number: int, *, lag_s: float = 0.0) -> bool:
+        """Whether the user exists now, or existed `lag_s` seconds ago."""
+        deleted_at = self._deleted_at.get(number)
+        return deleted_at is None or deleted_at > time.monotonic() - lag_s
+
+    def find_alive(self, id_type: str, id_: str) -> int | None:
+        """Return the number of the existing user that has `id_`, or None."""
+        found = self.find(id_type, id_)
+        return None if found is None or found in self._deleted_at else found
+
+    def alive(self) -> Iterator[int]:
+        """Numbers of the existing users, oldest first."""
+        return (number for number in range(self.users_ever) if number not in self._deleted_at)
+
+    def user_ids(self, id_type: str = "user_id") -> list[str]:
+        """Return an id of each existing user that has one of this type, oldest first."""
+        return [id_ for number in self.alive() for id_ in ids_of(self.user(number), id_type)[:1]]
+
+    # --- counts -------------------------------------------------------------------------------------------------------
+
+    def count(self, kind: str, key: Key, *, changed: bool) -> None:
+        """Count one effect, other than a deletion. changed: False where everything was already so."""
+        self._effects.count(kind, key, changed=changed)
+
+    def kinds(self) -> list[str]:
+        """Every kind of effect that the users met, in alphabetical order."""
+        return sorted(self._effects.kinds() | ({DELETED} if self._deleted_at else set()))
+
+    def effects_of(self, kind: str, id_type: str | None = None) -> Counter[str]:
+        """Return how many requests of one kind changed something, by id.
+
+        A key with two parts is `CODE/ID`: what the user has lost, and the user. id_type: of the ids of users; None for
+        the id that each user was added with. A user without such an id counts under its user id.
+        """
+        # A million deletions are not kept twice.
+        keys = dict.fromkeys(sorted(self._deleted_at), 1) if kind == DELETED else self._effects.changed(kind)
+        return self._by_id(keys, id_type)
+
+    def repeats_of(self, kind: str, id_type: str | None = None) -> Counter[str]:
+        """Return the same of requests that were carried out and changed nothing, because it was so already."""
+        return self._by_id(self._effects.repeated(kind), id_type)
+
+    def _by_id(self, counts: Mapping[Key, int] | Mapping[int, int], id_type: str | None) -> Counter[str]:
+        found = Counter[str]()
+        for key, count in counts.items():
+            if isinstance(key, tuple):
+                found[f"{key[1]}/{self._id(key[0], id_type)}"] += count
+            else:
+                found[key if isinstance(key, str) else self._id(key, id_type)] += count
+        return found
+
+    def _id(self, number: int, id_type: str | None) -> str:
+        """Return the id under which a user is counted."""
+        kept = self._users[number]
+        if id_type is None and isinstance(kept, Added):
+            return kept.id
+        user = self.user(number)
+        ids = [] if id_type is None else ids_of(user, id_type)
+        return ids[0] if ids else str(user["userId"])
+
+    def deleted_ids(self, id_type: str | None = None) -> Counter[str]:
+        """Return every id under which users were deleted, and how many; `effects_of` says under which id."""
+        return self.effects_of(DELETED, id_type)
+
+    def effects(self, id_: str, id_type: str = "user_id") -> int:
+        """How many users were really deleted under `id_`: more than one only if the account was created again."""
+        return sum(number in self._deleted_at for number in self._with_id(id_type, id_))
+
+
+def _keys(id_type: str, ids: Iterable[str]) -> set[str]:
+    """Return the keys of ids in an index: a phone number with and without its country code."""
+    keys = {fold(id_type, id_) for id_ in ids}
+    return keys | {"+" + "".join(split_phone(id_)) for id_ in ids} if id_type == "phone" else keys
