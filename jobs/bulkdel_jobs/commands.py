@@ -37,6 +37,15 @@ class Options:
     write_ids: Path | None = None
     """Write the ids of all users to this new file: an export to practise with."""
 
+    groups: Annotated[tuple[str, ...], Parameter(name="--group", negative="", show_default=False)] = ()
+    """CODE of a group that all these users are in. May be repeated."""
+
+    roles: Annotated[tuple[str, ...], Parameter(name="--role", negative="", show_default=False)] = ()
+    """CODE of a role that all these users have. May be repeated."""
+
+    namespace: str = "default"
+    """Namespace of the roles of --role."""
+
     seed: int = 0
     """Seed of the faults by chance: the same seed and the same requests give the same faults."""
 

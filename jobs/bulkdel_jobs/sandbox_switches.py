@@ -57,6 +57,10 @@ class Switches:
     """A request with an id that does not exist: accepted; refused whole (404); or the known ids are changed and the
     response is 404 (partial). Default: what the vendor's tests expect of the call; a deletion of users is accepted."""
 
+    refuse_non_members: Annotated[bool, _FLAG, OPEN] = False
+    """Take a user that is not in the group for an unknown id, and refuse the request whole (404) by default. Default:
+    nothing is to be done for this user."""
+
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
 

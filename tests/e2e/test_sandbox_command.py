@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from genauth import ManagementClient
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
 from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
@@ -52,6 +53,29 @@ def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
     assert ran.code == 0
     assert ran.out == ""  # the one line has been read
     assert "Stopped after 0 requests; 0 users were deleted." in ran.err
+
+
+def test_its_users_are_in_groups_and_have_roles() -> None:
+    with served("--users", 3, "--group", "eng", "--group", "ops", "--role", "admin", "--namespace", "shop") as (
+        where,
+        _,
+    ):
+        client = ManagementClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=where["url"])
+        assert [group["code"] for group in client.get_all_groups()["data"]] == ["eng", "ops"]
+        ids = [user["userId"] for user in client.list_group_members("ops")["data"]["list"]]
+        assert len(ids) == 3
+        assert [user["userId"] for user in client.list_role_members("admin", namespace="shop")["data"]["list"]] == ids
+        client.remove_group_members(ids[:2], "eng")
+        client.revoke_role_batch(
+            [{"targetType": "USER", "targetIdentifier": ids[2]}], [{"code": "admin", "namespace": "shop"}]
+        )
+        with urllib.request.urlopen(f"{where['url']}/sandbox/effects", timeout=10) as answer:
+            effects = [json.loads(line) for line in answer]
+        assert effects == [
+            {"kind": "group-removed", "id": f"eng/{ids[0]}", "count": 1, "again": 0},
+            {"kind": "group-removed", "id": f"eng/{ids[1]}", "count": 1, "again": 0},
+            {"kind": "role-revoked", "id": f"shop/admin/{ids[2]}", "count": 1, "again": 0},
+        ]
 
 
 def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
     with Signals():
         pool = _pool(options, any_shape=not switches.check_id_shape)
+        for group in options.groups:
+            pool.access.add_group(group, pool.alive())
+        for role in options.roles:
+            pool.access.add_role(role, pool.alive(), options.namespace)
         if options.write_ids is not None:
             _write_ids(options.write_ids, pool.user_ids(options.id_type))
         try:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
+from bulkdel_jobs.sandbox.access import Access
 from bulkdel_jobs.sandbox.effects import Effects, Key
 from bulkdel_jobs.sandbox.users import FIELDS, ID_TYPES, Record, as_stored, created, fold, ids_of, made_up, split_phone
 from bulkdel_jobs.sandbox.users import user_id as made_up_id
@@ -46,6 +47,7 @@ class Pool:
         self._changes: dict[int, list[tuple[float, Record]]] = {}  # by user: when, and the fields that it changed
         self._lock = Lock()  # a search makes an index while another thread adds users
         self._effects = Effects()
+        self.access = Access()
         self.signed_out = set[tuple[int, str]]()
 
     @classmethod
@@ -132,6 +134,7 @@ class Pool:
         if number in self._deleted_at:
             raise ValueError(f"user {number} was deleted before")
         self._deleted_at[number] = time.monotonic()
+        self.access.forget(number)
 
     def _add(self, user: Added | Record) -> None:
         with self._lock:

@@ -1,0 +1,154 @@
+"""Groups, and namespaces with their roles and resources: the records, and which users they have. Knows no request.
+
+A user is its number in the pool. What was removed can be seen for a while, by a look-up that lags.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Generic, Self, TypeVar
+
+Record = dict[str, Any]
+"""A group, role, resource or namespace as the API shows it."""
+
+DEFAULT_NAMESPACE = "default"
+"""The namespace of a call that names none. It is there from the start."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Key, Value]):
+    """Values by key, in the order in which they were added. The time of a removal is kept, and what was removed."""
+
+    def __init__(self) -> None:
+        self._values: dict[Key, Value] = {}
+        self._removed: dict[Key, tuple[Value, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def add(self, key: Key, value: Value) -> Value:
+        """Add one value, unless there is one; return the one that is there."""
+        return self._values.setdefault(key, value)
+
+    def get(self, key: Key, *, lag_s: float = 0.0) -> Value | None:
+        """Return the value that is there now or was there `lag_s` seconds ago, or None."""
+        if key in self._values or key not in self._removed:
+            return self._values.get(key)
+        value, removed_at = self._removed[key]
+        return value if removed_at > time.monotonic() - lag_s else None
+
+    def is_removed(self, key: Key) -> bool:
+        """Whether a value was there and was removed."""
+        return key in self._removed and key not in self._values
+
+    def remove(self, key: Key) -> bool:
+        """Remove one value; return whether it was there."""
+        if key not in self._values:
+            return False
+        self._removed[key] = self._values.pop(key), time.monotonic()
+        return True
+
+    def values(self, *, lag_s: float = 0.0) -> list[Value]:
+        """Return the values that are there now or were there `lag_s` seconds ago, those that are there now first."""
+        since = time.monotonic() - lag_s
+        gone = (self._removed[key] for key in self._removed.keys() - self._values.keys()) if lag_s else ()
+        return [*self._values.values(), *(value for value, removed_at in gone if removed_at > since)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupOrRole:
+    """A group or a role, and the numbers of its users. A user that was deleted has left it."""
+
+    record: Record
+    users: Kept[int, int] = field(default_factory=Kept)
+
+    def add(self, user: int) -> None:
+        """Add one user."""
+        self.users.add(user, user)
+
+    def has(self, user: int, *, lag_s: float = 0.0) -> bool:
+        """Whether a user is in it now, or was `lag_s` seconds ago."""
+        return self.users.get(user, lag_s=lag_s) is not None
+
+    def with_users(self, users: Iterable[int]) -> Self:
+        """Add users; return this."""
+        for user in users:
+            self.add(user)
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Namespace:
+    """A namespace, and its roles and resources by code."""
+
+    record: Record
+    roles: Kept[str, GroupOrRole] = field(default_factory=Kept)
+    resources: Kept[str, Record] = field(default_factory=Kept)
+
+    @property
+    def code(self) -> str:
+        """The code of the namespace."""
+        return str(self.record["code"])
+
+
+class Access:
+    """The groups and namespaces of one pool. One thread at a time may change it, any number may read it."""
+
+    def __init__(self) -> None:
+        self.groups: Kept[str, GroupOrRole] = Kept()
+        self.namespaces: Kept[str, Namespace] = Kept()
+        self._numbers = count()
+        self.add_namespace(DEFAULT_NAMESPACE)
+
+    def add_group(self, code: str, users: Iterable[int] = (), fields: Mapping[str, Any] | None = None) -> GroupOrRole:
+        """Add a group, or more users to the group of that code. fields: of the record, such as `name`."""
+        record = {"id": self._id(), "code": code, "name": code, "description": "", "type": "static"}
+        record |= {"metadataSource": [], "customData": {}} | dict(fields or {})
+        return self.groups.add(code, GroupOrRole(record)).with_users(users)
+
+    def add_namespace(self, code: str, fields: Mapping[str, Any] | None = None) -> Namespace:
+        """Add a namespace, unless there is one of that code."""
+        record = {"code": code, "name": code, "description": ""} | dict(fields or {})
+        return self.namespaces.add(code, Namespace(record))
+
+    def add_role(
+        self,
+        code: str,
+        users: Iterable[int] = (),
+        namespace: str = DEFAULT_NAMESPACE,
+        fields: Mapping[str, Any] | None = None,
+    ) -> GroupOrRole:
+        """Add a role to a namespace, which is added where it is missing; or give the role of that code more users."""
+        space = self.add_namespace(namespace)
+        record = {"id": self._id(), "code": code, "name": code, "description": "", "status": "ENABLE"}
+        record |= {"namespace": namespace, "namespaceName": space.record["name"]} | dict(fields or {})
+        return space.roles.add(code, GroupOrRole(record)).with_users(users)
+
+    def add_resource(
+        self, code: str, namespace: str = DEFAULT_NAMESPACE, fields: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add a resource to a namespace, which is added where it is missing."""
+        record = {"code": code, "name": code, "description": "", "type": "DATA", "actions": [], "namespace": namespace}
+        self.add_namespace(namespace).resources.add(code, record | dict(fields or {}))
+
+    def forget(self, user: int) -> None:
+        """Take a user out of every group and every role, as a deletion does."""
+        for group in self.groups.values():
+            group.users.remove(user)
+        for namespace in self.namespaces.values():
+            for role in namespace.roles.values():
+                role.users.remove(user)
+
+    def _id(self) -> str:
+        return f"5a9db0c6a9db0c6b{next(self._numbers):08x}"
