@@ -64,6 +64,27 @@ class Switches:
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
 
+    fill_defaults: Annotated[bool, _FLAG, OPEN] = False
+    """An update that leaves out status or gender sets it to Activated or U. Default: what is left out is kept."""
+
+    resign_again: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
+    """A request with a user that has resigned: harmless, or refused whole with 422."""
+
+    resign_keeps_access: Annotated[bool, _FLAG, OPEN] = False
+    """A resignation leaves the user in groups and roles. Default: it takes the user out of all."""
+
+    sessions_outlive: Annotated[bool, _FLAG, OPEN] = False
+    """A suspension, resignation or deletion ends no session. Default: it ends all sessions of the user."""
+
+    encrypted_passwords: Annotated[Literal["object", "list"], OPEN] = "object"
+    """What a look-up of stored passwords returns: one object, as its model says, or a list, as its name says."""
+
+    success_message: Annotated[Literal["documented", "empty"], OPEN] = "documented"
+    """The message of a success: the one of the documentation, or none, as the vendor's tests expect of some calls."""
+
+    brand: Annotated[Literal["authing", "genauth"], OPEN] = "authing"
+    """Whose calls there are. GenAuth's own SDK has no call for a resignation, so its cloud may have none."""
+
     retry_after: Annotated[Literal["seconds", "date"] | None, OPEN] = None
     """In which form a 429 carries Retry-After. Default: it has none."""
 
@@ -107,6 +128,9 @@ class Switches:
 
     liars: Annotated[frozenset[str], _FLAG, CERTAIN, Parameter(name="--liar")] = frozenset()
     """ID that is reported deleted, or changed, and stays as it is. May be repeated."""
+
+    omit: Annotated[frozenset[str], _FLAG, CERTAIN] = frozenset()
+    """ID that is updated in a batch and left out of the list that is returned. May be repeated."""
 
     blind: Annotated[bool, _FLAG, CERTAIN] = False
     """Look-ups by id find no user, and lists work: a key without the permission to see users."""

@@ -38,6 +38,7 @@ from bulkdel_jobs.sandbox.sign_in import sign, string_to_sign
 from bulkdel_jobs.sandbox.users import ID_TYPES, fold, ids_of, split_phone
 
 IDS = [f"{n:024x}" for n in range(1, 61)]
+NOW = "2026-01-01T00:00:00.000Z"
 ARCHIVED_PATH = "/api/v3/list-archived-users"
 
 
@@ -247,6 +248,8 @@ def paged(**pagination: Any) -> dict[str, Any]:
     return {"options": {"pagination": pagination}}
 
 
+NO_SIGN_IN = "Must contain one of the following fields: username, phone, email"
+
 MALFORMED: list[tuple[str, Any, str]] = [
     (TOKEN_PATH, {"accessKeyId": SANDBOX_KEY_ID}, "accessKeySecret"),
     (TOKEN_PATH, {"accessKeyId": 1, "accessKeySecret": "x"}, "accessKeyId"),
@@ -280,8 +283,8 @@ MALFORMED: list[tuple[str, Any, str]] = [
     (CREATE_PATH, {"list": []}, "list"),
     (CREATE_PATH, {"list": [{"email": f"{n}@x.example"} for n in range(51)]}, "list"),
     (CREATE_PATH, {"list": ["a"]}, "list"),
-    (CREATE_PATH, {"list": [{"externalId": "1"}]}, "list"),
-    (CREATE_PATH, {"list": [{"email": ""}]}, "list"),
+    (CREATE_PATH, {"list": [{"externalId": "1"}]}, NO_SIGN_IN),
+    (CREATE_PATH, {"list": [{"email": ""}]}, NO_SIGN_IN),
     (CREATE_PATH, {"list": [{"email": 1}]}, "email"),
     (CREATE_PATH, {"list": [{"email": "a@x.example", "identities": {}}]}, "identities"),
 ]
@@ -664,13 +667,13 @@ def test_a_changed_user_is_found_by_its_new_ids_only() -> None:
     pool = Pool.from_ids(["Ann@x.example", "bob@x.example"], "email")
     assert pool.find("email", "ann@x.example") == 0
     assert pool.find("phone", "10000000000") == 0
-    assert pool.change(0, {"email": "C@x.example", "phone": "+14155550100", "name": "C"})
+    assert pool.change(0, {"email": "C@x.example", "phone": "+14155550100", "name": "C"}, NOW)
     assert pool.find("email", "ann@x.example") is None
     assert pool.find("phone", "10000000000") is None
     assert pool.find("email", "c@X.example") == pool.find("phone", "4155550100") == 0
     assert pool.find("username", "user0") == 0
     assert (pool.user(0)["email"], pool.user(0)["phone"], pool.user(0)["name"]) == ("c@x.example", "4155550100", "C")
-    assert not pool.change(0, {"email": "c@X.example", "name": "C"})
+    assert not pool.change(0, {"email": "c@X.example", "name": "C"}, NOW)
     with pytest.raises(Conflict, match="email"):
         pool.check_changes({0: {"email": "bob@x.example"}})
     with pytest.raises(Conflict, match="username"):
@@ -683,7 +686,7 @@ def test_an_id_that_a_user_has_taken_over_means_this_user() -> None:
     pool = Pool.from_ids(["a", "b"], "username")
     assert pool.find("username", "b") == 1
     pool.delete(1)
-    pool.change(0, {"username": "b"})
+    pool.change(0, {"username": "b"}, NOW)
     assert pool.find_alive("username", "b") == 0
 
 

@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bulkdel_jobs.sandbox import (
+    calls,
     codes,
     group_endpoints,
     namespace_endpoints,
     resource_endpoints,
     role_endpoints,
+    session_endpoints,
+    user_changes,
     user_endpoints,
 )
 from bulkdel_jobs.sandbox.answers import Answer
-from bulkdel_jobs.sandbox.calls import Call, Named, user_ids, user_ids_in_query
+from bulkdel_jobs.sandbox.calls import Call, Named
+from bulkdel_jobs.sandbox.known_paths import KNOWN_PATHS
 
 TOKEN_PATH = "/api/v3/get-management-token"  # noqa: S105 - a path
 DELETE_PATH = "/api/v3/delete-users-batch"
@@ -33,79 +37,87 @@ class Endpoint:
 
     named: reads the ids that a request names, for the ledger; Refused where they are malformed. None: not counted.
     changes: whether it changes something. Then `Switches.forbidden` strikes it, and its ids count as sent, not as
-    looked up. public: whether it is about the public accounts.
+    looked up. public: whether it is about the public accounts. authing_only: whether GenAuth's SDK lacks it.
     """
 
     answer: Callable[[Call], Answer]
     named: Callable[[Call], Named] | None = None
     changes: bool = False
     public: bool = False
+    authing_only: bool = False
 
+
+def _reads(answer: Callable[[Call], Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+    return Endpoint(answer, named, **more)
+
+
+def _changes(answer: Callable[[Call], Answer], named: Callable[[Call], Named] | None = None, **more: bool) -> Endpoint:
+    return Endpoint(answer, named, changes=True, **more)
+
+
+_BY_NAME: Mapping[tuple[str, str], Endpoint] = {
+    ("GET", "get-user"): _reads(user_endpoints.get_one, calls.user_id_in_query),
+    ("GET", "get-user-batch"): _reads(user_endpoints.get_batch, calls.user_ids_in_query),
+    ("POST", "list-users"): _reads(user_endpoints.list_all),
+    ("GET", "list-archived-users"): _reads(user_endpoints.list_archived),
+    ("POST", "create-user"): _changes(user_changes.create),
+    ("POST", "create-users-batch"): _changes(user_changes.create_batch),
+    ("POST", "update-user"): _changes(user_changes.update, calls.user_id),
+    ("POST", "update-user-batch"): _changes(user_changes.update_batch, calls.users_in_list),
+    ("POST", "delete-users-batch"): _changes(user_endpoints.delete_batch, calls.user_ids),
+    ("POST", "resign-user"): _changes(user_changes.resign, calls.user_id_beside_type, authing_only=True),
+    ("POST", "resign-user-batch"): _changes(user_changes.resign_batch, calls.user_ids_beside_type, authing_only=True),
+    ("POST", "batch-get-user-encrypt-password"): _reads(user_endpoints.encrypted_passwords, calls.plain_user_ids),
+    ("POST", "set-custom-fields"): _changes(user_endpoints.set_custom_fields),
+    ("POST", "kick-users"): _changes(session_endpoints.kick, calls.user_id),
+    ("POST", "check-session-status"): _reads(session_endpoints.check_status, calls.plain_user_id),
+    ("GET", "get-public-account-batch"): _reads(user_endpoints.get_batch, calls.user_ids_in_query, public=True),
+    ("POST", "list-public-accounts"): _reads(user_endpoints.list_all, public=True),
+    ("POST", "create-public-accounts-batch"): _changes(user_changes.create_batch, public=True),
+    ("POST", "delete-public-accounts-batch"): _changes(user_endpoints.delete_batch, calls.user_ids, public=True),
+    ("POST", "create-group"): _changes(group_endpoints.create_group),
+    ("POST", "create-groups-batch"): _changes(group_endpoints.create_groups_batch),
+    ("POST", "add-group-members"): _changes(group_endpoints.add_group_members, group_endpoints.members),
+    ("POST", "remove-group-members"): _changes(group_endpoints.remove_group_members, group_endpoints.members),
+    ("POST", "delete-groups-batch"): _changes(group_endpoints.delete_groups_batch, codes.code_list),
+    ("GET", "get-group"): _reads(group_endpoints.get_group),
+    ("GET", "list-groups"): _reads(group_endpoints.list_groups),
+    ("GET", "get-all-groups"): _reads(group_endpoints.get_all_groups),
+    ("GET", "list-group-members"): _reads(group_endpoints.list_group_members),
+    ("GET", "get-user-groups"): _reads(group_endpoints.get_user_groups),
+    ("POST", "create-role"): _changes(role_endpoints.create_role),
+    ("POST", "create-roles-batch"): _changes(role_endpoints.create_roles_batch),
+    ("POST", "assign-role"): _changes(role_endpoints.assign_role, role_endpoints.targets),
+    ("POST", "assign-role-batch"): _changes(role_endpoints.assign_role_batch, role_endpoints.few_targets),
+    ("POST", "revoke-role"): _changes(role_endpoints.revoke_role, role_endpoints.targets),
+    ("POST", "revoke-role-batch"): _changes(role_endpoints.revoke_role_batch, role_endpoints.targets),
+    ("POST", "delete-roles-batch"): _changes(role_endpoints.delete_roles_batch, codes.code_list),
+    ("GET", "get-role"): _reads(role_endpoints.get_role),
+    ("GET", "list-roles"): _reads(role_endpoints.list_roles),
+    ("GET", "list-role-members"): _reads(role_endpoints.list_role_members),
+    ("GET", "get-user-roles"): _reads(role_endpoints.get_user_roles),
+    ("POST", "create-resources-batch"): _changes(resource_endpoints.create_resources_batch),
+    ("POST", "delete-resources-batch"): _changes(resource_endpoints.delete_resources_batch, codes.code_list),
+    ("GET", "get-resources-batch"): _reads(resource_endpoints.get_resources_batch, codes.code_list_in_query),
+    ("GET", "list-resources"): _reads(resource_endpoints.list_resources),
+    ("POST", "create-namespace"): _changes(namespace_endpoints.create_namespace),
+    ("POST", "create-namespaces-batch"): _changes(namespace_endpoints.create_namespaces_batch),
+    ("POST", "delete-namespace"): _changes(namespace_endpoints.delete_namespace, namespace_endpoints.one_code),
+    ("POST", "delete-namespaces-batch"): _changes(
+        namespace_endpoints.delete_namespaces_batch, namespace_endpoints.few_codes
+    ),
+    ("GET", "get-namespace"): _reads(namespace_endpoints.get_namespace),
+    ("GET", "get-namespaces-batch"): _reads(namespace_endpoints.get_namespaces_batch, codes.code_list_in_query),
+    ("GET", "list-namespaces"): _reads(namespace_endpoints.list_namespaces),
+}
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
-    ("POST", DELETE_PATH): Endpoint(user_endpoints.delete_batch, user_ids, changes=True),
-    ("GET", LOOKUP_PATH): Endpoint(user_endpoints.get_batch, user_ids_in_query),
-    ("POST", LIST_PATH): Endpoint(user_endpoints.list_all),
-    ("GET", "/api/v3/list-archived-users"): Endpoint(user_endpoints.list_archived),
-    ("POST", CREATE_PATH): Endpoint(user_endpoints.create_batch, changes=True),
-    ("POST", "/api/v3/delete-public-accounts-batch"): Endpoint(
-        user_endpoints.delete_batch, user_ids, changes=True, public=True
-    ),
-    ("GET", "/api/v3/get-public-account-batch"): Endpoint(user_endpoints.get_batch, user_ids_in_query, public=True),
-    ("POST", "/api/v3/list-public-accounts"): Endpoint(user_endpoints.list_all, public=True),
-    ("POST", "/api/v3/create-public-accounts-batch"): Endpoint(user_endpoints.create_batch, changes=True, public=True),
-    ("POST", "/api/v3/create-group"): Endpoint(group_endpoints.create_group, changes=True),
-    ("POST", "/api/v3/create-groups-batch"): Endpoint(group_endpoints.create_groups_batch, changes=True),
-    ("POST", "/api/v3/add-group-members"): Endpoint(
-        group_endpoints.add_group_members, group_endpoints.members, changes=True
-    ),
-    ("POST", "/api/v3/remove-group-members"): Endpoint(
-        group_endpoints.remove_group_members, group_endpoints.members, changes=True
-    ),
-    ("POST", "/api/v3/delete-groups-batch"): Endpoint(
-        group_endpoints.delete_groups_batch, codes.code_list, changes=True
-    ),
-    ("GET", "/api/v3/get-group"): Endpoint(group_endpoints.get_group),
-    ("GET", "/api/v3/list-groups"): Endpoint(group_endpoints.list_groups),
-    ("GET", "/api/v3/get-all-groups"): Endpoint(group_endpoints.get_all_groups),
-    ("GET", "/api/v3/list-group-members"): Endpoint(group_endpoints.list_group_members),
-    ("GET", "/api/v3/get-user-groups"): Endpoint(group_endpoints.get_user_groups),
-    ("POST", "/api/v3/create-role"): Endpoint(role_endpoints.create_role, changes=True),
-    ("POST", "/api/v3/create-roles-batch"): Endpoint(role_endpoints.create_roles_batch, changes=True),
-    ("POST", "/api/v3/assign-role"): Endpoint(role_endpoints.assign_role, role_endpoints.targets, changes=True),
-    ("POST", "/api/v3/assign-role-batch"): Endpoint(
-        role_endpoints.assign_role_batch, role_endpoints.few_targets, changes=True
-    ),
-    ("POST", "/api/v3/revoke-role"): Endpoint(role_endpoints.revoke_role, role_endpoints.targets, changes=True),
-    ("POST", "/api/v3/revoke-role-batch"): Endpoint(
-        role_endpoints.revoke_role_batch, role_endpoints.targets, changes=True
-    ),
-    ("POST", "/api/v3/delete-roles-batch"): Endpoint(role_endpoints.delete_roles_batch, codes.code_list, changes=True),
-    ("GET", "/api/v3/get-role"): Endpoint(role_endpoints.get_role),
-    ("GET", "/api/v3/list-roles"): Endpoint(role_endpoints.list_roles),
-    ("GET", "/api/v3/list-role-members"): Endpoint(role_endpoints.list_role_members),
-    ("GET", "/api/v3/get-user-roles"): Endpoint(role_endpoints.get_user_roles),
-    ("POST", "/api/v3/create-resources-batch"): Endpoint(resource_endpoints.create_resources_batch, changes=True),
-    ("POST", "/api/v3/delete-resources-batch"): Endpoint(
-        resource_endpoints.delete_resources_batch, codes.code_list, changes=True
-    ),
-    ("GET", "/api/v3/get-resources-batch"): Endpoint(resource_endpoints.get_resources_batch, codes.code_list_in_query),
-    ("GET", "/api/v3/list-resources"): Endpoint(resource_endpoints.list_resources),
-    ("POST", "/api/v3/create-namespace"): Endpoint(namespace_endpoints.create_namespace, changes=True),
-    ("POST", "/api/v3/create-namespaces-batch"): Endpoint(namespace_endpoints.create_namespaces_batch, changes=True),
-    ("POST", "/api/v3/delete-namespace"): Endpoint(
-        namespace_endpoints.delete_namespace, namespace_endpoints.one_code, changes=True
-    ),
-    ("POST", "/api/v3/delete-namespaces-batch"): Endpoint(
-        namespace_endpoints.delete_namespaces_batch, namespace_endpoints.few_codes, changes=True
-    ),
-    ("GET", "/api/v3/get-namespace"): Endpoint(namespace_endpoints.get_namespace),
-    ("GET", "/api/v3/get-namespaces-batch"): Endpoint(
-        namespace_endpoints.get_namespaces_batch, codes.code_list_in_query
-    ),
-    ("GET", "/api/v3/list-namespaces"): Endpoint(namespace_endpoints.list_namespaces),
+    (method, f"/api/v3/{name}"): endpoint for (method, name), endpoint in _BY_NAME.items()
 }
-"""By method and path."""
+"""Every endpoint that needs a sign-in, by method and path."""
 
 PUBLIC_PATHS = frozenset(path for (_, path), endpoint in ENDPOINTS.items() if endpoint.public)
 """The paths of the endpoints about public accounts."""
+
+NOT_PLAYED = KNOWN_PATHS - {path for _, path in ENDPOINTS} - {TOKEN_PATH}
+"""The paths of calls that GenAuth or Authing has, and the sandbox does not play."""

@@ -31,7 +31,7 @@ class Named(NamedTuple):
 class Call:
     """One request, read.
 
-    pool: the users or the public accounts, whichever the endpoint is about.
+    pool: the users, or, if `public`, the public accounts: whichever the endpoint is about.
     headers: names in lower case. body: the JSON object of a POST; empty where there is none.
     created_at: what a user that is created now gets as `createdAt`.
     unsuccessful: the answer will be `success: false`, and `Switches.unsuccessful_effect` says how much is done.
@@ -45,6 +45,7 @@ class Call:
     query: Sequence[tuple[str, str]]
     body: Mapping[str, Any]
     created_at: str
+    public: bool = False
     unsuccessful: bool = False
 
     def parameter(self, name: str) -> str | None:
@@ -118,6 +119,37 @@ def user_id(call: Call) -> Named:
 def user_id_beside_type(call: Call) -> Named:
     """`userId` in the body, its type beside it."""
     return call.named("userId", [call.text("userId")], call.body.get("userIdType"))
+
+
+def plain_user_ids(call: Call) -> Named:
+    """`userIds` in the body; the call takes no other type of id."""
+    return call.named("userIds", call.texts("userIds"), None)
+
+
+def plain_user_id(call: Call) -> Named:
+    """`userId` in the body; the call takes no other type of id."""
+    return call.named("userId", [call.text("userId")], None)
+
+
+def users_in_list(call: Call) -> Named:
+    """`userId` of each object in `list`; the call takes no other type of id."""
+    users = call.items("list")
+    ids = [user["userId"] for user in users if isinstance(user, dict) and isinstance(user.get("userId"), str)]
+    if len(ids) < len(users) or not all(ids):
+        raise malformed("list")
+    return call.named("list", ids, None)
+
+
+_SHAPES = {"email": re.compile(r"[^@]+@[^@]+"), "phone": re.compile(r"[+\d -]+")}
+"""What get-user takes for an id of this type. The vendor's tests have an email without @ and a phone with #."""
+
+
+def user_id_in_query(call: Call) -> Named:
+    """`userId` of a GET."""
+    id_, id_type = call.parameter("userId"), call.parameter("userIdType")
+    if not id_ or (id_type in _SHAPES and not _SHAPES[id_type].fullmatch(id_)):
+        raise malformed("userId")
+    return call.named("userId", [id_], id_type)
 
 
 def user_ids_in_query(call: Call) -> Named:

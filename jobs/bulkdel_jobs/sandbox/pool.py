@@ -15,7 +15,18 @@ from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import Access
 from bulkdel_jobs.sandbox.effects import Effects, Key
-from bulkdel_jobs.sandbox.users import FIELDS, ID_TYPES, Record, as_stored, created, fold, ids_of, made_up, split_phone
+from bulkdel_jobs.sandbox.users import (
+    ACTIVATED,
+    FIELDS,
+    ID_TYPES,
+    Record,
+    as_stored,
+    created,
+    fold,
+    ids_of,
+    made_up,
+    split_phone,
+)
 from bulkdel_jobs.sandbox.users import user_id as made_up_id
 
 DELETED = "deleted"
@@ -37,7 +48,7 @@ class Added(NamedTuple):
 class Pool:
     """The users of one pool. One thread at a time may change it, any number may read it.
 
-    signed_out: a user's number and an application, for each session that was ended by name.
+    Each user is signed in to every application until the session is ended.
     """
 
     def __init__(self) -> None:
@@ -48,7 +59,7 @@ class Pool:
         self._lock = Lock()  # a search makes an index while another thread adds users
         self._effects = Effects()
         self.access = Access()
-        self.signed_out = set[tuple[int, str]]()
+        self._signed_out: dict[tuple[int, str], float] = {}  # by user and application, or "" for all: since when
 
     @classmethod
     def from_ids(cls, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> Pool:
@@ -114,11 +125,12 @@ class Pool:
         """Conflict when the users of these numbers cannot have these fields (the API's)."""
         self._check_unique((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
 
-    def change(self, number: int, fields: Mapping[str, Any]) -> bool:
-        """Set fields (the API's) of one user; return whether any of them had another value."""
+    def change(self, number: int, fields: Mapping[str, Any], at: str) -> bool:
+        """Set fields (the API's) of one user; return whether any of them had another value. at: now, ISO 8601."""
         before, stored = self.user(number), as_stored(fields)
         changed = {name: value for name, value in stored.items() if before.get(name) != value}
         if changed:
+            changed |= {"updatedAt": at} | ({"statusChangedAt": at} if "status" in changed else {})
             with self._lock:
                 had = {id_type: self._ids(number, id_type) for id_type in self._indexes}
                 self._changes.setdefault(number, []).append((time.monotonic(), changed))
@@ -128,6 +140,12 @@ class Pool:
                             index[key] = tuple(other for other in index[key] if other != number)
                         self._enter(index, id_type, number)
         return bool(changed)
+
+    def end_sessions(self, number: int, app: str = "") -> bool:
+        """Sign a user out of one application, or of all; return whether the user was signed in."""
+        was = self.has_session(number, app)
+        self._signed_out.setdefault((number, app), time.monotonic())
+        return was
 
     def delete(self, number: int) -> None:
         """Delete one existing user."""
@@ -191,6 +209,19 @@ class Pool:
         """Return the number of the existing user that has `id_`, or None."""
         found = self.find(id_type, id_)
         return None if found is None or found in self._deleted_at else found
+
+    def status(self, number: int) -> str:
+        """Return the status of one user; much faster than its record."""
+        kept = self._users[number]
+        first = ACTIVATED if isinstance(kept, Added) else str(kept["status"])
+        return next(
+            (fields["status"] for _, fields in reversed(self._changes.get(number, ())) if "status" in fields), first
+        )
+
+    def has_session(self, number: int, app: str, *, lag_s: float = 0.0) -> bool:
+        """Whether the user is signed in to an application now, or was `lag_s` seconds ago; deleted or not."""
+        ended = [self._signed_out[key] for key in ((number, app), (number, "")) if key in self._signed_out]
+        return all(at > time.monotonic() - lag_s for at in ended)
 
     def alive(self) -> Iterator[int]:
         """Numbers of the existing users, oldest first."""

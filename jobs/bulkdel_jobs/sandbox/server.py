@@ -25,7 +25,7 @@ import orjson
 from aiohttp import web
 
 from bulkdel_jobs.sandbox.answers import Answer, Refused
-from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, PUBLIC_PATHS, TOKEN_PATH, Endpoint
+from bulkdel_jobs.sandbox.api import DELETE_PATH, ENDPOINTS, NOT_PLAYED, PUBLIC_PATHS, TOKEN_PATH, Endpoint
 from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.pool import Pool
 from bulkdel_jobs.sandbox.sign_in import SignIn
@@ -38,6 +38,7 @@ UNSUCCESSFUL = "unsuccessful"
 _GATEWAY = frozenset({502, 503})
 _REDIRECTS = range(300, 400)
 _OK = 200
+_NOT_PLAYED = Answer(501, message=("沙盒不支持此接口", "The sandbox does not play this call"))
 
 
 class Ledger:
@@ -235,8 +236,10 @@ class Sandbox:
         body = None
         with suppress(orjson.JSONDecodeError):
             body = orjson.loads(await request.read())
+        public = endpoint is not None and endpoint.public
         call = Call(
-            pool=self.public if endpoint is not None and endpoint.public else self.pool,
+            pool=self.public if public else self.pool,
+            public=public,
             switches=switches,
             method=request.method,
             path=request.path,
@@ -258,7 +261,9 @@ class Sandbox:
         """Let the endpoint have its effect, if the caller is signed in."""
         if (call.method, call.path) == ("POST", TOKEN_PATH):
             return self._sign_in.issue(call)
-        if endpoint is None:
+        if call.path in NOT_PLAYED:
+            return _NOT_PLAYED
+        if endpoint is None or (endpoint.authing_only and call.switches.brand == "genauth"):
             return Answer(404, http=404, page="404 Not Found")
         self._sign_in.check(call)
         if endpoint.changes and call.switches.forbidden:
@@ -278,6 +283,8 @@ class Sandbox:
     def _finish(self, call: Call, answer: Answer, fault: str | None = None) -> web.Response:
         """Count an answer and put it into bytes."""
         self.ledger.answers[fault or str(answer.status_code)] += 1
+        if answer.status_code == _OK and call.switches.success_message == "empty":
+            answer = replace(answer, message=("", ""))
         english = call.header("lang").lower().startswith("en")
         date = "" if call.switches.no_date else formatdate(time.time() + call.switches.date_offset_s, usegmt=True)
         return web.Response(

@@ -97,16 +97,23 @@ class SignIn:
         return any(hmac.compare_digest(sign(secret, text).encode(), signature.encode()) for text in texts)
 
 
+_LISTS = ("userIds", "codeList")
+"""The parameters of a GET that are lists."""
+
+
 def _readings(query: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """What a caller may have passed for `query`: a list of one id and a single id make the same query."""
+    """What a caller may have passed for `query`.
+
+    A list of one id and a single id make the same query. An empty list is signed, and makes no part of the query.
+    """
     single: dict[str, Any] = {}
     listed: dict[str, Any] = {}
     for name in dict.fromkeys(name for name, _ in query):
         values = [value for other, value in query if other == name]
         bare = name.removesuffix("[]")
         single[bare] = values if name != bare or len(values) > 1 else values[0]
-        listed[bare] = values if bare == "userIds" else single[bare]
-    return [single, listed]
+        listed[bare] = values if bare in _LISTS else single[bare]
+    return [single, listed, *(single | {name: []} for name in _LISTS if name not in single)]
 
 
 def string_to_sign(

@@ -1,16 +1,23 @@
-"""The endpoints about users, and about public accounts, which are a second pool with the same rules."""
+"""The endpoints that read and delete users; those of public accounts are the same, with another pool."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
-from bulkdel_jobs.sandbox.answers import Answer, Refused, malformed
-from bulkdel_jobs.sandbox.calls import Call, page, user_ids, user_ids_in_query
+from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
+from bulkdel_jobs.sandbox.calls import (
+    Call,
+    page,
+    plain_user_ids,
+    user_id_in_query,
+    user_ids,
+    user_ids_in_query,
+)
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
-from bulkdel_jobs.sandbox.pool import DELETED, Conflict
+from bulkdel_jobs.sandbox.pool import DELETED
+from bulkdel_jobs.sandbox.user_filters import filters_in
 from bulkdel_jobs.sandbox.users import BULKY, Record
 
 LIMIT_OVER = "limit must less than 50"
@@ -40,18 +47,30 @@ def get_batch(call: Call) -> Answer:
     return Answer(200, shown(users[: switches.look_up_max], parts_in_query(call)))
 
 
+def get_one(call: Call) -> Answer:
+    """Show one user."""
+    (id_type, (id_,), _), switches, pool = user_id_in_query(call), call.switches, call.pool
+    number = None if switches.blind else pool.find(id_type, id_)
+    if number is None or not pool.is_alive(number, lag_s=switches.lag_s):
+        raise Refused(NO_SUCH_USER)
+    return Answer(200, shown([pool.user(number, lag_s=switches.lag_s)], parts_in_query(call))[0])
+
+
 def list_all(call: Call) -> Answer:
-    """List existing users, oldest first, page by page. Searches and filters are not supported."""
+    """List existing users, oldest first, page by page; all, or those that a filter lets through (`user_filters`)."""
     options = call.options()
     pagination = options.get("pagination") or {}
     if not isinstance(pagination, dict):
         raise malformed("options")
-    if any(call.body.get(name) is not None for name in ("keywords", "advancedFilter", "searchQuery")):
+    if any(call.body.get(name) is not None for name in ("keywords", "searchQuery")):
         raise Refused(Answer(501))
     wanted = page(pagination.get("page"), pagination.get("limit"), over=LIMIT_OVER)
-    users = map(call.pool.user, islice(call.pool.alive(), wanted.start, wanted.stop))
-    parts = {part for part, name in BULKY.items() if options.get(name) is True}
-    return Answer(200, {"totalCount": len(call.pool), "list": shown(users, parts)})
+    filters, numbers, total = filters_in(call), call.pool.alive(), len(call.pool)
+    if filters:
+        passed = [number for number in numbers if all(let_through(call.pool, number) for let_through in filters)]
+        numbers, total = iter(passed), len(passed)
+    users = map(call.pool.user, islice(numbers, wanted.start, wanted.stop))
+    return Answer(200, {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))})
 
 
 def list_archived(call: Call) -> Answer:
@@ -68,48 +87,37 @@ def list_archived(call: Call) -> Answer:
     return Answer(200, {"totalCount": len(archived), "list": archived[wanted]})
 
 
-def create_batch(call: Call) -> Answer:
-    """Create the users, all or none. bulkdel does not call it."""
-    users = call.items("list")
-    for user in users:
-        check_fields(user)
-    return Answer(200, _create(call, users))
+def encrypted_passwords(call: Call) -> Answer:
+    """Show a made-up text in place of the stored password of each user; no password is kept."""
+    named = plain_user_ids(call)
+    found = [id_ for id_ in named.ids if call.pool.find_alive(named.id_type, id_) is not None]
+    listed = [{"userId": id_, "encryptedPassword": f"sandbox:{id_[::-1]}"} for id_ in found]
+    if call.switches.encrypted_passwords == "list":
+        return Answer(200, listed)
+    if not listed:
+        raise Refused(NO_SUCH_USER)
+    return Answer(200, listed[0])
 
 
-def _create(call: Call, users: list[Any]) -> list[Record]:
-    try:
-        return call.pool.create(users, call.created_at)
-    except Conflict as taken:
-        raise conflict(taken) from None
+def set_custom_fields(call: Call) -> Answer:
+    """Return the fields that were sent. The sandbox keeps any custom data, and no list of its fields."""
+    return Answer(200, call.items("list"))
 
 
-# --- the parts of these -----------------------------------------------------------------------------------------------
-
-
-def conflict(taken: Conflict) -> Refused:
-    """Refuse a user with an id of another user."""
-    return Refused(Answer(409, message=(f"{taken} 已存在", f"{taken} already exists")))
-
-
-def check_fields(user: Any) -> None:
-    """Refuse a user that the API would not create."""
-    if not isinstance(user, dict):
-        raise malformed("list")
-    for name in ("email", "phone", "phoneCountryCode", "username", "externalId"):
-        if not isinstance(user.get(name), str | None):
-            raise malformed(name)
-    if not any(user.get(name) for name in ("email", "phone", "username")):  # nothing to sign in with
-        raise malformed("list")
-    if not isinstance(user.get("identities"), list | None):
-        raise malformed("identities")
+# --- how users are shown ----------------------------------------------------------------------------------------------
 
 
 def parts_in_query(call: Call) -> set[str]:
     """Return the bulky parts of a record that a GET asks for."""
-    return {part for part, name in BULKY.items() if call.flag(name)}
+    return parts(call, call.flag)
 
 
-def shown(users: Iterable[Record], parts: Collection[str]) -> list[Record]:
-    """Return records without their bulky parts, except for `parts`."""
-    hidden = BULKY.keys() - parts
+def parts(call: Call, asked: Callable[[str], bool]) -> set[str]:
+    """Return the bulky parts of a record that are shown. A public account has no identities to show."""
+    return {part for part, name in BULKY.items() if asked(name) and not (call.public and part == "identities")}
+
+
+def shown(users: Iterable[Record], with_parts: Collection[str]) -> list[Record]:
+    """Return records without their bulky parts, except for some."""
+    hidden = BULKY.keys() - with_parts
     return [{name: value for name, value in user.items() if name not in hidden} for user in users]

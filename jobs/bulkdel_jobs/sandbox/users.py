@@ -34,6 +34,14 @@ CREATE_FIELDS = frozenset({
 """What a record keeps of a user that create-users-batch is asked for. `password`, `salt` and `otp` are accepted, and
 no record shows them; any other field, such as `userId`, is dropped."""
 
+UPDATE_FIELDS = CREATE_FIELDS - {"tenantIds", "departmentIds", "identities"}
+"""What a record keeps of a user that update-user is asked for; of the rest the same holds."""
+
+ACTIVATED, RESIGNED = "Activated", "Resigned"
+
+STATUSES = (ACTIVATED, "Suspended", RESIGNED, "Archived", "Deactivated")
+"""Every status of a user. What `Deactivated` means is not documented."""
+
 
 # --- how ids are compared ---------------------------------------------------------------------------------------------
 
@@ -91,7 +99,7 @@ def created(number: int, fields: Mapping[str, Any], created_at: str) -> Record:
         "userId": user_id(number),
         "createdAt": created_at,
         "updatedAt": created_at,
-        "status": "Activated",
+        "status": ACTIVATED,
         "workStatus": "Active",
         "photo": "https://sandbox.example/user.png",
         "gender": "U",
