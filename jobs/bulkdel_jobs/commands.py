@@ -46,6 +46,9 @@ class Options:
     namespace: str = "default"
     """Namespace of the roles of --role."""
 
+    public_accounts: str = "0"
+    """The public accounts, in the same form as --users. Made-up ones have the ids of as many made-up users."""
+
     seed: int = 0
     """Seed of the faults by chance: the same seed and the same requests give the same faults."""
 

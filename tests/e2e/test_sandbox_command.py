@@ -115,6 +115,22 @@ def test_made_up_users_by_another_type(tmp_path: Path) -> None:
     assert all("@" in id_ for id_ in ids)
 
 
+def test_public_accounts_are_made_up_or_read(tmp_path: Path) -> None:
+    ids = user_ids(2)
+    for accounts, id_, left in ((write_objects(tmp_path / "accounts.jsonl", ids), ids[0], 1), (3, None, 2)):
+        with served("--users", 3, "--write-ids", tmp_path / f"{left}.jsonl", "--public-accounts", accounts) as (
+            where,
+            _,
+        ):
+            made_up = json.loads((tmp_path / f"{left}.jsonl").read_text().splitlines()[0])["id"]
+            client = ManagementClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=where["url"])
+            client.delete_public_accounts_batch([id_ or made_up])
+            assert client.list_public_accounts()["data"]["totalCount"] == left
+            assert get(f"{where['url']}/sandbox/ledger")["users"] == 3
+            effect = get(f"{where['url']}/sandbox/effects?public=true")
+            assert effect == {"kind": "deleted", "id": id_ or made_up, "count": 1, "again": 0}
+
+
 def test_ids_of_any_shape(tmp_path: Path) -> None:
     export = write_objects(tmp_path / "own.jsonl", ["one", "two"])
     assert bulkdel("sandbox", "--users", export, "--check-id-shape").code == 3

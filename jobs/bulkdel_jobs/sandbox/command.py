@@ -31,7 +31,10 @@ from bulkdel_jobs.sandbox_switches import Switches
 def run_sandbox(options: Options, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
     with Signals():
-        pool = _pool(options, any_shape=not switches.check_id_shape)
+        pool, public = (
+            _pool(options, source, any_shape=not switches.check_id_shape)
+            for source in (options.users, options.public_accounts)
+        )
         for group in options.groups:
             pool.access.add_group(group, pool.alive())
         for role in options.roles:
@@ -40,7 +43,7 @@ def run_sandbox(options: Options, switches: Switches) -> int:
             _write_ids(options.write_ids, pool.user_ids(options.id_type))
         try:
             with (
-                serve_in_thread(pool, switches, port=options.port, seed=options.seed) as sandbox,
+                serve_in_thread(pool, switches, public=public, port=options.port, seed=options.seed) as sandbox,
                 suppress(Interrupted),
             ):
                 _announce(sandbox, options)
@@ -53,15 +56,15 @@ def run_sandbox(options: Options, switches: Switches) -> int:
     return 0
 
 
-def _pool(options: Options, *, any_shape: bool) -> Pool:
-    """Make up the users, or read them the way `bulkdel run` reads an export."""
+def _pool(options: Options, source: str, *, any_shape: bool) -> Pool:
+    """Make up users, or read them the way `bulkdel run` reads an export. source: how many, or the file."""
     if options.id_type not in ID_TYPES:
         raise UsageError(f"--id-type {options.id_type!r}: known are {', '.join(ID_TYPES)}")
-    if options.users.isdecimal():
-        return Pool.generated(int(options.users))
+    if source.isdecimal():
+        return Pool.generated(int(source))
     pattern = r"(?s).+" if any_shape and options.id_type == "user_id" else None
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
-    with open_export(options.users) as export:
+    with open_export(source) as export:
         seen = preflight(export, how, rng=random.Random(0))  # noqa: S311 - the sample that it draws is not used
         rows = (row for each in read_rows(export, seen.dialect, how, seen.fingerprint) for row in each.batch.rows)
         return Pool.from_ids((row for row in rows if isinstance(row, str)), options.id_type)
