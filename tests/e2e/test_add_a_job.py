@@ -196,7 +196,7 @@ def fail(where, ids=()):
         raise LookupError(f"no such field in {list(ids)} of {SECRET}, key {os.environ['THINGS_KEY']}: 'colour' missing")
 
 
-class LookUps(things.LookUps):
+class LookUps(things.ThingLookUps):
     def calls(self, ids):
         fail("calls", ids)
         return super().calls(ids)
@@ -215,10 +215,10 @@ class LookUps(things.LookUps):
 
 
 class Delete(things.Delete):
-    def call(self, records):
+    def calls(self, records):
         self.asked = [record.id for record in records]
         fail("call", self.asked)
-        return super().call(records)
+        return super().calls(records)
 
     def read(self, response):
         if response.status == 409:

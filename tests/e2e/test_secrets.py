@@ -644,10 +644,10 @@ def leak(where, ids):
             raise ValueError(f"no idea: {list(ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
 
 class Action(DeleteUsersBatch):
-    def call(self, records):
+    def calls(self, records):
         self.asked = [record.id for record in records]
         leak("call", self.asked)
-        return super().call(records)
+        return super().calls(records)
 
     def read(self, response):
         leak("read", self.asked)

@@ -16,6 +16,7 @@ import pytest
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Records
@@ -362,6 +363,8 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             id_type=id_type,
             refused_max=0,
             tally=Tally(IdSet(id_type), succeeded=False),
+            held=HeldOutcomes(),
+            absence_reaches=True,
             surroundings=Surroundings(chance=lambda: 0.0),
             drain=drain,
             backup=None,

@@ -36,6 +36,7 @@ class Presence(enum.Enum):
     NEW = "created after the intent: another account under the same id"
     UNDATED = "cannot tell whether it is the account that was meant"
     PROTECTED = "its record carries an id that must never be sent"
+    REACHED = "it is in the target state already, so nothing has to be sent"
 
 
 class Instant(NamedTuple):

@@ -3,21 +3,26 @@
 It holds a stack of sub-chunks; the top one determines the next step. A worker asks for `next_step`, does it, and
 reports back with `replied` or `looked_up`, until no step is left. Nothing here waits or sends.
 
-    Send ── settled ─────────────────────────────→ deleted
+    Send ── settled ─────────────────────────────→ done; Send the next request, where a chunk takes several
+      ├─ per id ─────────────────────────────────→ each id as its answer says: done, refused, Send again, or LookUp
       ├─ retry ── attempts left ─────────────────→ Send again; it may have been applied
       │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
-      ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or deleted if it may
+      ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or done if it may
       │                                                   have been applied
       │           and was found just before ─────→ LookUp again, later: gone → as above, Send the others · all there
       │                                            → split; a single id → left for a later pass, or refused if no
       │                                            request had effect on it
-      ├─ look up (success is not true) ──────────→ LookUp: gone → deleted · there → split; a single id → LookUp again,
+      ├─ look up (success is not true) ──────────→ LookUp: gone → done · there → split; a single id → LookUp again,
       │                                            later; then refused
       └─ split ──────────────────────────────────→ two halves; a single id → refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
     LookUp that finds a protected record ────────→ spared, never sent
+    LookUp that finds the target state ──────────→ already, or done if a request may have been applied
+
+"There" is an account that is not in the target state yet. "Gone" is an id without an account: that is the target state
+of a deletion. For any other job it is `absent`.
 """
 
 from __future__ import annotations
@@ -25,10 +30,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.decision import Decision, NextStep
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.held_outcomes import all_refused, size
 from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
@@ -39,6 +46,7 @@ class LookUpReason(enum.Enum):
     """Why ids are looked up: it decides what finding them means."""
 
     UNKNOWN_ID = "an id is unknown"
+    CALLED_ABSENT = "the answer calls each of these ids absent"
     LAGGING = "an id is unknown although a look-up has just found it"
     UNSURE = "success is not true"
     EXHAUSTED = "attempts ran out"
@@ -62,6 +70,7 @@ class SubChunk(NamedTuple):
     seen: a look-up found them before a request. An id that is gone after it was deleted by that request.
     shared: a request for them and others was refused because of an unknown id. The known ones may be deleted.
     again: how many look-ups have repeated an earlier one that may have lagged.
+    part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
     """
 
@@ -73,14 +82,19 @@ class SubChunk(NamedTuple):
     seen: bool = False
     shared: bool = False
     again: int = 0
+    part: int = 0
     detail: Detail = NOTHING_SAID
 
 
 class Send(NamedTuple):
-    """Send these records. attempt: 1 for the first request; higher ones wait for their backoff first."""
+    """Send these records.
+
+    attempt: 1 for the first; higher ones wait for their backoff first. part: which of their requests, from 0.
+    """
 
     records: Records
     attempt: int
+    part: int = 0
 
 
 class LookUp(NamedTuple):
@@ -105,6 +119,7 @@ class ChunkState:
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
     look_first: look every id up before it is sent, so that `deleted` and `absent` are observed and not inferred.
     protected: never sent. Records in doubt, excluded since, are looked up; one that still exists is spared.
+    absence_reaches: whether an id without an account is in the target state (`TargetState`).
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
@@ -119,6 +134,7 @@ class ChunkState:
     resend_unproven: bool = False
     look_first: bool = False
     protected: bool = False
+    absence_reaches: bool = True
     lag_over: bool = False
     attempts_max: int = ATTEMPTS_MAX
     requests: int = 0
@@ -146,16 +162,20 @@ class ChunkState:
             return None
         sub_chunk, why = self._stack[-1]
         if why is None:
-            return Send(sub_chunk.records, sub_chunk.attempts + 1)
+            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part)
         return LookUp(sub_chunk.records, why, sub_chunk.again if why in MAY_LAG else 0)
 
-    def replied(self, decision: Decision) -> None:
-        """Take in the decision on the `Send` that was due."""
+    def replied(self, decision: Decision, requests: int = 1) -> None:
+        """Take in the decision on the `Send` that was due. requests: how many its records take in all."""
         sub_chunk, _ = self._stack.pop()
         self.requests += 1
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
-            self._settle("done", sub_chunk, sub_chunk.records, detail=decision.detail)
+            self._done(sub_chunk, sub_chunk.records, decision.detail, requests)
+            return
+        if decision.next_step is NextStep.PER_ID:
+            self._answered(sub_chunk, decision, requests)
+            self._halt_if_all_refused()
             return
         sub_chunk = sub_chunk._replace(
             maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,
@@ -165,13 +185,7 @@ class ChunkState:
         )
         match decision.next_step:
             case NextStep.RETRY:
-                sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not decision.free))
-                if sub_chunk.attempts < self.attempts_max:
-                    self._stack.append((sub_chunk, None))
-                elif sub_chunk.touched:
-                    self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))
-                else:
-                    self.left.append(sub_chunk)
+                self._retry(sub_chunk, free=decision.free)
             case NextStep.LOOK_UP if decision.maybe_applied:
                 self._stack.append((sub_chunk, LookUpReason.UNSURE))
             case NextStep.LOOK_UP:  # one of these ids is unknown
@@ -201,21 +215,25 @@ class ChunkState:
             return
         blind = not found and not proven
         kept, there, gone, unsure = list[Record](), list[Record](), list[Record](), list[Record]()
+        reached = list[Record]()
         for record in sub_chunk.records:
             if (presence := found.get(record.id)) is Presence.PROTECTED:
                 kept.append(record)
+            elif presence is Presence.REACHED:
+                reached.append(record)
             elif presence is not None:
                 there.append(record)
             else:
                 (unsure if blind or record.id in unproven else gone).append(record)
         rest = sub_chunk._replace(records=Records.of(unsure), attempts=0)
         self._gone(sub_chunk, why, Records.of(gone), all_gone=not found)
+        self._settle("done" if sub_chunk.maybe_applied or sub_chunk.seen else "already", sub_chunk, Records.of(reached))
         self._spare(sub_chunk, kept)
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
             known = why is not LookUpReason.FIRST
             again = sub_chunk._replace(records=Records.of(there), attempts=0, known=known, seen=True)
-            if why is LookUpReason.LAGGING and gone:  # the others may have been refused because of these
+            if why is LookUpReason.LAGGING and (gone or reached):  # the others may have been refused because of these
                 self._stack.append((again._replace(again=0), None))
             else:
                 self._there(again, why, found)
@@ -274,6 +292,44 @@ class ChunkState:
             attempts = max(1, sub_chunk.attempts + 1)
             self.settled.append(Settled(kind, records, detail, reason, attempts))
 
+    def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, requests: int) -> None:
+        """Settle records whose request was accepted, or send the next of their requests."""
+        if sub_chunk.part + 1 < requests:
+            rest = sub_chunk._replace(records=records, part=sub_chunk.part + 1, attempts=0)
+            self._stack.append((rest._replace(maybe_applied=True, touched=True), None))
+        else:
+            self._settle("done", sub_chunk, records, detail=detail)
+
+    def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
+        """Send again after a response that said nothing, until the attempts run out."""
+        sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free))
+        if sub_chunk.attempts < self.attempts_max:
+            self._stack.append((sub_chunk, None))
+        elif sub_chunk.touched:
+            self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))
+        else:
+            self.left.append(sub_chunk)
+
+    def _answered(self, sub_chunk: SubChunk, decision: Decision, requests: int) -> None:
+        """Take in an answer about each id (`decision_per_id`). Consecutive ids with one answer stay together."""
+        answers: dict[str, IdAnswer] = {answer.id: answer for answer in decision.data}
+        for (verdict, detail), group in groupby(sub_chunk.records, lambda record: answers[record.id][1:]):
+            part = sub_chunk._replace(records=Records.of(group), detail=detail)
+            match verdict:
+                case Verdict.SETTLED:
+                    self._done(part, part.records, detail, requests)
+                case Verdict.ALREADY:
+                    applied = part.maybe_applied or part.seen
+                    self._settle("done" if applied else "already", part, part.records, detail=detail)
+                case Verdict.REFUSED:
+                    self._settle("refused", part, part.records, detail=detail)
+                case Verdict.ABSENT:
+                    self._stack.append((part._replace(touched=True), LookUpReason.CALLED_ABSENT))
+                case Verdict.AGAIN:
+                    self._retry(part, free=decision.free)
+                case _:
+                    self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)
+
     def _split(self, sub_chunk: SubChunk) -> None:
         if len(sub_chunk.records) == 1:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -304,7 +360,9 @@ class ChunkState:
             for at in self._absent:
                 self.settled[at] = self.settled[at]._replace(reason="unproven")
             self._absent.clear()
-        if sub_chunk.maybe_applied or sub_chunk.seen:
+        if not self.absence_reaches:
+            self._settle("absent", sub_chunk, gone)
+        elif sub_chunk.maybe_applied or sub_chunk.seen:
             self._settle("done", sub_chunk, gone)
         else:
             # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
@@ -323,6 +381,10 @@ class ChunkState:
                 self.left.append(rest)
             case LookUpReason.LAGGING:
                 self._contradict(rest)
+            case LookUpReason.CALLED_ABSENT if not rest.maybe_applied:
+                self._settle("refused", rest, rest.records, detail=rest.detail)
+            case LookUpReason.CALLED_ABSENT:
+                self._contradict(rest)
             case LookUpReason.IN_DOUBT:
                 self._resend(rest, found)
             case _:
@@ -332,9 +394,10 @@ class ChunkState:
         """Handle ids that a look-up did not find and perhaps could not have found."""
         if why in REFUSED_AS_UNKNOWN and len(sub_chunk.records) > 1:
             self._split(sub_chunk)
-        elif why in REFUSED_AS_UNKNOWN:
-            # The API refused this one id as unknown, which is a second proof: the body of a deletion splits no id.
-            kind: Kind = "done" if sub_chunk.maybe_applied or sub_chunk.seen else "absent"
+        elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
+            # The API called this very id unknown, which is a second proof: the body of a request splits no id.
+            applied = self.absence_reaches and (sub_chunk.maybe_applied or sub_chunk.seen)
+            kind: Kind = "done" if applied else "absent"
             self._settle(kind, sub_chunk, sub_chunk.records, reason="unproven")
         elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
             self._stack.append((sub_chunk, None))
@@ -355,7 +418,8 @@ class ChunkState:
         by_presence: dict[Presence, list[Record]] = {presence: [] for presence in Presence}
         for record in sub_chunk.records:
             by_presence[found[record.id]].append(record)
-        self._settle("done", sub_chunk, Records.of(by_presence[Presence.NEW]), reason="re-created")
+        new = Records.of(by_presence[Presence.NEW])  # so the account that was meant is gone
+        self._settle("done" if self.absence_reaches else "absent", sub_chunk, new, reason="re-created")
         self._settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if self.protected:
@@ -364,11 +428,16 @@ class ChunkState:
             self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))
 
     def _halt_if_all_refused(self) -> None:
-        """Halt when every id of a chunk was refused with one code: the cause is not the ids. They stay in doubt."""
-        if self._stack or self.left or self.spared or any(part.kind != "refused" for part in self.settled):
-            return
-        count = len(self.chunk.records)
-        if count >= ALL_REFUSED_MIN and len({part.detail.refusal for part in self.settled}) == 1:
-            self.halt = f"all {count} ids of a chunk were refused with one code ({self.settled[0].detail})"
-            self.settled = []
-            self.left = [SubChunk(self.chunk.records, maybe_applied=True, touched=True)]
+        """Halt when ids in a row were refused with one code: the cause is not the ids. They stay in doubt."""
+        row: list[Settled] = []
+        for part in self.settled:
+            if part.kind != "refused" or (row and row[0].detail.refusal != part.detail.refusal):
+                row.clear()
+            if part.kind == "refused":
+                row.append(part)
+            if size(row) >= ALL_REFUSED_MIN and self.halt is None:
+                self.halt = all_refused(size(row), part)
+        if self.halt is not None:
+            refused = [part for part in self.settled if part.kind == "refused"]
+            self.settled = [part for part in self.settled if part.kind != "refused"]
+            self.left += [SubChunk(part.records, maybe_applied=True, touched=True) for part in refused]

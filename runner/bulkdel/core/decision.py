@@ -95,6 +95,13 @@ class Decision(NamedTuple):
     reason: str = ""
     data: Any = None
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the API has accepted the request, at least for one id: so the key may do this."""
+        if self.next_step is NextStep.PER_ID:
+            return any(answer.verdict in {Verdict.SETTLED, Verdict.ALREADY} for answer in self.data)
+        return self.next_step is NextStep.SETTLED
+
 
 class Verdict(enum.Enum):
     """What an answer says of one id."""

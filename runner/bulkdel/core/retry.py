@@ -43,7 +43,11 @@ LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed 
 
 SETTLED_MIN = 1_000  # ids that a session settles before the share of refused ones means anything
 
-ALL_REFUSED_MIN = 10  # so many ids, each refused with one code: the cause is not the ids
+ALL_REFUSED_MIN = 10  # so many ids in a row, each refused with one code: the cause is not the ids
+
+# Absent by the answer alone, where the API has no look-ups: a wrong path gets the same 404.
+ABSENT_FIRST = 20  # so many absent ids, and none that is done, halt the run
+ABSENT_SHARE_AFTER = 200  # settled ids, after which more than half of them absent halt the run
 
 
 _NUMBER_OR_SHARE = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")

@@ -16,9 +16,11 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
-from bulkdel.core.decision import NextStep, Request
+from bulkdel.core.decision import NextStep, Request, decision_per_id
+from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
+from bulkdel.core.outcome import Settled
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
@@ -65,6 +67,7 @@ class Parts:
 
     action: how the ids of a chunk are deleted. log: where intents and outcomes become durable. backup: where a copy of
     every record is kept; None without --backup. protected: ids that must never be sent.
+    held: outcomes that wait before they are written. absence_reaches: see `TargetState`.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
@@ -78,6 +81,8 @@ class Parts:
     drain: Drain
     protected: IdSet
     tally: Tally
+    held: HeldOutcomes
+    absence_reaches: bool
     refused_max: int | Fraction
     backup: Backup | None = None
     in_doubt_resend: bool = False
@@ -87,6 +92,41 @@ class Parts:
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""
         return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
+
+
+def write_settled(parts: Parts, settled: Sequence[Settled]) -> None:
+    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused)."""
+    tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
+    for kind, records, detail, reason, attempts in settled:
+        exceptions: tuple[dict[str, Any], ...] = ()
+        if kind in {"refused", "unknown"}:
+            known = detail.to_json()
+            exceptions = tuple({"position": record.position, "id": record.id, **known} for record in records)
+        parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
+    tally.settled += sum(counts.values())
+    tally.refused += counts.get("refused", 0)
+    if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
+        why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
+        parts.drain.begin(Stop(why, error=Halted(why)))
+
+
+def write_held(parts: Parts) -> None:
+    """End a pass: write the refusals that were held back. Give up the ids that nothing has proven to be absent."""
+    refused, absent = parts.held.end()
+    write_settled(parts, refused)
+    for part in absent:
+        parts.log.enqueue(Released(part.records.ranges))
+    if absent and parts.drain.stop is None:
+        why = all_absent(absent)
+        parts.drain.begin(Stop(why, error=Halted(why)))
+
+
+def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
+    """How many rows ended as what."""
+    counts: dict[str, int] = {}
+    for part in settled:
+        counts[part.kind] = counts.get(part.kind, 0) + len(part.records)
+    return counts
 
 
 class ChunkInHand:
@@ -115,6 +155,7 @@ class ChunkInHand:
             and not (chunk.protected or parts.look_first),
             look_first=parts.look_first,
             protected=chunk.protected,
+            absence_reaches=parts.absence_reaches,
             lag_over=lag_over,
         )
 
@@ -141,8 +182,8 @@ class ChunkInHand:
         if self._parts.drain.stop is None or found is not None:
             self.state.looked_up(found, proven=self._parts.lookup.proven, unproven=self._unproven)
 
-    async def prepare(self, step: Send) -> Request:
-        """Sign in, check once more that no id is protected, make the copies durable, and build the request.
+    async def prepare(self, step: Send) -> Sequence[Request]:
+        """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
 
         Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
         """
@@ -157,7 +198,7 @@ class ChunkInHand:
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
-        return parts.action.calls(step.records)[0]  # before the intent: if the job fails here, nothing was sent
+        return parts.action.calls(step.records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves."""
@@ -170,26 +211,31 @@ class ChunkInHand:
         self._parts.log.enqueue(intent)
         await self._parts.log.flush()
 
-    async def send(self, step: Send, request: Request) -> None:
-        """Send the request, after its backoff, and take in the decision on its response."""
+    async def send(self, step: Send, requests: Sequence[Request]) -> None:
+        """Send the request that is due, after its backoff, and take in the decision on its response."""
         parts = self._parts
         client, around, read = parts.client, parts.surroundings, parts.action.read
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
         self._sent_at = self._sent_at or (around.wall(), around.steady())
-        decision = await client.ask(request, read, self._worker, self._redact, self._too_late)
+        decision = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)
         if decision is None:
             if self._too_late():
                 self.state.give_up()
             return
-        if decision.next_step is NextStep.SETTLED:
+        if decision.next_step is NextStep.PER_ID:
+            decision = decision_per_id(step.records.ids, decision)
+        if decision.accepted:
             parts.tally.succeeded = True
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
             decision = decision._replace(next_step=NextStep.SPLIT if parts.tally.succeeded else NextStep.HALT)
-        self.state.replied(decision)
+        self.state.replied(decision, len(requests))
 
     def write_outcomes(self) -> None:
-        """Enqueue the outcomes of the chunk. Does not wait: the next intent of the worker is flushed after them."""
+        """Enqueue the outcomes of the chunk. Does not wait: the next intent of the worker is flushed after them.
+
+        Some are held back, and with them some of earlier chunks (`core.held_outcomes`).
+        """
         state, parts, tally = self.state, self._parts, self._parts.tally
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
@@ -197,16 +243,8 @@ class ChunkInHand:
         for sub_chunk in state.left:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
-        at, ahead_s = parts.now()
         entries: list[Entry] = []
-        counts: dict[str, int] = {}
-        for kind, records, detail, reason, attempts in state.settled:
-            exceptions: tuple[dict[str, Any], ...] = ()
-            if kind in {"refused", "unknown"}:
-                known = detail.to_json()
-                exceptions = tuple({"position": record.position, "id": record.id, **known} for record in records)
-            entries.append(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
-            counts[kind] = counts.get(kind, 0) + len(records)
+        write_settled(parts, parts.held.take(state.settled))
         if state.spared:
             entries.append(Skipped("excluded", Records.of(sorted(state.spared)).ranges))
             if not state.protected:
@@ -215,14 +253,11 @@ class ChunkInHand:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
         if parts.on_event is not None:
-            chunk = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
-            parts.on_event(Event("debug", "chunk.settled", chunk | counts))
+            chunk: dict[str, Any] = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
+            parts.on_event(Event("debug", "chunk.settled", chunk | counts_of(state.settled)))
         tally.contradicted += state.contradicted
-        tally.settled += sum(counts.values())
-        tally.refused += counts.get("refused", 0)
-        if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-            why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
-            parts.drain.begin(Stop(why, error=Halted(why)))
+        if parts.held.halt is not None:
+            parts.drain.begin(Stop(parts.held.halt, error=Halted(parts.held.halt)))
 
     def _too_late(self) -> bool:
         """Whether one of these ids may belong to another account by now.
@@ -287,7 +322,9 @@ class ChunkInHand:
             reusable=parts.id_type.reusable and since is not None,
             resend=parts.in_doubt_resend and not self._chunk.protected,
         )
-        return {
-            id_: Presence.PROTECTED if id_ in protected and each is Presence.OLD else each
-            for id_, each in found.items()
-        }
+        for id_, each in found.items():
+            if id_ in protected and each is Presence.OLD:
+                found[id_] = Presence.PROTECTED
+            elif accounts[id_].reached and each is not Presence.NEW:
+                found[id_] = Presence.REACHED
+        return found

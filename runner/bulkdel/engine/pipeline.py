@@ -12,7 +12,7 @@ from itertools import takewhile
 from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.record import Chunk
-from bulkdel.engine.chunk import ChunkInHand, Parts
+from bulkdel.engine.chunk import ChunkInHand, Parts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.export import read_rows
@@ -34,6 +34,8 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left())
         parts.tally.unproven = parts.tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
+        write_held(parts)
+        await workers.flush()
 
 
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
@@ -45,9 +47,9 @@ async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
             if isinstance(step, LookUp):
                 await chunk.look_up(step)
             else:
-                request = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
+                requests = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
                 await chunk.write_intent(step)  # durable before the request
-                await chunk.send(step, request)  # the response is read into a decision
+                await chunk.send(step, requests)  # the response is read into a decision
     finally:
         chunk.write_outcomes()  # durable before they are counted
     if chunk.state.halt is not None:

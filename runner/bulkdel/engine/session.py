@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
@@ -104,9 +105,10 @@ class SendingSession:
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             proven, fullest = bool(plan.server.found), plan.server.fullest
+            lookup = AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest)
             parts = Parts(
                 client=client,
-                lookup=AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest),
+                lookup=lookup,
                 action=self._action,
                 log=log,
                 id_type=plan.id_type,
@@ -114,6 +116,8 @@ class SendingSession:
                 drain=self._drain,
                 protected=plan.protected,
                 tally=self._tally,
+                held=self._held(lookup),
+                absence_reaches=plan.arguments.job.target_state.absence_reaches,
                 refused_max=self._refused_max,
                 backup=backup,
                 in_doubt_resend=settings.in_doubt == "resend",
@@ -134,7 +138,7 @@ class SendingSession:
                 "duration_s": round(around.steady() - began, 3),
             }
         # A blind session: no look-up has found an existing user, so an empty response proves nothing.
-        facts = self._stop_facts(self._ending(parts), blind=not parts.lookup.proven)
+        facts = self._stop_facts(self._ending(parts), blind=lookup.possible and not lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
@@ -170,6 +174,12 @@ class SendingSession:
         progress = self._log.progress
         counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
         return self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
+
+    def _held(self, lookup: AccountLookup) -> HeldOutcomes:
+        counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent
+        return HeldOutcomes(
+            absent_counts=lookup.possible or allowed, done=counts["done"] + counts["already"], absent=counts["absent"]
+        )
 
     def _settled(self) -> int:
         return sum(self._log.progress.counts[kind] for kind in KINDS)
@@ -226,6 +236,8 @@ def _last_failure(parts: Parts) -> str:
             f"the API refused {counted(tally.contradicted, 'id')} as unknown that look-ups find. Look-ups may "
             f"lag behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
         )
+    if not lookup.possible:
+        return last or "the API has no look-ups, so rows in doubt of a reusable id type stay so (--in-doubt resend)"
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
     return "look-ups find no user at all, so an empty response proves nothing"

@@ -186,11 +186,16 @@ class Workers:
             failures = [task.exception() for task in self._tasks if not task.cancelled()]
             for failure in filter(None, failures):
                 raise failure  # an unexpected one, after the others have drained
-            await self._log.flush()
-        except FileFailed as error:
-            drain.begin(Stop(str(error), error=error))
+            await self.flush()
         finally:
             await prefetch.aclose()
+
+    async def flush(self) -> None:
+        """Make everything in the log durable. Begins the drain when it cannot be written."""
+        try:
+            await self._log.flush()
+        except FileFailed as error:
+            self._drain.begin(Stop(str(error), error=error))
 
     def snapshot(self, settled: int, rows: int, counts: dict[str, int]) -> Snapshot:
         """The current figures: the requests and the waiting, with the given figures of the rows."""

@@ -1,0 +1,112 @@
+"""Outcomes that are held back until it is clear that the ids are their cause, and not the request. Pure.
+
+Two results may mean that every request is wrong (its path, its key, its id type):
+
+- Ids that are refused with one code, one after the other. They are held until another id is settled. Enough of them in
+  a row halt the run.
+- Ids that an API without look-ups calls absent. A wrong path gives the same answer (404). They are held until one id is
+  done. Enough of them without one that is done halt the run, and so does too large a share of absent ids later.
+
+What is still held when the run halts has no outcome in the log, so a later session asks for it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bulkdel.core.outcome import Settled
+from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
+
+WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids really do not exist, give --allow-absent"
+
+
+class HeldOutcomes:
+    """The outcomes of a run that are held back. halt: why the run must halt; None while it may go on."""
+
+    def __init__(self, *, absent_counts: bool = True, done: int = 0, absent: int = 0) -> None:
+        """absent_counts: absent ids need no proof: they were looked up, or --allow-absent was given.
+
+        done: ids that earlier sessions of the run have brought into the target state. absent: ids without an account.
+        """
+        self._absent_counts = absent_counts
+        self._done = done
+        self._absent = absent
+        self._refused_parts: list[Settled] = []
+        self._absent_parts: list[Settled] = []
+        self.halt: str | None = None
+
+    def take(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Take outcomes, in the order in which they were decided. Returns those that may be written now."""
+        ready: list[Settled] = []
+        for part in settled:
+            if part.kind == "refused":
+                ready += self._refused(part)
+                continue
+            ready += self._let_go(self._refused_parts)
+            if part.kind == "absent" and not self._absent_counts:
+                ready += self._unproven(part)
+            else:
+                if part.kind in {"done", "already"}:
+                    self._done += len(part.records)
+                    ready += self._let_go(self._absent_parts)
+                ready.append(part)
+        return ready
+
+    def end(self) -> tuple[list[Settled], list[Settled]]:
+        """End a pass, and hold nothing any more. Returns (refusals to write, absent ids that nothing has proven).
+
+        After a halt there is nothing to write: the refusals stay in doubt.
+        """
+        refused, absent = self._let_go(self._refused_parts), self._absent_parts
+        self._refused_parts, self._absent_parts = [], []
+        return refused, absent
+
+    def _refused(self, part: Settled) -> list[Settled]:
+        ready: list[Settled] = []
+        if self._refused_parts and self._refused_parts[0].detail.refusal != part.detail.refusal:
+            ready = self._let_go(self._refused_parts)
+        self._refused_parts.append(part)
+        if size(self._refused_parts) >= ALL_REFUSED_MIN:
+            self.halt = self.halt or all_refused(size(self._refused_parts), part)
+        return ready
+
+    def _unproven(self, part: Settled) -> list[Settled]:
+        self._absent += len(part.records)
+        if not self._done:
+            self._absent_parts.append(part)
+            if size(self._absent_parts) >= ABSENT_FIRST:
+                self.halt = self.halt or all_absent(self._absent_parts)
+            return []
+        settled = self._done + self._absent
+        if settled >= ABSENT_SHARE_AFTER and 2 * self._absent > settled:
+            self._absent_parts.append(part)
+            why = f"{self._absent:,} of {settled:,} ids are absent by the answers alone. {WRONG_REQUEST}"
+            self.halt = self.halt or why
+            return []
+        return [part]
+
+    def _let_go(self, held: list[Settled]) -> list[Settled]:
+        """What was held; nothing after a halt."""
+        if self.halt is not None:
+            return []
+        ready = held.copy()
+        held.clear()
+        return ready
+
+
+def all_absent(absent: Sequence[Settled]) -> str:
+    """Why a run halts in which every id was called absent, and none was done."""
+    return f"all of {size(absent):,} ids are absent by the answers alone. {WRONG_REQUEST}"
+
+
+def size(parts: Sequence[Settled]) -> int:
+    """How many ids these outcomes are of."""
+    return sum(len(part.records) for part in parts)
+
+
+def all_refused(count: int, part: Settled) -> str:
+    """Why a run halts after so many refusals in a row; `part` is the last one."""
+    return (
+        f"{count} ids in a row were refused with one code ({part.detail}), and none was settled between them. That is "
+        "rarely because of the ids. If it is, leave them out with --exclude"
+    )

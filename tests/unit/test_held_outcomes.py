@@ -1,0 +1,104 @@
+"""Outcomes that are held back: refusals in a row, and ids that only the answers call absent."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from bulkdel.core.held_outcomes import HeldOutcomes
+from bulkdel.core.outcome import Detail, Kind, Settled
+from bulkdel.core.record import Record, Records
+from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
+
+_positions = count()
+
+
+def part(kind: Kind, size: int = 1, code: int = 400) -> Settled:
+    records = Records.of(Record(position, f"u{position}") for position, _ in zip(_positions, range(size), strict=False))
+    return Settled(kind, records, Detail(code) if kind == "refused" else Detail(), None)
+
+
+def halted(held: HeldOutcomes) -> bool:
+    return held.halt is not None
+
+
+def kinds(parts: list[Settled]) -> list[tuple[str, int]]:
+    return [(one.kind, len(one.records)) for one in parts]
+
+
+@pytest.mark.parametrize("size", [1, 3, ALL_REFUSED_MIN])
+def test_refusals_in_a_row_halt_whatever_the_size_of_the_chunks(size: int) -> None:
+    held = HeldOutcomes()
+    taken = 0
+    while held.halt is None:
+        assert held.take([part("refused", size)]) == []
+        taken += size
+        assert taken < 2 * ALL_REFUSED_MIN
+    assert taken >= ALL_REFUSED_MIN
+    assert "in a row were refused with one code (code 400)" in held.halt
+    assert held.take([part("done")]) != []
+    assert held.end() == ([], []), "the refusals stay in doubt"
+
+
+@pytest.mark.parametrize("kind", ["done", "already", "absent"])
+def test_a_settled_id_between_them_lets_the_refusals_go(kind: Kind) -> None:
+    held = HeldOutcomes()
+    for _ in range(3):
+        assert held.take([part("refused", ALL_REFUSED_MIN - 1)]) == []
+        assert kinds(held.take([part(kind)])) == [("refused", ALL_REFUSED_MIN - 1), (kind, 1)]
+    assert held.halt is None
+
+
+def test_refusals_with_several_codes_are_no_reason_to_halt() -> None:
+    held = HeldOutcomes()
+    for code in (400, 422, 400, 422):
+        held.take([part("refused", ALL_REFUSED_MIN - 1, code)])
+    assert held.halt is None
+    assert kinds(held.end()[0]) == [("refused", ALL_REFUSED_MIN - 1)]
+    assert held.end() == ([], [])
+
+
+def test_the_first_ids_all_absent_halt() -> None:
+    held = HeldOutcomes(absent_counts=False)
+    for _ in range(ABSENT_FIRST - 1):
+        assert held.take([part("absent")]) == []
+    assert not halted(held)
+    assert held.take([part("absent")]) == []
+    assert held.halt is not None
+    assert "all of 20 ids are absent by the answers alone" in held.halt
+    assert "--allow-absent" in held.halt
+    refused, absent = held.end()
+    assert (refused, sum(len(one.records) for one in absent)) == ([], ABSENT_FIRST)
+
+
+def test_one_that_is_done_proves_the_request() -> None:
+    held = HeldOutcomes(absent_counts=False)
+    assert held.take([part("absent", ABSENT_FIRST - 1)]) == []
+    assert kinds(held.take([part("done")])) == [("absent", ABSENT_FIRST - 1), ("done", 1)]
+    assert kinds(held.take([part("absent", ABSENT_FIRST)])) == [("absent", ABSENT_FIRST)]
+    assert held.halt is None
+
+
+def test_more_than_half_absent_later_halts() -> None:
+    half = ABSENT_SHARE_AFTER // 2
+    held = HeldOutcomes(absent_counts=False, done=half)
+    assert len(held.take([part("absent") for _ in range(half)])) == half
+    assert not halted(held)
+    assert held.take([part("absent")]) == []
+    assert held.halt is not None
+    assert "101 of 201 ids are absent" in held.halt
+    assert held.take([part("absent")]) == []
+
+
+def test_a_resume_counts_what_earlier_sessions_settled() -> None:
+    held = HeldOutcomes(absent_counts=False, done=100, absent=100)
+    held.take([part("absent")])
+    assert held.halt is not None
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_absences_that_were_looked_up_are_no_reason_to_halt(counts: bool) -> None:
+    held = HeldOutcomes(absent_counts=counts)
+    assert (len(held.take([part("absent", 1000)])) == 1) is counts
+    assert (held.halt is None) is counts
