@@ -108,9 +108,9 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(request, read, self._worker, self._redact, self._too_late)\n",
+        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)\n",
         '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", step.records.ranges))\n'
-        "        asked = await client.ask(request, read, self._worker, self._redact, self._too_late)\n"
+        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
@@ -437,8 +437,8 @@ MUTANTS = (
     Mutant(
         "a looked-up record not held against the ids to keep",
         "runner/bulkdel/engine/chunk.py",
-        "if id_ in protected and each is Presence.OLD else",
-        "if id_ in protected and each is Presence.UNDATED else",
+        "if id_ in protected and each is Presence.OLD:",
+        "if id_ in protected and each is Presence.UNDATED:",
         "e2e/test_matching.py::test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep[--look-first]",
     ),
     Mutant(
@@ -796,8 +796,8 @@ MUTANTS = (
     Mutant(
         "refused because of another id that turns out to be gone",
         "runner/bulkdel/core/chunk_state.py",
-        "            if why is LookUpReason.LAGGING and gone:  # the others may have been refused because of these\n",
-        "            if why is LookUpReason.LAGGING and not there:\n",
+        "if why is LookUpReason.LAGGING and (gone or reached):  # the others may",
+        "if why is LookUpReason.LAGGING and not there:  # the others may",
         "unit/test_chunk_state.py::test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again",
     ),
     Mutant(
