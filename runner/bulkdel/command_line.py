@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,22 +30,13 @@ class CommandLine:
     names: tuple[str, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls,
-        command: str,
-        names: tuple[str, ...],
-        settings: Any,
-        *,
-        environ: Mapping[str, str],
-        config: Mapping[str, Any],
-    ) -> Self:
-        """The command line with these settings, for any shell: it does not rely on the environment.
+    def plus_settings(self, settings: Any, *, environ: Mapping[str, str], config: Mapping[str, Any]) -> Self:
+        """Give the options of these settings, for any shell: the line does not rely on the environment.
 
         settings: the dataclass whose fields are the options of this command. config: the tables of the config file.
         A value that is the default is left out, unless the environment or the config file has another one.
         """
-        line, table = cls(command, names), {name.replace("-", "_") for name in config.get("run", {})}
+        line, table = self, {name.replace("-", "_") for name in config.get("run", {})}
         for one in fields(settings):
             value = getattr(settings, one.name)
             set_elsewhere = variable_of(one.name) in environ or one.name in table
@@ -63,6 +54,20 @@ class CommandLine:
         """Give the option these values and no others; without a value it is a flag."""
         words = (repr(value).removesuffix(".0") if isinstance(value, float) else str(value) for value in values)
         return replace(self, options={**self.options, option: tuple(words)})
+
+    def plus_parameters(self, parameters: Any) -> Self:
+        """Give a job's parameters: an instance of `Job.parameters`, or None. Defaults are left out."""
+        line = self
+        for one in fields(parameters) if parameters is not None else ():
+            value = getattr(parameters, one.name)
+            default = one.default if one.default_factory is MISSING else one.default_factory()
+            if value is None or value == default:
+                continue
+            if isinstance(value, bool):
+                line = line.plus(option_of(one.name) if value else f"--no-{option_of(one.name)[2:]}")
+            else:
+                line = line.plus(option_of(one.name), *(value if isinstance(value, tuple) else (value,)))
+        return line
 
     def plus_given(self, options: Mapping[str, object]) -> Self:
         """Add those of the options that have a value."""

@@ -33,6 +33,7 @@ from bulkdel.errors import Drained, UsageError
 from bulkdel.export.spool import SPOOLED, spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
+from bulkdel.parameters import check_type, parameters_of
 from bulkdel.safety.checks import check_arguments, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
@@ -117,6 +118,7 @@ def open_run(
     job: str | Job,
     export: str | Path | Rows,
     *,
+    parameters: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     events_max: int = QUEUE_MAX,
@@ -125,10 +127,11 @@ def open_run(
     """Make a run; enter it with `async with`. Nothing is opened before.
 
     job: its name, or the job itself. export: a file, or ids; ids need a `checkpoint`.
+    parameters: the job's own options by name: {"group": "eng"}.
     config: the tables of a config file, without [run]: options are arguments. environ: where credentials are found;
     os.environ by default. events_max: how many events may wait to be taken; later ones are dropped and counted.
 
-    Raises UsageError for a job that is not installed, and for a `config` with options.
+    Raises UsageError for a job that is not installed, for wrong parameters, and for a `config` with options.
     """
     if config and "run" in config:  # left unread, its exclude files would protect nothing
         raise UsageError("config has the table [run], which the library does not read. Give its options as arguments")
@@ -139,12 +142,15 @@ def open_run(
             raise UsageError("rows need a checkpoint: there is no file name to derive it from")
         rows, export = export, Path(f"{settings.checkpoint}{SPOOLED}")
         settings = replace(settings, format="jsonl")
+    job = load_job(job) if isinstance(job, str) else job
+    check_type(job)
     arguments = RunArguments(
-        load_job(job) if isinstance(job, str) else job,
+        job,
         str(export),
         settings,
         config or {},
         os.environ if environ is None else environ,
+        parameters=parameters_of(job, parameters or {}),
     )
     return Run(arguments, rows=rows, events_max=events_max)
 
@@ -406,6 +412,7 @@ def run_sync(
     pool: str,
     host_word: str | None = None,
     on_event: Callable[[Event], None] | None = None,
+    parameters: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     **options: Unpack[RunOptions],
@@ -416,7 +423,7 @@ def run_sync(
     """
 
     async def whole_run() -> Summary:
-        async with open_run(job, export, config=config, environ=environ, **options) as run:
+        async with open_run(job, export, parameters=parameters, config=config, environ=environ, **options) as run:
             plan = await run.plan()
             if not plan.complete:
                 await run.confirm(ids=ids, pool=pool, host=host_word)

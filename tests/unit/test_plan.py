@@ -88,7 +88,7 @@ def test_a_command_has_what_differs_from_the_defaults(
 ) -> None:
     environ = {"BULKDEL_CONCURRENCY": "8"} if "concurrency" in options else {}
     config = {"run": {"on-invalid": "skip", "trim": True}} if "on_invalid" in options else {}
-    line = CommandLine.of("run", names, Settings(**options), environ=environ, config=config)
+    line = CommandLine("run", names).plus_settings(Settings(**options), environ=environ, config=config)
     assert str(line) == expected
 
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
+from bulkdel.cli.job_options import find_job, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -22,6 +23,7 @@ from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
 from bulkdel.settings import Settings, VerifySettings
 
 if TYPE_CHECKING:
+    from bulkdel.job import Job
     from bulkdel.safety.run_plan import RunArguments
 
 HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
@@ -73,14 +75,20 @@ class Invocation:
 
 
 Given = Annotated[Invocation, Parameter(parse=False)]
+OfTheJob = Annotated[Any, Parameter(parse=False)]
+"""The parameters of a job that has some: `with_options_of` gives the command their options."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]
 """A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. The type
 has `Path` so that the shell completes file names."""
 
 
-def run(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
+def run(
+    job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
+) -> int:
     """Delete every id of an export, or resume an earlier run of the same command.
+
+    A job may have options of its own: `bulkdel run JOB --help`.
 
     Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
     then deletes. The checkpoint records everything that happens to an id.
@@ -95,10 +103,12 @@ def run(job: str, export: Export, /, *, settings: Settings | None = None, given:
     """
     from bulkdel.commands import run as command
 
-    return command.run(_arguments("run", job, str(export), settings, given))
+    return command.run(_arguments("run", job, str(export), settings, given, parameters=parameters))
 
 
-def plan(job: str, export: Export, /, *, settings: Settings | None = None, given: Given) -> int:
+def plan(
+    job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
+) -> int:
     """Read and check an export, show what `run` would do, and delete nothing. Works without credentials too.
 
     Parameters
@@ -110,11 +120,14 @@ def plan(job: str, export: Export, /, *, settings: Settings | None = None, given
     """
     from bulkdel.commands import plan as command
 
-    return command.plan(_arguments("plan", job, str(export), settings, given))
+    return command.plan(_arguments("plan", job, str(export), settings, given, parameters=parameters))
 
 
-def _arguments(command: str, job: str, export: str, settings: Settings | None, given: Invocation) -> RunArguments:
+def _arguments(
+    command: str, job: str, export: str, settings: Settings | None, given: Invocation, *, parameters: Any
+) -> RunArguments:
     from bulkdel.job import load_job
+    from bulkdel.parameters import parameters_of
     from bulkdel.safety.run_plan import RunArguments
 
     check_environment(os.environ)
@@ -122,7 +135,10 @@ def _arguments(command: str, job: str, export: str, settings: Settings | None, g
     if is_option(export) and "--" not in given.words:
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
-    return RunArguments(load_job(job), export, settings, given.config.tables, os.environ, command)
+    found = load_job(job)
+    if parameters is None:  # no option of the job was given
+        parameters = parameters_of(found, {})
+    return RunArguments(found, export, settings, given.config.tables, os.environ, command, parameters)
 
 
 def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> int:
@@ -239,8 +255,12 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, g
     return 0
 
 
-def make_app(config: ConfigFile, *, listed: bool) -> App:
-    """Build the commands. listed: the texts of all commands will be shown, so those of the jobs are loaded too."""
+def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None) -> App:
+    """Build the commands.
+
+    listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run` and `plan` have the
+    options of this job.
+    """
     app = App(
         name="bulkdel",
         help=HELP,
@@ -251,8 +271,8 @@ def make_app(config: ConfigFile, *, listed: bool) -> App:
         error_console=Console(file=SafeStream(sys.stderr)),  # type: ignore[arg-type]
     )
     sources = [*app.config, config]
-    app.command(run, config=sources)
-    app.command(plan, config=sources)
+    for command in (run, plan):
+        app.command(with_options_of(job, command), config=sources)
     app.command(status, help_epilogue=STATUS_EPILOGUE)
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
@@ -309,14 +329,17 @@ def _check_folder() -> None:
 def run_app(words: list[str]) -> int:
     """Run one command line; returns the exit code. Every error becomes a message."""
     forget_kubernetes()
-    config = ConfigFile()
+    config, job = ConfigFile(), None
     try:
         _check_text(words)
-        app = make_app(config, listed=not words or words[0].startswith("-"))
+        job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
+        app = make_app(config, listed=not words or words[0].startswith("-"), job=job)
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=True)
         given = {"given": Invocation(words, config, app)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
-    except CycloptsError:
+    except CycloptsError as error:
+        if isinstance(error, MissingArgumentError) and job is not None and job.parameters is not None:
+            say(f"bulkdel: the job {job.name} needs it; `bulkdel run {job.name} --help` describes it")
         code = UsageError.exit_code
     except BulkdelError as error:
         say(f"bulkdel: {error}")

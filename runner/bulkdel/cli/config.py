@@ -45,6 +45,8 @@ class ConfigFile:
             raise UsageError("--config is empty: name a file, or leave it out")
         self.tables = _read(path)
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
+        if own := sorted(known & self.run.keys() - OPTIONS):
+            raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
         # An option of another command is left out. A name that no command knows is left in, and cyclopts refuses it.
         run = {name: value for name, value in self.run.items() if name in known or name not in OPTIONS}
         Dict(run, source=path, use_commands_as_keys=False)(app, commands, arguments)

@@ -20,6 +20,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.output import result
+from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
@@ -74,6 +75,7 @@ def plan_lines(plan: Plan) -> list[str]:
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
     lines = [
         ("job", f"{plan.arguments.job.name}: {plan.arguments.job.summary}"),
+        *by_option(plan.parameters),
         ("host", plan.target.pinned_host),
         ("pool", plan.pool or "not signed in"),
         ("key", plan.target.key or "none"),
@@ -128,6 +130,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     }
     return {
         "job": plan.arguments.job.name,
+        "parameters": dict(plan.parameters),
         "host": plan.target.pinned_host,
         "pool": plan.pool,
         "key": plan.target.key,

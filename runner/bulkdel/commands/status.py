@@ -22,6 +22,7 @@ from bulkdel.core.summary import count_lines, counts_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
 from bulkdel.output import result
+from bulkdel.parameters import by_option
 
 FACTS = ("user", "machine", "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "backup")
 """Facts of a session's start entry that `--audit` shows."""
@@ -44,7 +45,7 @@ def print_status(path: Path, *, json: bool) -> int:
         result(dumps(summary | more))
         return 0
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
-    result(_job_line(progress.header))
+    _print_job(progress.header)
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
     if progress.note:
         result(f"  note       {printable(progress.note)}")
@@ -71,9 +72,11 @@ def _state(progress: Progress) -> str:
     return str(progress.stop.facts.get("status", "incomplete"))
 
 
-def _job_line(header: Header) -> str:
+def _print_job(header: Header) -> None:
     pinned = header.pinned
-    return f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}"
+    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
+    for option, value in by_option(header.parameters):
+        result(f"  {option:<10} {value}")
 
 
 @dataclass(slots=True)
@@ -204,7 +207,7 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
     if found.progress is not None:
         header, rows = found.progress.header, counted(found.progress.rows, "row")
         result(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
-        result(_job_line(header))
+        _print_job(header)
         result(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
         result(f"  confirmed  {_confirmed(header.confirmed)}")
     for number, session in enumerate(sessions, 1):

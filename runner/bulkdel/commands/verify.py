@@ -28,6 +28,7 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
+from bulkdel.parameters import from_pinned
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
@@ -53,7 +54,8 @@ class VerifyArguments:
     def line(self) -> CommandLine:
         """The command line to type again."""
         names = (str(self.checkpoint),)
-        return CommandLine.of("verify", names, self.settings, environ=self.environ, config=self.config)
+        line = CommandLine("verify", names)
+        return line.plus_settings(self.settings, environ=self.environ, config=self.config)
 
 
 def verify(arguments: VerifyArguments) -> int:
@@ -74,7 +76,8 @@ def verify(arguments: VerifyArguments) -> int:
             )
         host = settings.host or progress.header.pinned["host"]
         table = arguments.config.get(reopened.job.config_table, {})
-        target = reopened.job.target(TargetOptions(host, table, arguments.environ))
+        parameters = from_pinned(reopened.job, progress.header.parameters, path)
+        target = reopened.job.target(TargetOptions(host, table, arguments.environ, parameters))
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
         stack.callback(log.close)
         resumed = log.progress.known.size > 0
@@ -112,7 +115,9 @@ def verify(arguments: VerifyArguments) -> int:
             result(json.dumps(summary))
         else:
             _print_summary(progress, counts, summary)
-        _print_what_next(arguments, reopened, counts, replace(ended, ending=ending), still_there)
+        _print_what_next(
+            arguments, reopened, counts, replace(ended, ending=ending), still_there=still_there, parameters=parameters
+        )
         return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
 
 
@@ -168,9 +173,15 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
 
 
 def _print_what_next(
-    arguments: VerifyArguments, reopened: Reopened, counts: Counts, ended: VerifyResult, still_there: Path | None
+    arguments: VerifyArguments,
+    reopened: Reopened,
+    counts: Counts,
+    ended: VerifyResult,
+    *,
+    still_there: Path | None,
+    parameters: Any,
 ) -> None:
-    """Print why rows have no finding, and the commands that go on."""
+    """Print why rows have no finding, and the commands that go on. parameters: those of the job."""
     settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
     if not counts.claimed:
         say("The run calls no id gone, so there is nothing to verify.")
@@ -202,7 +213,7 @@ def _print_what_next(
             "--id-pattern": pinned["source"]["id_pattern"],
             **settings.connection,
         }
-        plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_given(given)
+        plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_parameters(parameters).plus_given(given)
         say(
             f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their deletion:\n"
             f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"

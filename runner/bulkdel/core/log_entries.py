@@ -55,7 +55,7 @@ class Header:
     sample: {"asked": n, "found": n} and more that the look-up before the first deletion found; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     resume_points: where in the export a resume can begin to read, as the preflight found them.
-    parameters: the job's parameters beside the ids; no job has any yet.
+    parameters: the job's parameters (`Job.parameters`) as JSON; compared on a resume like what is pinned.
     names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
     """

@@ -33,6 +33,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},
         names=plan.arguments.job.words.names,
+        parameters=plan.parameters,
         resume_points=export.preflight.resume_points if export.preflight else (),
         skipped_sha256=export.skipped.digest(),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.command_line import option_of
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
@@ -24,6 +25,7 @@ from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable, until_words
 from bulkdel.job import Job, Target, job_names, load_job
+from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.run_plan import Plan, RunArguments
 from bulkdel.settings import Settings
@@ -45,6 +47,7 @@ def check_arguments(arguments: RunArguments) -> None:
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     arguments.settings.check(arguments.job.chunk_max)
+    check_values(arguments.job, arguments.parameters)
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
         check_exclude(str(path))
@@ -183,11 +186,18 @@ def refuse_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
 ) -> None:
     """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference."""
-    # The members of `source` move up, so that a difference is named by its member.
-    old, new = ({**pinned, **pinned.get("source", {}), "source": None} for pinned in (before, now))
+    # The members of `source` and the parameters move up, so that a difference is named by its member.
+    old, new = (
+        {
+            **{name: value for name, value in pinned.items() if name not in {"source", "parameters"}},
+            **pinned.get("source", {}),
+            **{option_of(name): value for name, value in pinned.get("parameters", {}).items()},
+        }
+        for pinned in (before, now)
+    )
     different = [
         f"  {name}: the checkpoint has {old.get(name)!r}, this run {new.get(name)!r}"
-        for name in new
+        for name in {**new, **old}
         if name not in leave_out and old.get(name) != new.get(name)
     ]
     if different:

@@ -27,6 +27,7 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions
+from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
@@ -79,7 +80,7 @@ def find_target(arguments: RunArguments) -> Target | None:
     if arguments.settings.sandbox:
         return None
     table = arguments.config.get(arguments.job.config_table, {})
-    return arguments.job.target(TargetOptions(arguments.settings.host, table, arguments.environ))
+    return arguments.job.target(TargetOptions(arguments.settings.host, table, arguments.environ, arguments.parameters))
 
 
 def prepare(
@@ -120,7 +121,7 @@ def prepare(
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path)
     if target is None:
-        target = stack.enter_context(job.sandbox(export.ids(), id_type, None))
+        target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
     plan = Plan(
         arguments,
         id_type,
@@ -135,9 +136,11 @@ def prepare(
         host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,
         until=until,
+        parameters=pinned(arguments.parameters),
     )
     if log is not None:
-        refuse_differences(log.header.pinned, plan.pinned(), path, leave_out={"pool"})
+        before = {**log.header.pinned, "parameters": log.header.parameters}
+        refuse_differences(before, {**plan.pinned(), "parameters": plan.parameters}, path, leave_out={"pool"})
     return plan
 
 

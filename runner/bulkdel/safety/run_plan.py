@@ -35,7 +35,7 @@ class RunArguments:
     """The arguments of the caller.
 
     config: all tables of the config file. environ: the environment, with settings and credentials.
-    command: `run` or `plan`.
+    command: `run` or `plan`. parameters: an instance of the job's `parameters`; None for a job without any.
     """
 
     job: Job
@@ -44,6 +44,7 @@ class RunArguments:
     config: Mapping[str, Any]
     environ: Mapping[str, str]
     command: str = "run"
+    parameters: Any = None
 
     @property
     def checkpoint(self) -> Path:
@@ -54,7 +55,8 @@ class RunArguments:
     def line(self) -> CommandLine:
         """The command line with these arguments. Every printed command is made from it."""
         names = (self.job.name, self.export)
-        return CommandLine.of(self.command, names, self.settings, environ=self.environ, config=self.config)
+        own = CommandLine(self.command, names).plus_parameters(self.parameters)
+        return own.plus_settings(self.settings, environ=self.environ, config=self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Plan:
     host_word: the extra word that confirms a run on this host; None when none is needed.
     backup_known: the part of the backup that an earlier session made durable; None for a new file.
     until: --not-after.
+    parameters: those of the job, as the header pins them.
     server: the result of the sample check.
     """
 
@@ -140,6 +143,7 @@ class Plan:
     host_word: str | None = None
     backup_known: Saved | None = None
     until: datetime | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     server: SampleCheck = NOT_SIGNED_IN
 
     @property

@@ -1,0 +1,64 @@
+"""The options of `run` and `plan` that are parameters of a job: found by its name among the words."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, fields
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from bulkdel.job import Job, job_names, load_job
+from bulkdel.parameters import check_type, default_of
+
+COMMANDS = frozenset({"run", "plan"})
+
+
+def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None:
+    """The job of a `run` or `plan`; None when no word names one. app_with: builds the commands for a job.
+
+    Its place among the words is not known before its options are. Where several words name a job, one of them may be
+    the value of an option, such as `--note delete-users`.
+    """
+    if next((word for word in words if not word.startswith("-")), None) not in COMMANDS:
+        return None
+    installed = set(job_names())
+    jobs = [load_job(name) for name in dict.fromkeys(words) if name in installed]
+    for job in jobs:
+        check_type(job)
+    if len(jobs) > 1:
+        jobs = [job for job in jobs if not _is_of_another(job, words, app_with(job))]
+    return jobs[0] if jobs else None
+
+
+def _is_of_another(job: Job, words: Sequence[str], app: App) -> bool:
+    """Whether these words, read with the options of `job`, name another job."""
+    with suppress(CycloptsError):
+        _, bound, _, _ = app.parse_known_args(words)
+        name: str = bound.arguments.get("job", job.name)  # for --help no argument is bound
+        return name != job.name
+    return False
+
+
+def with_options_of(job: Job | None, command: Callable[..., int]) -> Callable[..., int]:
+    """The command, with an option for each parameter of the job in place of its argument `parameters`."""
+    if job is None or job.parameters is None:
+        return command
+    group = Group(f"What {job.name} needs to know", sort_key=0)
+    hint: Any = Annotated[job.parameters, Parameter(name="*", group=group, negative_iterable=())]
+    needed = any(default_of(one) is MISSING for one in fields(job.parameters))
+    default = inspect.Parameter.empty if needed else job.parameters()
+    signature = inspect.signature(command, eval_str=True)
+    own = {"parameters": signature.parameters["parameters"].replace(annotation=hint, default=default)}
+    arguments = [own.get(name, argument) for name, argument in signature.parameters.items()]
+
+    @functools.wraps(command)
+    def typed(*args: Any, **kwargs: Any) -> int:
+        return command(*args, **kwargs)
+
+    typed.__signature__ = signature.replace(parameters=arguments)  # type: ignore[attr-defined]
+    typed.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    return typed

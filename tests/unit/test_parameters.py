@@ -1,0 +1,124 @@
+"""Which parameters of a job can be options, and what a printed command makes of their values."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from bulkdel.command_line import CommandLine
+from bulkdel.errors import UsageError
+from bulkdel.job import load_job
+from bulkdel.parameters import by_option, check_type, check_values, default_of, parameters_of, pinned
+
+
+def job_with(kind: Any) -> Any:
+    job: Any = load_job("delete-users")
+    job.parameters = kind
+    return job
+
+
+def frozen(**kinds: Any) -> type:
+    """A frozen dataclass with these fields: a type, or a type and a default."""
+    named = [(name, *kind) if isinstance(kind, tuple) else (name, kind) for name, kind in kinds.items()]
+    return make_dataclass("Needs", [(n, k, field(default=d[0])) if d else (n, k) for n, k, *d in named], frozen=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        frozen(),
+        frozen(group=str, count=(int, 3), force=(bool, True), file=(Path, Path("a"))),
+        frozen(level=Literal[1, 2], which=(Literal["a", "b"], "a")),
+        frozen(role=tuple[str, ...], app=(tuple[str, ...], ()), apps=(tuple[str, ...] | None, None)),
+        frozen(file=Path | None, group=(str | None, None)),
+    ],
+)
+def test_types_that_can_be_options(kind: Any) -> None:
+    check_type(job_with(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (str, "not a frozen dataclass"),
+        (make_dataclass("Needs", [("group", str)]), "not a frozen dataclass"),
+        (frozen(host=str), "'host' has the name of a setting"),
+        (frozen(export=str), "'export' has the name of a setting"),
+        (frozen(appId=str), "'appId' is not in lower_case"),
+        (frozen(_app=str), "'_app' is not in lower_case"),
+        (frozen(part=float), "'part' is no str, int"),
+        (frozen(parts=list[str]), "'parts' is no str, int"),
+        (frozen(parts=tuple[int, ...]), "'parts' is no str, int"),
+        (frozen(part=str | int), "'part' is no str, int"),
+        (frozen(group=(str | None, "eng")), "no option can give its parameter 'group'"),
+        (frozen(role=(tuple[str, ...], ("a",))), "no option can give its parameter 'role'"),
+    ],
+)
+def test_types_that_cannot(kind: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=rf"^the job 'delete-users' cannot be used: .*{said}"):
+        check_type(job_with(kind))
+
+
+@dataclass(frozen=True)
+class Needs:
+    group: str
+    role: tuple[str, ...] = field(default_factory=tuple)
+    force: bool = False
+    polite: bool = True
+    level: Literal[1, 2] = 1
+
+    def __post_init__(self) -> None:
+        if self.group == "all":
+            raise ValueError("that group has everybody in it")
+
+
+def test_a_printed_command_can_be_typed_again() -> None:
+    hostile = ("-x", "a b", "it's", '"', "$(rm x)", "`x`", "a\\b", "ü", "*", "--group", "{}", "[1]")
+    needs = Needs("-g", hostile, force=True, polite=False, level=2)
+    text = str(CommandLine("run", ("job", "export")).plus_parameters(needs))
+    words = shlex.split(text)
+    assert words[:5] == ["bulkdel", "run", "job", "export", "--group=-g"]
+    assert words[-4:] == ["--force", "--no-polite", "--level", "2"]
+    assert "--role=-x" in words
+    assert "$(rm x)" in words
+    assert str(CommandLine("run").plus_parameters(Needs("a"))) == "bulkdel run --group a"
+    assert str(CommandLine("run").plus_parameters(None)) == "bulkdel run"
+
+
+def test_a_job_may_refuse_values_of_its_own() -> None:
+    with pytest.raises(UsageError, match="delete-users: that group has everybody in it"):
+        parameters_of(job_with(Needs), {"group": "all"})
+    assert parameters_of(job_with(Needs), {"group": "a", "level": 2}) == Needs("a", level=2)
+    with pytest.raises(UsageError, match="the parameter 'force' cannot be 1: it is bool"):
+        parameters_of(job_with(Needs), {"group": "a", "force": 1})
+
+
+def test_values_that_cannot_be_typed_again() -> None:
+    job = job_with(frozen(role=tuple[str, ...]))
+    with pytest.raises(UsageError, match="--role: give it at least once"):
+        check_values(job, parameters_of(job, {"role": []}))
+    with pytest.raises(UsageError, match="are missing, or are those of another job"):
+        check_values(job, None)
+    with pytest.raises(UsageError, match="are missing, or are those of another job"):
+        check_values(load_job("delete-users"), Needs("a"))
+
+
+def test_the_pinned_values(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    kind: Any = frozen(file=Path, none=(str | None, None), role=(tuple[str, ...], ()), yes=(bool, True))
+    values = pinned(kind(tmp_path / "a"))
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert values == {"file": {"path": f"{tmp_path}/a", "sha256": sha256}, "none": None, "role": [], "yes": True}
+    assert dict(by_option(values)) == {"--file": f"{tmp_path}/a, sha256 {sha256}", "--yes": "yes"}
+    with pytest.raises(UsageError, match=r"--file .*: is not a file"):
+        pinned(kind(tmp_path))
+    assert pinned(None) == {}
+
+
+def test_the_defaults() -> None:
+    assert [default_of(one) for one in Needs.__dataclass_fields__.values()][1:] == [(), False, True, 1]
