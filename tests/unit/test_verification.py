@@ -133,6 +133,12 @@ def test_clocks_that_are_not_trusted_make_no_account_a_newer_one() -> None:
     assert judged(row, created_at, SAMPLED._replace(future_s=1), now, reusable=True) is None
 
 
+@pytest.mark.parametrize(("reached", "finding"), [(True, "gone"), (False, "there"), (None, None)])
+def test_an_account_in_the_target_state_is_as_good_as_gone(reached: bool | None, finding: str | None) -> None:
+    row = GoneRow(0, "x", Instant(AT, 0), recreated=False)
+    assert judged(row, None, SAMPLED, Instant(AT, 0), reusable=False, reached=reached) == finding
+
+
 # ── the findings ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

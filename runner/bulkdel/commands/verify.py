@@ -19,6 +19,7 @@ from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of, exit_code, name_of, status_of
+from bulkdel.core.target_state import TargetState
 from bulkdel.core.verification import CLAIMED, Counts, Findings
 from bulkdel.engine.progress import Level, Reporter
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
@@ -85,6 +86,9 @@ def verify(arguments: VerifyArguments) -> int:
         if not Counts.of(progress, log.progress, settings.sample).could_not_tell:
             if resumed:
                 say("Everything was read back already; no id was looked up. --again starts over.")
+        elif target.look_ups(reopened.id_type) is None:
+            why = f"cannot be verified: the API of {reopened.job.name} has no look-ups"
+            ended = VerifyResult(Ending(why, halted=True), possible=False)
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
@@ -114,7 +118,7 @@ def verify(arguments: VerifyArguments) -> int:
         if settings.json:
             result(json.dumps(summary))
         else:
-            _print_summary(progress, counts, summary)
+            _print_summary(progress, counts, summary, reopened.job.target_state)
         _print_what_next(
             arguments, reopened, counts, replace(ended, ending=ending), still_there=still_there, parameters=parameters
         )
@@ -156,18 +160,18 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Veri
         return VerifyResult(Ending(str(error), halted=True))
 
 
-def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any]) -> None:
+def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState) -> None:
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
-    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are gone")
-    result(f"  gone           {counts.gone:>13,}")
+    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {state.reached}")
+    result(f"  {state.reached:<14} {counts.gone:>13,}")
     if counts.recreated:
         result(f"    re-created   {counts.recreated:>13,}   of these: a newer account has the id")
-    result(f"  still there    {counts.still_there:>13,}")
+    result(f"  {state.not_reached:<14} {counts.still_there:>13,}")
     result(f"  could not tell {counts.could_not_tell:>13,}")
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in counts_of(progress).items() if count and name not in claimed]
     if others:
-        result(f"not claimed to be gone, so not looked up: {', '.join(others)}")
+        result(f"not claimed to be {state.reached}, so not looked up: {', '.join(others)}")
     for line in session_lines(summary):
         result(line)
 
@@ -184,7 +188,7 @@ def _print_what_next(
     """Print why rows have no finding, and the commands that go on. parameters: those of the job."""
     settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
     if not counts.claimed:
-        say("The run calls no id gone, so there is nothing to verify.")
+        say(f"The run calls no id {reopened.job.target_state.reached}, so there is nothing to verify.")
     if counts.in_doubt:
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up. "
@@ -203,7 +207,7 @@ def _print_what_next(
     if left.failed:
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
     line = arguments.line.without("--again")
-    if counts.could_not_tell:
+    if counts.could_not_tell and ended.possible:
         say(f"To go on:\n  {line}")
     if still_there is not None:
         pinned = progress.header.pinned
@@ -214,7 +218,8 @@ def _print_what_next(
             **settings.connection,
         }
         plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_parameters(parameters).plus_given(given)
+        left_over, verb = reopened.job.target_state.not_reached, reopened.job.words.verb
         say(
-            f"Those still there are listed in {still_there}, which `run` takes as an export. To plan their deletion:\n"
+            f"Those {left_over} are listed in {still_there}, which `run` takes as an export. To plan to {verb} them:\n"
             f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"
         )

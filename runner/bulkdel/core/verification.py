@@ -14,12 +14,12 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 
-CLAIMED = ("done", "absent")
-"""Outcomes that mean that the id is gone. Only these rows are looked up."""
+CLAIMED = ("done", "already", "absent")
+"""Outcomes that mean that the id is in the job's target state, or has no account. Only these rows are looked up."""
 
 
 class GoneRow(NamedTuple):
-    """One row that the log calls gone.
+    """One row that the log calls gone: in the target state, or without an account.
 
     at: the time of its outcome. recreated: the run saw a newer account with the id.
     """
@@ -56,15 +56,25 @@ def chunks_apart(rows: Iterable[GoneRow], size: int, id_type: IdType) -> Iterato
 
 
 def judged(
-    row: GoneRow, created_at: float | None, sampled: Sampled, now: Instant, *, reusable: bool, trusted: bool = True
+    row: GoneRow,
+    created_at: float | None,
+    sampled: Sampled,
+    now: Instant,
+    *,
+    reusable: bool,
+    trusted: bool = True,
+    reached: bool | None = False,
 ) -> Finding | None:
     """The finding for a row whose id a look-up has found; None when it cannot be decided.
 
+    reached: whether the account is in the target state (`job.Account`); for a deletion no account is.
     created_at: of the account, epoch seconds. An account with an id that is never reused is the one that was meant. A
     reusable id is compared as a run compares rows in doubt. A run records a re-created account after its creation, so
     then only `createdAt` values are compared.
     trusted: False when a clock is known to be wrong.
     """
+    if reached is not False:
+        return "gone" if reached else None
     if not reusable:
         return "there"
     at = row.at._replace(ahead_s=None) if row.recreated else row.at

@@ -1,8 +1,9 @@
 """One session of a verification: the look-ups, and the positive controls between them. Nothing here can delete.
 
-An id counts as `gone` only between two controls, one before its look-up and one after it. Each control finds an
-existing user by the same kind of look-up. So a key that loses its permission half-way proves nothing after its last
-control. An id that is still there needs no control, and is recorded at once.
+An id without an account counts as `gone` only between two controls, one before its look-up and one after it. Each
+control finds an existing user by the same kind of look-up. So a key that loses its permission half-way proves nothing
+after its last control. An account that is found needs no control, and is recorded at once: as `there`, or as `gone`
+when it is in the target state of the job.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def gone_rows(
 class Left:
     """How many rows of the last pass have no finding, by reason.
 
-    undated: an account is there that may be the old one or a newer one. unproven: not found, where that proves nothing.
+    undated: an account is there that may be the old one or a newer one, or its state is not known.
+    unproven: not found, where that proves nothing.
     failed: the look-up failed. last_failure: the reason of the last failure.
     """
 
@@ -130,11 +132,12 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """How a session ended. figures: requests, retries, throttled."""
+    """How a session ended. figures: requests, retries, throttled. possible: whether the API has look-ups at all."""
 
     ending: Ending
     figures: Mapping[str, int] = field(default_factory=lambda: {"requests": 0, "retries": 0, "throttled": 0})
     left: Left = field(default_factory=Left)
+    possible: bool = True
 
 
 class _Live(NamedTuple):
@@ -260,7 +263,9 @@ class VerifySession:
             if (account := looked.accounts.get(row.id)) is None:
                 missing.append(row.position)
                 continue
-            finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted)
+            finding = judged(
+                row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=account.reached
+            )
             if finding is None:
                 self._left.undated += 1
             else:
