@@ -22,6 +22,7 @@ from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.job import Account, LookUps
 
+IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
 CONTROLS_MAX = 10  # accounts looked up as a control, all in one request; one that is found suffices
 CONTROL_TRIES = 3  # an empty pool, or a key that may not list, is not asked again and again
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices

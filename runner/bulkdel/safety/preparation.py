@@ -25,7 +25,7 @@ from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.http.client import Connect, WorkerStatus, connect
-from bulkdel.http.lookup import AccountLookup
+from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.job import Account, Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
@@ -201,7 +201,7 @@ async def with_sample_check(
     A resume has no sample: it was looked up before the first deletion. Raises Halted when the sign-in or a look-up
     fails, and NotAcceptable for a protected pool or another pool than that of the log.
     """
-    sample, target = plan.sample, plan.target
+    target = plan.target
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
@@ -217,8 +217,9 @@ async def with_sample_check(
                     "That user must not be deleted. Nothing was deleted. Run the same command again."
                 )
             owner += [user, *known]
-        for start in range(0, len(sample), plan.arguments.job.chunk_max):
-            some = sample[start : start + plan.arguments.job.chunk_max]
+        sample = plan.sample if lookup.possible else []
+        for start in range(0, len(sample), IDS_AT_ONCE):
+            some = sample[start : start + IDS_AT_ONCE]
             looked = await lookup.find(some, WorkerStatus())
             if looked is None:
                 raise Halted(

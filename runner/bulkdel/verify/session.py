@@ -37,7 +37,7 @@ from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.lookup import CONTROL_TRIES, STRANGER, AccountLookup
+from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
 
@@ -231,7 +231,7 @@ class VerifySession:
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RowSet(ranges=self._log.progress.known.ranges)  # a copy: it grows meanwhile
         rows = gone_rows(((parsed.batch, results) for parsed, results in self._reopened.rows()), known, drawn)
-        return chunks_apart(rows, self._reopened.job.chunk_max, self._reopened.id_type)
+        return chunks_apart(rows, IDS_AT_ONCE, self._reopened.id_type)
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
         """Let one worker do one step while the others wait. After the drain has begun, nothing is done."""
