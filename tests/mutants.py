@@ -42,6 +42,55 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "an id that an answer does not name is settled",
+        "runner/bulkdel/core/decision.py",
+        "IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail)",
+        "IdAnswer(id_, Verdict.SETTLED, decision.detail)",
+        "unit/test_answers_per_id.py::test_an_id_that_the_answer_does_not_name_is_maybe_applied",
+    ),
+    Mutant(
+        "an answer about other ids is believed",
+        "runner/bulkdel/core/decision.py",
+        "if len(named) < len(answers) or not named.issubset(ids):",
+        "if len(named) < len(answers) or named.isdisjoint(ids):",
+        "unit/test_answers_per_id.py::test_an_unknown_or_doubled_id_makes_the_answer_a_lost_one",
+    ),
+    Mutant(
+        "the second request of a chunk is left out",
+        "runner/bulkdel/core/chunk_state.py",
+        "if sub_chunk.part + 1 < requests:",
+        "if sub_chunk.part + 2 < requests:",
+        "unit/test_answers_per_id.py::test_a_chunk_that_takes_three_requests",
+    ),
+    Mutant(
+        "an id without an account counts as disabled",
+        "runner/bulkdel/core/chunk_state.py",
+        "        if not self.absence_reaches:\n",
+        "        if not self.absence_reaches and not sub_chunk.maybe_applied:\n",
+        "unit/test_answers_per_id.py::test_rows_in_doubt_of_such_a_job",
+    ),
+    Mutant(
+        "refusals in chunks of one never halt",
+        "runner/bulkdel/core/held_outcomes.py",
+        "        if size(self._refused_parts) >= ALL_REFUSED_MIN:\n",
+        "        if size(self._refused_parts[-1:]) >= ALL_REFUSED_MIN:\n",
+        "e2e/test_without_look_ups.py::test_a_key_that_may_not_delete_halts",
+    ),
+    Mutant(
+        "a wrong path ends as a success",
+        "runner/bulkdel/engine/session.py",
+        "absent_counts=lookup.possible or allowed",
+        "absent_counts=not lookup.possible or allowed",
+        "e2e/test_without_look_ups.py::test_a_wrong_path_ends_as_no_success",
+    ),
+    Mutant(
+        "ids that nothing has proven absent stay in doubt after the halt",
+        "runner/bulkdel/engine/chunk.py",
+        "        parts.log.enqueue(Released(part.records.ranges))\n",
+        "        parts.log.enqueue(Released(part.records.ranges[1:]))\n",
+        "e2e/test_without_look_ups.py::test_a_wrong_path_ends_as_no_success",
+    ),
+    Mutant(
         "the library leaves the options in a config unread",
         "runner/bulkdel/library.py",
         '    if config and "run" in config:',

@@ -436,7 +436,7 @@ class ChunkState:
             if part.kind == "refused":
                 row.append(part)
             if size(row) >= ALL_REFUSED_MIN and self.halt is None:
-                self.halt = all_refused(size(row), part)
+                self.halt = all_refused(row)
         if self.halt is not None:
             refused = [part for part in self.settled if part.kind == "refused"]
             self.settled = [part for part in self.settled if part.kind != "refused"]

@@ -67,7 +67,7 @@ class HeldOutcomes:
             ready = self._let_go(self._refused_parts)
         self._refused_parts.append(part)
         if size(self._refused_parts) >= ALL_REFUSED_MIN:
-            self.halt = self.halt or all_refused(size(self._refused_parts), part)
+            self.halt = self.halt or all_refused(self._refused_parts)
         return ready
 
     def _unproven(self, part: Settled) -> list[Settled]:
@@ -104,9 +104,11 @@ def size(parts: Sequence[Settled]) -> int:
     return sum(len(part.records) for part in parts)
 
 
-def all_refused(count: int, part: Settled) -> str:
-    """Why a run halts after so many refusals in a row; `part` is the last one."""
+def all_refused(parts: Sequence[Settled]) -> str:
+    """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it."""
+    positions = [position for part in parts for position in part.records.positions]
     return (
-        f"{count} ids in a row were refused with one code ({part.detail}), and none was settled between them. That is "
-        "rarely because of the ids. If it is, leave them out with --exclude"
+        f"{len(positions)} ids in a row were refused with one code ({parts[-1].detail}), and none was settled between "
+        f"them. They are rows {min(positions):,} to {max(positions):,} of the export, counted from 0. That is rarely "
+        "because of the ids. If it is, leave them out with --exclude"
     )
