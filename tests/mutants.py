@@ -711,7 +711,7 @@ MUTANTS = (
     ),
     Mutant(
         "every waiting request signs in",
-        "jobs/bulkdel_jobs/genauth/auth.py",
+        "jobs/bulkdel_jobs/parts/tokens.py",
         "            if self._usable() is not None:\n                return\n            try:\n",
         "            try:\n",
         "integration/test_auth.py::test_one_sign_in_serves_all_requests_that_wait",

@@ -13,10 +13,11 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport, check_host
 from bulkdel.job import Job, Target, TargetOptions
-from bulkdel_jobs.genauth.auth import PAUSE_S, Tokens, tokens_for
+from bulkdel_jobs.genauth.auth import Tokens, tokens_for
 from bulkdel_jobs.genauth.credentials import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.parts.tokens import PAUSE_S
 
 CONFIG_KEYS = frozenset({"brand", "credentials_file", "lang"})
 

@@ -15,17 +15,9 @@ from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.job import Auth
-from bulkdel_jobs.genauth.auth import (
-    HIDDEN,
-    LIFE_DEFAULT_S,
-    LIFE_MAX_S,
-    SignedIn,
-    SignIn,
-    Tokens,
-    claims_of,
-    pattern_of,
-)
+from bulkdel_jobs.genauth.auth import SignIn, Tokens, claims_of
 from bulkdel_jobs.genauth.credentials import AUTHING, BRANDS, GENAUTH, Brand, Credentials, brand_named
+from bulkdel_jobs.parts.tokens import HIDDEN, LIFE_DEFAULT_S, LIFE_MAX_S, SignedIn, pattern_of
 from tests.loops import now
 from tests.rawserver import RawServer, always, answer
 

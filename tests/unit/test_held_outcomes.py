@@ -67,6 +67,7 @@ def test_the_first_ids_all_absent_halt() -> None:
     assert held.take([part("absent")]) == []
     assert held.halt is not None
     assert "all of 20 ids are absent by the answers alone" in held.halt
+    assert "(no details)" in held.halt
     assert "--allow-absent" in held.halt
     refused, absent = held.end()
     assert (refused, sum(len(one.records) for one in absent)) == ([], ABSENT_FIRST)

@@ -1,29 +1,26 @@
-"""The token of GenAuth's management API: how it is asked for, and how long it is used.
+"""The token of GenAuth's management API: how it is asked for, what is in it, and which headers carry it.
 
-Neither the secret nor a token may be in a message or in a repr.
+`bulkdel_jobs.parts.tokens` has the life of a token. Neither the secret nor a token may be in a message or in a repr.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import random
-import re
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
-from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
-from bulkdel.core.redaction import decision_on
-from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel_jobs.genauth.credentials import Brand, Credentials
 from bulkdel_jobs.genauth.responses import read_envelope
+from bulkdel_jobs.parts import tokens
+from bulkdel_jobs.parts.tokens import HEADER_SAFE, SignedIn, life_s
 
 PATH = "/api/v3/get-management-token"
 POOL_CLAIM = "scoped_userpool_id"
@@ -31,52 +28,10 @@ USER_CLAIMS = ("sub", "userId", "user_id")
 """The claims that may name the user of a token. In most tokens they name an access key or the pool. No user has such an
 id, so protecting it does no harm."""
 
-PAUSE_S = 3.0
-"""Pause after a 429 that names no time (how long the public cloud locks a client out)."""
-
-MARGIN_MAX_S = 60.0
-MARGIN_SHARE = 0.2
-"""A token is refreshed this long before it ends: a minute, or a fifth of its life."""
-
-LIFE_DEFAULT_S = 600.0
-LIFE_MIN_S = 1.0
-LIFE_MAX_S = 86_400.0
-"""The life of a token whose `expires_in` is missing, no number or below LIFE_MIN_S; and the longest life.
-
-A life that is too short costs a sign-in every few minutes. One that is too long costs a 401."""
-
-BACKOFFS_MAX = 10
-"""At this attempt the backoff has its longest wait. Without this bound its power overflows after a day of attempts."""
-
-TOKENS_HIDDEN = 3
-"""Tokens that are kept out of messages: a late response may quote an older one."""
-
-HIDDEN = "[hidden]"
-
-HEADER_SAFE = re.compile(r"[!-~]+")
-"""What may stand in a header as it is."""
-
 CHECK_KEY = (
     "check GENAUTH_ACCESS_KEY_ID and GENAUTH_ACCESS_KEY_SECRET (or the credentials file), that the key is enabled, and "
     "that --host is the deployment it belongs to"
 )
-
-Send = Callable[[Request, Mapping[str, str]], Awaitable[Response | NoResponse]]
-"""`bulkdel.http.transport.Transport.send`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """What a sign-in returned.
-
-    pool: the user pool of the token. expires_in_s: how long it lives from now on.
-    users: the users that it may belong to.
-    """
-
-    token: str = field(repr=False)
-    pool: str
-    expires_in_s: float
-    users: tuple[str, ...] = ()
 
 
 def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
@@ -100,178 +55,56 @@ def claims_of(token: str) -> tuple[str, tuple[str, ...]]:
 
 
 @dataclass(kw_only=True)
-class SignIn:
-    """The call that returns a token. Takes its turn at the rate limiter, and is repeated until there is a response.
+class SignIn(tokens.SignIn):
+    """The call get-management-token with an access key."""
 
-    The first sign-in ends after ATTEMPTS_MAX attempts: no response most likely means a wrong address. Every later one
-    ends after patience_s: an outage must not end a run that was going well.
-    clock: monotonic. now: epoch seconds. chance: 0 to 1.
-    """
-
-    send: Send
-    rate_limiter: RateLimiter
     credentials: Credentials
     brand: Brand
     lang: str | None = None
-    patience_s: float = 900.0
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
-    chance: Callable[[], float] = random.random
-    _worked: bool = field(default=False, init=False)
+    check = CHECK_KEY
 
-    async def __call__(self) -> SignedIn:
-        """Sign in. Raises Halted when the server refuses, or gives no response for too long."""
+    def request(self) -> Request:
+        """See `tokens.SignIn`."""
         key = {"accessKeyId": self.credentials.key_id, "accessKeySecret": self.credentials.secret}
-        request = Request("POST", PATH, body=orjson.dumps(key))
-        headers = {} if self.lang is None else {f"{self.brand.prefix}lang": self.lang}
-        secrets = pattern_of(self.credentials.secret, self.credentials.key_id)
-        began, attempts = self.clock(), 0
-        while True:
-            await self.rate_limiter.acquire()
-            response = await self.send(request, headers)
-            decision = decision_on(response, read_token, lambda text: secrets.sub(HIDDEN, text), self.now())
-            if decision.next_step is NextStep.SETTLED:
-                self._worked = True
-                token = decision.data["access_token"]
-                pool, users = claims_of(token)
-                life_s = decision.data.get("expires_in")
-                if type(life_s) not in {int, float} or life_s < LIFE_MIN_S:
-                    life_s = LIFE_DEFAULT_S
-                return SignedIn(token, pool, min(float(life_s), LIFE_MAX_S), users)
-            if decision.next_step is NextStep.THROTTLED:
-                wait_s = PAUSE_S if decision.after_s is None else decision.after_s
-            elif decision.next_step is NextStep.RETRY:
-                attempts += 1
-                wait_s = max(decision.after_s or 0.0, backoff_s(min(attempts, BACKOFFS_MAX), self.chance()))
-            elif isinstance(response, NoResponse):
-                raise Halted(f"sign-in: {decision.reason}")
-            else:
-                raise Halted(f"sign-in refused: {_reason(decision)}; {CHECK_KEY}")
-            self._check_patience(decision, attempts, self.clock() - began, wait_s)
-            if decision.next_step is NextStep.THROTTLED:
-                self.rate_limiter.pause(wait_s)  # all requests; the next acquire waits for it
-            else:
-                await asyncio.sleep(wait_s)
+        return Request("POST", PATH, body=orjson.dumps(key))
 
-    def _check_patience(self, decision: Decision, attempts: int, waited_s: float, wait_s: float) -> None:
-        if waited_s + wait_s > self.patience_s:
-            raise Halted(
-                f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
-                f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s; run again later"
-            )
-        if attempts >= ATTEMPTS_MAX and not self._worked:
-            raise Halted(f"sign-in: no response in {attempts} attempts ({_reason(decision)}); check --host")
+    def headers(self) -> Mapping[str, str]:
+        """See `tokens.SignIn`."""
+        return {} if self.lang is None else {f"{self.brand.prefix}lang": self.lang}
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """See `tokens.SignIn`."""
+        return self.credentials.secret, self.credentials.key_id
 
-def read_token(response: Response) -> Decision:
-    """Decide on the response to the sign-in: SETTLED with `data` = the object that holds the token."""
-    decision = read_envelope(response)
-    if decision.next_step is not NextStep.SETTLED:
-        return decision
-    if isinstance(decision.data, dict) and isinstance(decision.data.get("access_token"), str):
-        return decision
-    return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the response")
+    def read(self, response: Response) -> Decision:
+        """Decide on the response to the sign-in: SETTLED with `data` = the object that holds the token."""
+        decision = read_envelope(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        if isinstance(decision.data, dict) and isinstance(decision.data.get("access_token"), str):
+            return decision
+        return Decision(NextStep.RETRY, reason="statusCode 200, but no token in the response")
 
-
-def _reason(decision: Decision) -> str:
-    return decision.reason or str(decision.detail)
-
-
-def pattern_of(*secrets: str) -> re.Pattern[str]:
-    """Make the pattern of `secrets`, in upper or lower case. HIDDEN takes the place of a match."""
-    # The longest first: one secret may be the beginning of another. `(?!)` matches nowhere.
-    longest_first = sorted(filter(None, secrets), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)", re.IGNORECASE)
+    def signed_in(self, data: Any) -> SignedIn:
+        """See `tokens.SignIn`."""
+        pool, users = claims_of(data["access_token"])
+        return SignedIn(data["access_token"], pool, life_s(data.get("expires_in")), users)
 
 
 @dataclass(kw_only=True)
-class Tokens:
-    """Keeps one good token for all requests: `bulkdel.job.Auth`.
+class Tokens(tokens.Tokens):
+    """Keeps one good token of a user pool: `bulkdel.job.Auth`."""
 
-    sign_in: called once, however many requests wait for a token.
-    pool: the only pool that a token may have; None takes the pool of the first token.
-    secrets: redacted like the tokens.
-    users: the users that the token may belong to.
-    """
-
-    sign_in: Callable[[], Awaitable[SignedIn]]
     brand: Brand
-    pool: str | None = None
     lang: str | None = None
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    clock: Callable[[], float] = time.monotonic
-    users: tuple[str, ...] = field(default=(), init=False)
-    _issued: deque[str] = field(default_factory=lambda: deque(maxlen=TOKENS_HIDDEN), init=False, repr=False)
-    _hidden: re.Pattern[str] | None = field(default=None, init=False, repr=False)  # of the secrets and tokens
-    _generation: int = field(default=0, init=False)
-    _ready: tuple[Mapping[str, str], int] | None = field(default=None, init=False, repr=False)
-    _stale_at: float = field(default=0.0, init=False)
-    _suspect: bool = field(default=False, init=False)  # the last token was refused, and no token was accepted since
-    _halted: str | None = field(default=None, init=False)
-    # A lock and not a task: the request that holds it signs in. If that one is cancelled, the next in line does it.
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    check: str = CHECK_KEY
 
-    @property
-    def waiting(self) -> str | None:
-        """Why no request is sent, for the progress bar."""
-        return "signing in" if self._turn.locked() else None
-
-    def sign(self, request: Request) -> tuple[Mapping[str, str], int] | None:  # noqa: ARG002 - the same for all
-        """See `bulkdel.job.Auth`."""
-        return self._usable()
-
-    def _usable(self) -> tuple[Mapping[str, str], int] | None:
-        return self._ready if self.clock() < self._stale_at else None
-
-    def hide(self, text: str) -> str:
-        """See `bulkdel.job.Auth`."""
-        return (self._hidden or pattern_of(*self.secrets)).sub(HIDDEN, text)
-
-    async def ensure(self) -> None:
-        """See `bulkdel.job.Auth`. During a refresh all requests wait: the old token may end any moment."""
-        if self._usable() is not None:
-            return
-        async with self._turn:
-            if self._halted is not None:
-                raise Halted(self._halted)
-            if self._usable() is not None:
-                return
-            try:
-                fresh = await self.sign_in()
-            except Halted as halted:
-                self._halted = str(halted)  # the other requests that wait would be refused too
-                raise
-            if self.pool not in {None, fresh.pool}:
-                self._halted = (
-                    f"the token is for user pool {fresh.pool}, but this run is for {self.pool}: nothing more is sent; "
-                    f"use the access key of {self.pool}"
-                )
-                raise Halted(self._halted)
-            headers = {"authorization": f"Bearer {fresh.token}", f"{self.brand.prefix}userpool-id": fresh.pool}
-            if self.lang is not None:
-                headers[f"{self.brand.prefix}lang"] = self.lang
-            self.pool, self.users = fresh.pool, fresh.users
-            self._issued.append(fresh.token)
-            self._hidden = pattern_of(*self.secrets, *self._issued)
-            self._generation += 1
-            self._ready = headers, self._generation
-            margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
-            self._stale_at = self.clock() + fresh.expires_in_s - margin_s
-
-    def rejected(self, generation: int) -> None:
-        """See `bulkdel.job.Auth`. A 401 to an older token, or to one that is given up already, changes nothing."""
-        if self._ready is None or generation != self._generation:
-            return
-        if self._suspect:
-            self._halted = f"the server accepts no token, not even a fresh one (401 twice); {CHECK_KEY}"
-            raise Halted(self._halted)
-        self._ready = None
-        self._suspect = True
-
-    def accepted(self, generation: int) -> None:
-        """See `bulkdel.job.Auth`."""
-        if self._ready is not None and generation == self._generation:
-            self._suspect = False
+    def headers(self, fresh: SignedIn) -> Mapping[str, str]:
+        """The token, its pool and the language, under the brand's names."""
+        prefix = self.brand.prefix
+        lang = {} if self.lang is None else {f"{prefix}lang": self.lang}
+        return {**super().headers(fresh), f"{prefix}userpool-id": fresh.pool, **lang}
 
 
 def tokens_for(

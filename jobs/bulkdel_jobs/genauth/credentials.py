@@ -5,15 +5,12 @@ The key never comes from the command line.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
+from bulkdel_jobs.parts.secret import read_private
 
 _EXPORT = re.compile(r"^export\s+")
 """The word before each name in a file that a shell reads too."""
@@ -68,7 +65,7 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
     """
     source, values = "the environment", environ
     if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
-        source, values = file, _read(Path(os.path.expanduser(file)))  # noqa: PTH111 - Path's raises without a home
+        source, values = file, _read(file)
     key_id, secret = values.get(KEY_ID, "").strip(), values.get(KEY_SECRET, "").strip()
     if not key_id and not secret:
         return None
@@ -80,22 +77,14 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
     return Credentials(key_id, secret)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(file: str) -> dict[str, str]:
     """Read NAME=VALUE lines, also with `export` before them; `#` begins a comment line. No message quotes a line."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_IMODE(mode) & 0o077:
-            raise UsageError(f"{path}: others can read the secret in it. Fix: chmod 600 {quoted(path)}")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UsageError(f"credentials file {path}: {reason}") from error
     values: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_private(file).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, equals, value = line.partition("=")
         if not equals:
-            raise UsageError(f"credentials file {path}, line {number}: not NAME=VALUE")
+            raise UsageError(f"credentials file {file}, line {number}: not NAME=VALUE")
         values[_EXPORT.sub("", name.strip())] = value.strip().strip("\"'")
     return values

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import reduce
 from itertools import combinations
 from typing import Any
@@ -18,6 +17,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
+from bulkdel_jobs.parts.json_values import epoch_s
 
 IDS_MAX = 50
 """Ids per call, for deleting and for reading (GenAuth's documentation: "Array length limit: 50")."""
@@ -174,8 +174,8 @@ def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
     """Read a user record. ids: its ids of the job's id type."""
     status = user.get("status")
     return Account(
-        created_at=_epoch(user.get("createdAt")),
-        last_seen_at=_epoch(user.get("lastLogin")),
+        created_at=epoch_s(user.get("createdAt")),
+        last_seen_at=epoch_s(user.get("lastLogin")),
         # The plan shows it, so it must not be an id: only a short word counts.
         status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
         raw=user,
@@ -189,17 +189,6 @@ def together(one: Account, other: Account) -> Account:
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first
     return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
-
-
-def _epoch(value: Any) -> float | None:
-    """Epoch seconds of an ISO 8601 time with its zone; None for anything else: a local time may be hours off."""
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return at.timestamp() if at.tzinfo else None
 
 
 def _grouped(ids: Sequence[str], query_max: int) -> Iterator[list[str]]:

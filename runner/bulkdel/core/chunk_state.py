@@ -398,7 +398,7 @@ class ChunkState:
             # The API called this very id unknown, which is a second proof: the body of a request splits no id.
             applied = self.absence_reaches and (sub_chunk.maybe_applied or sub_chunk.seen)
             kind: Kind = "done" if applied else "absent"
-            self._settle(kind, sub_chunk, sub_chunk.records, reason="unproven")
+            self._settle(kind, sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason="unproven")
         elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
             self._stack.append((sub_chunk, None))
         else:

@@ -80,7 +80,8 @@ class HeldOutcomes:
         settled = self._done + self._absent
         if settled >= ABSENT_SHARE_AFTER and 2 * self._absent > settled:
             self._absent_parts.append(part)
-            why = f"{self._absent:,} of {settled:,} ids are absent by the answers alone. {WRONG_REQUEST}"
+            share = f"{self._absent:,} of {settled:,} ids are absent by the answers alone"
+            why = f"{share} ({part.detail}). {WRONG_REQUEST}"
             self.halt = self.halt or why
             return []
         return [part]
@@ -96,7 +97,7 @@ class HeldOutcomes:
 
 def all_absent(absent: Sequence[Settled]) -> str:
     """Why a run halts in which every id was called absent, and none was done."""
-    return f"all of {size(absent):,} ids are absent by the answers alone. {WRONG_REQUEST}"
+    return f"all of {size(absent):,} ids are absent by the answers alone ({absent[-1].detail}). {WRONG_REQUEST}"
 
 
 def size(parts: Sequence[Settled]) -> int:

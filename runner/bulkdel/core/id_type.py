@@ -27,6 +27,8 @@ class IdType:
     shape: what a whole id must match; None for free text.
     shape_text: the shape in words, for messages: "24 lower-case hex digits".
     uniform: length and allowed ASCII characters, when the shape is exactly so many of these characters.
+    never: what no whole id may match, also with --id-pattern, which replaces the shape; None when nothing is barred.
+    never_text: what an id is instead, in words.
     reusable: whether another account may carry the same id later (an email, a phone, a username).
     key: folds an id (emails: to lower case). Two ids with one key are certainly one account.
     forms: first the whole form, the id without the parts that never distinguish two accounts (a phone's plus); then
@@ -38,6 +40,8 @@ class IdType:
     shape: re.Pattern[str] | None = None
     shape_text: str = "free text"
     uniform: tuple[int, bytes] | None = None
+    never: re.Pattern[str] | None = None
+    never_text: str = ""
     reusable: bool = False
     key: Callable[[str], str] = field(default=str)
     forms: Callable[[str], tuple[str, ...]] | None = None
@@ -61,6 +65,8 @@ def misshapen(id_: str, id_type: IdType, others: Mapping[str, IdType]) -> Unusab
 
     `others`: every type of the job, to name those that the id looks like.
     """
+    if id_type.never is not None and id_type.never.fullmatch(id_):
+        return Unusable(Why.SHAPE, id_type.never_text)
     if id_type.shape is None or id_type.shape.fullmatch(id_):
         return None
     wanted = f"{with_article(id_type.name)} ({id_type.shape_text})"

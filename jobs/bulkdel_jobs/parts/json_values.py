@@ -1,0 +1,41 @@
+"""Values of a JSON body by their path: names with dots between them, such as `meta.created`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+
+def value_at(value: Any, path: str) -> Any:
+    """The value at `path`; None where there is none. The empty path is the whole value."""
+    for name in filter(None, path.split(".")):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def objects_at(value: Any, path: str) -> list[Mapping[str, Any]] | None:
+    """The list of objects at `path`; None when there is no such list."""
+    found = value_at(value, path)
+    if isinstance(found, list) and all(isinstance(item, Mapping) for item in found):
+        return found
+    return None
+
+
+def id_at(value: Any, path: str) -> str | None:
+    """The id at `path`: a string, or a whole number as it is written; None for anything else."""
+    found = value_at(value, path)
+    if type(found) is int:
+        return str(found)
+    return found if isinstance(found, str) else None
+
+
+def epoch_s(value: Any) -> float | None:
+    """Epoch seconds of an ISO 8601 time with its zone; None for anything else: a local time may be hours off."""
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at.timestamp() if at.tzinfo else None

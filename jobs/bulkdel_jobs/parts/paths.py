@@ -1,0 +1,58 @@
+"""An id as one segment of a path. Owns how it is encoded, and which ids cannot be a segment.
+
+Some servers and proxies decode a path before they resolve its dots and double slashes. For them `..%2FGroups%2F1` below
+`/Users/` is `/Groups/1`, and `1%2F` is `1`. So an id that changes when a path is resolved is refused, however it is
+encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from bulkdel.core.decision import Request
+from bulkdel.core.id_type import IdType
+
+PLACEHOLDER = "{id}"
+
+UNUSABLE = re.compile(r"(?:.*[/\\])?\.{0,2}(?:[/\\].*)?", re.DOTALL)
+"""An id of which a part between slashes (or backslashes) is empty, `.` or `..`."""
+
+SEGMENT = "one segment of a path: not empty, and without an empty part, `.` or `..` between slashes"
+
+PATH_ID = IdType("id", shape_text="never given out again", never=UNUSABLE, never_text=SEGMENT)
+PATH_NAME = IdType("name", shape_text="may be given out again", never=UNUSABLE, never_text=SEGMENT, reusable=True)
+"""The ids of a job that has them in the path."""
+
+_TEMPLATE = re.compile(r"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*)+")
+
+
+def segment(id_: str) -> str:
+    """Encode an id as one segment of a path: everything but letters, digits and `-._~`, in UTF-8.
+
+    Raises ValueError for an id that cannot be a segment.
+    """
+    if UNUSABLE.fullmatch(id_):
+        raise ValueError(f"an id is {SEGMENT}")
+    return quote(id_, safe="")
+
+
+def check_path(path: str) -> None:
+    """Check the template of a path. Raises ValueError, with the reason for the user.
+
+    It is percent-encoded, and `{id}` stands at most once, as a whole segment.
+    """
+    places = path.count(PLACEHOLDER)
+    if "?" in path or "#" in path:
+        raise ValueError("a path has no query and no fragment; give the query apart")
+    if not _TEMPLATE.fullmatch(path.replace(PLACEHOLDER, "id")):
+        raise ValueError("a path begins with / and is percent-encoded")
+    if any(UNUSABLE.fullmatch(part) and part for part in path.split("/")):
+        raise ValueError("a path has no segment `.` or `..`")
+    if places > 1 or (places and PLACEHOLDER not in path.split("/")):
+        raise ValueError(f"{PLACEHOLDER} stands once in a path, as a whole segment")
+
+
+def filled(template: Request, id_: str) -> Request:
+    """The request for one id: its template with the id in the path."""
+    return template._replace(path=template.path.replace(PLACEHOLDER, segment(id_)))

@@ -1,0 +1,71 @@
+"""One API at one address with one set of credentials: `bulkdel.job.Target`. Its pool is the address.
+
+An API without pools has one set of accounts at its address. So host and base path are what the user confirms as --pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bulkdel.core.id_type import IdType
+from bulkdel.errors import Halted
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.transport import Transport
+from bulkdel.job import Action, Auth, LookUps
+from bulkdel_jobs.parts.tokens import PAUSE_S
+
+
+def pool_of(host: str, base: str = "") -> str:
+    """The pool of an API without pools: `api.example.com/v1`. host: base URL; base: a path below it."""
+    return f"{host.partition('://')[2]}{base}"
+
+
+class MakeAuth(Protocol):
+    """Makes the credentials for one session."""
+
+    def __call__(
+        self, transport: Transport, rate_limiter: RateLimiter, *, patience_s: float, clock: Callable[[], float]
+    ) -> Auth:
+        """See `bulkdel.job.Target.auth`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiTarget:
+    """`bulkdel.job.Target`. See there for host, pinned_host, key, key_hint and pause_s.
+
+    make_auth: None without credentials. deed: what is done to the ids. reading: the look-ups; None without any.
+    """
+
+    host: str
+    pinned_host: str
+    key: str | None
+    key_hint: str
+    make_auth: MakeAuth | None
+    deed: Action
+    reading: LookUps | None = None
+    pause_s: float = PAUSE_S
+
+    def auth(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        *,
+        pool: str | None,  # noqa: ARG002 - the address is the pool, and it is compared already
+        patience_s: float,
+        clock: Callable[[], float],
+    ) -> Auth:
+        """See `bulkdel.job.Target`."""
+        if self.make_auth is None:
+            raise Halted("not signed in: no credentials")
+        return self.make_auth(transport, rate_limiter, patience_s=patience_s, clock=clock)
+
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:  # noqa: ARG002 - one kind
+        """See `bulkdel.job.Target`."""
+        return self.reading
+
+    def action(self, id_type: IdType) -> Action:  # noqa: ARG002 - the ids are sent as they are
+        """See `bulkdel.job.Target`."""
+        return self.deed

@@ -1,0 +1,164 @@
+"""The whole job in the docstring of `parts/simple.py`, run as the real command against a small API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bulkdel_jobs.parts import simple
+from tests.harness import Ran, bulkdel
+from tests.installed import installed, outcomes
+from tests.restserver import Answer, Api, Asked, served
+
+KEY = "forum-key-canary-0123456789"
+LINES_MAX = 40
+
+SOURCE = str(simple.__doc__).partition("\n\n")[2]
+
+HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "a&b", "a;b", "a+b", "...", "é"]
+BARRED = ["../groups/1", "..", ".", "a/../b", "x/", "//"]
+
+
+@dataclass
+class Forum(Api):
+    members: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=lambda: {"1"})
+    page: bool = False
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.headers.get("authorization") != f"Bearer {KEY}":
+            return 401, {"message": f"no key {asked.headers.get('authorization')}"}
+        match asked.method, asked.path:
+            case "GET", ("api", "v1", "members"):
+                return 200, {"members": [{"id": id_} for id_ in sorted(self.members)[:10]]}
+            case "GET", ("api", "v1", "members", id_) if id_ in self.members:
+                return 200, {"id": id_}
+            case "DELETE", ("api", "v1", "members", _) if self.page:
+                return 200, b"<!doctype html><title>Sign in</title>"
+            case "DELETE", ("api", "v1", ("members" | "groups") as kind, id_):
+                there = self.members if kind == "members" else self.groups
+                if id_ in there:
+                    there.remove(id_)
+                    self.effects[kind, id_] += 1
+                    return 204, None
+        return 404, {"message": f"nothing at {asked.target}"}
+
+
+@dataclass
+class Bench:
+    folder: Path
+    forum: Forum
+    source: str = SOURCE
+
+    def run(self, command: str, *ids: str, options: tuple[object, ...] = (), key: str | None = KEY) -> Ran:
+        package = self.folder / "site"
+        if not package.exists():
+            self.env = installed(package, self.source, "delete-members", "DeleteMembers")
+        export = self.folder / "members.csv"
+        quoted = ['"' + id_.replace('"', '""') + '"' for id_ in ids]
+        export.write_text("\n".join(["id", *quoted, ""]))
+        host = f"{self.forum.url}/api/v1"
+        confirmed = ("--json", "--confirm", len(ids), "--pool", host.removeprefix("http://"))
+        words = (command, "delete-members", export, "--host", host, "--rate", 0, *options)
+        env = {**self.env, **({} if key is None else {"FORUM_KEY": key})}
+        return bulkdel(*words, *(confirmed if command == "run" else ()), env=env)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with served(Forum()) as forum:
+        yield Bench(tmp_path, forum)
+
+
+def test_the_job_is_short() -> None:
+    assert len(SOURCE.splitlines()) <= LINES_MAX
+    assert re.search(r"^class \w+\(OneByOne\):$", SOURCE, re.MULTILINE)
+
+
+def test_it_deletes_what_is_there_and_nothing_else(bench: Bench) -> None:
+    ids = [f"m{n}" for n in range(30)]
+    bench.forum.members = {*ids[:25], "kept"}
+    plan = bench.run("plan", *ids)
+    assert (plan.code, bench.forum.effects.total()) == (0, 0), plan
+    assert "25 of 30 looked up exist" in plan.out
+    ran = bench.run("run", *ids)
+    assert (ran.code, outcomes(ran)) == (0, {"done": 25, "absent": 5}), ran
+    assert bench.forum.effects == {("members", id_): 1 for id_ in ids[:25]}
+    verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": KEY})
+    assert (verified.code, verified.summary["gone"]) == (0, 30), verified
+
+
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_hostile_id_is_one_segment(bench: Bench, careless: bool) -> None:
+    """Also where a proxy decodes the whole path first: then some are not found, and nothing else is touched."""
+    bench.forum.careless = careless
+    bench.forum.members = {*HOSTILE, "a", "b", "2", "groups", "kept", *(f"m{n}" for n in range(40))}
+    ran = bench.run("run", *HOSTILE, *(f"m{n}" for n in range(40)), options=("--id-type", "name"))
+    meant = {("members", id_): 1 for id_ in [*HOSTILE, *(f"m{n}" for n in range(40))]}
+    if careless:  # it reads a/b as two segments
+        del meant["members", "a/b"]
+    assert bench.forum.effects == meant, ran
+    assert {"a", "b", "2", "groups", "kept"} <= bench.forum.members
+    assert bench.forum.groups == {"1"}
+    assert outcomes(ran)["done"] == len(meant)
+
+
+@pytest.mark.parametrize("pattern", [(), ("--id-pattern", ".*")])
+def test_an_id_that_changes_in_a_path_is_refused_before_anything_is_sent(
+    bench: Bench, pattern: tuple[str, ...]
+) -> None:
+    for id_ in BARRED:
+        ran = bench.run("run", "m1", id_, options=pattern)
+        assert ran.code == 3, (id_, ran)
+        assert "one segment of a path" in ran.err
+    assert not bench.forum.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("path", "/member/{id}"), ("look_up_path", "/member/{id}"), ("list_path", "/member"), ("list_at", "member")],
+)
+def test_a_misspelt_path_deletes_nothing_and_halts(bench: Bench, name: str, value: str) -> None:
+    """The list call is only a control: it is asked when no look-up has found anybody."""
+    bench.source, count = re.subn(rf'(?m)^    {name} = ".*"$', f'    {name} = "{value}"', SOURCE)
+    assert count == 1
+    ids = [f"m{n}" for n in range(30)]
+    bench.forum.members = set(ids)
+    ran = bench.run("run", *ids)
+    if name.startswith("list"):
+        assert (ran.code, outcomes(ran)) == (0, {"done": 30}), ran
+        verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": KEY})
+        assert verified.code == 4, verified
+    else:
+        assert (ran.code, bench.forum.effects.total()) == (4, 0), ran
+
+
+def test_without_look_ups_a_misspelt_path_halts_too(bench: Bench) -> None:
+    bench.source = SOURCE.replace('"/members/{id}"', '"/member/{id}"', 1).replace("look_up_path", "unused")
+    ids = [f"m{n}" for n in range(30)]
+    bench.forum.members = set(ids)
+    ran = bench.run("run", *ids)
+    assert (ran.code, bench.forum.effects.total()) == (4, 0), ran
+    assert "code 404" in ran.err
+
+
+def test_a_web_page_is_no_success(bench: Bench) -> None:
+    bench.forum.members, bench.forum.page = {f"m{n}" for n in range(3)}, True
+    ran = bench.run("run", *sorted(bench.forum.members), options=("--patience", 2))
+    assert ran.code == 4, ran
+    assert "done" not in outcomes(ran)
+
+
+def test_a_wrong_key_is_neither_used_twice_nor_shown(bench: Bench) -> None:
+    ran = bench.run("run", "m1", key="wrong-key-canary-9876543210")
+    assert ran.code == 4
+    assert "check FORUM_KEY" in ran.err
+    assert len(bench.forum.asked) == 1
+    assert "canary" not in ran.out + ran.err
+    plan = bench.run("plan", "m1", key=None)
+    assert (plan.code, "not signed in" in plan.out) == (0, True)
+    assert bench.run("plan", "m1", options=("--sandbox",)).code == 2
