@@ -74,6 +74,28 @@ def test_list_and_create() -> None:
         assert sandbox.ledger.by_path[LIST_PATH] == 2
 
 
+def test_a_user_is_suspended_signed_out_and_resigned() -> None:
+    with serve_in_thread(Pool.generated(3)) as sandbox:
+        client, ids, pool = sdk(sandbox), list(sandbox.pool.user_ids()), sandbox.pool
+        answer = client.update_user_batch([{"userId": id_, "status": "Suspended"} for id_ in ids[:2]])
+        assert [user["status"] for user in answer["data"]] == ["Suspended"] * 2
+        found = client.list_users(advanced_filter=[{"field": "status", "operator": "EQUAL", "value": "Suspended"}])
+        assert [user["userId"] for user in found["data"]["list"]] == ids[:2]
+        assert client.check_session_status("app", ids[2])["data"] == {"active": True}
+        assert client.kick_users(["app"], "user2", {"userIdType": "username"})["data"] == {"success": True}
+        assert client.check_session_status("app", ids[2])["data"] == {"active": False}
+        assert client.resign_user_batch(["ext-0"], "external_id")["data"] == {"success": True}
+        assert client.get_user(ids[0])["data"]["status"] == "Resigned"
+        assert client.get_user("test")["message"] == "用户不存在"
+        assert client.get_otp_secret_by_user(ids[0])["statusCode"] == 501
+        effects = {kind: pool.effects_of(kind) for kind in pool.kinds()}
+        assert effects == {
+            "suspended": dict.fromkeys(ids[:2], 1),
+            "kicked": {f"app/{ids[2]}": 1},
+            "resigned": {ids[0]: 1},
+        }
+
+
 def test_wrong_secret() -> None:
     with serve_in_thread(Pool.generated(1)) as sandbox:
         with pytest.raises(GenAuthException) as caught:

@@ -108,6 +108,7 @@ class Access:
     def __init__(self) -> None:
         self.groups: Kept[str, GroupOrRole] = Kept()
         self.namespaces: Kept[str, Namespace] = Kept()
+        self._with_users: list[GroupOrRole] = []  # all of them, also those that were removed
         self._numbers = count()
         self.add_namespace(DEFAULT_NAMESPACE)
 
@@ -115,7 +116,7 @@ class Access:
         """Add a group, or more users to the group of that code. fields: of the record, such as `name`."""
         record = {"id": self._id(), "code": code, "name": code, "description": "", "type": "static"}
         record |= {"metadataSource": [], "customData": {}} | dict(fields or {})
-        return self.groups.add(code, GroupOrRole(record)).with_users(users)
+        return self._added(self.groups, code, record).with_users(users)
 
     def add_namespace(self, code: str, fields: Mapping[str, Any] | None = None) -> Namespace:
         """Add a namespace, unless there is one of that code."""
@@ -133,7 +134,14 @@ class Access:
         space = self.add_namespace(namespace)
         record = {"id": self._id(), "code": code, "name": code, "description": "", "status": "ENABLE"}
         record |= {"namespace": namespace, "namespaceName": space.record["name"]} | dict(fields or {})
-        return space.roles.add(code, GroupOrRole(record)).with_users(users)
+        return self._added(space.roles, code, record).with_users(users)
+
+    def _added(self, things: Kept[str, GroupOrRole], code: str, record: Record) -> GroupOrRole:
+        found = things.get(code)
+        if found is None:
+            found = things.add(code, GroupOrRole(record))
+            self._with_users.append(found)
+        return found
 
     def add_resource(
         self, code: str, namespace: str = DEFAULT_NAMESPACE, fields: Mapping[str, Any] | None = None
@@ -144,11 +152,8 @@ class Access:
 
     def forget(self, user: int) -> None:
         """Take a user out of every group and every role, as a deletion does."""
-        for group in self.groups.values():
-            group.users.remove(user)
-        for namespace in self.namespaces.values():
-            for role in namespace.roles.values():
-                role.users.remove(user)
+        for each in self._with_users:
+            each.users.remove(user)
 
     def _id(self) -> str:
         return f"5a9db0c6a9db0c6b{next(self._numbers):08x}"

@@ -85,12 +85,13 @@ class Ledger:
         """Count a well-formed request to change something, and each of its ids."""
         self.chunk_sizes[len(named.ids)] += 1
         self.id_types[named.id_type] += 1
-        self._sent[path].update(self._key(path, named.id_type, id_) for id_ in named.ids)
+        self._sent[path].update(self._keys(path, named.id_type, named.ids))
 
-    def _key(self, path: str, id_type: str, id_: str) -> int | str:
+    def _keys(self, path: str, id_type: str, ids: list[str]) -> list[int | str]:
+        if id_type not in ID_TYPES:
+            return [*ids]
         pool = self.public if path in PUBLIC_PATHS else self.pool
-        found = pool.find(id_type, id_) if id_type in ID_TYPES else None
-        return id_ if found is None else found
+        return [id_ if (found := pool.find(id_type, id_)) is None else found for id_ in ids]
 
     def effects(self, id_: str, id_type: str = "user_id") -> int:
         """How many users were really deleted under `id_`: more than one only if the account was created again."""
@@ -102,7 +103,7 @@ class Ledger:
         path: of the endpoint; None for all that are about users.
         """
         paths = self._sent.keys() - PUBLIC_PATHS if path is None else {path}
-        return sum(self._sent[path][self._key(path, id_type, id_)] for path in paths)
+        return sum(self._sent[each][self._keys(each, id_type, [id_])[0]] for each in paths)
 
     def sent_times(self, *, path: str | None = None) -> dict[int, int]:
         """How many users and unknown ids were sent once, twice and so on: `{1: 950, 2: 50}`. path: as in `sent`."""

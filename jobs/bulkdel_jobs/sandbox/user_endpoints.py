@@ -26,10 +26,15 @@ LIMIT_OVER = "limit must less than 50"
 
 def delete_batch(call: Call) -> Answer:
     """Delete the named users, or refuse the chunk, as the switches say."""
-    (id_type, ids, _), pool = user_ids(call), call.pool
-    known = {number for id_ in ids if (number := pool.find(id_type, id_)) is not None}
-    found = change_each(call, user_ids(call), lambda id_: pool.find_alive(id_type, id_), pool.delete)
-    for number in known.difference(found):
+    named, pool = user_ids(call), call.pool
+    numbers = {id_: pool.find(named.id_type, id_) for id_ in named.ids}
+    again = {number for number in numbers.values() if number is not None and not pool.is_alive(number)}
+
+    def find(id_: str) -> int | None:
+        return None if numbers[id_] in again else numbers[id_]
+
+    change_each(call, named, find, pool.delete)
+    for number in again:
         pool.count(DELETED, number, changed=False)
     return succeeded(call)
 
