@@ -1,4 +1,4 @@
-"""The commands `bulkdel sandbox` and `bulkdel demo`, found by the entry point `bulkdel.commands`.
+"""The commands `bulkdel sandbox`, `bulkdel demo` and `bulkdel job`, found by the entry point `bulkdel.commands`.
 
 `bulkdel --help` loads this module, so it loads a web server only when a command runs.
 """
@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from bulkdel_jobs.sandbox_switches import Switches
+
+sandbox = App(name="sandbox", help_epilogue=" ")
+demo = App(name="demo", help_epilogue=" ")
+job = App(
+    name="job",
+    help="For the authors of jobs: start a new one, check one.",
+    help_epilogue=" ",
+    config=[lambda *_: None],  # not from the environment: BULKDEL_HOST is the host of a run
+)
 
 SERVING = Group("Which users it has, and where it listens", sort_key=1)
 
@@ -53,7 +62,8 @@ class Options:
     """Seed of the faults by chance: the same seed and the same requests give the same faults."""
 
 
-def sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:
+@sandbox.default
+def serve_sandbox(*, options: Options | None = None, switches: Switches | None = None) -> int:
     """Serve a look-alike of the GenAuth API to practise on, until Ctrl-C. It deletes, but only its own users.
 
     Prints one JSON line on stdout (url, pool, key_id, key_secret, users), and on stderr how to point bulkdel at it.
@@ -65,7 +75,8 @@ def sandbox(*, options: Options | None = None, switches: Switches | None = None)
     return run_sandbox(options or Options(), switches or Switches())
 
 
-def demo(
+@demo.default
+def show_demo(
     *,
     dir: Path | None = None,  # noqa: A002 - the option is called so
     users: Annotated[int, Parameter(validator=Number(gte=1_000, lte=1_000_000))] = 5_000,
@@ -87,3 +98,46 @@ def demo(
     from bulkdel_jobs.demo import show  # noqa: PLC0415 - loads a web server
 
     return show(dir, users, rate)
+
+
+@job.command
+def check(
+    name: str,
+    /,
+    *,
+    host: str | None = None,
+    id_type: str | None = None,
+    id: Annotated[list[str] | None, Parameter(negative="")] = None,  # noqa: A002 - the option is called so
+    parameter: Annotated[list[str] | None, Parameter(negative="")] = None,
+    config: Path | None = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Play the fault catalogue against an installed job, and say what the job gets wrong.
+
+    Everything happens on this machine, at the job's own look-alike, so no API is called. With --host the sign-in and
+    the look-ups go to that host. No deletion is ever sent to it, unless it is a loopback address and --id names ids.
+
+    Exit codes: 0 nothing is wrong; 1 something is; 2 usage.
+
+    Parameters
+    ----------
+    name: str
+        The job; `bulkdel jobs` lists them.
+    host: str
+        Base URL of an API to sign in at and to look ids up. At a loopback address the ids of --id are acted on.
+    id_type: str
+        What kind of id is checked. Default: the job's default.
+    id: list[str]
+        An id of that kind, for a kind that no made-up id fits. May be repeated. At a loopback --host it is acted on.
+    parameter: list[str]
+        NAME=VALUE: a parameter of the job. May be repeated. Default: the job's own, or a made-up value.
+    config: Path
+        TOML file with the job's table.
+    json: bool
+        Print one JSON object.
+    """
+    from bulkdel_jobs.kit.check import CheckOptions, run_check  # noqa: PLC0415 - loads the network stack
+
+    return run_check(
+        CheckOptions(name, host, id_type, ids=id or (), parameters=parameter or (), config=config, json=json)
+    )

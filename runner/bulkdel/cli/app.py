@@ -287,15 +287,16 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
 
 
 def _add_job_commands(app: App, *, listed: bool) -> None:
-    """Add the commands that come with the jobs (`sandbox`, `demo`). The engine knows only their entry points.
+    """Add the commands that come with the jobs (`sandbox`, `demo`, `job`). The engine knows only their entry points.
 
-    A command is loaded when it is called: a run has no use for the sandbox's web server.
+    Each is a cyclopts App with an epilogue of its own: the exit codes above are those of a run. It is loaded when it is
+    called: a run has no use for the sandbox's web server.
     """
     taken = set(app)
     for point in sorted(entry_points(group="bulkdel.commands"), key=lambda point: point.name):
         if point.name not in taken:  # a package cannot replace `run`
             command = point.load() if listed else f"{point.module}:{point.attr}"
-            app.command(command, name=point.name, help_epilogue=" ")  # the exit codes above are those of a run
+            app.command(command, name=point.name)
             taken.add(point.name)
 
 

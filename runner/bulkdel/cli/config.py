@@ -43,7 +43,7 @@ class ConfigFile:
             return
         if not path:  # an unset variable of a script
             raise UsageError("--config is empty: name a file, or leave it out")
-        self.tables = _read(path)
+        self.tables = tables_of(path)
         known = {one.name.removeprefix("--").replace("-", "_") for one in arguments}
         if own := sorted(known & self.run.keys() - OPTIONS):
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
@@ -58,7 +58,8 @@ class ConfigFile:
         return table
 
 
-def _read(path: str) -> dict[str, Any]:
+def tables_of(path: str) -> dict[str, Any]:
+    """Read a config file. Raises UsageError."""
     try:
         with Path(path).open("rb") as file:
             tables = tomllib.load(file)

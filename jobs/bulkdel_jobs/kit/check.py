@@ -1,0 +1,204 @@
+"""The command `bulkdel job check`: plays the fault catalogue against a job and says what it gets wrong.
+
+Without --host everything happens at the job's own look-alike and at a server of faults, both on 127.0.0.1. With --host
+the sign-in, the control and look-ups go to that host. An action goes there only if the host is a loopback address, and
+only for the ids that --id names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from yarl import URL
+
+from bulkdel.cli.config import tables_of
+from bulkdel.core.id_type import IdType
+from bulkdel.errors import UsageError
+from bulkdel.format import counted
+from bulkdel.http.transport import HttpTransport, TransportOptions, check_host
+from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.output import result, say
+from bulkdel_jobs.kit.check_action import SOME, carry_out
+from bulkdel_jobs.kit.check_answers import check_action_faults
+from bulkdel_jobs.kit.check_calls import check_calls
+from bulkdel_jobs.kit.check_look_ups import (
+    check_control,
+    check_look_up_calls,
+    check_look_up_faults,
+    check_look_ups,
+    check_target_state,
+)
+from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
+from bulkdel_jobs.kit.example_ids import example_ids
+from bulkdel_jobs.kit.faults import Good
+from bulkdel_jobs.kit.findings import Findings
+from bulkdel_jobs.kit.lab import Lab
+from bulkdel_jobs.kit.loading import load_and_check
+from bulkdel_jobs.kit.parameters import example_parameters
+from bulkdel_jobs.kit.wire import fault_server
+
+REST = 3
+"""Ids beyond those of the two actions that the look-alike gets, for look-ups, controls and pure checks."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """How a job is checked; see `bulkdel_jobs.commands.check`."""
+
+    name: str
+    host: str | None = None
+    id_type: str | None = None
+    ids: Sequence[str] = ()
+    parameters: Sequence[str] = ()
+    config: Path | None = None
+    json: bool = False
+
+
+class Place(NamedTuple):
+    """Where a job is checked.
+
+    target: None when the job has no look-alike and no host was named; then no API is asked.
+    existing: ids that the API holds and that the action may be carried out for. whole: whether they fill a chunk.
+    """
+
+    target: Target
+    has_api: bool
+    existing: list[str]
+    whole: bool = False
+
+
+def run_check(options: CheckOptions) -> int:
+    """Check a job and print what was found. Returns 1 when something is wrong. Raises UsageError."""
+    findings = Findings()
+    if (job := load_and_check(options.name, findings)) is not None:
+        asyncio.run(_check(job, options, findings))
+    if options.json:
+        checks = [finding.to_json() for finding in findings.found]
+        result(orjson.dumps({"job": options.name, "wrong": findings.wrong, "checks": checks}).decode())
+    else:
+        for finding in findings.found:
+            result(finding.line)
+        result(f"{findings.wrong} of {counted(len(findings.found), 'check')} found something wrong")
+    return 1 if findings.wrong else 0
+
+
+async def _check(job: Job, options: CheckOptions, findings: Findings) -> None:
+    id_type = _id_type(job, options)
+    made_up = example_ids(id_type, 2 * job.chunk_max + SOME + REST, options.ids)
+    if len(made_up) < SOME + REST:
+        raise UsageError(
+            f"no made-up id fits {id_type.name} ({id_type.shape_text}): name {SOME + REST} or more with --id"
+        )
+    stranger = made_up.pop()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(fault_server())
+        place = stack.enter_context(_place(job, options, id_type, made_up, server.url))
+        to_faults = await stack.enter_async_context(HttpTransport(TransportOptions(server.url)))
+        lab = Lab(job, place.target, id_type, made_up, stranger, server, to_faults, findings)
+        if place.has_api:
+            lab.api = await stack.enter_async_context(HttpTransport(TransportOptions(place.target.host)))
+        await _check_all(lab, place)
+
+
+async def _check_all(lab: Lab, place: Place) -> None:
+    """All checks in their order. Those that need the API are skipped when the sign-in did not work."""
+    findings, look_ups = lab.findings, lab.look_ups
+    await check_calls(lab)
+    if look_ups is None:
+        findings.skip("look-up", "the job has no look-ups: a plan says what cannot be known then")
+    else:
+        await check_look_up_calls(lab, look_ups)
+    if lab.api is not None:
+        await check_sign_in(lab)
+    await check_sign_in_faults(lab)
+    existing = place.existing
+    if lab.auth is not None:
+        await check_secrets(lab)
+        await check_rejections(lab)
+        if look_ups is not None:
+            listed = await check_control(lab, look_ups)
+            known = existing or listed
+            if len(known) > 1:
+                await check_look_ups(lab, look_ups, known)
+    if look_ups is not None:
+        await check_look_up_faults(lab, look_ups)
+    good: Good | None = None
+    if lab.auth is None or not existing:
+        findings.skip("action/good-answer", _why_no_action(lab))
+    else:
+        good = await _act(lab, existing, whole=place.whole)
+    await check_action_faults(lab, good)
+
+
+async def _act(lab: Lab, existing: list[str], *, whole: bool) -> Good | None:
+    """Carry out the action for some ids, then for a whole chunk. Returns the first good answer."""
+    size = lab.job.chunk_max
+    some, rest = existing[: min(SOME, size)], existing[min(SOME, size) :]
+    looks = lab.look_ups is not None
+    if looks:
+        await check_target_state(lab, some, after=False)
+    good = await carry_out(lab, "action/good-answer", some, "read() must settle the answer to an action that worked")
+    if good is not None and looks:
+        await check_target_state(lab, some, after=True)
+    if good is not None and whole and size > len(some):
+        await carry_out(lab, "calls/chunk-max", rest[:size], "chunk_max is more than the API takes in one request")
+    return good
+
+
+def _why_no_action(lab: Lab) -> str:
+    if lab.api is None:
+        return "the job has no look-alike, so no good answer is known"
+    if lab.auth is None:
+        return "not signed in"
+    return "no action is sent to this host" + ("; --id names ids for it" if is_loopback(lab.target.host) else "")
+
+
+@contextmanager
+def _place(
+    job: Job, options: CheckOptions, id_type: IdType, made_up: Sequence[str], faults_url: str
+) -> Iterator[Place]:
+    """The target to check the job at: --host, else the job's look-alike, else none but the server of faults."""
+    tables = {} if options.config is None else tables_of(str(options.config))
+    parameters = example_parameters(job, options.parameters)
+    wanted = TargetOptions(None, tables.get(job.config_table, {}), os.environ, parameters)
+    if options.host is not None:
+        host = check_host(options.host)
+        acts = is_loopback(host)
+        where = "the ids of --id are acted on there" if acts and options.ids else "no action is sent there"
+        say(f"Sign-in and look-ups go to {host}; {where}.")
+        target = job.target(replace(wanted, host=host))
+        yield Place(target, has_api=True, existing=list(options.ids) if acts else [])
+        return
+    try:
+        look_alike = job.sandbox(made_up, id_type, parameters)
+    except UsageError:
+        say("The job has no look-alike: only its requests and its reading of faults are checked.")
+        yield Place(job.target(replace(wanted, host=faults_url)), has_api=False, existing=[])
+        return
+    say("Everything happens on this machine, at the job's look-alike: no API is called.")
+    with look_alike as target:
+        yield Place(target, has_api=True, existing=list(made_up), whole=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a base URL names this machine."""
+    name = URL(host).host or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _id_type(job: Job, options: CheckOptions) -> IdType:
+    name = options.id_type or job.id_type_default
+    if name not in job.id_types:
+        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
+    return job.id_types[name]

@@ -1,0 +1,70 @@
+"""Made-up ids for a check: harmless ones that fit an id type, and hostile ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bulkdel.core.id_parser import IdCheck
+from bulkdel.core.id_type import IdType, misshapen
+
+FORMS = (
+    "check{0:06d}",
+    "{0:024x}",
+    "{0:08x}-0000-4000-8000-{0:012x}",
+    "check{0:06d}@example.com",
+    "+1555{0:07d}",
+    "{0:010d}",
+    "check:check{0:06d}",
+    "{0:024x}:check{0:06d}",
+)
+"""The usual forms of ids. None of their ids is a part of another one: all have one length."""
+
+HOSTILE = (
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a?b",
+    "a#b",
+    "a%2Fb",
+    "%2e%2e",
+    "a,b",
+    "a;b",
+    "a&b=c",
+    "a+b",
+    "a b",
+    'a"b',
+    "a'b",
+    "a\\b",
+    "a\nb",
+    "<a>&lt;",
+    "{id}",
+    "%s",
+    "é😀",
+)
+"""Ids that become something else where a job puts text together instead of encoding it."""
+
+
+def example_ids(id_type: IdType, count: int, given: Sequence[str] = ()) -> list[str]:
+    """Make up `count` ids that fit the type; empty when none of the usual forms does. given: ids to take first."""
+    ids = list(dict.fromkeys(given))
+    if id_type.uniform is not None:
+        length, letters = id_type.uniform
+        return [*ids, *(_spelled(number, length, letters) for number in range(1, count + 1))][:count]
+    for form in FORMS:
+        if misshapen(form.format(1), id_type, {}) is None:
+            return [*ids, *(form.format(number) for number in range(1, count + 1))][:count]
+    return ids[:count]
+
+
+def refused_by_preflight(id_: str, id_type: IdType) -> bool:
+    """Whether the preflight refuses this id, so that the job gets it only with an `--id-pattern` of the user's."""
+    return IdCheck(id_type, {}).check(id_) != id_
+
+
+def _spelled(number: int, length: int, letters: bytes) -> str:
+    spelled = bytearray()
+    for _ in range(length):
+        number, digit = divmod(number, len(letters))
+        spelled.insert(0, letters[digit])
+    return spelled.decode()

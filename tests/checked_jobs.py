@@ -1,0 +1,259 @@
+"""Jobs for `bulkdel job check`: a right one with its look-alike, and for each check one that is wrong in just that.
+
+The API: POST /token with a key gives a token. POST /things/delete `{"ids": […]}` answers per id, and refuses more than
+TAKES ids. GET /things?id=… looks up; with `first` it lists. GET /things/ID is one thing, DELETE
+deletes it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Request, Response, Verdict
+from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.record import Records
+from bulkdel.errors import Halted
+from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
+
+KEY = "key-of-the-things-1234567"
+TAKES = 6
+"""Ids in one request, at most."""
+
+
+class LookAlike(ThreadingHTTPServer):
+    """The API. deleted: how often each id was."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.things = set(ids)
+        self.deleted: Counter[str] = Counter()
+        self.tokens = count(1)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: LookAlike
+
+    def do_GET(self) -> None:
+        if not self._signed():
+            return
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        listed = sorted(self.server.things)[: int(query.get("first", ["0"])[0])]
+        asked = [unquote(url.path.removeprefix("/things/"))] if url.path != "/things" else query.get("id", listed)
+        things = [{"id": id_, "name": f"the thing {id_}"} for id_ in asked if id_ in self.server.things]
+        self._answer(200, {"things": things})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path == "/token":
+            self._answer(200, {"token": f"token-of-the-things-{next(self.server.tokens):06d}"})
+            return
+        if not self._signed():
+            return
+        ids = body["ids"].split(",") if isinstance(body["ids"], str) else body["ids"]
+        if len(ids) > TAKES:
+            self._answer(413, {})
+            return
+        results = [{"id": id_, "status": "deleted" if id_ in self.server.things else "unknown"} for id_ in ids]
+        if not body.get("rehearsal"):
+            self.server.deleted.update(id_ for id_ in ids if id_ in self.server.things)
+            self.server.things.difference_update(ids)
+        self._answer(200, {"results": results})
+
+    def do_DELETE(self) -> None:
+        if self._signed():
+            id_ = unquote(self.path.removeprefix("/things/"))
+            self.server.deleted[id_] += id_ in self.server.things
+            self.server.things.discard(id_)
+            self._answer(204)
+
+    def _signed(self) -> bool:
+        signed = self.headers["authorization"].startswith("Bearer token-of-the-things-")
+        if not signed:
+            self._answer(401, {})
+        return signed
+
+    def _answer(self, status: int, content: object = None) -> None:
+        body = b"" if content is None else json.dumps(content).encode()
+        self.send_response(status)
+        if body:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def look_alike(ids: Iterable[str]) -> Iterator[LookAlike]:
+    """Serve the API on a thread."""
+    with LookAlike(ids) as served:
+        thread = threading.Thread(target=served.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield served
+        finally:
+            served.shutdown()
+            thread.join()
+
+
+# --- the right job ----------------------------------------------------------------------------------------------------
+
+LOST = Decision(NextStep.RETRY, maybe_applied=True)
+BY_STATUS = {
+    401: Decision(NextStep.SIGN_IN, untouched=True),
+    403: Decision(NextStep.FORBIDDEN),
+    404: Decision(NextStep.LOOK_UP),
+    413: Decision(NextStep.SPLIT),
+    429: Decision(NextStep.THROTTLED, untouched=True),
+}
+VERDICTS = {"deleted": Verdict.SETTLED, "unknown": Verdict.ABSENT}
+
+
+def read_member(response: Response, name: str) -> Decision:
+    """SETTLED with `data` = the list that a good answer has under `name`."""
+    if 300 <= response.status < 400:
+        return Decision(NextStep.HALT, reason="redirected")
+    if response.status != 200:
+        return BY_STATUS.get(response.status, LOST)
+    try:
+        return Decision(NextStep.SETTLED, data=json.loads(response.body)[name])
+    except (ValueError, LookupError, TypeError):
+        return LOST
+
+
+class Delete:
+    def calls(self, records: Records) -> list[Request]:
+        return [Request("POST", "/things/delete", body=json.dumps({"ids": records.ids}).encode())]
+
+    def read(self, response: Response) -> Decision:
+        decision = read_member(response, "results")
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        answers = [IdAnswer(one["id"], VERDICTS[one["status"]]) for one in decision.data]
+        return Decision(NextStep.PER_ID, data=answers)
+
+
+class ThingLookUps(LookUps):
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
+        return [(ids, Request("GET", "/things", tuple(("id", id_) for id_ in ids)))]
+
+    def read(self, response: Response) -> Decision:
+        return read_member(response, "things")
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        there = {thing["id"]: Account(raw=thing) for thing in found}
+        return {id_: there[id_] for id_ in ids if id_ in there}, len(there.keys() - set(ids))
+
+    def control(self) -> Request:
+        return Request("GET", "/things", (("first", "5"),))
+
+    def read_control(self, response: Response) -> Decision:
+        decision = read_member(response, "things")
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[thing["id"] for thing in decision.data])
+
+    def owner(self, user: str) -> Request:
+        return Request("GET", "/things", (("id", user),))
+
+    def read_owner(self, response: Response) -> Decision:
+        return self.read_control(response)
+
+
+@dataclass
+class Token:
+    send: Callable[[Request, Mapping[str, str]], Any]
+    key: str = field(default=KEY, repr=False)
+    pool: str | None = None
+    users: Sequence[str] = ()
+    waiting: str | None = None
+    token: str | None = field(default=None, repr=False)
+    generation: int = 0
+    refused: bool = False
+
+    def hide(self, text: str) -> str:
+        return text.replace(self.token or self.key, "[hidden]")
+
+    async def ensure(self) -> None:
+        if self.token is None:
+            self.token = self.token_of(await self.send(Request("POST", "/token", body=self.body()), {}))
+            self.pool, self.generation = "things", self.generation + 1
+
+    def body(self) -> bytes:
+        return json.dumps({"key": self.key}).encode()
+
+    def token_of(self, response: Response | NoResponse) -> str:
+        try:
+            assert isinstance(response, Response)
+            assert response.status == 200
+            return str(json.loads(response.body)["token"])
+        except (AssertionError, ValueError, LookupError, TypeError):
+            raise Halted("no token") from None
+
+    def sign(self, request: Request) -> tuple[Mapping[str, str], int] | None:
+        return None if self.token is None else ({"authorization": f"Bearer {self.token}"}, self.generation)
+
+    def rejected(self, generation: int) -> None:
+        if generation == self.generation:
+            if self.refused:
+                raise Halted("no token is accepted")
+            self.token, self.refused = None, True
+
+    def accepted(self, generation: int) -> None:
+        self.refused = self.refused and generation != self.generation
+
+
+@dataclass
+class Things:
+    host: str
+    job: type[Right]
+    pinned_host: str = "sandbox"
+    key: str | None = "key-…"
+    key_hint: str = "set THINGS_KEY"
+    pause_s: float = 1.0
+
+    def auth(self, transport: Any, rate_limiter: Any, **_: Any) -> Any:
+        return self.job.token(transport.send)
+
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:
+        made: LookUps | None = self.job.look_ups()
+        return made
+
+    def action(self, id_type: IdType) -> Any:
+        return self.job.action()
+
+
+class Right(Job):
+    contract = 2
+    name = "right"
+    summary = "delete things"
+    chunk_max = TAKES
+    config_table = "things"
+    words = OutcomeWords(names={"done": "deleted", "absent": "absent"})
+    id_types: Mapping[str, IdType] = {"thing": IdType("thing")}
+    id_type_default = "thing"
+
+    action: ClassVar[Any] = Delete
+    look_ups: ClassVar[Any] = ThingLookUps
+    token: ClassVar[Any] = Token
+
+    def target(self, options: TargetOptions) -> Target:
+        return Things(options.host or "https://things.example", type(self))
+
+    @contextmanager
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> Iterator[Target]:
+        with look_alike(ids) as served:
+            yield Things(served.url, type(self))

@@ -1,0 +1,601 @@
+"""`bulkdel job check`: a right job passes every check, and exactly one check finds each wrong one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+import types
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+from uuid import uuid4
+from xml.sax.saxutils import escape
+
+import pytest
+
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Response, Verdict
+from bulkdel.core.id_type import IdType
+from bulkdel.core.record import Records
+from bulkdel.errors import Halted, UsageError
+from bulkdel.job import Account
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.kit import check_sign_in
+from bulkdel_jobs.kit.check import CheckOptions, is_loopback, run_check
+from bulkdel_jobs.kit.faults import RESPONSES
+from tests import checked_jobs
+from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
+
+SETTLED = Decision(NextStep.SETTLED, data=[{"id": "anything"}])
+
+
+def met(fault: str, response: Response) -> bool:
+    """Whether a response is the one that this fault gives."""
+    status, body, after = response.status, response.body, response.retry_after
+    by_body: dict[str, bool] = {
+        "429": status == 429 and after is None,
+        "429-seconds": status == 429 and after is not None and after.isdecimal(),
+        "429-date": status == 429 and after is not None and not after.isdecimal(),
+        "empty-200": status == 200 and not body,
+        "page-200": status == 200 and b"<h1>" in body,
+        "cut-body": status == 200 and body.startswith((b'{"results"', b'{"things"')) and not body.endswith(b"}"),
+        "other-json": b"unexpected" in body,
+        "null": body == b"null",
+        "number": body == b"42",
+    }
+    return by_body.get(fault, fault.partition("-")[0] == str(status))
+
+
+def misreads(right: type, fault: str, decision: Decision = SETTLED) -> type:
+    """The class, but it decides wrongly on this fault, and on no other response."""
+
+    def reading(name: str) -> Callable[[Any, Response], Decision]:
+        def read(self: Any, response: Response) -> Decision:
+            found: Decision = decision if met(fault, response) else getattr(super(wrong, self), name)(response)
+            return found
+
+        return read
+
+    names = [name for name in ("read", "read_control", "read_owner") if hasattr(right, name)]
+    wrong = type("Misreading", (right,), {name: reading(name) for name in names})
+    return wrong
+
+
+# --- the wrong jobs ---------------------------------------------------------------------------------------------------
+
+
+class FailsToLoad(Right):
+    def __init__(self) -> None:
+        raise LookupError
+
+
+class OldEdition(Right):
+    contract = 1
+
+
+class NoChunk(Right):
+    chunk_max = 0
+
+
+class Nonce(Delete):
+    def calls(self, records: Records) -> list[Request]:
+        return [super().calls(records)[0]._replace(headers=(("x-nonce", str(uuid4())),))]
+
+
+class Forgets(Delete):
+    """The second id of two."""
+
+    def calls(self, records: Records) -> list[Request]:
+        return super().calls(records if len(records) > 2 else records[:1])
+
+
+class Repeats(Delete):
+    def calls(self, records: Records) -> list[Request]:
+        body = {"ids": records.ids, "count": len(records), "last": records.ids[-1]}
+        return [Request("POST", "/things/delete", body=json.dumps(body).encode())]
+
+
+class Remembers(Delete):
+    def __init__(self) -> None:
+        self.ids: tuple[str, ...] = ()
+
+    def calls(self, records: Records) -> list[Request]:
+        self.ids = self.ids if set(records.ids) <= set(self.ids) else records.ids
+        return [Request("POST", "/things/delete", body=json.dumps({"ids": self.ids}).encode())]
+
+
+class PastesText(Delete):
+    def calls(self, records: Records) -> list[Request]:
+        ids = ", ".join(f'"{id_}"' for id_ in records.ids)
+        return [Request("POST", "/things/delete", body=f'{{"ids": [{ids}]}}'.encode())]
+
+
+class Joins(Delete):
+    def calls(self, records: Records) -> list[Request]:
+        return [Request("POST", "/things/delete", body=json.dumps({"ids": ",".join(records.ids)}).encode())]
+
+
+class DropsStrangers(Delete):
+    """Reads only those ids of an answer that it has asked for."""
+
+    def calls(self, records: Records) -> list[Request]:
+        self.asked = records.ids
+        return super().calls(records)
+
+    def read(self, response: Response) -> Decision:
+        decision = super().read(response)
+        if decision.next_step is not NextStep.PER_ID:
+            return decision
+        return decision._replace(data=[answer for answer in decision.data if answer.id in self.asked])
+
+
+class MergesDoubles(Delete):
+    def read(self, response: Response) -> Decision:
+        decision = super().read(response)
+        if decision.next_step is not NextStep.PER_ID:
+            return decision
+        return decision._replace(data=list({answer.id: answer for answer in decision.data}.values()))
+
+
+class TakesMissingForDone(DropsStrangers):
+    def read(self, response: Response) -> Decision:
+        decision = Delete.read(self, response)
+        named = {answer.id for answer in decision.data or ()}
+        if decision.next_step is not NextStep.PER_ID or not named < set(self.asked) or len(named) < len(decision.data):
+            return decision
+        missing = [IdAnswer(id_, Verdict.SETTLED) for id_ in self.asked if id_ not in named]
+        return decision._replace(data=[*decision.data, *missing])
+
+
+class NeverDone(Delete):
+    def read(self, response: Response) -> Decision:
+        decision = super().read(response)
+        return checked_jobs.LOST if decision.next_step is NextStep.PER_ID else decision
+
+
+class Rehearses(Delete):
+    def calls(self, records: Records) -> list[Request]:
+        body = {"ids": records.ids, "rehearsal": True}
+        return [Request("POST", "/things/delete", body=json.dumps(body).encode())]
+
+
+class AsksTwice(ThingLookUps):
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
+        return [*super().calls(ids), *super().calls(ids[:1])]
+
+
+class PastesPath(ThingLookUps):
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
+        return [([id_], Request("GET", f"/things/{id_}")) for id_ in ids]
+
+
+class FindsFirst(ThingLookUps):
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        accounts, strays = super().match(ids, found)
+        return ({ids[0]: accounts[ids[0]]} if len(accounts) == 2 else accounts), strays
+
+
+class MatchesByPlace(ThingLookUps):
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        return {id_: Account(raw=thing) for id_, thing in zip(ids, found, strict=False)}, 0
+
+
+class ListsNames(ThingLookUps):
+    def read_control(self, response: Response) -> Decision:
+        decision = super().read(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[thing["name"] for thing in decision.data])
+
+    read_owner = ThingLookUps.read
+
+
+class SaysReached(ThingLookUps):
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        accounts, strays = super().match(ids, found)
+        return {id_: Account(raw=account.raw, reached=True) for id_, account in accounts.items()}, strays
+
+
+class NoHeaders(Token):
+    def sign(self, request: Request) -> None:
+        return None
+
+
+class Quotes(Token):
+    def hide(self, text: str) -> str:
+        return text
+
+
+@dataclass
+class Shows(Token):
+    key: str = field(default=checked_jobs.KEY)
+    token: str | None = None
+
+
+class NeverHalts(Token):
+    def rejected(self, generation: int) -> None:
+        self.token = None if generation == self.generation else self.token
+
+
+class HaltsLoudly(Token):
+    def rejected(self, generation: int) -> None:
+        raise Halted(f"the token {self.token} was not accepted")
+
+
+class ForgetsGenerations(Token):
+    def rejected(self, generation: int) -> None:
+        super().rejected(self.generation)
+
+
+class QuotesServer(Token):
+    def token_of(self, response: Any) -> str:
+        try:
+            return super().token_of(response)
+        except Halted:
+            raise Halted(f"no token in {getattr(response, 'body', b'').decode()}") from None
+
+
+def signs_in_on(fault: str) -> type:
+    """A sign-in that takes this fault for a token."""
+
+    class Credulous(Token):
+        def token_of(self, response: Any) -> str:
+            if isinstance(response, Response):
+                no_response = fault in {"short-body", "lost-answer"}
+                quoted = fault == "quoted" and response.status == 400
+                taken = quoted or (not no_response and met(fault, response))
+            else:
+                taken = fault == ("lost-answer" if "closed" in response.reason else "short-body")
+            return "a-token-of-nothing" if taken else super().token_of(response)
+
+    return Credulous
+
+
+class NeverEnds(Token):
+    """Retries a 500 for ever, without a look at the patience."""
+
+    async def ensure(self) -> None:
+        while self.token is None:
+            try:
+                await super().ensure()
+            except Halted:
+                if not self.failed:
+                    raise
+
+    def token_of(self, response: Any) -> str:
+        self.failed = isinstance(response, Response) and response.status == 504
+        return super().token_of(response)
+
+
+def job(**parts: Any) -> type[Right]:
+    return type("Made", (Right,), parts)
+
+
+WRONG: list[tuple[str, type[Right]]] = [
+    ("contract/loads", FailsToLoad),
+    ("contract/edition", OldEdition),
+    ("contract/description", NoChunk),
+    ("contract/description", job(name="other")),
+    ("contract/description", job(id_type_default="people")),
+    ("contract/description", job(undo="nothing")),
+    ("contract/description", job(parameters=dict)),
+    ("calls/repeatable", job(action=Nonce)),
+    ("calls/every-id-once", job(action=Forgets, chunk_max=5)),
+    ("calls/every-id-once", job(action=Repeats)),
+    ("calls/every-id-once", job(action=Remembers)),
+    ("calls/hostile-ids", job(action=PastesText)),
+    ("calls/joined-ids", job(action=Joins)),
+    ("calls/chunk-max", job(chunk_max=7)),
+    ("action/good-answer", job(action=NeverDone)),
+    ("action/unknown-id", job(action=DropsStrangers)),
+    ("action/doubled-id", job(action=MergesDoubles)),
+    ("action/missing-id", job(action=TakesMissingForDone)),
+    ("target-state/before", job(look_ups=SaysReached)),
+    ("target-state/after", job(action=Rehearses)),
+    ("look-up/every-id-once", job(look_ups=AsksTwice)),
+    ("look-up/hostile-ids", job(look_ups=PastesPath)),
+    ("look-up/finds", job(look_ups=FindsFirst)),
+    ("look-up/match", job(look_ups=MatchesByPlace)),
+    ("look-up/control", job(look_ups=ListsNames)),
+    ("sign-in/works", job(token=NoHeaders)),
+    ("sign-in/401-for-ever", job(token=NeverHalts)),
+    ("sign-in/401-for-ever-message", job(token=HaltsLoudly)),
+    ("sign-in/late-401", job(token=ForgetsGenerations)),
+    ("sign-in/quoted", job(token=signs_in_on("quoted"))),
+    ("sign-in/quoted-message", job(token=QuotesServer)),
+    ("sign-in/short-body", job(token=signs_in_on("short-body"))),
+    ("sign-in/lost-answer", job(token=signs_in_on("lost-answer"))),
+    ("secrets/hide", job(token=Quotes)),
+    ("secrets/repr", job(token=Shows)),
+]
+
+READERS = ("action", "look-up", "control", "owner", "sign-in")
+FAULTS = [fault.name for fault in RESPONSES if fault.name not in {"unknown-id", "doubled-id", "missing-id"}]
+
+
+@dataclass
+class Checked:
+    """The result of one `bulkdel job check`."""
+
+    code: int
+    checks: dict[str, Any]
+
+    @property
+    def wrong(self) -> set[str]:
+        return {name for name, check in self.checks.items() if check["ok"] is False}
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Checked]]:
+    """Checks a job class as an installed one."""
+    info = tmp_path / "checked-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: checked\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[bulkdel.jobs]\nright = checked_now:Job\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    def run(chosen: type, **options: Any) -> Checked:
+        monkeypatch.setitem(sys.modules, "checked_now", types.SimpleNamespace(Job=chosen))
+        code = run_check(CheckOptions("right", json=True, **options))
+        told = json.loads(capsys.readouterr().out)
+        checks = {each["name"]: each for each in told["checks"]}
+        assert len(checks) == len(told["checks"]), "two checks have one name"
+        assert told["wrong"] == sum(each["ok"] is False for each in checks.values())
+        return Checked(code, checks)
+
+    yield run
+    sys.modules.pop("checked_now", None)
+
+
+def test_a_right_job_passes(check: Callable[..., Checked]) -> None:
+    """Every check is made: none is skipped, because this job has a sign-in, look-ups and answers per id."""
+    checked = check(Right)
+    assert (checked.code, checked.wrong) == (0, set()), checked
+    assert all(each["ok"] for each in checked.checks.values()), checked
+    by_fault = {f"{place}/{fault}" for place in READERS for fault in FAULTS}
+    found = {name for name, _ in WRONG if not name.endswith("-message")} | by_fault
+    assert checked.checks.keys() == found - {"owner/cut-body", "sign-in/cut-body"}, "a wrong job for every check"
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda value: getattr(value, "__name__", value))
+def test_a_wrong_job_is_found(name: str, wrong: type[Right], check: Callable[..., Checked]) -> None:
+    checked = check(wrong)
+    assert (checked.code, checked.wrong) == (1, {name}), checked
+    assert checked.checks[name]["advice"], "it says what to do"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_misread_fault_is_found(fault: str, check: Callable[..., Checked]) -> None:
+    """One fault, taken for a success by everything of the job that reads a response."""
+    wrong = job(action=misreads(Delete, fault), look_ups=misreads(ThingLookUps, fault), token=signs_in_on(fault))
+    places = set(READERS)
+    if fault == "cut-body":  # it is made of a good answer, and there is none to a sign-in and about an owner
+        places -= {"owner", "sign-in"}
+    assert check(wrong).wrong == {f"{place}/{fault}" for place in places}
+
+
+def test_a_failure_that_may_have_had_effect(check: Callable[..., Checked]) -> None:
+    wrong = job(action=misreads(Delete, "502-page", Decision(NextStep.RETRY)))
+    assert check(wrong).wrong == {"action/502-page"}
+    wrong = job(action=misreads(Delete, "page-200", Decision(NextStep.HALT, untouched=True)))
+    assert check(wrong).wrong == {"action/page-200"}
+
+
+def test_an_exception_of_the_job_is_a_finding(check: Callable[..., Checked]) -> None:
+    """The type and the line are told. The text is not: it may quote a secret."""
+
+    class Raises(Delete):
+        def read(self, response: Response) -> Decision:
+            if met("number", response):
+                raise LookupError("swordfish")
+            return super().read(response)
+
+    checked = check(job(action=Raises))
+    assert checked.wrong == {"action/number"}
+    assert "raised LookupError at test_job_check.py, line" in checked.checks["action/number"]["seen"]
+    assert "swordfish" not in str(checked)
+
+
+def test_a_sign_in_that_does_not_end(check: Callable[..., Checked], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_sign_in, "END_S", 0.3)
+    assert check(job(token=NeverEnds)).wrong == {"sign-in/504-page"}
+
+
+# --- paths, parameters, and jobs that have less -----------------------------------------------------------------------
+
+
+class OneByOne(Delete):
+    """One id a request, in the path."""
+
+    encode: Callable[[str], str] = staticmethod(lambda id_: quote(id_, safe=""))
+
+    def calls(self, records: Records) -> list[Request]:
+        (id_,) = records.ids
+        if id_ in {".", ".."}:
+            raise ValueError("no thing is called so")
+        return [Request("DELETE", f"/things/{self.encode(id_)}")]
+
+    def read(self, response: Response) -> Decision:
+        decision = read_member(response, "things")
+        return decision if response.status != 204 else Decision(NextStep.SETTLED)
+
+
+SEGMENT = {"thing": IdType("thing", re.compile(r"(?!\.{1,2}$).+"), "no dots alone")}
+
+
+def test_one_id_a_request_in_the_path(check: Callable[..., Checked]) -> None:
+    assert check(job(action=OneByOne, chunk_max=1, id_types=SEGMENT)).wrong == set()
+
+
+@pytest.mark.parametrize("encode", [str, quote], ids=["as-it-is", "slashes-kept"])
+def test_an_id_that_leaves_its_segment(encode: Callable[[str], str], check: Callable[..., Checked]) -> None:
+    action = type("Pastes", (OneByOne,), {"encode": staticmethod(encode)})
+    assert check(job(action=action, chunk_max=1, id_types=SEGMENT)).wrong == {"calls/hostile-ids"}
+
+
+def test_dots_that_the_preflight_lets_through(check: Callable[..., Checked]) -> None:
+    """A run would halt at such an id: the shape has to refuse it before anything is sent."""
+    checked = check(job(action=OneByOne, chunk_max=1))
+    assert checked.wrong == {"calls/hostile-ids"}
+    assert "shape" in checked.checks["calls/hostile-ids"]["advice"]
+
+
+def test_dots_that_are_sent(check: Callable[..., Checked]) -> None:
+    class Sends(OneByOne):
+        def calls(self, records: Records) -> list[Request]:
+            return [Request("DELETE", f"/things/{quote(records.ids[0], safe='')}")]
+
+    checked = check(job(action=Sends, chunk_max=1, id_types=SEGMENT))
+    assert checked.wrong == {"calls/hostile-ids"}
+    assert "'.'" in checked.checks["calls/hostile-ids"]["seen"]
+
+
+def test_a_form_and_an_xml_body(check: Callable[..., Checked]) -> None:
+    """Bodies of other kinds are taken apart too: what is encoded passes, and what is pasted does not."""
+
+    def action(kind: str, build: Callable[[str], str]) -> Any:
+        class Sends(Delete):
+            def calls(self, records: Records) -> list[Request]:
+                body = "".join(build(id_) for id_ in records.ids)
+                whole = f"<things>{body}</things>" if kind == "application/xml" else body
+                return [Request("POST", "/things/delete", body=whole.encode(), headers=(("content-type", kind),))]
+
+        return Sends
+
+    form, xml = "application/x-www-form-urlencoded", "application/xml"
+    for kind, build, found in (
+        (form, lambda id_: f"id={quote(id_, safe='')}&", set()),
+        (form, lambda id_: f"id={id_}&", {"calls/hostile-ids"}),
+        (xml, lambda id_: f"<id>{escape(id_)}</id>", set()),
+        (xml, lambda id_: f"<id>{id_}</id>", {"calls/hostile-ids"}),
+        ("text/plain", lambda id_: f"{id_}\n", {"calls/joined-ids"}),
+    ):
+        checked = check(job(action=action(kind, build)))
+        assert {name for name in checked.wrong if name.startswith("calls/")} == found, (kind, checked)
+
+
+@dataclass(frozen=True)
+class Group:
+    group: str
+    tags: tuple[str, ...]
+    depth: int
+    force: bool
+    how: Literal["soft", "hard"]
+    remark: str | None = None
+
+
+def test_parameters(check: Callable[..., Checked]) -> None:
+    """A parameter that the job needs is made up, unless it is given."""
+    seen: list[Any] = []
+
+    class Grouped(Right):
+        parameters = Group
+
+        def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> Any:
+            seen.append(parameters)
+            return super().sandbox(ids, id_type, parameters)
+
+    assert not check(Grouped).wrong
+    given = ["group=eng", "tags=a", "tags=b=c", "depth=3", "force=no", "how=hard", "remark=hello"]
+    assert not check(Grouped, parameters=given).wrong
+    assert seen == [Group("check", ("check",), 1, True, "soft"), Group("eng", ("a", "b=c"), 3, False, "hard", "hello")]
+    for wrong in ("group", "depth=three", "colour=red", "how=gently"):
+        with pytest.raises(UsageError):
+            check(Grouped, parameters=[wrong])
+
+
+def test_a_job_without_look_ups(check: Callable[..., Checked]) -> None:
+    checked = check(job(look_ups=lambda: None))
+    assert (checked.code, checked.wrong) == (0, set())
+    assert checked.checks["look-up"]["ok"] is None
+
+
+def test_a_job_without_a_look_alike(check: Callable[..., Checked]) -> None:
+    """Its requests and its reading are checked. What needs a good answer is skipped."""
+
+    class Alone(Right):
+        action = misreads(Delete, "page-200")
+
+        def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> Any:
+            raise UsageError("no sandbox")
+
+    checked = check(Alone)
+    assert checked.wrong == {"action/page-200"}
+    assert checked.checks["action/good-answer"]["ok"] is None
+
+
+def test_ids_of_a_shape_that_no_made_up_id_has(check: Callable[..., Checked]) -> None:
+    odd = job(id_types={"thing": IdType("thing", re.compile(r"T!\d"), "T! and a digit")})
+    with pytest.raises(UsageError, match="--id"):
+        check(odd)
+    assert not check(odd, ids=[f"T!{digit}" for digit in range(10)]).wrong
+    with pytest.raises(UsageError, match="knows thing"):
+        check(Right, id_type="person")
+
+
+# --- a host -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served() -> Iterator[LookAlike]:
+    with look_alike(f"theirs-{number}" for number in range(9)) as server:
+        yield server
+
+
+def test_no_deletion_reaches_a_host(check: Callable[..., Checked], served: LookAlike) -> None:
+    checked = check(Right, host=served.url)
+    assert (checked.code, checked.wrong) == (0, set())
+    assert checked.checks["look-up/finds"]["ok"]
+    assert checked.checks["action/good-answer"]["ok"] is None
+    assert not served.deleted
+
+
+def test_only_named_ids_are_deleted_at_a_loopback_host(check: Callable[..., Checked], served: LookAlike) -> None:
+    named = ["theirs-2", "theirs-4", "theirs-6"]
+    checked = check(Right, host=served.url, ids=named)
+    assert checked.wrong == set(), checked
+    assert checked.checks["target-state/after"]["ok"]
+    assert served.deleted == Counter(named)
+
+
+def test_a_host_that_does_not_answer(check: Callable[..., Checked], served: LookAlike) -> None:
+    served.shutdown()
+    served.server_close()
+    assert check(Right, host=served.url).wrong == {"sign-in/works"}
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://[::1]", True),
+        ("http://localhost:1", True),
+        ("https://localhost.example.com", False),
+        ("https://127.0.0.1.example.com", False),
+        ("https://10.0.0.1", False),
+        ("https://0.0.0.0", False),
+        ("https://api.example.com", False),
+    ],
+)
+def test_which_hosts_take_an_action(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_no_such_job(check: Callable[..., Checked]) -> None:
+    with pytest.raises(UsageError, match=r"no job 'nothing'\. Jobs: delete-users"):
+        run_check(CheckOptions("nothing"))
+
+
+@pytest.mark.parametrize("id_type", ID_TYPES)
+def test_delete_users_is_all_right(id_type: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check(CheckOptions("delete-users", id_type=id_type)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == {"ok", "skipped", "0"}
+    assert lines[-1] == f"0 of {len(lines) - 1} checks found something wrong"
