@@ -94,6 +94,18 @@ class LookUps(Protocol):
         """Decide on the response to one of them: SETTLED with `data` = whether it speaks for the target state."""
         return Decision(NextStep.HALT, reason="the job does not read a state")
 
+    def state_control(self) -> Request | None:
+        """The request that lists accounts which are not in the target state; None when the API has no such call.
+
+        A key that may not see the state may get an empty answer to every state call. So an answer that speaks for the
+        target state counts only after a listed account was seen not to be in it.
+        """
+        return None
+
+    def read_state_control(self, response: Response) -> Decision:  # noqa: ARG002
+        """Decide on its response: SETTLED with `data` = the accounts (`Account`), for `state_calls`."""
+        return Decision(NextStep.HALT, reason="the job lists no accounts by their state")
+
 
 class Action(Protocol):
     """The job's effect on the records of a chunk. Exists only after the confirmation."""

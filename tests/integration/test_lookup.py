@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
+from bulkdel.job import Account
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import GenAuth
 from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
-from bulkdel_jobs.genauth.endpoints import LIST_PATH
+from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
@@ -356,3 +359,91 @@ async def test_parts_of_an_id_explain_what_came_back() -> None:
     # Together, then those with a comma one by one; nothing with a comma is listed.
     assert LOOKUP_PATH in sandbox.ledger.by_path
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 1 + len(GONE)
+
+
+# ── a state that the record does not have ─────────────────────────────────────────────────────────────────────────────
+
+
+class Members(UserLookUps):
+    """Look-ups of a job that takes users out of a group; `/member?user=X` says of one whether it is out."""
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        accounts, strays = super().match(ids, found)
+        return {id_: replace(account, reached=None) for id_, account in accounts.items()}, strays
+
+    def state_calls(self, account: Account) -> Sequence[Request]:
+        return [Request("GET", "/member", (("user", str(account.raw["userId"])),))]
+
+    def read_state(self, response: Response) -> Decision:
+        if response.status != 200:
+            return Decision(NextStep.SPLIT, reason="refused")
+        return Decision(NextStep.SETTLED, data=json.loads(response.body)["out"])
+
+    def state_control(self) -> Request | None:
+        return Request("GET", "/members")
+
+    def read_state_control(self, response: Response) -> Decision:
+        return Decision(NextStep.SETTLED, data=[Account(raw={"userId": one}) for one in json.loads(response.body)])
+
+
+@contextlib.asynccontextmanager
+async def in_group(
+    members: Sequence[str], *, blind: bool = False, forbidden: bool = False
+) -> AsyncIterator[tuple[AccountLookup, list[str]]]:
+    """A look-up in a server with the users 0, 1 and 2, of which `members` are listed as members of the group.
+
+    blind: each user seems to be out of it. forbidden: the state is refused. The list grows by each target.
+    """
+    asked: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            path, _, query = request.target.partition("?")
+            asked.append(request.target)
+            told: Any = {"statusCode": 200, "data": {"access_token": "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}}
+            if path == "/member":
+                told = {"out": blind or query.removeprefix("user=") not in members}
+            elif path == "/members":
+                told = list(members)
+            elif path == LOOKUP_PATH:
+                told = {"statusCode": 200, "data": [{"userId": id_} for id_ in NOBODY]}
+            await peer.send(answer(json.dumps(told).encode(), status=403 if forbidden and path == "/member" else 200))
+
+    target = GenAuth("", "", GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
+    async with RawServer(script).running() as server:
+        target = replace(target, host=server.url, pinned_host=server.url)
+        async with connect(target, Settings(rate=0), pool=None) as client:
+            yield AccountLookup(client, Members(ID_TYPES["user_id"]), lambda: 0.0), asked
+
+
+async def states(lookup: AccountLookup) -> list[bool | None] | None:
+    found = await lookup.find(NOBODY, WorkerStatus())
+    return None if found is None else [found.accounts[id_].reached for id_ in NOBODY]
+
+
+async def test_the_state_of_an_account_is_asked_for() -> None:
+    """One listed member is seen to be one: so the answers about the others count. That is asked for once."""
+    async with in_group([NOBODY[0], "another"]) as (lookup, asked):
+        assert await states(lookup) == [False, True, True]
+        assert await states(lookup) == [False, True, True]
+    assert asked.count("/members") == 1
+
+
+async def test_an_empty_group_is_proof() -> None:
+    async with in_group([]) as (lookup, asked):
+        assert await states(lookup) == [True, True, True]
+    assert asked.count("/members") == 1
+
+
+async def test_a_key_that_sees_no_state_proves_nothing() -> None:
+    async with in_group([NOBODY[0]], blind=True) as (lookup, asked):
+        assert await states(lookup) == [None, None, None]
+        assert await states(lookup) == [None, None, None]
+    assert asked.count("/members") == CONTROL_TRIES
+
+
+async def test_a_state_that_is_refused_is_no_look_up() -> None:
+    async with in_group([], forbidden=True) as (lookup, _):
+        assert await states(lookup) is None
+        assert lookup.failed == "refused"

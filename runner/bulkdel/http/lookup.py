@@ -73,6 +73,8 @@ class AccountLookup:
         self._controls_left = CONTROL_TRIES
         self._exhausted = not self.possible
         self._found_at = self._checked_at = self._empty_at = float("-inf")
+        self._states_seen = self.possible and self._look_ups.state_control() is None
+        self._state_tries_left = CONTROL_TRIES
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self.proven = proven
@@ -159,15 +161,40 @@ class AccountLookup:
     async def _add_states(self, accounts: dict[str, Account], worker: WorkerStatus) -> bool:
         """Ask for the state of each account whose record does not have it. False when a look-up failed."""
         for id_, account in accounts.items():
-            requests = self._look_ups.state_calls(account) if account.reached is None else ()
-            for request in requests:
-                reached = await self._read(request, self._look_ups.read_state, worker, [id_])
-                if reached is None:
-                    return False
-                account = accounts[id_] = replace(account, reached=reached)  # noqa: PLW2901
-                if not reached:
-                    break
+            if account.reached is not None or not (requests := self._look_ups.state_calls(account)):
+                continue
+            reached = await self._state(requests, worker, [id_])
+            if reached is None:
+                return False
+            # Without a control, an answer that speaks for the target state leaves the state open.
+            known = reached if not reached or await self._sees_states(worker) else None
+            accounts[id_] = replace(account, reached=known)
         return True
+
+    async def _state(self, requests: Sequence[Request], worker: WorkerStatus, ids: Sequence[str] = ()) -> bool | None:
+        """Whether every one of the responses speaks for the target state; None when a look-up failed."""
+        for request in requests:
+            reached: bool | None = await self._read(request, self._look_ups.read_state, worker, ids)
+            if not reached:
+                return reached
+        return True
+
+    async def _sees_states(self, worker: WorkerStatus) -> bool:
+        """Whether state calls can tell: one of the accounts that another call lists is seen not to be in the state.
+
+        Where no account is listed, that other call has said that none is left. Asked until it is true, a few times.
+        """
+        async with self._control:
+            if self._state_tries_left and (request := self._look_ups.state_control()) is not None:
+                self._state_tries_left -= 1
+                listed: list[Account] | None = await self._read(request, self._look_ups.read_state_control, worker)
+                for account in (listed or ())[:CONTROLS_MAX]:
+                    self._states_seen = await self._state(self._look_ups.state_calls(account), worker) is False
+                    if self._states_seen:
+                        break
+                if listed == [] or self._states_seen:
+                    self._states_seen, self._state_tries_left = True, 0
+            return self._states_seen
 
     async def _find_with_control(self, result: LookupResult, missing: list[str], worker: WorkerStatus) -> LookupResult:
         """Ask for `missing`, ids with a comma, in one request with accounts that exist and have a comma too."""
