@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-all-pythons test-install test-python check mutants soak soak-simulation bench bench-rate lock clean
+.PHONY: demo quick test timed test-all-pythons test-install test-sdks test-python check mutants soak soak-simulation bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -57,6 +57,10 @@ test-install:
 	.install/bin/python -m build --sdist --outdir .install/dist . >.install/build.log
 	for source in . .install/dist/bulkdel-*.tar.gz; do tests/install.sh .install $$source || exit 1; done
 	rm -rf .install build
+
+# A whole offboarding with each of the vendor's own SDKs against the sandbox, a minute. They come from pip and npm.
+test-sdks: $(STAMP)
+	$(BIN)/python -m tests.sdks
 
 # Every mutant: programs that break one promise each, and the test that must fail. Two minutes on two cores.
 mutants: $(STAMP)
@@ -107,6 +111,6 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .venv-* .lock .install .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .venv-* .lock .install .sdks .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis .import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +
