@@ -101,6 +101,22 @@ def show_demo(
 
 
 @job.command
+def new(name: str, /) -> int:
+    """Write a package with a new job, its test and a look-alike of its API, into a new folder of this name.
+
+    The job deletes one id a request with a bearer key. It prints the commands that install and try it.
+
+    Parameters
+    ----------
+    name: str
+        Name of the job: lower-case words with - between them, such as delete-members.
+    """
+    from bulkdel_jobs.kit.new import write_job  # noqa: PLC0415 - a run has no use for it
+
+    return write_job(name)
+
+
+@job.command
 def check(
     name: str,
     /,

@@ -7,6 +7,7 @@ pip, pipx and uv download them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,26 @@ def test_it_runs_beside_folders_of_the_user_with_the_names_of_the_source_roots(i
     (tmp_path / "e.jsonl").write_text('{"id": "6319a1504f3aaaaaf214dd5b"}\n')
     ran = checked([installed / "bulkdel", "run", "delete-users", "e.jsonl", "--sandbox", "--rate", "0"], **options)
     assert ran.startswith("complete: 1 row")
+
+
+def test_a_new_job_works_by_the_commands_that_are_printed(installed: Path, tmp_path: Path) -> None:
+    """It installs, its own test and `mypy --strict` pass, no check finds anything wrong, and it runs."""
+    options = {"cwd": tmp_path, "env": {**environment({}), "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}}
+    told = checked([installed / "bulkdel", "job", "new", "delete-members"], **options)
+    commands = told.split("\n\n")[1].splitlines()
+    assert len(commands) == 7
+    printed = checked(["sh", "-ec", "\n".join(commands)], **options)
+    assert "2 passed" in printed
+    assert "Success: no issues found in 3 source files" in printed
+    assert re.search(r"^0 of \d+ checks found something wrong$", printed, re.MULTILINE)
+    assert "20 of 20 looked up exist" in printed
+    assert re.search(r"^complete: 20 rows\n  deleted +20$", printed, re.MULTILINE)
+    written = {path.relative_to(tmp_path / "delete-members") for path in (tmp_path / "delete-members").rglob("*.py")}
+    assert written == {
+        Path("delete_members/__init__.py"),
+        Path("delete_members/look_alike.py"),
+        Path("tests/test_delete_members.py"),
+    }
 
 
 @pytest.mark.parametrize("name", ["runner.bulkdel", "jobs.bulkdel_jobs"])

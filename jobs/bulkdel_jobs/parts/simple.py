@@ -88,7 +88,7 @@ class OneByOne(Job):
     list_at: str = ""
     id_field: str = "id"
 
-    def target(self, options: TargetOptions) -> Target:
+    def target(self, options: TargetOptions) -> ApiTarget:
         """See `bulkdel.job.Job`."""
         for name, value in options.config.items():
             if name not in {"host", "key_file"} or not isinstance(value, str):
