@@ -60,10 +60,11 @@ class Ran:
         return found
 
     def counts(self) -> dict[str, int]:
-        """The eight counts that are not zero; they must add up to the rows."""
+        """The counts that are not zero; they must add up to the rows. `done` and `already` are those of other jobs."""
         summary = self.summary
-        assert sum(summary[name] for name in COUNTS) == summary["rows"], summary
-        return {name: summary[name] for name in COUNTS if summary[name]}
+        counts = {name: summary[name] for name in ("done", "already", *COUNTS) if summary.get(name)}
+        assert sum(counts.values()) == summary["rows"], summary
+        return counts
 
     def found(self) -> tuple[int, int, int]:
         """What a verification found: gone, still there, could not tell. They add up."""

@@ -65,7 +65,7 @@ def header(rows: int = 1000, left_out: SkippedRows = NONE) -> Header:
     counts |= {str(reason): some.size for reason, some in left_out.by_reason.items()}
     digest = left_out.digest()
     confirmed = {"ids": ids}
-    pinned = {"pool": "p"}
+    pinned = {"job": "delete-users", "pool": "p"}
     names = {"done": "deleted", "absent": "absent"}
     return Header("0.1.0", "r1", AT, pinned, "ids.jsonl", {}, counts, None, confirmed, names, skipped_sha256=digest)
 

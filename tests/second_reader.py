@@ -40,7 +40,10 @@ class Log:
 
     def counts(self) -> dict[str, int]:
         """Rows by word, with the job's names; words that do not occur in the job are left out."""
-        names, counts = self.header["names"], {word: self.ends.count(mark) for word, mark in MARKS.items()}
+        names, counts = (
+            self.header.get("keys") or self.header["names"],
+            {word: self.ends.count(mark) for word, mark in MARKS.items()},
+        )
         left = (word for word, count in counts.items() if count or word in names or word not in KINDS[:3])
         return {**{names.get(word, word): counts[word] for word in left}, "remaining": self.ends.count(REMAINING)}
 

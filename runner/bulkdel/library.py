@@ -110,8 +110,14 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """As `bulkdel run --json` prints it."""
         figures = {name: getattr(self, name) for name in FIGURES}
-        checkpoint = printable(self.checkpoint)
-        return summary_of(self.progress, self.status, figures, checkpoint=checkpoint, log_sha256=self.log_sha256)
+        return summary_of(
+            self.progress,
+            self.status,
+            figures,
+            checkpoint=printable(self.checkpoint),
+            log_sha256=self.log_sha256,
+            exit_code=self.exit_code,
+        )
 
 
 def open_run(
@@ -226,7 +232,7 @@ class Run:
                 raise Drained("the run was drained; nothing was sent") from None
             finally:
                 self._step = None
-            self._doing = "waiting for the confirmation; nothing was deleted by this session"
+            self._doing = f"waiting for the confirmation; nothing was {self._plan.words.done} by this session"
         return self._plan
 
     async def confirm(

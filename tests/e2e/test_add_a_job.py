@@ -143,10 +143,10 @@ def test_the_example_runs(bench: Bench) -> None:
     assert not server.deletions
     confirmed = (*args, "--confirm", 250, "--pool", "things", "--json")
     ran = bench.run("run", *confirmed, "--limit", 100)
-    assert (ran.code, ran.counts()) == (0, {"deleted": 100, "remaining": 150}), ran
+    assert (ran.code, ran.counts()) == (0, {"done": 100, "remaining": 150}), ran
     assert server.controls == 0, "the sample has found some"
     ran = bench.run("run", *confirmed)
-    assert (ran.code, ran.counts()) == (1, {"deleted": 249, "refused": 1}), ran
+    assert (ran.code, ran.counts()) == (1, {"done": 249, "refused": 1}), ran
     assert server.things == {"bad", "kept"}
     assert server.deletions[:2] == [100, 100]
     assert sum(server.deletions) == 249
@@ -315,7 +315,7 @@ def test_a_fault_inside_a_job_is_that_jobs(where: str, rate: int, faulty: Bench)
     assert "To go on:" in ran.err
     assert "thing-of-mine" not in (faulty.folder / "export.csv.checkpoint.jsonl").read_text()
     ran = faulty.run(*args, "--json")
-    assert (ran.code, ran.counts()) == (1, {"deleted": 150, "refused": 1}), ran
+    assert (ran.code, ran.counts()) == (1, {"done": 150, "refused": 1}), ran
     assert faulty.server.things == {"bad", "kept"}
 
 

@@ -21,6 +21,7 @@ AT = "2026-01-01T00:00:00.000Z"
 KEYS = (
     *("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining"),
     *("rows", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256", "status"),
+    *("job", "pool", "run_id", "exit_code"),
 )
 """As docs/reference.md lists them."""
 
@@ -141,7 +142,7 @@ def test_the_counts_add_up_to_the_rows_by_the_jobs_names(counts: dict[str, int],
 
 def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
     figures = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5, "more": "not shown"}
-    summary = summary_of(progress_of(1, done=2), "incomplete", figures, checkpoint="c", log_sha256="s")
+    summary = summary_of(progress_of(1, done=2), "incomplete", figures, checkpoint="c", log_sha256="s", exit_code=4)
     assert tuple(summary) == KEYS
     assert summary["rows"] == 3
     told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}

@@ -15,7 +15,7 @@ from cyclopts.config import Env
 from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
-from bulkdel.cli.job_options import find_job, with_options_of
+from bulkdel.cli.job_options import described, find_job, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -88,15 +88,13 @@ def run(
 ) -> int:
     """Delete every id of an export, or resume an earlier run of the same command.
 
-    A job may have options of its own: `bulkdel run JOB --help`.
-
     Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
     then deletes. The checkpoint records everything that happens to an id.
 
     Parameters
     ----------
     job: str
-        What to do with the ids; `bulkdel jobs` lists the jobs.
+        What to do with the ids; `bulkdel jobs` lists the jobs and the options that only they have.
     export: str
         The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd. `-` is standard input, and needs
         --checkpoint.
@@ -213,14 +211,24 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
 
 
 def jobs() -> int:
-    """List the installed jobs and the id types they know."""
+    """List the installed jobs: what they do, whether it can be undone, the id types they know, their own options."""
     from bulkdel.job import job_names, load_job
+    from bulkdel.parameters import check_type
 
-    for job in map(load_job, job_names()):
+    for name in job_names():
+        try:
+            job = load_job(name)
+            check_type(job)
+        except UsageError as error:  # the other jobs can be used
+            result(f"{name}  {error}")
+            continue
         result(f"{job.name}  {job.summary}")
+        result(f"  {'cannot be undone' if job.undo is None else f'can be undone by {job.undo}'}")
         for id_type in job.id_types.values():
             default = ", the default" if id_type.name == job.id_type_default else ""
             result(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
+        for option, text in described(plan, job):
+            result(f"  {option:<24} {text}".rstrip())
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from typing import Annotated, Any
@@ -62,3 +62,14 @@ def with_options_of(job: Job | None, command: Callable[..., int]) -> Callable[..
     typed.__signature__ = signature.replace(parameters=arguments)  # type: ignore[attr-defined]
     typed.__annotations__ = {argument.name: argument.annotation for argument in arguments}
     return typed
+
+
+def described(command: Callable[..., int], job: Job) -> Iterator[tuple[str, str]]:
+    """Yield each option of the job with its help."""
+    app = App()
+    app.default(with_options_of(job, command))
+    own = {one.name for one in fields(job.parameters)} if job.parameters is not None else set()
+    for argument in app.assemble_argument_collection(parse_docstring=True):
+        if argument.keys[-1:] and argument.keys[-1] in own:
+            needed = " (needed)" if argument.required else ""
+            yield argument.name, f"{argument.parameter.help or ''}{needed}".strip()

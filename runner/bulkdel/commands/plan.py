@@ -56,7 +56,7 @@ def _show(found: Plan) -> None:
     for line in plan_lines(found):
         result(line)
     if found.ids == 0:
-        result("There is nothing to delete.")
+        result(f"There is nothing to {found.words.verb}.")
     elif found.pool is None:
         result("Not signed in: without credentials neither the pool nor the ids could be checked.")
     elif not is_fresh(found.checkpoint):
@@ -65,12 +65,12 @@ def _show(found: Plan) -> None:
     elif trouble := sample_trouble(found):
         result(f"This plan will be refused: {trouble}")
     if found.ids and not found.arguments.settings.sandbox:
-        result(f"Nothing was deleted. To run this plan:\n  {found.confirming_line}")
+        result(f"{found.words.nothing}. To run this plan:\n  {found.confirming_line}")
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines."""
-    export, settings = plan.export, plan.arguments.settings
+    export = plan.export
     counts, examples = export.counts, export.preflight.examples if export.preflight else ()
     left_out = ", ".join(f"{counts[name]:,} {name}" for name in ("duplicate", "excluded", "invalid") if counts[name])
     lines = [
@@ -82,15 +82,24 @@ def plan_lines(plan: Plan) -> list[str]:
         ("export", f"{export.file.path} ({_how_it_is_read(plan)})"),
         ("id type", plan.id_type.name + (f", such as {', '.join(examples)}" if examples else "")),
         ("rows", f"{counts['rows']:,}" + (f" ({left_out})" if left_out else "")),
-        ("to delete", _size_of_the_work(plan)),
+        (f"to {plan.words.verb}", _size_of_the_work(plan)),
         *_protected_lines(plan),
         ("checkpoint", str(plan.checkpoint)),
-        ("backup", str(settings.backup) if settings.backup else "none; --backup FILE keeps a copy of every user"),
+        *_backup_line(plan),
+        *((("fires", plan.arguments.job.fires),) if plan.arguments.job.fires else ()),
         *_optional_lines(plan),
         *(("note", note.text) for note in _notes(plan)),
     ]
     width = max(len(name) for name, _ in lines)
     return [f"  {name:<{width}}  {text}" for name, text in lines]
+
+
+def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
+    backup = plan.arguments.settings.backup
+    if backup is not None:
+        yield "backup", str(backup)
+    elif plan.has_look_ups:  # a copy is what a look-up returns
+        yield "backup", "none; --backup FILE keeps a copy of every user"
 
 
 def _size_of_the_work(plan: Plan) -> str:
@@ -152,6 +161,8 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "own_user_protected": server.owner,
         "checkpoint": printable(plan.checkpoint),
         "checkpoint_exists": exists,
+        "fires": plan.arguments.job.fires,
+        "look_ups": plan.has_look_ups,
         "backup": None if backup is None else printable(backup),
         "not_after": None if plan.until is None else plan.until.isoformat(),
         "limit": settings.limit,
@@ -213,7 +224,25 @@ def _sample_text(server: SampleCheck) -> str:
 
 def _notes(plan: Plan) -> list[Note]:
     export = plan.export.preflight
-    return [*(_export_notes(export, plan.export.invalid_to) if export else ()), *_clock_notes(plan)]
+    return [
+        *(_export_notes(export, plan.export.invalid_to) if export else ()),
+        *(() if plan.has_look_ups else _unknowable(plan)),
+        *_clock_notes(plan),
+    ]
+
+
+def _unknowable(plan: Plan) -> Iterator[Note]:
+    """Yield what cannot be known when the API has no look-ups."""
+    doubt = "are sent again"
+    if plan.id_type.reusable and plan.arguments.settings.in_doubt != "resend":
+        doubt = "stay so, unless --in-doubt resend sends them again"
+    for name, text in (
+        ("no_sample", "the API has no look-ups, so no sample shows whether these ids exist"),
+        ("absent_unproven", "an id that the API calls unknown (404) counts as absent, and nothing proves it"),
+        ("cannot_be_verified", "`verify` cannot prove the result"),
+        ("doubts_stay", f"ids that were sent without a response {doubt}"),
+    ):
+        yield Note(name, text)
 
 
 def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:

@@ -53,11 +53,11 @@ Write = Callable[[bytes], None]
 
 
 def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
-    """The outcomes that are wanted, by the engine's word, with the job's name for each.
+    """The outcomes that are wanted, by the engine's word, with the word for scripts of each.
 
-    only: such as `refused,unknown`, in the job's names. Raises UsageError for a word that is no outcome.
+    only: such as `refused,unknown`, in the words for scripts. Raises UsageError for a word that is no outcome.
     """
-    names = {kind: words.names.get(kind, kind) for kind in (*COUNTED, REMAINING)}
+    names = {kind: words.keys.get(kind, kind) for kind in (*COUNTED, REMAINING)}
     if only is None:
         return names
     names = {kind: name for kind, name in names.items() if kind not in JOBS_OWN or kind in words.names}

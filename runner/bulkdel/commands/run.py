@@ -16,6 +16,7 @@ from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.summary import count_lines, name_of
+from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.progress import Reporter
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotConfirmed
@@ -32,7 +33,9 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
     opened = Run(arguments, chunk_events=arguments.settings.log_level == "debug")
-    reporter = Reporter(opened.snapshot, level=arguments.settings.log_level)
+    words = arguments.job.words
+    names = {words.named_keys[kind]: name for kind, name in words.names.items()}
+    reporter = Reporter(opened.snapshot, level=arguments.settings.log_level, names=names)
 
     def drain(signum: int) -> bool:
         """While requests may be under way, the first signal drains. Before that, it ends the command."""
@@ -57,7 +60,7 @@ async def _run(opened: Run, reporter: Reporter) -> int:
             if not plan.complete:
                 say("\n".join(plan_lines(plan)))
             if plan.ids == 0:
-                say("There is nothing to delete.")
+                say(f"There is nothing to {plan.words.verb}.")
             await _confirm(opened, plan)
         with reporter.running():
             async for event in opened.start():
@@ -77,12 +80,13 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     if due is None or sys.stdin is None or not sys.stdin.isatty():
         return  # `start` refuses a run that has to be confirmed
     check_sample(plan)
-    say(f"\n{counted(plan.ids, 'id')} will be deleted from pool {plan.pool}: {due}.")
+    where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
+    say(f"\n{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
         if wanted is not None and (typed := await _line_typed(noun, wanted)) != wanted:
             raise NotConfirmed(
-                f"not confirmed: {typed!r} is not {wanted}. Nothing was deleted. To confirm without a question:\n"
+                f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question:\n"
                 f"  {plan.confirming_line}"
             )
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
@@ -112,7 +116,8 @@ def _comma_text(plan: Plan, rows: int) -> str:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
         resend = plan.line.plus("--in-doubt", "resend")
-        ways.append(f"Send them again without a look-up; a user who was given the id meanwhile is deleted:\n  {resend}")
+        newer = f"a user who was given the id meanwhile is {plan.words.done}"
+        ways.append(f"Send them again without a look-up; {newer}:\n  {resend}")
     remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {COMMAS}. To settle them:"
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
@@ -145,10 +150,15 @@ def _print_end(plan: Plan, ended: Summary) -> int:
     if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
     complete = ended.progress.complete
-    gone = ended.progress.counts["done"] + ended.progress.counts["absent"]
-    if gone and not plan.arguments.settings.sandbox and (complete or ended.session.ending.limit_reached):
+    if (
+        any(ended.progress.counts[kind] for kind in CLAIMED)
+        and not plan.arguments.settings.sandbox
+        and (complete or ended.session.ending.limit_reached)
+    ):
         verify = CommandLine("verify", log).plus_given(plan.arguments.settings.connection)
-        say(f"To verify that what was deleted is gone:\n  {verify}")
+        done, reached = plan.words.done, plan.arguments.job.target_state.reached
+        what = "the result" if done == reached else f"that what was {done} is {reached}"
+        say(f"To verify {what}:\n  {verify}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""

@@ -40,7 +40,14 @@ def print_status(path: Path, *, json: bool) -> int:
     state = "running" if pid is not None else _state(progress)
     if json:
         stop = progress.stop.facts if progress.stop else {}
-        summary = summary_of(progress, state, stop, checkpoint=printable(path), log_sha256=log.sha256)
+        summary = summary_of(
+            progress,
+            state,
+            stop,
+            checkpoint=printable(path),
+            log_sha256=log.sha256,
+            exit_code=stop.get("exit"),
+        )
         more = {"in_doubt": progress.in_doubt.size, "sessions": progress.sessions, "note": progress.note, "pid": pid}
         result(dumps(summary | more))
         return 0

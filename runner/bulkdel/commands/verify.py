@@ -18,7 +18,7 @@ from bulkdel.command_line import CommandLine, how_to_resume
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, counts_of, exit_code, name_of, status_of
+from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
 from bulkdel.core.target_state import TargetState
 from bulkdel.core.verification import CLAIMED, Counts, Findings
 from bulkdel.engine.progress import Level, Reporter
@@ -169,7 +169,7 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
     result(f"  {state.not_reached:<14} {counts.still_there:>13,}")
     result(f"  could not tell {counts.could_not_tell:>13,}")
     claimed = {name_of(progress, kind) for kind in CLAIMED}
-    others = [f"{count:,} {name}" for name, count in counts_of(progress).items() if count and name not in claimed]
+    others = [f"{count:,} {name}" for name, count in named_counts(progress).items() if count and name not in claimed]
     if others:
         result(f"not claimed to be {state.reached}, so not looked up: {', '.join(others)}")
     for line in session_lines(summary):

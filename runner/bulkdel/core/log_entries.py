@@ -56,7 +56,8 @@ class Header:
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     resume_points: where in the export a resume can begin to read, as the preflight found them.
     parameters: the job's parameters (`Job.parameters`) as JSON; compared on a resume like what is pinned.
-    names: what the job calls `done`, `already` and `absent` (`OutcomeWords`).
+    names: what people call `done`, `already` and `absent` in this job (`OutcomeWords`).
+    keys: what scripts call them, where that is not the same; else empty.
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
     """
 
@@ -74,6 +75,7 @@ class Header:
     format: int = FORMAT
     resume_points: tuple[ResumePoint, ...] = ()
     skipped_sha256: str = EMPTY_DIGEST
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "sample": None if entry.sample is None else dict(entry.sample),
                 "confirmed": dict(entry.confirmed),
                 "names": dict(entry.names),
+                **({"keys": dict(entry.keys)} if entry.keys else {}),
                 "parameters": dict(entry.parameters),
                 "skipped_sha256": entry.skipped_sha256,
                 **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
@@ -264,6 +267,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         parameters=dict(data["parameters"]),
         resume_points=resume_points_of(data.get("marks", ())),
         skipped_sha256=data["skipped_sha256"],
+        keys=dict(data.get("keys", {})),
     )
 
 

@@ -34,6 +34,7 @@ class OutcomeWords:
     """A job's words for what it does.
 
     names: what people call `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
+        `done` is a participle: "deleted" makes "Nothing was deleted." and "5 ids will be deleted".
     verb: what the job does to an account: "delete", "resign".
     keys: what scripts call these outcomes, in the summary and in `results`. Default: the engine's words.
     columns: the columns of `results` with the details of a response, each with the member of the log that it shows:
@@ -46,6 +47,21 @@ class OutcomeWords:
     columns: Mapping[str, str] = field(
         default_factory=lambda: {"code": "code", "message": "message", "requestId": "request_id"}
     )
+
+    @property
+    def done(self) -> str:
+        """The participle of the verb."""
+        return self.names.get("done", "done")
+
+    @property
+    def nothing(self) -> str:
+        """The beginning of "Nothing was deleted."."""
+        return f"Nothing was {self.done}"
+
+    @property
+    def named_keys(self) -> Mapping[str, str]:
+        """The word for scripts of each outcome that has a name."""
+        return {kind: self.keys.get(kind, kind) for kind in self.names}
 
 
 class Detail(NamedTuple):

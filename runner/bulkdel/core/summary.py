@@ -71,28 +71,52 @@ def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
 
 
 def counts_of(progress: Progress) -> dict[str, int]:
-    """Rows by outcome, with the job's names for it; they add up to the rows."""
+    """Rows by outcome, with the word for scripts; they add up to the rows."""
+    return {key_of(progress, kind): count for kind, count in _counts(progress).items()}
+
+
+def named_counts(progress: Progress) -> dict[str, int]:
+    """The same with the word for people."""
+    return {name_of(progress, kind): count for kind, count in _counts(progress).items()}
+
+
+def _counts(progress: Progress) -> dict[str, int]:
     counts = progress.counts
     kinds = [kind for kind in COUNTED if kind not in JOBS_OWN or kind in progress.header.names or counts[kind]]
-    return {**{name_of(progress, kind): counts[kind] for kind in kinds}, REMAINING: progress.remaining}
+    return {**{kind: counts[kind] for kind in kinds}, REMAINING: progress.remaining}
 
 
 def count_lines(progress: Progress) -> list[str]:
     """The counts, one a line; those that are zero are left out, but for the first and the last."""
-    counts = counts_of(progress)
-    always = {next(iter(counts)), REMAINING}
-    return [f"  {name:<10} {count:>13,}" for name, count in counts.items() if count or name in always]
+    counts = named_counts(progress)
+    always, width = {next(iter(counts)), REMAINING}, max(10, *map(len, counts))
+    return [f"  {name:<{width}} {count:>13,}" for name, count in counts.items() if count or name in always]
 
 
 def name_of(progress: Progress, kind: str) -> str:
-    """What the job of this log calls an outcome."""
+    """What people call an outcome of the job of this log."""
     return progress.header.names.get(kind, kind)
 
 
+def key_of(progress: Progress, kind: str) -> str:
+    """What scripts call it."""
+    return progress.header.keys.get(kind) or name_of(progress, kind)
+
+
 def summary_of(
-    progress: Progress, status: str, figures: Mapping[str, Any], *, checkpoint: str, log_sha256: str
+    progress: Progress,
+    status: str,
+    figures: Mapping[str, Any],
+    *,
+    checkpoint: str,
+    log_sha256: str,
+    exit_code: int | None,
 ) -> dict[str, Any]:
-    """The summary, in the order that scripts and people read it. figures: of the session; FIGURES names them."""
+    """The summary, in the order that scripts and people read it.
+
+    figures: of the session; FIGURES names them. exit_code: None while there is none.
+    """
+    pinned = progress.header.pinned
     return {
         **counts_of(progress),
         "rows": progress.rows,
@@ -100,4 +124,8 @@ def summary_of(
         "checkpoint": checkpoint,
         "log_sha256": log_sha256,
         "status": status,
+        "job": pinned["job"],
+        "pool": pinned["pool"],
+        "run_id": progress.header.run_id,
+        "exit_code": exit_code,
     }

@@ -66,7 +66,7 @@ class Backup(GroupCommit[bytes, Saved]):
         """Open a new backup, or an earlier one to continue it. Blocks, and reads the whole file.
 
         durable: the part that the checkpoint knows to be durable; None when the file must be new. A torn member after
-        that part is cut off: no user of it was deleted.
+        that part is cut off: no id of it was sent.
 
         Raises NotAcceptable when the file is not the one that the checkpoint knows, FileFailed when it cannot be
         written.
@@ -136,7 +136,7 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
     if _crc(fd, 0, known.size) != known.crc:
         raise NotAcceptable(
             f"{path}: is not the backup that this run wrote: its first {known.size:,} bytes are others. Nothing more "
-            "was deleted. Put the file back, or name a new one (--backup)."
+            "was sent. Put the file back, or name a new one (--backup)."
         )
 
 
@@ -193,8 +193,8 @@ def _members(blocks: Iterable[bytes], start: int, make: Callable[[], Any], error
 
 def _failed(path: Path, error: BaseException) -> FileFailed:
     return FileFailed(
-        f"{path}: the backup cannot be written: {getattr(error, 'strerror', None) or error}. A user is deleted only "
-        "after its copy is on disk. Make room, then run the same command again."
+        f"{path}: the backup cannot be written: {getattr(error, 'strerror', None) or error}. An id is sent only "
+        "after the copy of its record is on disk. Make room, then run the same command again."
     )
 
 

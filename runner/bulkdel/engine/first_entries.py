@@ -21,7 +21,7 @@ from bulkdel.safety.run_plan import Plan
 
 def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
     """Write the bad rows that are left out, then the log with its header and the list of skipped rows. Blocks."""
-    export = plan.export
+    export, words = plan.export, plan.arguments.job.words
     header = Header(
         tool=f"bulkdel {version('bulkdel')}",
         run_id=str(uuid.uuid4()),
@@ -32,7 +32,8 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         counts=export.counts,
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},
-        names=plan.arguments.job.words.names,
+        names=words.names,
+        keys={} if words.named_keys == words.names else words.named_keys,
         parameters=plan.parameters,
         resume_points=export.preflight.resume_points if export.preflight else (),
         skipped_sha256=export.skipped.digest(),

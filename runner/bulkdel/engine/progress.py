@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from bulkdel.core.adaptive_rate import Slowed
@@ -47,6 +48,8 @@ LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed
 
 LEVELS = ("debug", "info", "warning")
 Level = Literal["debug", "info", "warning"]
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,21 @@ class Speed:
 
 
 class Reporter:
-    """Writes events and progress in a thread while it is `running`. level: of the events and lines that it writes."""
+    """Writes events and progress in a thread while it is `running`.
 
-    def __init__(self, look: Callable[[], Snapshot | None], *, level: Level, interval_s: float = INTERVAL_S) -> None:
+    level: of the events and lines that it writes. names: what people call the counts that have another name for them.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Snapshot | None],
+        *,
+        level: Level,
+        names: Mapping[str, str] = NO_NAMES,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
         self._look = look
+        self._names = names
         self._levels = LEVELS[LEVELS.index(level) :]
         self._interval_s = interval_s
         self._events: deque[Event] = deque()
@@ -248,7 +262,7 @@ class Reporter:
                     fields = ", ".join(f"{key} {value}" for key, value in event.fields.items())
                     console.print(f"{event.name}: {fields}", markup=False, highlight=False)
                 if (moment := self._look()) is not None:
-                    text = bar_text(moment, *self._speed.take(moment))
+                    text = bar_text(moment, *self._speed.take(moment), self._names)
                     if self._asked.is_set():
                         self._asked.clear()
                         console.print(f"{moment.settled:,} of {moment.rows:,} rows: {text}", highlight=False)
@@ -265,9 +279,12 @@ def limited_by(moment: Snapshot, requests_s: float) -> str | None:
     return moment.slowed
 
 
-def bar_text(moment: Snapshot, per_s: float, left_s: float | None, requests_s: float) -> str:
+def bar_text(
+    moment: Snapshot, per_s: float, left_s: float | None, requests_s: float, names: Mapping[str, str] = NO_NAMES
+) -> str:
     """The text of the bar: counts, speed, time left; while waiting, the reason."""
-    counts = ", ".join(f"{count:,} {name}" for name, count in moment.counts.items() if count) or "nothing settled yet"
+    settled = [f"{count:,} {names.get(key, key)}" for key, count in moment.counts.items() if count]
+    counts = ", ".join(settled) or "nothing settled yet"
     if moment.waiting:
         return f"{counts} · waiting: {moment.waiting}"
     left = f" · {span(left_s)} left" if left_s is not None else ""

@@ -20,7 +20,7 @@ from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
-from bulkdel.core.summary import Ending, exit_code, name_of, status_of
+from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
@@ -172,7 +172,7 @@ class SendingSession:
         if self._workers is None:
             return None
         progress = self._log.progress
-        counts = {name_of(progress, kind): progress.counts[kind] for kind in KINDS}
+        counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
         return self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:

@@ -72,13 +72,13 @@ def _check_copy(arguments: RunArguments) -> None:
     copy = Path(arguments.export).resolve()
     if arguments.settings.sandbox or not copy.name.endswith(SPOOLED):
         return
-    log = copy.with_name(copy.name.removesuffix(SPOOLED))
+    log, done = copy.with_name(copy.name.removesuffix(SPOOLED)), arguments.job.words.done
     if log.is_file() and not is_fresh(log) and log != arguments.checkpoint.resolve():
         shown = Path(arguments.export.removesuffix(SPOOLED)) if arguments.export.endswith(SPOOLED) else log
         line = arguments.line.plus("--checkpoint", shown)
         raise NotAcceptable(
             f"{arguments.export}: is the copy of a pipe that belongs to the checkpoint {shown}. Another checkpoint "
-            f"would begin a new run and send deleted ids again. Nothing was sent. To go on:\n  {line}\n"
+            f"would begin a new run and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
             "To begin a new run all the same, copy the file and give it another name."
         )
 
@@ -87,6 +87,15 @@ def check_credentials(target: Target | None, log: Progress | None) -> None:
     """Refuse, before the export is read, a run that could not sign in. Raises UsageError."""
     if target is not None and target.key is None and not (log is not None and log.complete):
         raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")
+
+
+def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> None:
+    """Refuse, before anything is sent, options that need look-ups when the API has none. Raises UsageError."""
+    settings = arguments.settings
+    if target.look_ups(id_type) is None:
+        for option, given in (("--look-first", settings.look_first), ("--backup", settings.backup is not None)):
+            if given:
+                raise UsageError(f"{option}: the API of {arguments.job.name} has no look-ups. Leave {option} out")
 
 
 def checked_until(settings: Settings, now: datetime) -> datetime | None:
@@ -160,24 +169,24 @@ def check_known(path: Path, durable: Saved | None) -> None:
         size = there.st_size
     if durable is None and size:
         raise NotAcceptable(
-            f"{path}: is there already, and the last session of this run did not write it. Nothing was deleted. "
+            f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. "
             "Name a new file (--backup)."
         )
     if durable is not None and size < durable.size:
         raise NotAcceptable(
-            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of deleted "
-            "users are missing. Nothing more was deleted. Put the file back, or name a new one (--backup)."
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of "
+            "records are missing. Nothing more was sent. Put the file back, or name a new one (--backup)."
         )
 
 
 # The export
 
 
-def check_max(settings: Settings, ids: int, export: str) -> None:
+def check_max(settings: Settings, ids: int, export: str, verb: str) -> None:
     """Refuse more ids than --max-delete. Raises NotAcceptable."""
     if settings.max_delete is not None and ids > settings.max_delete:
         raise NotAcceptable(
-            f"{export}: asks to delete {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
+            f"{export}: asks to {verb} {ids:,} ids, more than --max-delete {settings.max_delete:,}. Nothing was sent. "
             "Is it the right export? If so, raise the number."
         )
 
@@ -243,12 +252,12 @@ def check_pool(plan: Plan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable."""
     if plan.pool is not None and _pool(plan.pool) in _protected(plan.arguments.config, "pools", _pool):
         raise NotAcceptable(
-            f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). Nothing was deleted; use another key."
+            f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). {plan.words.nothing}; use another key."
         )
     if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(
             f"{plan.checkpoint}: was written for pool {pinned}, but this key signs in to pool {plan.pool}. "
-            "Nothing was deleted. Use the key of that pool, or another --checkpoint for a new run."
+            f"{plan.words.nothing}. Use the key of that pool, or another --checkpoint for a new run."
         )
 
 
@@ -266,6 +275,6 @@ def sample_trouble(plan: Plan) -> str | None:
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
-        f"{commas}Is it the right pool, id type and column? Nothing was deleted. If they are meant to be gone already, "
-        f"go on with:\n  {plan.line.plus('--allow-absent')}"
+        f"{commas}Is it the right pool, id type and column? {plan.words.nothing}. If they are meant to be gone "
+        f"already, go on with:\n  {plan.line.plus('--allow-absent')}"
     )

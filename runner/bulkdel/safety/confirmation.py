@@ -10,11 +10,10 @@ from typing import Any
 from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
+from bulkdel.job import Job
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.run_plan import Plan
 from bulkdel.times import is_time_of_day
-
-CANNOT_BE_UNDONE = "a deletion cannot be undone"
 
 NEXT_DAY_S = 6 * 3600.0
 """For so long after a stop at --not-after, a command with the same time of day does not confirm the run. It was
@@ -55,21 +54,21 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
     word = plan.host_word
     if how is How.OPTIONS and (too_soon := meant_for_the_day_before(plan, now)):
         raise NotConfirmed(
-            f"not confirmed: {too_soon}. Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
+            f"not confirmed: {too_soon}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
     wanted = {"--confirm": plan.ids, "--pool": plan.pool, **({"--confirm-host": word} if word is not None else {})}
     given = {"--confirm": ids, "--pool": pool, "--confirm-host": host}
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"Nothing was deleted. To confirm:\n  {plan.confirming_line}"
+            f"{plan.words.nothing}. To confirm:\n  {plan.confirming_line}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. Nothing was deleted. If that is what you want:\n  {plan.confirming_line}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
     return Confirmed(plan.ids, plan.pool, how, word)
 
@@ -87,7 +86,7 @@ def confirmed_before(plan: Plan, now: float) -> Confirmed | None:
         return Confirmed(0, plan.pool, How.NOTHING)
     check_sample(plan)
     if (due := confirmation_due(plan, now)) is not None:
-        raise NotConfirmed(f"not confirmed: {due}. Nothing was deleted. To confirm:\n  {plan.confirming_line}")
+        raise NotConfirmed(f"not confirmed: {due}. {plan.words.nothing}. To confirm:\n  {plan.confirming_line}")
     return None
 
 
@@ -97,7 +96,7 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     if log is not None and log.complete:
         return None  # nothing is left to send
     if log is None or log.start is None:
-        return CANNOT_BE_UNDONE
+        return _why_at_all(plan.arguments.job)
     before = log.start.facts.get("limit")
     age_s = now - datetime.fromisoformat(log.confirmed_at).timestamp()
     due = None
@@ -115,6 +114,13 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
             "is the export still right?"
         )
     return due
+
+
+def _why_at_all(job: Job) -> str:
+    """The reason why a new run has to be confirmed."""
+    if job.undo is not None:
+        return "the run was not confirmed yet"
+    return "a deletion cannot be undone" if job.target_state.absence_reaches else "that cannot be undone"
 
 
 def meant_for_the_day_before(plan: Plan, now: float) -> str | None:

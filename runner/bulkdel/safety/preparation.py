@@ -31,6 +31,7 @@ from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
+    check_look_ups,
     check_max,
     check_pool,
     checked_id_type,
@@ -102,6 +103,8 @@ def prepare(
     settings, job = arguments.settings, arguments.job
     complete = log is not None and log.complete
     id_type = checked_id_type(job, settings)
+    if target is not None:
+        check_look_ups(arguments, target, id_type)
     options = ReadOptions(
         id_type=id_type,
         id_types=job.id_types,
@@ -119,9 +122,10 @@ def prepare(
     backup_known = check_backup(arguments, log)
     again = log is None or more_excluded
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
-    check_max(settings, export.counts["ids"], export.file.path)
+    check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
     if target is None:
         target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
+        check_look_ups(arguments, target, id_type)
     plan = Plan(
         arguments,
         id_type,
@@ -201,7 +205,7 @@ async def with_sample_check(
     A resume has no sample: it was looked up before the first deletion. Raises Halted when the sign-in or a look-up
     fails, and NotAcceptable for a protected pool or another pool than that of the log.
     """
-    target = plan.target
+    target, done = plan.target, plan.words.done
     found: dict[str, Account] = {}
     owner: list[str] = []
     unproven = 0
@@ -214,7 +218,7 @@ async def with_sample_check(
             if known is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but the look-up of the key's own user failed ({lookup.failed}). "
-                    "That user must not be deleted. Nothing was deleted. Run the same command again."
+                    f"That user must not be {done}. Nothing was {done}. Run the same command again."
                 )
             owner += [user, *known]
         sample = plan.sample if lookup.possible else []
@@ -224,7 +228,7 @@ async def with_sample_check(
             if looked is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
-                    "Does the key have the permission to read users? Nothing was deleted."
+                    f"Does the key have the permission to read users? Nothing was {done}."
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)

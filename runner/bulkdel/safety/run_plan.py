@@ -16,6 +16,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
+from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
@@ -152,14 +153,24 @@ class Plan:
         return self.arguments.checkpoint
 
     @property
+    def words(self) -> OutcomeWords:
+        """The job's words for what it does."""
+        return self.arguments.job.words
+
+    @property
     def ids(self) -> int:
-        """How many ids the whole export asks to delete: the number to confirm."""
+        """How many ids of the whole export are to be sent: the number to confirm."""
         return self.export.counts["ids"]
 
     @property
     def pool(self) -> str | None:
         """The user pool that the ids are deleted from: the other value to confirm. None when not signed in."""
         return self.server.pool
+
+    @property
+    def has_look_ups(self) -> bool:
+        """Whether the API can be asked which ids exist."""
+        return self.target.look_ups(self.id_type) is not None
 
     @property
     def sample(self) -> list[str]:
