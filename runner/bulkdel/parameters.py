@@ -168,7 +168,8 @@ def _as_json(name: str, value: Any) -> Any:
     try:
         if not value.is_file():
             raise UsageError(f"{option_of(name)} {printable(value)}: is not a file")
-        sha256 = hashlib.sha256(value.read_bytes()).hexdigest()
+        with value.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"{option_of(name)} {printable(value)}: {error.strerror}") from error
     return {"path": printable(value.absolute()), "sha256": sha256}

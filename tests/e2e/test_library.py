@@ -25,8 +25,9 @@ from bulkdel.core.decision import Decision, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.job import Target, TargetOptions
 from bulkdel.settings import Settings
-from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
+from bulkdel_jobs.genauth.target import GenAuth
 from bulkdel_jobs.sandbox import Switches
 from tests.harness import (
     DELETIONS,

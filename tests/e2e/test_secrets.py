@@ -632,8 +632,9 @@ import atexit, gc
 atexit.register(gc.collect)  # an exception that was not retrieved is reported when it is collected
 import os
 from dataclasses import fields
-from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
+from bulkdel_jobs.genauth.target import GenAuth
 from bulkdel.core import chunk_state as chunk_state
 
 def leak(where, ids):
@@ -669,7 +670,7 @@ class Target(GenAuth):
 
 # As if this stood in the program: an exception is a job's where its last line is the job's.
 PROGRAM = '''
-def replied(self, decision):
+def replied(self, decision, requests):
     import os
     raise ValueError(f"no idea: {list(self.chunk.records.ids)} {os.environ['GENAUTH_ACCESS_KEY_SECRET']}")
 

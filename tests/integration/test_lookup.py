@@ -18,10 +18,11 @@ from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
 from bulkdel.job import Account
 from bulkdel.settings import Settings
-from bulkdel_jobs.delete_users import GenAuth
+from bulkdel_jobs.delete_users import CALLS
 from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
 from bulkdel_jobs.genauth.endpoints import LIST_PATH, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.target import GenAuth
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
 
@@ -31,7 +32,7 @@ NOBODY = [f"{i:024x}" for i in range(3)]
 @contextlib.asynccontextmanager
 async def looking_up(url: str, id_type: str = "user_id") -> AsyncIterator[tuple[AccountLookup, Client]]:
     """A look-up whose backoff is always 0, and its client."""
-    target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
+    target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
     async with connect(target, Settings(rate=0), pool=None) as client:
         yield AccountLookup(client, target.look_ups(ID_TYPES[id_type]), lambda: 0.0), client
 
@@ -410,7 +411,7 @@ async def in_group(
                 told = {"statusCode": 200, "data": [{"userId": id_} for id_ in NOBODY]}
             await peer.send(answer(json.dumps(told).encode(), status=403 if forbidden and path == "/member" else 200))
 
-    target = GenAuth("", "", GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET))
+    target = GenAuth("", "", GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
     async with RawServer(script).running() as server:
         target = replace(target, host=server.url, pinned_host=server.url)
         async with connect(target, Settings(rate=0), pool=None) as client:

@@ -23,9 +23,10 @@ from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import CommonSettings, Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
-from bulkdel_jobs.delete_users import DeleteUsers, GenAuth
+from bulkdel_jobs.delete_users import CALLS, DeleteUsers
 from bulkdel_jobs.genauth.auth import SignIn, Tokens
 from bulkdel_jobs.genauth.credentials import Credentials, brand_named
+from bulkdel_jobs.genauth.target import GenAuth
 from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection
@@ -144,4 +145,5 @@ class SimulatedJob(DeleteUsers):
         self._its = (wall, chance)
 
     def target(self, options: TargetOptions) -> Target:
-        return SimulatedGenAuth(HOST, HOST, brand_named("genauth"), Credentials("k" * 24, "s" * 32), its=self._its)
+        keys = Credentials("k" * 24, "s" * 32)
+        return SimulatedGenAuth(HOST, HOST, brand_named("genauth"), keys, CALLS, its=self._its)

@@ -12,7 +12,7 @@ from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
 from bulkdel.safety.checks import PROTECTED
 from bulkdel.settings import Settings
-from bulkdel_jobs.delete_users import CONFIG_KEYS
+from bulkdel_jobs.genauth.target import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
 from tests.harness import KEYS, bulkdel, sandbox, user_ids, write_objects
 

@@ -1,13 +1,16 @@
-"""GenAuth's calls about users: delete a batch, look up a batch, list. Pure: it makes requests and reads responses."""
+"""GenAuth's calls about users: delete a batch, look up a batch, list. Pure: it makes requests and reads responses.
+
+The calls about public accounts are the same, at other paths.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -40,45 +43,91 @@ READ_PATH = "/api/v3/get-user-batch"
 LIST_PATH = "/api/v3/list-users"
 
 
+class Paths(NamedTuple):
+    """The paths of the calls about one kind of account. full: the query that asks for complete records."""
+
+    delete: str
+    read: str
+    list: str
+    full: tuple[tuple[str, str], ...]
+
+
+USERS = Paths(DELETE_PATH, READ_PATH, LIST_PATH, FULL)
+PUBLIC_ACCOUNTS = Paths(
+    "/api/v3/delete-public-accounts-batch",
+    "/api/v3/get-public-account-batch",
+    "/api/v3/list-public-accounts",
+    (("withCustomData", "true"),),
+)
+
+
+def post(path: str, body: Mapping[str, Any]) -> Request:
+    """Build a POST with a JSON body."""
+    return Request("POST", path, body=orjson.dumps(body))
+
+
+def checked_ids(path: str, records: Records) -> tuple[str, ...]:
+    """Return the ids of one request. Raises ValueError unless there are 1 to 50, all different, none empty."""
+    ids = records.ids
+    if not 1 <= len(ids) <= IDS_MAX:
+        raise ValueError(f"{path.rpartition('/')[2]} takes 1 to {IDS_MAX} ids, not {len(ids)}: split them")
+    different = set(ids)
+    if "" in different:
+        raise ValueError("no user id is empty")
+    if len(different) != len(ids):
+        raise ValueError("the same id twice in one call: the API may refuse the whole call")
+    return ids
+
+
 class DeleteUsersBatch:
     """The request that deletes one chunk: `bulkdel.job.Action` for delete-users-batch."""
 
-    def __init__(self, id_type: IdType) -> None:
+    def __init__(self, id_type: IdType, paths: Paths = USERS) -> None:
         self._options = {"userIdType": id_type.name}
+        self._path = paths.delete
 
     def calls(self, records: Records) -> list[Request]:
-        """Build the request that deletes `records`.
-
-        Raises ValueError unless there are 1 to 50 ids, all different, none empty.
-        """
-        ids = records.ids
-        if not 1 <= len(ids) <= IDS_MAX:
-            raise ValueError(f"delete-users-batch takes 1 to {IDS_MAX} ids, not {len(ids)}: split them")
-        different = set(ids)
-        if "" in different:
-            raise ValueError("no user id is empty")
-        if len(different) != len(ids):
-            raise ValueError("the same id twice in one call: the API may refuse the whole call")
-        return [Request("POST", DELETE_PATH, body=orjson.dumps({"userIds": ids, "options": self._options}))]
+        """Build the request that deletes `records`; ValueError as in `checked_ids`."""
+        return [post(self._path, {"userIds": checked_ids(self._path, records), "options": self._options})]
 
     read = staticmethod(read_success)  # done only with statusCode 200 and data.success true
 
 
-class UserLookUps(LookUps):
-    """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users."""
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """How to tell whether a user is in the target state of a job.
 
-    def __init__(self, id_type: IdType, *, full: bool = False) -> None:
+    reached: by the user's record; None when the record does not say. Then each of `calls` is asked, and `read` decides
+    on its response: SETTLED with `data` = whether it speaks for the target state.
+    """
+
+    reached: Callable[[Mapping[str, Any]], bool | None] = lambda _user: None
+    calls: Callable[[Mapping[str, Any]], Sequence[Request]] = lambda _user: ()
+    read: Callable[[Response], Decision] = read_envelope
+
+
+class UserLookUps(LookUps):
+    """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users.
+
+    state: the target state of the job; None when it is to be gone.
+    """
+
+    def __init__(
+        self, id_type: IdType, *, full: bool = False, state: UserState | None = None, paths: Paths = USERS
+    ) -> None:
         self._id_type = id_type
         self._full = full
+        self._state = state
+        self._paths = paths
         self._ids_of = _IDS_OF[id_type.name]
         self._with_identities = id_type.name in {"identity", "sync_relation"}  # what these are matched by
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """Make the requests that look up `ids`, each with at most 50 ids and 6 KB of query."""
-        parts = FULL if self._full else IDENTITIES if self._with_identities else ()
+        parts = self._paths.full if self._full else IDENTITIES if self._with_identities else ()
         fixed = (("userIdType", self._id_type.name), *parts)
         return [
-            (group, Request("GET", READ_PATH, (*(("userIds", id_) for id_ in group), *fixed)))
+            (group, Request("GET", self._paths.read, (*(("userIds", id_) for id_ in group), *fixed)))
             for group in _grouped(ids, URL_MAX - 100)
         ]
 
@@ -90,6 +139,12 @@ class UserLookUps(LookUps):
         A user may match two ids that are not one account: a number without country code matches those of two countries.
         Such a user counts as a match of no id, and each of these ids is looked up alone.
         """
+        accounts, strays = self._match(ids, found)
+        if (state := self._state) is None:
+            return accounts, strays
+        return {id_: replace(one, reached=_all_reached(one, state)) for id_, one in accounts.items()}, strays
+
+    def _match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         looked_up = _LookedUpIds(self._id_type, ids)
         accounts: dict[str, Account] = {}
         strays: list[Account] = []
@@ -120,7 +175,7 @@ class UserLookUps(LookUps):
         options: dict[str, Any] = {"pagination": {"page": 1, "limit": limit}}
         if self._with_identities:
             options["withIdentities"] = True
-        return Request("POST", LIST_PATH, body=orjson.dumps({"options": options}))
+        return post(self._paths.list, {"options": options})
 
     def read_control(self, response: Response) -> Decision:
         """Read the ids of the users on the page, of the job's id type."""
@@ -133,7 +188,8 @@ class UserLookUps(LookUps):
 
     def owner(self, user: str) -> Request:
         """Look up one user by its user id. The job may have another id type."""
-        return Request("GET", READ_PATH, (("userIds", user), ("userIdType", "user_id"), *IDENTITIES))
+        parts = IDENTITIES if self._with_identities else ()
+        return Request("GET", self._paths.read, (("userIds", user), ("userIdType", "user_id"), *parts))
 
     def read_owner(self, response: Response) -> Decision:
         """Read the ids of that user, of the job's id type."""
@@ -141,6 +197,15 @@ class UserLookUps(LookUps):
         if decision.next_step is not NextStep.SETTLED:
             return decision
         return decision._replace(data=[own for user in decision.data for own in self._ids_of(user)])
+
+    def state_calls(self, account: Account) -> Sequence[Request]:
+        """The requests that tell whether the account is in the target state. It is when all of its records are."""
+        calls = () if self._state is None else map(self._state.calls, account.records)
+        return [request for requests in calls for request in requests]
+
+    def read_state(self, response: Response) -> Decision:
+        """Decide on the response to one of them."""
+        return (self._state or UserState()).read(response)
 
     def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
         return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
@@ -181,6 +246,12 @@ def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
         raw=user,
         ids=ids,
     )
+
+
+def _all_reached(account: Account, state: UserState) -> bool | None:
+    """Whether every record of an account is in the target state; None when one of them does not say."""
+    said = [state.reached(record) for record in account.records]
+    return False if False in said else None if None in said else True
 
 
 def together(one: Account, other: Account) -> Account:

@@ -1,0 +1,134 @@
+"""The jobs `disable-users` and `enable-users`: GenAuth's (Authing's) V3 call update-user-batch, which answers per id.
+
+Each undoes the other. Both send user ids and a status, and no other field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.target_state import TargetState
+from bulkdel.errors import UsageError
+from bulkdel.job import Job, Target, TargetOptions
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.user_status import (
+    RESIGNED,
+    SUSPENDED,
+    UpdateStatus,
+    Wanted,
+    has_wanted,
+    read_statuses,
+)
+
+if TYPE_CHECKING:
+    from bulkdel_jobs.sandbox.pool import Pool
+
+USER_IDS: Mapping[str, IdType] = {"user_id": ID_TYPES["user_id"]}
+"""update-user-batch takes no other type of id."""
+
+DISABLED_AT = "2024-01-01T00:00:00.000Z"
+"""When the users of the look-alike were disabled."""
+
+FIRES = "the webhooks `user:updated`, and `user:blocked` or `user:unblocked`, once for each user"
+
+
+def calls_of(wanted: Wanted) -> Calls:
+    """Make the part of the target that sets each user to its wanted status."""
+    return Calls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
+
+
+class DisableUsers(Job):
+    """`bulkdel.job.Job`."""
+
+    contract = 2
+    name = "disable-users"
+    summary = "disable users of a GenAuth or Authing user pool: status Suspended (update-user-batch)"
+    chunk_max = IDS_MAX
+    config_table = CONFIG_TABLE
+    words = OutcomeWords(
+        names={"done": "disabled", "already": "already disabled", "absent": "absent"}, verb="disable", columns=COLUMNS
+    )
+    id_types = USER_IDS
+    id_type_default = "user_id"
+    target_state = TargetState("disabled", "not disabled", absence_reaches=False)
+    undo = "enable-users"
+    fires = FIRES
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials."""
+        return find_target(options, calls_of(lambda _id: SUSPENDED))
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:  # noqa: ARG002
+        """Start the look-alike with a user for each of `ids`."""
+        return sandbox_target(calls_of(lambda _id: SUSPENDED), lambda pool: pool.add_ids(ids))
+
+
+@dataclass(frozen=True)
+class Enabling:
+    """Which status the users get. One of the two has to be given."""
+
+    status: Literal["Activated", "Suspended", "Archived", "Deactivated"] | None = None
+    """The status for every user, or, with --from-backup, for the users that the backup does not have."""
+
+    from_backup: Path | None = None
+    """A file that --backup has written. Each user gets the status that it had then."""
+
+    def wanted(self) -> Wanted:
+        """Return the status of each user. Reads the backup: UsageError or NotAcceptable if it cannot be used."""
+        if self.from_backup is None:
+            if self.status is None:
+                raise UsageError(
+                    "enable-users: which status do the users get? Give --from-backup FILE with the backup of the "
+                    "disable-users run, or --status Activated"
+                )
+            return lambda _id: self.status
+        backed = read_statuses(self.from_backup)
+
+        def wanted(id_: str) -> str | None:
+            status = backed.get(id_, self.status)
+            # What an update to this status does, other than a resignation, is not documented.
+            return None if status == RESIGNED else status
+
+        return wanted
+
+
+class EnableUsers(Job):
+    """`bulkdel.job.Job`."""
+
+    contract = 2
+    name = "enable-users"
+    summary = "enable users of a GenAuth or Authing user pool, or restore their status (update-user-batch)"
+    chunk_max = IDS_MAX
+    config_table = CONFIG_TABLE
+    words = OutcomeWords(
+        names={"done": "enabled", "already": "already enabled", "absent": "absent"}, verb="enable", columns=COLUMNS
+    )
+    id_types = USER_IDS
+    id_type_default = "user_id"
+    target_state = TargetState("enabled", "not enabled", absence_reaches=False)
+    parameters = Enabling
+    undo = "disable-users"
+    fires = FIRES
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials, and read the backup."""
+        return find_target(options, calls_of(options.parameters.wanted()))
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Enabling) -> AbstractContextManager[Target]:  # noqa: ARG002
+        """Start the look-alike with a disabled user for each of `ids`."""
+
+        def fill(pool: Pool) -> None:
+            pool.add_ids(ids)
+            for user in pool.alive():
+                pool.change(user, {"status": SUSPENDED}, DISABLED_AT)
+
+        return sandbox_target(calls_of(parameters.wanted()), fill)
