@@ -34,6 +34,9 @@ OFF = "BULKDEL_TESTS_EXEC"
 READ_AT_THE_START = ("PYTHON", "COVERAGE", "LD_", "LC_", "LANG", "MALLOC")
 """Beginnings of the names that Python and the system read when a program starts."""
 
+FOLDERS = "PYTHONPATH"
+"""Of these, the one that a forked process can follow: it adds the folders that are new."""
+
 PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 STREAMS = tuple(PIPED)
 
@@ -44,7 +47,8 @@ _TURN = Lock()
 def usable(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a forked process would do the same as one that is started by `exec` with these arguments of Popen."""
     known = popen.keys() <= {*STREAMS, "cwd", "umask"} and popen["stderr"] != subprocess.STDOUT
-    return known and OFF not in os.environ and _of_start(env) == _of_start(os.environ)
+    added = set(_folders(env)) >= set(_folders(os.environ))
+    return known and OFF not in os.environ and added and _of_start(env) == _of_start(os.environ)
 
 
 class Forked:
@@ -166,7 +170,11 @@ def _context() -> ForkServerContext:
 
 
 def _of_start(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith(READ_AT_THE_START)}
+    return {name: value for name, value in env.items() if name.startswith(READ_AT_THE_START) and name != FOLDERS}
+
+
+def _folders(env: Mapping[str, str]) -> list[str]:
+    return [folder for folder in env.get(FOLDERS, "").split(os.pathsep) if folder]
 
 
 def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, streams: list[_Fd]) -> None:
@@ -185,5 +193,6 @@ def _command(words: list[str], env: dict[str, str], cwd: Path, umask: int, strea
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False, buffering=1 if os.isatty(1) else -1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
+    sys.path[:0] = [folder for folder in _folders(env) if folder not in sys.path]
     sys.argv = ["bulkdel", *words]
     sys.exit(main())
