@@ -1,4 +1,4 @@
-"""The job in docs/adding-a-job.md, exactly as it is printed there: installed beside bulkdel, it runs."""
+"""The jobs in docs/adding-a-job.md, exactly as they are printed there: installed beside bulkdel, they run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from bulkdel.core.record import Record, Records
+from bulkdel.job import TargetOptions
+from bulkdel.parameters import parameters_of
 from tests.harness import Ran, bulkdel, environment
 
 pytestmark = pytest.mark.campaign
@@ -27,46 +30,68 @@ PAGE = ROOT / "docs" / "adding-a-job.md"
 KEY = "k-12345678"
 
 
-def blocks() -> tuple[str, str, str]:
-    """The Python of the example, its pyproject.toml, and the commands that install and try it."""
-    text = PAGE.read_text().partition("<!-- tests/e2e/test_add_a_job.py")[2]
-    python, toml, commands = re.findall(r"```(?:python|toml|)\n(.*?)```", text, re.DOTALL)[:3]
-    return python, toml, commands
+def blocks(kind: str) -> list[str]:
+    """The blocks of the page of one kind: `python`, `toml`, or no word for commands."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for word, text in found if word == kind]
+
+
+def written(name: str) -> str:
+    """The one Python block that is a whole file with this job in it."""
+    (found,) = (text for text in blocks("python") if f'name = "{name}"' in text and text.startswith('"""'))
+    return found
 
 
 class Server(ThreadingHTTPServer):
-    """The imaginary API. It refuses every request with `bad` in it. controls: how often it was asked for any thing."""
+    """The imaginary APIs: one id in a path, or many in a body. `bad` is locked. controls: how often it has listed."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.things: set[str] = set()
-        self.deletions: list[int] = []
-        self.refused: list[int] = []
+        self.deletions: list[list[str]] = []
         self.controls = 0
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
-        self.server.controls += "first" in query
-        asked = query.get("id", sorted(self.server.things)[: len(query.get("first", []))])
-        self.answer(200, [{"id": id_} for id_ in asked if id_ in self.server.things])
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        if url.path in {"/members", "/things"} and "id" not in query:
+            self.server.controls += 1
+            self.answer(200, {url.path[1:]: [{"id": id_} for id_ in sorted(self.server.things)[:10]]})
+        elif url.path == "/things":
+            self.answer(200, {"things": [{"id": id_} for id_ in query["id"] if id_ in self.server.things]})
+        else:
+            found = (id_ := unquote(url.path.removeprefix("/members/"))) in self.server.things
+            self.answer(200 if found else 404, {"id": id_} if found else {})
+
+    def do_DELETE(self) -> None:
+        id_ = unquote(self.path.removeprefix("/members/"))
+        if id_ == "bad" or id_ not in self.server.things:
+            self.answer(423 if id_ == "bad" else 404, {})
+            return
+        self.server.deletions.append([id_])
+        self.server.things.remove(id_)
+        self.answer(204)
 
     def do_POST(self) -> None:
         ids = json.loads(self.rfile.read(int(self.headers["content-length"])))["ids"]
-        if "bad" in ids:
-            self.server.refused.append(len(ids))
-            self.answer(409, [])
-            return
-        self.server.deletions.append(len(ids))
-        self.server.things -= set(ids)
-        self.answer(200, [])
+        answers = []
+        for id_ in ids:
+            known = "deleted" if id_ in self.server.things else "unknown"
+            locked = {"status": "locked", "code": "HELD"} if id_ == "bad" else {"status": known}
+            answers.append({"id": id_, **locked})
+        self.server.deletions.append(ids)
+        self.server.things -= set(ids) - {"bad"}
+        self.answer(200, {"things": answers})
 
-    def answer(self, status: int, things: list[dict[str, str]]) -> None:
-        body = json.dumps({"things": things}).encode()
-        self.send_response(status if self.headers["x-key"] == KEY else 403)
+    def answer(self, status: int, content: object = None) -> None:
+        body = b"" if content is None else json.dumps(content).encode()
+        signed = KEY in {self.headers["x-key"], (self.headers["authorization"] or "").removeprefix("Bearer ")}
+        self.send_response(status if signed else 403)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -90,13 +115,18 @@ PIP = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the example lies as the printed command installs it; PIP_TARGET says where, instead of into this venv."""
+    """Both jobs of the page, installed by its command; PIP_TARGET says where, instead of into this venv."""
     folder = tmp_path_factory.mktemp("package")
-    python, toml, commands = blocks()
-    (folder / "thingsjob").mkdir()
-    (folder / "thingsjob" / "things.py").write_text(python)
-    (folder / "thingsjob" / "pyproject.toml").write_text(toml)
-    program, *words = shlex.split(commands.splitlines()[0])
+    (toml,) = blocks("toml")
+    (folder / "myjob").mkdir()
+    (folder / "myjob" / "members.py").write_text(written("delete-members"))
+    # The page prints one project. This one has the second job of the page, too.
+    (folder / "myjob" / "things.py").write_text(written("delete-things"))
+    both = toml.replace('["members"]', '["members", "things"]').replace(
+        "\n\n[tool", '\ndelete-things = "things:DeleteThings"\n\n[tool'
+    )
+    (folder / "myjob" / "pyproject.toml").write_text(both)
+    program, *words = shlex.split(blocks("")[0].splitlines()[0])
     assert program == ".venv/bin/python"
     env = {**environment({}), **PIP, "PIP_TARGET": str(folder / "site")}
     done = subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True, check=False)
@@ -106,23 +136,28 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Bench:
-    """The installed example, a folder to work in, and the server."""
+    """The installed examples, a folder to work in, and the server."""
 
     package: Path
     folder: Path
     server: Server
 
     def run(self, *args: object, key: str | None = KEY, fault: str = "") -> Ran:
-        """Run the real command with this job installed beside it."""
+        """Run the real command with these jobs installed beside it."""
         path = os.pathsep.join([str(self.package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {"PYTHONPATH": path, **({} if key is None else {"THINGS_KEY": key})}
+        env = {"PYTHONPATH": path, **({} if key is None else {"THINGS_KEY": key, "FORUM_KEY": key})}
         env |= {"FAULT": fault, "SECRET": "swordfish"}
         return bulkdel(*args, env=env, cwd=self.folder)
 
-    def args(self, *ids: str) -> list[object]:
+    def args(self, *ids: str, job: str = "delete-things") -> list[object]:
         """An export of `ids`, and the words that run it."""
         (self.folder / "export.csv").write_text("".join(f"{id_}\n" for id_ in ["id", *ids]))
-        return ["delete-things", "export.csv", "--host", f"http://127.0.0.1:{self.server.server_port}", "--rate", 0]
+        return [job, "export.csv", "--host", self.server.url, "--rate", 0]
+
+    @property
+    def pool(self) -> str:
+        """What confirms a run at this server."""
+        return self.server.url.removeprefix("http://")
 
 
 @pytest.fixture
@@ -130,8 +165,28 @@ def bench(package: Path, tmp_path: Path, server: Server) -> Bench:
     return Bench(package, tmp_path, server)
 
 
+def test_the_shortest_job_has_at_most_40_lines() -> None:
+    assert len(written("delete-members").splitlines()) <= 40
+
+
+def test_the_shortest_job_runs(bench: Bench) -> None:
+    """One request an id. An id that would leave its path segment is refused at the preflight."""
+    ids = [*(f"m{n}" for n in range(40)), "a/b c", "bad", "../m1"]
+    server = bench.server
+    server.things = {*ids, "kept"}  # `../m1` is also what the list of the control begins with
+    args = bench.args(*ids, job="delete-members")
+    refused = bench.run("plan", *args)
+    assert (refused.code, "../m1" in refused.err) == (3, True), refused
+    ran = bench.run("run", *args, "--on-invalid", "skip", "--confirm", 42, "--pool", bench.pool, "--json")
+    assert (ran.code, ran.counts()) == (1, {"deleted": 41, "refused": 1, "invalid": 1}), ran
+    assert server.things == {"bad", "kept", "../m1"}
+    assert sorted(server.deletions) == sorted([id_] for id_ in ids[:41])
+    verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
+    assert (verified.code, verified.summary["gone"]) == (0, 41), verified
+
+
 def test_the_example_runs(bench: Bench) -> None:
-    """A refused request is split; verify has its control; going on after --limit has one too."""
+    """A refused id costs no request; verify has its control; going on after --limit has one too."""
     ids = [*(f"t{n}" for n in range(249)), "bad"]
     server = bench.server
     server.things = {*ids, "kept"}
@@ -141,27 +196,25 @@ def test_the_example_runs(bench: Bench) -> None:
     assert plan.code == 0, plan
     assert "200 of 200 looked up exist" in plan.out
     assert not server.deletions
-    confirmed = (*args, "--confirm", 250, "--pool", "things", "--json")
+    confirmed = (*args, "--confirm", 250, "--pool", bench.pool, "--json")
     ran = bench.run("run", *confirmed, "--limit", 100)
     assert (ran.code, ran.counts()) == (0, {"done": 100, "remaining": 150}), ran
     assert server.controls == 0, "the sample has found some"
     ran = bench.run("run", *confirmed)
     assert (ran.code, ran.counts()) == (1, {"done": 249, "refused": 1}), ran
     assert server.things == {"bad", "kept"}
-    assert server.deletions[:2] == [100, 100]
-    assert sum(server.deletions) == 249
-    assert server.refused[-1] == 1
-    assert max(server.deletions) == 100
+    assert [len(each) for each in server.deletions] == [100, 100, 50]
     verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 249), verified
     assert server.controls >= 3, "one as the run went on, two for verify"
-    assert bench.run("results", "export.csv.checkpoint.jsonl", "--only", "refused").out.count("bad") == 1
+    refused = bench.run("results", "export.csv.checkpoint.jsonl", "--only", "refused").out
+    assert [(row["id"], row["code"]) for row in map(json.loads, refused.splitlines())] == [("bad", "HELD")]
 
 
 def test_verify_finds_what_is_still_there(bench: Bench) -> None:
     bench.server.things = {"t1", "t2", "kept"}
     args = bench.args("t1", "t2")
-    assert bench.run("run", *args, "--confirm", 2, "--pool", "things").code == 0
+    assert bench.run("run", *args, "--confirm", 2, "--pool", bench.pool).code == 0
     bench.server.things.add("t2")
     verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
     assert (verified.code, verified.summary["gone"], verified.summary["still_there"]) == (1, 1, 1), verified
@@ -174,19 +227,53 @@ def test_the_example_says_what_is_missing(bench: Bench) -> None:
     assert "has no sandbox" in bench.run(*args, "--sandbox").err
 
 
-def test_the_example_is_typed(package: Path) -> None:
-    """`mypy --strict`, as its last line promises: in the project, so that what it imports is known already."""
-    words = [sys.executable, "-m", "mypy", "--strict", str(package / "things.py")]
+@pytest.mark.parametrize("job", ["delete-members", "delete-things"])
+def test_no_check_finds_anything_wrong(job: str, bench: Bench) -> None:
+    """Without a look-alike, as the page prints it; and at the server, where it may delete what is named."""
+    assert ".venv/bin/bulkdel job check delete-members" in blocks("")[0].splitlines()
+    checked = bench.run("job", "check", job)
+    assert checked.code == 0, checked
+    bench.server.things = {f"t{n}" for n in range(20)}
+    named = [word for n in range(6) for word in ("--id", f"t{n}")]
+    checked = bench.run("job", "check", job, "--host", bench.server.url, *named)
+    assert checked.code == 0, checked
+    assert re.search("^ok +target-state/after", checked.out, re.MULTILINE)
+    assert {id_ for ids in bench.server.deletions for id_ in ids} <= {f"t{n}" for n in range(6)}
+
+
+def test_the_examples_are_typed(package: Path) -> None:
+    """`mypy --strict`, as the last line of one promises: in the project, so that what they import is known already."""
+    modules = [str(package / f"{module}.py") for module in ("members", "things")]
+    words = [sys.executable, "-m", "mypy", "--strict", *modules]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_other_block_runs(tmp_path: Path) -> None:
+    """In the order of the page, with the names of the blocks before. Their assertions hold."""
+    names: dict[str, Any] = {"__name__": "page"}
+    for text in blocks("python"):
+        exec(compile(text, str(PAGE), "exec", dont_inherit=True), names)
+    shelf = names["DeleteFromShelf"]()
+    target = shelf.target(TargetOptions(parameters=parameters_of(shelf, {"shelf": "A 7"})))
+    (request,) = target.action(None).calls(Records.of([Record(0, "t1")]))
+    assert request.path == "/shelves/A%207/delete"
+    found = [{"id": "a", "status": "suspended"}, {"id": "b", "status": "active"}]
+    accounts, strays = names["StatusLookUps"]().match(["a"], found)
+    assert (accounts["a"].reached, strays) == (True, 1)
+    assert blocks("")[1:] == [".venv/bin/bulkdel job new delete-pages\n"]
+    assert bulkdel("job", "new", "delete-pages", cwd=tmp_path).code == 0
+    assert (tmp_path / "delete-pages" / "pyproject.toml").exists()
 
 
 # --- what a job does wrong --------------------------------------------------------------------------------------------
 
 FAULTY = """
 import os
+from dataclasses import replace
+
 import things
-from bulkdel.core.decision import NextStep, Decision
+from bulkdel_jobs.parts.auth import FixedAuth
 
 SECRET = os.environ["SECRET"]
 
@@ -216,37 +303,24 @@ class LookUps(things.ThingLookUps):
 
 class Delete(things.Delete):
     def calls(self, records):
-        self.asked = [record.id for record in records]
+        self.asked = records.ids
         fail("call", self.asked)
         return super().calls(records)
 
     def read(self, response):
-        if response.status == 409:
+        if b"HELD" in response.body:
             fail("refused", self.asked)
         fail("read", self.asked)
         return super().read(response)
 
 
-class Key(things.Key):
+class Key(FixedAuth):
     async def ensure(self):
         fail("ensure")
-        await super().ensure()
 
     def hide(self, text):
         fail("hide")
         return super().hide(text)
-
-
-class Things(things.Things):
-    def auth(self, transport, rate_limiter, **more):
-        fail("auth")
-        return Key(self.secret)
-
-    def look_ups(self, id_type, *, full=False):
-        return LookUps()
-
-    def action(self, id_type):
-        return Delete()
 
 
 class Job(things.DeleteThings):
@@ -258,7 +332,13 @@ class Job(things.DeleteThings):
     def target(self, options):
         fail("target")
         made = super().target(options)
-        return Things(made.host, made.pinned_host, made.secret)
+
+        def auth(*_, **__):
+            fail("auth")
+            fixed = made.make_auth()
+            return Key(pool=fixed.pool, headers=fixed.headers, secrets=fixed.secrets)
+
+        return replace(made, make_auth=auth, deed=Delete(), reading=LookUps())
 """
 
 
@@ -293,7 +373,7 @@ def check_blamed(told: str) -> None:
 
 def faulty_args(bench: Bench, rate: int = 0) -> list[object]:
     bench.server.things = {*IDS, "kept"}
-    return ["run", "delete-faulty", *bench.args(*IDS)[1:-1], rate, "--confirm", 151, "--pool", "things"]
+    return ["run", *bench.args(*IDS, job="delete-faulty")[:-1], rate, "--confirm", 151, "--pool", bench.pool]
 
 
 @pytest.mark.parametrize("where", ["job", "target", "auth", "ensure", "look-up", "match"])

@@ -96,7 +96,7 @@ def test_links_resolve(page: Path) -> None:
 def test_files_named_exist(page: Path) -> None:
     """Every Python file or folder that a page names in backquotes, from the root or from inside a package."""
     for name in re.findall(r"`([\w./-]+(?:\.py|/))(?:::[\w\[\]]+)?`", prose(page)):
-        if not name.startswith(("thingsjob/", "src/")):
+        if not name.startswith(("myjob/", "src/")):
             assert any((source / name).exists() for source in SOURCES), f"{page.name}: {name}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, objects_at, value_at
-from bulkdel_jobs.parts.paths import filled
+from bulkdel_jobs.parts.paths import UNUSABLE, filled
 from bulkdel_jobs.parts.statuses import Statuses
 
 FOUND = Statuses.of({"settled": [200]})
@@ -68,7 +68,9 @@ class OneByOneLookUps(LookUps):
         listed = objects_at(decision.data, self.list_at)
         if listed is None:
             return Decision(NextStep.HALT, reason=f"the list call returned no list of records at {self.list_at!r}")
-        return decision._replace(data=[id_ for each in listed if (id_ := id_at(each, self.id_field))])
+        ids = (id_at(each, self.id_field) for each in listed)
+        # An id that cannot be in a path is no control: it cannot be looked up.
+        return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""
