@@ -58,12 +58,23 @@ class Sdk:
 
 
 @contextmanager
-def sandbox(bulkdel: str) -> Iterator[dict[str, str]]:
+def sandbox(bulkdel: str, *switches: str) -> Iterator[dict[str, str]]:
     """`bulkdel sandbox` as a process, whose users are in one group and have one role; yields what it announces.
 
     Being suspended does not end a session there, so the walk has sessions to end.
     """
-    words = [bulkdel, "sandbox", "--users", str(USERS), "--group", GROUP, "--role", ROLE, "--sessions-outlive"]
+    words = [
+        bulkdel,
+        "sandbox",
+        "--users",
+        str(USERS),
+        "--group",
+        GROUP,
+        "--role",
+        ROLE,
+        "--sessions-outlive",
+        *switches,
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         try:
