@@ -169,6 +169,7 @@ def test_completion_is_installed_by_one_command(tmp_path: Path) -> None:
     assert completed("run", "delete-users", "us") == ["users.jsonl"]
     assert {"--confirm", "--concurrency"} <= set(completed("run", "--con"))
     assert completed("run", "--on-invalid", "s") == ["stop", "skip"]
+    assert "delete-users" in completed("plan", "del")
 
 
 def test_completion_that_cannot_be_installed(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,6 +257,21 @@ def test_they_stand_on_the_command_line_only(bench: Bench) -> None:
     assert (done.code, "[run] group: a parameter of the job" in done.err) == (2, True), done
     done = bench.run("plan", "practise", "users.jsonl", *bench.to_it, env={"BULKDEL_GROUP": "eng"})
     assert (done.code, "BULKDEL_GROUP, which is no option" in done.err) == (2, True), done
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no completion was tried, because bash is not installed")
+def test_a_shell_completes_them(bench: Bench) -> None:
+    assert bench.run("--install-completion", "--shell", "bash", env={"HOME": str(bench.folder)}).code == 0
+    script = f"""
+source {bench.folder}/.bashrc
+for words in 'run prac' 'run practise users.jsonl --gr' 'plan practise --status a' 'run delete-users --gr'; do
+    COMP_WORDS=(bulkdel $words); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=()
+    _bulkdel; echo "${{COMPREPLY[*]}}"
+done
+"""
+    env = {"PATH": os.environ["PATH"], "HOME": str(bench.folder)}
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["practise", "--group", "away", ""]
 
 
 def test_a_parameter_with_the_name_of_a_setting(bench: Bench) -> None:

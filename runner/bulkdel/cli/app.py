@@ -15,7 +15,7 @@ from cyclopts.config import Env
 from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
-from bulkdel.cli.job_options import described, find_job, with_options_of
+from bulkdel.cli.job_options import described, find_job, for_completion, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -71,7 +71,6 @@ class Invocation:
 
     words: Sequence[str]
     config: ConfigFile
-    app: App
 
 
 Given = Annotated[Invocation, Parameter(parse=False)]
@@ -240,7 +239,7 @@ def config_example() -> int:
     return 0
 
 
-def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, given: Given) -> int:
+def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -> int:
     """Install completion of commands, options and file names for your shell.
 
     Parameters
@@ -252,7 +251,7 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, g
 
     try:
         found = shell or detect_shell()
-        path = given.app.install_completion(shell=found)
+        path = make_app(ConfigFile(), listed=True, for_shell=True).install_completion(shell=found)
     except ShellDetectionError:
         raise UsageError("the shell could not be detected. Name it: --shell bash, zsh or fish") from None
     except OSError as error:
@@ -263,11 +262,11 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None, g
     return 0
 
 
-def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None) -> App:
+def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None, for_shell: bool = False) -> App:
     """Build the commands.
 
     listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run` and `plan` have the
-    options of this job.
+    options of this job. for_shell: the commands are not called, but completed by a shell.
     """
     app = App(
         name="bulkdel",
@@ -280,7 +279,10 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     )
     sources = [*app.config, config]
     for command in (run, plan):
-        app.command(with_options_of(job, command), config=sources)
+        if for_shell:
+            app.command(for_completion(command))
+        else:
+            app.command(with_options_of(job, command), config=sources)
     app.command(status, help_epilogue=STATUS_EPILOGUE)
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
@@ -344,7 +346,7 @@ def run_app(words: list[str]) -> int:
         job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
         app = make_app(config, listed=not words or words[0].startswith("-"), job=job)
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=True)
-        given = {"given": Invocation(words, config, app)} if "given" in injected else {}
+        given = {"given": Invocation(words, config)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError as error:
         if isinstance(error, MissingArgumentError) and job is not None and job.parameters is not None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
 
@@ -43,25 +44,48 @@ def _is_of_another(job: Job, words: Sequence[str], app: App) -> bool:
     return False
 
 
-def with_options_of(job: Job | None, command: Callable[..., int]) -> Callable[..., int]:
-    """The command, with an option for each parameter of the job in place of its argument `parameters`."""
-    if job is None or job.parameters is None:
+def with_options_of(job: Job | None, command: Callable[..., int], *, named: bool = False) -> Callable[..., int]:
+    """The command, with an option for each parameter of the job in place of its argument `parameters`.
+
+    named: the job was named already, so the command has no argument `job`.
+    """
+    if job is None:
         return command
-    group = Group(f"What {job.name} needs to know", sort_key=0)
-    hint: Any = Annotated[job.parameters, Parameter(name="*", group=group, negative_iterable=())]
-    needed = any(default_of(one) is MISSING for one in fields(job.parameters))
-    default = inspect.Parameter.empty if needed else job.parameters()
-    signature = inspect.signature(command, eval_str=True)
-    own = {"parameters": signature.parameters["parameters"].replace(annotation=hint, default=default)}
-    arguments = [own.get(name, argument) for name, argument in signature.parameters.items()]
+    arguments = dict(inspect.signature(command, eval_str=True).parameters)
+    if named:
+        del arguments["job"]
+    if job.parameters is not None:
+        group = Group(f"What {job.name} needs to know", sort_key=0)
+        hint: Any = Annotated[job.parameters, Parameter(name="*", group=group, negative_iterable=())]
+        needed = any(default_of(one) is MISSING for one in fields(job.parameters))
+        default = inspect.Parameter.empty if needed else job.parameters()
+        arguments["parameters"] = arguments["parameters"].replace(annotation=hint, default=default)
 
     @functools.wraps(command)
     def typed(*args: Any, **kwargs: Any) -> int:
         return command(*args, **kwargs)
 
-    typed.__signature__ = signature.replace(parameters=arguments)  # type: ignore[attr-defined]
-    typed.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    typed.__signature__ = inspect.Signature(list(arguments.values()))  # type: ignore[attr-defined]
+    typed.__annotations__ = {name: argument.annotation for name, argument in arguments.items()}
     return typed
+
+
+def for_completion(command: Callable[..., int]) -> App:
+    """The command with each job as a command below it: so a completion script knows the jobs and their options."""
+    app = App(name=command.__name__)
+    app.default(command)
+    for job in usable_jobs():
+        app.command(with_options_of(job, command, named=True), name=job.name)
+    return app
+
+
+def usable_jobs() -> Iterator[Job]:
+    """Yield the installed jobs that this version can use."""
+    for name in job_names():
+        with suppress(UsageError):
+            job = load_job(name)
+            check_type(job)
+            yield job
 
 
 def described(command: Callable[..., int], job: Job) -> Iterator[tuple[str, str]]:
