@@ -891,6 +891,41 @@ MUTANTS = (
         "        if self._queue.qsize() < 0:\n",
         "e2e/test_library.py::test_events_that_are_not_taken_are_dropped_and_counted",
     ),
+    Mutant(
+        "a resume takes other parameters",
+        "runner/bulkdel/safety/preparation.py",
+        '"parameters": log.header.parameters}\n',
+        '"parameters": plan.parameters}\n',
+        "e2e/test_parameters.py::test_a_resume_with_other_values_is_refused",
+    ),
+    Mutant(
+        "a printed command leaves the parameters out",
+        "runner/bulkdel/safety/run_plan.py",
+        ".plus_parameters(self.parameters)\n",
+        ".plus_parameters(None)\n",
+        "e2e/test_parameters.py::test_each_type_reaches_the_job",
+    ),
+    Mutant(
+        "verify gives the job no parameters",
+        "runner/bulkdel/commands/verify.py",
+        "TargetOptions(host, table, arguments.environ, parameters))\n",
+        "TargetOptions(host, table, arguments.environ))\n",
+        "e2e/test_parameters.py::test_verify_gives_the_job_the_parameters_of_the_run",
+    ),
+    Mutant(
+        "scripts get the words for people",
+        "runner/bulkdel/core/summary.py",
+        "    return progress.header.keys.get(kind) or name_of(progress, kind)\n",
+        "    return name_of(progress, kind)\n",
+        "e2e/test_job_words.py::test_scripts_read_the_words_of_the_engine",
+    ),
+    Mutant(
+        "a job without look-ups takes a backup",
+        "runner/bulkdel/safety/checks.py",
+        '            if given:\n                raise UsageError(f"{option}: the API of',
+        '            if given and settings.sandbox:\n                raise UsageError(f"{option}: the API of',
+        "e2e/test_job_words.py::test_options_that_need_look_ups_are_refused",
+    ),
 )
 
 
