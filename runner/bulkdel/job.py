@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
@@ -232,6 +233,7 @@ class Job(Protocol):
     target_state: the state that it brings accounts into.
     parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
     undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.
+    pinned: what its table of the config says of the requests; it must be the same on a resume.
     """
 
     contract: int
@@ -246,6 +248,11 @@ class Job(Protocol):
     parameters: type | None = None
     undo: str | None = None
     fires: str = ""
+    pinned: Mapping[str, Any] = MappingProxyType({})
+
+    def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
+        """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""
+        return self
 
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials. Raises UsageError for wrong settings. Missing credentials are no error."""

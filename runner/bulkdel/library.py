@@ -149,6 +149,7 @@ def open_run(
         rows, export = export, Path(f"{settings.checkpoint}{SPOOLED}")
         settings = replace(settings, format="jsonl")
     job = load_job(job) if isinstance(job, str) else job
+    job = job.configured((config or {}).get(job.config_table, {}))
     check_type(job)
     arguments = RunArguments(
         job,

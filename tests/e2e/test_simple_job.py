@@ -97,7 +97,7 @@ def test_a_hostile_id_is_one_segment(bench: Bench, careless: bool) -> None:
     """Also where a proxy decodes the whole path first: then some are not found, and nothing else is touched."""
     bench.forum.careless = careless
     bench.forum.members = {*HOSTILE, "a", "b", "2", "groups", "kept", *(f"m{n}" for n in range(40))}
-    ran = bench.run("run", *HOSTILE, *(f"m{n}" for n in range(40)), options=("--id-type", "name"))
+    ran = bench.run("run", *HOSTILE, *(f"m{n}" for n in range(40)), options=("--id-type", "path_name"))
     meant = {("members", id_): 1 for id_ in [*HOSTILE, *(f"m{n}" for n in range(40))]}
     if careless:  # it reads a/b as two segments
         del meant["members", "a/b"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,11 @@ def id_at(value: Any, path: str) -> str | None:
     if type(found) is int:
         return str(found)
     return found if isinstance(found, str) else None
+
+
+def is_one_of(value: Any, values: Iterable[Any]) -> bool:
+    """Whether a JSON value is one of `values`. `true` and 1 are two values, as they are in JSON."""
+    return any(type(value) is type(each) and value == each for each in values)
 
 
 def epoch_s(value: Any) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.parts.json_values import epoch_s, id_at, objects_at, value_at
+from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, objects_at, value_at
 from bulkdel_jobs.parts.paths import UNUSABLE, filled
 from bulkdel_jobs.parts.statuses import Statuses
 
@@ -85,5 +85,5 @@ class OneByOneLookUps(LookUps):
 
     def _account(self, id_: str, record: Mapping[str, Any]) -> Account:
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
-        reached = self.state is not None and value_at(record, self.state) in self.reached
+        reached = self.state is not None and is_one_of(value_at(record, self.state), self.reached)
         return Account(created_at=created_at, raw=record, ids=(id_,), reached=reached)

@@ -20,8 +20,8 @@ UNUSABLE = re.compile(r"(?:.*[/\\])?\.{0,2}(?:[/\\].*)?", re.DOTALL)
 
 SEGMENT = "one segment of a path: not empty, and without an empty part, `.` or `..` between slashes"
 
-PATH_ID = IdType("id", shape_text="never given out again", never=UNUSABLE, never_text=SEGMENT)
-PATH_NAME = IdType("name", shape_text="may be given out again", never=UNUSABLE, never_text=SEGMENT, reusable=True)
+PATH_ID = IdType("path_id", shape_text="never given out again", never=UNUSABLE, never_text=SEGMENT)
+PATH_NAME = IdType("path_name", shape_text="may be given out again", never=UNUSABLE, never_text=SEGMENT, reusable=True)
 """The ids of a job that has them in the path."""
 
 _TEMPLATE = re.compile(r"(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*)+")

@@ -133,6 +133,7 @@ def _arguments(
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
     found = load_job(job)
+    found = found.configured(given.config.tables.get(found.config_table, {}))
     if parameters is None:  # no option of the job was given
         parameters = parameters_of(found, {})
     return RunArguments(found, export, settings, given.config.tables, os.environ, command, parameters)

@@ -30,6 +30,7 @@ from bulkdel.format import counted, printable, session_lines
 from bulkdel.job import TargetOptions
 from bulkdel.output import result, say
 from bulkdel.parameters import from_pinned
+from bulkdel.safety.checks import refuse_differences
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
@@ -77,6 +78,9 @@ def verify(arguments: VerifyArguments) -> int:
             )
         host = settings.host or progress.header.pinned["host"]
         table = arguments.config.get(reopened.job.config_table, {})
+        reopened = replace(reopened, job=reopened.job.configured(table))
+        before = {"table": progress.header.pinned.get("table", {})}
+        refuse_differences(before, {"table": reopened.job.pinned}, path)
         parameters = from_pinned(reopened.job, progress.header.parameters, path)
         target = reopened.job.target(TargetOptions(host, table, arguments.environ, parameters))
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))

@@ -195,11 +195,12 @@ def refuse_differences(
     before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
 ) -> None:
     """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference."""
-    # The members of `source` and the parameters move up, so that a difference is named by its member.
+    # Members of `source` and `table`, and the parameters, move up, so that a difference is named by its member.
     old, new = (
         {
-            **{name: value for name, value in pinned.items() if name not in {"source", "parameters"}},
+            **{name: value for name, value in pinned.items() if name not in {"source", "table", "parameters"}},
             **pinned.get("source", {}),
+            **pinned.get("table", {}),
             **{option_of(name): value for name, value in pinned.get("parameters", {}).items()},
         }
         for pinned in (before, now)

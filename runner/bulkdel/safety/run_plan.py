@@ -242,4 +242,5 @@ class Plan:
             },
             "sha256": self.export.fingerprint.sha256,
             "bytes": self.export.fingerprint.size,
+            **({"table": dict(self.arguments.job.pinned)} if self.arguments.job.pinned else {}),
         }

@@ -1,0 +1,168 @@
+"""The table [http.auth]: which credentials, and where each secret comes from. No secret stands in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bulkdel_jobs.http.reading import Table
+from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
+from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
+from bulkdel_jobs.parts.secret import Secret, find_secret
+from bulkdel_jobs.parts.sigv4 import KEY_ID, KEY_SECRET, aws_key, sigv4
+from bulkdel_jobs.parts.target import MakeAuth
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Credentials that were found. source: where they come from, which may be shown. make: see `MakeAuth`."""
+
+    source: str
+    make: MakeAuth
+
+
+Find = Callable[[str, str, Mapping[str, str]], Found | None]
+"""From host, pool and environment to the credentials; None without them. Raises UsageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the table says. hint: how to give the credentials, in a few words."""
+
+    hint: str
+    find: Find
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where one secret comes from: a variable, a file, or both (the variable counts first)."""
+
+    variable: str | None
+    file: str | None
+
+    def find(self, environ: Mapping[str, str]) -> Secret | None:
+        return find_secret(environ, self.variable, self.file)
+
+    @property
+    def hint(self) -> str:
+        return f"set {self.variable}" if self.variable else f"put it into {self.file} (chmod 600)"
+
+
+def read_auth(table: Table | None) -> Credentials:
+    """Read [http.auth]. Without it no credentials are sent."""
+    if table is None:
+        return _none(Table("http.auth", {}))
+    return table.one_of("kind", _KINDS, "")(table)
+
+
+def _none(table: Table) -> Credentials:
+    table.end("kind")
+    return Credentials("none are needed", lambda _, pool, __: Found("none", _always(FixedAuth(pool=pool))))
+
+
+def _bearer(table: Table) -> Credentials:
+    source = _source(table, "token")
+    table.end("kind, token_env, token_file")
+    return _in_header(source, "authorization", "Bearer ")
+
+
+def _header(table: Table) -> Credentials:
+    source, name, prefix = _source(table, "token"), table.needed("name"), table.text("prefix", "") or ""
+    if not _HEADER.fullmatch(name):
+        raise table.fault("name", "is not the name of a header")
+    table.end("kind, name, prefix, token_env, token_file")
+    return _in_header(source, name, prefix)
+
+
+def _in_header(source: _Source, name: str, prefix: str) -> Credentials:
+    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+        key = source.find(environ)
+        return None if key is None else Found(key.source, _always(key_in_header(pool, key, name, prefix)))
+
+    return Credentials(source.hint, find)
+
+
+def _basic(table: Table) -> Credentials:
+    source, user = _source(table, "password"), table.needed("user")
+    if ":" in user:
+        raise table.fault("user", "has a colon, which HTTP basic cannot carry")
+    table.end("kind, user, password_env, password_file")
+
+    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+        password = source.find(environ)
+        return None if password is None else Found(f"{user}, {password.source}", _always(basic(pool, user, password)))
+
+    return Credentials(source.hint, find)
+
+
+def _oauth2(table: Table) -> Credentials:
+    source, client_id, path = _source(table, "secret"), table.needed("client_id"), table.needed("token_path")
+    table.checked("token_path", check_path, path)
+    if PLACEHOLDER in path:
+        raise table.fault("token_path", "has no id in it")
+    in_body = table.one_of("client_auth", {"header": False, "body": True}, "header")
+    more = {name: value for name in ("scope", "audience") if (value := table.text(name))}
+    table.end("kind, token_path, client_id, secret_env, secret_file, client_auth, scope, audience")
+
+    def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+        if (secret := source.find(environ)) is None:
+            return None
+
+        def make(transport: Any, rate_limiter: Any, *, patience_s: float, clock: Callable[[], float]) -> Any:
+            return oauth2(
+                pool,
+                secret,
+                transport,
+                rate_limiter,
+                path=path,
+                client_id=client_id,
+                in_body=in_body,
+                more=more,
+                patience_s=patience_s,
+                clock=clock,
+            )
+
+        return Found(f"client {client_id}, {secret.source}", make)
+
+    return Credentials(source.hint, find)
+
+
+def _aws(table: Table) -> Credentials:
+    region, service = table.needed("region"), table.needed("service")
+    table.end("kind, region, service; the key comes from the usual variables")
+
+    def find(host: str, pool: str, environ: Mapping[str, str]) -> Found | None:
+        if (key := aws_key(environ)) is None:
+            return None
+        return Found(KEY_ID, _always(sigv4(host, pool, key, region=region, service=service)))
+
+    return Credentials(f"set {KEY_ID} and {KEY_SECRET}", find)
+
+
+_KINDS: Mapping[str, Callable[[Table], Credentials]] = {
+    "none": _none,
+    "bearer": _bearer,
+    "header": _header,
+    "basic": _basic,
+    "oauth2": _oauth2,
+    "aws": _aws,
+}
+
+
+def _source(table: Table, name: str) -> _Source:
+    """Where the secret comes from: the keys NAME_env and NAME_file."""
+    variable, file = table.text(f"{name}_env"), table.text(f"{name}_file")
+    if variable is not None and not _VARIABLE.fullmatch(variable):  # not shown: it may be the secret
+        raise table.fault(f"{name}_env", "is the name of an environment variable, in capitals, and not the secret")
+    if variable is None and not file:
+        raise table.fault(f"{name}_env", f"is missing: the environment variable with the {name}; or {name}_file")
+    return _Source(variable, file)
+
+
+def _always(auth: FixedAuth) -> MakeAuth:
+    return lambda *_, **__: auth

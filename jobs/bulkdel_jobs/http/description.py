@@ -1,0 +1,240 @@
+"""What the table [http] describes, checked: the request, the meaning of its responses, the look-ups. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bulkdel.core.decision import Decision, Request, Response, Verdict
+from bulkdel.core.record import Records
+from bulkdel.http.transport import check_host
+from bulkdel_jobs.http.body import ID, Places, filled_body, places_of
+from bulkdel_jobs.http.credentials import Credentials, read_auth
+from bulkdel_jobs.http.reading import Table
+from bulkdel_jobs.parts.answers import AnswerList, read_answers
+from bulkdel_jobs.parts.json_values import is_one_of
+from bulkdel_jobs.parts.look_ups import OneByOneLookUps
+from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path, filled
+from bulkdel_jobs.parts.statuses import MEANINGS, Statuses
+from bulkdel_jobs.parts.tokens import PAUSE_S
+
+IDS_MAX = 1_000
+"""Ids in one request, at most: the largest batch call that is known (S3 DeleteObjects)."""
+
+METHODS = {name: name for name in ("DELETE", "POST", "PUT", "PATCH")}
+
+VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
+DELETE = "delete"
+
+KEYS = (
+    "host, base, method, path, query, headers, body, chunk_size, verb, done, pause_s, and the tables auth, statuses, "
+    "look_up and answers"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The action of a table: `bulkdel.job.Action`. request: without the id. body: its template; None without one."""
+
+    request: Request
+    body: Any
+    statuses: Statuses
+    answers: tuple[AnswerList, ...] = ()
+
+    def calls(self, records: Records) -> list[Request]:
+        """See `bulkdel.job.Action`."""
+        request = self.request
+        if PLACEHOLDER in request.path:
+            (id_,) = records.ids
+            request = filled(request, id_)
+        return [request if self.body is None else request._replace(body=filled_body(self.body, records.ids))]
+
+    def read(self, response: Response) -> Decision:
+        """See `bulkdel.job.Action`."""
+        return read_answers(response, self.statuses, self.answers) if self.answers else self.statuses.decide(response)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A checked table.
+
+    host: None when only --host names it. base: the path below it that all requests share, and a part of the pool.
+    in_path: whether the id stands in the path. chunk_size: ids in one request, at most. verb, done: the job's words.
+    pinned: what is sent, by the names of the table.
+    """
+
+    host: str | None
+    base: str
+    in_path: bool
+    chunk_size: int
+    verb: str
+    done: str
+    pause_s: float
+    credentials: Credentials
+    action: Described
+    look_ups: OneByOneLookUps | None
+    pinned: Mapping[str, Any]
+
+
+def describe(value: Any) -> Description:
+    """Read and check a table [http]. Raises UsageError with the name of the key that is wrong."""
+    table = Table("http", value)
+    host, base = table.text("host"), table.text("base", "") or ""
+    if host is not None:
+        host = check_host(host)
+    if base:
+        table.checked("base", check_path, base)
+        if PLACEHOLDER in base or base.endswith("/"):
+            raise table.fault("base", "has no id in it, and ends without a slash")
+    request = _request(table, base)
+    body = table.take("body", dict, "a table")
+    if body is not None:
+        _refuse_secrets(table, "body", body)
+    in_path = PLACEHOLDER in request.path
+    chunk_size = _chunk_size(table, body, in_path=in_path)
+    verb = table.text("verb", DELETE) or DELETE
+    done = table.needed("done") if verb != DELETE else table.text("done", "deleted") or "deleted"
+    pause_s = table.take("pause_s", cast("type[float]", int | float), "a number of seconds", PAUSE_S)
+    if not 0 <= cast("float", pause_s) <= 3_600:  # noqa: PLR2004 - an hour
+        raise table.fault("pause_s", "is between 0 and 3600")
+    credentials = read_auth(table.table("auth"))
+    statuses = _statuses(table)
+    answers = tuple(map(_answers, table.tables("answers")))
+    if answers and in_path:
+        raise table.fault("answers", "are for requests of several ids")
+    if verb == DELETE and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
+        raise table.fault("answers", "a deletion has no `already`: what does not exist is absent")
+    look_up = table.table("look_up")
+    look_ups = None if look_up is None else _look_ups(look_up, base, deletes=verb == DELETE)
+    table.end(KEYS)
+    named = {
+        "method": request.method,
+        "path": request.path,
+        "query": dict(request.query),
+        "headers": dict(request.headers),
+        "body": body,
+        "verb": verb,
+    }
+    return Description(
+        host=host,
+        base=base,
+        in_path=in_path,
+        chunk_size=chunk_size,
+        verb=verb,
+        done=done,
+        pause_s=cast("float", pause_s),
+        credentials=credentials,
+        action=Described(request, body, statuses, answers),
+        look_ups=look_ups,
+        pinned={f"[http] {name}": each for name, each in named.items()},
+    )
+
+
+def _request(table: Table, base: str) -> Request:
+    method = table.one_of("method", METHODS, "")
+    path = table.checked("path", check_path, table.needed("path"))
+    query, headers = table.texts("query"), table.texts("headers")
+    for name, value in query:
+        if PLACEHOLDER in name or PLACEHOLDER in value:
+            raise table.fault(f"query.{name}", "an id stands in the path or in the body")
+    for name, _ in headers:
+        if name.lower() in {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:
+            raise table.fault(f"headers.{name}", "is set by the program")
+    return Request(method, f"{base}{path}", query, None, headers)
+
+
+def _chunk_size(table: Table, body: Any, *, in_path: bool) -> int:
+    """How many ids one request takes. Checks that the ids stand in the request, and once."""
+    places = Places() if body is None else table.checked("body", places_of, body) and places_of(body)
+    if in_path:
+        if places.many or places.one > 1:
+            raise table.fault("body", f'{PLACEHOLDER} stands in the path, so a body has at most one "{ID}"')
+    elif places.one + places.many == 0:
+        raise table.fault("path", f"{PLACEHOLDER} is missing: it stands in the path or in the body")
+    elif places.one + places.many > 1:
+        raise table.fault("body", "the ids stand in it once")
+    size = table.take("chunk_size", int, "a whole number")
+    if not places.many:
+        if size not in {None, 1}:
+            raise table.fault("chunk_size", "is 1, because the request has one id")
+        return 1
+    if size is None:
+        raise table.fault("chunk_size", "is missing: how many ids the API takes at once")
+    if not 1 <= size <= IDS_MAX:
+        raise table.fault("chunk_size", f"is between 1 and {IDS_MAX:,}")
+    return size
+
+
+def _statuses(table: Table) -> Statuses:
+    given = table.table("statuses")
+    if given is None or "settled" not in given:
+        raise table.fault("statuses.settled", "is missing: the HTTP statuses of a success, such as [200, 204]")
+    named = {meaning: given.list_of(meaning, int, str) or [] for meaning in MEANINGS}
+    given.end(", ".join(MEANINGS))
+    try:
+        return Statuses.of(named)
+    except ValueError as error:
+        raise table.fault("statuses", str(error)) from None
+
+
+def _answers(table: Table) -> AnswerList:
+    verdicts: dict[Verdict, list[Any]] = {}
+    for word, verdict in VERDICTS.items():
+        values = table.list_of(word.replace(" ", "_"), int, str, bool) or []
+        if again := [each for each in values if any(is_one_of(each, others) for others in verdicts.values())]:
+            raise table.fault(word.replace(" ", "_"), f"{again[0]!r} stands in another list too")
+        if values:
+            verdicts[verdict] = values
+    value = table.text("value")
+    otherwise = table.one_of("otherwise", VERDICTS, Verdict.MAYBE_APPLIED.value)
+    if value is None and verdicts:
+        raise table.fault("value", "is missing: the path of the value that says what happened")
+    if value is None and otherwise is Verdict.MAYBE_APPLIED:
+        raise table.fault("otherwise", "is missing: what the answers of this list mean")
+    found = AnswerList(
+        at=table.text("list", "") or "",
+        id=table.text("id", "id") or "",
+        value=value,
+        verdicts=verdicts,
+        otherwise=otherwise,
+        message=table.text("message"),
+    )
+    words = ", ".join(word.replace(" ", "_") for word in VERDICTS)
+    table.end(f"list, id, value, message, otherwise, and a list of values for each of {words}")
+    return found
+
+
+def _look_ups(table: Table, base: str, *, deletes: bool) -> OneByOneLookUps:
+    path = table.checked("path", check_path, table.needed("path"))
+    if PLACEHOLDER not in path:
+        raise table.fault("path", f"{PLACEHOLDER} is missing")
+    listing = table.checked("list", check_path, table.needed("list"))
+    if PLACEHOLDER in listing:
+        raise table.fault("list", "has no id in it: it lists some accounts, so that an empty answer can be trusted")
+    state, reached = table.text("state"), table.list_of("reached", str, int, bool)
+    if (state is None) != (not reached):
+        raise table.fault("reached" if state else "state", "is missing: `state` is a path, `reached` its values")
+    if state is None and not deletes:
+        raise table.fault("state", "is missing: where a record says whether the account is in the state that is wanted")
+    found = OneByOneLookUps(
+        one=Request("GET", f"{base}{path}"),
+        listing=Request("GET", f"{base}{listing}", table.texts("list_query")),
+        id_field=table.text("id", "id") or "id",
+        list_at=table.text("list_at", "") or "",
+        state=state,
+        reached=tuple(reached or ()),
+        created_at=table.text("created_at"),
+    )
+    table.end("path, id, list, list_query, list_at, state, reached, created_at")
+    return found
+
+
+def _refuse_secrets(table: Table, where: str, value: Any) -> None:
+    """Refuse a body with a secret in it, at any depth."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in members:
+        if isinstance(each, str) and each != ID:
+            table.refuse_secret(f"{where}.{name}", str(name), each)
+        _refuse_secrets(table, f"{where}.{name}", each)

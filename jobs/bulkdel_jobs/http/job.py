@@ -1,0 +1,89 @@
+"""The job `http`: what it does to the ids is described in the table [http] of the config file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.target_state import TargetState
+from bulkdel.errors import UsageError
+from bulkdel.http.transport import check_host
+from bulkdel.job import Job, Target, TargetOptions
+from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, describe
+from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME
+from bulkdel_jobs.parts.target import ApiTarget, pool_of
+
+BODY_ID = IdType("body_id", shape_text="never given out again")
+BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=True)
+
+IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
+IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME)}
+
+PAGE = "docs/http-job.md describes it"
+
+
+class HttpJob(Job):
+    """`bulkdel.job.Job`; the entry point names this class. Without a table it can only be listed."""
+
+    contract = 2
+    name = "http"
+    summary = "any API, described by the table [http] of the config file; an id in the path or in a JSON body"
+    chunk_max = IDS_MAX
+    config_table = "http"
+    words = OutcomeWords()
+    id_types: Mapping[str, IdType] = {**IN_PATH, **IN_BODY}
+    id_type_default = PATH_ID.name
+
+    def __init__(self, description: Description | None = None) -> None:
+        self._described = description
+        if description is None:
+            return
+        verb, done = description.verb, description.done
+        already = {} if verb == DELETE else {"already": f"already {done}"}
+        self.chunk_max = description.chunk_size
+        self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb)
+        self.id_types = IN_PATH if description.in_path else IN_BODY
+        self.id_type_default = next(iter(self.id_types))
+        if verb != DELETE:
+            self.target_state = TargetState(reached=done, not_reached=f"not {done}", absence_reaches=False)
+        self.pinned = description.pinned
+
+    def configured(self, table: Mapping[str, Any]) -> Job:
+        """See `bulkdel.job.Job`."""
+        if not table:
+            raise UsageError(f"the job http needs a table [http] in the config file that --config names; {PAGE}")
+        return HttpJob(describe(table))
+
+    def target(self, options: TargetOptions) -> Target:
+        """See `bulkdel.job.Job`. The table was read by `configured`."""
+        described = self._described or describe(options.config)
+        if (given := options.host or described.host) is None:
+            raise UsageError("config, [http] host: is missing, and there is no --host")
+        host = check_host(given)
+        pool, credentials = pool_of(host, described.base), described.credentials
+        found = credentials.find(host, pool, options.environ)
+        return ApiTarget(
+            host=host,
+            pinned_host=host,
+            key=None if found is None else found.source,
+            key_hint=credentials.hint,
+            make_auth=None if found is None else found.make,
+            deed=described.action,
+            reading=described.look_ups,
+            pause_s=described.pause_s,
+        )
+
+    def sandbox(
+        self,
+        ids: Iterable[str],  # noqa: ARG002
+        id_type: IdType,  # noqa: ARG002
+        parameters: Any,  # noqa: ARG002
+    ) -> AbstractContextManager[Target]:
+        """See `bulkdel.job.Job`."""
+        raise UsageError(
+            "--sandbox: the job http knows no look-alike of your API. Begin with `plan`, then with `run --limit 1`, or "
+            "name a test system with --host"
+        )

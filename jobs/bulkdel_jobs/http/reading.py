@@ -1,0 +1,115 @@
+"""Reads one table of the config with the name of each fault: a missing key, a wrong type, an unknown key, a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from bulkdel.errors import UsageError
+
+Value = TypeVar("Value")
+
+SECRET_NAME = re.compile(
+    r"(?:^|[-_.])(?:authorization|cookie|password|passwd|passphrase|secret|token|credentials?|api-?_?key|access-?_?key)$",
+    re.IGNORECASE,
+)
+SECRET_VALUE = re.compile(r"(?:bearer|basic|ssws)\s+\S", re.IGNORECASE)
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+NO_SECRET = "a secret must not stand in the config: name an environment variable or a 0600 file with it in [http.auth]"  # noqa: S105
+
+
+class Table:
+    """One table. `take` each key that it may have, then `end`. Every fault raises UsageError with the key's name."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        if not isinstance(value, Mapping):
+            raise UsageError(f"config, [{name}]: is not a table")
+        self._left: dict[str, Any] = dict(value)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._left
+
+    def fault(self, key: str, why: str) -> UsageError:
+        """The error about a key."""
+        return UsageError(f"config, [{self.name}] {key}: {why}")
+
+    def take(self, key: str, kind: type[Value], what: str, default: Value | None = None) -> Value | None:
+        """The value of a key, which is a `kind`; `what` says so in words. `default` when the table has none."""
+        if key not in self._left:
+            return default
+        value = self._left.pop(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.fault(key, f"is not {what}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """A text without control characters."""
+        value = self.take(key, str, "a text", default)
+        if value is not None and not value.isprintable():
+            raise self.fault(key, "has a control character")
+        return value
+
+    def needed(self, key: str) -> str:
+        """A text that must be there."""
+        if not (value := self.text(key)):
+            raise self.fault(key, "is missing")
+        return value
+
+    def one_of(self, key: str, values: Mapping[str, Value], default: str) -> Value:
+        """The value that a word stands for."""
+        word = self.text(key, default)
+        if word not in values:
+            raise self.fault(key, f"is one of {', '.join(values)}")
+        return values[word or ""]
+
+    def list_of(self, key: str, *kinds: type) -> list[Any] | None:
+        """A list of values of these types; None without one."""
+        values = self.take(key, list, "a list")
+        for value in values or ():
+            if type(value) not in kinds:
+                names = " or ".join({str: "text", int: "whole number", bool: "true or false"}[kind] for kind in kinds)
+                raise self.fault(key, f"each value in it is a {names}")
+        return values
+
+    def texts(self, key: str) -> tuple[tuple[str, str], ...]:
+        """A table of texts by name, none of them a secret."""
+        values = self.take(key, dict, "a table") or {}
+        for name, value in values.items():
+            if not isinstance(value, str):
+                raise self.fault(f"{key}.{name}", "is not a text")
+            if not (value.isprintable() and name.isprintable()):
+                raise self.fault(key, "has a control character")
+            self.refuse_secret(f"{key}.{name}", name, value)
+        return tuple(values.items())
+
+    def refuse_secret(self, key: str, name: str, value: Any) -> None:
+        """Refuse what looks like a secret, by its name or by its value."""
+        if SECRET_NAME.search(_CAMEL.sub("_", name)) or (isinstance(value, str) and SECRET_VALUE.match(value)):
+            raise self.fault(key, NO_SECRET)
+
+    def checked(self, key: str, check: Callable[[Value], object], value: Value) -> Value:
+        """The value, if `check` raises no ValueError, whose text says why it cannot be used."""
+        try:
+            check(value)
+        except ValueError as error:
+            raise self.fault(key, str(error)) from None
+        return value
+
+    def table(self, key: str) -> Table | None:
+        """A table in this one; None without it."""
+        return Table(f"{self.name}.{key}", self._left.pop(key)) if key in self._left else None
+
+    def tables(self, key: str) -> list[Table]:
+        """A list of tables in this one: [[name.key]]."""
+        values = self.take(key, list, f"a list of tables; write [[{self.name}.{key}]]") or []
+        return [Table(f"{self.name}.{key}", value) for value in values]
+
+    def end(self, known: str) -> None:
+        """Refuse the keys that were not taken. known: those that the table may have, for the message."""
+        for key, value in self._left.items():
+            self.refuse_secret(key, key, value)
+            raise self.fault(key, f"is not known here; this table has {known}")
