@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-all-pythons test-install test-sdks test-python check mutants soak soak-simulation bench bench-rate lock clean
+.PHONY: demo quick test timed test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -61,6 +61,12 @@ test-install:
 # A whole offboarding with each of the vendor's own SDKs against the sandbox, a minute. They come from pip and npm.
 test-sdks: $(STAMP)
 	$(BIN)/python -m tests.sdks
+
+# The examples of docs/http-job.md against independent servers: scim2-server, and moto for S3. They come from pip.
+test-http:
+	$(MAKE) .venv-http/.installed VENV=.venv-http
+	.venv-http/bin/python -m pip install --quiet botocore 'moto[s3,server]' scim2-server
+	.venv-http/bin/python -m pytest -n 0 tests/e2e/test_http_servers.py tests/integration/test_parts_auth.py
 
 # Every mutant: programs that break one promise each, and the test that must fail. Two minutes on two cores.
 mutants: $(STAMP)

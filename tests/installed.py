@@ -21,6 +21,7 @@ def installed(folder: Path, source: str, job: str, job_class: str) -> dict[str, 
 
 
 def outcomes(ran: Ran) -> dict[str, int]:
-    """The counts of a summary that are not zero, by the engine's words."""
-    found = {"done" if name == "deleted" else name: count for name, count in ran.summary.items()}
-    return {name: found[name] for name in (*COUNTED, REMAINING) if found.get(name)}
+    """The counts of a summary that are not zero, by the engine's words; they add up to the rows."""
+    found = {name: ran.summary[name] for name in (*COUNTED, REMAINING) if ran.summary.get(name)}
+    assert sum(found.values()) == ran.summary["rows"], ran
+    return found

@@ -1,0 +1,221 @@
+"""The job `http` as the real command: the examples of docs/http-job.md, wrong paths, hostile ids, a changed table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.httppage import Example, block, misspelt
+from tests.installed import outcomes
+from tests.restserver import Answer, Api, Asked, served
+from tests.vendors import SECRET, VENDORS, Keycloak
+
+pytestmark = pytest.mark.campaign
+
+TOKEN = "forum-token-canary-0123456789"
+IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
+HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "{id}", "{ids}", '"},{"id":"m1']
+BARRED = ["../groups/1", "..", ".", "a//b", "", "a\nb"]
+
+
+@dataclass
+class Forum(Api):
+    """One id a request, and a batch call with an answer per id. odd: what it answers for some ids the first time."""
+
+    members: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=lambda: {"1"})
+    odd: dict[str, object] = field(default_factory=dict)
+    sent: list[list[str]] = field(default_factory=list)
+
+    def answer(self, asked: Asked) -> Answer:
+        if TOKEN not in (
+            asked.headers.get("x-api-key"),
+            asked.headers.get("authorization", "").removeprefix("Bearer "),
+        ):
+            return 401, {"message": "who are you?"}
+        match asked.method, asked.path:
+            case "GET", ("api", "v1", "members"):
+                return 200, {"members": [{"id": id_} for id_ in sorted(self.members)[:10]]}
+            case "GET", ("api", "v1", "members", id_) if id_ in self.members:
+                return 200, {"id": id_}
+            case "DELETE", ("api", "v1", ("members" | "groups") as kind, id_):
+                there = self.members if kind == "members" else self.groups
+                if id_ in there:
+                    self.remove(kind, id_)
+                    return 204, None
+            case "POST", ("api", "v1", "members", "remove"):
+                return 200, {"results": self.removed([each["id"] for each in asked.json["members"]])}
+        return 404, {"message": "no such thing"}
+
+    def removed(self, ids: list[str]) -> list[dict[str, object]]:
+        self.sent.append(ids)
+        results: list[dict[str, object]] = []
+        for id_ in ids:
+            code = self.odd.pop(id_, 204) if id_ in self.members else 404
+            if code in {204, None}:
+                self.remove("members", id_)
+            if code is not None:  # an id that is not mentioned
+                results.append({"id": id_, "code": code, "why": f"it is {code}"})
+        return results
+
+    def remove(self, kind: str, id_: str) -> None:
+        (self.members if kind == "members" else self.groups).remove(id_)
+        self.effects[kind, id_] += 1
+
+
+@pytest.fixture
+def forum() -> Iterator[Forum]:
+    with served(Forum()) as api:
+        yield api
+
+
+@pytest.fixture
+def example(forum: Forum, tmp_path: Path) -> Callable[[str], Example]:
+    return lambda name: Example(tmp_path, block(name), forum.url, {"FORUM_TOKEN": TOKEN})
+
+
+def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> None:
+    forum.members = {*IDS[:20], "kept"}
+    it = example("forum")
+    plan = it.run("plan", *IDS)
+    assert (plan.code, forum.count("DELETE")) == (0, 0), plan
+    assert "20 of 24 looked up exist" in plan.out
+    ran = it.run("run", *IDS)
+    assert (ran.code, outcomes(ran)) == (0, {"done": 20, "absent": 4}), ran
+    assert forum.effects == {("members", id_): 1 for id_ in IDS[:20]}
+    verified = it.verify()
+    assert (verified.code, verified.summary["gone"]) == (0, 24), verified
+    assert TOKEN not in plan.out + plan.err + ran.out + ran.err + (it.folder / "ids.jsonl.checkpoint.jsonl").read_text()
+
+
+def test_an_answer_per_id_costs_no_request_for_the_others(forum: Forum, example: Callable[[str], Example]) -> None:
+    ids = [f"m{n}" for n in range(200)]
+    forum.members = {*ids[:-1], "kept"}
+    forum.odd = {"m3": "locked", "m7": "busy", "m150": None}
+    ran = example("batch").run("run", *ids)
+    assert forum.effects == {("members", id_): 1 for id_ in ids if id_ not in {"m3", "m199"}}
+    assert (ran.code, outcomes(ran)) == (1, {"done": 198, "absent": 1, "refused": 1}), ran
+    assert sorted(forum.sent, key=lambda each: (len(each), each)) == [["m150"], ["m7"], ids[:100], ids[100:]], (
+        "the others are sent once"
+    )
+
+
+@pytest.mark.parametrize("careless", [False, True])
+@pytest.mark.parametrize("name", ["forum", "batch"])
+def test_a_hostile_id_stays_one_value(
+    forum: Forum, example: Callable[[str], Example], name: str, careless: bool
+) -> None:
+    ids = [*IDS, *HOSTILE]
+    forum.members = {*ids, "a", "b", "m1", "groups", "kept"}
+    forum.careless = careless
+    it = example(name)
+    ran = it.run("run", *ids, options=("--allow-absent",))
+    meant = {("members", id_): 1 for id_ in ids}
+    if careless and name == "forum":
+        del meant["members", "a/b"]
+    assert forum.effects == meant, ran
+    assert forum.members >= {"a", "b", "m1", "groups", "kept"}
+    assert forum.groups == {"1"}
+
+
+@pytest.mark.parametrize("pattern", [(), ("--id-pattern", "(?s).*")])
+def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
+    forum: Forum, example: Callable[[str], Example], pattern: tuple[str, ...]
+) -> None:
+    it = example("forum")
+    for id_ in BARRED:
+        ran = it.run("run", "m1", id_, options=pattern)
+        assert ran.code == 3, (id_, ran)
+    assert not forum.asked
+
+
+def test_a_changed_path_does_not_resume(forum: Forum, example: Callable[[str], Example]) -> None:
+    forum.members, it = set(IDS), example("forum")
+    assert it.run("run", *IDS, options=("--limit", 5)).code == 0
+    text = it.text
+    it.text = text.replace('path = "/members/{id}"', 'path = "/groups/{id}"', 1)
+    ran = it.run("run", *IDS)
+    assert ran.code == 3
+    assert "[http] path: the checkpoint has '/api/v1/members/{id}', this run '/api/v1/groups/{id}'" in ran.err
+    assert it.verify().code == 3
+    it.text = text.replace("settled = [204]", "settled = [200, 204]\nrefused = [423]")
+    assert it.run("run", *IDS).code == 0
+    assert forum.effects == {("members", id_): 1 for id_ in IDS}
+
+
+def test_a_wrong_table_is_refused_before_anything_is_opened(forum: Forum, example: Callable[[str], Example]) -> None:
+    it = example("forum")
+    for right, wrong, key in [
+        ('path = "/members/{id}"', 'path = "/members"', "[http] path"),
+        ('method = "DELETE"', 'methud = "DELETE"', "[http] method"),
+        ("[204]", '"204"', "[http.statuses] settled"),
+        ('token_env = "FORUM_TOKEN"', 'token = "swordfish"', "[http.auth] token"),
+    ]:
+        it.text = block("forum").replace(right, wrong, 1)
+        it.folder.joinpath("ids.jsonl").unlink(missing_ok=True)
+        ran = it.run("run", "m1", options=("--exclude", it.folder / "not-there.csv"))
+        assert ran.code == 2, ran
+        assert key in ran.err
+        assert "swordfish" not in ran.err + ran.out
+    ran = it.run("run", "m1", options=("--sandbox",))
+    assert ran.code == 2
+    assert not forum.asked
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_the_example_of_a_vendor(name: str, tmp_path: Path) -> None:
+    made, variable = VENDORS[name]
+    with served(made()) as vendor:
+        vendor.fill([*IDS[:-2], "kept"])
+        if name == "okta-delete":
+            for id_ in IDS[:-2]:
+                vendor.users[id_]["status"] = "DEPROVISIONED"
+        if name == "okta-deactivate":
+            vendor.users[IDS[0]]["status"] = "DEPROVISIONED"
+        it = Example(tmp_path, block(name), vendor.url, {variable: SECRET})
+        ran = it.run("run", *IDS, options=("--look-first",))
+        assert ran.code == 0, ran
+        kind = "deactivated" if name == "okta-deactivate" else "deleted"
+        skipped = 1 if name == "okta-deactivate" else 0
+        assert vendor.effects == {(kind, id_): 1 for id_ in IDS[skipped:-2]}
+        assert outcomes(ran) == {"done": 22 - skipped, **({"already": 1} if skipped else {}), "absent": 2}, ran
+        assert it.verify().code == 0
+        assert SECRET not in ran.out + ran.err + (tmp_path / "ids.jsonl.checkpoint.jsonl").read_text()
+
+
+@pytest.mark.parametrize("look_up", ["with", "without"])
+@pytest.mark.parametrize("name", VENDORS)
+def test_the_example_of_a_vendor_with_a_misspelt_path(name: str, look_up: str, tmp_path: Path) -> None:
+    made, variable = VENDORS[name]
+    with served(made()) as vendor:
+        vendor.fill([*IDS, "kept"])
+        it = Example(tmp_path, misspelt(block(name)), vendor.url, {variable: SECRET})
+        if look_up == "without":
+            it.text = it.text.partition("[http.look_up]")[0].replace("look_first = true", "")
+        ran = it.run("run", *IDS)
+        assert (ran.code, vendor.effects.total()) == (4, 0), ran
+        assert "done" not in outcomes(ran)
+        assert "code 404" in ran.err, ran
+
+
+def test_a_token_that_ends_is_fetched_again(tmp_path: Path) -> None:
+    with served(Keycloak(uses_max=10)) as vendor:
+        vendor.fill(IDS)
+        it = Example(tmp_path, block("keycloak"), vendor.url, {"KEYCLOAK_SECRET": SECRET})
+        ran = it.run("run", *IDS)
+        assert ran.code == 0, ran
+        assert vendor.effects == {("deleted", id_): 1 for id_ in IDS}
+        assert vendor.tokens >= 4
+
+
+def test_a_client_that_is_refused_halts(tmp_path: Path) -> None:
+    with served(Keycloak()) as vendor:
+        it = Example(tmp_path, block("keycloak"), vendor.url, {"KEYCLOAK_SECRET": "another"})
+        ran = it.run("run", *IDS)
+        assert ran.code == 4
+        assert "Invalid client" in ran.err
+        assert "KEYCLOAK_SECRET" in ran.err
+        assert vendor.count("POST") == len(vendor.asked) == 1
