@@ -135,14 +135,15 @@ def blind(progress: Progress) -> bool:
 
 def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = "") -> str:
     """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
-    pinned, options = progress.header.pinned, progress.start.facts.get("options", {}) if progress.start else {}
+    pinned, noun = progress.header.pinned, progress.header.noun
+    options = progress.start.facts.get("options", {}) if progress.start else {}
     text = (
         f"{counted(progress.in_doubt.size, 'id', 'is', 'are')} in doubt: sent, and no response came. Now look-ups find "
-        f"no user at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the users in it.\n"
-        f"To go on{where}, create one user in that pool that can be looked up by {pinned['id_type']}, as a control. "
-        f"Then run the same command:\n  {shlex.join(words)}"
+        f"no {noun} at all in pool {pinned['pool']}. Either the pool is empty, or this key cannot see the {noun}s "
+        f"in it.\nTo go on{where}, create one {noun} in that pool that can be looked up by {pinned['id_type']}, as a "
+        f"control. Then run the same command:\n  {shlex.join(words)}"
     )
     if options.get("look_first") or options.get("backup") or options.get("in_doubt") == "resend":
         return text  # the first two send only ids that a look-up has found; the command has the third already
     resend = shlex.join([*words, "--in-doubt", "resend"])
-    return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new user meanwhile:\n  {resend}"
+    return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new {noun} meanwhile:\n  {resend}"

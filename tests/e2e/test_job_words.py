@@ -39,7 +39,7 @@ class Disable(DeleteUsers):
     undo = "enable"
     fires = "user:blocked for each user"
     words = OutcomeWords(
-        names={"done": "disabled", "already": "already disabled", "absent": "not there"}, verb="disable"
+        names={"done": "disabled", "already": "already disabled", "absent": "not there"}, verb="disable", noun="seat"
     )
     target_state = TargetState("disabled", "not disabled", absence_reaches=False)
 
@@ -106,6 +106,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     plan = bench.to_it("plan")
     assert "  to disable  5 ids in 1 request" in plan.out
+    assert "  backup      none; --backup FILE keeps a copy of every seat\n" in plan.out
     assert "  fires       user:blocked for each user\n" in plan.out
     assert "Nothing was disabled. To run this plan" in plan.out
     refused = bench.to_it("run")
@@ -140,6 +141,7 @@ def test_scripts_read_the_words_of_the_engine(bench: Bench) -> None:
     assert wanted.items() <= summary.items()
     header = entries(bench.log)[0]
     assert header["names"] == {"done": "disabled", "already": "already disabled", "absent": "not there"}
+    assert header["noun"] == "seat"
     assert header["keys"] == {"done": "done", "already": "already", "absent": "absent"}
     assert (summary["run_id"], summary["exit_code"]) == (header["run_id"], 0)
     assert bench.run("status", bench.log, "--json").summary.items() >= {**wanted, "exit_code": 0}.items()
@@ -154,7 +156,7 @@ def test_a_header_of_delete_users_has_no_second_names(bench: Bench) -> None:
     assert bench.to_it("run", *bench.confirmed, job="delete-users").code == 0
     header = entries(bench.log)[0]
     assert header["names"] == {"done": "deleted", "absent": "absent"}
-    assert "keys" not in header
+    assert not {"keys", "noun"} & header.keys()
 
 
 def test_the_question_has_the_words_of_the_job(bench: Bench) -> None:

@@ -31,4 +31,4 @@ def test_which_ids_may_be_split(id_: str, expected: bool) -> None:
 
 
 def test_the_way_out_names_the_id_type() -> None:
-    assert "a user whose username has a comma" in comma_control("username")
+    assert "a user whose username has a comma" in comma_control("username", "user")

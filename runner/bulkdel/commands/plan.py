@@ -99,7 +99,7 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
     if backup is not None:
         yield "backup", str(backup)
     elif plan.has_look_ups:  # a copy is what a look-up returns
-        yield "backup", "none; --backup FILE keeps a copy of every user"
+        yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
 
 
 def _size_of_the_work(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
+from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.progress import Reporter
@@ -109,14 +110,14 @@ async def _line_typed(noun: str, wanted: str) -> str:
 
 def _comma_text(plan: Plan, rows: int) -> str:
     """Why rows with a comma in their id remain, and how to settle them."""
-    ways = [f"{comma_control(plan.id_type.name)} Then run the same command again."]
+    ways = [f"{comma_control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
     if plan.arguments.settings.backup:
         pass  # no other way: an id is sent only after its copy, and a copy needs a look-up that found the id
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:
         resend = plan.line.plus("--in-doubt", "resend")
-        newer = f"a user who was given the id meanwhile is {plan.words.done}"
+        newer = f"{with_article(plan.words.noun)} that was given the id meanwhile is {plan.words.done}"
         ways.append(f"Send them again without a look-up; {newer}:\n  {resend}")
     remaining = f"{counted(rows, 'row', 'remains', 'remain')}. {COMMAS}. To settle them:"
     return "\n".join([remaining, *(f"- {way}" for way in ways)])

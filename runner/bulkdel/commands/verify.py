@@ -71,10 +71,11 @@ def verify(arguments: VerifyArguments) -> int:
             )
         size, began = path.stat().st_size, around.steady()
         reopened = Reopened.open(path, settings.export, stack)
-        progress = reopened.log_index.progress
+        progress, noun = reopened.log_index.progress, reopened.job.words.noun
         if progress.header.pinned["host"] == SANDBOX:
             raise NotAcceptable(
-                f"{path}: was written by a run with --sandbox, whose users ended with it; there is no user to look up"
+                f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no "
+                f"{noun} to look up"
             )
         host = settings.host or progress.header.pinned["host"]
         table = arguments.config.get(reopened.job.config_table, {})
@@ -206,7 +207,7 @@ def _print_what_next(
             "is the one that was meant or a newer one."
         )
     if left.unproven:
-        control = comma_control(reopened.id_type.name)
+        control = comma_control(reopened.id_type.name, reopened.job.words.noun)
         say(f"Could not tell {counted(left.unproven, 'id')}. {COMMAS}.\n- {control} Then verify again.")
     if left.failed:
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")

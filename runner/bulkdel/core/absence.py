@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from bulkdel.core.bad_rows import with_article
+
 COMMAS = (
     "Their ids have a comma. A server may read such an id in a look-up as two ids, so an empty response does not prove "
     "that it does not exist"
@@ -16,9 +18,10 @@ COMMAS = (
 """Why rows remain although a look-up did not find them."""
 
 
-def comma_control(id_type: str) -> str:
-    """What the user can do about ids with a comma."""
-    return f"Create a user whose {id_type} has a comma, among the first that the API lists; look-ups must find it."
+def comma_control(id_type: str, noun: str) -> str:
+    """What can be done about ids with a comma. noun: what an id means."""
+    account = with_article(noun)
+    return f"Create {account} whose {id_type} has a comma, among the first that the API lists; look-ups must find it."
 
 
 def may_be_split(id_: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from bulkdel.core.outcome import KINDS, SKIPS, Kind, Skip
+from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import ResumePoint, resume_points_of
 from bulkdel.core.skipped_rows import EMPTY_DIGEST
@@ -58,6 +58,7 @@ class Header:
     parameters: the job's parameters (`Job.parameters`) as JSON; compared on a resume like what is pinned.
     names: what people call `done`, `already` and `absent` in this job (`OutcomeWords`).
     keys: what scripts call them, where that is not the same; else empty.
+    noun: what an id means in this job, for people.
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
     """
 
@@ -76,6 +77,7 @@ class Header:
     resume_points: tuple[ResumePoint, ...] = ()
     skipped_sha256: str = EMPTY_DIGEST
     keys: Mapping[str, str] = field(default_factory=dict)
+    noun: str = USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "confirmed": dict(entry.confirmed),
                 "names": dict(entry.names),
                 **({"keys": dict(entry.keys)} if entry.keys else {}),
+                **({"noun": entry.noun} if entry.noun != USER else {}),
                 "parameters": dict(entry.parameters),
                 "skipped_sha256": entry.skipped_sha256,
                 **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
@@ -268,6 +271,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         resume_points=resume_points_of(data.get("marks", ())),
         skipped_sha256=data["skipped_sha256"],
         keys=dict(data.get("keys", {})),
+        noun=data.get("noun", USER),
     )
 
 

@@ -29,13 +29,17 @@ JOBS_OWN: tuple[Kind, ...] = ("done", "already", "absent")
 """The outcomes that a job names for people."""
 
 
+USER = "user"
+"""What an id means in most jobs."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeWords:
     """A job's words for what it does.
 
     names: what people call `done`, `already` and `absent`; an outcome that is left out does not occur in this job.
         `done` is a participle: "deleted" makes "Nothing was deleted." and "5 ids will be deleted".
-    verb: what the job does to an account: "delete", "resign".
+    verb: what the job does to an account: "delete", "resign". noun: what an id means: "user", "group".
     keys: what scripts call these outcomes, in the summary and in `results`. Default: the engine's words.
     columns: the columns of `results` with the details of a response, each with the member of the log that it shows:
     `code`, `message`, `request_id`, or `detail.NAME`.
@@ -43,6 +47,7 @@ class OutcomeWords:
 
     names: Mapping[str, str] = field(default_factory=lambda: {kind: kind for kind in JOBS_OWN})
     verb: str = "delete"
+    noun: str = USER
     keys: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(
         default_factory=lambda: {"code": "code", "message": "message", "requestId": "request_id"}

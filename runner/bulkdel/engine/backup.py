@@ -106,7 +106,7 @@ class Backup(GroupCommit[bytes, Saved]):
         try:
             lines = [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
         except RecursionError:
-            raise Halted(f"{self.path}: a user's record is nested too deep to be copied (--backup)") from None
+            raise Halted(f"{self.path}: a record is nested too deep to be copied (--backup)") from None
         for line in lines:
             self.add(line, len(line))
         await self.flush()

@@ -33,6 +33,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         sample=plan.server.to_json() if plan.server.asked else None,
         confirmed=confirmed.to_json() if confirmed else {},
         names=words.names,
+        noun=words.noun,
         keys={} if words.named_keys == words.names else words.named_keys,
         parameters=plan.parameters,
         resume_points=export.preflight.resume_points if export.preflight else (),

@@ -198,7 +198,8 @@ class SendingSession:
         why = stop.why if stop else ""
         if stop is None and not done:
             remaining = counted(progress.remaining, "id")
-            why = f"{remaining} got no response that settles them; the last failure: {_last_failure(parts) or 'none'}"
+            last = _last_failure(parts, self._plan.words.noun) or "none"
+            why = f"{remaining} got no response that settles them; the last failure: {last}"
         return Ending(
             why=why,
             signal=stop.signal if stop else None,
@@ -228,7 +229,7 @@ class SendingSession:
         }
 
 
-def _last_failure(parts: Parts) -> str:
+def _last_failure(parts: Parts, noun: str) -> str:
     """The last failure of a request or of a look-up, in words; empty without one."""
     lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
@@ -240,4 +241,4 @@ def _last_failure(parts: Parts) -> str:
         return last or "the API has no look-ups, so rows in doubt of a reusable id type stay so (--in-doubt resend)"
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
-    return "look-ups find no user at all, so an empty response proves nothing"
+    return f"look-ups find no {noun} at all, so an empty response proves nothing"

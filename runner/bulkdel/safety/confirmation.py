@@ -110,8 +110,8 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
         due = "--limit is more than the remaining ids"
     elif plan.id_type.reusable and age_s > REUSE_AFTER_S:
         due = (
-            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another user by now: "
-            "is the export still right?"
+            f"the run was confirmed {span(age_s)} ago, and a {plan.id_type.name} may belong to another "
+            f"{plan.words.noun} by now: is the export still right?"
         )
     return due
 

@@ -228,7 +228,7 @@ async def with_sample_check(
             if looked is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
-                    f"Does the key have the permission to read users? Nothing was {done}."
+                    f"Does the key have the permission to read {plan.words.noun}s? Nothing was {done}."
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)

@@ -297,16 +297,16 @@ class VerifySession:
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
             if await lookup.prove(worker):
                 return
-        kind = self._reopened.id_type.name
+        kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
         if lookup.failed and (not lookup.listed or lookup.failed == STRANGER):
-            why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read users?"
+            why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read {noun}s?"
         elif lookup.failed:
-            why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read users?"
+            why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read {noun}s?"
         elif lookup.listed:
-            why = f"the control failed: look-ups by {kind} find no user, not even those that the pool lists"
+            why = f"the control failed: look-ups by {kind} find no {noun}, not even those that the pool lists"
         else:
             why = (
-                f"the pool lists no user that could be looked up by {kind} as a control: it is empty, or the key may "
-                "not see its users. If it is meant to be empty, create one user in it and verify again"
+                f"the pool lists no {noun} that could be looked up by {kind} as a control: it is empty, or the key may "
+                f"not see its {noun}s. If it is meant to be empty, create one {noun} in it and verify again"
             )
         raise Halted(f"{why}. So an empty response proves nothing, and none was counted as proof")
