@@ -96,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with fewer, some of many connections at once wait a second for their second try
 
     def __init__(self, api: Api) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import outcomes
 from tests.restserver import Answer, Api, Asked, served
@@ -219,3 +220,10 @@ def test_a_client_that_is_refused_halts(tmp_path: Path) -> None:
         assert "Invalid client" in ran.err
         assert "KEYCLOAK_SECRET" in ran.err
         assert vendor.count("POST") == len(vendor.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["forum", "batch"])
+def test_the_fault_catalogue_finds_nothing_wrong_with_an_example(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.toml").write_text(block(name))
+    ran = bulkdel("job", "check", "http", "--config", tmp_path / "config.toml", env={"FORUM_TOKEN": TOKEN})
+    assert ran.code == 0, ran

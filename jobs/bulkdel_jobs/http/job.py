@@ -43,6 +43,7 @@ class HttpJob(Job):
             return
         verb, done = description.verb, description.done
         already = {} if verb == DELETE else {"already": f"already {done}"}
+        self.summary = f"{description.action.request.method} {description.action.request.path}"
         self.chunk_max = description.chunk_size
         self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb)
         self.id_types = IN_PATH if description.in_path else IN_BODY

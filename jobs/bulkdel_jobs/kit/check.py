@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from yarl import URL
@@ -79,6 +79,7 @@ def run_check(options: CheckOptions) -> int:
     """Check a job and print what was found. Returns 1 when something is wrong. Raises UsageError."""
     findings = Findings()
     if (job := load_and_check(options.name, findings)) is not None:
+        job = job.configured(_table(job, options))
         asyncio.run(_check(job, options, findings))
     if options.json:
         checks = [finding.to_json() for finding in findings.found]
@@ -153,6 +154,14 @@ async def _act(lab: Lab, existing: list[str], *, whole: bool) -> Good | None:
     return good
 
 
+def _table(job: Job, options: CheckOptions) -> Mapping[str, Any]:
+    """The job's table of the config file."""
+    table: Mapping[str, Any] = {}
+    if options.config is not None:
+        table = tables_of(str(options.config)).get(job.config_table, {})
+    return table
+
+
 def _why_no_action(lab: Lab) -> str:
     if lab.api is None:
         return "the job has no look-alike, so no good answer is known"
@@ -166,9 +175,8 @@ def _place(
     job: Job, options: CheckOptions, id_type: IdType, made_up: Sequence[str], faults_url: str
 ) -> Iterator[Place]:
     """The target to check the job at: --host, else the job's look-alike, else none but the server of faults."""
-    tables = {} if options.config is None else tables_of(str(options.config))
     parameters = example_parameters(job, options.parameters)
-    wanted = TargetOptions(None, tables.get(job.config_table, {}), os.environ, parameters)
+    wanted = TargetOptions(None, _table(job, options), os.environ, parameters)
     if options.host is not None:
         host = check_host(options.host)
         acts = is_loopback(host)

@@ -40,7 +40,8 @@ from bulkdel_jobs.parts.secret import find_secret
 from bulkdel_jobs.parts.statuses import Statuses
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
-DELETED = Statuses.of({"settled": [200, 204]})
+DELETED = Statuses.of({"settled": [204]})
+"""The usual answer to a deletion that worked. An API that answers otherwise has its own table."""
 
 
 @dataclass(frozen=True, slots=True)
