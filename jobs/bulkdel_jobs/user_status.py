@@ -5,7 +5,7 @@ Each undoes the other. Both send user ids and a status, and no other field.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps
-from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.id_types import USER_IDS
 from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
 from bulkdel_jobs.genauth.user_status import (
     RESIGNED,
@@ -31,9 +31,6 @@ from bulkdel_jobs.genauth.user_status import (
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
-
-USER_IDS: Mapping[str, IdType] = {"user_id": ID_TYPES["user_id"]}
-"""update-user-batch takes no other type of id."""
 
 DISABLED_AT = "2024-01-01T00:00:00.000Z"
 """When the users of the look-alike were disabled."""

@@ -19,7 +19,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_success
+from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_listed, read_success
 from bulkdel_jobs.parts.json_values import epoch_s
 
 IDS_MAX = 50
@@ -98,12 +98,14 @@ class UserState:
     """How to tell whether a user is in the target state of a job.
 
     reached: by the user's record; None when the record does not say. Then each of `calls` is asked, and `read` decides
-    on its response: SETTLED with `data` = whether it speaks for the target state.
+    on its response: SETTLED with `data` = whether it speaks for the target state. control: lists users that are not in
+    it; None when no call does.
     """
 
     reached: Callable[[Mapping[str, Any]], bool | None] = lambda _user: None
     calls: Callable[[Mapping[str, Any]], Sequence[Request]] = lambda _user: ()
     read: Callable[[Response], Decision] = read_envelope
+    control: Request | None = None
 
 
 class UserLookUps(LookUps):
@@ -128,7 +130,7 @@ class UserLookUps(LookUps):
         fixed = (("userIdType", self._id_type.name), *parts)
         return [
             (group, Request("GET", self._paths.read, (*(("userIds", id_) for id_ in group), *fixed)))
-            for group in _grouped(ids, URL_MAX - 100)
+            for group in grouped(ids, "userIds", URL_MAX - 100)
         ]
 
     read = staticmethod(read_list)  # the users that exist
@@ -207,6 +209,17 @@ class UserLookUps(LookUps):
         """Decide on the response to one of them."""
         return (self._state or UserState()).read(response)
 
+    def state_control(self) -> Request | None:
+        """The request that lists users which are not in the target state."""
+        return None if self._state is None else self._state.control
+
+    def read_state_control(self, response: Response) -> Decision:
+        """Read the users on the page."""
+        decision = read_listed(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[account_of(user) for user in decision.data])
+
     def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
         return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
 
@@ -262,11 +275,12 @@ def together(one: Account, other: Account) -> Account:
     return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
 
 
-def _grouped(ids: Sequence[str], query_max: int) -> Iterator[list[str]]:
+def grouped(ids: Sequence[str], name: str, query_max: int) -> Iterator[list[str]]:
+    """Divide ids into groups for one request each. name: of the parameter. query_max: bytes of its query."""
     group: list[str] = []
     length = 0
     for id_ in ids:
-        cost = len("&userIds=") + len(quote(id_, safe=""))
+        cost = len(f"&{name}=") + len(quote(id_, safe=""))
         if group and (len(group) == IDS_MAX or length + cost > query_max):
             yield group
             group, length = [], 0

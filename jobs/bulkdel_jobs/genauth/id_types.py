@@ -63,3 +63,6 @@ ID_TYPES: Mapping[str, IdType] = {
 
 An external id is the customer's own: nothing says that it is never given out again, so it counts as reusable.
 """
+
+USER_IDS: Mapping[str, IdType] = {"user_id": ID_TYPES["user_id"]}
+"""For the calls that take no other type of id."""

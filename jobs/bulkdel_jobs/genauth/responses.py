@@ -117,6 +117,17 @@ def read_list(response: Response) -> Decision:
     return decision
 
 
+def read_listed(response: Response) -> Decision:
+    """Decide on the response of a call that answers one page of records: SETTLED with `data` = the list of them."""
+    decision = read_envelope(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    listed = decision.data.get("list") if isinstance(decision.data, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        return _LOST._replace(detail=decision.detail, reason="the response holds no page of records")
+    return decision._replace(data=listed)
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 

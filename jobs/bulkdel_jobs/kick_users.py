@@ -1,0 +1,106 @@
+"""The job `kick-users`: GenAuth's (Authing's) V3 call kick-users. A request signs one user out of some applications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.record import Records
+from bulkdel.core.target_state import TargetState
+from bulkdel.job import Job, Target, TargetOptions
+from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.responses import read_envelope, read_success
+from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+
+KICK_PATH = "/api/v3/kick-users"
+SESSION_PATH = "/api/v3/check-session-status"
+
+APPS_MAX = 50
+"""Applications in one request."""
+
+
+class KickUser:
+    """The requests that sign one user out: `bulkdel.job.Action` for kick-users."""
+
+    def __init__(self, id_type: IdType, apps: Sequence[str]) -> None:
+        self._options = {"userIdType": id_type.name}
+        self._apps = apps
+
+    def calls(self, records: Records) -> list[Request]:
+        """Build the requests, each for 50 applications. Raises ValueError for several users: the call takes one."""
+        (user,) = records.ids
+        return [
+            post(
+                KICK_PATH,
+                {"appIds": self._apps[at : at + APPS_MAX], "userId": user, "options": self._options},
+            )
+            for at in range(0, len(self._apps), APPS_MAX)
+        ]
+
+    read = staticmethod(read_success)
+
+
+def session_calls(apps: Sequence[str], user: Mapping[str, Any]) -> list[Request]:
+    """Ask for the session of a user in each application."""
+    return [post(SESSION_PATH, {"appId": app, "userId": user.get("userId")}) for app in apps]
+
+
+def read_session(response: Response) -> Decision:
+    """Decide on the response: SETTLED with `data` = whether the user is signed out there."""
+    decision = read_envelope(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    active = decision.data.get("active") if isinstance(decision.data, dict) else None
+    if not isinstance(active, bool):
+        return Decision(NextStep.RETRY, decision.detail, reason="the response does not say whether a session is active")
+    return decision._replace(data=not active)
+
+
+@dataclass(frozen=True)
+class Apps:
+    """Where the users are signed out. GenAuth has no call that ends all sessions of a user."""
+
+    app: tuple[str, ...]
+    """Id of an application. May be repeated; every 50 of them take one more request for each user."""
+
+    @property
+    def calls(self) -> Calls:
+        """The part of the target that signs users out of these applications."""
+        apps = tuple(dict.fromkeys(self.app))
+        state = UserState(calls=partial(session_calls, apps), read=read_session)
+        return Calls(partial(KickUser, apps=apps), partial(UserLookUps, state=state))
+
+
+class KickUsers(Job):
+    """`bulkdel.job.Job`."""
+
+    contract = 2
+    name = "kick-users"
+    summary = "end the sessions of users of a GenAuth or Authing user pool in some applications (kick-users)"
+    chunk_max = 1
+    config_table = CONFIG_TABLE
+    words = OutcomeWords(
+        names={"done": "signed out", "already": "already signed out", "absent": "absent"},
+        verb="sign out",
+        columns=COLUMNS,
+    )
+    id_types: Mapping[str, IdType] = ID_TYPES
+    id_type_default = "user_id"
+    target_state = TargetState("signed out", "signed in", absence_reaches=False)
+    parameters = Apps
+    fires = "the webhook `kick`, once for each user"
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials."""
+        return find_target(options, options.parameters.calls)
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Apps) -> AbstractContextManager[Target]:
+        """Start the look-alike with a user for each of `ids`, signed in everywhere."""
+        return sandbox_target(parameters.calls, lambda pool: pool.add_ids(ids, id_type.name))

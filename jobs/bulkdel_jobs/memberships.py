@@ -1,0 +1,183 @@
+"""The jobs `revoke-roles` and `remove-group-members`: GenAuth's (Authing's) calls of the same names. User ids only.
+
+The record of a user has neither roles nor groups, so one more request for each user asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.record import Records
+from bulkdel.core.target_state import TargetState
+from bulkdel.job import Job, Target, TargetOptions
+from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, UserState, checked_ids, post
+from bulkdel_jobs.genauth.id_types import USER_IDS
+from bulkdel_jobs.genauth.responses import read_envelope, read_listed, read_success
+from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+
+if TYPE_CHECKING:
+    from bulkdel_jobs.sandbox.pool import Pool
+
+REVOKE_PATH = "/api/v3/revoke-role-batch"
+USER_ROLES_PATH = "/api/v3/get-user-roles"
+ROLE_MEMBERS_PATH = "/api/v3/list-role-members"
+REMOVE_PATH = "/api/v3/remove-group-members"
+USER_GROUPS_PATH = "/api/v3/get-user-groups"
+GROUP_MEMBERS_PATH = "/api/v3/list-group-members"
+
+ROLES_MAX = 10
+"""Roles in one request."""
+
+FIRST_PAGE = (("page", "1"), ("limit", "10"))
+
+
+class TakeAway:
+    """The requests that take memberships away: `bulkdel.job.Action` for a call that answers with `success`."""
+
+    def __init__(self, path: str, bodies: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]) -> None:
+        """bodies: of the requests for some user ids."""
+        self._path = path
+        self._bodies = bodies
+
+    def calls(self, records: Records) -> list[Request]:
+        """Build the requests. ValueError as in `checked_ids`."""
+        return [post(self._path, body) for body in self._bodies(checked_ids(self._path, records))]
+
+    read = staticmethod(read_success)
+
+
+def read_has_none(codes: Collection[str], namespace: str | None, response: Response) -> Decision:
+    """Decide on the list of a user's roles or groups: SETTLED with `data` = whether none of `codes` is in it.
+
+    A role of another namespace is another role. A list that is not complete proves nothing unless one of them is in it.
+    """
+    decision = read_listed(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    listed = decision.data
+    has = {record.get("code") for record in listed if record.get("namespace", namespace) == namespace}
+    if has.isdisjoint(codes) and read_envelope(response).data.get("totalCount", len(listed)) != len(listed):
+        return Decision(NextStep.RETRY, decision.detail, reason="the response lists only a part of what the user has")
+    return decision._replace(data=has.isdisjoint(codes))
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The roles that the users lose."""
+
+    role: tuple[str, ...]
+    """Code of a role. May be repeated; every 10 of them take one more request for each chunk."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    """The permission space that the roles belong to."""
+
+    @property
+    def calls(self) -> Calls:
+        """The part of the target that takes these roles away."""
+        codes = tuple(dict.fromkeys(self.role))
+        within = ("namespace", self.namespace)
+        state = UserState(
+            calls=lambda user: [Request("GET", USER_ROLES_PATH, (("userId", str(user.get("userId"))), within))],
+            read=partial(read_has_none, codes, self.namespace),
+            control=Request("GET", ROLE_MEMBERS_PATH, (("code", codes[0]), within, *FIRST_PAGE)),
+        )
+        return Calls(lambda _id_type: TakeAway(REVOKE_PATH, self._bodies), partial(UserLookUps, state=state))
+
+    def _bodies(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        targets = [{"targetType": "USER", "targetIdentifier": id_} for id_ in ids]
+        roles = [{"code": code, "namespace": self.namespace} for code in dict.fromkeys(self.role)]
+        return [{"targets": targets, "roles": roles[at : at + ROLES_MAX]} for at in range(0, len(roles), ROLES_MAX)]
+
+
+class RevokeRoles(Job):
+    """`bulkdel.job.Job`."""
+
+    contract = 2
+    name = "revoke-roles"
+    summary = "take roles away from users of a GenAuth or Authing user pool (revoke-role-batch)"
+    chunk_max = IDS_MAX
+    config_table = CONFIG_TABLE
+    words = OutcomeWords(
+        names={"done": "revoked", "already": "without the roles before", "absent": "absent"},
+        verb="revoke",
+        columns=COLUMNS,
+    )
+    id_types = USER_IDS
+    id_type_default = "user_id"
+    target_state = TargetState("without the roles", "with a role", absence_reaches=False)
+    parameters = Roles
+    fires = "the webhook `role:unassigned`, in which GenAuth lists the users"
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials."""
+        return find_target(options, options.parameters.calls)
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Roles) -> AbstractContextManager[Target]:  # noqa: ARG002
+        """Start the look-alike with a user for each of `ids`. Each has all of the roles."""
+
+        def fill(pool: Pool) -> None:
+            pool.add_ids(ids)
+            for role in parameters.role:
+                pool.access.add_role(role, pool.alive(), parameters.namespace)
+
+        return sandbox_target(parameters.calls, fill)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The group that the users leave."""
+
+    group: str
+    """Code of the group."""
+
+    @property
+    def calls(self) -> Calls:
+        """The part of the target that takes users out of this group."""
+        state = UserState(
+            calls=lambda user: [Request("GET", USER_GROUPS_PATH, (("userId", str(user.get("userId"))),))],
+            read=partial(read_has_none, [self.group], None),
+            control=Request("GET", GROUP_MEMBERS_PATH, (("code", self.group), *FIRST_PAGE)),
+        )
+        return Calls(
+            lambda _id_type: TakeAway(REMOVE_PATH, lambda ids: [{"userIds": ids, "code": self.group}]),
+            partial(UserLookUps, state=state),
+        )
+
+
+class RemoveGroupMembers(Job):
+    """`bulkdel.job.Job`."""
+
+    contract = 2
+    name = "remove-group-members"
+    summary = "take users of a GenAuth or Authing user pool out of a group (remove-group-members)"
+    chunk_max = IDS_MAX
+    config_table = CONFIG_TABLE
+    words = OutcomeWords(
+        names={"done": "removed", "already": "no member before", "absent": "absent"}, verb="remove", columns=COLUMNS
+    )
+    id_types = USER_IDS
+    id_type_default = "user_id"
+    target_state = TargetState("no member", "a member", absence_reaches=False)
+    parameters = Group
+    fires = "the webhook `group:member-removed`, in which GenAuth lists the users"
+
+    def target(self, options: TargetOptions) -> Target:
+        """Find host and credentials."""
+        return find_target(options, options.parameters.calls)
+
+    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Group) -> AbstractContextManager[Target]:  # noqa: ARG002
+        """Start the look-alike with a user for each of `ids`, all of them in the group."""
+
+        def fill(pool: Pool) -> None:
+            pool.add_ids(ids)
+            pool.access.add_group(parameters.group, pool.alive())
+
+        return sandbox_target(parameters.calls, fill)
