@@ -20,7 +20,7 @@ from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, UserState, checked_ids, post
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.responses import read_envelope, read_listed, read_success
+from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
 from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ class TakeAway:
         """Build the requests. ValueError as in `checked_ids`."""
         return [post(self._path, body) for body in self._bodies(checked_ids(self._path, records))]
 
-    read = staticmethod(read_success)
+    def read(self, response: Response) -> Decision:
+        """Decide as `read_success`. An unknown role or group is refused like an unknown user, but for its code."""
+        decision = read_success(response)
+        unknown = decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied
+        if unknown and dict(decision.detail.extra).get(API_CODE) != USER_NOT_FOUND:
+            return decision._replace(next_step=NextStep.SPLIT)  # alone, ten users in a row are refused: that halts
+        return decision
 
 
 def read_has_none(codes: Collection[str], namespace: str | None, response: Response) -> Decision:

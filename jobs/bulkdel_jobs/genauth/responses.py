@@ -35,9 +35,11 @@ STATUS_CODES: Mapping[int, Decision] = {
 }
 """GenAuth's list of status codes. Any other code is treated like a lost response."""
 
+USER_NOT_FOUND = 2004
+
 API_CODES: Mapping[int, str] = {
     **dict.fromkeys(range(1300, 1307), "access-key signature problem"),
-    2004: "user not found",
+    USER_NOT_FOUND: "user not found",
     2020: "not signed in",
     2224: "user pool does not exist",
     4021: "billing",

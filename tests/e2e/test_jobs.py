@@ -1,0 +1,261 @@
+"""Every job of GenAuth through the real command. The server's own count of effects, per id and kind, is the oracle."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bulkdel.job import job_names
+from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
+from tests.jobs import JOBS, SPACE, JobCase, Served, serving
+
+pytestmark = pytest.mark.campaign
+
+ALL = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+
+
+def words(served: Served, export: Path, ids: int, *more: object) -> list[object]:
+    """The command line that does it."""
+    job = served.job
+    return [
+        *("run", job.name, export, *job.options, "--host", served.sandbox.url, "--rate", 0, "--json"),
+        *("--confirm", ids, "--pool", POOL, *more),
+    ]
+
+
+def outcomes(log: Path) -> dict[str, str]:
+    """How each id ended."""
+    told = bulkdel("results", log)
+    assert told.code == 0, told
+    return {row["id"]: row["outcome"] for row in map(json.loads, told.out.splitlines())}
+
+
+def verified(log: Path) -> Ran:
+    return bulkdel("verify", log, "--rate", 0, "--json")
+
+
+def test_every_installed_job_is_in_the_table() -> None:
+    assert set(job_names()) - {"http"} == {job.name for job in JOBS}
+
+
+@ALL
+def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: Path) -> None:
+    """Some ids are absent, some in the target state already; the server changes the others, once each."""
+    there, absent, bystanders = job.ids(job.rows), job.ids(5, 200), job.ids(20, 300)
+    already = there[-5:] if job.settle is not None else []
+    rows = job.rows + 5
+    export, log = write_objects(tmp_path / "e.jsonl", [*there, *absent]), tmp_path / "log"
+    with serving(job, [*there, *bystanders]) as served:
+        if job.settle is not None:
+            job.settle(served.pool, already)
+        where = ("--host", served.sandbox.url, "--rate", 0, "--checkpoint", log)
+        plan = bulkdel("plan", job.name, export, *job.options, *where, "--json")
+        assert plan.code == 0, plan
+        assert json.loads(plan.out)["ids"] == rows
+        assert not served.effects() + served.repeats()
+
+        ran = bulkdel(*words(served, export, rows, "--checkpoint", log, "--look-first"))
+        assert ran.code == 0, ran
+        done = "deleted" if job.name == "delete-users" else "done"
+        meant = [id_ for id_ in there if id_ not in already]
+        assert served.effects() == job.expected(meant)
+        assert not served.repeats()
+        assert ran.counts() == {
+            name: count for name, count in ((done, len(meant)), ("already", len(already)), ("absent", 5)) if count
+        }
+        assert outcomes(log) == dict.fromkeys(meant, done) | dict.fromkeys(already, "already") | dict.fromkeys(
+            absent, "absent"
+        )
+        found = verified(log)
+        assert found.code == 0, found
+        assert served.effects() == job.expected(meant)
+
+
+@ALL
+def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
+    """SIGKILL while some requests have had their effect and got no answer: each id has it exactly once in the end."""
+    ids = job.ids(job.rows)
+    size = 1 if job.name == "kick-users" else 10
+    export, log = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "log"
+    with serving(job, [*ids, *job.ids(20, 300)], latency_after_s=20.0, fault_paths=[job.path]) as served:
+        command = words(served, export, job.rows, "--checkpoint", log, "--concurrency", 4, "--chunk-size", size)
+        if job.codes:  # a code that exists may be a new thing with the same code
+            command += ["--in-doubt", "resend"]
+        process = start(*command)
+        wait_until(lambda: len(served.effects()) >= 2 * size, process)
+        kill(process)
+        wait_for_arrivals(served.sandbox)
+        assert 0 < len(served.effects()) < len(job.expected(ids))
+        served.switch(latency_after_s=0.0)
+        ran = bulkdel(*command)
+        assert ran.code == 0, ran
+        assert served.effects() == job.expected(ids)
+        assert ran.summary["resumed"] is True
+        assert ran.counts() == {"deleted" if job.name == "delete-users" else "done": job.rows}
+        before = served.sandbox.ledger.requests
+        assert bulkdel(*command).summary == ran.summary
+        assert served.sandbox.ledger.requests == before
+
+
+HOSTILE = (
+    *("../Groups/1", "a/b", "%2e%2e", "a,b", 'say "x"', "a b", "a+b", "a&code=1", "a#b", "a?b", "..", ".", "{id}"),
+    *("a%2Fb", "ü", "'", "\\", "*", "-", "a;b", "null", "[]", "$(x)", "\U0001f600"),
+)
+VICTIMS = ("1", "a", "b", "Groups", "%2E%2E", "a%2fb", "u", "x", "id", "say", "", "A,B")
+"""What a server would touch that got one of the ids in another form."""
+
+
+@ALL
+def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> None:
+    export, log = write_objects(tmp_path / "e.jsonl", HOSTILE), tmp_path / "log"
+    victims = [id_ for id_ in VICTIMS if id_]
+    with serving(job, [*HOSTILE, *victims]) as served:
+        more = ("--checkpoint", log, "--id-pattern", "(?s).+")
+        ran = bulkdel(*words(served, export, len(HOSTILE), *more))
+        assert ran.code == 0, ran
+        assert served.effects() == job.expected(HOSTILE)
+        assert not served.repeats()
+        gone, there, open_ = verified(log).found()
+        # That a code or user id with a comma is gone cannot be proven: the server may have split it.
+        assert (gone, there, open_) in {(len(HOSTILE), 0, 0), (len(HOSTILE) - 1, 0, 1)}
+        assert not open_ or job.settle is None
+
+
+@ALL
+def test_ids_that_cannot_be_sent_are_refused_before(job: JobCase, tmp_path: Path) -> None:
+    """An empty id, a newline, a line separator, a zero byte: nothing is sent, also not for the others."""
+    with serving(job, job.ids(3)) as served:
+        for number, bad in enumerate(("", "a\nb", "a\u2028b", "a\0b")):
+            export = write_objects(tmp_path / f"{number}.jsonl", [*job.ids(3), bad])
+            ran = bulkdel(*words(served, export, 4))
+            assert ran.code == 3, ran
+        assert not served.effects() + served.repeats()
+        assert not served.sandbox.ledger.requests
+
+
+@ALL
+def test_the_sandbox_needs_nothing(job: JobCase, tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "e.jsonl", job.ids(7))
+    ran = bulkdel("run", job.name, export, *job.options, "--sandbox", "--rate", 0, "--json", env={})
+    assert ran.code == 0, ran
+    assert sum(ran.counts().values()) == 7
+    assert set(ran.counts()) == {"deleted" if job.name == "delete-users" else "done"}
+
+
+NEED = {
+    "kick-users": "--app",
+    "revoke-roles": "--role",
+    "remove-group-members": "--group",
+    "enable-users": "--status Activated",
+}
+
+
+@pytest.mark.parametrize("name", NEED)
+def test_a_missing_parameter_is_named(name: str, tmp_path: Path) -> None:
+    export = write_objects(tmp_path / "e.jsonl", JOBS[0].ids(1))
+    ran = bulkdel("plan", name, export, "--host", "http://127.0.0.1:9")
+    assert ran.code == 2, ran
+    assert NEED[name] in ran.err
+
+
+def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
+    """disable-users keeps a backup; enable-users gives each user back the status in it, and asks about the others."""
+    (disable,) = [job for job in JOBS if job.name == "disable-users"]
+    ids, late = disable.ids(60), disable.ids(2, 100)
+    export, backup = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "backup.jsonl.zst"
+    with serving(disable, [*ids, *late]) as served:
+        statuses = dict(zip(ids, ["Activated", "Archived", "Deactivated"] * 20, strict=True))
+        for id_, status in statuses.items():
+            served.pool.change(number(served, id_), {"status": status}, "2024-01-01T00:00:00.000Z")
+        assert bulkdel(*words(served, export, 60, "--backup", backup, "--checkpoint", tmp_path / "off")).code == 0
+        assert set(status_of(served, ids).values()) == {"Suspended"}
+
+        def enable(export: Path, *more: object, count: int = 60) -> Ran:
+            options = ("--rate", 0, "--json", "--confirm", count, "--pool", POOL, "--from-backup", backup)
+            return bulkdel("run", "enable-users", export, "--host", served.sandbox.url, *options, *more)
+
+        ran = enable(export, "--checkpoint", tmp_path / "on")
+        assert ran.code == 0, ran
+        assert status_of(served, ids) == statuses
+        assert verified(tmp_path / "on").code == 0
+
+        # A user that the backup does not have: it is not sent, nor is its chunk.
+        before = served.effects() + served.repeats()
+        more = write_objects(tmp_path / "more.jsonl", [*ids, *late])
+        ran = enable(more, "--chunk-size", 62, "--checkpoint", tmp_path / "more", count=62)
+        assert ran.code == 2, ran
+        ran = enable(more, "--checkpoint", tmp_path / "more", "--concurrency", 1, count=62)
+        assert ran.code == 4, ran
+        assert "for 2 users" in ran.err or "to 2 users of a chunk (rows 60, 61, counted from 0)" in ran.err, ran.err
+        after = served.effects() + served.repeats() - before
+        assert {key for _, key in after} == set(ids[:50])
+        excluded = write_objects(tmp_path / "late.jsonl", late)
+        ran = enable(more, "--checkpoint", tmp_path / "more", "--exclude", excluded)
+        assert ran.code == 0, ran
+        assert ran.summary["excluded"] == 2
+        ran = enable(more, "--status", "Deactivated", "--checkpoint", tmp_path / "both", count=62)
+        assert ran.code == 0, ran
+        assert status_of(served, late) == dict.fromkeys(late, "Deactivated")
+        assert status_of(served, ids) == statuses
+
+
+def number(served: Served, id_: str) -> int:
+    found = served.pool.find("user_id", id_)
+    assert found is not None
+    return found
+
+
+def status_of(served: Served, ids: Sequence[str]) -> dict[str, str]:
+    return {id_: served.pool.status(number(served, id_)) for id_ in ids}
+
+
+@pytest.mark.parametrize("text", [b"not json\n", b'{"userId": 1, "status": "Activated"}\n', b'{"userId": "u"}\n', None])
+def test_a_file_that_is_no_backup_is_refused(text: bytes | None, tmp_path: Path) -> None:
+    export, backup = write_objects(tmp_path / "e.jsonl", JOBS[0].ids(1)), tmp_path / "backup.jsonl"
+    if text is not None:
+        backup.write_bytes(b'{"userId": "x", "status": "Activated"}\n' + text)
+    ran = bulkdel("plan", "enable-users", export, "--host", "http://127.0.0.1:9", "--from-backup", backup)
+    assert ran.code == (2 if text is None else 3), ran
+    assert str(backup) in ran.err
+    assert text is None or "line 2" in ran.err
+
+
+MISSPELT = {"revoke-roles": ("--role", "rolle", "--namespace", SPACE), "remove-group-members": ("--group", "x")}
+
+
+@pytest.mark.parametrize("job", [job for job in JOBS if job.name in MISSPELT], ids=lambda job: job.name)
+def test_a_role_or_group_that_does_not_exist_changes_nothing(job: JobCase, tmp_path: Path) -> None:
+    """The API calls it unknown, as it does an unknown user. The run halts, and no row ends as a success."""
+    ids = job.ids(60)
+    export = write_objects(tmp_path / "e.jsonl", ids)
+    with serving(job, ids) as served:
+        command = words(served, export, 60)
+        command[3 : 3 + len(job.options)] = MISSPELT[job.name]
+        ran = bulkdel(*command)
+        assert ran.code == 4, ran
+        assert ran.counts() == {"remaining": 60}
+        assert "does not exist" in ran.err
+        assert not served.effects() + served.repeats()
+
+
+def test_answers_per_id_cost_no_request_for_the_others(tmp_path: Path) -> None:
+    """Three of 1,000 users keep their status: they are refused, and the 997 others are sent once."""
+    (disable,) = [job for job in JOBS if job.name == "disable-users"]
+    ids = disable.ids(1_000)
+    export = write_objects(tmp_path / "e.jsonl", ids)
+    liars = [ids[17], ids[500], ids[999]]
+    with serving(disable, ids, liars=liars) as served:
+        ran = bulkdel(*words(served, export, 1_000))
+        assert ran.code == 1, ran
+        assert ran.counts() == {"done": 997, "refused": 3}
+        assert served.sandbox.ledger.by_path[disable.path] == 20
+        assert served.effects() == disable.expected(set(ids) - set(liars))
+        told = bulkdel("results", Path(f"{export}.checkpoint.jsonl"), "--only", "refused")
+        rows = [json.loads(line) for line in told.out.splitlines()]
+        assert [row["id"] for row in rows] == liars
+        assert {row["message"] for row in rows} == {"updated, and the status is Activated"}
+        assert Counter(json.dumps(row["statusCode"]) for row in rows) == {"200": 3}

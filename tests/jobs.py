@@ -1,0 +1,233 @@
+"""Every job of GenAuth as the tests need it: what is put into the sandbox, and which effects one id means.
+
+The oracle is `effects`: everything that happened at the server, by kind and id, of users and of public accounts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
+
+AT = "2024-01-01T00:00:00.000Z"
+APPS = tuple(f"app-{number}" for number in range(60))
+ROLES = tuple(f"role-{number}" for number in range(12))
+GROUP, SPACE = "leavers", "billing"
+
+Effect = tuple[str, str]
+"""A kind, and the key that the sandbox counts under: an id, or what the user has lost, `/` and the id."""
+
+
+def add_users(pool: Pool, ids: Iterable[str]) -> None:
+    pool.add_ids(ids)
+
+
+def add_disabled(pool: Pool, ids: Iterable[str]) -> None:
+    pool.add_ids(ids)
+    set_status(pool, ids, "Suspended")
+
+
+def set_status(pool: Pool, ids: Iterable[str], status: str) -> None:
+    for id_ in ids:
+        pool.change(number_of(pool, id_), {"status": status}, AT)
+
+
+def add_with_roles(pool: Pool, ids: Iterable[str]) -> None:
+    """Users with the roles, in the namespace that is meant and in the default one."""
+    pool.add_ids(ids)
+    for role in ROLES:
+        for space in (SPACE, "default"):
+            pool.access.add_role(role, [number_of(pool, id_) for id_ in ids], space)
+
+
+def add_members(pool: Pool, ids: Iterable[str]) -> None:
+    """Users in the group that is meant, and in another one."""
+    pool.add_ids(ids)
+    for group in (GROUP, "others"):
+        pool.access.add_group(group, [number_of(pool, id_) for id_ in ids])
+
+
+def add_codes(pool: Pool, codes: Iterable[str]) -> None:
+    """Groups, roles and resources of these codes, in the namespace that is meant and in the default one."""
+    for code in codes:
+        pool.access.add_group(code)
+        for space in (SPACE, "default"):
+            pool.access.add_role(code, namespace=space)
+            pool.access.add_resource(code, space)
+
+
+def number_of(pool: Pool, id_: str) -> int:
+    number = pool.find_alive("user_id", id_)
+    assert number is not None
+    return number
+
+
+def sign_out(pool: Pool, ids: Iterable[str]) -> None:
+    for id_ in ids:
+        pool.end_sessions(number_of(pool, id_))
+
+
+def take_roles(pool: Pool, ids: Iterable[str]) -> None:
+    space = pool.access.namespaces.get(SPACE)
+    assert space is not None
+    for role in space.roles.values():
+        for id_ in ids:
+            role.users.remove(number_of(pool, id_))
+
+
+def leave(pool: Pool, ids: Iterable[str]) -> None:
+    group = pool.access.groups.get(GROUP)
+    assert group is not None
+    for id_ in ids:
+        group.users.remove(number_of(pool, id_))
+
+
+@dataclass(frozen=True)
+class JobCase:
+    """One job. fill: puts what the ids mean into a pool. effects: of one id. path: of its action.
+
+    settle: brings ids into the target state; None where that is to be gone. codes: the ids are codes, not user ids.
+    rows: how many ids a test works on; few where each takes many requests.
+    """
+
+    name: str
+    path: str
+    effects: Callable[[str], Sequence[Effect]]
+    fill: Callable[[Pool, Sequence[str]], None] = add_users
+    settle: Callable[[Pool, Sequence[str]], None] | None = None
+    options: tuple[str, ...] = ()
+    public: bool = False
+    codes: bool = False
+    rows: int = 70
+
+    def expected(self, ids: Iterable[str]) -> Counter[Effect]:
+        """The effects of one run on these ids, once each."""
+        return Counter(effect for id_ in ids for effect in self.effects(id_))
+
+    def ids(self, count: int, start: int = 0) -> list[str]:
+        """Different ids of the job's id type."""
+        return [f"code-{n:03}" if self.codes else f"{n:024x}" for n in range(start, start + count)]
+
+
+JOBS = (
+    JobCase("delete-users", "/api/v3/delete-users-batch", lambda id_: [("deleted", id_)]),
+    JobCase(
+        "resign-users",
+        "/api/v3/resign-user-batch",
+        lambda id_: [("resigned", id_)],
+        settle=lambda pool, ids: set_status(pool, ids, "Resigned"),
+    ),
+    JobCase(
+        "disable-users",
+        "/api/v3/update-user-batch",
+        lambda id_: [("suspended", id_)],
+        settle=lambda pool, ids: set_status(pool, ids, "Suspended"),
+    ),
+    JobCase(
+        "enable-users",
+        "/api/v3/update-user-batch",
+        lambda id_: [("activated", id_)],
+        fill=add_disabled,
+        settle=lambda pool, ids: set_status(pool, ids, "Activated"),
+        options=("--status", "Activated"),
+    ),
+    JobCase(
+        "kick-users",
+        "/api/v3/kick-users",
+        lambda id_: [("kicked", f"{app}/{id_}") for app in APPS],
+        settle=sign_out,
+        options=tuple(word for app in APPS for word in ("--app", app)),
+        rows=12,
+    ),
+    JobCase(
+        "revoke-roles",
+        "/api/v3/revoke-role-batch",
+        lambda id_: [("role-revoked", f"{SPACE}/{role}/{id_}") for role in ROLES],
+        fill=add_with_roles,
+        settle=take_roles,
+        options=(*(word for role in ROLES for word in ("--role", role)), "--namespace", SPACE),
+    ),
+    JobCase(
+        "remove-group-members",
+        "/api/v3/remove-group-members",
+        lambda id_: [("group-removed", f"{GROUP}/{id_}")],
+        fill=add_members,
+        settle=leave,
+        options=("--group", GROUP),
+    ),
+    JobCase(
+        "delete-public-accounts",
+        "/api/v3/delete-public-accounts-batch",
+        lambda id_: [("public deleted", id_)],
+        public=True,
+    ),
+    JobCase(
+        "delete-groups",
+        "/api/v3/delete-groups-batch",
+        lambda code: [("group-deleted", code)],
+        fill=add_codes,
+        codes=True,
+    ),
+    JobCase(
+        "delete-roles",
+        "/api/v3/delete-roles-batch",
+        lambda code: [("role-deleted", f"{SPACE}/{code}")],
+        fill=add_codes,
+        options=("--namespace", SPACE),
+        codes=True,
+    ),
+    JobCase(
+        "delete-resources",
+        "/api/v3/delete-resources-batch",
+        lambda code: [("resource-deleted", f"{SPACE}/{code}")],
+        fill=add_codes,
+        options=("--namespace", SPACE),
+        codes=True,
+    ),
+)
+
+
+@dataclass
+class Served:
+    """A sandbox for one job. pool: the users or public accounts that the job works on."""
+
+    job: JobCase
+    sandbox: Sandbox
+    pool: Pool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = self.sandbox.public if self.job.public else self.sandbox.pool
+
+    def effects(self) -> Counter[Effect]:
+        """Everything that has changed anything, by kind and key."""
+        return all_effects(self.sandbox, Pool.effects_of)
+
+    def repeats(self) -> Counter[Effect]:
+        """Everything that was carried out and found already so."""
+        return all_effects(self.sandbox, Pool.repeats_of)
+
+    def switch(self, **changes: Any) -> None:
+        """Change what the sandbox does from now on."""
+        self.sandbox.switches = self.sandbox.switches.changed(changes)
+
+
+def all_effects(sandbox: Sandbox, counts: Callable[[Pool, str], Counter[str]]) -> Counter[Effect]:
+    """Every kind of effect on users and, with `public` before its kind, on public accounts."""
+    found = Counter[Effect]()
+    for pool, mark in ((sandbox.pool, ""), (sandbox.public, "public ")):
+        for kind in pool.kinds():
+            found.update({(f"{mark}{kind}", key): count for key, count in counts(pool, kind).items()})
+    return found
+
+
+@contextmanager
+def serving(job: JobCase, ids: Sequence[str], **switches: Any) -> Iterator[Served]:
+    """Run the sandbox with what `ids` mean to a job."""
+    users, public = Pool(), Pool()
+    job.fill(public if job.public else users, ids)
+    with serve_in_thread(users, Switches().changed(switches), public=public) as sandbox:
+        yield Served(job, sandbox)
