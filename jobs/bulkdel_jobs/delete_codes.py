@@ -22,7 +22,7 @@ ROLES = Coded("/api/v3/delete-roles-batch", "/api/v3/get-role", "/api/v3/list-ro
 RESOURCES = Coded("/api/v3/delete-resources-batch", "/api/v3/get-resources-batch", "/api/v3/list-resources", batch=True)
 
 CODES: Mapping[str, IdType] = {CODE.name: CODE}
-WORDS = OutcomeWords(names={"done": "deleted", "absent": "absent"}, columns=COLUMNS)
+NAMES = {"done": "deleted", "absent": "absent"}
 
 
 def calls_of(things: Coded, within: Namespace | None = None) -> Calls:
@@ -48,7 +48,7 @@ class DeleteGroups(Job):
     summary = "delete groups of a GenAuth or Authing user pool, and their memberships (delete-groups-batch)"
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
-    words = WORDS
+    words = OutcomeWords(names=NAMES, noun="group", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     fires = "the webhook `group:deleted`, once for each group"
@@ -75,7 +75,7 @@ class DeleteRoles(Job):
     summary = "delete roles of a GenAuth or Authing user pool, and their assignments (delete-roles-batch)"
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
-    words = WORDS
+    words = OutcomeWords(names=NAMES, noun="role", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     parameters = Namespace
@@ -103,7 +103,7 @@ class DeleteResources(Job):
     summary = "delete resources of a GenAuth or Authing user pool, and their grants (delete-resources-batch)"
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
-    words = WORDS
+    words = OutcomeWords(names=NAMES, noun="resource", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     parameters = Namespace

@@ -25,7 +25,7 @@ class DeletePublicAccounts(Job):
     summary = "delete public accounts of a GenAuth or Authing user pool (delete-public-accounts-batch)"
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
-    words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, columns=COLUMNS)
+    words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, noun="public account", columns=COLUMNS)
     # The record of a public account has no identities, by which the other two types are matched.
     id_types: Mapping[str, IdType] = {
         name: id_type for name, id_type in ID_TYPES.items() if name not in {"identity", "sync_relation"}
