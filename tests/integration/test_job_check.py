@@ -10,6 +10,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Respons
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
-from bulkdel.job import Account
+from bulkdel.job import GROUP, Account
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in
 from bulkdel_jobs.kit.check import CheckOptions, is_loopback, run_check
@@ -50,6 +51,9 @@ def met(fault: str, response: Response) -> bool:
     return by_body.get(fault, fault.partition("-")[0] == str(status))
 
 
+READS = ("read", "read_control", "read_owner", "read_state", "read_state_control")
+
+
 def misreads(right: type, fault: str, decision: Decision = SETTLED) -> type:
     """The class, but it decides wrongly on this fault, and on no other response."""
 
@@ -60,7 +64,7 @@ def misreads(right: type, fault: str, decision: Decision = SETTLED) -> type:
 
         return read
 
-    names = [name for name in ("read", "read_control", "read_owner") if hasattr(right, name)]
+    names = [name for name in READS if name in vars(right)]
     wrong = type("Misreading", (right,), {name: reading(name) for name in names})
     return wrong
 
@@ -200,6 +204,41 @@ class SaysReached(ThingLookUps):
         return {id_: Account(raw=account.raw, reached=True) for id_, account in accounts.items()}, strays
 
 
+class AsksForStates(ThingLookUps):
+    """Its records do not say that a thing is there: another request does."""
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        accounts, strays = super().match(ids, found)
+        return {id_: Account(raw=account.raw, reached=None) for id_, account in accounts.items()}, strays
+
+    def state_calls(self, account: Account) -> Sequence[Request]:
+        return [Request("GET", "/things", (("id", account.raw["id"]),))]
+
+    def read_state(self, response: Response) -> Decision:
+        decision = read_member(response, "things")
+        return decision._replace(data=not decision.data) if decision.next_step is NextStep.SETTLED else decision
+
+    def state_control(self) -> Request | None:
+        return self.control()
+
+    def read_state_control(self, response: Response) -> Decision:
+        decision = read_member(response, "things")
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[Account(raw=thing, reached=None) for thing in decision.data])
+
+
+class NoStateCalls(AsksForStates):
+    def state_calls(self, account: Account) -> Sequence[Request]:
+        return ()
+
+
+class ListsWhatIsGone(AsksForStates):
+    def read_state_control(self, response: Response) -> Decision:
+        decision = read_member(response, "things")
+        return decision._replace(data=[Account(raw={"id": "gone"}, reached=None)]) if decision.data else decision
+
+
 class NoHeaders(Token):
     def sign(self, request: Request) -> None:
         return None
@@ -301,6 +340,8 @@ WRONG: list[tuple[str, type[Right]]] = [
     ("look-up/finds", job(look_ups=FindsFirst)),
     ("look-up/match", job(look_ups=MatchesByPlace)),
     ("look-up/control", job(look_ups=ListsNames)),
+    ("state/calls", job(look_ups=NoStateCalls)),
+    ("state/control", job(look_ups=ListsWhatIsGone)),
     ("sign-in/works", job(token=NoHeaders)),
     ("sign-in/401-for-ever", job(token=NeverHalts)),
     ("sign-in/401-for-ever-message", job(token=HaltsLoudly)),
@@ -360,7 +401,7 @@ def test_a_right_job_passes(check: Callable[..., Checked]) -> None:
     assert (checked.code, checked.wrong) == (0, set()), checked
     assert all(each["ok"] for each in checked.checks.values()), checked
     by_fault = {f"{place}/{fault}" for place in READERS for fault in FAULTS}
-    found = {name for name, _ in WRONG if not name.endswith("-message")} | by_fault
+    found = {name for name, _ in WRONG if not name.endswith("-message") and not name.startswith("state/")} | by_fault
     assert checked.checks.keys() == found - {"owner/cut-body", "sign-in/cut-body"}, "a wrong job for every check"
 
 
@@ -379,6 +420,19 @@ def test_a_misread_fault_is_found(fault: str, check: Callable[..., Checked]) -> 
     if fault == "cut-body":  # it is made of a good answer, and there is none to a sign-in and about an owner
         places -= {"owner", "sign-in"}
     assert check(wrong).wrong == {f"{place}/{fault}" for place in places}
+
+
+def test_a_job_that_asks_for_states(check: Callable[..., Checked]) -> None:
+    """The state calls and their control are played every fault, too."""
+    checked = check(job(look_ups=AsksForStates))
+    assert checked.wrong == set()
+    assert {"state/calls", "state/control", "state/502-page", "state-control/502-page"} <= checked.checks.keys()
+    for fault in ("page-200", "cut-body"):
+        misreading = misreads(AsksForStates, fault, Decision(NextStep.SETTLED, data=True))
+        assert check(job(look_ups=misreading)).wrong == {f"state/{fault}", f"state-control/{fault}"}
+    no_control = type("NoControl", (AsksForStates,), {"state_control": lambda self: None})
+    checked = check(job(look_ups=no_control))
+    assert (checked.wrong, checked.checks["state/control"]["ok"]) == (set(), None)
 
 
 def test_a_failure_that_may_have_had_effect(check: Callable[..., Checked]) -> None:
@@ -599,3 +653,16 @@ def test_delete_users_is_all_right(id_type: str, capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} == {"ok", "skipped", "0"}
     assert lines[-1] == f"0 of {len(lines) - 1} checks found something wrong"
+
+
+NEEDED = {"enable-users": ["status=Activated"]}
+"""Parameters without which a job has no look-alike."""
+
+
+@pytest.mark.parametrize("name", sorted({point.name for point in entry_points(group=GROUP)} - {"delete-users", "http"}))
+def test_every_job_of_this_program_is_all_right(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All but `http`, which is what its table says."""
+    code = run_check(CheckOptions(name, parameters=NEEDED.get(name, ())))
+    told = capsys.readouterr()
+    assert code == 0, told.out
+    assert "at the job's look-alike" in told.err

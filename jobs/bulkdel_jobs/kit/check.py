@@ -34,6 +34,7 @@ from bulkdel_jobs.kit.check_look_ups import (
     check_look_up_calls,
     check_look_up_faults,
     check_look_ups,
+    check_states,
     check_target_state,
 )
 from bulkdel_jobs.kit.check_sign_in import check_rejections, check_secrets, check_sign_in, check_sign_in_faults
@@ -129,6 +130,7 @@ async def _check_all(lab: Lab, place: Place) -> None:
             known = existing or listed
             if len(known) > 1:
                 await check_look_ups(lab, look_ups, known)
+                await check_states(lab, look_ups, known[0])
     if look_ups is not None:
         await check_look_up_faults(lab, look_ups)
     good: Good | None = None
@@ -187,9 +189,10 @@ def _place(
         return
     try:
         look_alike = job.sandbox(made_up, id_type, parameters)
-    except UsageError:
-        say("The job has no look-alike: only its requests and its reading of faults are checked.")
-        yield Place(job.target(replace(wanted, host=faults_url)), has_api=False, existing=[])
+    except UsageError as error:
+        target = job.target(replace(wanted, host=faults_url))
+        say(f"No look-alike ({error}): only the requests of the job and its reading of faults are checked.")
+        yield Place(target, has_api=False, existing=[])
         return
     say("Everything happens on this machine, at the job's look-alike: no API is called.")
     with look_alike as target:

@@ -61,6 +61,41 @@ async def check_control(lab: Lab, look_ups: LookUps) -> list[str]:
     return list(found)
 
 
+async def check_states(lab: Lab, look_ups: LookUps, id_: str) -> None:
+    """Check the requests that tell an account's state, for a job whose records do not have it. id_: of an account."""
+    account: Account | None = None
+    with lab.findings.watch("state/calls"):
+        (group, request), *_ = look_ups.calls([id_])
+        account = look_ups.match(group, await lab.read(request, look_ups.read))[0].get(id_)
+        if account is None or account.reached is not None:
+            return
+        requests, control = look_ups.state_calls(account), look_ups.state_control()
+        advice = "Where Account.reached is None, state_calls() makes requests that tell the state"
+        if not lab.findings.add("state/calls", ok=bool(requests), seen=f"{len(requests)} request(s)", advice=advice):
+            return
+        good = await _response(lab, requests[0])
+        await check_reading_faults(lab, "state", requests[0], look_ups.read_state, good)
+        if control is None:
+            lab.findings.skip("state/control", "the API lists no accounts by their state")
+            return
+        await _check_state_control(lab, look_ups, control)
+        good = await _response(lab, control)
+        await check_reading_faults(lab, "state-control", control, look_ups.read_state_control, good)
+
+
+async def _check_state_control(lab: Lab, look_ups: LookUps, control: Request) -> None:
+    with lab.findings.watch("state/control"):
+        listed: Sequence[Account] = await lab.read(control, look_ups.read_state_control)
+        states = [
+            await lab.read(request, look_ups.read_state)
+            for account in listed[:CONTROLS]
+            for request in look_ups.state_calls(account)
+        ]
+        seen = f"{len(listed)} account(s) listed, {states.count(False)} state call(s) say: not in the target state"
+        advice = "state_control() lists accounts that are not in the target state, and their state calls say so"
+        lab.findings.add("state/control", ok=False in states, seen=seen, advice=advice)
+
+
 async def check_look_up_faults(lab: Lab, look_ups: LookUps) -> None:
     """Play the catalogue against each reading request."""
     (_, request), *_ = look_ups.calls(lab.made_up[:2])
