@@ -31,11 +31,12 @@ TAKES = 6
 
 
 class LookAlike(ThreadingHTTPServer):
-    """The API. deleted: how often each id was."""
+    """The API. actions: requests that ask for a deletion. deleted: how often each id was."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.things = set(ids)
+        self.actions = 0
         self.deleted: Counter[str] = Counter()
         self.tokens = count(1)
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -61,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not self._signed():
             return
+        self.server.actions += 1
         ids = body["ids"].split(",") if isinstance(body["ids"], str) else body["ids"]
         if len(ids) > TAKES:
             self._answer(413, {})
@@ -74,6 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         if self._signed():
             id_ = unquote(self.path.removeprefix("/things/"))
+            self.server.actions += 1
             self.server.deleted[id_] += id_ in self.server.things
             self.server.things.discard(id_)
             self._answer(204)

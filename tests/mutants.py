@@ -42,6 +42,27 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a check of a job acts on ids that were not named",
+        "jobs/bulkdel_jobs/kit/check.py",
+        "existing=list(options.ids) if acts else []",
+        "existing=list(options.ids or made_up) if acts else []",
+        "integration/test_job_check.py::test_no_deletion_reaches_a_host",
+    ),
+    Mutant(
+        "a check of a job acts at a host that only begins like this machine",
+        "jobs/bulkdel_jobs/kit/check.py",
+        'return name == "localhost" or',
+        'return name.startswith("localhost") or',
+        "integration/test_job_check.py::test_which_hosts_take_an_action",
+    ),
+    Mutant(
+        "a check of a job lets a failure pass that forgets what may be done",
+        "jobs/bulkdel_jobs/kit/check_answers.py",
+        "return not decision.untouched and (decision.maybe_applied or decision.next_step is NextStep.HALT)",
+        "return not decision.untouched",
+        "integration/test_job_check.py::test_a_failure_that_may_have_had_effect",
+    ),
+    Mutant(
         "an id that an answer does not name is settled",
         "runner/bulkdel/core/decision.py",
         "IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail)",

@@ -21,6 +21,7 @@ import pytest
 
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType
+from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
 from bulkdel.job import GROUP, Account
@@ -319,6 +320,11 @@ WRONG: list[tuple[str, type[Right]]] = [
     ("contract/edition", OldEdition),
     ("contract/description", NoChunk),
     ("contract/description", job(name="other")),
+    ("contract/description", job(id_types={"thing": "text"})),
+    ("contract/description", job(id_types={"thing": IdType("person")})),
+    ("contract/description", job(words=OutcomeWords(names={"absent": "absent"}))),
+    ("contract/description", job(target_state="gone")),
+    ("contract/description", job(summary="")),
     ("contract/description", job(id_type_default="people")),
     ("contract/description", job(undo="nothing")),
     ("contract/description", job(parameters=dict)),
@@ -608,7 +614,7 @@ def test_no_deletion_reaches_a_host(check: Callable[..., Checked], served: LookA
     assert (checked.code, checked.wrong) == (0, set())
     assert checked.checks["look-up/finds"]["ok"]
     assert checked.checks["action/good-answer"]["ok"] is None
-    assert not served.deleted
+    assert served.actions == 0
 
 
 def test_only_named_ids_are_deleted_at_a_loopback_host(check: Callable[..., Checked], served: LookAlike) -> None:
