@@ -203,7 +203,7 @@ def test_the_example_runs(bench: Bench) -> None:
     ran = bench.run("run", *confirmed)
     assert (ran.code, ran.counts()) == (1, {"done": 249, "refused": 1}), ran
     assert server.things == {"bad", "kept"}
-    assert [len(each) for each in server.deletions] == [100, 100, 50]
+    assert sorted(len(each) for each in server.deletions) == [50, 100, 100]
     verified = bench.run("verify", "export.csv.checkpoint.jsonl", "--json")
     assert (verified.code, verified.summary["gone"]) == (0, 249), verified
     assert server.controls >= 3, "one as the run went on, two for verify"
