@@ -33,9 +33,7 @@ def _filter(field: Any, operator: Any, value: Any) -> Filter:
         bounds = value if operator == "BETWEEN" else [-inf, value] if operator == "LESSER" else [value, inf]
         if not isinstance(bounds, list) or len(bounds) != 2:  # noqa: PLR2004
             raise malformed("advancedFilter")
-        first, last = (
-            default if each is None else _ms(each) for each, default in zip(bounds, (-inf, inf), strict=True)
-        )
+        first, last = map(_ms, bounds)
 
         def signed_in_between(pool: Pool, number: int) -> bool:
             at = pool.user(number)["lastLogin"]
