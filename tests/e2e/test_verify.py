@@ -569,12 +569,10 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
     copy = tmp_path / "copy"
     for package in ("runner", "jobs"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    job = copy / "jobs" / "bulkdel_jobs" / "delete_users.py"
-    text = job.read_text()
-    assert text.count("return DeleteUsersBatch(id_type)") == 1
-    job.write_text(
-        text.replace("return DeleteUsersBatch(id_type)", 'raise AssertionError("made something that deletes")')
-    )
+    target = copy / "jobs" / "bulkdel_jobs" / "genauth" / "target.py"
+    text, made = target.read_text(), "return self.calls.action(id_type)"
+    assert text.count(made) == 1
+    target.write_text(text.replace(made, 'raise AssertionError("made something that acts")'))
 
     def in_copy(*args: object) -> Ran:
         done = subprocess.run(
@@ -593,5 +591,5 @@ def test_a_program_that_cannot_make_a_deletion_verifies_as_well(tmp_path: Path) 
         assert (done.code, done.found()) == (1, (1_975, 25, 0)), done
         assert it.served.ledger.by_path[DELETE_PATH] == before
         it.log.unlink()
-        assert "made something that deletes" in in_copy(*it.args, "--allow-absent").err
+        assert "made something that acts" in in_copy(*it.args, "--allow-absent").err
         assert it.served.ledger.by_path.keys() == {TOKEN_PATH, LOOKUP_PATH, LIST_PATH, DELETE_PATH}
