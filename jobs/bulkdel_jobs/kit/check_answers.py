@@ -16,7 +16,7 @@ async def check_action_faults(lab: Lab, good: Good | None) -> None:
     action = lab.target.action(lab.id_type)
     ids = good.ids if good is not None else lab.made_up[:1]
     for fault in RESPONSES:
-        with lab.findings.watch(f"action/{fault.name}"):
+        with lab.findings.watch(f"action/{fault.name}", fault.advice):
             request = action.calls(lab.records(*ids))[0]
             decision = await _decided(lab, fault, good, request, action.read, ids=ids)
             if decision is None:
@@ -34,7 +34,7 @@ async def check_reading_faults(lab: Lab, name: str, request: Request, read: Read
     """Answer a reading request with each fault. It must find nothing, and must not take one for an empty answer."""
     known = None if good is None else Good(good, (), "")
     for fault in RESPONSES:
-        with lab.findings.watch(f"{name}/{fault.name}"):
+        with lab.findings.watch(f"{name}/{fault.name}", _reading_advice(fault)):
             decision = await _decided(lab, fault, known, request, read, ids=())
             if decision is None:
                 continue

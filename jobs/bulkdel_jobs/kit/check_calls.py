@@ -73,7 +73,7 @@ async def check_hostile(lab: Lab, name: str, build: Build) -> None:
             if early:
                 refused += 1
                 continue
-            seen, advice = f"{id_!r} cannot be sent", f"{ENCODE}; or let the shape of the id type refuse it"
+            seen, advice = f"{id_!r} breaks the request", f"{ENCODE}; or let the shape of the id type refuse it"
         else:
             if id_ in {".", ".."} and _is_segment(wanted, plain):
                 seen = f"{id_!r} as a path segment means another path to a server"

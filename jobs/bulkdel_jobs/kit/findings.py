@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from bulkdel.errors import BulkdelError
@@ -40,8 +40,12 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """All findings of one check of a job, in the order of the checks."""
+    """All findings of one check of a job, in the order of the checks.
 
+    package: the top-level package of the job. The place of an exception is the innermost line in it.
+    """
+
+    package: str = ""
     found: list[Finding] = field(default_factory=list)
 
     @property
@@ -59,18 +63,20 @@ class Findings:
         self.found.append(Finding(name, None, why, advice))
 
     @contextmanager
-    def watch(self, name: str) -> Iterator[None]:
+    def watch(self, name: str, advice: str = "") -> Iterator[None]:
         """Make an exception of the job a finding of this check. Its text is left out, as in a run: it may be secret."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever the job raises is what the check has found
-            self.add(name, ok=False, seen=raised(error), advice="A run halts here. Return a decision")
+            seen = f"{raised(error, self.package)}: a run halts here"
+            self.add(name, ok=False, seen=seen, advice=advice or "Raise no exception")
 
 
-def raised(error: BaseException) -> str:
-    """The type of an exception and its innermost line. The text only of those that are written for people."""
+def raised(error: BaseException, package: str = "") -> str:
+    """The type of an exception and its innermost line in `package`. The text only of those written for people."""
     if isinstance(error, BulkdelError):
         return f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"raised {type(error).__qualname__}{where}"
+    frames = [(frame.f_globals.get("__name__", ""), frame.f_code, line) for frame, line in walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if frame[0].partition(".")[0] == package] or frames
+    _, code, line = own[-1]
+    return f"raised {type(error).__qualname__} at {Path(code.co_filename).name}, line {line}"

@@ -22,7 +22,10 @@ def load_and_check(name: str, findings: Findings) -> Job | None:
         raise UsageError(f"no job {name!r}. Jobs: {', '.join(job_names()) or 'none'}")
     job: Job | None = None
     with findings.watch("contract/loads"):
-        job = points[0].load()()
+        findings.package = points[0].module.partition(".")[0]
+        made = points[0].load()
+        findings.package = made.__module__.partition(".")[0]
+        job = made()
         findings.add("contract/loads", ok=True, seen=points[0].value)
     if job is None:
         return None
