@@ -625,6 +625,14 @@ def test_only_named_ids_are_deleted_at_a_loopback_host(check: Callable[..., Chec
     assert served.deleted == Counter(named)
 
 
+def test_the_last_of_the_named_ids_does_not_exist(check: Callable[..., Checked], served: LookAlike) -> None:
+    """Where no made-up id has the shape, the job is not blamed for finding it absent, and it is not acted on."""
+    odd = job(id_types={"thing": IdType("thing", re.compile(r"theirs-.+"), "theirs- and more")})
+    named = [*(f"theirs-{number}" for number in range(5)), "theirs-not"]
+    assert check(odd, host=served.url, ids=named).wrong == set()
+    assert served.deleted == Counter(named[:3])
+
+
 def test_a_host_that_does_not_answer(check: Callable[..., Checked], served: LookAlike) -> None:
     served.shutdown()
     served.server_close()

@@ -66,7 +66,7 @@ class CheckOptions:
 class Place(NamedTuple):
     """Where a job is checked.
 
-    target: None when the job has no look-alike and no host was named; then no API is asked.
+    has_api: whether something answers at the target's host. If not, only the server of faults is asked.
     existing: ids that the API holds and that the action may be carried out for. whole: whether they fill a chunk.
     """
 
@@ -97,20 +97,22 @@ async def _check(job: Job, options: CheckOptions, findings: Findings) -> None:
     made_up = example_ids(id_type, 2 * job.chunk_max + SOME + REST, options.ids)
     if len(made_up) < SOME + REST:
         raise UsageError(
-            f"no made-up id fits {id_type.name} ({id_type.shape_text}): name {SOME + REST} or more with --id"
+            f"no made-up id fits {id_type.name} ({id_type.shape_text}): name {SOME + REST} or more with --id, the last "
+            "one of which does not exist"
         )
     stranger = made_up.pop()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(fault_server())
         place = stack.enter_context(_place(job, options, id_type, made_up, server.url))
         to_faults = await stack.enter_async_context(HttpTransport(TransportOptions(server.url)))
+        existing = [id_ for id_ in place.existing if id_ != stranger]
         lab = Lab(job, place.target, id_type, made_up, stranger, server, to_faults, findings)
         if place.has_api:
             lab.api = await stack.enter_async_context(HttpTransport(TransportOptions(place.target.host)))
-        await _check_all(lab, place)
+        await _check_all(lab, existing, whole=place.whole)
 
 
-async def _check_all(lab: Lab, place: Place) -> None:
+async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
     """All checks in their order. Those that need the API are skipped when the sign-in did not work."""
     findings, look_ups = lab.findings, lab.look_ups
     await check_calls(lab)
@@ -121,7 +123,6 @@ async def _check_all(lab: Lab, place: Place) -> None:
     if lab.api is not None:
         await check_sign_in(lab)
     await check_sign_in_faults(lab)
-    existing = place.existing
     if lab.auth is not None:
         await check_secrets(lab)
         await check_rejections(lab)
@@ -137,7 +138,7 @@ async def _check_all(lab: Lab, place: Place) -> None:
     if lab.auth is None or not existing:
         findings.skip("action/good-answer", _why_no_action(lab))
     else:
-        good = await _act(lab, existing, whole=place.whole)
+        good = await _act(lab, existing, whole=whole)
     await check_action_faults(lab, good)
 
 
