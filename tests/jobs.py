@@ -5,10 +5,12 @@ The oracle is `effects`: everything that happened at the server, by kind and id,
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
@@ -18,12 +20,24 @@ APPS = tuple(f"app-{number}" for number in range(60))
 ROLES = tuple(f"role-{number}" for number in range(12))
 GROUP, SPACE = "leavers", "billing"
 
+HOSTILE = (
+    *("../Groups/1", "a/b", "%2e%2e", "a,b", 'say "x"', "a b", "a+b", "a&code=1", "a#b", "a?b", "..", ".", "{id}"),
+    *("a%2Fb", "ü", "'", "\\", "*", "-", "a;b", "null", "[]", "$(x)", "\U0001f600"),
+)
+VICTIMS = ("1", "a", "b", "Groups", "%2E%2E", "a%2fb", "u", "x", "id", "say", "A,B")
+"""What a server would touch that got one of the ids in another form."""
+
 Effect = tuple[str, str]
 """A kind, and the key that the sandbox counts under: an id, or what the user has lost, `/` and the id."""
 
 
 def add_users(pool: Pool, ids: Iterable[str]) -> None:
     pool.add_ids(ids)
+
+
+def add_active(pool: Pool, ids: Iterable[str]) -> None:
+    pool.add_ids(ids)
+    set_status(pool, ids, "Activated")
 
 
 def add_disabled(pool: Pool, ids: Iterable[str]) -> None:
@@ -86,23 +100,87 @@ def leave(pool: Pool, ids: Iterable[str]) -> None:
         group.users.remove(number_of(pool, id_))
 
 
+def status_before(id_: str) -> str:
+    """The status that a user had before it was disabled, in some backup."""
+    return ("Activated", "Archived", "Deactivated")[sum(id_.encode()) % 3]
+
+
+def restore(pool: Pool, ids: Iterable[str]) -> None:
+    for id_ in ids:
+        set_status(pool, [id_], status_before(id_))
+
+
+def is_restored(pool: Pool, id_: str) -> bool | None:
+    return has_status(status_before(id_))(pool, id_)
+
+
+def of_user(reached: Callable[[Pool, int], bool]) -> Callable[[Pool, str], bool | None]:
+    """The state of a user id. reached: of the user that has it."""
+
+    def state(pool: Pool, id_: str) -> bool | None:
+        number = pool.find_alive("user_id", id_)
+        return None if number is None else reached(pool, number)
+
+    return state
+
+
+def is_there(pool: Pool, id_: str) -> bool | None:
+    return None if pool.find_alive("user_id", id_) is None else False
+
+
+def has_status(status: str) -> Callable[[Pool, str], bool | None]:
+    return of_user(lambda pool, number: pool.status(number) == status)
+
+
+def is_signed_out(pool: Pool, number: int) -> bool:
+    return not any(pool.has_session(number, app) for app in APPS)
+
+
+def is_without_roles(pool: Pool, number: int) -> bool:
+    space = pool.access.namespaces.get(SPACE)
+    assert space is not None
+    return not any(role.has(number) for role in space.roles.values())
+
+
+def is_no_member(pool: Pool, number: int) -> bool:
+    group = pool.access.groups.get(GROUP)
+    assert group is not None
+    return not group.has(number)
+
+
+def of_code(kind: str) -> Callable[[Pool, str], bool | None]:
+    """The state of the code of a group, a role or a resource."""
+
+    def state(pool: Pool, code: str) -> bool | None:
+        space = pool.access.namespaces.get(SPACE)
+        assert space is not None
+        there = {"group": [*pool.access.groups], "role": [*space.roles], "resource": [*space.resources]}
+        return False if code in there[kind] else None
+
+    return state
+
+
 @dataclass(frozen=True)
 class JobCase:
-    """One job. fill: puts what the ids mean into a pool. effects: of one id. path: of its action.
+    """One job. fill: puts what the ids mean into a pool, and back after a run. effects: of one id. path: of its action.
 
+    state: whether an id is in the target state, by the server's own records; None when there is no such account.
     settle: brings ids into the target state; None where that is to be gone. codes: the ids are codes, not user ids.
     rows: how many ids a test works on; few where each takes many requests.
+    per_id: the API lists what it has changed.
     """
 
     name: str
     path: str
     effects: Callable[[str], Sequence[Effect]]
     fill: Callable[[Pool, Sequence[str]], None] = add_users
+    state: Callable[[Pool, str], bool | None] = is_there
     settle: Callable[[Pool, Sequence[str]], None] | None = None
     options: tuple[str, ...] = ()
     public: bool = False
     codes: bool = False
     rows: int = 70
+    per_id: bool = False
 
     def expected(self, ids: Iterable[str]) -> Counter[Effect]:
         """The effects of one run on these ids, once each."""
@@ -119,26 +197,34 @@ JOBS = (
         "resign-users",
         "/api/v3/resign-user-batch",
         lambda id_: [("resigned", id_)],
+        fill=add_active,
+        state=has_status("Resigned"),
         settle=lambda pool, ids: set_status(pool, ids, "Resigned"),
     ),
     JobCase(
         "disable-users",
         "/api/v3/update-user-batch",
         lambda id_: [("suspended", id_)],
+        fill=add_active,
+        state=has_status("Suspended"),
         settle=lambda pool, ids: set_status(pool, ids, "Suspended"),
+        per_id=True,
     ),
     JobCase(
         "enable-users",
         "/api/v3/update-user-batch",
         lambda id_: [("activated", id_)],
         fill=add_disabled,
+        state=has_status("Activated"),
         settle=lambda pool, ids: set_status(pool, ids, "Activated"),
+        per_id=True,
         options=("--status", "Activated"),
     ),
     JobCase(
         "kick-users",
         "/api/v3/kick-users",
         lambda id_: [("kicked", f"{app}/{id_}") for app in APPS],
+        state=of_user(is_signed_out),
         settle=sign_out,
         options=tuple(word for app in APPS for word in ("--app", app)),
         rows=12,
@@ -148,6 +234,7 @@ JOBS = (
         "/api/v3/revoke-role-batch",
         lambda id_: [("role-revoked", f"{SPACE}/{role}/{id_}") for role in ROLES],
         fill=add_with_roles,
+        state=of_user(is_without_roles),
         settle=take_roles,
         options=(*(word for role in ROLES for word in ("--role", role)), "--namespace", SPACE),
     ),
@@ -156,6 +243,7 @@ JOBS = (
         "/api/v3/remove-group-members",
         lambda id_: [("group-removed", f"{GROUP}/{id_}")],
         fill=add_members,
+        state=of_user(is_no_member),
         settle=leave,
         options=("--group", GROUP),
     ),
@@ -170,6 +258,7 @@ JOBS = (
         "/api/v3/delete-groups-batch",
         lambda code: [("group-deleted", code)],
         fill=add_codes,
+        state=of_code("group"),
         codes=True,
     ),
     JobCase(
@@ -177,6 +266,7 @@ JOBS = (
         "/api/v3/delete-roles-batch",
         lambda code: [("role-deleted", f"{SPACE}/{code}")],
         fill=add_codes,
+        state=of_code("role"),
         options=("--namespace", SPACE),
         codes=True,
     ),
@@ -185,10 +275,37 @@ JOBS = (
         "/api/v3/delete-resources-batch",
         lambda code: [("resource-deleted", f"{SPACE}/{code}")],
         fill=add_codes,
+        state=of_code("resource"),
         options=("--namespace", SPACE),
         codes=True,
     ),
 )
+
+
+BACKUP = "backup.jsonl"
+
+RESTORING = JobCase(
+    "enable-users",
+    "/api/v3/update-user-batch",
+    lambda id_: [(status_before(id_).lower(), id_)],
+    fill=add_disabled,
+    state=is_restored,
+    settle=restore,
+    options=("--from-backup", BACKUP, "--status", "Activated"),
+    per_id=True,
+)
+"""enable-users with a backup in the folder of the command (`write_backup`), which has a part of the users."""
+
+
+def write_backup(folder: Path, ids: Iterable[str]) -> None:
+    """Write what --backup would have written of `ids`; users with the status of `--status` are left out."""
+    (folder / BACKUP).write_text(
+        "".join(
+            json.dumps({"userId": id_, "status": status_before(id_)}) + "\n"
+            for id_ in ids
+            if status_before(id_) != "Activated"
+        )
+    )
 
 
 @dataclass

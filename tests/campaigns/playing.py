@@ -139,7 +139,7 @@ class Play:
             except subprocess.TimeoutExpired:
                 process.kill()
                 self.fail("a session hangs", finish(process))
-        self.quiet()
+        wait_until_quiet(self.served)
         self.told.append(f"{session}: exit {ran.code}: {shlex.join(words)}\n{ran.out}{ran.err}")
         begun = bool(ran.out or ran.err)  # before that, the interpreter itself ends by a signal
         late = session.end == "not after" and ran.code == 2 and "has passed" in ran.err  # a busy machine
@@ -173,17 +173,6 @@ class Play:
             yield process
         pouring.join()
 
-    def quiet(self) -> None:
-        """Wait until no request is under way: what was sent has its effect, even after a SIGKILL."""
-        switches = self.served.switches
-        still_s = switches.latency_s + switches.jitter_s + switches.latency_after_s + 0.05
-        wait_for_arrivals(self.served)
-        seen, since = self.served.ledger.requests, time.monotonic()
-        while time.monotonic() - since < still_s:
-            time.sleep(0.01)
-            if self.served.ledger.requests != seen:
-                seen, since = self.served.ledger.requests, time.monotonic()
-
     def go_on(self, ran: Ran) -> None:
         """Take the command that was printed, where one was; without what belongs to one session."""
         printed = re.findall(r"To go on:\n {2}(bulkdel run .*)", ran.err)
@@ -203,6 +192,18 @@ class Play:
         """Raise with everything that helps to understand it."""
         told = "" if ran is None else f"\n--- the last command\n{ran.out}{ran.err}"
         raise AssertionError(f"{what}\n{self.drawn}\n" + "\n".join(self.told) + told)
+
+
+def wait_until_quiet(served: Sandbox) -> None:
+    """Wait until no request is under way: what was sent has its effect, even after a SIGKILL."""
+    switches = served.switches
+    still_s = switches.latency_s + switches.jitter_s + switches.latency_after_s + 0.05
+    wait_for_arrivals(served)
+    seen, since = served.ledger.requests, time.monotonic()
+    while time.monotonic() - since < still_s:
+        time.sleep(0.01)
+        if served.ledger.requests != seen:
+            seen, since = served.ledger.requests, time.monotonic()
 
 
 def blamed(err: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from bulkdel.job import job_names
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
-from tests.jobs import JOBS, SPACE, JobCase, Served, serving
+from tests.jobs import HOSTILE, JOBS, SPACE, VICTIMS, JobCase, Served, serving
 
 pytestmark = pytest.mark.campaign
 
@@ -101,19 +101,10 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         assert served.sandbox.ledger.requests == before
 
 
-HOSTILE = (
-    *("../Groups/1", "a/b", "%2e%2e", "a,b", 'say "x"', "a b", "a+b", "a&code=1", "a#b", "a?b", "..", ".", "{id}"),
-    *("a%2Fb", "ü", "'", "\\", "*", "-", "a;b", "null", "[]", "$(x)", "\U0001f600"),
-)
-VICTIMS = ("1", "a", "b", "Groups", "%2E%2E", "a%2fb", "u", "x", "id", "say", "", "A,B")
-"""What a server would touch that got one of the ids in another form."""
-
-
 @ALL
 def test_hostile_ids_touch_only_what_they_mean(job: JobCase, tmp_path: Path) -> None:
     export, log = write_objects(tmp_path / "e.jsonl", HOSTILE), tmp_path / "log"
-    victims = [id_ for id_ in VICTIMS if id_]
-    with serving(job, [*HOSTILE, *victims]) as served:
+    with serving(job, [*HOSTILE, *VICTIMS]) as served:
         more = ("--checkpoint", log, "--id-pattern", "(?s).+")
         ran = bulkdel(*words(served, export, len(HOSTILE), *more))
         assert ran.code == 0, ran

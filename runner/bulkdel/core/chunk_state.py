@@ -227,7 +227,7 @@ class ChunkState:
                 (unsure if blind or record.id in unproven else gone).append(record)
         rest = sub_chunk._replace(records=Records.of(unsure), attempts=0)
         self._gone(sub_chunk, why, Records.of(gone), all_gone=not found)
-        self._settle("done" if sub_chunk.maybe_applied or sub_chunk.seen else "already", sub_chunk, Records.of(reached))
+        self._reached(sub_chunk, Records.of(reached), unproven=why is LookUpReason.UNKNOWN_ID and not there)
         self._spare(sub_chunk, kept)
         if there:
             # After a first look-up another client may delete an id. So a refusal as unknown is looked up once more.
@@ -370,6 +370,16 @@ class ChunkState:
             if why is LookUpReason.UNKNOWN_ID and gone and not all_gone:
                 self._absent.append(len(self.settled))
             self._settle("absent", sub_chunk, gone, reason="unproven" if unproven else None)
+
+    def _reached(self, sub_chunk: SubChunk, reached: Records, *, unproven: bool) -> None:
+        """Settle ids in the target state.
+
+        unproven: the API refused the chunk because of an unknown id, and may have brought the others there itself.
+        """
+        if sub_chunk.maybe_applied or sub_chunk.seen:
+            self._settle("done", sub_chunk, reached)
+        else:
+            self._settle("already", sub_chunk, reached, reason="unproven" if unproven else None)
 
     def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
         match why:

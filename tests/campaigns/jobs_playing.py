@@ -1,0 +1,234 @@
+"""How a campaign of one job is played, and how its end is held against the server's own count, per id and kind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+from bulkdel_jobs.sandbox import Switches
+from tests.campaigns.jobs_drawing import Drawn, Session
+from tests.campaigns.judging import read
+from tests.campaigns.playing import (
+    DRAINED_S,
+    KILLED,
+    LAST_MAX_S,
+    LOG,
+    MAY_END_WITH,
+    RESULTS,
+    SESSION_MAX_S,
+    SIGNALS,
+    blamed,
+    wait_until_quiet,
+)
+from tests.harness import POOL, Ran, check_second_reader, finish, start, write_objects
+from tests.jobs import BACKUP, Effect, Served, serving, write_backup
+
+LAST_SESSIONS_MAX = 4
+"""Sessions without faults in which a run has to come to its end."""
+
+
+@dataclass
+class Play:
+    """A campaign under way. words: the command, the same each time."""
+
+    drawn: Drawn
+    folder: Path
+    served: Served
+    words: list[str]
+    told: list[str] = field(default_factory=list)
+    filled_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG
+
+    def set_switches(self, more: Mapping[str, Any]) -> None:
+        self.served.sandbox.switches = Switches().changed({**self.drawn.lasting, **more})
+
+    def session(self, session: Session, *, last: bool = False) -> Ran:
+        """One session, to the end that was drawn. last: without faults."""
+        path, ledger = self.drawn.job.path, self.served.sandbox.ledger
+        if session.throttled:
+            self.served.sandbox.script(*[None] * (session.throttled - 1), "429", path=path)
+        begun, stop = ledger.by_path[path], SIGNALS.get(session.end)
+        with start(*self.words, cwd=self.folder) as process:
+            until = time.monotonic() + (LAST_MAX_S if last else SESSION_MAX_S)
+            while process.poll() is None and time.monotonic() < until:
+                if stop and ledger.by_path[path] - begun >= session.requests:
+                    time.sleep(session.delay_s)
+                    stop(process)
+                    stop = None
+                time.sleep(0.003)
+            if not last:
+                process.terminate()  # the faults make it slow
+            try:
+                ran = finish(process, DRAINED_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                self.fail("a session hangs", finish(process))
+        wait_until_quiet(self.served.sandbox)
+        self.told.append(f"{session}: exit {ran.code}\n{ran.out}{ran.err}")
+        killed_early = not ran.out and not ran.err  # the interpreter itself ends by a signal
+        if (
+            (ran.code not in MAY_END_WITH and not killed_early)
+            or (ran.code == KILLED and session.end != "kill")
+            or blamed(ran.err)
+        ):
+            self.fail(f"a session ended with {ran.code}", ran)
+        return ran
+
+    def follow(self, ran: Ran) -> None:
+        """Do what the command advises where nothing can prove that ids with a comma are gone."""
+        if "Send them again without a look-up" in ran.err:
+            self.words += ["--in-doubt", "resend"]
+        if "Leave out --look-first" in ran.err:
+            self.words.remove("--look-first")
+
+    def fail(self, what: str, ran: Ran | None = None) -> NoReturn:
+        """Raise with everything that helps to understand it."""
+        told = "" if ran is None else f"\n--- the last command\n{ran.out}{ran.err}"
+        raise AssertionError(f"{what}\n{self.drawn}\n" + "\n".join(self.told) + told)
+
+
+@contextmanager
+def begun(drawn: Drawn, folder: Path) -> Iterator[Play]:
+    """Start the server with what the campaign needs, and write the export."""
+    job = drawn.job
+    write_objects(folder / "export", drawn.rows)
+    if BACKUP in job.options:
+        write_backup(folder, drawn.rows)
+    with serving(job, [*drawn.there, *drawn.reached, *drawn.bystanders]) as served:
+        if job.settle is not None:
+            job.settle(served.pool, drawn.reached)
+        confirmed = ("--confirm", len(set(drawn.rows)), "--pool", POOL)
+        where = ("--host", served.sandbox.url, "--checkpoint", LOG)
+        words = ["run", job.name, "export", *job.options, *where, *drawn.options, *confirmed]
+        yield Play(drawn, folder, served, list(map(str, words)))
+
+
+def play(drawn: Drawn, folder: Path) -> str:
+    """Play one campaign and judge it. Returns a line about it; raises AssertionError with all that was told."""
+    with begun(drawn, folder) as it:
+        for session in drawn.sessions:
+            it.set_switches(session.switches)
+            # Look-ups that lag must not show the server as it was before it was filled.
+            time.sleep(max(0.0, it.filled_at + session.switches.get("lag_s", 0.0) - time.monotonic()))
+            if it.session(session).code in (0, 1):
+                break
+        it.set_switches({})
+        for _ in range(LAST_SESSIONS_MAX):
+            ran = it.session(Session("whole", 0, 0.0, {}), last=True)
+            if ran.code in (0, 1):
+                break
+            it.follow(ran)
+        else:
+            it.fail("the run does not come to its end", ran)
+        outcomes = judge(it, ran)
+        sends_nothing(it, ran)
+        verify(it)
+    return f"{drawn}; {dict(outcomes)}"
+
+
+def judge(it: Play, last: Ran) -> Counter[str]:
+    """Hold every row, and every effect, against the server. Returns how many rows ended how."""
+    code, _ = read("results", it.log, "--out", it.folder / RESULTS)
+    rows = [json.loads(line) for line in (it.folder / RESULTS).read_text().splitlines()]
+    told = Counter(row["outcome"] for row in rows)
+    if code != 0 or [row["id"] for row in rows] != list(it.drawn.rows):
+        it.fail(f"results: exit {code}, {len(rows)} rows of {len(it.drawn.rows)}", last)
+    wrong = [] if told == last.counts() else [f"results say {told}, the summary {last.summary}"]
+    code, text = read("status", it.log, "--audit", "--json")
+    if code != 0:
+        wrong.append(f"the audit failed: {text}")
+    check_second_reader(it.log, last.summary)
+    wrong += [*unmeant(it), *untrue(it, rows)]
+    if wrong:
+        it.fail("\n".join([f"{len(wrong)} wrong:", *wrong[:20]]), last)
+    return told
+
+
+def unmeant(it: Play) -> Iterator[str]:
+    """Effects of another kind, on what is not in the export, on refused ids, or twice."""
+    drawn = it.drawn
+    meant, harmless = drawn.effects_of(drawn.there), drawn.effects_of([*drawn.there, *drawn.reached])
+    for effect, count in it.served.effects().items():
+        if count > meant[effect]:
+            yield f"{effect} happened {count} times, meant were {meant[effect]}"
+    for effect in it.served.repeats():
+        if effect not in harmless:
+            yield f"{effect} was asked for, and not meant"
+
+
+def untrue(it: Play, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows whose outcome is not what the server says."""
+    seen = set[str]()
+    asked = it.served.effects() + it.served.repeats()
+    for row in rows:
+        id_, outcome = row["id"], "done" if row["outcome"] == "deleted" else row["outcome"]
+        may_be = true_outcomes(it, id_, asked) if id_ not in seen else {"duplicate"}
+        if row.get("reason") == "unproven" and it.drawn.lasting["unknown_ids"] == "partial":
+            may_be |= {"absent", "already"}  # docs/guide.md: this server has done it, and called an id unknown
+        seen.add(id_)
+        if outcome not in may_be:
+            state = it.drawn.job.state(it.served.pool, id_)
+            yield f"{row}, may be {may_be}; now {STATES[state]}"
+
+
+STATES = {True: "in the target state", False: "not in the target state", None: "absent"}
+
+
+def true_outcomes(it: Play, id_: str, asked: Counter[Effect]) -> set[str]:
+    """What may truly be said of an id."""
+    drawn, job = it.drawn, it.drawn.job
+    state = job.state(it.served.pool, id_)
+    carried_out = asked >= job.expected([id_])
+    found = {"refused"} if id_ in drawn.poisonous or drawn.unsuccessful else set[str]()
+    if id_ in drawn.absent:
+        # An API that takes unknown ids calls them done, unless it lists what it has changed.
+        sent = "," in id_ or not drawn.look_first
+        told = sent and not job.per_id and drawn.lasting["unknown_ids"] in (None, "accept")
+        applied = job.settle is None and drawn.maybe_applied
+        return found | ({"absent", "done"} if told or applied else {"absent"})
+    if id_ in drawn.reached:
+        found |= {"already"}
+        return found | ({"done"} if carried_out or drawn.maybe_applied else set())
+    if job.codes and "resend" not in it.words:
+        found |= {"unknown"}  # nothing says whether a code in doubt means what it meant
+    reached = state is None if job.settle is None else state is True
+    return found | ({"done"} if carried_out and reached else set())
+
+
+def sends_nothing(it: Play, last: Ran) -> None:
+    """The same command once more repeats its summary and its exit code."""
+    before = it.served.sandbox.ledger.requests
+    with start(*it.words, cwd=it.folder) as process:
+        ran = finish(process)
+    if it.served.sandbox.ledger.requests != before or (ran.code, ran.summary) != (last.code, last.summary):
+        it.fail("a complete run, started again, did something", ran)
+
+
+def verify(it: Play) -> None:
+    """`verify` never says of an id that it is in the target state while it is not."""
+    drawn, job = it.drawn, it.drawn.job
+    rows = [json.loads(line) for line in (it.folder / RESULTS).read_text().splitlines()]
+    claimed = [row["id"] for row in rows if row["outcome"] in ("deleted", "done", "already", "absent")]
+    may_return = sorted({*claimed} & {*drawn.there})
+    back = Random(drawn.seed).sample(may_return, min(drawn.put_back, len(may_return)))
+    job.fill(it.served.pool, back)
+    there = sum(job.state(it.served.pool, id_) is False for id_ in claimed)
+    with start("verify", LOG, "--rate", 0, "--json", "--host", it.served.sandbox.url, cwd=it.folder) as process:
+        ran = finish(process)
+    gone, still_there, could_not_tell = ran.found()
+    right = ran.summary["claimed"] == len(claimed) == gone + still_there + could_not_tell
+    right &= gone - ran.summary["recreated"] <= len(claimed) - there and still_there <= there
+    right &= ran.code == (0 if gone == len(claimed) else 4 if could_not_tell else 1)
+    if not right:
+        it.fail(f"verify: {len(claimed)} claimed, {there} of them not in the target state", ran)
