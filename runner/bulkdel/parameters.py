@@ -109,15 +109,16 @@ def from_pinned(job: Job, values: Mapping[str, Any], log: Path) -> Any:
             "Install the version of the job that wrote it."
         )
     paths = {name: Path(value["path"]) for name, value in values.items() if isinstance(value, dict)}
-    for name, path in paths.items():
-        if _as_json(name, path) != values[name]:
-            raise NotAcceptable(
-                f"{path}: is not the file that the run had as {option_of(name)}: its SHA-256 is another"
-            )
     try:
-        return parameters_of(job, {**values, **paths})
+        changed = [name for name, path in paths.items() if _as_json(name, path) != values[name]]
+        parameters = parameters_of(job, {**values, **paths})
     except UsageError as error:
-        raise NotAcceptable(f"{log}: {error}. Install the version of the job that wrote it.") from error
+        raise NotAcceptable(f"{log}: the parameters of this run cannot be used: {error}") from error
+    for name in changed:
+        raise NotAcceptable(
+            f"{paths[name]}: is not the file that the run had as {option_of(name)}: its SHA-256 is another"
+        )
+    return parameters
 
 
 def by_option(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

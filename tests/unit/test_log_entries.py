@@ -42,8 +42,13 @@ OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found: ranges_of(sorted(found)))
 FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
 COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
+NAMES = st.dictionaries(TEXT, TEXT, max_size=3)
 HEADERS = st.builds(
-    Header, TEXT, TEXT, TEXT, OBJECT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), COUNTS, st.none() | OBJECT, OBJECT
+    *(Header, TEXT, TEXT, TEXT, OBJECT, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    names=NAMES,
+    parameters=OBJECT,
+    keys=NAMES,
+    noun=TEXT,
 )
 AHEAD = st.none() | st.integers(-(2**40), 2**40)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(

@@ -12,6 +12,13 @@ def test_the_words_are_those_of_the_design() -> None:
     assert OutcomeWords().names.keys() == {"done", "already", "absent"}
 
 
+def test_a_job_has_words_for_people_and_for_scripts() -> None:
+    words = OutcomeWords({"done": "disabled", "absent": "not there"}, "disable", keys={"absent": "missing"})
+    assert words.nothing == "Nothing was disabled"
+    assert words.named_keys == {"done": "done", "absent": "missing"}
+    assert OutcomeWords({}).nothing == "Nothing was done"
+
+
 def test_a_detail_is_written_by_the_names_of_the_log() -> None:
     """Only what is known; what only one API returns stands apart."""
     assert Detail(403, "no", "r-1", (("apiCode", 7),)).to_json() == {

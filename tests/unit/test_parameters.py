@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
+from bulkdel.cli.app import make_app, plan
+from bulkdel.cli.config import ConfigFile
+from bulkdel.cli.job_options import described, find_job, for_completion
 from bulkdel.command_line import CommandLine
-from bulkdel.errors import UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.job import load_job
-from bulkdel.parameters import by_option, check_type, check_values, default_of, parameters_of, pinned
+from bulkdel.parameters import by_option, check_type, check_values, default_of, from_pinned, parameters_of, pinned
 
 
 def job_with(kind: Any) -> Any:
@@ -118,6 +121,57 @@ def test_the_pinned_values(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--file .*: is not a file"):
         pinned(kind(tmp_path))
     assert pinned(None) == {}
+
+
+def test_the_pinned_values_make_the_parameters_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    kind: Any = frozen(group=str, file=Path, role=(tuple[str, ...], ()), title=(str | None, None))
+    log, job = Path("log"), job_with(kind)
+    given = kind("eng", tmp_path / "a", ("a", "b"))
+    values = pinned(given)
+    assert from_pinned(job, values, log) == given
+    assert from_pinned(load_job("delete-users"), {}, log) is None
+    with pytest.raises(NotAcceptable, match=r"^log: .* with other parameters \(file, role, title\) than the installed"):
+        from_pinned(job, {name: value for name, value in values.items() if name != "group"}, log)
+    with pytest.raises(
+        NotAcceptable, match=r"^log: .* cannot be used: delete-users: the parameter 'group' cannot be 7: it is str"
+    ):
+        from_pinned(job, {**values, "group": 7}, log)
+    (tmp_path / "a").write_bytes(b"abd")
+    with pytest.raises(NotAcceptable, match="is not the file that the run had as --file: its SHA-256 is another"):
+        from_pinned(job, values, log)
+    (tmp_path / "a").unlink()
+    with pytest.raises(NotAcceptable, match=r"^log: .* cannot be used: --file .*: is not a file"):
+        from_pinned(job, values, log)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("run delete-users e.csv", "delete-users"),
+        ("run --note disable-users delete-users e.csv", "delete-users"),
+        ("run --note delete-users disable-users e.csv", "disable-users"),
+        ("plan enable-users disable-users --status Activated", "enable-users"),
+        ("--help run delete-users", "delete-users"),
+        ("run --help", None),
+        ("status delete-users", None),
+        ("", None),
+    ],
+)
+def test_the_job_is_found_among_the_words(words: str, name: str | None) -> None:
+    job = find_job(words.split(), lambda job: make_app(ConfigFile(), job=job))
+    assert (job and job.name) == name
+
+
+def test_the_options_of_a_job() -> None:
+    shown = dict(described(plan, load_job("enable-users")))
+    assert shown.keys() >= {"--status", "--from-backup"}
+    assert not dict(described(plan, load_job("delete-users")))
+    commands = for_completion(plan)
+    assert {"delete-users", "enable-users"} <= set(commands)
+    arguments = commands["enable-users"].assemble_argument_collection()
+    assert "--from-backup" in [argument.name for argument in arguments]
+    assert "JOB" not in [argument.name for argument in arguments]
 
 
 def test_the_defaults() -> None:

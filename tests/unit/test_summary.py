@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -12,7 +13,7 @@ from bulkdel.core.log_entries import Outcome
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, Status, counts_of, exit_code, status_of, summary_of
+from bulkdel.core.summary import Ending, Status, count_lines, counts_of, exit_code, status_of, summary_of
 from tests import recorded
 from tests.recorded import fold
 
@@ -138,6 +139,16 @@ def test_the_counts_add_up_to_the_rows_by_the_jobs_names(counts: dict[str, int],
     expected = {**dict.fromkeys(COUNTED, 0), **counts, "remaining": remaining}
     already = {"already": found} if (found := expected.pop("already")) else {}
     assert told == {"deleted": expected.pop("done"), **already, **expected}
+
+
+def test_scripts_and_people_read_words_of_their_own() -> None:
+    names, keys = {"done": "disabled", "already": "already disabled"}, {"done": "done", "already": "already"}
+    header = replace(recorded.header(3), names=names, keys=keys)
+    progress = fold([header])
+    progress.apply(Outcome(AT, 1, "already", ((0, 2),)))
+    assert {name: count for name, count in counts_of(progress).items() if count} == {"already": 2, "remaining": 1}
+    lines = [line.split() for line in count_lines(progress)]
+    assert lines == [["disabled", "0"], ["already", "disabled", "2"], ["remaining", "1"]]
 
 
 def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
