@@ -112,7 +112,7 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     refused = bench.to_it("run")
     assert refused.code == 2, refused
     assert "not confirmed: --confirm and --pool" not in refused.err
-    assert "not confirmed: the run was not confirmed yet. Nothing was disabled." in refused.err
+    assert "not confirmed: only a run of enable undoes it. Nothing was disabled." in refused.err
     assert (
         "asks to disable 5 ids, more than --max-delete 1" in bench.to_it("run", *bench.confirmed, "--max-delete", 1).err
     )
@@ -168,7 +168,7 @@ def test_the_question_has_the_words_of_the_job(bench: Bench) -> None:
         os.close(keyboard)
         os.close(terminal)
     assert ran.code == 2, ran
-    assert f"5 ids will be disabled in pool {POOL}: the run was not confirmed yet." in ran.err
+    assert f"5 ids will be disabled in pool {POOL}: only a run of enable undoes it." in ran.err
     assert "Nothing was disabled. To confirm without a question:" in ran.err
 
 

@@ -85,10 +85,10 @@ has `Path` so that the shell completes file names."""
 def run(
     job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
-    """Delete every id of an export, or resume an earlier run of the same command.
+    """Do a job for every id of an export, or resume an earlier run of the same command.
 
     Reads and checks the whole export, signs in, looks up a sample, shows the plan, asks for confirmation, and only
-    then deletes. The checkpoint records everything that happens to an id.
+    then begins. The checkpoint records everything that happens to an id.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def run(
 def plan(
     job: str, export: Export, /, *, settings: Settings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
-    """Read and check an export, show what `run` would do, and delete nothing. Works without credentials too.
+    """Read and check an export, show what `run` would do, and change nothing. Works without credentials too.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
 def _why_at_all(job: Job) -> str:
     """The reason why a new run has to be confirmed."""
     if job.undo is not None:
-        return "the run was not confirmed yet"
+        return f"only a run of {job.undo} undoes it"
     return "a deletion cannot be undone" if job.target_state.absence_reaches else "that cannot be undone"
 
 
