@@ -39,14 +39,17 @@ class Example:
     url: str
     env: dict[str, str]
 
-    def run(self, command: str, *ids: str, options: tuple[object, ...] = ()) -> Ran:
+    def words(self, command: str, *ids: str) -> list[object]:
+        """Write the config file and the export; return the words of the command."""
         config, export = self.folder / "config.toml", self.folder / "ids.jsonl"
         config.write_text(self.text)
         write_objects(export, ids)
         pool = f"{self.url.removeprefix('http://')}{base_of(self.text)}"
         confirmed = ("--json", "--confirm", len(ids), "--pool", pool) if command == "run" else ()
-        words = (command, "http", export, "--config", config, "--host", self.url, "--rate", 0)
-        return bulkdel(*words, *confirmed, *options, env=self.env)
+        return [command, "http", export, "--config", config, "--host", self.url, *confirmed]
+
+    def run(self, command: str, *ids: str, options: tuple[object, ...] = ()) -> Ran:
+        return bulkdel(*self.words(command, *ids), "--rate", 0, *options, env=self.env)
 
     def verify(self) -> Ran:
         log = self.folder / "ids.jsonl.checkpoint.jsonl"

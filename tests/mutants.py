@@ -63,6 +63,62 @@ MUTANTS = (
         "integration/test_job_check.py::test_a_failure_that_may_have_had_effect",
     ),
     Mutant(
+        "a slash in an id stays a slash in the path",
+        "jobs/bulkdel_jobs/parts/paths.py",
+        'return quote(id_, safe="")',
+        'return quote(id_, safe="/")',
+        "unit/test_parts.py::test_everything_but_unreserved_characters_is_encoded",
+    ),
+    Mutant(
+        "an id pattern lets dots into a path",
+        "runner/bulkdel/core/id_type.py",
+        "if id_type.never is not None and id_type.never.fullmatch(id_):",
+        "if id_type.never is not None and id_type.shape is None and id_type.never.fullmatch(id_):",
+        "unit/test_parts.py::test_no_id_pattern_lets_such_an_id_in",
+    ),
+    Mutant(
+        "a web page is a success",
+        "jobs/bulkdel_jobs/parts/statuses.py",
+        "            if _PAGE.match(response.body):\n",
+        "            if _PAGE.match(response.body) and status != 200:  # noqa: PLR2004\n",
+        "unit/test_parts.py::test_a_web_page_is_no_success",
+    ),
+    Mutant(
+        "a 2xx that the table does not name is a success",
+        "jobs/bulkdel_jobs/parts/statuses.py",
+        "return cls({**DEFAULTS, **named})",
+        'return cls({**DEFAULTS, "2xx": "settled", **named})',
+        "unit/test_parts.py::test_what_a_status_means",
+    ),
+    Mutant(
+        "a resume with another path is not refused",
+        "runner/bulkdel/safety/checks.py",
+        '            **pinned.get("table", {}),\n',
+        "",
+        "e2e/test_http_job.py::test_a_changed_path_does_not_resume",
+    ),
+    Mutant(
+        "a value that no list of the table names is settled",
+        "jobs/bulkdel_jobs/parts/answers.py",
+        "    otherwise: Verdict = Verdict.MAYBE_APPLIED\n",
+        "    otherwise: Verdict = Verdict.SETTLED\n",
+        "unit/test_parts.py::test_a_value_without_a_meaning_is_maybe_applied",
+    ),
+    Mutant(
+        "a server that fails is believed to have done nothing",
+        "jobs/bulkdel_jobs/parts/statuses.py",
+        '"again": Decision(NextStep.RETRY, maybe_applied=True)',
+        '"again": Decision(NextStep.RETRY)',
+        "unit/test_parts.py::test_a_failing_server_may_have_applied_a_request",
+    ),
+    Mutant(
+        "a refusal of the job http is a success",
+        "jobs/bulkdel_jobs/parts/statuses.py",
+        '"4xx": "refused",',
+        '"4xx": "settled",',
+        "campaigns/test_http.py::test_faults_and_kills_lose_nothing[forum-fresh]",
+    ),
+    Mutant(
         "an id that an answer does not name is settled",
         "runner/bulkdel/core/decision.py",
         "IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail)",
@@ -967,12 +1023,12 @@ def pytest_configure(config):
 
 
 def copied(folder: Path) -> Path:
-    """Copy the packages and their tests, as they are.
+    """Copy the packages, their tests and the pages with examples, as they are.
 
     What Python compiled comes along: it is used where the source is unchanged (same size and time), which spares half
     a minute of compiling. The file with the substitution has another time.
     """
-    for package in ("runner", "jobs", "tests"):
+    for package in ("runner", "jobs", "tests", "docs"):
         shutil.copytree(ROOT / package, folder / package)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "tests" / "conftest.py").write_text(CONFTEST)

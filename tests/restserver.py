@@ -35,8 +35,8 @@ class Asked:
         return json.loads(self.body)
 
 
-Answer = tuple[int, Any] | tuple[int, Any, Mapping[str, str]]
-"""Status, body (bytes as they are, None for none, anything else as JSON), and headers."""
+Answer = tuple[int, Any] | tuple[int, Any, Mapping[str, str]] | None
+"""Status, body (bytes as they are, None for none, anything else as JSON), and headers. None closes the connection."""
 
 
 @dataclass
@@ -78,7 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         )
         with self.server.turn:
             api.asked.append(asked)
-            status, body, *more = api.answer(asked)
+            answer = api.answer(asked)
+        if answer is None:
+            self.close_connection = True
+            return
+        status, body, *more = answer
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in (more[0] if more else {}).items():

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.forum import TOKEN, Forum
 from tests.harness import bulkdel
 from tests.httppage import Example, block, misspelt
 from tests.installed import outcomes
-from tests.restserver import Answer, Api, Asked, served
+from tests.restserver import served
 from tests.vendors import SECRET, VENDORS, Keycloak
 
 pytestmark = pytest.mark.campaign
 
-TOKEN = "forum-token-canary-0123456789"
 IDS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(24)]
 HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "{id}", "{ids}", '"},{"id":"m1']
 BARRED = ["../groups/1", "..", ".", "a//b", "", "a\nb"]
-
-
-@dataclass
-class Forum(Api):
-    """One id a request, and a batch call with an answer per id. odd: what it answers for some ids the first time."""
-
-    members: set[str] = field(default_factory=set)
-    groups: set[str] = field(default_factory=lambda: {"1"})
-    odd: dict[str, object] = field(default_factory=dict)
-    sent: list[list[str]] = field(default_factory=list)
-
-    def answer(self, asked: Asked) -> Answer:
-        if TOKEN not in (
-            asked.headers.get("x-api-key"),
-            asked.headers.get("authorization", "").removeprefix("Bearer "),
-        ):
-            return 401, {"message": "who are you?"}
-        match asked.method, asked.path:
-            case "GET", ("api", "v1", "members"):
-                return 200, {"members": [{"id": id_} for id_ in sorted(self.members)[:10]]}
-            case "GET", ("api", "v1", "members", id_) if id_ in self.members:
-                return 200, {"id": id_}
-            case "DELETE", ("api", "v1", ("members" | "groups") as kind, id_):
-                there = self.members if kind == "members" else self.groups
-                if id_ in there:
-                    self.remove(kind, id_)
-                    return 204, None
-            case "POST", ("api", "v1", "members", "remove"):
-                return 200, {"results": self.removed([each["id"] for each in asked.json["members"]])}
-        return 404, {"message": "no such thing"}
-
-    def removed(self, ids: list[str]) -> list[dict[str, object]]:
-        self.sent.append(ids)
-        results: list[dict[str, object]] = []
-        for id_ in ids:
-            code = self.odd.pop(id_, 204) if id_ in self.members else 404
-            if code in {204, None}:
-                self.remove("members", id_)
-            if code is not None:  # an id that is not mentioned
-                results.append({"id": id_, "code": code, "why": f"it is {code}"})
-        return results
-
-    def remove(self, kind: str, id_: str) -> None:
-        (self.members if kind == "members" else self.groups).remove(id_)
-        self.effects[kind, id_] += 1
 
 
 @pytest.fixture
@@ -95,7 +49,7 @@ def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> N
 def test_an_answer_per_id_costs_no_request_for_the_others(forum: Forum, example: Callable[[str], Example]) -> None:
     ids = [f"m{n}" for n in range(200)]
     forum.members = {*ids[:-1], "kept"}
-    forum.odd = {"m3": "locked", "m7": "busy", "m150": None}
+    forum.locked, forum.odd = {"m3"}, {"m7": "busy", "m150": None}
     ran = example("batch").run("run", *ids)
     assert forum.effects == {("members", id_): 1 for id_ in ids if id_ not in {"m3", "m199"}}
     assert (ran.code, outcomes(ran)) == (1, {"done": 198, "absent": 1, "refused": 1}), ran

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bulkdel_jobs.parts import simple
+from tests.forum import TOKEN, Forum
 from tests.harness import Ran, bulkdel
 from tests.installed import installed, outcomes
-from tests.restserver import Answer, Api, Asked, served
+from tests.restserver import served
 
 pytestmark = pytest.mark.campaign
 
-KEY = "forum-key-canary-0123456789"
 LINES_MAX = 40
 
 SOURCE = str(simple.__doc__).partition("\n\n")[2]
@@ -25,37 +25,12 @@ HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "
 
 
 @dataclass
-class Forum(Api):
-    members: set[str] = field(default_factory=set)
-    groups: set[str] = field(default_factory=lambda: {"1"})
-    page: bool = False
-
-    def answer(self, asked: Asked) -> Answer:
-        if asked.headers.get("authorization") != f"Bearer {KEY}":
-            return 401, {"message": f"no key {asked.headers.get('authorization')}"}
-        match asked.method, asked.path:
-            case "GET", ("api", "v1", "members"):
-                return 200, {"members": [{"id": id_} for id_ in sorted(self.members)[:10]]}
-            case "GET", ("api", "v1", "members", id_) if id_ in self.members:
-                return 200, {"id": id_}
-            case "DELETE", ("api", "v1", "members", _) if self.page:
-                return 200, b"<!doctype html><title>Sign in</title>"
-            case "DELETE", ("api", "v1", ("members" | "groups") as kind, id_):
-                there = self.members if kind == "members" else self.groups
-                if id_ in there:
-                    there.remove(id_)
-                    self.effects[kind, id_] += 1
-                    return 204, None
-        return 404, {"message": f"nothing at {asked.target}"}
-
-
-@dataclass
 class Bench:
     folder: Path
     forum: Forum
     source: str = SOURCE
 
-    def run(self, command: str, *ids: str, options: tuple[object, ...] = (), key: str | None = KEY) -> Ran:
+    def run(self, command: str, *ids: str, options: tuple[object, ...] = (), key: str | None = TOKEN) -> Ran:
         package = self.folder / "site"
         if not package.exists():
             self.env = installed(package, self.source, "delete-members", "DeleteMembers")
@@ -89,7 +64,7 @@ def test_it_deletes_what_is_there_and_nothing_else(bench: Bench) -> None:
     ran = bench.run("run", *ids)
     assert (ran.code, outcomes(ran)) == (0, {"done": 25, "absent": 5}), ran
     assert bench.forum.effects == {("members", id_): 1 for id_ in ids[:25]}
-    verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": KEY})
+    verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": TOKEN})
     assert (verified.code, verified.summary["gone"]) == (0, 30), verified
 
 
@@ -128,7 +103,7 @@ def test_a_misspelt_path_deletes_nothing_and_halts(bench: Bench, name: str, valu
     ran = bench.run("run", *ids)
     if name.startswith("list"):
         assert (ran.code, outcomes(ran)) == (0, {"done": 30}), ran
-        verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": KEY})
+        verified = bulkdel("verify", bench.folder / "members.csv", "--json", env={**bench.env, "FORUM_KEY": TOKEN})
         assert verified.code == 4, verified
     else:
         assert (ran.code, bench.forum.effects.total()) == (4, 0), ran

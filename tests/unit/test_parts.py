@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkdel.core.decision import NextStep, Request, Response
+from bulkdel.core.decision import NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType, misshapen
 from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
+from bulkdel_jobs.parts.answers import AnswerList
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, objects_at, value_at
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, UNUSABLE, check_path, filled, segment
@@ -326,3 +327,21 @@ def test_the_list_call_is_read_where_its_list_stands(body: bytes, step: NextStep
     assert LOOK_UPS.read_owner(Response(200, b'{"id":5}')).data == ["5"]
     assert LOOK_UPS.read_owner(Response(404, b"")).data == []
     assert LOOK_UPS.read_owner(Response(500, b"")).next_step is NextStep.RETRY
+
+
+# Answers per id
+
+
+def test_a_value_without_a_meaning_is_maybe_applied() -> None:
+    found = AnswerList(at="", value="code").read([{"id": "1", "code": "new"}, {"id": 2}])
+    assert found is not None
+    assert [(one.id, one.verdict) for one in found] == [("1", Verdict.MAYBE_APPLIED), ("2", Verdict.MAYBE_APPLIED)]
+
+
+def test_true_and_one_are_two_values() -> None:
+    answers = AnswerList(at="", value="ok", verdicts={Verdict.SETTLED: [True], Verdict.REFUSED: [0]})
+    found = answers.read(
+        [{"id": "1", "ok": True}, {"id": "2", "ok": 1}, {"id": "3", "ok": False}, {"id": "4", "ok": 0}]
+    )
+    assert found is not None
+    assert [one.verdict.value for one in found] == ["settled", "maybe applied", "maybe applied", "refused"]
