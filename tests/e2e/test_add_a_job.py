@@ -338,7 +338,7 @@ class Job(things.DeleteThings):
             fixed = made.make_auth()
             return Key(pool=fixed.pool, headers=fixed.headers, secrets=fixed.secrets)
 
-        return replace(made, make_auth=auth, deed=Delete(), reading=LookUps())
+        return replace(made, make_auth=auth, job_action=Delete(), job_look_ups=LookUps())
 """
 
 

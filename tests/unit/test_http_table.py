@@ -12,6 +12,7 @@ from bulkdel.core.decision import IdAnswer, NextStep, Request, Response, Verdict
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
+from bulkdel.export.rows import ReadOptions
 from bulkdel.job import TargetOptions
 from bulkdel_jobs.http.body import filled_body, places_of
 from bulkdel_jobs.http.description import describe
@@ -106,6 +107,17 @@ def test_a_body_for_one_id(id_: str) -> None:
     template = {"user": "{id}", "why": "offboarding"}
     assert places_of(template) == (1, 0)
     assert json.loads(filled_body(template, [id_])) == {"user": id_, "why": "offboarding"}
+
+
+def test_an_id_may_be_a_number_in_the_body() -> None:
+    job = HttpJob().configured(tomllib.loads(MANY))
+    number = job.id_types["body_number"]
+    (request,) = job.target(TargetOptions()).action(number).calls(records("7", "-9007199254740993"))
+    assert json.loads(request.body or b"")["ids"] == [7, -9007199254740993]
+    check = ReadOptions(number, job.id_types, id_pattern=".*").id_check()
+    assert [check.check(id_) == id_ for id_ in ("0", "7", "07", "1e3", "7.0", "", "x", "9" * 19)] == [True, True] + [
+        False
+    ] * 6
 
 
 def test_a_body_beside_an_id_in_the_path() -> None:
@@ -299,7 +311,7 @@ def test_the_job_is_what_the_table_says() -> None:
     many = HttpJob().configured(tomllib.loads(MANY))
     assert (many.chunk_max, list(many.id_types), many.target(TargetOptions()).look_ups(many.id_types["body_id"])) == (
         100,
-        ["body_id", "body_name"],
+        ["body_id", "body_name", "body_number"],
         None,
     )
 

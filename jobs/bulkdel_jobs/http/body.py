@@ -1,7 +1,7 @@
 """The template of a JSON body, with the ids as values in it. Pure.
 
 `"{id}"` is one id, `"{ids}"` the list of all ids of the request. A list with one element that has `"{id}"` in it
-becomes a list with that element for each id. An id is always a JSON text of its own, never a part of one.
+becomes a list with that element for each id. An id is always a JSON value of its own, never a part of a text.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def _sum(places: Iterator[Places]) -> Places:
     return Places(sum(each.one for each in found), sum(each.many for each in found))
 
 
-def filled_body(template: Any, ids: Sequence[str]) -> bytes:
+def filled_body(template: Any, ids: Sequence[str | int]) -> bytes:
     """The encoded body for these ids."""
     return json.dumps(_filled(template, ids), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _filled(value: Any, ids: Sequence[str]) -> Any:
+def _filled(value: Any, ids: Sequence[str | int]) -> Any:
     if value == IDS:
         return list(ids)
     if value == ID:

@@ -36,12 +36,16 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The action of a table: `bulkdel.job.Action`. request: without the id. body: its template; None without one."""
+    """The action of a table: `bulkdel.job.Action`. request: without the id. body: its template; None without one.
+
+    numbers: whether an id in the body is a JSON number.
+    """
 
     request: Request
     body: Any
     statuses: Statuses
     answers: tuple[AnswerList, ...] = ()
+    numbers: bool = False
 
     def calls(self, records: Records) -> list[Request]:
         """See `bulkdel.job.Action`."""
@@ -49,7 +53,10 @@ class Described:
         if PLACEHOLDER in request.path:
             (id_,) = records.ids
             request = filled(request, id_)
-        return [request if self.body is None else request._replace(body=filled_body(self.body, records.ids))]
+        if self.body is None:
+            return [request]
+        values = [int(id_) for id_ in records.ids] if self.numbers else records.ids
+        return [request._replace(body=filled_body(self.body, values))]
 
     def read(self, response: Response) -> Decision:
         """See `bulkdel.job.Action`."""

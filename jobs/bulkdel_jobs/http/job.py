@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
@@ -12,17 +14,32 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
-from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, describe
+from bulkdel_jobs.http.description import DELETE, IDS_MAX, Described, Description, describe
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
 BODY_ID = IdType("body_id", shape_text="never given out again")
 BODY_NAME = IdType("body_name", shape_text="may be given out again", reusable=True)
+BODY_NUMBER = IdType(
+    "body_number",
+    shape_text="a whole number, never given out again",
+    never=re.compile(r"(?!-?(?:0|[1-9][0-9]{0,17})\Z).*", re.DOTALL),
+    never_text="a whole number without leading zeros",
+)
 
 IN_PATH = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
-IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME)}
+IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME, BODY_NUMBER)}
 
 PAGE = "docs/http-job.md describes it"
+
+
+class HttpTarget(ApiTarget):
+    """`bulkdel.job.Target`. Its action depends on the id type: an id of `body_number` is a number in the body."""
+
+    def action(self, id_type: IdType) -> Described:
+        """See `bulkdel.job.Target`."""
+        action = cast("Described", self.job_action)
+        return replace(action, numbers=True) if id_type.name == BODY_NUMBER.name else action
 
 
 class HttpJob(Job):
@@ -66,14 +83,14 @@ class HttpJob(Job):
         host = check_host(given)
         pool, credentials = pool_of(host, described.base), described.credentials
         found = credentials.find(host, pool, options.environ)
-        return ApiTarget(
+        return HttpTarget(
             host=host,
             pinned_host=host,
             key=None if found is None else found.source,
             key_hint=credentials.hint,
             make_auth=None if found is None else found.make,
-            deed=described.action,
-            reading=described.look_ups,
+            job_action=described.action,
+            job_look_ups=described.look_ups,
             pause_s=described.pause_s,
         )
 

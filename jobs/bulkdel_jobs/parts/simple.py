@@ -103,8 +103,8 @@ class OneByOne(Job):
             key=None if key is None else key.source,
             key_hint=f"set {self.key_variable}, or name a key_file in the config",
             make_auth=None if auth is None else lambda *_, **__: auth,
-            deed=OneIdARequest(Request(self.method, self.path), self.statuses),
-            reading=self._look_ups(),
+            job_action=OneIdARequest(Request(self.method, self.path), self.statuses),
+            job_look_ups=self._look_ups(),
         )
 
     def sandbox(

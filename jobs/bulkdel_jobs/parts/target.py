@@ -36,7 +36,7 @@ class MakeAuth(Protocol):
 class ApiTarget:
     """`bulkdel.job.Target`. See there for host, pinned_host, key, key_hint and pause_s.
 
-    make_auth: None without credentials. deed: what is done to the ids. reading: the look-ups; None without any.
+    make_auth: None without credentials. job_action: what is done to the ids. job_look_ups: None without any.
     """
 
     host: str
@@ -44,8 +44,8 @@ class ApiTarget:
     key: str | None
     key_hint: str
     make_auth: MakeAuth | None
-    deed: Action
-    reading: LookUps | None = None
+    job_action: Action
+    job_look_ups: LookUps | None = None
     pause_s: float = PAUSE_S
 
     def auth(
@@ -64,8 +64,8 @@ class ApiTarget:
 
     def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:  # noqa: ARG002 - one kind
         """See `bulkdel.job.Target`."""
-        return self.reading
+        return self.job_look_ups
 
     def action(self, id_type: IdType) -> Action:  # noqa: ARG002 - the ids are sent as they are
         """See `bulkdel.job.Target`."""
-        return self.deed
+        return self.job_action
