@@ -1003,6 +1003,27 @@ MUTANTS = (
         '            if given and settings.sandbox:\n                raise UsageError(f"{option}: the API of',
         "e2e/test_job_words.py::test_options_that_need_look_ups_are_refused",
     ),
+    Mutant(
+        "an unknown role is looked up like an unknown user",
+        "jobs/bulkdel_jobs/memberships.py",
+        "        if unknown and dict(decision.detail.extra).get(API_CODE) != USER_NOT_FOUND:\n",
+        "        if not unknown and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND:\n",
+        "integration/test_job_calls.py::test_an_unknown_role_is_no_unknown_user",
+    ),
+    Mutant(
+        "a plan asks for the state of each user of the sample",
+        "runner/bulkdel/safety/preparation.py",
+        "lookup.find(some, WorkerStatus(), with_states=False)",
+        "lookup.find(some, WorkerStatus(), with_states=True)",
+        "e2e/test_jobs.py::test_a_run_does_what_the_plan_says_and_nothing_else[remove-group-members]",
+    ),
+    Mutant(
+        "of two records of a user in a backup the later one counts",
+        "jobs/bulkdel_jobs/genauth/user_status.py",
+        "                    statuses.setdefault(user, sys.intern(status))\n",
+        "                    statuses[user] = sys.intern(status)\n",
+        "integration/test_job_calls.py::test_the_first_record_of_a_user_counts",
+    ),
 )
 
 

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.campaign
 ALL = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 
 
+STATE_PATHS = {f"/api/v3/{name}" for name in ("check-session-status", "get-user-roles", "get-user-groups")}
+
+
 def words(served: Served, export: Path, ids: int, *more: object) -> list[object]:
     """The command line that does it."""
     job = served.job
@@ -57,6 +60,7 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
         assert plan.code == 0, plan
         assert json.loads(plan.out)["ids"] == rows
         assert not served.effects() + served.repeats()
+        assert not served.sandbox.ledger.by_path.keys() & STATE_PATHS, "a plan needs to know only which users exist"
 
         ran = bulkdel(*words(served, export, rows, "--checkpoint", log, "--look-first"))
         assert ran.code == 0, ran
@@ -99,6 +103,19 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
         before = served.sandbox.ledger.requests
         assert bulkdel(*command).summary == ran.summary
         assert served.sandbox.ledger.requests == before
+
+
+@ALL
+def test_the_user_of_the_key_is_spared(job: JobCase, tmp_path: Path) -> None:
+    """Its id is in the export. Where the ids are codes, none of them means a user."""
+    ids = job.ids(7)
+    own = "5a9db0c5a9db0c5affffffff" if job.codes else ids[3]
+    export = write_objects(tmp_path / "e.jsonl", ids)
+    with serving(job, ids, token_user=own) as served:
+        ran = bulkdel(*words(served, export, 7))
+        assert ran.code == 0, ran
+        assert served.effects() == job.expected(id_ for id_ in ids if id_ != own)
+        assert ran.summary["excluded"] == (0 if job.codes else 1)
 
 
 @ALL

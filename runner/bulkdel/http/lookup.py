@@ -82,8 +82,10 @@ class AccountLookup:
         self.listed = 0
         self.fullest = fullest
 
-    async def find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
+    async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
+
+        with_states: ask for the state of each account whose record does not have it, which takes a request or more.
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma.
         """
@@ -93,7 +95,7 @@ class AccountLookup:
         result = await self._find_and_note(ids, worker)
         if result is not None and result.unproven:
             result = await self._find_with_control(result, [id_ for id_ in ids if id_ in result.unproven], worker)
-        if result is None or not await self._add_states(result.accounts, worker):
+        if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
         return result._replace(empty=self._empty_at >= began)
 

@@ -224,7 +224,7 @@ async def with_sample_check(
         sample = plan.sample if lookup.possible else []
         for start in range(0, len(sample), IDS_AT_ONCE):
             some = sample[start : start + IDS_AT_ONCE]
-            looked = await lookup.find(some, WorkerStatus())
+            looked = await lookup.find(some, WorkerStatus(), with_states=False)
             if looked is None:
                 raise Halted(
                     f"{target.pinned_host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). "
