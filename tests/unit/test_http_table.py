@@ -189,12 +189,13 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (MANY, {"body": {"a": 1}}, "path", "{id} is missing"),
     (MANY, {"body": {"a": "{ids}", "at": tomllib.loads("t = 2026-11-26")["t"]}}, "body", "no JSON value"),
     (MANY, {"body": {"a": "{ids}", "n": float("nan")}}, "body", "not JSON compliant"),
+    (MANY, {"answers": None}, "answers", "is missing"),
     (MANY, {"answers": {"list": "x"}}, "answers", "[[http.answers]]"),
     (MANY, {"answers": [{"settled": ["ok"]}]}, "value", "missing"),
     (MANY, {"answers": [{"list": "deleted"}]}, "otherwise", "missing"),
     (MANY, {"answers": [{"value": "c", "settled": [1], "absent": [1]}]}, "absent", "another list"),
     (MANY, {"answers": [{"value": "c", "already": [1]}]}, "answers", "no `already`"),
-    (MANY, {"answers": [{"value": "c", "otherwise": "maybe"}]}, "otherwise", "maybe applied"),
+    (MANY, {"answers": [{"value": "c", "otherwise": "maybe"}]}, "otherwise", "maybe_applied"),
     (ONE + LOOK_UP, {"look_up__path": "/users"}, "path", "{id} is missing"),
     (ONE + LOOK_UP, {"look_up__list": None}, "list", "missing"),
     (ONE + LOOK_UP, {"look_up__list": "/users/{id}"}, "list", "no id"),
@@ -282,6 +283,11 @@ def test_answers_per_id() -> None:
 def test_a_body_without_readable_answers_is_a_lost_one(body: bytes) -> None:
     decision = describe(tomllib.loads(MANY)).action.read(Response(200, body))
     assert (decision.next_step, decision.maybe_applied) == (NextStep.RETRY, True)
+
+
+def test_a_success_for_all_ids_is_said_in_the_table() -> None:
+    action = describe(table(MANY, answers=[])).action
+    assert action.read(Response(200, b"{}")).next_step is NextStep.SETTLED
 
 
 def test_two_lists_of_answers() -> None:

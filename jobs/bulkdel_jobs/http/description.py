@@ -24,7 +24,7 @@ IDS_MAX = 1_000
 
 METHODS = {name: name for name in ("DELETE", "POST", "PUT", "PATCH")}
 
-VERDICTS = {verdict.value: verdict for verdict in Verdict}
+VERDICTS = {verdict.value.replace(" ", "_"): verdict for verdict in Verdict}
 
 DELETE = "delete"
 
@@ -108,6 +108,9 @@ def describe(value: Any) -> Description:
         raise table.fault("pause_s", "is between 0 and 3600")
     credentials = read_auth(table.table("auth"))
     statuses = _statuses(table)
+    if "answers" not in table and chunk_size > 1:
+        why = "where the body says what happened to each id; [] when a success is one for all ids of the request"
+        raise table.fault("answers", f"is missing: {why}")
     answers = tuple(map(_answers, table.tables("answers")))
     if answers and in_path:
         raise table.fault("answers", "are for requests of several ids")
@@ -189,13 +192,13 @@ def _statuses(table: Table) -> Statuses:
 def _answers(table: Table) -> AnswerList:
     verdicts: dict[Verdict, list[Any]] = {}
     for word, verdict in VERDICTS.items():
-        values = table.list_of(word.replace(" ", "_"), int, str, bool) or []
+        values = table.list_of(word, int, str, bool) or []
         if again := [each for each in values if any(is_one_of(each, others) for others in verdicts.values())]:
-            raise table.fault(word.replace(" ", "_"), f"{again[0]!r} stands in another list too")
+            raise table.fault(word, f"{again[0]!r} stands in another list too")
         if values:
             verdicts[verdict] = values
     value = table.text("value")
-    otherwise = table.one_of("otherwise", VERDICTS, Verdict.MAYBE_APPLIED.value)
+    otherwise = table.one_of("otherwise", VERDICTS, "maybe_applied")
     if value is None and verdicts:
         raise table.fault("value", "is missing: the path of the value that says what happened")
     if value is None and otherwise is Verdict.MAYBE_APPLIED:
@@ -208,8 +211,7 @@ def _answers(table: Table) -> AnswerList:
         otherwise=otherwise,
         message=table.text("message"),
     )
-    words = ", ".join(word.replace(" ", "_") for word in VERDICTS)
-    table.end(f"list, id, value, message, otherwise, and a list of values for each of {words}")
+    table.end(f"list, id, value, message, otherwise, and a list of values for each of {', '.join(VERDICTS)}")
     return found
 
 
