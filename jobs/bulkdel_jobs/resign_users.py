@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from bulkdel.core.decision import Request
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
@@ -20,6 +20,7 @@ from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_targe
 
 RESIGN_PATH = "/api/v3/resign-user-batch"
 RESIGNED = "Resigned"
+NO_SUCH_PATH = 404
 
 
 class ResignUserBatch:
@@ -32,7 +33,12 @@ class ResignUserBatch:
         """Build the request. In this call the type stands beside the ids, not in options."""
         return [post(RESIGN_PATH, {"userIds": checked_ids(RESIGN_PATH, records), "userIdType": self._id_type})]
 
-    read = staticmethod(read_success)
+    def read(self, response: Response) -> Decision:
+        """Decide as `read_success`. GenAuth's own SDK has no such call, so its cloud may not know the path."""
+        decision = read_success(response)
+        if decision.next_step is NextStep.HALT and response.status == NO_SUCH_PATH:
+            return decision._replace(reason=f"{decision.reason}, or a cloud without resign-user-batch")
+        return decision
 
 
 CALLS = Calls(

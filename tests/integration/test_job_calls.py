@@ -243,6 +243,14 @@ def test_an_unknown_role_is_no_unknown_user(name: str, response: Response, step:
     assert target.action(id_type).read(response).next_step is step
 
 
+def test_a_cloud_without_resignations_is_named() -> None:
+    target, id_type = target_of("resign-users")
+    decision = target.action(id_type).read(Response(404, b"<html>"))
+    assert decision.next_step is NextStep.HALT
+    assert decision.reason.endswith("wrong host or path, or a cloud without resign-user-batch")
+    assert target.action(id_type).read(envelope(code=404)).next_step is NextStep.LOOK_UP
+
+
 def read_state(name: str, response: Response) -> Decision:
     target, id_type = target_of(name)
     look_ups = target.look_ups(id_type)
