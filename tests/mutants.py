@@ -140,6 +140,13 @@ MUTANTS = (
         "unit/test_answers_per_id.py::test_a_chunk_that_takes_three_requests",
     ),
     Mutant(
+        "an id that is refused after a lost answer is refused for good",
+        "runner/bulkdel/core/chunk_state.py",
+        "        if sub_chunk.maybe_applied:\n            self._stack.append((sub_chunk._replace(again=0)",
+        "        if sub_chunk.known:\n            self._stack.append((sub_chunk._replace(again=0)",
+        "unit/test_chunk_state.py::test_refused_after_a_request_that_may_have_been_applied",
+    ),
+    Mutant(
         "an id without an account counts as disabled",
         "runner/bulkdel/core/chunk_state.py",
         "        if not self.absence_reaches:\n",

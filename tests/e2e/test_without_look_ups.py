@@ -97,8 +97,8 @@ class DeleteMany(DeleteEach):
 class Server(ThreadingHTTPServer):
     """Things by id. asked: how often each id was in a request. answers: what is answered for an id instead of "ok".
 
-    forbidden: each deletion is answered 403. drop: of these ids, one answer leaves the id out. wrong: one answer names
-    another id.
+    forbidden: each deletion is refused. refused: those of these ids. lost: one deletion of these ids has effect, and is
+    answered 500. drop: of these ids, one answer leaves the id out. wrong: one answer names another id.
     """
 
     daemon_threads = True
@@ -110,6 +110,8 @@ class Server(ThreadingHTTPServer):
         self.answers: dict[str, str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.forbidden = False
+        self.refused: set[str] = set()
+        self.lost: set[str] = set()
         self.drop: set[str] = set()
         self.wrong = False
         self.lock = threading.Lock()
@@ -125,7 +127,11 @@ class Handler(BaseHTTPRequestHandler):
             folder, _, name = self.path.removeprefix("/").partition("/")
             id_ = unquote(name)
             self.server.asked[id_] += 1
-            if self.server.forbidden:
+            if id_ in self.server.lost:
+                status = 500
+                self.server.lost.discard(id_)
+                self.server.things.discard(id_)
+            elif self.server.forbidden or id_ in self.server.refused:
                 status = 422
             elif folder != "things" or "/" in name or id_ not in self.server.things:
                 status = 404
@@ -171,7 +177,9 @@ class Bench:
     folder: Path
     server: Server
 
-    def run(self, job: str, *ids: str, path: str = "things", more: tuple[object, ...] = ()) -> Ran:
+    def run(
+        self, job: str, *ids: str, path: str = "things", more: tuple[object, ...] = (), confirm: int | None = None
+    ) -> Ran:
         (self.folder / "export.jsonl").write_text("".join(json.dumps({"id": id_}) + "\n" for id_ in ids))
         host = f"http://127.0.0.1:{self.server.server_port}"
         words = (
@@ -185,7 +193,7 @@ class Bench:
             "--pool",
             "things",
             "--confirm",
-            len(set(ids)),
+            confirm or len(set(ids)),
         )
         return self.command(*words, "--json", *more, path=path)
 
@@ -269,6 +277,30 @@ def test_a_key_that_may_not_delete_halts(bench: Bench) -> None:
     bench.server.forbidden = False
     ran = bench.run("delete-each", *ids)
     assert (ran.code, ran.summary["remaining"], bench.server.things) == (0, 0, set()), ran
+
+
+def test_ids_that_are_refused_for_good_can_be_left_out(bench: Bench) -> None:
+    """The halt advises it: with them excluded, the run ends."""
+    ids = [f"t{i}" for i in range(60)]
+    bench.server.things, bench.server.refused = set(ids), set(ids[10:25])
+    ran = bench.run("delete-each", *ids, more=("--concurrency", 1))
+    assert (ran.code, ran.summary["refused"]) == (4, 0), ran
+    assert "rows 10 to 19" in ran.err
+    (bench.folder / "keep.csv").write_text("id\n" + "".join(f"{id_}\n" for id_ in ids[10:25]))
+    ran = bench.run("delete-each", *ids, more=("--exclude", "keep.csv"), confirm=45)
+    assert (ran.code, ran.summary["remaining"], ran.summary["excluded"]) == (0, 0, 15), ran
+    assert bench.server.things == set(ids[10:25])
+
+
+def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
+    """Nothing can tell whether the first request was applied."""
+    ids = [f"t{i}" for i in range(5)]
+    bench.server.things, bench.server.lost = set(ids), {"t3"}
+    bench.server.refused = {"t3"}
+    ran = bench.run("delete-each", *ids)
+    assert (ran.code, ran.summary["done"], ran.summary["unknown"]) == (1, 4, 1), ran
+    results = [json.loads(line) for line in bench.command("results", LOG, "--only", "unknown").out.splitlines()]
+    assert [(row["id"], row["code"]) for row in results] == [("t3", 422)]
 
 
 def test_answers_per_id(bench: Bench) -> None:

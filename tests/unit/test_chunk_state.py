@@ -527,7 +527,11 @@ def test_one_found_proves_the_others_gone() -> None:
     assert told(chunk_state) == [("done", ["u1"], None)]
 
 
-@pytest.mark.parametrize("why", [why for why in LookUpReason if why is not LookUpReason.CALLED_ABSENT])
+OWN_TESTS = {LookUpReason.CALLED_ABSENT, LookUpReason.REFUSED}
+"""Reasons with tests of their own: in tests/unit/test_answers_per_id.py, and below."""
+
+
+@pytest.mark.parametrize("why", sorted(set(LookUpReason) - OWN_TESTS, key=str))
 def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
     chunk_state = ChunkState(
@@ -569,6 +573,56 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
         LookUpReason.UNSURE: [["u0"]] * LOOKS_AGAIN_MAX,
     }
     assert steps == expected.get(why, [["u0"]])
+
+
+@pytest.mark.parametrize("lag_over", [False, True])
+@pytest.mark.parametrize(
+    ("finds", "expected"),
+    [
+        ([], [("done", ["u0"], None)]),
+        (["u0"], [("refused", ["u0"], None)]),
+    ],
+)
+def test_refused_after_a_request_that_may_have_been_applied(
+    finds: list[str], expected: list[object], lag_over: bool
+) -> None:
+    """The id is looked up, a few times if it is there: the look-up may lag."""
+    chunk_state = ChunkState(chunk(1), lag_over=lag_over)
+    chunk_state.replied(LOST)
+    chunk_state.replied(REFUSED)
+    looks = 0
+    while chunk_state.next_step() is not None:
+        assert look_up_due(chunk_state) is LookUpReason.REFUSED
+        chunk_state.looked_up(found(*finds), proven=True)
+        looks += 1
+    assert told(chunk_state) == expected
+    assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
+
+
+def test_rows_in_doubt_that_are_excluded_since_and_no_look_up_can_tell() -> None:
+    chunk_state = ChunkState(chunk(1), in_doubt=True, protected=True, can_look_up=False)
+    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    assert told(chunk_state) == [("unknown", ["u0"], "excluded after it was sent")]
+
+
+def test_all_refused_without_look_ups_is_not_in_doubt() -> None:
+    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), can_look_up=False)
+    refuse_each(chunk_state, lambda _: REFUSED)
+    assert chunk_state.halt is not None
+    assert left(chunk_state) == (list(range(ALL_REFUSED_MIN)), [])
+
+
+@pytest.mark.parametrize("can_look_up", [False, True])
+def test_refused_after_such_a_request_and_no_look_up_can_tell(can_look_up: bool) -> None:
+    chunk_state = ChunkState(chunk(1), can_look_up=can_look_up)
+    chunk_state.replied(LOST)
+    chunk_state.replied(REFUSED)
+    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    if can_look_up:
+        assert (told(chunk_state), left(chunk_state)) == ([], ([], [0])), "a later session may be able to tell"
+    else:
+        assert told(chunk_state) == [("unknown", ["u0"], LookUpReason.REFUSED.value)]
+        assert chunk_state.settled[0].detail.code == 400
 
 
 def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing() -> None:

@@ -14,7 +14,8 @@ reports back with `replied` or `looked_up`, until no step is left. Nothing here 
       │                                            request had effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → done · there → split; a single id → LookUp again,
       │                                            later; then refused
-      └─ split ──────────────────────────────────→ two halves; a single id → refused
+      └─ split ──────────────────────────────────→ two halves; a single id → refused, or LookUp if an earlier request
+                                                  may have been applied: gone → done · there → again, later; refused
     LookUp first (--look-first, --backup) ───────→ there → Send those · gone → absent
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven) · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
@@ -49,13 +50,14 @@ class LookUpReason(enum.Enum):
     CALLED_ABSENT = "the answer calls each of these ids absent"
     LAGGING = "an id is unknown although a look-up has just found it"
     UNSURE = "success is not true"
+    REFUSED = "refused after a request that may have been applied"
     EXHAUSTED = "attempts ran out"
     IN_DOUBT = "sent by a session that got no response"
     FIRST = "before anything is sent"
 
 
 REFUSED_AS_UNKNOWN = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.LAGGING})
-MAY_LAG = frozenset({LookUpReason.UNSURE, LookUpReason.LAGGING, LookUpReason.IN_DOUBT})
+MAY_LAG = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED, LookUpReason.LAGGING, LookUpReason.IN_DOUBT})
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
@@ -119,6 +121,7 @@ class ChunkState:
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
     look_first: look every id up before it is sent, so that `deleted` and `absent` are observed and not inferred.
     protected: never sent. Records in doubt, excluded since, are looked up; one that still exists is spared.
+    can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
     settled: outcomes so far.
@@ -134,6 +137,7 @@ class ChunkState:
     resend_unproven: bool = False
     look_first: bool = False
     protected: bool = False
+    can_look_up: bool = True
     absence_reaches: bool = True
     lag_over: bool = False
     attempts_max: int = ATTEMPTS_MAX
@@ -322,7 +326,7 @@ class ChunkState:
                     applied = part.maybe_applied or part.seen
                     self._settle("done" if applied else "already", part, part.records, detail=detail)
                 case Verdict.REFUSED:
-                    self._settle("refused", part, part.records, detail=detail)
+                    self._refuse(part)
                 case Verdict.ABSENT:
                     self._stack.append((part._replace(touched=True), LookUpReason.CALLED_ABSENT))
                 case Verdict.AGAIN:
@@ -332,12 +336,19 @@ class ChunkState:
 
     def _split(self, sub_chunk: SubChunk) -> None:
         if len(sub_chunk.records) == 1:
-            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
+            self._refuse(sub_chunk)
         else:
             first, second = sub_chunk.records.halves
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
             self._stack.append((sub_chunk._replace(records=second, attempts=0, known=False), None))
             self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
+
+    def _refuse(self, sub_chunk: SubChunk) -> None:
+        """Settle refused records. Look them up first if an earlier request may have been applied."""
+        if sub_chunk.maybe_applied:
+            self._stack.append((sub_chunk._replace(again=0), LookUpReason.REFUSED))
+        else:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
 
     def _contradict(self, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.
@@ -351,6 +362,8 @@ class ChunkState:
         elif may_lag and not self.lag_over and len(sub_chunk.records) == 1:
             self.contradicted += 1
             self.left.append(sub_chunk)
+        elif may_lag and len(sub_chunk.records) == 1:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
         else:
             self._split(sub_chunk)
 
@@ -385,8 +398,12 @@ class ChunkState:
         match why:
             case LookUpReason.UNSURE if len(rest.records) == 1 and rest.again < LOOKS_AGAIN_MAX:
                 self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.UNSURE))
-            case LookUpReason.UNSURE:
+            case LookUpReason.UNSURE if len(rest.records) > 1:
                 self._split(rest)
+            case LookUpReason.REFUSED if rest.again < LOOKS_AGAIN_MAX and not self.lag_over:
+                self._stack.append((rest._replace(again=rest.again + 1), LookUpReason.REFUSED))
+            case LookUpReason.UNSURE | LookUpReason.REFUSED:
+                self._settle("refused", rest, rest.records, detail=rest.detail)
             case LookUpReason.EXHAUSTED:
                 self.left.append(rest)
             case LookUpReason.LAGGING:
@@ -409,6 +426,10 @@ class ChunkState:
             applied = self.absence_reaches and (sub_chunk.maybe_applied or sub_chunk.seen)
             kind: Kind = "done" if applied else "absent"
             self._settle(kind, sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason="unproven")
+        elif why is LookUpReason.REFUSED and not self.can_look_up:
+            self._settle("unknown", sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason=why.value)
+        elif why is LookUpReason.IN_DOUBT and self.protected and not self.can_look_up:
+            self._settle("unknown", sub_chunk, sub_chunk.records, reason="excluded after it was sent")
         elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
             self._stack.append((sub_chunk, None))
         else:
@@ -450,4 +471,6 @@ class ChunkState:
         if self.halt is not None:
             refused = [part for part in self.settled if part.kind == "refused"]
             self.settled = [part for part in self.settled if part.kind != "refused"]
-            self.left += [SubChunk(part.records, maybe_applied=True, touched=True) for part in refused]
+            # Without look-ups nothing could ever settle a row in doubt that the user excludes.
+            again = SubChunk(Records(), maybe_applied=self.can_look_up, touched=self.can_look_up)
+            self.left += [again._replace(records=part.records) for part in refused]

@@ -53,13 +53,13 @@ class HeldOutcomes:
         return ready
 
     def end(self) -> tuple[list[Settled], list[Settled]]:
-        """End a pass, and hold nothing any more. Returns (refusals to write, absent ids that nothing has proven).
+        """End a pass, and hold nothing any more. Returns (refusals to write, ids that get no outcome).
 
-        After a halt there is nothing to write: the refusals stay in doubt.
+        The latter are ids that nothing has proven to be absent and, after a halt, those that were refused.
         """
-        refused, absent = self._let_go(self._refused_parts), self._absent_parts
+        refused, absent = self._refused_parts, self._absent_parts
         self._refused_parts, self._absent_parts = [], []
-        return refused, absent
+        return ([], [*refused, *absent]) if self.halt is not None else (refused, absent)
 
     def _refused(self, part: Settled) -> list[Settled]:
         ready: list[Settled] = []

@@ -111,13 +111,17 @@ def write_settled(parts: Parts, settled: Sequence[Settled]) -> None:
 
 
 def write_held(parts: Parts) -> None:
-    """End a pass: write the refusals that were held back. Give up the ids that nothing has proven to be absent."""
-    refused, absent = parts.held.end()
+    """End a pass: write the refusals that were held back. The other ids get no outcome, so they are sent again.
+
+    A refused id stays in doubt where a look-up can tell what became of it. The answer was that nothing was done.
+    """
+    refused, left = parts.held.end()
     write_settled(parts, refused)
-    for part in absent:
-        parts.log.enqueue(Released(part.records.ranges))
-    if absent and parts.drain.stop is None:
-        why = all_absent(absent)
+    for part in left:
+        if part.kind == "absent" or not parts.lookup.possible:
+            parts.log.enqueue(Released(part.records.ranges))
+    if left and parts.drain.stop is None:
+        why = all_absent(left)
         parts.drain.begin(Stop(why, error=Halted(why)))
 
 
@@ -155,6 +159,7 @@ class ChunkInHand:
             and not (chunk.protected or parts.look_first),
             look_first=parts.look_first,
             protected=chunk.protected,
+            can_look_up=parts.lookup.possible,
             absence_reaches=parts.absence_reaches,
             lag_over=lag_over,
         )
@@ -240,7 +245,7 @@ class ChunkInHand:
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
-        for sub_chunk in state.left:
+        for sub_chunk in state.left if parts.lookup.possible else ():
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []

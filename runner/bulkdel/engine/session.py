@@ -238,7 +238,8 @@ def _last_failure(parts: Parts, noun: str) -> str:
             f"lag behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
         )
     if not lookup.possible:
-        return last or "the API has no look-ups, so rows in doubt of a reusable id type stay so (--in-doubt resend)"
+        stuck = parts.id_type.reusable and not parts.in_doubt_resend
+        return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
     return f"look-ups find no {noun} at all, so an empty response proves nothing"
