@@ -174,21 +174,27 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
     """disable-users keeps a backup; enable-users gives each user back the status in it, and asks about the others."""
     (disable,) = [job for job in JOBS if job.name == "disable-users"]
     ids, late = disable.ids(60), disable.ids(2, 100)
-    export, backup = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "backup.jsonl.zst"
-    with serving(disable, [*ids, *late]) as served:
+    (off_before,), absent = disable.ids(1, 200), disable.ids(2, 300)
+    export = write_objects(tmp_path / "e.jsonl", [*ids, off_before, *absent])
+    backup = tmp_path / "backup.jsonl.zst"
+    with serving(disable, [*ids, *late, off_before]) as served:
+        served.pool.change(number(served, off_before), {"status": "Suspended"}, "2024-01-01T00:00:00.000Z")
         statuses = dict(zip(ids, ["Activated", "Archived", "Deactivated"] * 20, strict=True))
         for id_, status in statuses.items():
             served.pool.change(number(served, id_), {"status": status}, "2024-01-01T00:00:00.000Z")
-        assert bulkdel(*words(served, export, 60, "--backup", backup, "--checkpoint", tmp_path / "off")).code == 0
+        off = tmp_path / "off"
+        assert bulkdel(*words(served, export, 63, "--backup", backup, "--checkpoint", off)).code == 0
         assert set(status_of(served, ids).values()) == {"Suspended"}
 
         def enable(export: Path, *more: object, count: int = 60) -> Ran:
             options = ("--rate", 0, "--json", "--confirm", count, "--pool", POOL, "--from-backup", backup)
             return bulkdel("run", "enable-users", export, "--host", served.sandbox.url, *options, *more)
 
-        ran = enable(export, "--checkpoint", tmp_path / "on")
+        disabled = [id_ for id_, outcome in outcomes(off).items() if outcome == "done"]
+        ran = enable(write_objects(tmp_path / "disabled.jsonl", disabled), "--checkpoint", tmp_path / "on")
         assert ran.code == 0, ran
         assert status_of(served, ids) == statuses
+        assert status_of(served, [off_before]) == {off_before: "Suspended"}
         assert verified(tmp_path / "on").code == 0
 
         # A user that the backup does not have: it is not sent, nor is its chunk.
@@ -198,7 +204,7 @@ def test_two_jobs_undo_each_other(tmp_path: Path) -> None:
         assert ran.code == 2, ran
         ran = enable(more, "--checkpoint", tmp_path / "more", "--concurrency", 1, count=62)
         assert ran.code == 4, ran
-        assert "for 2 users" in ran.err or "to 2 users of a chunk (rows 60, 61, counted from 0)" in ran.err, ran.err
+        assert "to 2 users of a chunk (rows 60, 61, counted from 0)" in ran.err
         after = served.effects() + served.repeats() - before
         assert {key for _, key in after} == set(ids[:50])
         excluded = write_objects(tmp_path / "late.jsonl", late)
