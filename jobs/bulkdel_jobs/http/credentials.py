@@ -15,6 +15,7 @@ from bulkdel_jobs.parts.sigv4 import KEY_ID, KEY_SECRET, aws_key, sigv4
 from bulkdel_jobs.parts.target import MakeAuth
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_PREFIX = re.compile(r"(?:[A-Za-z]{1,16}[ =:]?)?")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -76,6 +77,8 @@ def _header(table: Table) -> Credentials:
     if not _HEADER.fullmatch(name):
         raise table.fault("name", "is not the name of a header")
     table.end("kind, name, prefix, token_env, token_file")
+    if not _PREFIX.fullmatch(prefix):
+        raise table.fault("prefix", 'is the word before the secret, such as "Bearer "')
     return _in_header(source, name, prefix)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from bulkdel.core.decision import Decision, Request, Response, Verdict
+from bulkdel.core.outcome import COUNTED, REMAINING
 from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
 from bulkdel_jobs.http.body import ID, Places, filled_body, places_of
@@ -103,6 +104,8 @@ def describe(value: Any) -> Description:
     chunk_size = _chunk_size(table, body, in_path=in_path)
     verb = table.text("verb", DELETE) or DELETE
     done = table.needed("done") if verb != DELETE else table.text("done", "deleted") or "deleted"
+    if done in {*COUNTED, REMAINING} - {"done"}:
+        raise table.fault("done", "is the word of another outcome")
     pause_s = table.take("pause_s", cast("type[float]", int | float), "a number of seconds", PAUSE_S)
     if not 0 <= cast("float", pause_s) <= 3_600:  # noqa: PLR2004 - an hour
         raise table.fault("pause_s", "is between 0 and 3600")
@@ -179,7 +182,7 @@ def _chunk_size(table: Table, body: Any, *, in_path: bool) -> int:
 
 def _statuses(table: Table) -> Statuses:
     given = table.table("statuses")
-    if given is None or "settled" not in given:
+    if given is None or given.empty("settled"):
         raise table.fault("statuses.settled", "is missing: the HTTP statuses of a success, such as [200, 204]")
     named = {meaning: given.list_of(meaning, int, str) or [] for meaning in MEANINGS}
     given.end(", ".join(MEANINGS))

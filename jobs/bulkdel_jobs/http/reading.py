@@ -11,10 +11,11 @@ from bulkdel.errors import UsageError
 Value = TypeVar("Value")
 
 SECRET_NAME = re.compile(
-    r"(?:^|[-_.])(?:authorization|cookie|password|passwd|passphrase|secret|token|credentials?|api-?_?key|access-?_?key)$",
+    r"(?:^|[-_.])(?:auth|authorization|cookie|jwt|pass|password|passwd|passphrase|pwd|secret|session[-_.]?id|sig|signature"
+    r"|token|credentials?|(?<!idempotency[-_])key)$|apikey$|accesskey$",
     re.IGNORECASE,
 )
-SECRET_VALUE = re.compile(r"(?:bearer|basic|ssws)\s+\S", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"(?:bearer|basic|ssws|token|api-?key)\s+\S", re.IGNORECASE)
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -32,6 +33,10 @@ class Table:
 
     def __contains__(self, key: str) -> bool:
         return key in self._left
+
+    def empty(self, key: str) -> bool:
+        """Whether the key is missing, or its value is empty."""
+        return not self._left.get(key)
 
     def fault(self, key: str, why: str) -> UsageError:
         """The error about a key."""

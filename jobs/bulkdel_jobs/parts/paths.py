@@ -8,7 +8,7 @@ encoded.
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from bulkdel.core.decision import Request
 from bulkdel.core.id_type import IdType
@@ -47,7 +47,7 @@ def check_path(path: str) -> None:
         raise ValueError("a path has no query and no fragment; give the query apart")
     if not _TEMPLATE.fullmatch(path.replace(PLACEHOLDER, "id")):
         raise ValueError("a path begins with / and is percent-encoded")
-    if any(UNUSABLE.fullmatch(part) and part for part in path.split("/")):
+    if any(UNUSABLE.fullmatch(unquote(part)) and part for part in path.split("/")):
         raise ValueError("a path has no segment `.` or `..`")
     if places > 1 or (places and PLACEHOLDER not in path.split("/")):
         raise ValueError(f"{PLACEHOLDER} stands once in a path, as a whole segment")
