@@ -154,6 +154,8 @@ def test_an_id_that_the_answer_does_not_name_is_maybe_applied() -> None:
         "c": Verdict.REFUSED,
     }
     assert found.accepted
+    assert found.reason == "an answer did not settle 1 of its ids"
+    assert decision_per_id(["a"], answer(a=Verdict.SETTLED)).reason == ""
     assert not decision_per_id(IDS, answer(c=Verdict.REFUSED)).accepted
 
 

@@ -273,7 +273,7 @@ def _clock_notes(plan: Plan) -> list[Note]:
         where = "ahead of" if now.ahead_s > 0 else "behind"
         text = f"the server's clock (Date header) is {span(abs(now.ahead_s))} {where} this machine's"
         notes.append(Note("clock_differs", text, {"server_ahead_s": round(now.ahead_s)}))
-    if reusable and now.ahead_s is None:
+    if reusable and now.ahead_s is None and server.requests:
         notes.append(Note("clock_unknown", "the server's responses carry no Date, so its clock is unknown"))
     if reusable and sampled.future_s:
         text = f"a sampled createdAt is {span(sampled.future_s)} in the future: a clock or a time zone is wrong"

@@ -135,7 +135,9 @@ def decision_per_id(ids: Collection[str], decision: Decision) -> Decision:
     if len(named) < len(answers) or not named.issubset(ids):
         return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=MISMATCH)
     missing = [IdAnswer(id_, Verdict.MAYBE_APPLIED, decision.detail) for id_ in ids if id_ not in named]
-    return decision._replace(data=[*answers, *missing])
+    again = sum(answer.verdict in {Verdict.AGAIN, Verdict.MAYBE_APPLIED} for answer in (*answers, *missing))
+    reason = f"an answer did not settle {again:,} of its ids" if again else ""
+    return decision._replace(data=[*answers, *missing], reason=reason)
 
 
 def decision_on_no_response(missing: NoResponse) -> Decision:

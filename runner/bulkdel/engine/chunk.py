@@ -46,7 +46,8 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up.
+    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
+        answer per id settled only some of its ids.
     succeeded: whether a deletion was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -230,6 +231,7 @@ class ChunkInHand:
             return
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
+            parts.tally.uncertain = decision.reason or parts.tally.uncertain
         if decision.accepted:
             parts.tally.succeeded = True
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
