@@ -16,8 +16,11 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Response, Verdic
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted
+from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, Target, TargetOptions, load_job
 from bulkdel.parameters import parameters_of
+from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.user_status import UpdateStatus, read_statuses
 from bulkdel_jobs.sandbox import TOKEN_PATH
 from tests.jobs import JOBS
@@ -170,6 +173,19 @@ def test_no_request_is_built_for_too_many_ids_or_the_same_twice(job: Any) -> Non
     for ids in ([], job.ids(51), [*job.ids(1), *job.ids(1)], [""]):
         with pytest.raises(ValueError, match=r"takes 1 to 50|twice|empty"):
             target.action(id_type).calls(records_of(*ids))
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+async def test_the_sandbox_of_a_job_holds_what_it_can_change(job: Any) -> None:
+    """Each id exists there, and is not in the target state."""
+    found = load_job(job.name)
+    id_type, ids = found.id_types[found.id_type_default], job.ids(3)
+    parameters = parameters_of(found, PARAMETERS.get(job.name, {}))
+    with found.sandbox(iter(ids), id_type, parameters) as target:
+        async with connect(target, Settings(rate=0), pool=None) as client:
+            looked = await AccountLookup(client, target.look_ups(id_type), lambda: 0.0).find(ids, WorkerStatus())
+    assert looked is not None
+    assert {id_: account.reached for id_, account in looked.accounts.items()} == dict.fromkeys(ids, False)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
