@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
@@ -22,6 +22,7 @@ from bulkdel_jobs.genauth.id_types import USER_IDS
 from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
 from bulkdel_jobs.genauth.user_status import (
     RESIGNED,
+    SETTABLE,
     SUSPENDED,
     UpdateStatus,
     Wanted,
@@ -73,14 +74,18 @@ class DisableUsers(Job):
 class Enabling:
     """Which status the users get. One of the two has to be given."""
 
-    status: Literal["Activated", "Suspended", "Archived", "Deactivated"] | None = None
-    """The status for every user, or, with --from-backup, for the users that the backup does not have."""
+    # No Literal: for the word "activated" the command line would suggest "Deactivated".
+    status: str | None = None
+    """Activated, Suspended, Archived or Deactivated: the status for every user, or, with --from-backup, for the users
+    that the backup does not have."""
 
     from_backup: Path | None = None
     """A file that --backup has written. Each user gets the status that it had then."""
 
     def wanted(self) -> Wanted:
         """Return the status of each user. Reads the backup: UsageError or NotAcceptable if it cannot be used."""
+        if self.status not in {None, *SETTABLE}:
+            raise UsageError(f"enable-users, --status {self.status!r}: give one of {', '.join(SETTABLE)}")
         if self.from_backup is None:
             if self.status is None:
                 raise UsageError(

@@ -227,6 +227,15 @@ def status_of(served: Served, ids: Sequence[str]) -> dict[str, str]:
     return {id_: served.pool.status(number(served, id_)) for id_ in ids}
 
 
+@pytest.mark.parametrize("status", ["activated", "Resigned", "Deactivate"])
+def test_a_status_that_no_update_sets_is_refused(status: str, tmp_path: Path) -> None:
+    """And none is suggested: to a person who types `activated`, `Deactivated` would be a trap."""
+    export = write_objects(tmp_path / "e.jsonl", JOBS[0].ids(1))
+    ran = bulkdel("plan", "enable-users", export, "--sandbox", "--status", status)
+    assert ran.code == 2, ran
+    assert f"--status {status!r}: give one of Activated, Suspended, Archived, Deactivated" in ran.err
+
+
 @pytest.mark.parametrize("text", [b"not json\n", b'{"userId": 1, "status": "Activated"}\n', b'{"userId": "u"}\n', None])
 def test_a_file_that_is_no_backup_is_refused(text: bytes | None, tmp_path: Path) -> None:
     export, backup = write_objects(tmp_path / "e.jsonl", JOBS[0].ids(1)), tmp_path / "backup.jsonl"

@@ -18,8 +18,8 @@ from bulkdel_jobs.genauth.responses import read_list
 UPDATE_PATH = "/api/v3/update-user-batch"
 
 ACTIVATED, SUSPENDED, RESIGNED = "Activated", "Suspended", "Resigned"
-STATUSES = (ACTIVATED, SUSPENDED, RESIGNED, "Archived", "Deactivated")
-"""Every status that GenAuth documents."""
+SETTABLE = (ACTIVATED, SUSPENDED, "Archived", "Deactivated")
+"""The statuses of an update. GenAuth documents one more, `Resigned`, and a call of its own for it."""
 
 Wanted = Callable[[str], str | None]
 """The status that a user is to get, by user id; None when nothing says which."""
