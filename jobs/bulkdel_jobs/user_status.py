@@ -76,8 +76,7 @@ class Enabling:
 
     # No Literal: for the word "activated" the command line would suggest "Deactivated".
     status: str | None = None
-    """Activated, Suspended, Archived or Deactivated: the status for every user, or, with --from-backup, for the users
-    that the backup does not have."""
+    """Activated, Suspended, Archived or Deactivated, for every user; with --from-backup, for those not in the backup."""
 
     from_backup: Path | None = None
     """A file that --backup has written. Each user gets the status that it had then."""
