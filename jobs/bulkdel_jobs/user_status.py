@@ -76,7 +76,7 @@ class Enabling:
 
     # No Literal: for the word "activated" the command line would suggest "Deactivated".
     status: str | None = None
-    """Activated, Suspended, Archived or Deactivated, for every user; with --from-backup, for those not in the backup."""
+    """Activated, Suspended, Archived or Deactivated, for every user; with --from-backup, for users not in it."""
 
     from_backup: Path | None = None
     """A file that --backup has written. Each user gets the status that it had then."""
