@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from bulkdel.job import job_names
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
-from tests.jobs import HOSTILE, JOBS, SPACE, VICTIMS, JobCase, Served, serving
+from tests.jobs import HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 
 pytestmark = pytest.mark.campaign
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
 ALL = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 
@@ -35,6 +38,10 @@ def outcomes(log: Path) -> dict[str, str]:
     told = bulkdel("results", log)
     assert told.code == 0, told
     return {row["id"]: row["outcome"] for row in map(json.loads, told.out.splitlines())}
+
+
+def by_name(name: str) -> JobCase:
+    return next(job for job in JOBS if job.name == name)
 
 
 def verified(log: Path) -> Ran:
@@ -225,6 +232,23 @@ def number(served: Served, id_: str) -> int:
 
 def status_of(served: Served, ids: Sequence[str]) -> dict[str, str]:
     return {id_: served.pool.status(number(served, id_)) for id_ in ids}
+
+
+def test_a_whole_offboarding(tmp_path: Path) -> None:
+    """The steps of docs/guide.md, one after the other, on one export; each has its effect on each user once."""
+    steps = [by_name(name) for name in re.findall(r"^bulkdel run (\S+) users\.jsonl", GUIDE.read_text(), re.MULTILINE)]
+    assert len(steps) == 6
+    users, stay = steps[0].ids(60), steps[0].ids(20, 300)
+    export = write_objects(tmp_path / "users.jsonl", users)
+    with serving(by_name("revoke-roles"), [*users, *stay], sessions_outlive=True) as served:
+        add_members(served.pool, [*users, *stay])
+        expected = Counter[Effect]()
+        for number, job in enumerate(steps):
+            ran = bulkdel(*words(Served(job, served.sandbox), export, 60, "--checkpoint", tmp_path / str(number)))
+            assert ran.code == 0, ran
+            expected += job.expected(users)
+            assert served.effects() == expected
+        assert len(served.pool) == len(stay)
 
 
 @pytest.mark.parametrize("status", ["activated", "Resigned", "Deactivate"])
