@@ -512,6 +512,20 @@ MUTANTS = (
         "e2e/test_guards.py::test_look_ups_that_hold_few_accounts_are_asked_again[50]",
     ),
     Mutant(
+        "the second page of a look-up is left out",
+        "runner/bulkdel/http/pages.py",
+        "and not (some and items):",
+        "and not (some or items):",
+        "integration/test_lookup.py::test_the_pages_of_a_look_up_are_joined",
+    ),
+    Mutant(
+        "a look-up of several pages is taken for whole",
+        "runner/bulkdel/http/lookup.py",
+        "(found.pages == 1 and held < max(",
+        "(found.pages and held < max(",
+        "integration/test_lookup.py::test_an_account_that_moves_up_between_two_pages_is_found",
+    ),
+    Mutant(
         "a proxy's password is told",
         "runner/bulkdel/command_line.py",
         '_USER.sub("[hidden]@", word)',

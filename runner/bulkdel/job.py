@@ -87,6 +87,16 @@ class LookUps(Protocol):
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
 
+    def next_page(self, request: Request, response: Response, found: int) -> Request | None:  # noqa: ARG002
+        """The request for the next page of a list; None after the last page, and where the API has no pages.
+
+        Called after a SETTLED response to `request` with a list as `data`: a look-up, a control, an owner, a state
+        control. found: how many items this page and the pages before it had. The pages are joined.
+
+        Raises Halted when the response names a page that cannot be asked for: a list must not seem shorter than it is.
+        """
+        return None
+
     def state_calls(self, account: Account) -> Sequence[Request]:  # noqa: ARG002 - the record says it, in most jobs
         """The requests that tell whether an account is in the target state, when its record does not."""
         return ()

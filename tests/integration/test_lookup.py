@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,6 +16,7 @@ from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
+from bulkdel.http.pages import PAGES_MAX
 from bulkdel.job import Account
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import CALLS
@@ -448,3 +449,144 @@ async def test_a_state_that_is_refused_is_no_look_up() -> None:
     async with in_group([], forbidden=True) as (lookup, _):
         assert await states(lookup) is None
         assert lookup.failed == "refused"
+
+
+# ── lists in pages ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class InPages(UserLookUps):
+    """Look-ups of an API that names the next page in each response."""
+
+    def next_page(self, request: Request, response: Response, found: int) -> Request | None:
+        following = json.loads(response.body).get("next")
+        if following == "elsewhere":
+            raise Halted("the next page is elsewhere")
+        query = [pair for pair in request.query if pair[0] != "page"]
+        return None if following is None else request._replace(query=(*query, ("page", following)))
+
+
+class Page(NamedTuple):
+    """What the server answers to one request."""
+
+    ids: Sequence[str] = ()
+    following: str | None = None
+    status: int = 200
+
+
+THREE = {"": Page("ab", "2"), "2": Page("cd", "3"), "3": Page("e")}
+
+
+@contextlib.asynccontextmanager
+async def in_pages(
+    page: Callable[[str], Page], *, listed: Callable[[str], Page] = lambda _: Page()
+) -> AsyncIterator[tuple[AccountLookup, list[tuple[str, str]]]]:
+    """A look-up in a server with pages, by their name ("" is the first), and a growing list of (ids, page) asked for.
+
+    page: what it answers to a look-up, which shows those of the ids that are asked for. listed: to a list call.
+    """
+    asked: list[tuple[str, str]] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            path, _, query = request.target.partition("?")
+            pairs = [tuple(pair.split("=")) for pair in query.split("&") if pair]
+            name = "".join(value for key, value in pairs if key == "page")
+            told: dict[str, Any] = {"data": {"access_token": "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"}}
+            one = Page()
+            if path in {LOOKUP_PATH, LIST_PATH}:
+                ids = "".join(value for key, value in pairs if key == "userIds")
+                asked.append((ids, name) if path == LOOKUP_PATH else ("list", name))
+                one = page(name) if path == LOOKUP_PATH else listed(name)
+                users = [{"userId": id_} for id_ in one.ids if id_ in ids or path == LIST_PATH]
+                told = {"data": users if path == LOOKUP_PATH else {"list": users}, "next": one.following}
+            await peer.send(answer(json.dumps({"statusCode": one.status, **told}).encode()))
+
+    async with RawServer(script).running() as server:
+        target = GenAuth(server.url, server.url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
+        async with connect(target, Settings(rate=0), pool=None) as client:
+            yield AccountLookup(client, InPages(ID_TYPES["user_id"]), lambda: 0.0), asked
+
+
+async def test_the_pages_of_a_look_up_are_joined() -> None:
+    async with in_pages(THREE.__getitem__) as (lookup, asked):
+        found = await lookup.find("abcde", WorkerStatus())
+        assert found is not None
+        assert (set(found.accounts), found.unproven, found.empty) == (set("abcde"), frozenset(), False)
+    assert asked == [("abcde", ""), ("abcde", "2"), ("abcde", "3")]
+
+
+async def test_an_account_that_moves_up_between_two_pages_is_found() -> None:
+    """Another program deletes `a` after the first page, so `c` moves from the second page to the first one."""
+    after = {"2": Page("de"), "": Page("c")}
+    async with in_pages(lambda name: Page("ab", "2") if asked == [("abcdex", "")] else after[name]) as (lookup, asked):
+        found = await lookup.find("abcdex", WorkerStatus())
+        assert found is not None
+        assert (set(found.accounts), found.unproven) == (set("abcde"), frozenset())
+    assert asked == [("abcdex", ""), ("abcdex", "2"), ("cx", "")]
+
+
+async def test_pages_without_an_account_are_an_empty_answer() -> None:
+    pages = {"": Page((), "2"), "2": Page()}
+    async with in_pages(pages.__getitem__) as (lookup, _):
+        assert await lookup.find("ab", WorkerStatus()) == LookupResult({}, empty=True)
+
+
+async def test_a_list_that_never_ends_halts() -> None:
+    async with in_pages(lambda name: Page((), f"{name}x")) as (lookup, asked):
+        with pytest.raises(Halted, match=f"not ended after {PAGES_MAX} pages"):
+            await lookup.find("ab", WorkerStatus())
+    assert len(asked) == PAGES_MAX
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param({"": Page("a", "2"), "2": Page("b", "3"), "3": Page((), "2")}, id="the same cursor"),
+        pytest.param({"": Page("a", "2"), "2": Page("a", "3")}, id="the same accounts"),
+    ],
+)
+async def test_a_page_that_repeats_halts(pages: dict[str, Page]) -> None:
+    async with in_pages(pages.__getitem__) as (lookup, asked):
+        with pytest.raises(Halted, match="the same page twice"):
+            await lookup.find("ab", WorkerStatus())
+        assert len(asked) <= len(pages) + 1
+
+
+async def test_a_next_page_that_cannot_be_asked_for_halts() -> None:
+    async with in_pages(lambda _: Page("a", "elsewhere")) as (lookup, asked):
+        with pytest.raises(Halted, match="a look-up: the next page is elsewhere"):
+            await lookup.find("ab", WorkerStatus())
+    assert asked == [("ab", "")]
+
+
+@pytest.mark.parametrize(("status", "tries"), [(403, 1), (500, ATTEMPTS_MAX)])
+async def test_a_page_that_fails_leaves_no_shorter_list(status: int, tries: int) -> None:
+    pages = {**THREE, "3": Page(status=status)}
+    async with in_pages(pages.__getitem__) as (lookup, asked):
+        assert await lookup.find("abcde", WorkerStatus()) is None
+        assert lookup.failed
+        assert not lookup.proven
+    assert [name for _, name in asked] == ["", "2", *["3"] * tries]
+
+
+async def test_a_page_is_asked_for_again() -> None:
+    async with in_pages(lambda name: Page(status=500) if len(asked) == 2 else THREE[name]) as (lookup, asked):
+        found = await lookup.find("abcde", WorkerStatus())
+        assert found is not None
+        assert set(found.accounts) == set("abcde")
+    assert [name for _, name in asked] == ["", "2", "2", "3"]
+
+
+async def test_a_control_needs_no_page_but_the_first_with_an_account() -> None:
+    listed = {"": Page((), "2"), "2": Page("a", "3")}
+    async with in_pages(lambda _: Page("a"), listed=listed.__getitem__) as (lookup, asked):
+        assert await lookup.prove(WorkerStatus())
+    assert asked == [("list", ""), ("list", "2"), ("a", "")]
+
+
+@pytest.mark.parametrize(("last", "ids"), [(Page("a"), ["a", "a"]), (Page(status=403), None)])
+async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page, ids: list[str] | None) -> None:
+    pages = {"": Page("a", "2"), "2": Page((), "3"), "3": last}
+    async with in_pages(pages.__getitem__) as (lookup, _):
+        assert await lookup.owner("a", WorkerStatus()) == ids

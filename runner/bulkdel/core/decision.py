@@ -30,13 +30,14 @@ class Response(NamedTuple):
     """A whole response.
 
     body: inflated, and not longer than the transport allows.
-    retry_after, date: these headers as they were sent; None without one.
+    retry_after, date, link: these headers as they were sent; None without one. Several links are joined by commas.
     """
 
     status: int
     body: bytes
     retry_after: str | None = None
     date: str | None = None
+    link: str | None = None
 
 
 class Setup(enum.Enum):

@@ -12,14 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
-from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.errors import Halted
+from bulkdel.core.decision import Request
 from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.pages import Listed, Reader
 from bulkdel.job import Account, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
@@ -50,9 +48,8 @@ class AccountLookup:
 
     possible: whether the job has look-ups. If not, nothing is sent, and each id is left unproven.
     proven: whether any look-up of this session has found an existing account.
-    failed: the reason of the latest failure.
     listed: how many accounts the latest control had to look up.
-    fullest: the most accounts that one response of this session held.
+    fullest: the most accounts that one look-up of this session held, in all its pages.
     """
 
     def __init__(
@@ -68,7 +65,7 @@ class AccountLookup:
         self.possible = look_ups is not None
         if look_ups is not None:
             self._look_ups = look_ups
-        self._chance = chance
+            self._reader = Reader(client, look_ups, chance)
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = not self.possible
@@ -78,9 +75,13 @@ class AccountLookup:
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self.proven = proven
-        self.failed = ""
         self.listed = 0
         self.fullest = fullest
+
+    @property
+    def failed(self) -> str:
+        """The reason of the latest failure."""
+        return self._reader.failed if self.possible else ""
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -155,10 +156,9 @@ class AccountLookup:
         """
         if not self.possible:
             return []
-        ids: list[str] | None = await self._read(
-            self._look_ups.owner(user), self._look_ups.read_owner, worker, [user], refused=[]
-        )
-        return ids
+        request, read = self._look_ups.owner(user), self._look_ups.read_owner
+        found = await self._reader.items(request, read, worker, [user], refused=Listed([]))
+        return None if found is None else found.items
 
     async def _add_states(self, accounts: dict[str, Account], worker: WorkerStatus) -> bool:
         """Ask for the state of each account whose record does not have it. False when a look-up failed."""
@@ -176,7 +176,7 @@ class AccountLookup:
     async def _state(self, requests: Sequence[Request], worker: WorkerStatus, ids: Sequence[str] = ()) -> bool | None:
         """Whether every one of the responses speaks for the target state; None when a look-up failed."""
         for request in requests:
-            reached: bool | None = await self._read(request, self._look_ups.read_state, worker, ids)
+            reached: bool | None = await self._reader.value(request, self._look_ups.read_state, worker, ids)
             if not reached:
                 return reached
         return True
@@ -189,12 +189,12 @@ class AccountLookup:
         async with self._control:
             if self._state_tries_left and (request := self._look_ups.state_control()) is not None:
                 self._state_tries_left -= 1
-                listed: list[Account] | None = await self._read(request, self._look_ups.read_state_control, worker)
-                for account in (listed or ())[:CONTROLS_MAX]:
+                listed = await self._reader.items(request, self._look_ups.read_state_control, worker, some=True)
+                for account in () if listed is None else listed.items[:CONTROLS_MAX]:
                     self._states_seen = await self._state(self._look_ups.state_calls(account), worker) is False
                     if self._states_seen:
                         break
-                if listed == [] or self._states_seen:
+                if (listed is not None and not listed.items) or self._states_seen:
                     self._states_seen, self._state_tries_left = True, 0
             return self._states_seen
 
@@ -223,7 +223,7 @@ class AccountLookup:
         """Some listed ids with a comma. Empty when none is listed, or after a few look-ups that did not find them."""
         async with self._control:
             if not self._with_comma and self._comma_tries_left > 0:
-                listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker)
+                listed = await self._list_controls(worker)
                 self._with_comma = list(filter(may_be_split, listed or ()))[:COMMA_CONTROLS_MAX]
                 if not self._with_comma:
                     self._comma_tries_left -= 1
@@ -241,12 +241,12 @@ class AccountLookup:
         accounts: dict[str, Account] = {}
         open_ids: set[str] = set()
         for group, request in self._look_ups.calls(ids):
-            found = await self._read(request, self._look_ups.read, worker, group)
+            found = await self._reader.items(request, self._look_ups.read, worker, group)
             if found is None:
                 return None
-            if not found:
+            if not found.items:
                 self._empty_at = self._client.clock()
-            matched, strays = self._look_ups.match(group, found)
+            matched, strays = self._look_ups.match(group, found.items)
             # The server may split an id with a comma, and return a record that has only a part of it.
             matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
             result = LookupResult(matched, unproven(group, matched))
@@ -256,9 +256,9 @@ class AccountLookup:
                     return None
                 result = explained
             elif strays and not may_be_split(group[0]):
-                self.failed = STRANGER
+                self._reader.failed = STRANGER
                 return None
-            complete = await self._complete(result, len(found), group, worker)
+            complete = await self._complete(result, found, group, worker)
             if complete is None:
                 return None
             accounts.update(complete.accounts)
@@ -266,18 +266,19 @@ class AccountLookup:
         return LookupResult(accounts, frozenset(open_ids))
 
     async def _complete(
-        self, result: LookupResult, held: int, group: Sequence[str], worker: WorkerStatus
+        self, result: LookupResult, found: Listed, group: Sequence[str], worker: WorkerStatus
     ) -> LookupResult | None:
         """Ask again for the ids that a response lacks: an API may return a limited number of accounts.
 
-        held: how many accounts the response held, also those of no id of the group (parts of ids with a comma). The
+        found: every account of the response, also those of no id of the group (parts of ids with a comma). The
         response counts as complete if an earlier one held more, or if it held fewer than PAGE_MIN. So where most ids
-        exist, hardly any look-up is repeated.
+        exist, hardly any look-up is repeated. Several pages may lack an account: when one is deleted between two
+        pages, the accounts behind it move up.
         """
-        accounts, fullest = result.accounts, self.fullest
+        accounts, fullest, held = result.accounts, self.fullest, len(found.items)
         self.fullest = max(fullest, held)
         missing = [id_ for id_ in group if id_ not in accounts]
-        if not missing or held < max(fullest, PAGE_MIN):
+        if not missing or not held or (found.pages == 1 and held < max(fullest, PAGE_MIN)):
             return result
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
             return LookupResult({}, frozenset(missing))
@@ -313,7 +314,7 @@ class AccountLookup:
                 for account in alone.accounts.values()
                 for other in accounts.values()
             ):
-                self.failed = STRANGER  # two ids cannot mean one account that carries neither
+                self._reader.failed = STRANGER  # two ids cannot mean one account that carries neither
                 return None
             accounts.update(alone.accounts)
             open_ids |= alone.unproven
@@ -324,7 +325,7 @@ class AccountLookup:
 
         False when none was found, or without a response. True when one was found, and where none is or may be listed.
         """
-        listed = await self._read(self._look_ups.control(), self._look_ups.read_control, worker, refused=[])
+        listed = await self._list_controls(worker, refused=Listed([]))
         self.listed = len(listed or ())
         if not listed:
             return listed is not None
@@ -332,29 +333,8 @@ class AccountLookup:
         result = await self._find_and_note(sorted(listed, key=may_be_split)[:CONTROLS_MAX], worker)
         return result is not None and bool(result.accounts)
 
-    async def _read(
-        self,
-        request: Request,
-        read: Callable[[Response], Decision],
-        worker: WorkerStatus,
-        ids: Sequence[str] = (),
-        *,
-        refused: list[Any] | None = None,
-    ) -> Any:
-        """Ask, with retries. Returns what `read` found; `refused` when the API refuses; None without a response."""
-        attempts = 0
-        while True:
-            decision = await self._client.ask(request, read, worker, IdRedactor(ids))
-            if decision is None:
-                return None
-            if decision.next_step is NextStep.SETTLED:
-                return decision.data
-            self.failed = decision.reason or str(decision.detail)
-            if decision.next_step is NextStep.HALT:
-                raise Halted(f"a look-up: {self.failed}")
-            if decision.next_step is not NextStep.RETRY:
-                return refused
-            attempts += not decision.free
-            if self._client.draining or attempts >= ATTEMPTS_MAX:
-                return None
-            await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
+    async def _list_controls(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:
+        """The ids of some existing accounts; those of `refused` when the API refuses to list any."""
+        request, read = self._look_ups.control(), self._look_ups.read_control
+        listed = await self._reader.items(request, read, worker, refused=refused, some=True)
+        return None if listed is None else listed.items

@@ -293,7 +293,8 @@ class HttpTransport:
             self._date, self._date_s = date, None if date is None else http_date_s(date.strip())
         if self._date_s is not None:
             self.ahead_s = round(self._date_s - self._now())
-        return Response(answered.status, whole, answered.headers.get("retry-after"), date)
+        link = ", ".join(answered.headers.getall("link", ())) or None
+        return Response(answered.status, whole, answered.headers.get("retry-after"), date, link)
 
     def _lost(self, error: Exception, *, sent: bool) -> NoResponse:
         proxied = self._proxy is not None

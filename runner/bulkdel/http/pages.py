@@ -1,0 +1,119 @@
+"""Reading requests: asked with retries, and for every page of a list. Holds nothing that could delete.
+
+A page that fails makes the whole list fail. A shorter list would make the ids on the other pages seem absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.redaction import IdRedactor
+from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.errors import Halted
+from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.job import LookUps
+
+PAGES_MAX = 100  # pages of one list; a list that is longer does not end
+
+ENDLESS = f"a look-up: the list has not ended after {PAGES_MAX} pages"
+REPEATED = "a look-up: the list has the same page twice"
+
+Read = Callable[[Response], Decision]
+
+
+class _Page(NamedTuple):
+    """One page of a list, and the request for the next one; None after the last."""
+
+    items: list[Any]
+    following: Request | None
+
+
+class Listed(NamedTuple):
+    """The items of a list, and the number of pages that they came in."""
+
+    items: list[Any]
+    pages: int = 1
+
+
+class Reader:
+    """Sends the reading requests of a job. Every method may raise Halted, as `Client.ask` does.
+
+    failed: the reason of the latest failure.
+    """
+
+    def __init__(self, client: Client, look_ups: LookUps, chance: Callable[[], float]) -> None:
+        self._client = client
+        self._look_ups = look_ups
+        self._chance = chance
+        self.failed = ""
+
+    async def value(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str]) -> Any:
+        """Ask for a value that is no list. None when the API refuses, or without a response."""
+        decision = await self._ask(request, read, worker, ids)
+        return decision.data if decision is not None and decision.next_step is NextStep.SETTLED else None
+
+    async def items(
+        self,
+        request: Request,
+        read: Read,
+        worker: WorkerStatus,
+        ids: Sequence[str] = (),
+        *,
+        refused: Listed | None = None,
+        some: bool = False,
+    ) -> Listed | None:
+        """Ask for a list and all its pages. some: only until a page has an item in it.
+
+        Returns `refused` when the API refuses the first page, and None when there is no response to one of the pages.
+        Raises Halted when the pages do not end.
+        """
+        asked: list[Request] = []
+        items: list[Any] = []
+        page = _Page([], request)
+        while (following := page.following) is not None and not (some and items):
+            if len(asked) == PAGES_MAX:
+                raise Halted(ENDLESS)
+            if following in asked:
+                raise Halted(REPEATED)
+            asked.append(following)
+            decision = await self._ask(following, partial(self._page, following, read, len(items)), worker, ids)
+            if decision is None:
+                return None
+            if decision.next_step is not NextStep.SETTLED:
+                return refused if len(asked) == 1 else None
+            if page.items and page.items == decision.data.items:
+                raise Halted(REPEATED)
+            page = decision.data
+            items += page.items
+        return Listed(items, len(asked))
+
+    def _page(self, request: Request, read: Read, before: int, response: Response) -> Decision:
+        """Decide on a response. SETTLED has a `_Page` as `data`. before: how many items the earlier pages had."""
+        decision = read(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        try:
+            following = self._look_ups.next_page(request, response, before + len(decision.data))
+        except Halted as error:
+            return Decision(NextStep.HALT, reason=str(error))
+        return decision._replace(data=_Page(decision.data, following))
+
+    async def _ask(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str]) -> Decision | None:
+        """Ask, with retries. Returns a decision that is SETTLED or a refusal; None without a response."""
+        attempts = 0
+        while True:
+            decision = await self._client.ask(request, read, worker, IdRedactor(ids))
+            if decision is None or decision.next_step is NextStep.SETTLED:
+                return decision
+            self.failed = decision.reason or str(decision.detail)
+            if decision.next_step is NextStep.HALT:
+                raise Halted(f"a look-up: {self.failed}")
+            if decision.next_step is not NextStep.RETRY:
+                return decision
+            attempts += not decision.free
+            if self._client.draining or attempts >= ATTEMPTS_MAX:
+                return None
+            await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
