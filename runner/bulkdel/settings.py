@@ -33,7 +33,7 @@ SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 CHECKING = Group("What is read back", sort_key=0)
 READING = Group("How the export is read", sort_key=1)
 SENDING = Group("How it is sent", sort_key=2)
-SAFETY = Group("Before anything is deleted", sort_key=3)
+SAFETY = Group("Guard rails", sort_key=3)
 SERVER = Group("Where it is sent", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
@@ -174,28 +174,28 @@ class Settings(CommonSettings):
     May change on a resume, which does not count again."""
 
     confirm: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
-    """Confirm the number of ids that will be deleted, as `plan` shows it. Together with --pool."""
+    """Confirm the number of ids, as `plan` shows it. Together with --pool."""
 
     pool: Annotated[str | None, Parameter(group=SAFETY)] = None
-    """Confirm the user pool that the ids are deleted from. Together with --confirm."""
+    """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
 
     confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
 
     exclude: Annotated[list[Path] | None, Parameter(group=SAFETY, negative="")] = None
-    """File of ids that must not be deleted: same formats, same id type. Repeatable; more may be added on a resume."""
+    """File of ids that must not be sent: same formats, same id type. Repeatable; more may be added on a resume."""
 
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
-    """Refuse to start when the export asks for more deletions than this."""
+    """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
 
     not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
 
     backup: Annotated[Path | None, Parameter(group=SAFETY)] = None
-    """Keep a copy of every user, on the disk before the user is deleted: JSON Lines, with .gz or .zst compressed."""
+    """Keep a copy of every record, on the disk before its id is sent: JSON Lines, with .gz or .zst compressed."""
 
     look_first: Annotated[bool, Parameter(group=SAFETY), Flag] = False
-    """Look every id up before it is sent, so that deleted and absent are seen. --backup does it anyway."""
+    """Look every id up before it is sent, so that outcomes are seen, not inferred. --backup does it anyway."""
 
     allow_absent: Annotated[bool, Parameter(group=SAFETY), Flag] = False
     """Go on although fewer than half of the sampled ids exist."""

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from bulkdel.job import Job
     from bulkdel.safety.run_plan import RunArguments
 
-HELP = """Delete a large export of ids through an API that cannot undo it, and keep track of every one of them.
+HELP = """Do a job for every id of a large export through an API, such as delete users, and keep track of each id.
 
-Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and deletes nothing.
+Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and changes nothing.
 `bulkdel run JOB EXPORT` does it; the same command again resumes it.
 `bulkdel demo` shows all of it on a sandbox in ten seconds.
 """
@@ -174,8 +174,9 @@ def results(
     checkpoint: Path
         The log that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
     only: str
-        Outcomes to write, separated by commas, of deleted, absent, refused, unknown, excluded, duplicate, invalid
-        and remaining. The output of `--only refused,unknown` can be given to `run` as it is.
+        Outcomes to write, separated by commas: done (deleted for delete-users), already, absent, refused, unknown,
+        excluded, duplicate, invalid and remaining. The output of `--only refused,unknown` can be given to `run` as
+        it is.
     format: str
         Default: CSV for an --out that ends in .csv; JSON Lines for .jsonl, for no ending, and for stdout.
     out: Path
@@ -191,10 +192,10 @@ def results(
 
 
 def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given: Given) -> int:
-    """Look up every id that a run says is gone, and report those that are not. Deletes nothing.
+    """Look up every id that a run says is gone, or in the target state, and report those that are not. Changes nothing.
 
-    Run again, it resumes where it stopped. An empty response counts only while a control, an existing user, is found by
-    the same kind of look-up.
+    Run again, it resumes where it stopped. An empty response counts only while a control, an existing account, is found
+    by the same kind of look-up.
 
     Parameters
     ----------
@@ -288,7 +289,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
-    app.command(jobs)
+    app.command(jobs, help_epilogue=" ")
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")
     app.command(settings_file)
