@@ -1,4 +1,4 @@
-"""The job `delete-users`: GenAuth's (Authing's) V3 call delete-users-batch. Another job starts as a copy of this."""
+"""The job `delete-users`: GenAuth's (Authing's) V3 call delete-users-batch."""
 
 from __future__ import annotations
 
