@@ -1,23 +1,4 @@
-'''A job that sends one id a request, with a key in a header. A subclass says where; this is a whole job:
-
-"""Delete the members of a forum: one a request, with a bearer key."""
-
-from bulkdel_jobs.parts.simple import OneByOne
-
-
-class DeleteMembers(OneByOne):
-    """`bulkdel run delete-members members.csv`"""
-
-    name = "delete-members"
-    summary = "delete members of a forum"
-    config_table = "forum"
-    base_url = "https://forum.example.com/api/v1"
-    path = "/members/{id}"
-    key_variable = "FORUM_KEY"
-    look_up_path = "/members/{id}"
-    list_path = "/members"
-    list_at = "members"
-'''
+"""A job that sends one id a request, with a key in a header. A subclass says where; docs/adding-a-job.md has one."""
 
 from __future__ import annotations
 
