@@ -104,10 +104,10 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _size_of_the_work(plan: Plan) -> str:
     rate, requests = plan.arguments.settings.rate, plan.requests
-    first = ", each looked up first" if plan.look_first else ""
+    first = " (each id is looked up first)" if plan.look_first else ""
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / rate))}" if rate else ""
-    return f"{counted(plan.ids, 'id')}{first} in {counted(requests, 'request')} {pace}{lasts}"
+    return f"{counted(plan.ids, 'id')} in {counted(requests, 'request')}{first} {pace}{lasts}"
 
 
 def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -289,6 +289,6 @@ def _clock_notes(plan: Plan) -> list[Note]:
         then = "is sent again (--in-doubt resend)"
         if plan.arguments.settings.in_doubt != "resend":
             then = "ends as unknown and is not sent again; --in-doubt resend sends it"
-        text = f"so an id in doubt that may be a newer account with the same {plan.id_type.name} {then}"
+        text = f"so an id in doubt that may be a newer {plan.words.noun} with the same {plan.id_type.name} {then}"
         notes.append(Note("in_doubt_policy", text, {"in_doubt": plan.arguments.settings.in_doubt}))
     return notes

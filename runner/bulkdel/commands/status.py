@@ -83,7 +83,7 @@ def _print_job(header: Header) -> None:
     pinned = header.pinned
     result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
     for option, value in by_option(header.parameters):
-        result(f"  {option:<10} {value}")
+        result(f"  {'option':<10} {option} {value}")
 
 
 @dataclass(slots=True)
