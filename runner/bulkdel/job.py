@@ -45,7 +45,7 @@ class Account:
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
     certain: whether the id is in the record. If not, the server found the record by a rule of its own.
     reached: whether it is in the job's target state already. None when the record does not say: see
-        `LookUps.state_calls`. Every account that exists is False for a deletion.
+        `LookUps.state_calls`. For a deletion it is False for every account.
     """
 
     created_at: float | None = None
@@ -147,7 +147,7 @@ class Auth(Protocol):
 
     @property
     def users(self) -> Sequence[str]:
-        """The accounts that the credentials may belong to, where they name any. They are never deleted."""
+        """The accounts that the credentials may belong to, where they name any. They are never sent."""
 
     @property
     def waiting(self) -> str | None:
@@ -176,7 +176,7 @@ class Target(Protocol):
     """One API at one address with one set of credentials.
 
     host: base URL for requests. pinned_host: what the checkpoint pins ("sandbox" for the sandbox).
-    key: the key id, masked, or None without credentials.
+    key: what names the key for people: its id, masked, or where it comes from. None without credentials.
     pause_s: how long all requests pause after a 429 without Retry-After.
     """
 
@@ -190,7 +190,7 @@ class Target(Protocol):
 
     @property
     def key(self) -> str | None:
-        """The key id, masked; None without credentials."""
+        """The name of the key for people; None without credentials."""
 
     @property
     def key_hint(self) -> str:
@@ -240,6 +240,7 @@ class Job(Protocol):
     contract: the edition of this contract that the job was written for, `CONTRACT`.
     name: as the user types it. summary: one line for `bulkdel jobs`. chunk_max: ids that the API takes at once.
     config_table: name of its table in the config file. words: its words for what it does and for the outcomes.
+    id_types: by name, the kinds of ids that it takes. id_type_default: the name of one of them.
     target_state: the state that it brings accounts into.
     parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
     undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.

@@ -64,13 +64,14 @@ MAY_LAG = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED, LookUpReason.LAG
 class SubChunk(NamedTuple):
     """Records that share a history.
 
-    maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is gone counts as
-        deleted.
+    maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is in the target
+        state counts as done.
     touched: a request reached the server, and it is not proven that it had no effect. It cannot be released any more.
     attempts: requests without a response, in a row.
     known: a look-up has just found every one of them.
-    seen: a look-up found them before a request. An id that is gone after it was deleted by that request.
-    shared: a request for them and others was refused because of an unknown id. The known ones may be deleted.
+    seen: a look-up found them before a request. An id that is in the target state after it was brought there by it.
+    shared: a request for them and others was refused because of an unknown id. The action may have been
+        carried out for the known ones.
     again: how many look-ups have repeated an earlier one that may have lagged.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
@@ -119,11 +120,12 @@ class ChunkState:
 
     in_doubt: an earlier session sent these without a response. They are looked up before they are sent.
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
-    look_first: look every id up before it is sent, so that `deleted` and `absent` are observed and not inferred.
+    look_first: look every id up before it is sent, so that outcomes are observed and not inferred.
     protected: never sent. Records in doubt, excluded since, are looked up; one that still exists is spared.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
+    attempts_max: requests without a response, in a row, before the ids are looked up. requests: how many were sent.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.

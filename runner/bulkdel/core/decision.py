@@ -73,7 +73,7 @@ class NextStep(enum.Enum):
     FORBIDDEN = "forbidden"  # halt if nothing has succeeded yet, else as SPLIT
     HALT = "halt"  # going on can only do harm
     THROTTLED = "throttled"  # all requests pause; this is no failure and uses up no attempt
-    SIGN_IN = "sign in"  # the token was not accepted
+    SIGN_IN = "sign in"  # the credentials were not accepted
 
 
 class Decision(NamedTuple):
@@ -83,7 +83,7 @@ class Decision(NamedTuple):
     untouched: the request was certainly not applied (429, 401, never sent).
     after_s: the pause that the server asked for, seconds; None when it asked for none.
     free: the attempt is not counted: it failed while the breaker was open, or while this process was stopped.
-    reason: why, in words for the user, for RETRY and HALT.
+    reason: why, in words for the user, for RETRY and HALT; for PER_ID, when some ids were not settled.
     data: for SETTLED, what a reading call returned; for PER_ID, a list of IdAnswer.
     """
 

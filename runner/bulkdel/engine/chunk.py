@@ -48,7 +48,7 @@ class Tally:
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
         answer per id settled only some of its ids.
-    succeeded: whether a deletion was ever accepted. own: ids of the key's own user, as the tokens named them.
+    succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
     own: IdSet
@@ -66,7 +66,7 @@ class Tally:
 class Parts:
     """What all chunks of a session share.
 
-    action: how the ids of a chunk are deleted. log: where intents and outcomes become durable. backup: where a copy of
+    action: what is done to the ids of a chunk. log: where intents and outcomes become durable. backup: where a copy of
     every record is kept; None without --backup. protected: ids that must never be sent.
     held: outcomes that wait before they are written. absence_reaches: see `TargetState`.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
@@ -288,15 +288,13 @@ class ChunkInHand:
         """
         missing = [id_ for id_ in ids if id_ not in self._saved]
         if unseen := [id_ for id_ in missing if id_ not in self._accounts]:
-            raise Halted(
-                f"{counted(len(unseen), 'id')} would be deleted of which no look-up returned a record (--backup)"
-            )
+            raise Halted(f"no look-up returned a record of {counted(len(unseen), 'id')} about to be sent (--backup)")
         if missing:
             await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
             self._saved.update(missing)
 
     async def _find(self, records: Records) -> Found | None:
-        """Look records up; None when the look-up failed, or found an account that must not be deleted by these ids."""
+        """Look records up; None when the look-up failed, or found accounts that do not have these ids (--backup)."""
         parts, ids = self._parts, records.ids
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
@@ -313,7 +311,7 @@ class ChunkInHand:
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
-                # The account does not have this id, so deleting by the id may delete an account without a copy.
+                # The account does not have this id, so the action may reach an account without a copy.
                 parts.tally.uncertain = (
                     f"{len(loose)} looked-up ids returned an account that they do not name (--backup)"
                 )

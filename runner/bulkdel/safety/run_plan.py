@@ -164,7 +164,7 @@ class Plan:
 
     @property
     def pool(self) -> str | None:
-        """The user pool that the ids are deleted from: the other value to confirm. None when not signed in."""
+        """The user pool of the ids: the other value to confirm. None when not signed in."""
         return self.server.pool
 
     @property
