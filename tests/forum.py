@@ -1,4 +1,4 @@
-"""The API of the first examples of docs/http-job.md and of `parts/simple.py`: members and groups of a forum."""
+"""The API of the first examples of docs/http-job.md and docs/adding-a-job.md: members and groups of a forum."""
 
 from __future__ import annotations
 

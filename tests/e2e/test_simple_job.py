@@ -1,4 +1,4 @@
-"""The whole job in the docstring of `parts/simple.py`, run as the real command against a small API."""
+"""The shortest job of docs/adding-a-job.md (`parts/simple.py`), run as the real command against a small API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel_jobs.parts import simple
 from tests.forum import TOKEN, Forum
 from tests.harness import Ran, bulkdel
 from tests.installed import installed, outcomes
@@ -19,7 +18,8 @@ pytestmark = pytest.mark.campaign
 
 LINES_MAX = 40
 
-SOURCE = str(simple.__doc__).partition("\n\n")[2]
+PAGE = Path(__file__).parents[2] / "docs" / "adding-a-job.md"
+SOURCE = PAGE.read_text().partition("```python\n")[2].partition("```")[0]
 
 HOSTILE = ["a/b", "%2e%2e", "%2e%2e%2fgroups%2f1", "a,b", 'a"b', "a b", "a?b", "a#b", "a&b", "a;b", "a+b", "...", "é"]
 
@@ -96,7 +96,7 @@ def test_an_id_that_changes_in_a_path_is_refused_before_anything_is_sent(bench: 
 )
 def test_a_misspelt_path_deletes_nothing_and_halts(bench: Bench, name: str, value: str) -> None:
     """The list call is only a control: it is asked when no look-up has found anybody."""
-    bench.source, count = re.subn(rf'(?m)^    {name} = ".*"$', f'    {name} = "{value}"', SOURCE)
+    bench.source, count = re.subn(rf'(?m)^    {name} = "[^"]*"', f'    {name} = "{value}"', SOURCE)
     assert count == 1
     ids = [f"m{n}" for n in range(30)]
     bench.forum.members = set(ids)
