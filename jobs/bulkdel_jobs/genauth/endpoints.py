@@ -248,14 +248,18 @@ class _LookedUpIds:
         return list(matching) if one_account else []
 
 
+def status_of(user: Mapping[str, Any]) -> str | None:
+    """The status in a user's record, where it can be shown. Anything but a short word may be an id: then None."""
+    status = user.get("status")
+    return status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None
+
+
 def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
     """Read a user record. ids: its ids of the job's id type."""
-    status = user.get("status")
     return Account(
         created_at=epoch_s(user.get("createdAt")),
         last_seen_at=epoch_s(user.get("lastLogin")),
-        # The plan shows it, so it must not be an id: only a short word counts.
-        status=status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None,
+        status=status_of(user),
         raw=user,
         ids=ids,
     )

@@ -12,7 +12,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Respons
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, printable
-from bulkdel_jobs.genauth.endpoints import STATUS_MAX, UserState, checked_ids, post
+from bulkdel_jobs.genauth.endpoints import UserState, checked_ids, post, status_of
 from bulkdel_jobs.genauth.responses import read_list
 
 UPDATE_PATH = "/api/v3/update-user-batch"
@@ -65,12 +65,6 @@ class UpdateStatus:
             return IdAnswer(id_, Verdict.SETTLED, decision.detail)
         kept = f"the status is {status}" if status else "no status is shown"
         return IdAnswer(id_, Verdict.REFUSED, decision.detail._replace(message=f"updated, and {kept}"))
-
-
-def status_of(user: Mapping[str, Any]) -> str | None:
-    """The status in a user's record; None when it has none that could be shown."""
-    status = user.get("status")
-    return status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None
 
 
 def has_wanted(wanted: Wanted) -> UserState:
