@@ -50,9 +50,9 @@ MUTANTS = (
     ),
     Mutant(
         "a check of a job acts at a host that only begins like this machine",
-        "jobs/bulkdel_jobs/kit/check.py",
-        'return name == "localhost" or',
-        'return name.startswith("localhost") or',
+        "runner/bulkdel/http/transport.py",
+        'return host == "localhost" or',
+        'return host.startswith("localhost") or',
         "integration/test_job_check.py::test_which_hosts_take_an_action",
     ),
     Mutant(

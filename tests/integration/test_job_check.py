@@ -24,10 +24,11 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
+from bulkdel.http.transport import is_loopback
 from bulkdel.job import GROUP, Account
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in
-from bulkdel_jobs.kit.check import CheckOptions, is_loopback, run_check
+from bulkdel_jobs.kit.check import CheckOptions, run_check
 from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member

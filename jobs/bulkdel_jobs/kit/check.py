@@ -8,7 +8,6 @@ only for the ids that --id names.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -17,13 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from yarl import URL
 
 from bulkdel.cli.config import tables_of
 from bulkdel.core.id_type import IdType
 from bulkdel.errors import UsageError
 from bulkdel.format import counted
-from bulkdel.http.transport import HttpTransport, TransportOptions, check_host
+from bulkdel.http.transport import HttpTransport, TransportOptions, check_host, is_loopback
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.output import result, say
 from bulkdel_jobs.kit.check_action import SOME, carry_out
@@ -198,15 +196,6 @@ def _place(
     say("Everything happens on this machine, at the job's look-alike: no API is called.")
     with look_alike as target:
         yield Place(target, has_api=True, existing=list(made_up), whole=True)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a base URL names this machine."""
-    name = URL(host).host or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _id_type(job: Job, options: CheckOptions) -> IdType:

@@ -103,14 +103,19 @@ def check_host(url: str) -> str:
         raise UsageError("--host carries a user name or password: credentials come from the environment or a file")
     if base.raw_query_string or base.raw_fragment or "?" in url or "#" in url:
         raise UsageError(f"--host {url!r} carries a query or fragment: give the base URL alone")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if base.scheme == "http" and not loopback:
+    if base.scheme == "http" and not is_loopback(url):
         raise UsageError(f"--host {url!r} is not https: credentials would travel in the clear (http is for loopback)")
     normal = URL.build(scheme=base.scheme, host=host, port=None if base.is_default_port() else port, path=base.path)
     return str(normal).rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a base URL names this machine."""
+    host = URL(url).host or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_proxy(proxy: str) -> str:
