@@ -128,4 +128,4 @@ def tokens_for(
         patience_s=patience_s,
         clock=clock,
     )
-    return Tokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=(credentials.secret, credentials.key_id))
+    return Tokens(sign_in=sign_in, brand=brand, pool=pool, lang=lang, secrets=sign_in.secrets)

@@ -166,4 +166,5 @@ def oauth2(
         in_body=in_body,
         more=more or {},
     )
-    return Tokens(sign_in=sign_in, check=sign_in.check, pool=pool, secrets=sign_in.secrets, clock=clock)
+    # Its life has the real clock: a token ends while this process is stopped, too.
+    return Tokens(sign_in=sign_in, check=sign_in.check, pool=pool, secrets=sign_in.secrets)
