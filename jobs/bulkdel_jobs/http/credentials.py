@@ -12,7 +12,7 @@ from bulkdel_jobs.parts.auth import FixedAuth, basic, key_in_header, oauth2
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 from bulkdel_jobs.parts.secret import Secret, find_secret
 from bulkdel_jobs.parts.sigv4 import KEY_ID, KEY_SECRET, aws_key, sigv4
-from bulkdel_jobs.parts.target import MakeAuth
+from bulkdel_jobs.parts.target import MakeAuth, always
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PREFIX = re.compile(r"(?:[A-Za-z]{1,16}[ =:]?)?")
@@ -63,7 +63,7 @@ def read_auth(table: Table | None) -> Credentials:
 
 def _none(table: Table) -> Credentials:
     table.end("kind")
-    return Credentials("none are needed", lambda _, pool, __: Found("none", _always(FixedAuth(pool=pool))))
+    return Credentials("none are needed", lambda _, pool, __: Found("none", always(FixedAuth(pool=pool))))
 
 
 def _bearer(table: Table) -> Credentials:
@@ -85,7 +85,7 @@ def _header(table: Table) -> Credentials:
 def _in_header(source: _Source, name: str, prefix: str) -> Credentials:
     def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
         key = source.find(environ)
-        return None if key is None else Found(key.source, _always(key_in_header(pool, key, name, prefix)))
+        return None if key is None else Found(key.source, always(key_in_header(pool, key, name, prefix)))
 
     return Credentials(source.hint, find)
 
@@ -98,7 +98,7 @@ def _basic(table: Table) -> Credentials:
 
     def find(_: str, pool: str, environ: Mapping[str, str]) -> Found | None:
         password = source.find(environ)
-        return None if password is None else Found(f"{user}, {password.source}", _always(basic(pool, user, password)))
+        return None if password is None else Found(f"{user}, {password.source}", always(basic(pool, user, password)))
 
     return Credentials(source.hint, find)
 
@@ -142,7 +142,7 @@ def _aws(table: Table) -> Credentials:
     def find(host: str, pool: str, environ: Mapping[str, str]) -> Found | None:
         if (key := aws_key(environ)) is None:
             return None
-        return Found(KEY_ID, _always(sigv4(host, pool, key, region=region, service=service)))
+        return Found(KEY_ID, always(sigv4(host, pool, key, region=region, service=service)))
 
     return Credentials(f"set {KEY_ID} and {KEY_SECRET}", find)
 
@@ -165,7 +165,3 @@ def _source(table: Table, name: str) -> _Source:
     if variable is None and not file:
         raise table.fault(f"{name}_env", f"is missing: the environment variable with the {name}; or {name}_file")
     return _Source(variable, file)
-
-
-def _always(auth: FixedAuth) -> MakeAuth:
-    return lambda *_, **__: auth

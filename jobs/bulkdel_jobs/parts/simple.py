@@ -19,7 +19,7 @@ from bulkdel_jobs.parts.look_ups import OneByOneLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, filled
 from bulkdel_jobs.parts.secret import find_secret
 from bulkdel_jobs.parts.statuses import Statuses
-from bulkdel_jobs.parts.target import ApiTarget, pool_of
+from bulkdel_jobs.parts.target import ApiTarget, always, pool_of
 
 DELETED = Statuses.of({"settled": [204]})
 """The usual answer to a deletion that worked. An API that answers otherwise has its own table."""
@@ -83,7 +83,7 @@ class OneByOne(Job):
             pinned_host=host,
             key=None if key is None else key.source,
             key_hint=f"set {self.key_variable}, or name a key_file in the config",
-            make_auth=None if auth is None else lambda *_, **__: auth,
+            make_auth=None if auth is None else always(auth),
             job_action=OneIdARequest(Request(self.method, self.path), self.statuses),
             job_look_ups=self._look_ups(),
         )

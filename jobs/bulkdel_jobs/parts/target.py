@@ -32,6 +32,11 @@ class MakeAuth(Protocol):
         ...
 
 
+def always(auth: Auth) -> MakeAuth:
+    """The same credentials for every session."""
+    return lambda *_, **__: auth
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiTarget:
     """`bulkdel.job.Target`. See there for host, pinned_host, key, key_hint and pause_s.
