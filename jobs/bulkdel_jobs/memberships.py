@@ -112,7 +112,7 @@ class RevokeRoles(Job):
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
     words = OutcomeWords(
-        names={"done": "revoked", "already": "without the roles before", "absent": "absent"},
+        names={"done": "revoked", "already": "already without the roles", "absent": "absent"},
         verb="revoke",
         columns=COLUMNS,
     )
@@ -167,7 +167,7 @@ class RemoveGroupMembers(Job):
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
     words = OutcomeWords(
-        names={"done": "removed", "already": "no member before", "absent": "absent"}, verb="remove", columns=COLUMNS
+        names={"done": "removed", "already": "already no member", "absent": "absent"}, verb="remove", columns=COLUMNS
     )
     id_types = USER_IDS
     id_type_default = "user_id"
