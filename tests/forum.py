@@ -15,7 +15,7 @@ class Forum(Api):
     """Deletes one member a request, or several with an answer for each.
 
     odd: what the batch call answers for some ids the first time; None leaves the id out. locked: ids that are refused.
-    page: every deletion is answered with a web page. sent: the ids of each batch call.
+    page: every deletion is answered with a web page. sent: the ids of each batch call. shown: members on one page.
     """
 
     members: set[str] = field(default_factory=set)
@@ -24,6 +24,7 @@ class Forum(Api):
     odd: dict[str, Any] = field(default_factory=dict)
     page: bool = False
     sent: list[list[str]] = field(default_factory=list)
+    shown: int = 10
 
     def answer(self, asked: Asked) -> Answer:
         given = asked.headers.get("x-api-key"), asked.headers.get("authorization", "").removeprefix("Bearer ")
@@ -31,7 +32,12 @@ class Forum(Api):
             return 401, {"message": f"no key {given}"}
         match asked.method, asked.path:
             case "GET", ("api", "v1", "members"):
-                return 200, {"members": [{"id": id_} for id_ in sorted(self.members)[:10]]}
+                after = asked.query.get("after", [""])[0]
+                found = sorted(
+                    id_ for id_ in asked.query.get("id", self.members) if id_ in self.members and id_ > after
+                )
+                following = found[self.shown - 1] if len(found) > self.shown else None
+                return 200, {"members": [{"id": id_} for id_ in found[: self.shown]], "next": following}
             case "GET", ("api", "v1", "members", id_) if id_ in self.members:
                 return 200, {"id": id_}
             case "DELETE", _ if self.page:

@@ -519,6 +519,13 @@ MUTANTS = (
         "integration/test_lookup.py::test_the_pages_of_a_look_up_are_joined",
     ),
     Mutant(
+        "the job http looks only at the first page",
+        "jobs/bulkdel_jobs/parts/look_ups.py",
+        "return None if self.pages is None else",
+        "return None if self.pages is None or found else",
+        "e2e/test_http_job.py::test_look_ups_by_a_list_call_in_pages",
+    ),
+    Mutant(
         "a look-up of several pages is taken for whole",
         "runner/bulkdel/http/lookup.py",
         "(found.pages == 1 and held < max(",

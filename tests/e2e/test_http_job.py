@@ -46,6 +46,22 @@ def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> N
     assert TOKEN not in plan.out + plan.err + ran.out + ran.err + (it.folder / "ids.jsonl.checkpoint.jsonl").read_text()
 
 
+def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str], Example]) -> None:
+    """Every id on a page behind the first one is found: without them, `verify` would call them gone."""
+    forum.members, forum.shown = {*IDS[:20], "kept"}, 7
+    it = example("pages")
+    plan = it.run("plan", *IDS)
+    assert (plan.code, forum.count("DELETE")) == (0, 0), plan
+    assert "20 of 24 looked up exist" in plan.out
+    ran = it.run("run", *IDS, options=("--look-first",))
+    assert (ran.code, outcomes(ran)) == (0, {"done": 20, "absent": 4}), ran
+    assert forum.effects == {("members", id_): 1 for id_ in IDS[:20]}
+    assert forum.count("DELETE") == 20, "nothing is sent to the ids that do not exist"
+    forum.members |= {*IDS[:20]}
+    verified = it.verify()
+    assert (verified.code, verified.summary["still_there"]) == (1, 20), verified
+
+
 def test_an_answer_per_id_costs_no_request_for_the_others(forum: Forum, example: Callable[[str], Example]) -> None:
     ids = [f"m{n}" for n in range(200)]
     forum.members = {*ids[:-1], "kept"}
@@ -177,7 +193,7 @@ def test_a_client_that_is_refused_halts(tmp_path: Path) -> None:
         assert vendor.count("POST") == len(vendor.asked) == 1
 
 
-@pytest.mark.parametrize("name", ["forum", "batch"])
+@pytest.mark.parametrize("name", ["forum", "batch", "pages"])
 def test_the_fault_catalogue_finds_nothing_wrong_with_an_example(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.toml").write_text(block(name))
     ran = bulkdel("job", "check", "http", "--config", tmp_path / "config.toml", env={"FORUM_TOKEN": TOKEN})

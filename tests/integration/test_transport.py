@@ -90,6 +90,12 @@ async def test_a_call_arrives_as_it_was_and_its_answer_comes_back_whole() -> Non
     assert server.connections == 1
 
 
+async def test_the_headers_link_of_a_response_are_joined() -> None:
+    head = b"HTTP/1.1 200 OK\r\nlink: <?a>; rel=prev\r\nLink: <?b>; rel=next\r\ncontent-length: 0\r\n\r\n"
+    response, _ = await exchange(once(head))
+    assert response == Response(200, b"", link="<?a>; rel=prev, <?b>; rel=next")
+
+
 async def test_a_query_is_encoded_once_and_left_alone() -> None:
     pairs = (("e", "a+b@c.de"), ("e", "x&y=z"), ("id", "lark:ou_1/2"), ("q", "50% é~-._ #?[]"), ("p", "%41"))
     _, (request,) = await exchange(always(answer()), Request("GET", "/q", pairs))

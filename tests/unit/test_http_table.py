@@ -52,6 +52,16 @@ list_query = { limit = "10" }
 list_at = "items"
 """
 
+BY_LIST = """
+[look_up]
+path = "/users"
+query = { id = "{id}", fields = "id" }
+chunk_size = 2
+list = "/users"
+list_query = { limit = "10" }
+list_at = "items"
+"""
+
 
 def table(text: str, **changes: Any) -> dict[str, Any]:
     """The table with some keys changed; None takes one out. A dot in a key reaches deeper."""
@@ -207,6 +217,20 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (MANY, {"answers": [{"value": "c", "already": [1]}]}, "answers", "no `already`"),
     (MANY, {"answers": [{"value": "c", "otherwise": "maybe"}]}, "otherwise", "maybe_applied"),
     (ONE + LOOK_UP, {"look_up__path": "/users"}, "path", "{id} is missing"),
+    (ONE + LOOK_UP, {"look_up__query": {"id": "{id}"}}, "path", "two places"),
+    (ONE + LOOK_UP, {"look_up__query": {"filter": 'id eq "{id}"'}}, "query", "value of its own"),
+    (ONE + LOOK_UP, {"look_up__query": {"{id}": "x"}}, "query", "value of its own"),
+    (ONE + LOOK_UP, {"look_up__chunk_size": 5}, "chunk_size", "for a list call"),
+    (ONE + LOOK_UP, {"look_up__next": {"link": True}}, "next", "for a list call"),
+    (ONE + BY_LIST, {"look_up__chunk_size": 0}, "chunk_size", "between 1 and 1,000"),
+    (ONE + BY_LIST, {"look_up__next": {}}, "page", "one of"),
+    (ONE + BY_LIST, {"look_up__next": {"page": "p", "link": True}}, "page", "one of"),
+    (ONE + BY_LIST, {"look_up__next": {"link": False}}, "link", "is true"),
+    (ONE + BY_LIST, {"look_up__next": {"cursor": "after"}}, "at", "missing"),
+    (ONE + BY_LIST, {"look_up__next": {"cursor": "after", "at": "x", "first": 1}}, "first", "not known"),
+    (ONE + BY_LIST, {"look_up__next": {"cursor": "id", "at": "x"}}, "cursor", "in the query already"),
+    (ONE + BY_LIST, {"look_up__next": {"page": "limit"}}, "page", "in the query already"),
+    (ONE + BY_LIST, {"look_up__next": {"page": "p", "first": True}}, "first", "whole number"),
     (ONE + LOOK_UP, {"look_up__list": None}, "list", "missing"),
     (ONE + LOOK_UP, {"look_up__list": "/users/{id}"}, "list", "no id"),
     (ONE + LOOK_UP, {"look_up__state": "status"}, "reached", "missing"),
@@ -338,6 +362,37 @@ def test_the_job_is_what_the_table_says() -> None:
         ["body_id", "body_name", "body_number"],
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("following", "link", "wanted"),
+    [
+        ({"page": "p", "first": 0}, None, ("p", "1")),
+        ({"page": "p", "total": "total"}, None, ("p", "2")),
+        ({"cursor": "after", "at": "next"}, None, ("after", "x")),
+        ({"link": True}, '<https://test.example/v1/users?after=y>; rel="next"', ("after", "y")),
+    ],
+)
+def test_look_ups_by_a_list_call(following: dict[str, Any], link: str | None, wanted: tuple[str, str]) -> None:
+    job = HttpJob().configured(table(ONE + BY_LIST, look_up__next=following))
+    target = job.target(TargetOptions(host="https://test.example"))
+    look_ups = target.look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    assert look_ups.control() == Request("GET", "/v1/users", (("limit", "10"),))
+    (group, first), (_, second) = look_ups.calls(["a&b", "c", "d"])
+    assert (group, first.query) == (["a&b", "c"], (("id", "a&b"), ("id", "c"), ("fields", "id")))
+    assert second == Request("GET", "/v1/users", (("id", "d"), ("fields", "id")))
+    response = Response(200, b'{"items":[{"id":"c"}],"total":2,"next":"x"}', link=link)
+    page = look_ups.next_page(first, response, 1)
+    assert page is not None
+    assert (page.path, page.query[-1]) == (first.path, wanted)
+
+
+def test_look_ups_by_a_list_call_without_pages() -> None:
+    job = HttpJob().configured(table(ONE + BY_LIST))
+    look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    assert look_ups.next_page(look_ups.control(), Response(200, b'{"items":[{"id":"c"}]}'), 1) is None
 
 
 def test_a_job_that_deletes_nothing_has_its_own_words() -> None:

@@ -12,6 +12,7 @@ from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
 from bulkdel_jobs.http.body import ID, Places, filled_body, places_of
 from bulkdel_jobs.http.credentials import Credentials, read_auth
+from bulkdel_jobs.http.look_up import read_look_ups
 from bulkdel_jobs.http.reading import Table
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
@@ -120,7 +121,7 @@ def describe(value: Any) -> Description:
     if verb == DELETE and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
         raise table.fault("answers", "a deletion has no `already`: what does not exist is absent")
     look_up = table.table("look_up")
-    look_ups = None if look_up is None else _look_ups(look_up, base, deletes=verb == DELETE)
+    look_ups = None if look_up is None else read_look_ups(look_up, base, IDS_MAX, deletes=verb == DELETE)
     table.end(KEYS)
     named = {
         "method": request.method,
@@ -215,31 +216,6 @@ def _answers(table: Table) -> AnswerList:
         message=table.text("message"),
     )
     table.end(f"list, id, value, message, otherwise, and a list of values for each of {', '.join(VERDICTS)}")
-    return found
-
-
-def _look_ups(table: Table, base: str, *, deletes: bool) -> OneByOneLookUps:
-    path = table.checked("path", check_path, table.needed("path"))
-    if PLACEHOLDER not in path:
-        raise table.fault("path", f"{PLACEHOLDER} is missing")
-    listing = table.checked("list", check_path, table.needed("list"))
-    if PLACEHOLDER in listing:
-        raise table.fault("list", "has no id in it: it lists some accounts, so that an empty answer can be trusted")
-    state, reached = table.text("state"), table.list_of("reached", str, int, bool)
-    if (state is None) != (not reached):
-        raise table.fault("reached" if state else "state", "is missing: `state` is a path, `reached` its values")
-    if state is None and not deletes:
-        raise table.fault("state", "is missing: where a record says whether the account is in the state that is wanted")
-    found = OneByOneLookUps(
-        one=Request("GET", f"{base}{path}"),
-        listing=Request("GET", f"{base}{listing}", table.texts("list_query")),
-        id_field=table.text("id", "id") or "id",
-        list_at=table.text("list_at", "") or "",
-        state=state,
-        reached=tuple(reached or ()),
-        created_at=table.text("created_at"),
-    )
-    table.end("path, id, list, list_query, list_at, state, reached, created_at")
     return found
 
 

@@ -15,6 +15,7 @@ from bulkdel.errors import UsageError
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.http.description import DELETE, IDS_MAX, Described, Description, describe
+from bulkdel_jobs.parts.look_ups import ListLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
 
@@ -83,6 +84,9 @@ class HttpJob(Job):
         host = check_host(given)
         pool, credentials = pool_of(host, described.base), described.credentials
         found = credentials.find(host, pool, options.environ)
+        look_ups = described.look_ups
+        if isinstance(look_ups, ListLookUps):
+            look_ups = replace(look_ups, host=host)
         return HttpTarget(
             host=host,
             pinned_host=host,
@@ -90,7 +94,7 @@ class HttpJob(Job):
             key_hint=credentials.hint,
             make_auth=None if found is None else found.make,
             job_action=described.action,
-            job_look_ups=described.look_ups,
+            job_look_ups=look_ups,
             pause_s=described.pause_s,
         )
 

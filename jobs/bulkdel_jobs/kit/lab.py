@@ -17,6 +17,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import IdRedactor, decision_on
 from bulkdel.errors import BulkdelError
+from bulkdel.http.pages import PAGES_MAX
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport
 from bulkdel.job import Account, Auth, Job, LookUps, Target
@@ -98,12 +99,20 @@ class Lab:
         return accounts
 
     async def read(self, request: Request, read: Read) -> Any:
-        """Send a reading request to the API and return what it read. Raises NotRead."""
+        """Send a reading request to the API and return what it read, in all pages of a list. Raises NotRead."""
         assert self.api is not None
-        _, decision = await self.exchange(self.api, request, read)
-        if decision.next_step is not NextStep.SETTLED:
-            raise NotRead(shown(decision))
-        return decision.data
+        look_ups, items = self.look_ups, list[Any]()
+        for _ in range(PAGES_MAX):
+            response, decision = await self.exchange(self.api, request, read)
+            if decision.next_step is not NextStep.SETTLED:
+                raise NotRead(shown(decision))
+            if not isinstance(decision.data, list) or not isinstance(response, Response) or look_ups is None:
+                return decision.data
+            items += decision.data
+            if (following := look_ups.next_page(request, response, len(items))) is None:
+                return items
+            request = following
+        raise NotRead(f"a list has not ended after {PAGES_MAX} pages")
 
 
 class NotRead(BulkdelError):

@@ -1,18 +1,23 @@
-"""Look-ups of one id a request (`GET /users/{id}`), and the list call that is their control. Pure."""
+"""Look-ups of one id a request (`GET /users/{id}`), or by a list call (`GET /users?id=a&id=b`); their control. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, objects_at, value_at
-from bulkdel_jobs.parts.paths import UNUSABLE, filled
+from bulkdel_jobs.parts.pages import Pages
+from bulkdel_jobs.parts.paths import PLACEHOLDER, UNUSABLE, filled
 from bulkdel_jobs.parts.statuses import Statuses
 
 FOUND = Statuses.of({"settled": [200]})
+
+URL_MAX = 6_000
+"""Bytes of the parameters with ids in one URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +67,10 @@ class OneByOneLookUps(LookUps):
 
     def read_control(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`."""
-        decision = FOUND.decide_json(response)
+        decision = _records(response, self.list_at)
         if decision.next_step is not NextStep.SETTLED:
             return decision
-        listed = objects_at(decision.data, self.list_at)
-        if listed is None:
-            return Decision(NextStep.HALT, reason=f"the list call returned no list of records at {self.list_at!r}")
-        ids = (id_at(each, self.id_field) for each in listed)
+        ids = (id_at(each, self.id_field) for each in decision.data)
         # An id that cannot be in a path is no control: it cannot be looked up.
         return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
 
@@ -87,3 +89,60 @@ class OneByOneLookUps(LookUps):
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
         reached = self.state is not None and is_one_of(value_at(record, self.state), self.reached)
         return Account(created_at=created_at, raw=record, ids=(id_,), reached=reached)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListLookUps(OneByOneLookUps):
+    """`bulkdel.job.LookUps` by a list call that takes ids in its query, and shows the accounts that exist.
+
+    one: the list call. A value `{id}` in its query stands for the ids: the parameter is repeated for each.
+    at_once: how many ids it takes. list_at: path of the list in its response, and in that to `listing`.
+    pages: how its next page is asked for; None when the API shows all accounts at once. host: base URL of the API.
+    """
+
+    at_once: int = 1
+    pages: Pages | None = None
+    host: str = ""
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
+        """See `bulkdel.job.LookUps`."""
+        groups: list[list[str]] = []
+        around = sum(len(f"&{name}=") for name, value in self.one.query if value == PLACEHOLDER)
+        length = 0
+        for id_ in ids:
+            length += (added := around + len(quote(id_, safe="")))
+            if not groups or len(groups[-1]) == self.at_once or length > URL_MAX:
+                groups.append([])
+                length = added
+            groups[-1].append(id_)
+        return [(group, self._request(group)) for group in groups]
+
+    def read(self, response: Response) -> Decision:
+        """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer."""
+        decision = _records(response, self.list_at)
+        if decision.next_step is NextStep.SETTLED and any(id_at(each, self.id_field) is None for each in decision.data):
+            return Decision(NextStep.HALT, reason=f"the list call returned a record without an id at {self.id_field!r}")
+        return decision
+
+    def next_page(self, request: Request, response: Response, found: int) -> Request | None:
+        """See `bulkdel.job.LookUps`."""
+        return None if self.pages is None else self.pages.next_page(self.host, request, response, found)
+
+    def owner(self, user: str) -> Request:
+        """See `bulkdel.job.LookUps`."""
+        return self._request([user])
+
+    def _request(self, ids: Sequence[str]) -> Request:
+        query = [(name, each) for name, value in self.one.query for each in (ids if value == PLACEHOLDER else (value,))]
+        return self.one._replace(query=tuple(query))
+
+
+def _records(response: Response, list_at: str) -> Decision:
+    """Decide on the response to a list call: SETTLED with the list of records as `data`."""
+    decision = FOUND.decide_json(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    listed = objects_at(decision.data, list_at)
+    if listed is None:
+        return Decision(NextStep.HALT, reason=f"the list call returned no list of records at {list_at!r}")
+    return decision._replace(data=listed)
