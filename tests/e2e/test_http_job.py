@@ -62,6 +62,26 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
     assert (verified.code, verified.summary["still_there"]) == (1, 20), verified
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "code", "says"),
+    [
+        ('at = "next"', 'at = "nxt"', 0, "20 of 24 looked up exist"),  # what a full page lacks is looked up again
+        ('cursor = "after"', 'cursor = "aftr"', 4, "the same page twice"),
+        ('query = { id = "{id}" }', 'query = { ids = "{id}" }', 4, "another account"),
+    ],
+)
+def test_a_list_call_with_a_mistake_makes_no_id_seem_absent(
+    forum: Forum, example: Callable[[str], Example], *, right: str, wrong: str, code: int, says: str
+) -> None:
+    forum.members = {*IDS[:20], "kept"}
+    it = example("pages")
+    assert right in it.text
+    it.text = it.text.replace(right, wrong)
+    plan = it.run("plan", *IDS)
+    assert plan.code == code, plan
+    assert says in plan.out + plan.err
+
+
 def test_an_answer_per_id_costs_no_request_for_the_others(forum: Forum, example: Callable[[str], Example]) -> None:
     ids = [f"m{n}" for n in range(200)]
     forum.members = {*ids[:-1], "kept"}
