@@ -73,9 +73,13 @@ class Apps:
     @property
     def calls(self) -> Calls:
         """The part of the target that signs users out of these applications."""
-        apps = tuple(dict.fromkeys(self.app))
-        state = UserState(calls=partial(session_calls, apps), read=read_session)
-        return Calls(partial(KickUser, apps=apps), partial(UserLookUps, state=state))
+        state = UserState(calls=partial(session_calls, self.apps), read=read_session)
+        return Calls(partial(KickUser, apps=self.apps), partial(UserLookUps, state=state))
+
+    @property
+    def apps(self) -> Sequence[str]:
+        """Each application once."""
+        return tuple(dict.fromkeys(self.app))
 
 
 class KickUsers(Job):
@@ -100,6 +104,10 @@ class KickUsers(Job):
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials."""
         return find_target(options, options.parameters.calls)
+
+    def chunk_requests(self, parameters: Apps) -> int:
+        """One for every 50 applications."""
+        return -(-len(parameters.apps) // APPS_MAX)
 
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Apps) -> AbstractContextManager[Target]:
         """Start the look-alike with a user for each of `ids`, signed in everywhere."""

@@ -88,18 +88,22 @@ class Roles:
     @property
     def calls(self) -> Calls:
         """The part of the target that takes these roles away."""
-        codes = tuple(dict.fromkeys(self.role))
         within = ("namespace", self.namespace)
         state = UserState(
             calls=lambda user: [Request("GET", USER_ROLES_PATH, (("userId", str(user.get("userId"))), within))],
-            read=partial(read_has_none, codes, self.namespace),
-            control=Request("GET", ROLE_MEMBERS_PATH, (("code", codes[0]), within, *FIRST_PAGE)),
+            read=partial(read_has_none, self.codes, self.namespace),
+            control=Request("GET", ROLE_MEMBERS_PATH, (("code", self.codes[0]), within, *FIRST_PAGE)),
         )
         return Calls(lambda _id_type: TakeAway(REVOKE_PATH, self._bodies), partial(UserLookUps, state=state))
 
+    @property
+    def codes(self) -> Sequence[str]:
+        """Each role once."""
+        return tuple(dict.fromkeys(self.role))
+
     def _bodies(self, ids: Sequence[str]) -> list[Mapping[str, Any]]:
         targets = [{"targetType": "USER", "targetIdentifier": id_} for id_ in ids]
-        roles = [{"code": code, "namespace": self.namespace} for code in dict.fromkeys(self.role)]
+        roles = [{"code": code, "namespace": self.namespace} for code in self.codes]
         return [{"targets": targets, "roles": roles[at : at + ROLES_MAX]} for at in range(0, len(roles), ROLES_MAX)]
 
 
@@ -125,6 +129,10 @@ class RevokeRoles(Job):
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials."""
         return find_target(options, options.parameters.calls)
+
+    def chunk_requests(self, parameters: Roles) -> int:
+        """One for every 10 roles."""
+        return -(-len(parameters.codes) // ROLES_MAX)
 
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Roles) -> AbstractContextManager[Target]:  # noqa: ARG002
         """Start the look-alike with a user for each of `ids`. Each has all of the roles."""

@@ -268,6 +268,10 @@ class Job(Protocol):
     def target(self, options: TargetOptions) -> Target:
         """Find host and credentials. Raises UsageError for wrong settings. Missing credentials are no error."""
 
+    def chunk_requests(self, parameters: Any) -> int:  # noqa: ARG002 - one, in most jobs
+        """How many requests `Action.calls` makes for a chunk, for the plan. parameters: as in `TargetOptions`."""
+        return 1
+
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:
         """Start a harmless look-alike of the API that holds `ids`, and give it as a target.
 

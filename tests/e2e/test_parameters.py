@@ -193,7 +193,7 @@ def test_each_type_reaches_the_job(bench: Bench) -> None:
     assert pinned["template"] == {"path": str(bench.folder / "mail.txt"), "sha256": template.split()[-1]}
     assert told.items() <= pinned.items()
     status = bench.run("status", bench.log).out
-    assert "  --role     'a b' -c\n" in status
+    assert "  option     --role 'a b' -c\n" in status
     assert bench.run("results", bench.log).code == 0
 
 

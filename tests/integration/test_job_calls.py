@@ -167,6 +167,21 @@ def test_many_apps_and_roles_take_several_requests() -> None:
     assert {json.dumps(body["targets"]) for body in bodies} == {json.dumps(bodies[0]["targets"])}
 
 
+def chunk_requests(name: str, **parameters: Any) -> int:
+    job = load_job(name)
+    return job.chunk_requests(parameters_of(job, parameters or PARAMETERS.get(name, {})))
+
+
+def test_the_plan_counts_as_many_requests_a_chunk_as_are_sent() -> None:
+    for job in JOBS:
+        target, id_type = target_of(job.name)
+        assert chunk_requests(job.name) == len(target.action(id_type).calls(records_of("u")))
+    apps, roles = [f"a{n}" for n in range(50)], [f"r{n}" for n in range(10)]
+    for more, requests in ((), 1), (("new",), 2):
+        assert chunk_requests("kick-users", app=[*apps, apps[0], *more]) == requests
+        assert chunk_requests("revoke-roles", role=[*roles, roles[0], *more]) == requests
+
+
 @pytest.mark.parametrize("job", [job for job in JOBS if job.name != "kick-users"], ids=lambda job: job.name)
 def test_no_request_is_built_for_too_many_ids_or_the_same_twice(job: Any) -> None:
     target, id_type = target_of(job.name)

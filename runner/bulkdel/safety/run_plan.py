@@ -184,8 +184,9 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """How many requests the whole export takes without retries and splits."""
-        return -(-self.ids // self.chunk_size) * (2 if self.look_first else 1)
+        """How many requests the whole export takes, without retries, splits and `LookUps.state_calls`."""
+        a_chunk = self.arguments.job.chunk_requests(self.arguments.parameters) + self.look_first
+        return -(-self.ids // self.chunk_size) * a_chunk
 
     @property
     def line(self) -> CommandLine:
