@@ -6,7 +6,6 @@ The oracle is the server's own count of effects per id.
 from __future__ import annotations
 
 import json
-import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,16 +55,10 @@ class Faulty(Forum):
         return None
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(None, id="fresh"), *(pytest.param(n, marks=pytest.mark.soak) for n in range(50))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 50))])
 @pytest.mark.parametrize("name", ["forum", "batch", "batch-without"])
-def test_faults_and_kills_lose_nothing(name: str, seed: int | None, tmp_path: Path) -> None:
-    given = (
-        os.environ.get("CAMPAIGN_SEED") or f"{random.SystemRandom().getrandbits(32):x}" if seed is None else str(seed)
-    )
-    print(f"CAMPAIGN_SEED={given}")  # noqa: T201 - pytest shows it where the test fails
-    chance = random.Random(f"http {given}")
+def test_faults_and_kills_lose_nothing(name: str, seed: int, tmp_path: Path) -> None:
+    chance = random.Random(f"http {seed}")
     ids = [f"member-{n:04d}" for n in range(120)]
     locked, absent = set(ids[10:13]), set(ids[60:70])
     there = set(ids) - absent
@@ -87,9 +80,12 @@ def test_faults_and_kills_lose_nothing(name: str, seed: int | None, tmp_path: Pa
         assert forum.members == {"kept", *locked}
         assert forum.groups == {"1"}
         counts = outcomes(ran)
-        assert counts["refused"] == len(locked)
+        # Refused after a lost answer: without a look-up nothing can tell whether the lost request was applied.
+        unknown = counts.get("unknown", 0)
+        assert unknown == 0 or name == "batch-without"
+        assert counts.get("refused", 0) + unknown == len(locked)
         assert counts["done"] + counts.get("absent", 0) == len(ids) - len(locked), ran
         rows = [json.loads(line) for line in bulkdel("results", it.folder / "ids.jsonl", env={}).out.splitlines()]
-        assert {row["id"] for row in rows if row["outcome"] == "refused"} == locked
+        assert {row["id"] for row in rows if row["outcome"] in {"refused", "unknown"}} == locked
         assert {row["id"] for row in rows if row["outcome"] == "absent"} <= absent
         assert len(rows) == len(ids)
