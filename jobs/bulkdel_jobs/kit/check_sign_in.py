@@ -91,7 +91,10 @@ async def check_rejections(lab: Lab) -> None:
 
 
 async def check_sign_in_faults(lab: Lab) -> None:
-    """Sign in at the server of faults. Only for a sign-in that sends requests."""
+    """Sign in at the server of faults. Only for a sign-in that sends requests, and with credentials to send."""
+    if lab.target.key is None:
+        lab.findings.skip("sign-in", f"no credentials: {lab.target.key_hint}")
+        return
     for fault in CATALOGUE:
         answer = fault.play(None)
         if answer is not None and not await _meets(lab, f"sign-in/{fault.name}", answer):
