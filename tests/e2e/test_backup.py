@@ -91,7 +91,7 @@ def has_sent(it: Case, process: subprocess.Popen[bytes], requests: int) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
-    """SIGKILL at 17 random moments (51 in all): never anybody gone without a copy; the file can be gone on with."""
+    """SIGKILL at 17 random moments (51 in all): no account is gone without a copy; the file can be gone on with."""
     seed = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
     print(f"CAMPAIGN_SEED={seed}")  # noqa: T201 - pytest shows it where the test fails
     rng = random.Random(f"{seed} {name}")

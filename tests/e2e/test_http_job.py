@@ -220,4 +220,4 @@ def test_the_fault_catalogue_finds_nothing_wrong_with_an_example(tmp_path: Path,
     assert ran.code == 0, ran
     without = bulkdel("job", "check", "http", "--config", tmp_path / "config.toml", env={})
     assert without.code == 0, without
-    assert re.search(r"^skipped sign-in +no credentials: set FORUM_TOKEN$", without.out, re.MULTILINE)
+    assert "no credentials: set FORUM_TOKEN" in without.out

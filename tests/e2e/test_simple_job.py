@@ -95,7 +95,7 @@ def test_an_id_that_changes_in_a_path_is_refused_before_anything_is_sent(bench: 
     [("path", "/member/{id}"), ("look_up_path", "/member/{id}"), ("list_path", "/member"), ("list_at", "member")],
 )
 def test_a_misspelt_path_deletes_nothing_and_halts(bench: Bench, name: str, value: str) -> None:
-    """The list call is only a control: it is asked when no look-up has found anybody."""
+    """The list call is only a control: it is asked when no look-up has found an account."""
     bench.source, count = re.subn(rf'(?m)^    {name} = "[^"]*"', f'    {name} = "{value}"', SOURCE)
     assert count == 1
     ids = [f"m{n}" for n in range(30)]

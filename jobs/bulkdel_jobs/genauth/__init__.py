@@ -1,4 +1,4 @@
-"""GenAuth's (Authing's) V3 management API: credentials, envelope, id types, token, users. Knows no chunk and no log."""
+"""GenAuth's (Authing's) V3 management API: credentials, token, envelope, id types, users, codes."""
 
 from bulkdel_jobs.genauth.client import GenAuthClient
 

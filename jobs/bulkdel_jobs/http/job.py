@@ -33,6 +33,9 @@ IN_BODY = {id_type.name: id_type for id_type in (BODY_ID, BODY_NAME, BODY_NUMBER
 
 PAGE = "docs/http-job.md describes it"
 
+ACCOUNT = "account"
+"""What an id means: the table does not say more."""
+
 
 class HttpTarget(ApiTarget):
     """`bulkdel.job.Target`. Its action depends on the id type: an id of `body_number` is a number in the body."""
@@ -51,7 +54,7 @@ class HttpJob(Job):
     summary = "any API, described by the table [http] of the config file; an id in the path or in a JSON body"
     chunk_max = IDS_MAX
     config_table = "http"
-    words = OutcomeWords()
+    words = OutcomeWords(noun=ACCOUNT)
     id_types: Mapping[str, IdType] = {**IN_PATH, **IN_BODY}
     id_type_default = PATH_ID.name
 
@@ -63,7 +66,7 @@ class HttpJob(Job):
         already = {} if verb == DELETE else {"already": f"already {done}"}
         self.summary = f"{description.action.request.method} {description.action.request.path}"
         self.chunk_max = description.chunk_size
-        self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb)
+        self.words = OutcomeWords(names={"done": done, **already, "absent": "absent"}, verb=verb, noun=ACCOUNT)
         self.id_types = IN_PATH if description.in_path else IN_BODY
         self.id_type_default = next(iter(self.id_types))
         if verb != DELETE:

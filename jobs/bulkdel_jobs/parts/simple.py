@@ -54,7 +54,7 @@ class OneByOne(Job):
 
     contract = 2
     chunk_max = 1
-    words = OutcomeWords(names={"done": "deleted", "absent": "absent"})
+    words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, noun="account")
     id_types: Mapping[str, IdType] = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
     id_type_default = PATH_ID.name
 
