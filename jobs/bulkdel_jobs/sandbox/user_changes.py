@@ -23,7 +23,7 @@ from bulkdel_jobs.sandbox_switches import REFUSED_STATUS
 
 
 def create_batch(call: Call) -> Answer:
-    """Create the users, all or none. bulkdel does not call it."""
+    """Create the users, all or none."""
     users = call.items("list")
     for user in users:
         if not isinstance(user, dict):
@@ -33,7 +33,7 @@ def create_batch(call: Call) -> Answer:
 
 
 def create(call: Call) -> Answer:
-    """Create one user. bulkdel does not call it."""
+    """Create one user."""
     check_new(call.body)
     return Answer(200, _create(call, [call.body])[0])
 

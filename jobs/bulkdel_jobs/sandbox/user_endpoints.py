@@ -79,7 +79,7 @@ def list_all(call: Call) -> Answer:
 
 
 def list_archived(call: Call) -> Answer:
-    """List the archived users, page by page: id and time, as the SDK's model has it. bulkdel does not call it."""
+    """List the archived users, page by page: id and time, as the SDK's model has it."""
     wanted = page(call.parameter("page"), call.parameter("limit"), over=LIMIT_OVER)
     start_at = call.parameter("startAt") or "0"
     if not start_at.isdecimal():
