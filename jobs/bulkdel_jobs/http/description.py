@@ -37,7 +37,7 @@ KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TableAction:
     """The action of a table: `bulkdel.job.Action`. request: without the id. body: its template; None without one.
 
     numbers: whether an id in the body is a JSON number.
@@ -82,7 +82,7 @@ class Description:
     done: str
     pause_s: float
     credentials: Credentials
-    action: Described
+    action: TableAction
     look_ups: OneByOneLookUps | None
     pinned: Mapping[str, Any]
 
@@ -140,7 +140,7 @@ def describe(value: Any) -> Description:
         done=done,
         pause_s=cast("float", pause_s),
         credentials=credentials,
-        action=Described(request, body, statuses, answers),
+        action=TableAction(request, body, statuses, answers),
         look_ups=look_ups,
         pinned={f"[http] {name}": each for name, each in named.items()},
     )

@@ -14,7 +14,7 @@ from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, Target, TargetOptions
-from bulkdel_jobs.http.description import DELETE, IDS_MAX, Described, Description, describe
+from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, TableAction, describe
 from bulkdel_jobs.parts.look_ups import ListLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME
 from bulkdel_jobs.parts.target import ApiTarget, pool_of
@@ -40,9 +40,9 @@ ACCOUNT = "account"
 class HttpTarget(ApiTarget):
     """`bulkdel.job.Target`. Its action depends on the id type: an id of `body_number` is a number in the body."""
 
-    def action(self, id_type: IdType) -> Described:
+    def action(self, id_type: IdType) -> TableAction:
         """See `bulkdel.job.Target`."""
-        action = cast("Described", self.job_action)
+        action = cast("TableAction", self.job_action)
         return replace(action, numbers=True) if id_type.name == BODY_NUMBER.name else action
 
 
@@ -59,7 +59,7 @@ class HttpJob(Job):
     id_type_default = PATH_ID.name
 
     def __init__(self, description: Description | None = None) -> None:
-        self._described = description
+        self._description = description
         if description is None:
             return
         verb, done = description.verb, description.done
@@ -81,13 +81,14 @@ class HttpJob(Job):
 
     def target(self, options: TargetOptions) -> Target:
         """See `bulkdel.job.Job`. The table was read by `configured`."""
-        described = self._described or describe(options.config)
-        if (given := options.host or described.host) is None:
+        description = self._description
+        assert description is not None, "`configured` comes first"
+        if (given := options.host or description.host) is None:
             raise UsageError("config, [http] host: is missing, and there is no --host")
         host = check_host(given)
-        pool, credentials = pool_of(host, described.base), described.credentials
+        pool, credentials = pool_of(host, description.base), description.credentials
         found = credentials.find(host, pool, options.environ)
-        look_ups = described.look_ups
+        look_ups = description.look_ups
         if isinstance(look_ups, ListLookUps):
             look_ups = replace(look_ups, host=host)
         return HttpTarget(
@@ -96,9 +97,9 @@ class HttpJob(Job):
             key=None if found is None else found.source,
             key_hint=credentials.hint,
             make_auth=None if found is None else found.make,
-            job_action=described.action,
+            job_action=description.action,
             job_look_ups=look_ups,
-            pause_s=described.pause_s,
+            pause_s=description.pause_s,
         )
 
     def sandbox(
