@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bulkdel.core.decision import NextStep, Response
 from bulkdel.core.record import Records
-from bulkdel_jobs.genauth.endpoints import IDS_MAX, URL_MAX, DeleteUsersBatch, UserLookUps, account_of
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.parts.look_ups import URL_MAX
 
 PROVIDER = "62f20932716fbcc10d966ee5"
 

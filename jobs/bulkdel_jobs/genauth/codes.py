@@ -14,9 +14,10 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.genauth.endpoints import LIST_MAX, URL_MAX, checked_ids, grouped, post
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, LIST_MAX, checked_ids, post
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_listed, read_success
 from bulkdel_jobs.parts.json_values import epoch_s
+from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
 CODE = IdType("code", re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "1 to 64 characters", reusable=True)
 """GenAuth takes no longer code. Which characters one may have is not documented."""
@@ -72,7 +73,7 @@ class CodeLookUps(LookUps):
             return [([id_], Request("GET", path, (("code", id_), *within))) for id_ in ids]
         return [
             (group, Request("GET", path, (*(("codeList", id_) for id_ in group), *within)))
-            for group in grouped(ids, "codeList", URL_MAX - 200)
+            for group in grouped(ids, "codeList", IDS_MAX, URL_MAX - 200)
         ]
 
     def read(self, response: Response) -> Decision:

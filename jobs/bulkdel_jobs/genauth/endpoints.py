@@ -6,12 +6,11 @@ The calls about public accounts are the same, at other paths.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import orjson
 
@@ -21,15 +20,13 @@ from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_listed, read_success
 from bulkdel_jobs.parts.json_values import epoch_s
+from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
 IDS_MAX = 50
 """Ids per call, for deleting and for reading (GenAuth's documentation: "Array length limit: 50")."""
 
 LIST_MAX = 50
 """Users on one page of list-users; a higher limit is refused."""
-
-URL_MAX = 6_000
-"""Bytes of a look-up's URL. Gateways refuse URLs from about 8 KB on."""
 
 IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
@@ -130,7 +127,7 @@ class UserLookUps(LookUps):
         fixed = (("userIdType", self._id_type.name), *parts)
         return [
             (group, Request("GET", self._paths.read, (*(("userIds", id_) for id_ in group), *fixed)))
-            for group in grouped(ids, "userIds", URL_MAX - 100)
+            for group in grouped(ids, "userIds", IDS_MAX, URL_MAX - 100)
         ]
 
     read = staticmethod(read_list)  # the users that exist
@@ -277,21 +274,6 @@ def together(one: Account, other: Account) -> Account:
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first
     return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
-
-
-def grouped(ids: Sequence[str], name: str, query_max: int) -> Iterator[list[str]]:
-    """Divide ids into groups for one request each. name: of the parameter. query_max: bytes of its query."""
-    group: list[str] = []
-    length = 0
-    for id_ in ids:
-        cost = len(f"&{name}=") + len(quote(id_, safe=""))
-        if group and (len(group) == IDS_MAX or length + cost > query_max):
-            yield group
-            group, length = [], 0
-        group.append(id_)
-        length += cost
-    if group:
-        yield group
 
 
 def _strings(*values: Any) -> list[str]:

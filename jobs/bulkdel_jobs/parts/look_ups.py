@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from bulkdel_jobs.parts.statuses import Statuses
 FOUND = Statuses.of({"settled": [200]})
 
 URL_MAX = 6_000
-"""Bytes of the parameters with ids in one URL."""
+"""Bytes of the parameters with ids in one URL. Gateways refuse URLs from about 8 KB on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +106,8 @@ class ListLookUps(OneByOneLookUps):
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """See `bulkdel.job.LookUps`."""
-        groups: list[list[str]] = []
-        around = sum(len(f"&{name}=") for name, value in self.one.query if value == PLACEHOLDER)
-        length = 0
-        for id_ in ids:
-            length += (added := around + len(quote(id_, safe="")))
-            if not groups or len(groups[-1]) == self.at_once or length > URL_MAX:
-                groups.append([])
-                length = added
-            groups[-1].append(id_)
-        return [(group, self._request(group)) for group in groups]
+        name = next(name for name, value in self.one.query if value == PLACEHOLDER)
+        return [(group, self._request(group)) for group in grouped(ids, name, self.at_once)]
 
     def read(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`. A list with a record that has no id is no answer."""
@@ -135,6 +127,24 @@ class ListLookUps(OneByOneLookUps):
     def _request(self, ids: Sequence[str]) -> Request:
         query = [(name, each) for name, value in self.one.query for each in (ids if value == PLACEHOLDER else (value,))]
         return self.one._replace(query=tuple(query))
+
+
+def grouped(ids: Sequence[str], name: str, at_once: int, query_max: int = URL_MAX) -> Iterator[list[str]]:
+    """Divide ids into groups for one request each, at most `at_once` ids in one.
+
+    name: of the parameter that is repeated for each id. query_max: bytes of these parameters.
+    """
+    group: list[str] = []
+    length = 0
+    for id_ in ids:
+        cost = len(f"&{name}=") + len(quote(id_, safe=""))
+        if group and (len(group) == at_once or length + cost > query_max):
+            yield group
+            group, length = [], 0
+        group.append(id_)
+        length += cost
+    if group:
+        yield group
 
 
 def _records(response: Response, list_at: str) -> Decision:
