@@ -175,11 +175,13 @@ class RemoveGroupMembers(Job):
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
     words = OutcomeWords(
-        names={"done": "removed", "already": "already no member", "absent": "absent"}, verb="remove", columns=COLUMNS
+        names={"done": "removed", "already": "already not in the group", "absent": "absent"},
+        verb="remove",
+        columns=COLUMNS,
     )
     id_types = USER_IDS
     id_type_default = "user_id"
-    target_state = TargetState("no member", "a member", absence_reaches=False)
+    target_state = TargetState("not in the group", "in the group", absence_reaches=False)
     parameters = Group
     fires = "the webhook `group:member-removed`, in which GenAuth lists the users"
 

@@ -168,11 +168,13 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Veri
 def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState) -> None:
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
     result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {state.reached}")
-    result(f"  {state.reached:<14} {counts.gone:>13,}")
+    lines = [(state.reached, counts.gone, "")]
     if counts.recreated:
-        result(f"    re-created   {counts.recreated:>13,}   of these: a newer account has the id")
-    result(f"  {state.not_reached:<14} {counts.still_there:>13,}")
-    result(f"  could not tell {counts.could_not_tell:>13,}")
+        lines.append(("  re-created", counts.recreated, "   of these: a newer account has the id"))
+    lines += [(state.not_reached, counts.still_there, ""), ("could not tell", counts.could_not_tell, "")]
+    width = max(len(name) for name, _, _ in lines)
+    for name, count, more in lines:
+        result(f"  {name:<{width}} {count:>13,}{more}")
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in named_counts(progress).items() if count and name not in claimed]
     if others:
@@ -223,8 +225,7 @@ def _print_what_next(
             **settings.connection,
         }
         plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_parameters(parameters).plus_given(given)
-        left_over, verb = reopened.job.target_state.not_reached, reopened.job.words.verb
         say(
-            f"Those {left_over} are listed in {still_there}, which `run` takes as an export. To plan to {verb} them:\n"
+            f"Those {reopened.job.target_state.not_reached} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"
             f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"
         )
