@@ -225,7 +225,8 @@ def _print_what_next(
             **settings.connection,
         }
         plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_parameters(parameters).plus_given(given)
+        left_over = reopened.job.target_state.not_reached
         say(
-            f"Those {reopened.job.target_state.not_reached} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"
+            f"Those {left_over} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"
             f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"
         )
