@@ -343,8 +343,10 @@ def all_effects(sandbox: Sandbox, counts: Callable[[Pool, str], Counter[str]]) -
 
 @contextmanager
 def serving(job: JobCase, ids: Sequence[str], **switches: Any) -> Iterator[Served]:
-    """Run the sandbox with what `ids` mean to a job."""
+    """Run the sandbox with what `ids` mean to a job, and with accounts of these ids in the other pool."""
     users, public = Pool(), Pool()
+    if not job.codes:
+        add_users(users if job.public else public, ids)  # the same ids mean other accounts there
     job.fill(public if job.public else users, ids)
     with serve_in_thread(users, Switches().changed(switches), public=public) as sandbox:
         yield Served(job, sandbox)

@@ -49,6 +49,7 @@ class Drawn:
     reached: tuple[str, ...]
     absent: tuple[str, ...]
     bystanders: tuple[str, ...]
+    chunk_size: int
     options: tuple[str, ...]
     lasting: Mapping[str, Any]
     sessions: tuple[Session, ...]
@@ -71,6 +72,13 @@ class Drawn:
         return any(
             session.end != "whole" or any(session.switches.get(name) for name in TAINTING) for session in self.sessions
         )
+
+    @property
+    def telling(self) -> bool:
+        """Whether it has most of what can be drawn: a kill in the middle, a fault, and ids of every kind."""
+        first, chunks = self.sessions[0], len(self.there) // self.chunk_size
+        hard = first.end == "kill" and 0 < first.requests <= chunks and any(map(first.switches.get, TAINTING))
+        return hard and bool(self.absent and self.poisonous and (self.reached or self.job.settle is None))
 
     @property
     def unsuccessful(self) -> bool:
@@ -108,6 +116,7 @@ def draw(job: JobCase, seed: int, *, small: bool = False) -> Drawn:
         reached=tuple(ids[cuts[0] : cuts[1]]),
         absent=tuple(ids[: cuts[0]]),
         bystanders=(*VICTIMS, *job.ids(12, 9_000)),
+        chunk_size=size,
         options=drawn_options(rng, size, codes=job.codes),
         lasting={
             "poisonous": {id_: rng.choice(((400, None), (499, None), (409, 1234))) for id_ in poisonous},
@@ -154,7 +163,7 @@ def drawn_session(rng: Random, job: JobCase, *, chunks: int, small: bool, few: b
     switches: dict[str, Any] = {}
     if rng.random() < 0.7:
         for name in rng.sample((*TAINTING, "share_unsuccessful", "share_unsuccessful"), rng.randint(1, 3)):
-            switches[name] = rng.choice((0.03, 0.1) if small else (0.01, 0.03, 0.1))
+            switches[name] = rng.choice((0.03, 0.1) if small else (0.01, 0.03, 0.1, 0.3))
         if "share_unsuccessful" in switches:
             # A single id without an effect is looked up for seven seconds.
             effects = ("all",) if small and few else ("half", "all", "all") if small else ("none", "half", "all")
