@@ -1116,10 +1116,10 @@ MUTANTS = (
         "campaigns/test_jobs.py::test_a_campaign[delete-public-accounts-sent]",
     ),
     Mutant(
-        "delete-groups cuts a code at its question mark",
+        "delete-groups cuts a code at its slash",
         "jobs/bulkdel_jobs/genauth/codes.py",
         'return [post(path, {"codeList": checked_ids(path, records), **dict',
-        'ids = [id_.partition("?")[0] for id_ in checked_ids(path, records)]\n'
+        'ids = [id_.partition("/")[0] for id_ in checked_ids(path, records)]\n'
         '        return [post(path, {"codeList": ids, **dict',
         "campaigns/test_jobs.py::test_a_campaign[delete-groups-sent]",
     ),

@@ -75,10 +75,14 @@ class Drawn:
 
     @property
     def telling(self) -> bool:
-        """Whether it has most of what can be drawn: a kill in the middle, a fault, and ids of every kind."""
+        """Whether it has most of what can be drawn: a kill in the middle, a fault, and ids of every kind.
+
+        Refused ids only without look-ups before: one that may have been applied is looked up for seven seconds.
+        """
         first, chunks = self.sessions[0], len(self.there) // self.chunk_size
         hard = first.end == "kill" and 0 < first.requests <= chunks and any(map(first.switches.get, TAINTING))
-        return hard and bool(self.absent and self.poisonous and (self.reached or self.job.settle is None))
+        kinds = self.absent and (self.reached or self.job.settle is None)
+        return bool(hard and kinds and bool(self.poisonous) is not self.look_first)
 
     @property
     def unsuccessful(self) -> bool:
@@ -100,13 +104,13 @@ def draw(job: JobCase, seed: int, *, small: bool = False) -> Drawn:
     rng = Random(f"{job.name} {seed}")
     few = job.rows < FEW  # each takes many requests
     count = rng.randint(job.rows // 2, job.rows) * (1 if small else rng.randint(1, 5))
-    ids = [*job.ids(count), *rng.sample(HOSTILE, 3 if few else 6 if small else len(HOSTILE))]
+    ids = [*job.ids(count), *HOSTILE[:2], *rng.sample(HOSTILE[2:], 1 if few else 4 if small else len(HOSTILE) - 2)]
     rng.shuffle(ids)
     absent, reached = rng.choice((0.0, 0.1, 0.2)), rng.choice((0.0, 0.1, 0.3)) if job.settle is not None else 0.0
     cuts = round(absent * len(ids)), round((absent + reached) * len(ids))
     rows = [*ids, *rng.choices(ids, k=rng.choice((0, 2, 10)))]
     rng.shuffle(rows)
-    poisonous = rng.sample(ids, rng.choice((0, 1, 3)))
+    poisonous = rng.sample(ids, rng.choice((0, 1) if small else (0, 1, 3)))
     size = min(load_job(job.name).chunk_max, rng.choice((50, 50, 17, 7)))
     return Drawn(
         job,

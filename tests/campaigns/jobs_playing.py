@@ -202,7 +202,7 @@ def true_outcomes(it: Play, id_: str, asked: Counter[Effect]) -> set[str]:
     if id_ in drawn.reached:
         found |= {"already"}
         return found | ({"done"} if carried_out or drawn.maybe_applied else set())
-    if job.codes and "resend" not in it.words:
+    if job.codes and "resend" not in drawn.options:
         found |= {"unknown"}  # nothing says whether a code in doubt means what it meant
     reached = state is None if job.settle is None else state is True
     return found | ({"done"} if carried_out and reached else set())
