@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
+from bulkdel.core.redaction import NoDecision
 from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.errors import BulkdelError, JobFailed, UsageError
 
@@ -71,6 +72,11 @@ class LookUps(Protocol):
 
     def read(self, response: Response) -> Decision:
         """Decide on a response: SETTLED with `data` = list of raw records, or what follows from a failure."""
+
+    @property
+    def splits_commas(self) -> bool:
+        """Whether a server may take an id with a comma for several ids: it may where a query can hold several."""
+        return True
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
@@ -285,9 +291,14 @@ def job_names() -> list[str]:
 
 
 def load_job(name: str) -> Job:
-    """Find an installed job by name. Raises UsageError that lists the installed ones."""
+    """Find an installed job by name. Raises UsageError when there is none, or when it cannot be loaded."""
     for point in entry_points(group=GROUP, name=name):
-        job: Job = point.load()()
+        try:
+            made = point.load()
+        except (ImportError, AttributeError, SyntaxError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise UsageError(f"the job {name!r} cannot be loaded from {point.value} ({why})") from error
+        job: Job = made()
         if (contract := getattr(job, "contract", 1)) != CONTRACT:
             raise UsageError(
                 f"the job {name!r} was written for edition {contract} of the contract with a job, and this version has "
@@ -296,6 +307,13 @@ def load_job(name: str) -> Job:
         return job
     known = ", ".join(job_names()) or "none; is bulkdel installed?"
     raise UsageError(f"no job {name!r}. Jobs: {known}")
+
+
+def loadable_jobs() -> Iterator[Job]:
+    """Every installed job that can be loaded. One that cannot be must not keep the others from running."""
+    for name in job_names():
+        with suppress(UsageError):
+            yield load_job(name)
 
 
 # Exceptions of a job
@@ -330,6 +348,8 @@ def job_failed(error: BaseException) -> JobFailed | None:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     at_fault = next((package for package, _, _ in reversed(frames) if package in jobs), DISTRIBUTION)
+    if isinstance(error, NoDecision):
+        at_fault = error.package if error.package in jobs else DISTRIBUTION
     if not jobs[at_fault]:
         return None
     where = "\n".join(
@@ -337,6 +357,8 @@ def job_failed(error: BaseException) -> JobFailed | None:
         for package, code, line in frames
         if package == at_fault
     )
+    if isinstance(error, NoDecision):
+        where = f"  {error}"
     return JobFailed(
         f"the job {' or '.join(jobs[at_fault])} failed: {type(error).__qualname__}; report it to its author. Once it "
         f"is fixed, the same command resumes the run.\n{where}"

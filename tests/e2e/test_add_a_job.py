@@ -311,7 +311,7 @@ class Delete(things.Delete):
         if b"HELD" in response.body:
             fail("refused", self.asked)
         fail("read", self.asked)
-        return super().read(response)
+        return "no decision" if os.environ["FAULT"] == "text" else super().read(response)
 
 
 class Key(FixedAuth):
@@ -353,7 +353,7 @@ def faulty(bench: Bench) -> Bench:
     info = bench.package / "faulty-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[bulkdel.jobs]\ndelete-faulty = faulty:Job\n")
+    (info / "entry_points.txt").write_text("[bulkdel.jobs]\ndelete-faulty = faulty:Job\ndelete-gone = nowhere:Job\n")
     return bench
 
 
@@ -397,6 +397,28 @@ def test_a_fault_inside_a_job_is_that_jobs(where: str, rate: int, faulty: Bench)
     ran = faulty.run(*args, "--json")
     assert (ran.code, ran.counts()) == (1, {"done": 150, "refused": 1}), ran
     assert faulty.server.things == {"bad", "kept"}
+
+
+def test_a_job_that_returns_no_decision_is_named(faulty: Bench) -> None:
+    args = faulty_args(faulty)
+    ran = faulty.run(*args, fault="text")
+    assert ran.code == 4, ran
+    assert "the job delete-faulty failed: NoDecision" in ran.err
+    assert "Delete.read returned str in the place of a Decision" in ran.err
+    assert "Traceback" not in ran.err
+    assert faulty.run(*args).code == 1
+
+
+def test_a_job_that_cannot_be_loaded_keeps_no_other_job_from_running(faulty: Bench) -> None:
+    listed = faulty.run("jobs")
+    assert (listed.code, "Traceback" in listed.err) == (0, False)
+    assert "delete-gone  the job 'delete-gone' cannot be loaded from nowhere:Job" in listed.out
+    assert "delete-users  " in listed.out
+    ran = faulty.run("plan", *faulty.args("t1", job="delete-gone"))
+    assert (ran.code, "cannot be loaded" in ran.err, "Traceback" in ran.err) == (2, True, False), ran
+    (faulty.folder / "config.toml").write_text("[run]\nrate = 100\n")
+    ran = faulty.run("plan", *faulty.args("t1", job="delete-faulty"), "--config", "config.toml")
+    assert ran.code == 0, ran
 
 
 def test_a_fault_inside_a_job_while_it_verifies(faulty: Bench) -> None:

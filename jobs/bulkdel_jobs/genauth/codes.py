@@ -76,6 +76,11 @@ class CodeLookUps(LookUps):
             for group in grouped(ids, "codeList", IDS_MAX, URL_MAX - 200)
         ]
 
+    @property
+    def splits_commas(self) -> bool:
+        """See `bulkdel.job.LookUps`. The calls for one code have a parameter that holds one."""
+        return self._things.batch
+
     def read(self, response: Response) -> Decision:
         """Read the records that exist. The call for one code answers statusCode 404 where there is none."""
         if self._things.batch:

@@ -55,6 +55,11 @@ class OneByOneLookUps(LookUps):
             )
         return decision._replace(data=[decision.data])
 
+    @property
+    def splits_commas(self) -> bool:
+        """See `bulkdel.job.LookUps`. A path holds one id."""
+        return False
+
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """See `bulkdel.job.LookUps`. A record matches the id that stands in it, exactly."""
         records = {id_at(record, self.id_field): record for record in found}
@@ -103,6 +108,11 @@ class ListLookUps(OneByOneLookUps):
     at_once: int = 1
     pages: Pages | None = None
     host: str = ""
+
+    @property
+    def splits_commas(self) -> bool:
+        """See `bulkdel.job.LookUps`. A query may hold several ids."""
+        return True
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
         """See `bulkdel.job.LookUps`."""

@@ -167,8 +167,8 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Veri
 
 def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState) -> None:
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
-    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {state.reached}")
-    lines = [(state.reached, counts.gone, "")]
+    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {state.claimed}")
+    lines = [(state.claimed, counts.gone, "")]
     if counts.recreated:
         lines.append(("  re-created", counts.recreated, "   of these: a newer account has the id"))
     lines += [(state.not_reached, counts.still_there, ""), ("could not tell", counts.could_not_tell, "")]
@@ -178,7 +178,7 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in named_counts(progress).items() if count and name not in claimed]
     if others:
-        result(f"not claimed to be {state.reached}, so not looked up: {', '.join(others)}")
+        result(f"not claimed to be {state.claimed}, so not looked up: {', '.join(others)}")
     for line in session_lines(summary):
         result(line)
 
@@ -195,7 +195,7 @@ def _print_what_next(
     """Print why rows have no finding, and the commands that go on. parameters: those of the job."""
     settings, progress, left = arguments.settings, reopened.log_index.progress, ended.left
     if not counts.claimed:
-        say(f"The run calls no id {reopened.job.target_state.reached}, so there is nothing to verify.")
+        say(f"The run calls no id {reopened.job.target_state.claimed}, so there is nothing to verify.")
     if counts.in_doubt:
         say(
             f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up. "

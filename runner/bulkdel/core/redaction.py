@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 from bulkdel.core.decision import Decision, NoResponse, Response, decision_on_no_response
@@ -28,6 +29,14 @@ BACKSLASH = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
+class NoDecision(TypeError):
+    """A job read a response into something else than a Decision. package: of the job's function."""
+
+    def __init__(self, read: Callable[..., Any], found: object) -> None:
+        super().__init__(f"{read.__qualname__} returned {type(found).__name__} in the place of a Decision")
+        self.package = read.__module__.partition(".")[0]
+
+
 def decision_on(
     response: Response | NoResponse,
     read: Callable[[Response], Decision],
@@ -42,6 +51,8 @@ def decision_on(
     if isinstance(response, NoResponse):
         return decision_on_no_response(response)
     decision = read(response)
+    if not isinstance(decision, Decision):
+        raise NoDecision(read, decision)
     if response.retry_after is not None:
         decision = decision._replace(after_s=retry_after_s(response.retry_after, response.date, now))
     detail, reason = decision.detail, decision.reason

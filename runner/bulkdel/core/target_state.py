@@ -17,6 +17,11 @@ class TargetState(NamedTuple):
     not_reached: str = "still there"
     absence_reaches: bool = True
 
+    @property
+    def claimed(self) -> str:
+        """What people call the ids that need no request any more: in the target state, or without an account."""
+        return self.reached if self.absence_reaches else f"{self.reached} or absent"
+
 
 GONE = TargetState()
 """The target state of a deletion."""

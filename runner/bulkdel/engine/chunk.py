@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.absence import may_be_split
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import NextStep, Request, decision_per_id
@@ -304,10 +303,10 @@ class ChunkInHand:
         self._unproven |= looked.unproven
         missing = [id_ for id_ in ids if id_ not in accounts]
         # Ids with a comma have their own control.
-        if missing and (looked.empty or not accounts) and not all(map(may_be_split, missing)):
+        if missing and (looked.empty or not accounts) and not all(map(parts.lookup.splits, missing)):
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
-            if accounts and not proven:
-                return None  # after the first response look-ups ceased to find accounts
+            if not proven and (accounts or parts.lookup.lost):
+                return None  # look-ups have ceased to find accounts
         protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
         if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:

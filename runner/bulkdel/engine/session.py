@@ -105,7 +105,14 @@ class SendingSession:
             pool = log.progress.header.pinned["pool"]
             client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
             proven, fullest = bool(plan.server.found), plan.server.fullest
-            lookup = AccountLookup(client, self._look_ups, around.chance, proven=proven, fullest=fullest)
+            lookup = AccountLookup(
+                client,
+                self._look_ups,
+                around.chance,
+                proven=proven,
+                proven_before=bool((log.progress.header.sample or {}).get("found")),
+                fullest=fullest,
+            )
             parts = Parts(
                 client=client,
                 lookup=lookup,
@@ -240,6 +247,8 @@ def _last_failure(parts: Parts, noun: str) -> str:
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
+    if lookup.lost:
+        return "look-ups find none of the accounts that the API lists, so an empty response proves nothing"
     if last or lookup.failed or lookup.proven:
         return last or lookup.failed or ("ids with a comma were not found" if tally.unproven else "")
     return f"look-ups find no {noun} at all, so an empty response proves nothing"

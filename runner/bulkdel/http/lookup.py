@@ -48,6 +48,7 @@ class AccountLookup:
 
     possible: whether the job has look-ups. If not, nothing is sent, and each id is left unproven.
     proven: whether any look-up of this session has found an existing account.
+    lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
@@ -59,8 +60,10 @@ class AccountLookup:
         chance: Callable[[], float],
         *,
         proven: bool = False,
+        proven_before: bool = False,
         fullest: int = 0,
     ) -> None:
+        """proven_before: whether look-ups found accounts in an earlier session of the run."""
         self._client = client
         self.possible = look_ups is not None
         if look_ups is not None:
@@ -74,7 +77,9 @@ class AccountLookup:
         self._state_tries_left = CONTROL_TRIES
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
+        self._proven_before = proven_before
         self.proven = proven
+        self.lost = False
         self.listed = 0
         self.fullest = fullest
 
@@ -82,6 +87,10 @@ class AccountLookup:
     def failed(self) -> str:
         """The reason of the latest failure."""
         return self._reader.failed if self.possible else ""
+
+    def splits(self, id_: str) -> bool:
+        """Whether the server may take `id_` in a look-up for several ids."""
+        return self.possible and self._look_ups.splits_commas and may_be_split(id_)
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -125,7 +134,7 @@ class AccountLookup:
         async with self._control:
             if not self.proven and self._controls_left:
                 self._controls_left -= 1
-                await self._control_passes(worker)
+                self.lost = not await self._control_passes(worker) and self._proven_before
             self._exhausted = not self._controls_left
         return self.proven
 
@@ -147,6 +156,7 @@ class AccountLookup:
                     if self.proven:
                         break
                 self._checked_at = began
+                self.lost = not self.proven
         return self.proven
 
     async def owner(self, user: str, worker: WorkerStatus) -> list[str] | None:
@@ -234,7 +244,7 @@ class AccountLookup:
         began = self._client.clock()
         result = await self._find(ids, worker)
         if result is not None and result.accounts:
-            self.proven, self._found_at = True, max(self._found_at, began)
+            self.proven, self.lost, self._found_at = True, False, max(self._found_at, began)
         return result
 
     async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
@@ -248,14 +258,14 @@ class AccountLookup:
                 self._empty_at = self._client.clock()
             matched, strays = self._look_ups.match(group, found.items)
             # The server may split an id with a comma, and return a record that has only a part of it.
-            matched = {id_: account for id_, account in matched.items() if account.certain or not may_be_split(id_)}
-            result = LookupResult(matched, unproven(group, matched))
+            matched = {id_: account for id_, account in matched.items() if account.certain or not self.splits(id_)}
+            result = LookupResult(matched, unproven(filter(self.splits, group), matched))
             if strays and len(group) > 1:
                 explained = await self._explain(strays, result, [id_ for id_ in group if id_ not in matched], worker)
                 if explained is None:
                     return None
                 result = explained
-            elif strays and not may_be_split(group[0]):
+            elif strays and not self.splits(group[0]):
                 self._reader.failed = STRANGER
                 return None
             complete = await self._complete(result, found, group, worker)
@@ -294,7 +304,7 @@ class AccountLookup:
             return None
         explained = sum(len(account.records) for account in alone.accounts.values())
         accounts = {**result.accounts, **alone.accounts}
-        if explained < strays and not any(map(may_be_split, missing)):
+        if explained < strays and not any(map(self.splits, missing)):
             # They may be second records of ids that have one. (Parts of an id with a comma would explain them too.)
             more = await self._one_by_one(list(result.accounts), worker)
             if more is None:

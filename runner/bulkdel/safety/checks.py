@@ -24,7 +24,7 @@ from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable, until_words
-from bulkdel.job import Job, Target, job_names, load_job
+from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.run_plan import Plan, RunArguments
@@ -42,7 +42,7 @@ PROTECTED = ("pools", "hosts")
 def check_arguments(arguments: RunArguments) -> None:
     """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
     if arguments.config:
-        tables = {"run", PROTECT, *(load_job(name).config_table for name in job_names())}
+        tables = {"run", PROTECT, *(job.config_table for job in loadable_jobs())}
         for name, value in arguments.config.items():
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
