@@ -147,6 +147,13 @@ MUTANTS = (
         "unit/test_chunk_state.py::test_refused_after_a_request_that_may_have_been_applied",
     ),
     Mutant(
+        "look-ups that have ceased to find accounts are believed",
+        "runner/bulkdel/engine/chunk.py",
+        "            if not proven and (accounts or parts.lookup.lost):\n",
+        "            if not proven and accounts:\n",
+        "e2e/test_lost_look_ups.py::test_a_key_that_loses_its_permission_proves_nothing_absent",
+    ),
+    Mutant(
         "an id without an account counts as disabled",
         "runner/bulkdel/core/chunk_state.py",
         "        if not self.absence_reaches:\n",
@@ -612,7 +619,7 @@ MUTANTS = (
     Mutant(
         "a part of an id taken for the id",
         "runner/bulkdel/http/lookup.py",
-        "if account.certain or not may_be_split(id_)}",
+        "if account.certain or not self.splits(id_)}",
         "if account.certain or not may_be_split(id_[:0])}",
         "e2e/test_matching.py::test_a_part_of_an_id_is_not_taken_for_it",
     ),
@@ -964,8 +971,8 @@ MUTANTS = (
     Mutant(
         "an empty second page is believed",
         "runner/bulkdel/engine/chunk.py",
-        "        if missing and (looked.empty or not accounts) and not all(map(may_be_split, missing)):\n",
-        "        if missing and not accounts and not all(map(may_be_split, missing)):\n",
+        "        if missing and (looked.empty or not accounts) and not all(map(parts.lookup.splits, missing)):\n",
+        "        if missing and not accounts and not all(map(parts.lookup.splits, missing)):\n",
         "simulation/test_simulation.py::test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed",
     ),
     Mutant(

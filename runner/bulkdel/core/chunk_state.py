@@ -381,7 +381,7 @@ class ChunkState:
             self._settle("done", sub_chunk, gone)
         else:
             # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
-            unproven = why is LookUpReason.UNKNOWN_ID and all_gone
+            unproven = why is LookUpReason.UNKNOWN_ID and all_gone and sub_chunk.shared
             if why is LookUpReason.UNKNOWN_ID and gone and not all_gone:
                 self._absent.append(len(self.settled))
             self._settle("absent", sub_chunk, gone, reason="unproven" if unproven else None)

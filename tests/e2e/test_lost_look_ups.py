@@ -1,0 +1,52 @@
+"""What a look-up proves: after a key has lost its permission, and for ids with a comma in a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.forum import TOKEN, Forum
+from tests.harness import bulkdel
+from tests.httppage import Example, block
+from tests.restserver import Answer, Asked, served
+
+
+@dataclass
+class Blinding(Forum):
+    """After `sees` deletions every member is answered 404. The list still shows them."""
+
+    sees: int = 1_000_000
+
+    def answer(self, asked: Asked) -> Answer:
+        if self.effects.total() >= self.sees and len(asked.path) > 3:
+            return 404, {"message": "nothing there"}
+        return super().answer(asked)
+
+
+def test_a_key_that_loses_its_permission_proves_nothing_absent(tmp_path: Path) -> None:
+    """Both the deletion and the look-up answer 404 then. With the permission back, the same command goes on."""
+    ids = [f"m{n:03d}" for n in range(60)]
+    with served(Blinding(members={*ids, "kept"}, sees=10)) as forum:
+        it = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN})
+        for _ in range(2):
+            ran = it.run("run", *ids, options=("--concurrency", 1))
+            assert (ran.code, ran.summary["done"], ran.summary["absent"], ran.summary["remaining"]) == (4, 10, 0, 50), (
+                ran
+            )
+            assert "look-ups find none of the accounts that the API lists" in ran.err
+        forum.sees = 1_000_000
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["remaining"], forum.members) == (0, 0, {"kept"}), ran
+        assert set(forum.effects.values()) == {1}
+
+
+def test_an_id_with_a_comma_in_a_path_is_proven_absent(tmp_path: Path) -> None:
+    """A path holds one id, so no server takes it for two."""
+    ids = ["a,b", "c,d", *(f"m{n}" for n in range(5))]
+    with served(Forum(members={*ids[1:], "kept"})) as forum:
+        it = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN})
+        ran = it.run("run", *ids)
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 6, 1), ran
+        assert '"reason"' not in bulkdel("results", tmp_path / "ids.jsonl", "--only", "absent", env={}).out
+        verified = it.verify()
+        assert (verified.code, verified.summary["gone"]) == (0, 7), verified
