@@ -1133,15 +1133,15 @@ MUTANTS = (
     Mutant(
         "delete-roles takes the default namespace",
         "jobs/bulkdel_jobs/delete_codes.py",
-        "calls_of(ROLES, options.parameters)",
-        "calls_of(ROLES)",
+        "calls_of(ROLES, parameters)",
+        "calls_of(ROLES, parameters and None)",
         "campaigns/test_jobs.py::test_a_campaign[delete-roles-sent]",
     ),
     Mutant(
         "delete-resources takes the default namespace",
         "jobs/bulkdel_jobs/delete_codes.py",
-        "calls_of(RESOURCES, options.parameters)",
-        "calls_of(RESOURCES)",
+        "calls_of(RESOURCES, parameters)",
+        "calls_of(RESOURCES, parameters and None)",
         "campaigns/test_jobs.py::test_a_campaign[delete-resources-sent]",
     ),
     Mutant(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
-from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.codes import CODE, DEFAULT_NAMESPACE, Coded, CodeLookUps, DeleteByCode
-from bulkdel_jobs.genauth.endpoints import IDS_MAX
-from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
@@ -40,84 +38,63 @@ class Namespace:
     """The permission space that they belong to."""
 
 
-class DeleteGroups(Job):
+class DeleteGroups(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "delete-groups"
     summary = "delete groups of a GenAuth or Authing user pool, and their memberships (delete-groups-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(names=NAMES, noun="group", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     fires = "the webhook `group:deleted`, once for each group"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, calls_of(GROUPS))
+    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+        """See `GenAuthJob`."""
+        return calls_of(GROUPS)
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a group for each of `ids`."""
-
-        def fill(pool: Pool) -> None:
-            for code in ids:
-                pool.access.add_group(code)
-
-        return sandbox_target(calls_of(GROUPS), fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
+        """A group for each of `ids`."""
+        for code in ids:
+            pool.access.add_group(code)
 
 
-class DeleteRoles(Job):
+class DeleteRoles(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "delete-roles"
     summary = "delete roles of a GenAuth or Authing user pool, and their assignments (delete-roles-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(names=NAMES, noun="role", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     parameters = Namespace
     fires = "the webhook `role:delete`, once for each role"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, calls_of(ROLES, options.parameters))
+    def calls(self, parameters: Namespace) -> Calls:
+        """See `GenAuthJob`."""
+        return calls_of(ROLES, parameters)
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a role for each of `ids`."""
-
-        def fill(pool: Pool) -> None:
-            for code in ids:
-                pool.access.add_role(code, namespace=parameters.namespace)
-
-        return sandbox_target(calls_of(ROLES, parameters), fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> None:  # noqa: ARG002
+        """A role for each of `ids`."""
+        for code in ids:
+            pool.access.add_role(code, namespace=parameters.namespace)
 
 
-class DeleteResources(Job):
+class DeleteResources(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "delete-resources"
     summary = "delete resources of a GenAuth or Authing user pool, and their grants (delete-resources-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(names=NAMES, noun="resource", columns=COLUMNS)
     id_types = CODES
     id_type_default = CODE.name
     parameters = Namespace
     fires = "the webhook `resource:delete`, in which GenAuth lists the codes"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, calls_of(RESOURCES, options.parameters))
+    def calls(self, parameters: Namespace) -> Calls:
+        """See `GenAuthJob`."""
+        return calls_of(RESOURCES, parameters)
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a resource for each of `ids`."""
-
-        def fill(pool: Pool) -> None:
-            for code in ids:
-                pool.access.add_resource(code, parameters.namespace)
-
-        return sandbox_target(calls_of(RESOURCES, parameters), fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Namespace) -> None:  # noqa: ARG002
+        """A resource for each of `ids`."""
+        for code in ids:
+            pool.access.add_resource(code, parameters.namespace)

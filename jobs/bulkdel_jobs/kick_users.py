@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +12,10 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, post
-from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.job import GenAuthJob
 from bulkdel_jobs.genauth.responses import read_envelope, read_success
-from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 KICK_PATH = "/api/v3/kick-users"
 SESSION_PATH = "/api/v3/check-session-status"
@@ -82,33 +80,25 @@ class Apps:
         return tuple(dict.fromkeys(self.app))
 
 
-class KickUsers(Job):
+class KickUsers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "kick-users"
     summary = "end the sessions of users of a GenAuth or Authing user pool in some applications (kick-users)"
     chunk_max = 1
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "signed out", "already": "already signed out", "absent": "absent"},
         verb="sign out",
         columns=COLUMNS,
     )
-    id_types: Mapping[str, IdType] = ID_TYPES
-    id_type_default = "user_id"
     target_state = TargetState("signed out", "signed in", absence_reaches=False)
     parameters = Apps
     fires = "the webhook `kick`, once for each user"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, options.parameters.calls)
+    def calls(self, parameters: Apps) -> Calls:
+        """See `GenAuthJob`."""
+        return parameters.calls
 
     def chunk_requests(self, parameters: Apps) -> int:
         """One for every 50 applications."""
         return -(-len(parameters.apps) // APPS_MAX)
-
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Apps) -> AbstractContextManager[Target]:
-        """Start the look-alike with a user for each of `ids`, signed in everywhere."""
-        return sandbox_target(parameters.calls, lambda pool: pool.add_ids(ids, id_type.name))

@@ -6,7 +6,6 @@ The record of a user has neither roles nor groups, so one more request for each 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,12 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel.job import Job, Target, TargetOptions
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
-from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, UserState, checked_ids, post
+from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
 from bulkdel_jobs.genauth.id_types import USER_IDS
+from bulkdel_jobs.genauth.job import GenAuthJob
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
-from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
@@ -107,42 +106,34 @@ class Roles:
         return [{"targets": targets, "roles": roles[at : at + ROLES_MAX]} for at in range(0, len(roles), ROLES_MAX)]
 
 
-class RevokeRoles(Job):
+class RevokeRoles(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "revoke-roles"
     summary = "take roles away from users of a GenAuth or Authing user pool (revoke-role-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "revoked", "already": "already without the roles", "absent": "absent"},
         verb="revoke",
         columns=COLUMNS,
     )
     id_types = USER_IDS
-    id_type_default = "user_id"
     target_state = TargetState("without the roles", "with a role", absence_reaches=False)
     parameters = Roles
     fires = "the webhook `role:unassigned`, in which GenAuth lists the users"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, options.parameters.calls)
+    def calls(self, parameters: Roles) -> Calls:
+        """See `GenAuthJob`."""
+        return parameters.calls
 
     def chunk_requests(self, parameters: Roles) -> int:
         """One for every 10 roles."""
         return -(-len(parameters.codes) // ROLES_MAX)
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Roles) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a user for each of `ids`. Each has all of the roles."""
-
-        def fill(pool: Pool) -> None:
-            pool.add_ids(ids)
-            for role in parameters.role:
-                pool.access.add_role(role, pool.alive(), parameters.namespace)
-
-        return sandbox_target(parameters.calls, fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Roles) -> None:  # noqa: ARG002
+        """A user for each of `ids`. Each has all of the roles."""
+        pool.add_ids(ids)
+        for role in parameters.role:
+            pool.access.add_role(role, pool.alive(), parameters.namespace)
 
 
 @dataclass(frozen=True)
@@ -166,34 +157,26 @@ class Group:
         )
 
 
-class RemoveGroupMembers(Job):
+class RemoveGroupMembers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "remove-group-members"
     summary = "take users of a GenAuth or Authing user pool out of a group (remove-group-members)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "removed", "already": "already not in the group", "absent": "absent"},
         verb="remove",
         columns=COLUMNS,
     )
     id_types = USER_IDS
-    id_type_default = "user_id"
     target_state = TargetState("not in the group", "in the group", absence_reaches=False)
     parameters = Group
     fires = "the webhook `group:member-removed`, in which GenAuth lists the users"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, options.parameters.calls)
+    def calls(self, parameters: Group) -> Calls:
+        """See `GenAuthJob`."""
+        return parameters.calls
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Group) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a user for each of `ids`, all of them in the group."""
-
-        def fill(pool: Pool) -> None:
-            pool.add_ids(ids)
-            pool.access.add_group(parameters.group, pool.alive())
-
-        return sandbox_target(parameters.calls, fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Group) -> None:  # noqa: ARG002
+        """A user for each of `ids`, all of them in the group."""
+        pool.add_ids(ids)
+        pool.access.add_group(parameters.group, pool.alive())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -12,11 +10,10 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
-from bulkdel.job import Job, Target, TargetOptions
-from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, UserState, checked_ids, post
-from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
+from bulkdel_jobs.genauth.job import GenAuthJob
 from bulkdel_jobs.genauth.responses import read_success
-from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 RESIGN_PATH = "/api/v3/resign-user-batch"
 RESIGNED = "Resigned"
@@ -47,26 +44,17 @@ CALLS = Calls(
 )
 
 
-class ResignUsers(Job):
+class ResignUsers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "resign-users"
     summary = "let users of a GenAuth or Authing user pool resign (resign-user-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "resigned", "already": "already resigned", "absent": "absent"}, verb="resign", columns=COLUMNS
     )
-    id_types: Mapping[str, IdType] = ID_TYPES
-    id_type_default = "user_id"
     target_state = TargetState("resigned", "not resigned", absence_reaches=False)
     fires = "the webhooks of a changed user; GenAuth does not document which ones a resignation fires"
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, CALLS)
-
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a user for each of `ids`."""
-        return sandbox_target(CALLS, lambda pool: pool.add_ids(ids, id_type.name))
+    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+        """See `GenAuthJob`."""
+        return CALLS

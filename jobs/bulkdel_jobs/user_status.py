@@ -6,7 +6,6 @@ Each undoes the other. Both send user ids and a status, and no other field.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,10 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
-from bulkdel.job import Job, Target, TargetOptions
-from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps
+from bulkdel_jobs.genauth.endpoints import UserLookUps
 from bulkdel_jobs.genauth.id_types import USER_IDS
-from bulkdel_jobs.genauth.target import COLUMNS, CONFIG_TABLE, Calls, find_target, sandbox_target
+from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.target import COLUMNS, Calls
 from bulkdel_jobs.genauth.user_status import (
     RESIGNED,
     SETTABLE,
@@ -44,30 +43,22 @@ def calls_of(wanted: Wanted) -> Calls:
     return Calls(lambda _id_type: UpdateStatus(wanted), partial(UserLookUps, state=has_wanted(wanted)))
 
 
-class DisableUsers(Job):
+class DisableUsers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "disable-users"
     summary = "disable users of a GenAuth or Authing user pool: status Suspended (update-user-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "disabled", "already": "already disabled", "absent": "absent"}, verb="disable", columns=COLUMNS
     )
     id_types = USER_IDS
-    id_type_default = "user_id"
     target_state = TargetState("disabled", "not disabled", absence_reaches=False)
     undo = "enable-users"
     fires = FIRES
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials."""
-        return find_target(options, calls_of(lambda _id: SUSPENDED))
-
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a user for each of `ids`."""
-        return sandbox_target(calls_of(lambda _id: SUSPENDED), lambda pool: pool.add_ids(ids))
+    def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
+        """See `GenAuthJob`."""
+        return calls_of(lambda _id: SUSPENDED)
 
 
 @dataclass(frozen=True)
@@ -102,34 +93,26 @@ class Enabling:
         return wanted
 
 
-class EnableUsers(Job):
+class EnableUsers(GenAuthJob):
     """`bulkdel.job.Job`."""
 
-    contract = 2
     name = "enable-users"
     summary = "enable users of a GenAuth or Authing user pool, or restore their status (update-user-batch)"
-    chunk_max = IDS_MAX
-    config_table = CONFIG_TABLE
     words = OutcomeWords(
         names={"done": "enabled", "already": "already enabled", "absent": "absent"}, verb="enable", columns=COLUMNS
     )
     id_types = USER_IDS
-    id_type_default = "user_id"
     target_state = TargetState("enabled", "not enabled", absence_reaches=False)
     parameters = Enabling
     undo = "disable-users"
     fires = FIRES
 
-    def target(self, options: TargetOptions) -> Target:
-        """Find host and credentials, and read the backup."""
-        return find_target(options, calls_of(options.parameters.wanted()))
+    def calls(self, parameters: Enabling) -> Calls:
+        """See `GenAuthJob`."""
+        return calls_of(parameters.wanted())
 
-    def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Enabling) -> AbstractContextManager[Target]:  # noqa: ARG002
-        """Start the look-alike with a disabled user for each of `ids`."""
-
-        def fill(pool: Pool) -> None:
-            pool.add_ids(ids)
-            for user in pool.alive():
-                pool.change(user, {"status": SUSPENDED}, DISABLED_AT)
-
-        return sandbox_target(calls_of(parameters.wanted()), fill)
+    def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Enabling) -> None:  # noqa: ARG002
+        """A disabled user for each of `ids`."""
+        pool.add_ids(ids)
+        for user in pool.alive():
+            pool.change(user, {"status": SUSPENDED}, DISABLED_AT)
