@@ -299,18 +299,20 @@ def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
     assert bench.confirmed(*given, "--limit", 1).code == 0
     for more, named in (
         (("--group", "ops", "--template", "mail.txt"), "--group: the checkpoint has 'eng', this run 'ops'"),
-        (("--group", "eng"), "--template: the checkpoint has {"),
+        (("--group", "eng"), "--template: the checkpoint has 'a file with SHA-256 "),
         ((*given, "--count", 4), "--count: the checkpoint has 3, this run 4"),
     ):
         done = bench.confirmed(*more)
         assert (done.code, named in done.err) == (3, True), done
     (bench.folder / "mail.txt").write_text("Dear all")
-    assert "--template: the checkpoint has {" in bench.confirmed(*given).err
+    assert "--template: the checkpoint has 'a file with SHA-256 " in bench.confirmed(*given).err
+    (bench.folder / "moved.txt").write_text("Dear user")  # the path is only a hint
+    assert bench.confirmed("--group", "eng", "--template", "moved.txt", "--limit", 1).code == 0
     (bench.folder / "mail.txt").write_text("Dear user")
     install(bench.site, JOBS + NEWER)
     assert "--more: the checkpoint has None, this run 'x'" in bench.confirmed(*given).err
     install(bench.site)
-    assert bench.served.pool.deleted == 1
+    assert bench.served.pool.deleted == 2
     assert bench.confirmed(*given).code == 0
 
 

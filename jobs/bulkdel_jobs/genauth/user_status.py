@@ -99,6 +99,8 @@ def read_statuses(path: Path) -> dict[str, str]:
                     user, status = _status_in(line)
                     if user is None or status is None:
                         raise NotAcceptable(f"--from-backup {name}: line {number} has no userId with a status")
+                    if status not in {*SETTABLE, RESIGNED}:
+                        raise NotAcceptable(f"--from-backup {name}: line {number} has the status {status!r}")
                     statuses.setdefault(user, sys.intern(status))
     except OSError as error:
         raise UsageError(f"--from-backup {name}: {error.strerror}") from error

@@ -201,7 +201,7 @@ def refuse_differences(
             **{name: value for name, value in pinned.items() if name not in {"source", "table", "parameters"}},
             **pinned.get("source", {}),
             **pinned.get("table", {}),
-            **{option_of(name): value for name, value in pinned.get("parameters", {}).items()},
+            **{option_of(name): _compared(value) for name, value in pinned.get("parameters", {}).items()},
         }
         for pinned in (before, now)
     )
@@ -216,6 +216,11 @@ def refuse_differences(
             + "\n".join(different)
             + "\nGive the export and the options of that run, or another --checkpoint for a new one."
         )
+
+
+def _compared(parameter: Any) -> Any:
+    """What must be the same of a parameter. Of a file it is the content: its path is only a hint."""
+    return f"a file with SHA-256 {parameter['sha256']}" if isinstance(parameter, dict) else parameter
 
 
 # The server
