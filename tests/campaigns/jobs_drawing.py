@@ -124,6 +124,7 @@ def draw(job: JobCase, seed: int, *, small: bool = False) -> Drawn:
         options=drawn_options(rng, size, codes=job.codes),
         lasting={
             "poisonous": {id_: rng.choice(((400, None), (499, None), (409, 1234))) for id_ in poisonous},
+            "resign_again": "accept" if seed % 3 else "refuse",
             **drawn_lasting(rng, ids, latency_s=0.0 if few else 0.003 if small else 0.01),
         },
         sessions=tuple(

@@ -201,6 +201,8 @@ def true_outcomes(it: Play, id_: str, asked: Counter[Effect]) -> set[str]:
         return found | ({"absent", "done"} if told or applied else {"absent"})
     if id_ in drawn.reached:
         found |= {"already"}
+        if job.name == "resign-users" and drawn.lasting["resign_again"] == "refuse" and not drawn.look_first:
+            found |= {"refused"}  # the API refuses a user that has resigned
         return found | ({"done"} if carried_out or drawn.maybe_applied else set())
     if job.codes and "resend" not in drawn.options:
         found |= {"unknown"}  # nothing says whether a code in doubt means what it meant
