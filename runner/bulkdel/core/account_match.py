@@ -3,7 +3,7 @@
 Three clocks are involved: ours, the server's (its `Date` header), and the one that writes `createdAt`. Each may be
 wrong: a machine without a battery, a server that writes its local time with a `Z`. So no verdict depends on one clock:
 
-- OLD, the account that was meant: its `createdAt` is no later than one that was sampled before the first deletion (one
+- OLD, the account that was meant: its `createdAt` is no later than one that was sampled before anything was sent (one
   clock wrote both, so its offset does not matter), or it is older than the intent by more than any time zone. When the
   server's clock was set back since then, both limits are moved back by as much.
 - NEW: its `createdAt` is later than the intent by our clock and by the server's, and not in the future; no sign speaks
@@ -61,7 +61,7 @@ class Instant(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """The `createdAt` values of the sample that was looked up before the first deletion.
+    """The `createdAt` values of the sample that was looked up before the first id was sent.
 
     newest: the latest value that was not in the future, epoch seconds; None without one.
     future_s: how far the latest value was in the future; 0 when it was not.

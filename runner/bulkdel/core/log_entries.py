@@ -52,7 +52,7 @@ class Header:
     export_path: a hint for people, not compared.
     excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
-    sample: {"asked": n, "found": n} and more that the look-up before the first deletion found; None when skipped.
+    sample: {"asked": n, "found": n} and more that the look-up before the first id was sent found; None when skipped.
     confirmed: what was confirmed and how, e.g. {"ids": 5000, "pool": "…", "how": "options"}.
     resume_points: where in the export a resume can begin to read, as the preflight found them.
     parameters: the job's parameters (`Job.parameters`) as JSON; compared on a resume like what is pinned.

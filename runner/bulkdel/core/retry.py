@@ -32,7 +32,7 @@ RETRY_MAX_S = 300.0
 RETRY_AFTER_MAX_S = 1e9  # 30 years: longer than any patience, and still a date that can be printed
 UNDATED_MAX_S = 60.0  # longest pause for a Retry-After date without a Date header: only our own clock can measure it
 
-SAMPLE_SIZE = 200  # ids looked up before the first deletion
+SAMPLE_SIZE = 200  # ids looked up before the first id is sent
 SAMPLE_SHARE_MIN = 0.5  # the share of them that has to exist
 
 # An id that the API refuses as unknown although a look-up finds it is looked up again: look-ups may lag.

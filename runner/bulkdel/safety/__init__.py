@@ -1,1 +1,1 @@
-"""Everything before the first deletion: the arguments, the checks, exclude files, the plan, the confirmation."""
+"""Everything before the first id is sent: the arguments, the checks, exclude files, the plan, the confirmation."""

@@ -202,7 +202,7 @@ async def with_sample_check(
 ) -> Plan:
     """Sign in, look up the sample, and add the result. The ids of the key's own user are protected from now on.
 
-    A resume has no sample: it was looked up before the first deletion. Raises Halted when the sign-in or a look-up
+    A resume has no sample: it was looked up before the first id was sent. Raises Halted when the sign-in or a look-up
     fails, and NotAcceptable for a protected pool or another pool than that of the log.
     """
     target, done = plan.target, plan.words.done

@@ -174,7 +174,7 @@ class Plan:
 
     @property
     def sample(self) -> list[str]:
-        """The ids that are looked up before the first deletion; none on a resume."""
+        """The ids that are looked up before the first id is sent; none on a resume."""
         return [record.id for record in self.export.preflight.sample] if self.export.preflight else []
 
     @property
