@@ -1134,14 +1134,14 @@ MUTANTS = (
         "delete-roles takes the default namespace",
         "jobs/bulkdel_jobs/delete_codes.py",
         "calls_of(ROLES, parameters)",
-        "calls_of(ROLES, parameters and None)",
+        "calls_of(ROLES, type(parameters)())",
         "campaigns/test_jobs.py::test_a_campaign[delete-roles-sent]",
     ),
     Mutant(
         "delete-resources takes the default namespace",
         "jobs/bulkdel_jobs/delete_codes.py",
         "calls_of(RESOURCES, parameters)",
-        "calls_of(RESOURCES, parameters and None)",
+        "calls_of(RESOURCES, type(parameters)())",
         "campaigns/test_jobs.py::test_a_campaign[delete-resources-sent]",
     ),
     Mutant(

@@ -78,11 +78,13 @@ class Drawn:
         """Whether it has most of what can be drawn: a kill in the middle, a fault, and ids of every kind.
 
         Refused ids only without look-ups before: one that may have been applied is looked up for seven seconds.
+        A code in doubt is sent again: otherwise a kill in the middle of all chunks leaves the server as it was.
         """
         first, chunks = self.sessions[0], len(self.there) // self.chunk_size
         hard = first.end == "kill" and 0 < first.requests <= chunks and any(map(first.switches.get, TAINTING))
         kinds = self.absent and (self.reached or self.job.settle is None)
-        return bool(hard and kinds and bool(self.poisonous) is not self.look_first)
+        ends = not self.job.codes or "resend" in self.options
+        return bool(hard and kinds and ends and bool(self.poisonous) is not self.look_first)
 
     @property
     def unsuccessful(self) -> bool:
