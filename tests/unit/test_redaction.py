@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Response
 from bulkdel.core.outcome import Detail
-from bulkdel.core.redaction import READ_MAX, TEXT_MAX, IdRedactor, decision_on, redacted
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, IdRedactor, NoDecision, decision_on, redacted
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 
@@ -87,3 +89,12 @@ def test_what_is_too_long_is_not_searched() -> None:
     decision = decided(Decision(NextStep.HALT, detail=detail, reason=f"refused ({detail})"))
     assert decision.detail.message == "[60,000 characters]"
     assert decision.reason == "refused ('[60,000 characters]')"
+
+
+def test_what_is_no_decision_names_the_function_that_made_it() -> None:
+    def read(response: Response) -> Decision:
+        return cast("Decision", None)
+
+    with pytest.raises(NoDecision, match=r"read returned NoneType in the place of a Decision") as caught:
+        decision_on(Response(200, b""), read, str, 0.0)
+    assert caught.value.package == "tests"

@@ -19,8 +19,12 @@ from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_listed
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
-CODE = IdType("code", re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "1 to 64 characters", reusable=True)
-"""GenAuth takes no longer code. Which characters one may have is not documented."""
+CODE = IdType("code", re.compile(r"[^\x00-\x1f\x7f]{1,64}"), "1 to 64 characters")
+"""GenAuth takes no longer code. Which characters one may have is not documented.
+
+A group, a role or a resource has no other id than its code, and its record has no time. So one that exists is the one
+that was meant.
+"""
 
 DEFAULT_NAMESPACE = "default"
 """The permission space of a call that names none."""
