@@ -1,7 +1,7 @@
 """Random campaigns of every job against the server's own count of effects, per id and kind.
 
-`make test` plays one of each job, `make soak` another one and 30 that are larger; CAMPAIGNS=N plays N. CAMPAIGN_SEED=… repeats one of
-the soak.
+`make test` plays one of each job, `make soak` another one and 30 that are larger; CAMPAIGNS=N plays N.
+CAMPAIGN_SEED=… repeats one of the soak.
 """
 
 from __future__ import annotations

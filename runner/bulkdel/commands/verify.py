@@ -167,9 +167,9 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Veri
 
 def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState) -> None:
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
-    name = state.claimed if progress.counts["absent"] else state.reached
-    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {name}")
-    lines = [(name, counts.gone, "")]
+    reached = state.claimed if progress.counts["absent"] else state.reached
+    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {reached}")
+    lines = [(reached, counts.gone, "")]
     if counts.recreated:
         lines.append(("  re-created", counts.recreated, "   of these: a newer account has the id"))
     lines += [(state.not_reached, counts.still_there, ""), ("could not tell", counts.could_not_tell, "")]
@@ -179,7 +179,7 @@ def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any
     claimed = {name_of(progress, kind) for kind in CLAIMED}
     others = [f"{count:,} {name}" for name, count in named_counts(progress).items() if count and name not in claimed]
     if others:
-        result(f"not claimed to be {name}, so not looked up: {', '.join(others)}")
+        result(f"not claimed to be {reached}, so not looked up: {', '.join(others)}")
     for line in session_lines(summary):
         result(line)
 
