@@ -116,7 +116,7 @@ MUTANTS = (
         "jobs/bulkdel_jobs/parts/statuses.py",
         '"4xx": "refused",',
         '"4xx": "settled",',
-        "campaigns/test_http.py::test_faults_and_kills_lose_nothing[forum-fresh]",
+        "campaigns/test_http.py::test_faults_and_kills_lose_nothing[forum-0]",
     ),
     Mutant(
         "an id that an answer does not name is settled",
@@ -154,6 +154,13 @@ MUTANTS = (
         "e2e/test_lost_look_ups.py::test_a_key_that_loses_its_permission_proves_nothing_absent",
     ),
     Mutant(
+        "what was changed and excluded since is called excluded",
+        "runner/bulkdel/engine/chunk.py",
+        "and (since is not None or id_ not in protected):\n",
+        "and id_ not in protected:\n",
+        "e2e/test_jobs.py::test_what_was_sent_is_not_called_excluded",
+    ),
+    Mutant(
         "an id without an account counts as disabled",
         "runner/bulkdel/core/chunk_state.py",
         "        if not self.absence_reaches:\n",
@@ -171,7 +178,7 @@ MUTANTS = (
         "a wrong path ends as a success",
         "runner/bulkdel/engine/session.py",
         "absent_counts=lookup.possible or allowed",
-        "absent_counts=not lookup.possible or allowed",
+        "absent_counts=bool(lookup) or allowed",
         "e2e/test_without_look_ups.py::test_a_wrong_path_ends_as_no_success",
     ),
     Mutant(
@@ -598,8 +605,8 @@ MUTANTS = (
     Mutant(
         "a looked-up record not held against the ids to keep",
         "runner/bulkdel/engine/chunk.py",
-        "if id_ in protected and each is Presence.OLD:",
-        "if id_ in protected and each is Presence.UNDATED:",
+        "elif id_ in protected and each is Presence.OLD:",
+        "elif id_ in protected and each is Presence.UNDATED:",
         "e2e/test_matching.py::test_the_record_that_a_look_up_finds_is_held_against_the_ids_to_keep[--look-first]",
     ),
     Mutant(

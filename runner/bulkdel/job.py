@@ -295,9 +295,12 @@ def load_job(name: str) -> Job:
     for point in entry_points(group=GROUP, name=name):
         try:
             made = point.load()
-        except (ImportError, AttributeError, SyntaxError) as error:
-            why = f"{type(error).__name__}: {error}"
-            raise UsageError(f"the job {name!r} cannot be loaded from {point.value} ({why})") from error
+        except Exception as error:
+            raise UsageError(
+                f"the job {name!r} cannot be loaded from {point.value} ({type(error).__name__})"
+            ) from error
+        if not isinstance(made, type):
+            raise UsageError(f"the job {name!r} cannot be loaded: {point.value} is no class")
         job: Job = made()
         if (contract := getattr(job, "contract", 1)) != CONTRACT:
             raise UsageError(

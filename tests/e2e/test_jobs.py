@@ -86,6 +86,23 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
         assert served.effects() == job.expected(meant)
 
 
+def test_what_was_sent_is_not_called_excluded(tmp_path: Path) -> None:
+    """Killed after the effect; then some of these users are excluded. They are disabled, and the outcome says so."""
+    job = by_name("disable-users")
+    ids = job.ids(20)
+    export, log = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "log"
+    with serving(job, ids, latency_after_s=20.0, fault_paths=[job.path]) as served:
+        process = start(*words(served, export, 20, "--checkpoint", log, "--concurrency", 1, "--chunk-size", 10))
+        wait_until(lambda: len(served.effects()) == 10, process)
+        kill(process)
+        served.switch(latency_after_s=0.0)
+        keep = write_objects(tmp_path / "keep.jsonl", [*ids[:3], *ids[-3:]])
+        ran = bulkdel(*words(served, export, 14, "--checkpoint", log, "--exclude", keep))
+        assert (ran.code, ran.counts()) == (0, {"done": 17, "excluded": 3}), ran
+        assert served.effects() == job.expected(ids[:-3])
+        assert {id_ for id_, outcome in outcomes(log).items() if outcome == "excluded"} == set(ids[-3:])
+
+
 @ALL
 def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
     """SIGKILL while some requests have had their effect and got no answer: each id has it exactly once in the end."""
@@ -94,8 +111,6 @@ def test_a_killed_run_is_continued(job: JobCase, tmp_path: Path) -> None:
     export, log = write_objects(tmp_path / "e.jsonl", ids), tmp_path / "log"
     with serving(job, [*ids, *job.ids(20, 300)], latency_after_s=20.0, fault_paths=[job.path]) as served:
         command = words(served, export, job.rows, "--checkpoint", log, "--concurrency", 4, "--chunk-size", size)
-        if job.codes:  # a code that exists may be a new thing with the same code
-            command += ["--in-doubt", "resend"]
         process = start(*command)
         wait_until(lambda: len(served.effects()) >= 2 * size, process)
         kill(process)

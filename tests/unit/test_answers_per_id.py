@@ -177,6 +177,18 @@ def test_a_chunk_that_takes_three_requests() -> None:
     assert outcomes(chunk_state) == {"u0": ("done", None), "u1": ("done", None)}
 
 
+def test_an_id_that_was_there_already_for_one_request_gets_the_next_one() -> None:
+    chunk_state = state(2)
+    chunk_state.replied(answer(u0=Verdict.ALREADY, u1=Verdict.SETTLED), 2)
+    steps = []
+    while (step := chunk_state.next_step()) is not None:
+        assert isinstance(step, Send)
+        steps += [(step.part, id_) for id_ in step.records.ids]
+        chunk_state.replied(answer(**dict.fromkeys(step.records.ids, Verdict.ALREADY)), 2)
+    assert sorted(steps) == [(1, "u0"), (1, "u1")]
+    assert outcomes(chunk_state) == {"u0": ("already", None), "u1": ("done", None)}
+
+
 def test_a_chunk_of_several_requests_that_stops_between_them_is_in_doubt() -> None:
     chunk_state = state(2)
     chunk_state.replied(OK, 2)

@@ -7,7 +7,7 @@ only one, others split every value.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 
 from bulkdel.core.bad_rows import with_article
 
@@ -29,7 +29,7 @@ def may_be_split(id_: str) -> bool:
     return "," in id_
 
 
-def unproven(asked: Iterable[str], found: Collection[str]) -> frozenset[str]:
+def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
     """The ids of one request whose absence from its response proves nothing.
 
     Those are all ids with a comma, when the response holds none of them. When it holds one, this server does not split

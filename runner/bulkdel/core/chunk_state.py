@@ -324,6 +324,8 @@ class ChunkState:
             match verdict:
                 case Verdict.SETTLED:
                     self._done(part, part.records, detail, requests)
+                case Verdict.ALREADY if part.part + 1 < requests:
+                    self._stack.append((part._replace(part=part.part + 1, attempts=0, touched=True), None))
                 case Verdict.ALREADY:
                     applied = part.maybe_applied or part.seen
                     self._settle("done" if applied else "already", part, part.records, detail=detail)

@@ -327,8 +327,9 @@ class ChunkInHand:
             resend=parts.in_doubt_resend and not self._chunk.protected,
         )
         for id_, each in found.items():
-            if id_ in protected and each is Presence.OLD:
-                found[id_] = Presence.PROTECTED
-            elif accounts[id_].reached and each is not Presence.NEW:
+            # What was sent and is in the target state has its outcome, also when it was excluded since.
+            if accounts[id_].reached and each is not Presence.NEW and (since is not None or id_ not in protected):
                 found[id_] = Presence.REACHED
+            elif id_ in protected and each is Presence.OLD:
+                found[id_] = Presence.PROTECTED
         return found

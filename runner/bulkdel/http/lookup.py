@@ -259,7 +259,7 @@ class AccountLookup:
             matched, strays = self._look_ups.match(group, found.items)
             # The server may split an id with a comma, and return a record that has only a part of it.
             matched = {id_: account for id_, account in matched.items() if account.certain or not self.splits(id_)}
-            result = LookupResult(matched, unproven(filter(self.splits, group), matched))
+            result = LookupResult(matched, unproven(list(filter(self.splits, group)), matched))
             if strays and len(group) > 1:
                 explained = await self._explain(strays, result, [id_ for id_ in group if id_ not in matched], worker)
                 if explained is None:
