@@ -142,6 +142,9 @@ def open_run(
     if config and "run" in config:  # left unread, its exclude files would protect nothing
         raise UsageError("config has the table [run], which the library does not read. Give its options as arguments")
     settings = replace(Settings(), **options)
+    for name, path in (("checkpoint", settings.checkpoint), ("backup", settings.backup)):
+        if not isinstance(path, Path | None):
+            raise UsageError(f"{name} is a pathlib.Path, not {type(path).__name__}")
     rows = None
     if not isinstance(export, str | Path):
         if settings.checkpoint is None:

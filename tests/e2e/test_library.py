@@ -151,6 +151,13 @@ def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
         bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", config={"run": {"exclude": ["keep.jsonl"]}})
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "backup"])
+def test_a_path_as_a_text_is_refused(name: str, tmp_path: Path) -> None:
+    options: Any = {name: "users.log"}
+    with pytest.raises(bulkdel.UsageError, match=rf"{name} is a pathlib\.Path, not str"):
+        bulkdel.open_run("delete-users", tmp_path / "ids.jsonl", **options)
+
+
 async def test_a_complete_run_repeats_its_summary(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:
         first = await whole(opened(it), 400)
