@@ -154,7 +154,7 @@ def _print_end(plan: Plan, ended: Summary) -> int:
     if (
         any(ended.progress.counts[kind] for kind in CLAIMED)
         and not plan.arguments.settings.sandbox
-        and plan.target.look_ups(plan.id_type) is not None
+        and plan.has_look_ups
         and (complete or ended.session.ending.limit_reached)
     ):
         verify = CommandLine("verify", log).plus_given(plan.arguments.settings.connection)

@@ -88,6 +88,11 @@ class SubChunk(NamedTuple):
     part: int = 0
     detail: Detail = NOTHING_SAID
 
+    @property
+    def may_be_ours(self) -> bool:
+        """Whether this run may have brought these there, when they are in the target state now."""
+        return self.maybe_applied or self.seen
+
 
 class Send(NamedTuple):
     """Send these records.
@@ -327,8 +332,7 @@ class ChunkState:
                 case Verdict.ALREADY if part.part + 1 < requests:
                     self._stack.append((part._replace(part=part.part + 1, attempts=0, touched=True), None))
                 case Verdict.ALREADY:
-                    applied = part.maybe_applied or part.seen
-                    self._settle("done" if applied else "already", part, part.records, detail=detail)
+                    self._settle("done" if part.may_be_ours else "already", part, part.records, detail=detail)
                 case Verdict.REFUSED:
                     self._refuse(part)
                 case Verdict.ABSENT:
@@ -379,7 +383,7 @@ class ChunkState:
             self._absent.clear()
         if not self.absence_reaches:
             self._settle("absent", sub_chunk, gone)
-        elif sub_chunk.maybe_applied or sub_chunk.seen:
+        elif sub_chunk.may_be_ours:
             self._settle("done", sub_chunk, gone)
         else:
             # Every id of a refused chunk is gone: the API may have deleted the known ones, so `absent` is unproven.
@@ -393,7 +397,7 @@ class ChunkState:
 
         unproven: the API refused the chunk because of an unknown id, and may have brought the others there itself.
         """
-        if sub_chunk.maybe_applied or sub_chunk.seen:
+        if sub_chunk.may_be_ours:
             self._settle("done", sub_chunk, reached)
         else:
             self._settle("already", sub_chunk, reached, reason="unproven" if unproven else None)
@@ -427,8 +431,7 @@ class ChunkState:
             self._split(sub_chunk)
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, which is a second proof: the body of a request splits no id.
-            applied = self.absence_reaches and (sub_chunk.maybe_applied or sub_chunk.seen)
-            kind: Kind = "done" if applied else "absent"
+            kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
             self._settle(kind, sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason="unproven")
         elif why is LookUpReason.REFUSED and not self.can_look_up:
             self._settle("unknown", sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason=why.value)
