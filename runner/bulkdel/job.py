@@ -81,6 +81,10 @@ class LookUps(Protocol):
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
 
+    def ids_of(self, record: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 - a job without an undo needs none
+        """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
+        return ()
+
     def control(self) -> Request:
         """The request that lists some existing accounts: the positive control."""
 

@@ -202,8 +202,11 @@ def test_how_much_of_the_backup_is_durable() -> None:
     assert known(progress) == ("b.jsonl", Saved(500, 3))
     progress.apply(started(backup="c.jsonl"))
     assert known(progress) == ("c.jsonl", Saved())
+    progress.apply(Intent("a", ((8, 10),), Saved(90, 4)))
     progress.apply(started())
     assert known(progress) is None
+    progress.apply(started(backup="b.jsonl"))
+    assert progress.backups == (("b.jsonl", Saved(500, 3)), ("c.jsonl", Saved(90, 4)), ("b.jsonl", Saved()))
 
 
 def test_a_long_run_in_order_needs_one_range() -> None:

@@ -148,7 +148,7 @@ class UserLookUps(LookUps):
         accounts: dict[str, Account] = {}
         strays: list[Account] = []
         for user in found:
-            account = account_of(user, tuple(self._full_ids_of(user)))
+            account = account_of(user, tuple(self.ids_of(user)))
             matching = looked_up.matching(account.ids)
             if not matching:
                 strays.append(account)
@@ -217,8 +217,9 @@ class UserLookUps(LookUps):
             return decision
         return decision._replace(data=[account_of(user) for user in decision.data])
 
-    def _full_ids_of(self, user: Mapping[str, Any]) -> list[str]:
-        return _full_phones(user) if self._id_type.name == "phone" else self._ids_of(user)
+    def ids_of(self, record: Mapping[str, Any]) -> list[str]:
+        """The ids of a user, in full."""
+        return _full_phones(record) if self._id_type.name == "phone" else self._ids_of(record)
 
 
 class _LookedUpIds:

@@ -35,6 +35,7 @@ class Progress:
     excluded: every exclude file so far, as in the header.
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
+    backups: the same of every backup so far, in the order in which they were begun.
     """
 
     header: Header
@@ -54,6 +55,7 @@ class Progress:
     excluded: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     backup: tuple[str, Saved] | None = None
+    backups: tuple[tuple[str, Saved], ...] = ()
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
 
@@ -115,6 +117,7 @@ class Progress:
                 self.backup = known if known is None or known[0] == path else None
                 if path is not None and self.backup is None:
                     self.backup = path, Saved()
+                    self.backups = (*self.backups, self.backup)
             case Session():
                 self.stop = entry
             case _:  # the header is read before there is a Progress
@@ -149,6 +152,7 @@ class Progress:
             self.in_doubt.add(start, stop)
         if entry.backup is not None and self.backup is not None:
             self.backup = self.backup[0], max(self.backup[1], entry.backup)
+            self.backups = (*self.backups[:-1], self.backup)
 
     def _skip(self, entry: Skipped) -> None:
         """Take the next part of the list of skipped rows, or in a session rows that are excluded since."""
