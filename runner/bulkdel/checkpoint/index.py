@@ -72,7 +72,9 @@ class LogIndex:
         except BaseException as error:
             self._rows.close()
             if isinstance(error, sqlite3.Error):
-                raise FileFailed(f"{path}: its index cannot be written: {error}. Make room in {_folder()}.") from error
+                raise FileFailed(
+                    f"{path}: its index cannot be written: {error}. Make room in {sqlite_folder()}."
+                ) from error
             raise
         self.sha256 = reader.sha.hexdigest()
 
@@ -134,5 +136,6 @@ def _parts(result: RowResult, skipped: SkippedRows) -> Iterator[RowResult]:
         yield RowResult(here, result.stop, result.kind, result.outcome, result.in_doubt)
 
 
-def _folder() -> str:
+def sqlite_folder() -> str:
+    """Where sqlite3 keeps a temporary database."""
     return os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - sqlite3's own order

@@ -1,4 +1,4 @@
-"""The backup: a copy of every account, on disk before the account is deleted. Owns that file.
+"""The backup: a copy of every account, on disk before the account is deleted. Owns that file, and reading it back.
 
 JSON Lines of the records as the API returned them; the name of the file chooses gzip (`.gz`) or zstd (`.zst`). The
 standard library writes the JSON, because it keeps every number and every lone surrogate. Each write is a whole member
@@ -13,16 +13,21 @@ import fcntl
 import gzip
 import json
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import DISK, Disk, check_place
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.safety.checks import check_known
 
 if sys.version_info >= (3, 14):
@@ -34,6 +39,11 @@ MODE = 0o600
 """The file is personal data."""
 
 READ_BYTES = 1 << 20
+
+SUFFIXES = {"gzip": ".gz", "zstd": ".zst", "none": ""}
+"""The ending of a backup, by its compression."""
+
+MOVED = "If the backups of the run have moved, name each of them: --from-backup FILE"
 
 BATCH_BYTES = 8 << 20
 """Bytes of the lines that are packed and written together, at most: the memory of a batch."""
@@ -78,7 +88,7 @@ class Backup(GroupCommit[bytes, Saved]):
                 check_known(path, durable)
                 known = durable or Saved()
                 _check_same(path, fd, known)
-                size = _whole_bytes(path, fd, known.size)
+                size = _whole_bytes(path.suffix, fd, known.size)
                 if size < os.fstat(fd).st_size:
                     disk.truncate(fd, size)
                 # Written once more: after a sync that failed, the system may keep these bytes in memory only and count
@@ -132,18 +142,105 @@ class Backup(GroupCommit[bytes, Saved]):
         return _failed(self.path, error)
 
 
+class Copy(NamedTuple):
+    """One record in a backup. line: as it stands there, without the line feed. record: the same, parsed."""
+
+    line: bytes
+    record: dict[str, Any]
+
+    @classmethod
+    def of(cls, line: bytes) -> Copy:
+        """Read a line. Raises ValueError for one that is no record."""
+        try:
+            record = orjson.loads(line)
+        except ValueError:  # the other parser also reads a lone surrogate
+            record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError(f"not an object but {type(record).__name__}")  # noqa: TRY004 - like the parser's errors
+        return cls(line, record)
+
+
+def copies_in(path: Path, known: Saved) -> Iterator[Copy]:
+    """Yield the records of a backup in the order in which they were saved. Flat memory; blocks.
+
+    known: the part of it that the log says is durable. A torn line or member after that part is left out, and what
+    follows it: no id of it was sent.
+
+    Raises NotAcceptable when the file cannot be read, or when its durable part is not what the run wrote.
+    """
+    fd = _open(path)
+    try:
+        if not holds(fd, known):
+            raise NotAcceptable(
+                f"{path}: its first {known.size:,} bytes are not those that the run wrote, so records are lost or "
+                f"changed. Put the file back. {MOVED}"
+            )
+        compression = detect(os.pread(fd, MAGIC, 0))
+        end = _whole_bytes(SUFFIXES[compression], fd, known.size)
+        yield from _copies(path, fd, compression, 0, known.size)
+        with suppress(_Torn):
+            yield from _copies(path, fd, compression, known.size, end)
+    except _Torn as error:
+        raise NotAcceptable(f"{path}: holds a line that is no record: {error}. Put the file back. {MOVED}") from error
+    finally:
+        os.close(fd)
+
+
+def is_backup(path: Path, known: Saved) -> bool:
+    """Whether this file begins with the durable part `known`. Raises NotAcceptable when it cannot be read."""
+    fd = _open(path)
+    try:
+        return holds(fd, known)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a named pipe would wait
+    except OSError as error:
+        raise NotAcceptable(f"{path}: the backup cannot be opened: {error.strerror}. {MOVED}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotAcceptable(f"{path}: is not a regular file; a backup is one. {MOVED}")
+    return fd
+
+
+def holds(fd: int, known: Saved) -> bool:
+    """Whether an open file begins with the durable part `known`."""
+    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc
+
+
+class _Torn(Exception):
+    """A line of a backup is no record."""
+
+
+def _copies(path: Path, fd: int, compression: str, start: int, stop: int) -> Iterator[Copy]:
+    """Yield the records between two ends of lines or members. Raises _Torn at a line that is no record."""
+    rest = b""
+    for block in decompressed(_blocks(fd, start, stop), compression, str(path), READ_BYTES) if start < stop else ():
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            try:
+                yield Copy.of(line)
+            except (ValueError, RecursionError) as error:
+                raise _Torn(type(error).__name__) from error
+    if rest:
+        raise _Torn("its end is missing")
+
+
 def _check_same(path: Path, fd: int, known: Saved) -> None:
-    if _crc(fd, 0, known.size) != known.crc:
+    if not holds(fd, known):
         raise NotAcceptable(
             f"{path}: is not the backup that this run wrote: its first {known.size:,} bytes are others. Nothing more "
             "was sent. Put the file back, or name a new one (--backup)."
         )
 
 
-def _whole_bytes(path: Path, fd: int, start: int) -> int:
+def _whole_bytes(suffix: str, fd: int, start: int) -> int:
     """The end of the last whole line, member or frame; the bytes before `start` are known to be whole."""
     blocks = _blocks(fd, start)
-    match path.suffix:
+    match suffix:
         case ".gz":
             return _members(blocks, start, lambda: zlib.decompressobj(31), zlib.error)
         case ".zst":
@@ -165,8 +262,8 @@ def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
     return crc
 
 
-def _blocks(fd: int, at: int) -> Iterator[bytes]:
-    while block := os.pread(fd, READ_BYTES, at):
+def _blocks(fd: int, at: int, stop: int = sys.maxsize) -> Iterator[bytes]:
+    while block := os.pread(fd, min(READ_BYTES, stop - at), at):
         yield block
         at += len(block)
 

@@ -1,0 +1,215 @@
+"""The derived export of an undo: the record of each account that a run has deleted, as it stands in the backup.
+
+One record a row, byte for byte, in the order of the export of that run. Only rows that the log calls `done` count. Of
+several copies of an account the last one counts, and each account is one row. Which record an id means is decided by
+the job, as in a look-up. The records wait in a temporary sqlite3 database, so memory stays flat.
+"""
+
+from __future__ import annotations
+
+import glob
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+from bulkdel.checkpoint.index import sqlite_folder
+from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Saved
+from bulkdel.core.run_state import Progress
+from bulkdel.durable import atomic_file
+from bulkdel.engine.backup import Copy, is_backup
+from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.export.lines import LINE_MAX
+from bulkdel.export.reopen import Reopened
+from bulkdel.job import LookUps
+
+SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
+CREATE TABLE forms (form BLOB NOT NULL, whole INTEGER NOT NULL, nth INTEGER NOT NULL);
+CREATE TABLE accounts (account BLOB PRIMARY KEY, nth INTEGER NOT NULL, taken INTEGER NOT NULL) WITHOUT ROWID;
+"""
+INDEX = "CREATE INDEX by_form ON forms (form)"
+ADD_ACCOUNT = "INSERT INTO accounts VALUES (?1, ?2, 0) ON CONFLICT DO UPDATE SET nth = ?2"
+BY_WHOLE = "SELECT nth FROM forms WHERE form = ?"
+BY_SHORTENED = "SELECT nth FROM forms WHERE form = ? AND whole"
+TAKE = "UPDATE accounts SET taken = 1 WHERE account = ? AND NOT taken"
+LAST = "SELECT line FROM accounts JOIN copies USING (nth) WHERE account = ?"
+
+COPIES_AT_ONCE = 1_000
+"""Records between two calls of `on_progress`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The content of a derived export.
+
+    done: rows that the run carried out. missing: how many of them have no record in a backup. rows: of the derived
+    export. Two rows of the run may mean one account, and one row two accounts.
+    """
+
+    done: int
+    missing: int
+    rows: int
+
+
+class CopyIndex:
+    """The copies of all backups of a run, found by the ids of the run. Use as a context manager.
+
+    id_type, look_ups: of the run. accounts: look-ups by the id that the undo knows an account by; it is never reused.
+    """
+
+    def __init__(self, id_type: IdType, look_ups: LookUps, accounts: LookUps) -> None:
+        self._id_type = id_type
+        self._look_ups = look_ups
+        self._accounts = accounts
+        self._size = 0
+        self._rows = sqlite3.connect("")  # no name: a temporary file
+        self._rows.executescript(SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+
+    def fill(self, copies: Iterable[Copy], on_progress: Callable[[int], None]) -> None:
+        """Add copies in the order in which they were saved. on_progress: called with how many there are so far."""
+        for line, record in copies:
+            account = self._account_of(record)
+            if account is None or len(line) > LINE_MAX:
+                continue  # the undo could not tell it from another account, or could not read it
+            nth, self._size = self._size, self._size + 1
+            self._rows.execute("INSERT INTO copies VALUES (?, ?)", (nth, line))
+            self._rows.execute(ADD_ACCOUNT, (account, nth))
+            self._rows.executemany("INSERT INTO forms VALUES (?, ?, ?)", self._forms(record, nth))
+            if nth % COPIES_AT_ONCE == 0:
+                on_progress(nth)
+        self._rows.execute(INDEX)
+
+    def take(self, id_: str) -> list[bytes] | None:
+        """The lines of the accounts that an id means, without those that were taken before; None when it has none."""
+        found = [Copy.of(line) for line in self._candidates(id_)]
+        matched = self._look_ups.match([id_], [copy.record for copy in found])[0].get(id_) if found else None
+        if matched is None:
+            return None
+        accounts = dict.fromkeys(self._account_of(copy.record) for copy in found if copy.record in matched.records)
+        new = [account for account in accounts if self._rows.execute(TAKE, (account,)).rowcount]
+        return [line for account in new for (line,) in self._rows.execute(LAST, (account,))]
+
+    def _account_of(self, record: Mapping[str, Any]) -> bytes | None:
+        return next(map(_stored, self._accounts.ids_of(record)), None)
+
+    def _forms(self, record: Mapping[str, Any], nth: int) -> Iterator[tuple[bytes, bool, int]]:
+        for id_ in self._look_ups.ids_of(record):
+            for place, form in enumerate(self._id_type.forms_of(id_)):
+                yield _stored(form), place == 0, nth
+
+    def _candidates(self, id_: str) -> Iterator[bytes]:
+        """Yield each copy that this id may mean: the whole form of one is among the forms of the other."""
+        whole, *shortened = map(_stored, self._id_type.forms_of(id_))
+        found = {nth for (nth,) in self._rows.execute(BY_WHOLE, (whole,))}
+        for form in shortened:
+            found.update(nth for (nth,) in self._rows.execute(BY_SHORTENED, (form,)))
+        for nth in sorted(found):
+            yield from (line for (line,) in self._rows.execute("SELECT line FROM copies WHERE nth = ?", (nth,)))
+
+
+def backups_of(
+    progress: Progress, given: Sequence[Path], on_missing: Callable[[str], None]
+) -> list[tuple[Path, Saved]]:
+    """Find the backups of a run, in the order in which it began them, each with its durable part.
+
+    given: the files to read instead of those that the log names (--from-backup). on_missing: called with the name of
+    each backup that is not among them.
+
+    Raises NotAcceptable for a given file that is no backup of this run.
+    """
+    begun = [(Path(name), known) for name, known in progress.backups]
+    if not given:
+        return [(path, known) for path, known in begun if known.size or path.exists()]
+    left, found = list(given), dict[int, tuple[Path, Saved]]()
+    for nth in sorted(range(len(begun)), key=lambda nth: -begun[nth][1].size):  # any file begins with an empty part
+        name, known = begun[nth]
+        if (path := next((path for path in left if is_backup(path, known)), None)) is not None:
+            left.remove(path)
+            found[nth] = path, known
+        elif known.size:
+            on_missing(str(name))
+    if left:
+        raise NotAcceptable(f"--from-backup {left[0]}: is no backup of this run: its first bytes are others.")
+    return [found[nth] for nth in sorted(found)]
+
+
+def _stored(text: str) -> bytes:
+    """A text for the database, which takes no lone surrogate."""
+    return text.encode(errors="surrogatepass")
+
+
+@contextmanager
+def copies_of(
+    backups: Iterable[Iterable[Copy]],
+    id_type: IdType,
+    look_ups: LookUps,
+    accounts: LookUps,
+    on_progress: Callable[[int], None],
+) -> Iterator[CopyIndex]:
+    """Index the copies of all backups of a run, in the order in which the run began them.
+
+    The other arguments are those of `CopyIndex`. Raises FileFailed when there is no room for the database.
+    """
+    try:
+        with CopyIndex(id_type, look_ups, accounts) as index:
+            index.fill(chain.from_iterable(backups), on_progress)
+            yield index
+    except sqlite3.Error as error:
+        raise FileFailed(
+            f"the records of the backup cannot be sorted: {error}. Make room in {sqlite_folder()}."
+        ) from error
+
+
+def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: Callable[[int], None]) -> Derived:
+    """Write the derived export; it gets its name when all of it is on disk, and replaces an earlier one. Blocks.
+
+    The caller holds the lock of the log, so no other process writes the file, and the run settles no row meanwhile.
+    on_progress: called with how many rows of the run's export were read.
+
+    Raises NotAcceptable when the export changes meanwhile, FileFailed when the file cannot be written.
+    """
+    for part in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # of a process that was killed
+        part.unlink()
+    done = missing = rows = 0
+    try:
+        with atomic_file(to, lambda _new, _old: True) as file:
+            for id_ in _done_ids(reopened, on_progress):
+                lines = copies.take(id_)
+                done, missing, rows = done + 1, missing + (lines is None), rows + len(lines or ())
+                file.writelines(line + b"\n" for line in lines or ())
+    except OSError as error:
+        raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
+    except Halted as error:  # whose message is meant for a run
+        raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
+    return Derived(done, missing, rows)
+
+
+def _done_ids(reopened: Reopened, on_progress: Callable[[int], None]) -> Iterator[str]:
+    """Yield the id of each row that the run carried out, in the order of its export."""
+    rows = 0
+    for parsed, results in reopened.rows():
+        start, found = parsed.batch.start, parsed.batch.rows
+        rows += len(found)
+        on_progress(rows)
+        for result in results:
+            if result.kind == "done":
+                # A bad row is never sent.
+                yield from (row for row in found[result.start - start : result.stop - start] if isinstance(row, str))
+    if rows != (wanted := reopened.log_index.progress.rows):
+        raise NotAcceptable(
+            f"{reopened.export.path}: {rows:,} rows were read, the run had {wanted:,}. Use the version of bulkdel that "
+            "made the log."
+        )
