@@ -1,4 +1,4 @@
-"""Every option of `run`, `plan` and `verify`, once: name, default, bounds, help.
+"""Every option of `run`, `plan`, `restore` and `verify`, once: name, default, bounds, help.
 
 Owns the values that an option may have, not their effect. A value comes from the command line, the environment or the
 config file, in this order. Secrets are no options: a job reads them from the environment or from a 0600 file.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
@@ -31,6 +31,7 @@ SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 """The endings, after the export's name, of the log of a run, and of one with --sandbox."""
 
 CHECKING = Group("What is read back", sort_key=0)
+UNDOING = Group("What is undone", sort_key=0)
 READING = Group("How the export is read", sort_key=1)
 SENDING = Group("How it is sent", sort_key=2)
 SAFETY = Group("Guard rails", sort_key=3)
@@ -75,7 +76,7 @@ def seconds(low: float, high: float) -> Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
-    """The options that `run`, `plan` and `verify` share: the server, the pace, the output."""
+    """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
 
     config: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """TOML file with defaults for these options, in a table [run]. `bulkdel config example` prints one."""
@@ -131,16 +132,9 @@ class CommonSettings:
         return {"--config": self.config, "--ca-file": self.ca_file, "--proxy": self.proxy}
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Settings(CommonSettings):
-    """The options of `run` and `plan`."""
-
-    checkpoint: Annotated[Path | None, Parameter(group=OUTPUT)] = None
-    """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
-
-    sandbox: Annotated[bool, Parameter(group=SERVER), Flag] = False
-    """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
+class SendingSettings(CommonSettings):
+    """The options that `run`, `plan` and `restore` share: the session, its confirmation, its limits."""
 
     chunk_size: Annotated[int | None, Parameter(group=SENDING), count(1)] = None
     """Ids in one request. Default: as many as the API takes (50)."""
@@ -150,6 +144,37 @@ class Settings(CommonSettings):
 
     drain_s: Annotated[float, Parameter(group=SENDING), seconds(0, 3_600)] = 30.0
     """How long requests in flight may take to finish after a first Ctrl-C (30, 30s, 2m)."""
+
+    confirm: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
+    """Confirm the number of ids, as `plan` shows it. Together with --pool."""
+
+    pool: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
+
+    confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
+
+    not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
+    """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
+
+    max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
+    """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
+    on)."""
+
+    note: Annotated[str | None, Parameter(group=OUTPUT)] = None
+    """Text for the log, such as the number of a change request. `status` shows it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Settings(SendingSettings):
+    """The options of `run` and `plan`."""
+
+    checkpoint: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    """Where the log of this run is kept. Default: EXPORT.checkpoint.jsonl, beside the export."""
+
+    sandbox: Annotated[bool, Parameter(group=SERVER), Flag] = False
+    """Practise on an imitation of the API inside this program, filled from the export. Needs no credentials."""
 
     id_type: Annotated[str | None, Parameter(group=READING)] = None
     """What kind of id the export holds. `bulkdel jobs` lists the types. Default: the job's own (user_id)."""
@@ -173,23 +198,11 @@ class Settings(CommonSettings):
     """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
     May change on a resume, which does not count again."""
 
-    confirm: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
-    """Confirm the number of ids, as `plan` shows it. Together with --pool."""
-
-    pool: Annotated[str | None, Parameter(group=SAFETY)] = None
-    """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
-
-    confirm_host: Annotated[str | None, Parameter(group=SAFETY)] = None
-    """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
-
     exclude: Annotated[list[Path] | None, Parameter(group=SAFETY, negative="")] = None
     """File of ids that must not be sent: same formats, same id type. Repeatable; more may be added on a resume."""
 
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
     """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
-
-    not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
-    """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
 
     backup: Annotated[Path | None, Parameter(group=SAFETY)] = None
     """Keep a copy of every record, on the disk before its id is sent: JSON Lines, with .gz or .zst compressed."""
@@ -200,15 +213,8 @@ class Settings(CommonSettings):
     allow_absent: Annotated[bool, Parameter(group=SAFETY), Flag] = False
     """Go on although fewer than half of the sampled ids exist."""
 
-    max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
-    """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
-    on)."""
-
     in_doubt: Annotated[Literal["look-up", "resend"], Parameter(group=SAFETY)] = "look-up"
     """On a resume, ids sent without a response are looked up; `resend` also sends those that stay in doubt."""
-
-    note: Annotated[str | None, Parameter(group=OUTPUT)] = None
-    """Text for the log, such as the number of a change request. `status` shows it."""
 
     def check(self, chunk_max: int = COUNT_MAX) -> None:
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
@@ -250,6 +256,27 @@ class Settings(CommonSettings):
     def default_checkpoint(self, export: str) -> Path:
         """Where the log of this export goes without --checkpoint."""
         return Path(f"{export}{SANDBOX_LOG if self.sandbox else LOG}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RestoreSettings(SendingSettings):
+    """The options of `restore`. It has none about the ids, because its export is made from the backup."""
+
+    plan: Annotated[bool, Parameter(group=UNDOING), Flag] = False
+    """Only show the plan, and create nothing. Works without credentials too."""
+
+    export: Annotated[str | None, Parameter(group=UNDOING)] = None
+    """Where the export of the run is now, if it has moved."""
+
+    from_backup: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
+    """A backup that the run has written, if they have moved: name each of them. Repeatable."""
+
+    @property
+    def for_run(self) -> Settings:
+        """The settings of the run that creates the accounts. Its export is JSON Lines of records."""
+        shared = {one.name: getattr(self, one.name) for one in fields(SendingSettings)}
+        return Settings(**shared, format="jsonl")
 
 
 @Parameter(name="*")

@@ -16,10 +16,10 @@ from cyclopts.config import Dict
 
 from bulkdel.command_line import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
-from bulkdel.settings import Settings, VerifySettings
+from bulkdel.settings import RestoreSettings, Settings, VerifySettings
 
-OPTIONS = frozenset(one.name for settings in (Settings, VerifySettings) for one in fields(settings))
-"""Every option of `run`, `plan` and `verify`."""
+OPTIONS = frozenset(one.name for settings in (Settings, RestoreSettings, VerifySettings) for one in fields(settings))
+"""Every option of `run`, `plan`, `restore` and `verify`."""
 
 KUBERNETES = re.compile(r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)")
 """Variables that Kubernetes sets in every pod of a namespace which has a Service called `bulkdel`."""
