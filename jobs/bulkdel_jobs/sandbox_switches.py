@@ -64,6 +64,20 @@ class Switches:
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
 
+    clashes: Annotated[Literal["refuse", "partial"], OPEN] = "refuse"
+    """A request that creates a user with an id that is taken: refused whole (409), or the other users are created and
+    the response is 409 (partial)."""
+
+    unknown_references: Annotated[Literal["refuse", "ignore"], OPEN] = "refuse"
+    """A request that creates a user with a department or an identity source that does not exist: refused whole (404),
+    or the user is created without it (ignore)."""
+
+    assignment_targets: Annotated[bool, _FLAG, OPEN] = False
+    """The assignments of a role say which user each is of. Default: they do not, as in the API's model of them."""
+
+    created_max: Annotated[int | None, OPEN] = None
+    """A request that creates users lists at most this many of them. Default: all."""
+
     fill_defaults: Annotated[bool, _FLAG, OPEN] = False
     """An update that leaves out status or gender sets it to Activated or U. Default: what is left out is kept."""
 
@@ -127,10 +141,10 @@ class Switches:
     """Answer every request that changes something with 403: the key has no permission."""
 
     liars: Annotated[frozenset[str], _FLAG, CERTAIN, Parameter(name="--liar")] = frozenset()
-    """ID that is reported deleted, or changed, and stays as it is. May be repeated."""
+    """ID that is reported deleted, changed or created, and stays as it is. May be repeated."""
 
     omit: Annotated[frozenset[str], _FLAG, CERTAIN] = frozenset()
-    """ID that is updated in a batch and left out of the list that is returned. May be repeated."""
+    """ID that is updated or created in a batch and left out of the list that is returned. May be repeated."""
 
     blind: Annotated[bool, _FLAG, CERTAIN] = False
     """Look-ups by id find no user, and lists work: a key without the permission to see users."""

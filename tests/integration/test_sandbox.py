@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -65,7 +66,7 @@ class Client:
         ) as response:
             raw = await response.read()
             is_json = response.content_type == "application/json"
-            return response.status, orjson.loads(raw) if is_json else raw, response.headers
+            return response.status, json.loads(raw) if is_json else raw, response.headers
 
     async def post(self, path: str, body: Any, **more: Any) -> Any:
         status, answer, _ = await self.call("POST", path, data=orjson.dumps(body), **more)
@@ -287,6 +288,9 @@ MALFORMED: list[tuple[str, Any, str]] = [
     (CREATE_PATH, {"list": [{"email": ""}]}, NO_SIGN_IN),
     (CREATE_PATH, {"list": [{"email": 1}]}, "email"),
     (CREATE_PATH, {"list": [{"email": "a@x.example", "identities": {}}]}, "identities"),
+    (CREATE_PATH, {"list": [{"email": "a@x.example", "identities": ["x"]}]}, "identities"),
+    (CREATE_PATH, {"list": [{"email": "a@x.example", "identities": [{"provider": "x"}]}]}, "identities"),
+    (CREATE_PATH, {"list": [{"email": "a@x.example", "departmentIds": [1]}]}, "departmentIds"),
 ]
 """Path, body or query, and the parameter that the refusal names, or the message where the call has its own."""
 
@@ -434,9 +438,11 @@ async def test_created_user_has_an_id_of_the_servers_choice_and_no_password() ->
             "name": "New",
             "customData": {"a": 1},
             "departmentIds": ["d"],
-            "identities": [{"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}, {"provider": "x"}, "x"],
+            "identities": [{"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}],
             "unheardOf": 1,
         }
+        await client.post("/sandbox/departments", {"add": ["d"]})
+        await client.post("/sandbox/identity-sources", {"add": ["idp"]})
         (user,) = (await client.post(CREATE_PATH, {"list": [wanted]}))["data"]
         assert user["userId"] not in IDS
         assert (user["email"], user["phone"], user["phoneCountryCode"]) == ("new@x.example", "5550100000", "+1")

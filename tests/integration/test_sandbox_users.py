@@ -353,11 +353,11 @@ async def test_genauth_may_have_no_resignations() -> None:
 
 
 async def test_a_call_that_is_not_played_says_so_and_any_other_path_is_not_found() -> None:
-    assert {"/api/v3/link-identity", "/api/v3/delete-device", "/api/v3/kick-public-accounts"} <= NOT_PLAYED
+    assert {"/api/v3/unlink-identity", "/api/v3/delete-device", "/api/v3/kick-public-accounts"} <= NOT_PLAYED
     assert not NOT_PLAYED & {path for _, path in ENDPOINTS}
     async with signed_in(users(1)) as client:
         headers = {**client.headers, "x-genauth-lang": "en-US"}
-        answer = await client.post("/api/v3/link-identity", {}, headers=headers)
+        answer = await client.post("/api/v3/unlink-identity", {}, headers=headers)
         assert (answer["statusCode"], answer["message"]) == (501, "The sandbox does not play this call")
         assert (await client.call("POST", "/api/v3/link-identities"))[0] == 404
 

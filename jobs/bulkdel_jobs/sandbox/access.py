@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 Record = dict[str, Any]
 """A group, role, resource or namespace as the API shows it."""
+
+LONG_AGO = "2020-01-01T00:00:00.000Z"
+"""When everything here was created, as far as a record says it."""
 
 DEFAULT_NAMESPACE = "default"
 """The namespace of a call that names none. It is there from the start."""
@@ -41,6 +44,10 @@ class Kept(Generic[Key, Value]):
         """Add one value, unless there is one; return the one that is there."""
         return self._values.setdefault(key, value)
 
+    def put(self, key: Key, value: Value) -> None:
+        """Add one value, in the place of the one that is there."""
+        self._values[key] = value
+
     def get(self, key: Key, *, lag_s: float = 0.0) -> Value | None:
         """Return the value that is there now or was there `lag_s` seconds ago, or None."""
         if key in self._values or key not in self._removed:
@@ -66,16 +73,28 @@ class Kept(Generic[Key, Value]):
         return [*self._values.values(), *(value for value, removed_at in gone if removed_at > since)]
 
 
+class Times(NamedTuple):
+    """From when until when a user has a role, milliseconds since the epoch. None: from the start, without end."""
+
+    enable: int | None = None
+    end: int | None = None
+
+
+ALWAYS = Times()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupOrRole:
     """A group or a role, and the numbers of its users. A user that was deleted has left it."""
 
     record: Record
-    users: Kept[int, int] = field(default_factory=Kept)
+    users: Kept[int, Times] = field(default_factory=Kept)
 
-    def add(self, user: int) -> None:
-        """Add one user."""
-        self.users.add(user, user)
+    def add(self, user: int, times: Times = ALWAYS) -> bool:
+        """Add one user, or change the times of one that is in it; return whether anything was changed."""
+        before = self.users.get(user)
+        self.users.put(user, times)
+        return before != times
 
     def has(self, user: int, *, lag_s: float = 0.0) -> bool:
         """Whether a user is in it now, or was `lag_s` seconds ago."""

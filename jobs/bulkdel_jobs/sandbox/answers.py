@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +58,20 @@ class Answer:
             "apiCode": self.api_code,
             "data": self.data,
         }
-        return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
+        shown = {name: value for name, value in envelope.items() if value is not None}
+        return as_json(shown)
+
+
+def as_json(value: Any) -> bytes:
+    """Write JSON as JavaScript does: a lone surrogate as an escape, numbers of any length."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # orjson refuses both
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+_LONE = re.compile(r"[\ud800-\udfff]")
 
 
 class Refused(Exception):
@@ -76,6 +91,14 @@ def malformed(name: str) -> Refused:
     """Refuse with 400 in the API's form for a malformed parameter. The English wording is not documented."""
     return Refused(Answer(400, message=(f"参数 {name} 格式错误", f"Parameter {name} is malformed")))
 
+
+def no_such_department(id_: str) -> Refused:
+    """Refuse a department that does not exist, in the words that the vendor's tests expect."""
+    return Refused(Answer(404, message=(f"存在不合法的 departmentId: {id_}", f"Department does not exist: {id_}")))
+
+
+NO_SUCH_SOURCE = Answer(404, message=("身份源不存在", "Identity source does not exist"))
+"""How the API refuses an identity source that does not exist is not documented."""
 
 NO_SUCH_USER = Answer(404, api_code=USER_NOT_FOUND)
 """The statusCode is what the vendor's tests expect; the apiCode is of its documentation."""

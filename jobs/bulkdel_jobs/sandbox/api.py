@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from bulkdel_jobs.sandbox import (
     calls,
     codes,
+    directory_endpoints,
     group_endpoints,
     namespace_endpoints,
     resource_endpoints,
     role_endpoints,
     session_endpoints,
     user_changes,
+    user_creation,
     user_endpoints,
 )
 from bulkdel_jobs.sandbox.answers import Answer
@@ -37,12 +39,14 @@ class Endpoint:
 
     named: reads the ids that a request names, for the ledger; Refused where they are malformed. None: not counted.
     changes: whether it changes something. Then `Switches.forbidden` strikes it, and its ids count as sent, not as
-    looked up. public: whether it is about the public accounts. authing_only: whether GenAuth's SDK lacks it.
+    looked up. creates: whether it names users that do not exist yet. public: whether it is about the public accounts.
+    authing_only: whether GenAuth's SDK lacks it.
     """
 
     answer: Callable[[Call], Answer]
     named: Callable[[Call], Named] | None = None
     changes: bool = False
+    creates: bool = False
     public: bool = False
     authing_only: bool = False
 
@@ -60,11 +64,16 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "get-user-batch"): _reads(user_endpoints.get_batch, calls.user_ids_in_query),
     ("POST", "list-users"): _reads(user_endpoints.list_all),
     ("GET", "list-archived-users"): _reads(user_endpoints.list_archived),
-    ("POST", "create-user"): _changes(user_changes.create),
-    ("POST", "create-users-batch"): _changes(user_changes.create_batch),
+    ("POST", "create-user"): _changes(user_creation.create, calls.new_user, creates=True),
+    ("POST", "create-users-batch"): _changes(user_creation.create_batch, calls.new_users, creates=True),
     ("POST", "update-user"): _changes(user_changes.update, calls.user_id),
     ("POST", "update-user-batch"): _changes(user_changes.update_batch, calls.users_in_list),
     ("POST", "delete-users-batch"): _changes(user_endpoints.delete_batch, calls.user_ids),
+    ("POST", "set-user-departments"): _changes(
+        directory_endpoints.set_user_departments, calls.user_id, authing_only=True
+    ),
+    ("GET", "get-user-departments"): _reads(directory_endpoints.get_user_departments, authing_only=True),
+    ("POST", "link-identity"): _changes(directory_endpoints.link_identity, calls.plain_user_id),
     ("POST", "resign-user"): _changes(user_changes.resign, calls.user_id_beside_type, authing_only=True),
     ("POST", "resign-user-batch"): _changes(user_changes.resign_batch, calls.user_ids_beside_type, authing_only=True),
     ("POST", "batch-get-user-encrypt-password"): _reads(user_endpoints.encrypted_passwords, calls.plain_user_ids),
@@ -73,7 +82,9 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "check-session-status"): _reads(session_endpoints.check_status, calls.plain_user_id),
     ("GET", "get-public-account-batch"): _reads(user_endpoints.get_batch, calls.user_ids_in_query, public=True),
     ("POST", "list-public-accounts"): _reads(user_endpoints.list_all, public=True),
-    ("POST", "create-public-accounts-batch"): _changes(user_changes.create_batch, public=True),
+    ("POST", "create-public-accounts-batch"): _changes(
+        user_creation.create_batch, calls.new_users, creates=True, public=True
+    ),
     ("POST", "delete-public-accounts-batch"): _changes(user_endpoints.delete_batch, calls.user_ids, public=True),
     ("POST", "create-group"): _changes(group_endpoints.create_group),
     ("POST", "create-groups-batch"): _changes(group_endpoints.create_groups_batch),
@@ -95,6 +106,7 @@ _BY_NAME: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "get-role"): _reads(role_endpoints.get_role),
     ("GET", "list-roles"): _reads(role_endpoints.list_roles),
     ("GET", "list-role-members"): _reads(role_endpoints.list_role_members),
+    ("GET", "list-role-assignments"): _reads(role_endpoints.list_role_assignments),
     ("GET", "get-user-roles"): _reads(role_endpoints.get_user_roles),
     ("POST", "create-resources-batch"): _changes(resource_endpoints.create_resources_batch),
     ("POST", "delete-resources-batch"): _changes(resource_endpoints.delete_resources_batch, codes.code_list),
@@ -118,6 +130,9 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
 
 PUBLIC_PATHS = frozenset(path for (_, path), endpoint in ENDPOINTS.items() if endpoint.public)
 """The paths of the endpoints about public accounts."""
+
+CREATING_PATHS = frozenset(path for (_, path), endpoint in ENDPOINTS.items() if endpoint.creates)
+"""The paths of the endpoints that create users."""
 
 NOT_PLAYED = KNOWN_PATHS - {path for _, path in ENDPOINTS} - {TOKEN_PATH}
 """The paths of calls that GenAuth or Authing has, and the sandbox does not play."""

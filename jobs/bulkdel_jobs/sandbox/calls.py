@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.answers import invalid, malformed
 from bulkdel_jobs.sandbox.pool import Pool
+from bulkdel_jobs.sandbox.user_fields import check_new
 from bulkdel_jobs.sandbox.users import ID_TYPES
 from bulkdel_jobs.sandbox_switches import Switches
 
@@ -20,7 +21,10 @@ USER_ID_SHAPE = re.compile(r"[0-9a-f]{24}")
 
 
 class Named(NamedTuple):
-    """The ids that a request names, in its order; their type, a userIdType or "code"; and the parameter they are in."""
+    """The ids that a request names, in its order; their type; and the parameter they are in.
+
+    The type is a userIdType, "code", or "new" for users that are to be created.
+    """
 
     id_type: str
     ids: list[str]
@@ -138,6 +142,34 @@ def users_in_list(call: Call) -> Named:
     if len(ids) < len(users) or not all(ids):
         raise malformed("list")
     return call.named("list", ids, None)
+
+
+def keys_of(user: Mapping[str, Any]) -> list[str]:
+    """Return the ids of a user that is created, as they are written: those that no two users share."""
+    return [user[name] for name in _KEYS if isinstance(user.get(name), str) and user[name]]
+
+
+_KEYS = ("email", "phone", "username", "externalId")
+
+
+def new_users(call: Call) -> Named:
+    """The first of `keys_of` of each object in `list`."""
+    users = call.items("list")
+    if not all(isinstance(user, dict) for user in users):
+        raise malformed("list")
+    for user in users:
+        check_new(user)
+    return Named(NEW, [keys_of(user)[0] for user in users], "list")
+
+
+def new_user(call: Call) -> Named:
+    """The first of `keys_of` of the body."""
+    check_new(call.body)
+    return Named(NEW, keys_of(call.body)[:1], "username")
+
+
+NEW = "new"
+"""The type of the ids that a creation names."""
 
 
 _SHAPES = {"email": re.compile(r"[^@]+@[^@]+"), "phone": re.compile(r"[+\d -]+")}

@@ -5,7 +5,7 @@ An endpoint says what its ids mean and what happens to one of them. Everything t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Literal, TypeVar
 
 from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
@@ -13,6 +13,7 @@ from bulkdel_jobs.sandbox.calls import Call, Named
 from bulkdel_jobs.sandbox.users import fold
 
 Found = TypeVar("Found", bound=Hashable)
+Target = TypeVar("Target")
 
 
 def change_each(
@@ -31,10 +32,7 @@ def change_each(
     Return everything that the ids mean, each once, in the order of the request, whether it was changed or not.
     """
     switches = call.switches
-    for id_ in named.ids:
-        if id_ in switches.poisonous:
-            status_code, api_code = switches.poisonous[id_]
-            raise Refused(Answer(status_code, api_code=api_code))
+    refuse_poisonous(call, named.ids)
     different = {fold(named.id_type, id_) for id_ in named.ids}
     if switches.duplicates_in_chunk == "refuse" and len(different) < len(named.ids):
         raise malformed(named.parameter)
@@ -44,16 +42,29 @@ def change_each(
     # Each once: one user may have been named twice, in upper and lower case.
     found = list(dict.fromkeys(each for each in means.values() if each is not None))
     spared = {means[id_] for id_ in means.keys() & switches.liars}
-    targets = [each for each in found if each not in spared]
-    if call.unsuccessful:
-        del targets[{"none": 0, "half": len(targets) // 2, "all": len(targets)}[switches.unsuccessful_effect] :]
-    elif incomplete and policy == "refuse":
+    targets = cut_short(call, [each for each in found if each not in spared])
+    if incomplete and policy == "refuse" and not call.unsuccessful:
         targets.clear()
     for each in targets:
         change(each)
     if incomplete and not call.unsuccessful:
         raise Refused(absent)
     return found
+
+
+def refuse_poisonous(call: Call, ids: Iterable[str]) -> None:
+    """Refuse a request that names one of `Switches.poisonous`."""
+    for id_ in ids:
+        if id_ in call.switches.poisonous:
+            status_code, api_code = call.switches.poisonous[id_]
+            raise Refused(Answer(status_code, api_code=api_code))
+
+
+def cut_short(call: Call, targets: list[Target]) -> list[Target]:
+    """Return those of `targets` that a request changes: all, or fewer where it will be answered `success: false`."""
+    if not call.unsuccessful:
+        return targets
+    return targets[: {"none": 0, "half": len(targets) // 2, "all": len(targets)}[call.switches.unsuccessful_effect]]
 
 
 def succeeded(call: Call) -> Answer:

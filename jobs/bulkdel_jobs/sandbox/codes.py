@@ -135,8 +135,9 @@ def looked_up_user(call: Call) -> int:
     named = call.named("userId", [call.parameter("userId") or ""], call.parameter("userIdType"))
     if not named.ids[0]:
         raise malformed("userId")
-    user = None if call.switches.blind else call.pool.find(named.id_type, named.ids[0])
-    if user is None or not call.pool.is_alive(user, lag_s=call.switches.lag_s):
+    lag_s = call.switches.lag_s
+    user = None if call.switches.blind else call.pool.find_alive(named.id_type, named.ids[0], lag_s=lag_s)
+    if user is None:
         raise Refused(NO_SUCH_USER)
     return user
 

@@ -45,7 +45,11 @@ def members(call: Call) -> Named:
 def add_group_members(call: Call) -> Answer:
     """Put users into a group."""
     users, group = members(call), _group(call)
-    change_each(call, users, lambda id_: call.pool.find_alive("user_id", id_), group.add)
+
+    def join(user: int) -> None:
+        call.pool.count("group-added", (user, group.record["code"]), changed=group.add(user))
+
+    change_each(call, users, lambda id_: call.pool.find_alive("user_id", id_), join)
     return succeeded(call)
 
 

@@ -14,15 +14,20 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import Access
+from bulkdel_jobs.sandbox.directory import Directory
 from bulkdel_jobs.sandbox.effects import Effects, Key
 from bulkdel_jobs.sandbox.users import (
     ACTIVATED,
     FIELDS,
     ID_TYPES,
+    SANDBOX_PROVIDER,
+    SANDBOX_SOURCE,
+    SOURCES,
     Record,
     as_stored,
     created,
     fold,
+    identity_id,
     ids_of,
     made_up,
     split_phone,
@@ -58,7 +63,10 @@ class Pool:
         self._changes: dict[int, list[tuple[float, Record]]] = {}  # by user: when, and the fields that it changed
         self._lock = Lock()  # a search makes an index while another thread adds users
         self._effects = Effects()
+        self._made_at: dict[int, float] = {}  # of the users that were created through the API
         self.access = Access()
+        self.directory = Directory()
+        self.directory.sources.add(SANDBOX_SOURCE, SANDBOX_PROVIDER)
         self._signed_out: dict[tuple[int, str], float] = {}  # by user and application, or "" for all: since when
 
     @classmethod
@@ -100,30 +108,61 @@ class Pool:
         for id_ in ids:
             if self.find_alive(id_type, id_) is None:
                 self._add(Added(id_type, id_, created_at))
+                if id_type in SOURCES:
+                    self.directory.learn(self.user(self.users_ever - 1))
         return self.users_ever - before
 
-    def create(self, users: Sequence[Mapping[str, Any]], created_at: str) -> list[Record]:
-        """Create all of `users` (the API's fields), or none: Conflict when an id is taken. created_at: ISO 8601."""
-        made = [created(self.users_ever + i, fields, created_at) for i, fields in enumerate(users)]
-        self._check_unique((None, user) for user in made)
+    def create(
+        self, users: Sequence[Mapping[str, Any]], created_at: str, also: Mapping[str, Any] | None = None
+    ) -> list[Record]:
+        """Create all of `users` (the API's fields), or none: Conflict when an id is taken.
+
+        What they refer to is known from then on. created_at: ISO 8601. also: fields that only the server can set.
+        """
+        made = self._made(users, created_at, also)
+        for field in self._clashes((None, user) for user in made):
+            if field is not None:
+                raise Conflict(field)
         for user in made:
-            self._add(user)
+            self.put(user)
+            self._made_at[self.users_ever - 1] = time.monotonic()
             self.count("created", self.users_ever - 1, changed=True)
         return made
 
-    def _check_unique(self, users: Iterable[tuple[int | None, Record]]) -> None:
-        """Conflict when one of `users`, each with its number if it has one, has an id of another or of each other."""
+    def _made(
+        self, users: Sequence[Mapping[str, Any]], created_at: str, also: Mapping[str, Any] | None = None
+    ) -> list[Record]:
+        return [created(self.users_ever + i, fields, created_at, also or {}) for i, fields in enumerate(users)]
+
+    def put(self, user: Record) -> int:
+        """Put a user in as the API shows it, and what it refers to; return its number. It is no effect of a request."""
+        self._add(user)
+        self.directory.learn(user)
+        return self.users_ever - 1
+
+    def clashes(self, users: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return for each of `users` (the API's fields) the field that it cannot have, or None.
+
+        Another user has the same value, or an earlier one of these.
+        """
+        return list(self._clashes((None, user) for user in self._made(users, "")))
+
+    def _clashes(self, users: Iterable[tuple[int | None, Record]]) -> Iterator[str | None]:
+        """Say of each of `users`, given with its number if it has one, which field is taken."""
         taken = set[tuple[str, str]]()
         for number, user in users:
-            for id_type, field in FIELDS.items():
-                for id_ in ids_of(user, id_type):
-                    if (id_type, id_) in taken or self.find_alive(id_type, id_) not in {None, number}:
-                        raise Conflict(field)
-                    taken.add((id_type, id_))
+            ids = [(id_type, id_) for id_type in FIELDS for id_ in ids_of(user, id_type)]
+            clash = next((one for one in ids if one in taken or self.find_alive(*one) not in {None, number}), None)
+            if clash is None:
+                taken.update(ids)
+            yield None if clash is None else FIELDS[clash[0]]
 
     def check_changes(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
         """Conflict when the users of these numbers cannot have these fields (the API's)."""
-        self._check_unique((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
+        changed = ((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
+        for field in self._clashes(changed):
+            if field is not None:
+                raise Conflict(field)
 
     def change(self, number: int, fields: Mapping[str, Any], at: str) -> bool:
         """Set fields (the API's) of one user; return whether any of them had another value. at: now, ISO 8601."""
@@ -140,6 +179,14 @@ class Pool:
                             index[key] = tuple(other for other in index[key] if other != number)
                         self._enter(index, id_type, number)
         return bool(changed)
+
+    def tie(self, number: int, identity: Mapping[str, Any], at: str) -> bool:
+        """Give a user an identity (the API's fields), unless it has it; return whether it is new. at: now, ISO 8601."""
+        ties = self.user(number)["identities"]
+        if any(all(one[name] == identity[name] for name in ("extIdpId", "userIdInIdp")) for one in ties):
+            return False
+        (new,) = as_stored({"identities": [identity]})["identities"]
+        return self.change(number, {"identities": [*ties, identity_id(number, len(ties)) | new]}, at)
 
     def end_sessions(self, number: int, app: str = "") -> bool:
         """Sign a user out of one application, or of all; return whether the user was signed in."""
@@ -202,11 +249,15 @@ class Pool:
 
     def is_alive(self, number: int, *, lag_s: float = 0.0) -> bool:
         """Whether the user exists now, or existed `lag_s` seconds ago."""
-        deleted_at = self._deleted_at.get(number)
-        return deleted_at is None or deleted_at > time.monotonic() - lag_s
+        deleted_at, then = self._deleted_at.get(number), time.monotonic() - lag_s
+        made = not lag_s or self._made_at.get(number, then) <= then
+        return made and (deleted_at is None or deleted_at > then)
 
-    def find_alive(self, id_type: str, id_: str) -> int | None:
-        """Return the number of the existing user that has `id_`, or None."""
+    def find_alive(self, id_type: str, id_: str, *, lag_s: float = 0.0) -> int | None:
+        """Return the number of the user that has `id_` and exists now, or existed `lag_s` seconds ago; or None."""
+        if lag_s:
+            numbers = reversed(self._with_id(id_type, id_))
+            return next((number for number in numbers if self.is_alive(number, lag_s=lag_s)), None)
         found = self.find(id_type, id_)
         return None if found is None or found in self._deleted_at else found
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bulkdel_jobs.sandbox import codes
-from bulkdel_jobs.sandbox.access import GroupOrRole
+from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, GroupOrRole, Record, Times
 from bulkdel_jobs.sandbox.answers import Answer, Refused, invalid, malformed
-from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named
+from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
+from bulkdel_jobs.sandbox.sign_in import SANDBOX_POOL_ID
 
 ROLES_MAX = 10
 """Roles in one request, and targets of one request that assigns several roles (the vendor's OpenAPI)."""
@@ -67,7 +68,10 @@ def few_targets(call: Call) -> Named:
 
 def assign_role(call: Call) -> Answer:
     """Give one role to users."""
-    return _assigned(call, targets(call), [_role(call, call.body)])
+    times = Times(call.body.get("enableTime"), call.body.get("endTime"))
+    if not all(isinstance(time, int | None) for time in times):
+        raise malformed("enableTime" if isinstance(times.end, int | None) else "endTime")
+    return _assigned(call, targets(call), [_role(call, call.body)], times)
 
 
 def assign_role_batch(call: Call) -> Answer:
@@ -75,10 +79,10 @@ def assign_role_batch(call: Call) -> Answer:
     return _assigned(call, few_targets(call), _roles(call))
 
 
-def _assigned(call: Call, users: Named, roles: list[GroupOrRole]) -> Answer:
+def _assigned(call: Call, users: Named, roles: list[GroupOrRole], times: Times = ALWAYS) -> Answer:
     def assign(user: int) -> None:
         for role in roles:
-            role.add(user)
+            call.pool.count("role-assigned", (user, _name(role)), changed=role.add(user, times))
 
     change_each(call, users, lambda id_: call.pool.find_alive("user_id", id_), assign, unknown="refuse")
     return succeeded(call)
@@ -99,8 +103,7 @@ def _revoked(call: Call, users: Named, roles: list[GroupOrRole]) -> Answer:
 
     def revoke(user: int) -> None:
         for role in roles:
-            name = f"{role.record['namespace']}/{role.record['code']}"
-            call.pool.count("role-revoked", (user, name), changed=role.users.remove(user))
+            call.pool.count("role-revoked", (user, _name(role)), changed=role.users.remove(user))
 
     change_each(call, users, lambda id_: call.pool.find_alive("user_id", id_), revoke, unknown="refuse")
     return succeeded(call)
@@ -133,6 +136,33 @@ def list_role_members(call: Call) -> Answer:
     return codes.listed_users(call, _role(call, query).users)
 
 
+def list_role_assignments(call: Call) -> Answer:
+    """List how users have a role page by page. Which user, an assignment says on a switch only."""
+    code = call.parameter("roleCode") or ""
+    role = _role(call, {"code": code, "namespace": call.parameter("namespaceCode")}, "roleCode")
+    wanted = {value for name, value in call.query if name in ("targetType", "targetType[]")}
+    users = [*role.users] if "USER" in wanted or not wanted else []
+    part, pool_id = page(call.parameter("page"), call.parameter("limit")), call.switches.pool_id or SANDBOX_POOL_ID
+
+    def shown(user: int) -> Record:
+        times = role.users.get(user) or ALWAYS
+        names = {"roleId": "id", "roleName": "name", "roleCode": "code", "description": "description"}
+        target = {"targetType": "USER", "targetIdentifier": call.pool.user(user)["userId"]}
+        return {
+            **{name: role.record[field] for name, field in names.items()},
+            "status": "ENABLE",
+            "enableTime": times.enable,
+            "endTime": times.end,
+            "userPoolId": pool_id,
+            "createdAt": LONG_AGO,
+            "updatedAt": LONG_AGO,
+            **(target if call.switches.assignment_targets else {}),
+        }
+
+    # The list is called `data` here.
+    return Answer(200, {"totalCount": len(users), "data": [shown(user) for user in users[part]]})
+
+
 def get_user_roles(call: Call) -> Answer:
     """List the roles that one user has in one namespace."""
     user, lag_s = codes.looked_up_user(call), call.switches.lag_s
@@ -140,9 +170,14 @@ def get_user_roles(call: Call) -> Answer:
     return Answer(200, {"totalCount": len(roles), "list": [role.record for role in roles]})
 
 
-def _role(call: Call, fields: Mapping[str, Any]) -> GroupOrRole:
-    """Return the role that an object names by code and namespace."""
-    code = codes.code_in(fields)
+def _name(role: GroupOrRole) -> str:
+    """Return the name of a role in the key of an effect."""
+    return f"{role.record['namespace']}/{role.record['code']}"
+
+
+def _role(call: Call, fields: Mapping[str, Any], blamed: str = "code") -> GroupOrRole:
+    """Return the role that an object names by code and namespace. blamed: the parameter that a refusal names."""
+    code = codes.code_in(fields, blamed=blamed)
     role = codes.namespace_in(call, fields).roles.get(code)
     if role is None:
         raise Refused(NO_ROLE)

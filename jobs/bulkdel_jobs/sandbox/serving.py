@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import orjson
@@ -102,6 +103,8 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
     POST /sandbox/users, `{"ids": […], "userIdType": …, "createdAt": …, "public": …}` → adds users: `{"added": n}`.
         createdAt: ISO 8601; "now" by the server's clock; left out, a date well in the past. public: true for public
         accounts.
+    POST /sandbox/departments and /sandbox/identity-sources, `{"add": […], "remove": […]}` → adds and removes ids;
+        answers all that there are then. `"public": true` as above.
     POST /sandbox/script, `{"faults": […], "path": …}` → the next requests to the path meet these.
     A request that makes no sense is answered HTTP 400 with the reason as text.
     """
@@ -138,6 +141,13 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         sandbox.script(*wanted["faults"], path=wanted.get("path") or DELETE_PATH)
         return {"scripted": len(wanted["faults"])}
 
+    def refer(wanted: Mapping[str, Any], *, departments: bool) -> object:
+        add, remove = wanted.get("add", []), wanted.get("remove", [])
+        if not all(isinstance(ids, list) and all(isinstance(id_, str) for id_ in ids) for ids in (add, remove)):
+            raise TypeError("add and remove must be lists of texts")
+        pool = sandbox.public if wanted.get("public") is True else sandbox.pool
+        return {"known": pool.directory.change(add, remove, departments=departments)}
+
     return [
         web.get("/sandbox/ledger", _answering(ledger)),
         web.get("/sandbox/deleted", _answering(deleted)),
@@ -145,6 +155,8 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         web.get("/sandbox/switches", _answering(lambda _query: asdict(sandbox.switches))),
         web.post("/sandbox/switches", _answering(switch)),
         web.post("/sandbox/users", _answering(lambda wanted: {"added": _add_users(sandbox, wanted)})),
+        web.post("/sandbox/departments", _answering(partial(refer, departments=True))),
+        web.post("/sandbox/identity-sources", _answering(partial(refer, departments=False))),
         web.post("/sandbox/script", _answering(script)),
     ]
 

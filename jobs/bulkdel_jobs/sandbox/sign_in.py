@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from bulkdel_jobs.sandbox.answers import Answer, Refused, malformed
+from bulkdel_jobs.sandbox.answers import Answer, Refused, as_json, malformed
 from bulkdel_jobs.sandbox.calls import Call
 
 SANDBOX_KEY_ID = "5a9db0c5a9db0c5a9db0c001"
@@ -128,7 +128,7 @@ def string_to_sign(
     signed = sorted(name for name in headers if name == "date" or name.startswith(f"x-{brand}-"))
     lines = "".join(f"{name}:{_SPACES.sub(' ', headers[name]).strip()}\n" for name in signed)
     written = [
-        f"{name}={value if isinstance(value, str) else orjson.dumps(value).decode()}"
+        f"{name}={value if isinstance(value, str) else as_json(value).decode()}"
         for name, value in sorted(parameters.items())
     ]
     return f"{method}\n{lines}{path}{'?' if written else ''}{'&'.join(written)}"

@@ -1,11 +1,11 @@
-"""The endpoints that create and update users, and let them resign."""
+"""The endpoints that update users, and let them resign."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused, malformed
+from bulkdel_jobs.sandbox.answers import NO_SUCH_USER, Answer, Refused
 from bulkdel_jobs.sandbox.calls import (
     Call,
     Named,
@@ -16,33 +16,10 @@ from bulkdel_jobs.sandbox.calls import (
 )
 from bulkdel_jobs.sandbox.changing import change_each, succeeded
 from bulkdel_jobs.sandbox.pool import Conflict
-from bulkdel_jobs.sandbox.user_endpoints import parts, shown
-from bulkdel_jobs.sandbox.user_fields import check_new, check_values
-from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS, Record
+from bulkdel_jobs.sandbox.user_endpoints import shown
+from bulkdel_jobs.sandbox.user_fields import check_values
+from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS
 from bulkdel_jobs.sandbox_switches import REFUSED_STATUS
-
-
-def create_batch(call: Call) -> Answer:
-    """Create the users, all or none."""
-    users = call.items("list")
-    for user in users:
-        if not isinstance(user, dict):
-            raise malformed("list")
-        check_new(user)
-    return Answer(200, _create(call, users))
-
-
-def create(call: Call) -> Answer:
-    """Create one user."""
-    check_new(call.body)
-    return Answer(200, _create(call, [call.body])[0])
-
-
-def _create(call: Call, users: Sequence[Mapping[str, Any]]) -> list[Record]:
-    try:
-        return shown(call.pool.create(users, call.created_at), parts(call, lambda _name: True))
-    except Conflict as taken:
-        raise _conflict(taken) from None
 
 
 def update_batch(call: Call) -> Answer:
@@ -80,7 +57,7 @@ def _change(call: Call, named: Named, updates: Mapping[str, Mapping[str, Any]]) 
     try:
         pool.check_changes({number: each for number, each in fields.items() if not ids.isdisjoint(each)})
     except Conflict as taken:
-        raise _conflict(taken) from None
+        raise conflict(str(taken)) from None
 
     def change(number: int) -> None:
         others = dict(fields[number])
@@ -129,6 +106,6 @@ def _resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = 
     return succeeded(call)
 
 
-def _conflict(taken: Conflict) -> Refused:
-    """Refuse a user with an id of another user."""
-    return Refused(Answer(409, message=(f"{taken} 已存在", f"{taken} already exists")))
+def conflict(field: str) -> Refused:
+    """Refuse a user that is to have the same value in this field as another user."""
+    return Refused(Answer(409, message=(f"{field} 已存在", f"{field} already exists")))

@@ -42,12 +42,9 @@ def delete_batch(call: Call) -> Answer:
 def get_batch(call: Call) -> Answer:
     """List the named users that exist. Their order is not that of the request."""
     named, switches, pool = user_ids_in_query(call), call.switches, call.pool
-    found = {pool.find(named.id_type, id_) for id_ in (() if switches.blind else named.ids)} - {None}
-    users = [
-        pool.user(number, lag_s=switches.lag_s)
-        for number in found
-        if number is not None and pool.is_alive(number, lag_s=switches.lag_s)
-    ]
+    ids = () if switches.blind else named.ids
+    found = {pool.find_alive(named.id_type, id_, lag_s=switches.lag_s) for id_ in ids}
+    users = [pool.user(number, lag_s=switches.lag_s) for number in found if number is not None]
     users.sort(key=lambda user: str(user["userId"]))
     return Answer(200, shown(users[: switches.look_up_max], parts_in_query(call)))
 
@@ -55,8 +52,8 @@ def get_batch(call: Call) -> Answer:
 def get_one(call: Call) -> Answer:
     """Show one user."""
     (id_type, (id_,), _), switches, pool = user_id_in_query(call), call.switches, call.pool
-    number = None if switches.blind else pool.find(id_type, id_)
-    if number is None or not pool.is_alive(number, lag_s=switches.lag_s):
+    number = None if switches.blind else pool.find_alive(id_type, id_, lag_s=switches.lag_s)
+    if number is None:
         raise Refused(NO_SUCH_USER)
     return Answer(200, shown([pool.user(number, lag_s=switches.lag_s)], parts_in_query(call))[0])
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import orjson
 
 from bulkdel_jobs.sandbox.answers import invalid, malformed
 from bulkdel_jobs.sandbox.users import STATUSES
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _CUSTOM_DATA_MAX = 1024
+_TIE = ("extIdpId", "provider", "userIdInIdp")
+"""The fields of an identity that tie a user to an account elsewhere. The sandbox fills in the others."""
 
 
 def check_new(user: Mapping[str, Any]) -> None:
@@ -35,7 +36,19 @@ def check_values(user: Mapping[str, Any]) -> None:
         raise malformed("status")
     if user.get("gender") not in (None, "M", "W", "F", "U"):
         raise malformed("gender 格")
-    if not isinstance(user.get("identities"), list | None):
-        raise malformed("identities")
-    if len(orjson.dumps(user.get("customData")).decode()) >= _CUSTOM_DATA_MAX:
+    for identity in _list(user, "identities"):
+        if not isinstance(identity, dict) or not all(isinstance(identity.get(name), str) for name in _TIE):
+            raise malformed("identities")
+    for name in ("departmentIds", "tenantIds"):
+        if not all(isinstance(id_, str) for id_ in _list(user, name)):
+            raise malformed(name)
+    if len(json.dumps(user.get("customData"), ensure_ascii=False, separators=(",", ":"))) >= _CUSTOM_DATA_MAX:
         raise invalid("customData must be less than 1024 characters")
+
+
+def _list(user: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a field that is a list; empty where it is left out."""
+    found = user.get(name)
+    if not isinstance(found, list | None):
+        raise malformed(name)
+    return found or []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 Record = dict[str, Any]
@@ -26,9 +27,9 @@ ID_TYPES = (*FIELDS, *SOURCES)
 CREATE_FIELDS = frozenset({
     "status", "email", "phone", "phoneCountryCode", "username", "externalId", "name", "nickname", "photo", "gender",
     "emailVerified", "phoneVerified", "birthdate", "country", "province", "city", "address", "streetAddress",
-    "postalCode", "company", "givenName", "familyName", "middleName", "profile", "preferredUsername", "website",
-    "zoneinfo", "locale", "formatted", "region", "tenantIds", "departmentIds", "customData", "identities",
-    "identityNumber",
+    "postalCode", "company", "browser", "device", "givenName", "familyName", "middleName", "profile",
+    "preferredUsername", "website", "zoneinfo", "locale", "formatted", "region", "tenantIds", "departmentIds",
+    "customData", "metadataSource", "identities", "identityNumber",
 })
 # fmt: on
 """What a record keeps of a user that create-users-batch is asked for. `password`, `salt` and `otp` are accepted, and
@@ -92,10 +93,15 @@ def user_id(number: int) -> str:
     return f"5a9db0c5a9db0c5a{number:08x}"
 
 
-def created(number: int, fields: Mapping[str, Any], created_at: str) -> Record:
-    """Make the user that create-users-batch was asked for. Fields that are empty or not accepted are dropped."""
+def created(
+    number: int, fields: Mapping[str, Any], created_at: str, also: Mapping[str, Any] = MappingProxyType({})
+) -> Record:
+    """Make the user that create-users-batch was asked for. Fields that are empty or not accepted are dropped.
+
+    also: fields that only the server can set.
+    """
     kept = {name: value for name, value in fields.items() if name in CREATE_FIELDS and value not in ("", None)}
-    return {
+    user = {
         "userId": user_id(number),
         "createdAt": created_at,
         "updatedAt": created_at,
@@ -113,7 +119,16 @@ def created(number: int, fields: Mapping[str, Any], created_at: str) -> Record:
         "departmentIds": [],
         "identities": [],
         **as_stored(kept),
+        **also,
     }
+    # The server numbers the ties as it numbers the users: after a restore they are others.
+    user["identities"] = [identity_id(number, at) | one for at, one in enumerate(user["identities"])]
+    return user
+
+
+def identity_id(number: int, at: int) -> Record:
+    """Return the id that the server chooses for an identity. at: which of the identities of this user it is."""
+    return {"identityId": f"5a9db0c7{number:08x}{at:08x}"}
 
 
 def as_stored(fields: Mapping[str, Any]) -> Record:
@@ -121,29 +136,37 @@ def as_stored(fields: Mapping[str, Any]) -> Record:
     stored = dict(fields)
     code = stored.pop("phoneCountryCode", "").lstrip("+")
     if stored.get("phone"):
-        code_in_phone, stored["phone"] = split_phone(stored["phone"])
+        code_in_phone, number = split_phone(stored["phone"])
+        # A number that comes with its country code is already cut off, whatever it begins with.
+        stored["phone"] = stored["phone"] if code and not stored["phone"].startswith("+") else number
         stored["phoneCountryCode"] = f"+{code or code_in_phone}"
     if "email" in stored:
         stored["email"] = fold("email", stored["email"])
     if "identities" in stored:
         stored["identities"] = [
-            {"identityId": f"{one['provider']}:{one['userIdInIdp']}", "type": "openid"}
-            | {"userInfoInIdp": {}, "originConnIds": []}
-            | {name: one[name] for name in _TIE}
-            for one in stored["identities"]
-            if isinstance(one, dict) and all(isinstance(one.get(name), str) for name in _TIE)
+            _IDENTITY | {name: one[name] for name in _IDENTITY if name in one} for one in stored["identities"]
         ]
     return stored
 
 
-_TIE = ("extIdpId", "provider", "userIdInIdp")
-"""The fields of an identity that tie a user to an account elsewhere."""
+_IDENTITY = {
+    "extIdpId": "",
+    "provider": "",
+    "type": "openid",
+    "userIdInIdp": "",
+    "userInfoInIdp": {},
+    "originConnIds": [],
+}
+"""The fields of an identity that a caller chooses, with their defaults. The server never shows the tokens in it."""
+
+
+SANDBOX_SOURCE, SANDBOX_PROVIDER = "62f20932716fbcc10d966ee5", "lark"
+"""The identity source of made-up users: the example of the API's own documentation."""
 
 
 def made_up(number: int, id_type: str, id_: str, created_at: str | None) -> Record:
     """Make up a user. `id_` is its id of `id_type`; its other ids follow from `number`."""
-    # The identity source is the example of the API's own documentation.
-    identity = {"extIdpId": "62f20932716fbcc10d966ee5", "provider": "lark", "userIdInIdp": f"ou_{number}"}
+    identity = {"extIdpId": SANDBOX_SOURCE, "provider": SANDBOX_PROVIDER, "userIdInIdp": f"ou_{number}"}
     if id_type in SOURCES:
         identity[SOURCES[id_type]], _, identity["userIdInIdp"] = id_.partition(":")
     fields = {
