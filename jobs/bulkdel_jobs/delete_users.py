@@ -22,6 +22,7 @@ class DeleteUsers(GenAuthJob):
         keys={"done": "deleted", "absent": "absent"},
         columns=COLUMNS,
     )
+    undo = "restore-users"
     fires = "the webhook `user:deleted`, in which GenAuth lists the deleted users"
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none

@@ -16,10 +16,11 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bulkdel.core.absence import may_be_split
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType
-from bulkdel.core.outcome import OutcomeWords
-from bulkdel.core.record import Records
+from bulkdel.core.outcome import OutcomeWords, Reduction
+from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import NoDecision
 from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.errors import BulkdelError, JobFailed, UsageError
@@ -47,6 +48,12 @@ class Account:
     certain: whether the id is in the record. If not, the server found the record by a rule of its own.
     reached: whether it is in the job's target state already. None when the record does not say: see
         `LookUps.state_calls`. For a deletion it is False for every account.
+
+    For a job that creates accounts (`LookUps.for_records`):
+    made: the id that the API has given it. same: whether it has every key of the row that it was found for; an account
+        with only some of them is another one. before: whether it is the account that is to be created again.
+    shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words, where
+        the record shows it.
     """
 
     created_at: float | None = None
@@ -57,6 +64,11 @@ class Account:
     certain: bool = True
     ids: tuple[str, ...] = ()
     reached: bool | None = False
+    made: str | None = None
+    same: bool = True
+    before: bool = False
+    shared: tuple[str, ...] = ()
+    lost: str = ""
 
     @property
     def records(self) -> tuple[Mapping[str, Any], ...]:
@@ -84,6 +96,22 @@ class LookUps(Protocol):
     def ids_of(self, record: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 - a job without an undo needs none
         """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
         return ()
+
+    def for_records(self, records: Records) -> LookUps:  # noqa: ARG002 - an id says it, in most jobs
+        """The look-ups of these records, for a job whose rows are whole records: their payloads say what to ask for.
+
+        They are asked for the ids of these records only. `match` gives an account for each record of which it has a
+        key, and takes the list that a creation returns as well.
+        """
+        return self
+
+    def may_split(self, id_: str) -> bool:
+        """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
+        return self.splits_commas and may_be_split(id_)
+
+    def texts(self, ids: Sequence[str]) -> Sequence[str]:
+        """The texts by which these ids are asked for. They are left out of messages that are printed or kept."""
+        return ids
 
     def control(self) -> Request:
         """The request that lists some existing accounts: the positive control."""
@@ -138,7 +166,10 @@ class Action(Protocol):
         """
 
     def read(self, response: Response) -> Decision:
-        """Decide what follows from a response to one of them."""
+        """Decide what follows from a response to one of them.
+
+        Of a job that creates accounts, SETTLED has `data` = the list of the created records.
+        """
 
 
 class Auth(Protocol):
@@ -255,6 +286,8 @@ class Job(Protocol):
     parameters: a frozen dataclass. Each field is an option of `plan` and `run`. Its value is pinned in the header.
     undo: the job that undoes it; None when nothing does. fires: the webhooks and mails that a bulk run fires.
     pinned: what its table of the config says of the requests; it must be the same on a resume.
+    takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
+    look_up_requests: how many requests look up one chunk, for the plan.
     """
 
     contract: int
@@ -270,6 +303,8 @@ class Job(Protocol):
     undo: str | None = None
     fires: str = ""
     pinned: Mapping[str, Any] = MappingProxyType({})
+    takes_records: bool = False
+    look_up_requests: int = 1
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
         """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""
@@ -281,6 +316,17 @@ class Job(Protocol):
     def chunk_requests(self, parameters: Any) -> int:  # noqa: ARG002 - one, in most jobs
         """How many requests `Action.calls` makes for a chunk, for the plan. parameters: as in `TargetOptions`."""
         return 1
+
+    def plan_lines(self, parameters: Any) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - none, in most jobs
+        """What a user has to know before the confirmation, as lines of the plan: (name, text)."""
+        return ()
+
+    def reductions(self, record: Record) -> Sequence[Reduction]:  # noqa: ARG002 - of an id nothing can be left out
+        """What may be left out of a record that the API refuses, the most likely cause first.
+
+        Each is sent once, in this order, until the API accepts one. All of them together come from the whole record.
+        """
+        return ()
 
     def sandbox(self, ids: Iterable[str], id_type: IdType, parameters: Any) -> AbstractContextManager[Target]:
         """Start a harmless look-alike of the API that holds `ids`, and give it as a target.

@@ -31,6 +31,7 @@ from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
+from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_success
@@ -358,13 +359,14 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         parts = Parts(
             client=world.client,
             lookup=lookup,
+            look_ups=None,
+            job=DeleteUsers(),
             action=DeleteUsersBatch(id_type),
             log=checkpoint,
             id_type=id_type,
             refused_max=0,
             tally=Tally(IdSet(id_type), succeeded=False),
             held=HeldOutcomes(),
-            absence_reaches=True,
             surroundings=Surroundings(chance=lambda: 0.0),
             drain=drain,
             backup=None,

@@ -527,8 +527,8 @@ def test_one_found_proves_the_others_gone() -> None:
     assert told(chunk_state) == [("done", ["u1"], None)]
 
 
-OWN_TESTS = {LookUpReason.CALLED_ABSENT, LookUpReason.REFUSED}
-"""Reasons with tests of their own: in tests/unit/test_answers_per_id.py, and below."""
+OWN_TESTS = {LookUpReason.CALLED_ABSENT, LookUpReason.REFUSED, LookUpReason.LOST}
+"""Reasons with tests of their own: in test_answers_per_id.py, in test_creation_state.py, and below."""
 
 
 @pytest.mark.parametrize("why", sorted(set(LookUpReason) - OWN_TESTS, key=str))

@@ -11,6 +11,7 @@ import pytest
 from bulkdel.core.decision import IdAnswer, NextStep, Request, Response, Verdict
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Records
+from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
 from bulkdel.job import TargetOptions
@@ -400,7 +401,7 @@ def test_a_job_that_deletes_nothing_has_its_own_words() -> None:
     job = HttpJob().configured(table(ONE + LOOK_UP, **changes))
     assert job.words.names == {"done": "disabled", "already": "already disabled", "absent": "absent"}
     assert job.words.verb == "disable"
-    assert job.target_state == ("disabled", "not disabled", False)
+    assert job.target_state == TargetState("disabled", "not disabled", absence_reaches=False)
 
 
 def test_what_is_sent_is_pinned_and_no_secret() -> None:

@@ -14,7 +14,7 @@ def records(*positions: int) -> Records:
 
 
 def test_records_are_a_sequence() -> None:
-    three = [Record(3, "a", {"name": 1}), Record(4, "b"), Record(9, "c")]
+    three = [Record(3, "a", b'{"name": 1}'), Record(4, "b"), Record(9, "c")]
     for some in (three, three[1:], []):
         columns = Records.of(some)
         assert list(columns) == some

@@ -112,8 +112,11 @@ async def _check(job: Job, options: CheckOptions, findings: Findings) -> None:
 
 async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
     """All checks in their order. Those that need the API are skipped when the sign-in did not work."""
-    findings, look_ups = lab.findings, lab.look_ups
-    await check_calls(lab)
+    findings, look_ups, with_ids = lab.findings, lab.look_ups, not lab.job.takes_records
+    if with_ids:
+        await check_calls(lab)
+    else:
+        findings.skip("calls", "a row of this job is a whole record, and no check makes one up")
     if look_ups is None:
         findings.skip("look-up", "the job has no look-ups: a plan says what cannot be known then")
     else:
@@ -124,7 +127,7 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
     if lab.auth is not None:
         await check_secrets(lab)
         await check_rejections(lab)
-        if look_ups is not None:
+        if look_ups is not None and with_ids:
             listed = await check_control(lab, look_ups)
             known = existing or listed
             if len(known) > 1:
@@ -133,11 +136,12 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
     if look_ups is not None:
         await check_look_up_faults(lab, look_ups)
     good: Good | None = None
-    if lab.auth is None or not existing:
+    if lab.auth is None or not existing or not with_ids:
         findings.skip("action/good-answer", _why_no_action(lab))
     else:
         good = await _act(lab, existing, whole=whole)
-    await check_action_faults(lab, good)
+    if with_ids:
+        await check_action_faults(lab, good)
 
 
 async def _act(lab: Lab, existing: list[str], *, whole: bool) -> Good | None:
@@ -164,6 +168,8 @@ def _table(job: Job, options: CheckOptions) -> Mapping[str, Any]:
 
 
 def _why_no_action(lab: Lab) -> str:
+    if lab.job.takes_records:
+        return "a row of this job is a whole record"
     if lab.api is None:
         return "the job has no look-alike, so no good answer is known"
     if lab.auth is None:

@@ -87,6 +87,7 @@ def plan_lines(plan: Plan) -> list[str]:
         ("checkpoint", str(plan.checkpoint)),
         *_backup_line(plan),
         *((("fires", plan.arguments.job.fires),) if plan.arguments.job.fires else ()),
+        *plan.arguments.job.plan_lines(plan.arguments.parameters),
         *_optional_lines(plan),
         *(("note", note.text) for note in _notes(plan)),
     ]
@@ -98,7 +99,7 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
     backup = plan.arguments.settings.backup
     if backup is not None:
         yield "backup", str(backup)
-    elif plan.has_look_ups:  # a copy is what a look-up returns
+    elif plan.has_look_ups and not plan.arguments.job.target_state.created:  # a copy is what a look-up returns
         yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
 
 
@@ -123,7 +124,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         settled = counted(log.rows - log.remaining, "row", "is", "are")
         yield "going on", f"{settled} settled, {log.remaining:,} remaining"
     if plan.server.asked:
-        yield "sample", _sample_text(plan.server)
+        there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
+        yield "sample", _sample_text(plan.server, there)
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:
@@ -162,6 +164,9 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "checkpoint": printable(plan.checkpoint),
         "checkpoint_exists": exists,
         "fires": plan.arguments.job.fires,
+        "explained": [
+            {"name": name, "text": text} for name, text in plan.arguments.job.plan_lines(plan.arguments.parameters)
+        ],
         "look_ups": plan.has_look_ups,
         "backup": None if backup is None else printable(backup),
         "not_after": None if plan.until is None else plan.until.isoformat(),
@@ -212,9 +217,9 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "protected", "the key's own user, should it be in the export"
 
 
-def _sample_text(server: SampleCheck) -> str:
+def _sample_text(server: SampleCheck, there: str) -> str:
     statuses, latest = _statuses(server)
-    text = f"{len(server.found)} of {server.asked} looked up exist"
+    text = f"{len(server.found)} of {server.asked} looked up {there}"
     if server.unproven:
         text += f", {server.unproven} with a comma are not proven absent"
     if statuses:

@@ -37,6 +37,7 @@ class Presence(enum.Enum):
     UNDATED = "cannot tell whether it is the account that was meant"
     PROTECTED = "its record carries an id that must never be sent"
     REACHED = "it is in the target state already, so nothing has to be sent"
+    TAKEN = "another account has one of the keys of the account that is to be created"
 
 
 class Instant(NamedTuple):
@@ -119,6 +120,40 @@ def presence(
         return Presence.OLD
     later = last + SKEW_S < created_at <= now.servers + SKEW_S
     return Presence.NEW if later and trusted and sampled.trusted else Presence.UNDATED
+
+
+class Created(NamedTuple):
+    """An account that a look-up found by the keys of an account that is to be created.
+
+    at: when it was created, epoch seconds; None when unknown. same: whether it has all of these keys.
+    before: whether it is the account that is to be created again: it was never gone.
+    free: whether this session has seen that the keys were free, before it sent a request with them.
+    """
+
+    at: float | None
+    same: bool
+    before: bool = False
+    free: bool = False
+
+
+def creation(account: Created, moment: Instant | None, now: Instant) -> Presence:
+    """Judge an account that has keys of an account that is to be created: `presence` turned round.
+
+    moment: of the intent; None when no request was sent. Before an intent is written, a look-up has shown that the keys
+    are free. So a younger account with all of them is the one that was created (REACHED). An older one, by more than
+    any time zone, is another one (TAKEN). Anything else is UNDATED.
+    """
+    if account.before:
+        return Presence.REACHED
+    if moment is None or not account.same:
+        return Presence.TAKEN
+    if account.free:
+        return Presence.REACHED
+    if account.at is None or moment.servers is None or now.servers is None or account.at > now.servers + SKEW_S:
+        return Presence.UNDATED
+    if account.at >= moment.servers - SKEW_S:
+        return Presence.REACHED
+    return Presence.TAKEN if account.at < moment.servers - ZONE_MAX_S else Presence.UNDATED
 
 
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:

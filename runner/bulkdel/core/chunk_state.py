@@ -37,7 +37,7 @@ from typing import NamedTuple
 from bulkdel.core.account_match import Presence
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.held_outcomes import all_refused, size
-from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
+from bulkdel.core.outcome import NOTHING_SAID, TAKEN, Detail, Kind, Reduction, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
@@ -52,12 +52,15 @@ class LookUpReason(enum.Enum):
     UNSURE = "success is not true"
     REFUSED = "refused after a request that may have been applied"
     EXHAUSTED = "attempts ran out"
+    LOST = "no response, and sending it twice may do harm"
     IN_DOUBT = "sent by a session that got no response"
     FIRST = "before anything is sent"
 
 
 REFUSED_AS_UNKNOWN = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.LAGGING})
-MAY_LAG = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED, LookUpReason.LAGGING, LookUpReason.IN_DOUBT})
+MAY_LAG = frozenset(
+    {LookUpReason.UNSURE, LookUpReason.REFUSED, LookUpReason.LAGGING, LookUpReason.IN_DOUBT, LookUpReason.LOST}
+)
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
@@ -75,6 +78,8 @@ class SubChunk(NamedTuple):
     again: how many look-ups have repeated an earlier one that may have lagged.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
+    lost: what was left out of the record because the API refused it. reductions: what may still be left out of it;
+        None before it was refused alone.
     """
 
     records: Records
@@ -87,11 +92,18 @@ class SubChunk(NamedTuple):
     again: int = 0
     part: int = 0
     detail: Detail = NOTHING_SAID
+    lost: str = ""
+    reductions: tuple[Reduction, ...] | None = None
 
     @property
     def may_be_ours(self) -> bool:
         """Whether this run may have brought these there, when they are in the target state now."""
         return self.maybe_applied or self.seen
+
+    @property
+    def without(self) -> str | None:
+        """What was left out of the record, as the reason of its outcome."""
+        return f"without {self.lost}" if self.lost else None
 
 
 class Send(NamedTuple):
@@ -194,6 +206,11 @@ class ChunkState:
             known=sub_chunk.known and not decision.maybe_applied,
             detail=decision.detail,
         )
+        self._decided(sub_chunk, decision)
+        self._halt_if_all_refused()
+
+    def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
+        """Take in a decision about all records of a sub-chunk that are not settled by it."""
         match decision.next_step:
             case NextStep.RETRY:
                 self._retry(sub_chunk, free=decision.free)
@@ -211,7 +228,6 @@ class ChunkState:
                 # Only HALT gets here; the client deals with every other step. Halting is safe in any case.
                 self._stack.append((sub_chunk, None))
                 self.halt = decision.reason or decision.next_step.value
-        self._halt_if_all_refused()
 
     def looked_up(self, found: Found | None, *, proven: bool, unproven: Collection[str] = ()) -> None:
         """Take in the result of the `LookUp` that was due.
@@ -224,7 +240,13 @@ class ChunkState:
         if found is None:
             self.left.append(sub_chunk)
             return
-        blind = not found and not proven
+        self._found(sub_chunk, why, found, blind=not found and not proven, unproven=unproven)
+        self._halt_if_all_refused()
+
+    def _found(
+        self, sub_chunk: SubChunk, why: LookUpReason | None, found: Found, *, blind: bool, unproven: Collection[str]
+    ) -> None:
+        """Take in which of the ids exist. blind: no look-up has found any account, so an empty response is no proof."""
         kept, there, gone, unsure = list[Record](), list[Record](), list[Record](), list[Record]()
         reached = list[Record]()
         for record in sub_chunk.records:
@@ -254,7 +276,6 @@ class ChunkState:
             self._stack.append((rest, None))  # refused because of another id?
         elif unsure:
             self._unproven(rest, why)
-        self._halt_if_all_refused()
 
     @property
     def maybe_applied(self) -> bool:
@@ -282,8 +303,8 @@ class ChunkState:
             return (), ()
         sub_chunks = [*self.left, *(sub_chunk for sub_chunk, _ in self._stack)]
         if self._stack:
-            refused = [part for part in self.settled if part.kind == "refused"]
-            self.settled = [part for part in self.settled if part.kind != "refused"]
+            refused = [part for part in self.settled if part.by_the_api]
+            self.settled = [part for part in self.settled if not part.by_the_api]
             sub_chunks += [SubChunk(part.records, maybe_applied=True, touched=True) for part in refused]
         self.left, self._stack = [], []
         untouched = [record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]
@@ -309,7 +330,7 @@ class ChunkState:
             rest = sub_chunk._replace(records=records, part=sub_chunk.part + 1, attempts=0)
             self._stack.append((rest._replace(maybe_applied=True, touched=True), None))
         else:
-            self._settle("done", sub_chunk, records, detail=detail)
+            self._settle("done", sub_chunk, records, detail=detail, reason=sub_chunk.without)
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         """Send again after a response that said nothing, until the attempts run out."""
@@ -398,7 +419,7 @@ class ChunkState:
         unproven: the API refused the chunk because of an unknown id, and may have brought the others there itself.
         """
         if sub_chunk.may_be_ours:
-            self._settle("done", sub_chunk, reached)
+            self._settle("done", sub_chunk, reached, reason=sub_chunk.without)
         else:
             self._settle("already", sub_chunk, reached, reason="unproven" if unproven else None)
 
@@ -469,6 +490,8 @@ class ChunkState:
         """Halt when ids in a row were refused with one code: the cause is not the ids. They stay in doubt."""
         row: list[Settled] = []
         for part in self.settled:
+            if part.reason == TAKEN:  # the API was not asked
+                continue
             if part.kind != "refused" or (row and row[0].detail.refusal != part.detail.refusal):
                 row.clear()
             if part.kind == "refused":
@@ -476,8 +499,8 @@ class ChunkState:
             if size(row) >= ALL_REFUSED_MIN and self.halt is None:
                 self.halt = all_refused(row)
         if self.halt is not None:
-            refused = [part for part in self.settled if part.kind == "refused"]
-            self.settled = [part for part in self.settled if part.kind != "refused"]
+            refused = [part for part in self.settled if part.by_the_api]
+            self.settled = [part for part in self.settled if not part.by_the_api]
             # Without look-ups nothing could ever settle a row in doubt that the user excludes.
             again = SubChunk(Records(), maybe_applied=self.can_look_up, touched=self.can_look_up)
             self.left += [again._replace(records=part.records) for part in refused]

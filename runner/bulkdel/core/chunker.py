@@ -8,7 +8,7 @@ chunks of the wanted size. Two ids that may be the same account never share a ch
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from bulkdel.core.account_match import Instant
@@ -27,15 +27,13 @@ def chunks_of(
     """
     settled, doubts, id_type = RowSet(ranges=progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit
-    positions: list[int] = []
-    fresh: list[str] = []  # the ids at these positions, which were not sent yet
+    fresh = Records()  # rows that were not sent yet
     for batch in batches:
+        parts = [fresh]
         for start, stop in settled.missing(batch.start, batch.start + len(batch.rows)):
             for first, last, since in _split(doubts, start, stop):
                 skips = set(progress.skipped.rows.between(first, last))
-                rows = enumerate(batch.rows[first - batch.start : last - batch.start], first)
-                ids = {position: row for position, row in rows if isinstance(row, str) and position not in skips}
-                wanted = Records(tuple(ids), tuple(ids.values()))
+                wanted = _records(batch, first, last, skips)
                 if protected.meets_any(wanted.ids):
                     kept = Records.of(record for record in wanted if protected.meets(record.id))
                     wanted = Records.of(record for record in wanted if not protected.meets(record.id))
@@ -43,16 +41,24 @@ def chunks_of(
                 wanted = wanted[:left]
                 left -= len(wanted)
                 if since is None:
-                    positions += wanted.positions
-                    fresh += wanted.ids
+                    parts.append(wanted)
                 else:
                     yield from _cut(wanted, chunk_size, id_type, since)
+        fresh = Records.joined(parts)
         whole = len(fresh) - len(fresh) % chunk_size
-        yield from _cut(Records(tuple(positions[:whole]), tuple(fresh[:whole])), chunk_size, id_type)
-        del positions[:whole], fresh[:whole]
+        yield from _cut(fresh[:whole], chunk_size, id_type)
+        fresh = fresh[whole:]
         if left == 0:
             break
-    yield from _cut(Records(tuple(positions), tuple(fresh)), chunk_size, id_type)
+    yield from _cut(fresh, chunk_size, id_type)
+
+
+def _records(batch: Batch, first: int, last: int, skips: Container[int]) -> Records:
+    """The rows `[first, last)` of a batch that have an id, without those in `skips`."""
+    rows = enumerate(batch.rows[first - batch.start : last - batch.start], first)
+    ids = {position: row for position, row in rows if isinstance(row, str) and position not in skips}
+    payloads = (batch.payloads[position - batch.start] for position in ids) if batch.payloads else ()
+    return Records(tuple(ids), tuple(ids.values()), tuple(payloads))
 
 
 def _cut(

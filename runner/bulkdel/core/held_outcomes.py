@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bulkdel.core.outcome import Settled
+from bulkdel.core.outcome import TAKEN, Settled
 from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 
 WRONG_REQUEST = "Is it the right host, path, id type and column? If these ids really do not exist, give --allow-absent"
@@ -39,6 +39,9 @@ class HeldOutcomes:
         """Take outcomes, in the order in which they were decided. Returns those that may be written now."""
         ready: list[Settled] = []
         for part in settled:
+            if part.reason == TAKEN:  # the API was not asked
+                ready.append(part)
+                continue
             if part.kind == "refused":
                 ready += self._refused(part)
                 continue

@@ -149,6 +149,31 @@ def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
 
 
+def ids_of_records(text: bytes, member: Member, check: IdCheck) -> list[str | Unusable]:
+    """Return for each JSONL line, a whole record, its id, or why it has none.
+
+    A record may hold what orjson refuses: a lone surrogate in an escape, which JavaScript leaves where it cuts an emoji
+    in two. So another parser reads the line then.
+    """
+    ids = [_id_of_record(line, member) for line in text.removesuffix(b"\n").split(b"\n")]
+    return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
+
+
+def _id_of_record(line: bytes, member: Member) -> str | Unusable:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            row = json.loads(line.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return _why_not_json(line, error)
+    return _id_of_member(row, line, member)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def ids_of_plain_lines(text: bytes, check: IdCheck) -> list[str | Unusable]:
     """Return for each line of a plain list its id, or why it has none."""
     ids: list[str | Unusable] = []
@@ -203,7 +228,7 @@ def _may_repeat(text: bytes, lines: Sequence[bytes], member: Member) -> bool:
         return True
     try:
         return text.count(b'"') != sum(orjson.dumps(orjson.loads(line)).count(b'"') for line in lines)
-    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):  # nested deeper than orjson writes; a lone surrogate
         return True
 
 

@@ -110,10 +110,22 @@ def _plain(value: int | str) -> str:
     return text if (text := str(value)).isprintable() else repr(text)
 
 
+TAKEN = "taken"
+"""The reason of a refusal without a request: another account has a key of the account that was to be created."""
+
+
+class Reduction(NamedTuple):
+    """A row without a part that the API may refuse. payload: what is left of it. lost: the part, for people."""
+
+    payload: bytes
+    lost: str
+
+
 class Settled(NamedTuple):
     """Records of one chunk that ended alike.
 
-    reason: a word where the kind alone would claim too much: `unproven`, `re-created`, `perhaps re-created`.
+    reason: a word where the kind alone would claim too much: `unproven`, `re-created`, `perhaps re-created`, `taken`,
+        `without departmentIds`.
     attempts: requests that it took in a row, the last one included.
     """
 
@@ -122,3 +134,8 @@ class Settled(NamedTuple):
     detail: Detail = NOTHING_SAID
     reason: str | None = None
     attempts: int = 1
+
+    @property
+    def by_the_api(self) -> bool:
+        """Whether the API has refused these records. A refusal without a request says nothing about the requests."""
+        return self.kind == "refused" and self.reason != TAKEN

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, NamedTuple, overload
+from itertools import chain, repeat
+from typing import NamedTuple, overload
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.bad_rows import BadRow
@@ -14,10 +14,14 @@ from bulkdel.core.ranges import Ranges, ranges_of
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive parsed rows: `rows[i]` has position `start + i` and is an id or a BadRow."""
+    """Consecutive parsed rows: `rows[i]` has position `start + i` and is an id or a BadRow.
+
+    payloads: the text of each row, for a job whose action needs more than the id; else empty.
+    """
 
     start: int
     rows: list[str | BadRow]
+    payloads: Sequence[bytes] = ()
 
 
 class Record(NamedTuple):
@@ -25,12 +29,12 @@ class Record(NamedTuple):
 
     position: number of the data row in the export, from 0; bad rows and duplicates count too.
     id: as it is written in the export.
-    payload: for jobs that send bodies instead of ids (a restore); None for a deletion.
+    payload: the row as it stands in the export, one JSON object; None for a job that needs no more than the id.
     """
 
     position: int
     id: str
-    payload: Any = None
+    payload: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Records(Sequence[Record]):
 
     positions: tuple[int, ...] = ()
     ids: tuple[str, ...] = ()
-    payloads: tuple[Any, ...] = ()
+    payloads: tuple[bytes | None, ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Records:
@@ -67,6 +71,15 @@ class Records(Sequence[Record]):
         if isinstance(index, slice):
             return Records(self.positions[index], self.ids[index], self.payloads[index])
         return Record(self.positions[index], self.ids[index], self.payloads[index] if self.payloads else None)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """The records of all parts. The positions ascend from part to part. All have a payload, or none has."""
+        return cls(
+            tuple(chain.from_iterable(part.positions for part in parts)),
+            tuple(chain.from_iterable(part.ids for part in parts)),
+            tuple(chain.from_iterable(part.payloads for part in parts)),
+        )
 
     @property
     def ranges(self) -> Ranges:

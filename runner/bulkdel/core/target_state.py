@@ -1,4 +1,4 @@
-"""The state that a job brings accounts into: gone, resigned, suspended, not a member. Pure words and one rule."""
+"""The state that a job brings accounts into: gone, resigned, suspended, not a member, created. Pure words and rules."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ class TargetState(NamedTuple):
     reached, not_reached: what people call an account that is in the state, and one that is not.
     absence_reaches: whether an account that does not exist is in the target state. It is for a deletion. For any other
         job an id that a look-up does not find is `absent`, whatever was sent for it.
+    created: whether the job creates accounts. Then an account that does not exist is what is sent, and sending it twice
+        may do harm.
     """
 
     reached: str = "gone"
     not_reached: str = "still there"
     absence_reaches: bool = True
+    created: bool = False
 
     @property
     def claimed(self) -> str:
         """What people call the ids that need no request any more: in the target state, or without an account."""
-        return self.reached if self.absence_reaches else f"{self.reached} or absent"
+        return self.reached if self.absence_reaches or self.created else f"{self.reached} or absent"
 
 
 GONE = TargetState()
 """The target state of a deletion."""
+
+CREATED = TargetState("there", "not there", absence_reaches=False, created=True)
+"""The target state of a job that creates accounts."""

@@ -7,14 +7,16 @@ when a request may leave. `checkpoint` makes intents and outcomes durable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
+from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import NextStep, Request, decision_per_id
 from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
@@ -24,6 +26,7 @@ from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.keys import KeysInHand, keys_in_hand
 from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
@@ -31,7 +34,7 @@ from bulkdel.errors import Halted
 from bulkdel.format import counted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.job import Account, Action
+from bulkdel.job import Account, Action, Job, LookUps
 
 DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
@@ -65,16 +68,18 @@ class Tally:
 class Parts:
     """What all chunks of a session share.
 
-    action: what is done to the ids of a chunk. log: where intents and outcomes become durable. backup: where a copy of
-    every record is kept; None without --backup. protected: ids that must never be sent.
-    held: outcomes that wait before they are written. absence_reaches: see `TargetState`.
+    look_ups: those of the job, for records that are found by their keys. action: what is done to the ids of a chunk.
+    log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
+    protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
 
     client: Client
     lookup: AccountLookup
+    look_ups: LookUps | None
     action: Action
+    job: Job
     log: Checkpoint
     id_type: IdType
     surroundings: Surroundings
@@ -82,7 +87,6 @@ class Parts:
     protected: IdSet
     tally: Tally
     held: HeldOutcomes
-    absence_reaches: bool
     refused_max: int | Fraction
     backup: Backup | None = None
     in_doubt_resend: bool = False
@@ -94,14 +98,25 @@ class Parts:
         return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
 
 
-def write_settled(parts: Parts, settled: Sequence[Settled]) -> None:
-    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused)."""
+def write_settled(
+    parts: Parts, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> None:
+    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
+
+    seen: by id, what the entry has to say of this row besides, such as the id of the created account.
+    """
     tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
     for kind, records, detail, reason, attempts in settled:
         exceptions: tuple[dict[str, Any], ...] = ()
         if kind in {"refused", "unknown"}:
             known = detail.to_json()
-            exceptions = tuple({"position": record.position, "id": record.id, **known} for record in records)
+            exceptions = tuple(
+                {"position": record.position, "id": record.id, **known, **seen.get(record.id, {})} for record in records
+            )
+        elif seen:
+            exceptions = tuple(
+                {"position": record.position, **seen[record.id]} for record in records if record.id in seen
+            )
         parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
@@ -151,18 +166,9 @@ class ChunkInHand:
         self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
         self._saved: set[str] = set()  # ids whose copy is durable
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
-        self.state = ChunkState(
-            chunk,
-            in_doubt=since is not None,
-            # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
-            resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
-            and not (chunk.protected or parts.look_first),
-            look_first=parts.look_first,
-            protected=chunk.protected,
-            can_look_up=parts.lookup.possible,
-            absence_reaches=parts.absence_reaches,
-            lag_over=lag_over,
-        )
+        self._intent_at = since  # of the first intent for these records
+        self._keys = keys_in_hand(parts.job, parts.look_ups, chunk.records)
+        self.state = _state_of(parts, chunk, lag_over=lag_over)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
@@ -178,14 +184,17 @@ class ChunkInHand:
         tally = self._parts.tally
         if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
-        found = await self._find(step.records)
+        found = await (self._find(step.records) if self._keys is None else self._find_keys(step, self._keys))
         if step.again and found is not None:
-            if len(found) < len(step.records):
+            # A look-up that lagged now finds fewer accounts that are to be deleted, or one that was created.
+            if bool(found) if self._keys is not None else len(found) < len(step.records):
                 tally.lags_in_vain = 0
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            self.state.looked_up(found, proven=self._parts.lookup.proven, unproven=self._unproven)
+            lookup = self._parts.lookup
+            proven = lookup.proven or (self._keys is not None and lookup.none_listed)
+            self.state.looked_up(found, proven=proven, unproven=self._unproven)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
@@ -193,7 +202,7 @@ class ChunkInHand:
         Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
-        self._redact = IdRedactor(ids)
+        self._redact = IdRedactor(ids if self._keys is None else self._keys.look_ups.texts(ids))
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
@@ -212,6 +221,7 @@ class ChunkInHand:
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
         self._intended = True  # it is written even if the wait is cancelled
+        self._intent_at = self._intent_at or Instant(at, ahead_s)
         intent = Intent(at, step.records.ranges, backup.saved if backup else None, ahead_s)
         self._parts.log.enqueue(intent)
         await self._parts.log.flush()
@@ -228,6 +238,8 @@ class ChunkInHand:
             if self._too_late():
                 self.state.give_up()
             return
+        if decision.next_step is NextStep.SETTLED and self._keys is not None:
+            decision = self._keys.created(step.records.ids, decision)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
             parts.tally.uncertain = decision.reason or parts.tally.uncertain
@@ -250,7 +262,7 @@ class ChunkInHand:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        write_settled(parts, parts.held.take(state.settled))
+        write_settled(parts, parts.held.take(state.settled), {} if self._keys is None else self._keys.seen)
         if state.spared:
             entries.append(Skipped("excluded", Records.of(sorted(state.spared)).ranges))
             if not state.protected:
@@ -291,6 +303,19 @@ class ChunkInHand:
         if missing:
             await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
             self._saved.update(missing)
+
+    async def _find_keys(self, step: LookUp, keys: KeysInHand) -> Found | None:
+        """Look up the keys of records that are to be created; None when the look-up failed."""
+        parts, ids = self._parts, step.records.ids
+        looked = await parts.lookup.find_keys(keys.look_ups, ids, self._worker)
+        if looked is None:
+            return None
+        self._unproven = set(looked.unproven)
+        if looked.empty and self.state.maybe_applied:
+            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
+            if not proven and parts.lookup.lost:
+                return None  # look-ups have ceased to find accounts
+        return keys.judged(ids, looked.accounts, self._intent_at if self.state.maybe_applied else None, parts.now())
 
     async def _find(self, records: Records) -> Found | None:
         """Look records up; None when the look-up failed, or found accounts that do not have these ids (--backup)."""
@@ -333,3 +358,29 @@ class ChunkInHand:
             elif id_ in protected and each is Presence.OLD:
                 found[id_] = Presence.PROTECTED
         return found
+
+
+def _state_of(parts: Parts, chunk: Chunk, *, lag_over: bool) -> ChunkState:
+    """Make the state machine of a chunk."""
+    in_doubt, target_state = chunk.in_doubt_since is not None, parts.job.target_state
+    if target_state.created:
+        return CreationState(
+            chunk,
+            in_doubt=in_doubt,
+            look_first=True,
+            absence_reaches=False,
+            lag_over=lag_over,
+            reductions_of=parts.job.reductions,
+        )
+    return ChunkState(
+        chunk,
+        in_doubt=in_doubt,
+        # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
+        resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
+        and not (chunk.protected or parts.look_first),
+        look_first=parts.look_first,
+        protected=chunk.protected,
+        can_look_up=parts.lookup.possible,
+        absence_reaches=target_state.absence_reaches,
+        lag_over=lag_over,
+    )

@@ -112,11 +112,14 @@ class SendingSession:
                 proven=proven,
                 proven_before=bool((log.progress.header.sample or {}).get("found")),
                 fullest=fullest,
+                creates=plan.arguments.job.target_state.created,
             )
             parts = Parts(
                 client=client,
                 lookup=lookup,
+                look_ups=self._look_ups,
                 action=self._action,
+                job=plan.arguments.job,
                 log=log,
                 id_type=plan.id_type,
                 surroundings=around,
@@ -124,7 +127,6 @@ class SendingSession:
                 protected=plan.protected,
                 tally=self._tally,
                 held=self._held(lookup),
-                absence_reaches=plan.arguments.job.target_state.absence_reaches,
                 refused_max=self._refused_max,
                 backup=backup,
                 in_doubt_resend=settings.in_doubt == "resend",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines
+from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines, ids_of_records
 from bulkdel.core.record import ResumePoint
 from bulkdel.export.compression import decompressed
 from bulkdel.export.csv import csv_rows
@@ -61,4 +61,6 @@ def parse(
     if dialect.format == "lines":
         return line_rows(blocks, partial(ids_of_plain_lines, check=check), path, position)
     member = Member(tuple(dialect.id_field.split("."))) if dialect.id_field is not None else None
+    if options.whole and member is not None:
+        return line_rows(blocks, partial(ids_of_records, member=member, check=check), path, position, whole=True)
     return line_rows(blocks, partial(ids_of_lines, member=member, check=check), path, position)

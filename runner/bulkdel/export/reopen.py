@@ -63,6 +63,7 @@ class Reopened:
             trim=source.pop("trim"),
             on_invalid=source.pop("on_invalid"),
             id_pattern=source.pop("id_pattern"),
+            whole=job.takes_records,
         )
         dialect = Dialect.from_json({**source, "guessed": False})
         return cls(path, log_index, job, options.id_type, opened, options, dialect, found)

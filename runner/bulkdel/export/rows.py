@@ -32,6 +32,7 @@ class ReadOptions:
         there is no way around it.
     max_invalid: how many rows may be left out.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
+    whole: whether each row is a whole record, whose text the job needs (`Batch.payloads`). Only JSON Lines have one.
     """
 
     id_type: IdType
@@ -42,6 +43,7 @@ class ReadOptions:
     on_invalid: Literal["stop", "skip", "never"] = "stop"
     max_invalid: MaxInvalid = MAX_INVALID
     id_pattern: str | None = None
+    whole: bool = False
 
     def id_check(self) -> IdCheck:
         """Return the checks of ids for these options. Raises UsageError for a pattern that is no regular expression."""
@@ -131,11 +133,16 @@ def parsed_rows(
 
 
 def line_rows(
-    blocks: Iterable[Lines], ids_of: Callable[[bytes], Sequence[str | Unusable]], path: str, position: int
+    blocks: Iterable[Lines],
+    ids_of: Callable[[bytes], Sequence[str | Unusable]],
+    path: str,
+    position: int,
+    *,
+    whole: bool = False,
 ) -> Iterator[Parsed]:
     """Yield the rows of a format with one row a line, bad ones included.
 
-    ids_of: gives the id of each line, or why it has none. position: of the first row.
+    ids_of: gives the id of each line, or why it has none. position: of the first row. whole: keep the text of each row.
     Raises NotAcceptable for what no option makes acceptable.
     """
     for block in blocks:
@@ -144,5 +151,8 @@ def line_rows(
         parsed = parsed_rows(found, io.BytesIO(block.data).readlines, numbers, block, position)
         for bad in parsed.bad.values():
             refuse_at_once(path, bad, torn=block.torn and bad.line == block.last_line)
+        if whole:
+            lines = block.data.removesuffix(b"\n").split(b"\n")
+            parsed = replace(parsed, batch=replace(parsed.batch, payloads=lines))
         yield parsed
         position += len(found)

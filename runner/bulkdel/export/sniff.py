@@ -72,6 +72,8 @@ def resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> D
         raise refusal(path, "no ids", "Is this the right file?")
     if _CHECKPOINT.match(lines[0]):
         raise refusal(path, "a checkpoint of bulkdel, not an export", "Name the export it belongs to.", line=1)
+    if options.whole:
+        return _resolve_records(head, options, path, compression)
     if options.format == "lines":
         return Dialect("lines", compression)
     if options.format == "auto" and _is_plain_list(lines, options):
@@ -156,6 +158,14 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
     why = id_of_line(line, None)
     assert isinstance(why, Unusable)
     raise refusal(path, why.words, "Write one id or one object a line.", line=number, text=line)
+
+
+def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
+    """Recognise an export of whole records. Raises NotAcceptable for anything but one JSON object a line."""
+    found = _resolve_jsonl(head, options, path, compression)
+    if found.id_field is None:
+        raise refusal(path, "ids, and this job needs whole records", "Write one JSON object a line.", line=1)
+    return found
 
 
 def _member(row: dict[str, object], wanted: str | None, path: str, line: int) -> str:

@@ -50,6 +50,7 @@ class AccountLookup:
     proven: whether any look-up of this session has found an existing account.
     lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
     listed: how many accounts the latest control had to look up.
+    none_listed: whether the latest control was told that there are no accounts at all.
     fullest: the most accounts that one look-up of this session held, in all its pages.
     """
 
@@ -62,8 +63,12 @@ class AccountLookup:
         proven: bool = False,
         proven_before: bool = False,
         fullest: int = 0,
+        creates: bool = False,
     ) -> None:
-        """proven_before: whether look-ups found accounts in an earlier session of the run."""
+        """proven_before: whether look-ups found accounts in an earlier session of the run.
+
+        creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
+        """
         self._client = client
         self.possible = look_ups is not None
         if look_ups is not None:
@@ -78,9 +83,11 @@ class AccountLookup:
         self._with_comma: list[str] = []
         self._comma_tries_left = CONTROL_TRIES
         self._proven_before = proven_before
+        self._creates = creates
         self.proven = proven
         self.lost = False
         self.listed = 0
+        self.none_listed = False
         self.fullest = fullest
 
     @property
@@ -90,7 +97,7 @@ class AccountLookup:
 
     def splits(self, id_: str) -> bool:
         """Whether the server may take `id_` in a look-up for several ids."""
-        return self.possible and self._look_ups.splits_commas and may_be_split(id_)
+        return self.possible and self._look_ups.may_split(id_)
 
     async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
@@ -108,6 +115,25 @@ class AccountLookup:
         if result is None or (with_states and not await self._add_states(result.accounts, worker)):
             return None
         return result._replace(empty=self._empty_at >= began)
+
+    async def find_keys(self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
+        """Return the accounts that have a key of these records; None when a look-up failed.
+
+        look_ups: those of the records (`LookUps.for_records`). Asks again for the records of which no key was found,
+        until a response finds no more: an API may return a limited number of accounts.
+        """
+        began = self._client.clock()
+        accounts: dict[str, Account] = {}
+        while missing := [id_ for id_ in ids if id_ not in accounts]:
+            more = await self._find_keys(look_ups, missing, worker)
+            if more is None:
+                return None
+            accounts.update(more)
+            if not more:
+                break
+        if accounts:
+            self._note_found(began)
+        return LookupResult(accounts, frozenset(filter(look_ups.may_split, missing)), empty=not accounts)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """As `find`, and ask again for the ids that were not found until a response finds no more.
@@ -133,8 +159,9 @@ class AccountLookup:
             return self.proven
         async with self._control:
             if not self.proven and self._controls_left:
-                self._controls_left -= 1
-                self.lost = not await self._control_passes(worker) and self._proven_before
+                passes = await self._control_passes(worker)
+                self._controls_left -= not (self._creates and self.none_listed)
+                self.lost = not passes and self._proven_before
             self._exhausted = not self._controls_left
         return self.proven
 
@@ -244,8 +271,30 @@ class AccountLookup:
         began = self._client.clock()
         result = await self._find(ids, worker)
         if result is not None and result.accounts:
-            self.proven, self.lost, self._found_at = True, False, max(self._found_at, began)
+            self._note_found(began)
         return result
+
+    def _note_found(self, began: float) -> None:
+        self.proven, self.lost, self._found_at = True, False, max(self._found_at, began)
+
+    async def _find_keys(
+        self, look_ups: LookUps, ids: Sequence[str], worker: WorkerStatus
+    ) -> dict[str, Account] | None:
+        accounts: dict[str, Account] = {}
+        for group, request in look_ups.calls(ids):
+            found = await self._reader.items(request, look_ups.read, worker, look_ups.texts(group))
+            if found is None:
+                return None
+            matched, strays = look_ups.match(group, found.items)
+            accounts = {**matched, **accounts}
+            # A server may find an account by a rule of its own. Alone, a record is matched with what was found for it.
+            for id_ in group if strays and len(group) > 1 else ():
+                if id_ not in accounts:
+                    alone = await self._find_keys(look_ups, [id_], worker)
+                    if alone is None:
+                        return None
+                    accounts.update(alone)
+        return accounts
 
     async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         accounts: dict[str, Account] = {}
@@ -337,6 +386,7 @@ class AccountLookup:
         """
         listed = await self._list_controls(worker, refused=Listed([]))
         self.listed = len(listed or ())
+        self.none_listed = listed == []
         if not listed:
             return listed is not None
         # Several: this run may delete the first one next. Ids without a comma come first.

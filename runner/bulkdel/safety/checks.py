@@ -27,7 +27,7 @@ from bulkdel.format import printable, until_words
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
-from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
 from bulkdel.times import until_of
 
@@ -52,6 +52,7 @@ def check_arguments(arguments: RunArguments) -> None:
     for path in arguments.settings.exclude or ():
         check_exclude(str(path))
     checked_id_type(arguments.job, arguments.settings)
+    _check_records(arguments)
     folder = arguments.checkpoint.absolute().parent
     with suppress(PermissionError):  # opening the file gives the reason
         if not folder.is_dir():
@@ -65,6 +66,15 @@ def checked_id_type(job: Job, settings: Settings) -> IdType:
     if name not in job.id_types:
         raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
     return job.id_types[name]
+
+
+def _check_records(arguments: RunArguments) -> None:
+    """Refuse options that cannot work in a job whose rows are whole records. Raises UsageError."""
+    job, settings = arguments.job, arguments.settings
+    if job.takes_records and settings.format not in {"auto", "jsonl"}:
+        raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
+    if job.target_state.created and settings.backup is not None:
+        raise UsageError(f"--backup: {job.name} creates accounts, so there is no record to keep. Leave --backup out")
 
 
 def _check_copy(arguments: RunArguments) -> None:
@@ -273,9 +283,21 @@ def check_sample(plan: Plan) -> None:
         raise Halted(trouble)
 
 
+def _still_there(server: SampleCheck, plan: Plan) -> str | None:
+    """The reason why a sample halts a run that creates accounts: half of them were never gone."""
+    if 2 * len(server.found) <= server.asked:
+        return None
+    return (
+        f"{len(server.found)} of {server.asked} sampled accounts are still there under their old id. Is it the right "
+        f"export and pool {server.pool}? {plan.words.nothing}"
+    )
+
+
 def sample_trouble(plan: Plan) -> str | None:
     """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent."""
     server = plan.server
+    if plan.arguments.job.target_state.created:
+        return _still_there(server, plan)
     if plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""

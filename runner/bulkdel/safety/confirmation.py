@@ -118,9 +118,9 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
 
 def _why_at_all(job: Job) -> str:
     """The reason why a new run has to be confirmed."""
-    if job.undo is not None:
-        return f"only a run of {job.undo} undoes it"
-    return "a deletion cannot be undone" if job.target_state.absence_reaches else "that cannot be undone"
+    if job.target_state.absence_reaches:
+        return "a deletion cannot be undone"
+    return "that cannot be undone" if job.undo is None else f"only a run of {job.undo} undoes it"
 
 
 def meant_for_the_day_before(plan: Plan, now: float) -> str | None:

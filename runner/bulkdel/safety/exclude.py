@@ -30,7 +30,7 @@ class ExcludeFile:
 
 def read_excluded(paths: Sequence[Path], options: ReadOptions, ids: IdSet) -> list[ExcludeFile]:
     """Add the ids of every exclude file to `ids`. Raises NotAcceptable: a bad row, a wrong shape, no id in a file."""
-    options = replace(options, on_invalid="never")
+    options = replace(options, on_invalid="never", whole=False)
     files: list[ExcludeFile] = []
     for path in paths:
         if str(path) == "-":

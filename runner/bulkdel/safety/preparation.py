@@ -114,6 +114,7 @@ def prepare(
         on_invalid=settings.on_invalid,
         max_invalid=MaxInvalid.parse(settings.max_invalid) if settings.max_invalid is not None else MAX_INVALID,
         id_pattern=settings.id_pattern,
+        whole=job.takes_records,
     )
     until = None if complete else checked_until(settings, now)
     protected = IdSet(id_type)
@@ -135,7 +136,7 @@ def prepare(
         excluded,
         protected,
         chunk_size=arguments.settings.chunk_size or arguments.job.chunk_max,
-        look_first=arguments.settings.look_first or arguments.settings.backup is not None,
+        look_first=settings.look_first or settings.backup is not None or job.target_state.created,
         more_excluded=more_excluded,
         host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,

@@ -185,7 +185,8 @@ class Plan:
     @property
     def requests(self) -> int:
         """How many requests the whole export takes, without retries, splits and `LookUps.state_calls`."""
-        a_chunk = self.arguments.job.chunk_requests(self.arguments.parameters) + self.look_first
+        job = self.arguments.job
+        a_chunk = job.chunk_requests(self.arguments.parameters) + (job.look_up_requests if self.look_first else 0)
         return -(-self.ids // self.chunk_size) * a_chunk
 
     @property

@@ -94,7 +94,9 @@ def open_findings_log(
 def gone_rows(
     rows: Iterable[tuple[Batch, list[RowResult]]], known: RowSet, drawn: Iterator[int] | None
 ) -> Iterator[GoneRow]:
-    """The rows that the log calls gone, in order, without those that are `known`.
+    """The rows that the log calls gone, or created, in order, without those that are `known`.
+
+    The id of a created account is the one that the API has given it.
 
     drawn: which of all such rows to take, ascending numbers from 0; None for all.
     """
@@ -103,6 +105,7 @@ def gone_rows(
         for result in results:
             if result.kind not in CLAIMED or result.outcome is None:
                 continue
+            made = {each["position"]: each["made"] for each in result.outcome.exceptions if each.get("made")}
             at, recreated = Instant(result.outcome.at, result.outcome.ahead_s), result.outcome.reason == "re-created"
             for position in range(result.start, result.stop):
                 wanted = drawn is None or number == pick
@@ -112,7 +115,7 @@ def gone_rows(
                 if wanted and position not in known:
                     id_ = batch.rows[position - batch.start]
                     assert isinstance(id_, str), "a bad row is never deleted"
-                    yield GoneRow(position, id_, at, recreated)
+                    yield GoneRow(position, made.get(position, id_), at, recreated)
 
 
 @dataclass(slots=True)
@@ -165,6 +168,8 @@ class VerifySession:
         self._settings = settings
         self._surroundings = surroundings
         self._look_ups = target.look_ups(reopened.id_type)
+        # What a look-up means that does not find an id, once a control was found.
+        self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
         self._drain = Drain()
         self._live: _Live | None = None
         self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
@@ -263,9 +268,8 @@ class VerifySession:
             if (account := looked.accounts.get(row.id)) is None:
                 missing.append(row.position)
                 continue
-            finding = judged(
-                row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=account.reached
-            )
+            reached = account.reached or self._reopened.job.target_state.created
+            finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=reached)
             if finding is None:
                 self._left.undated += 1
             else:
@@ -286,7 +290,7 @@ class VerifySession:
             return
         await self._control(live, worker)
         positions = sorted(chain.from_iterable(looked_up))
-        self._log.enqueue(Found(stamp(self._surroundings.wall()), "gone", ranges_of(positions)))
+        self._log.enqueue(Found(stamp(self._surroundings.wall()), self._missing_means, ranges_of(positions)))
         await self._log.flush()
         self._missing_rows -= len(positions)
 

@@ -1,4 +1,4 @@
-"""The list of ids that are still there, an export for `run`. Owns its writing."""
+"""The list of the rows that are not in the target state, an export for `run`. Owns its writing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from bulkdel.export.reopen import Reopened
 
 
 def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
-    """Write the ids of the rows `there`, one object a line, mode 0600. Returns the path. Raises FileFailed.
+    """Write the rows `there`, one object a line, mode 0600: their ids, or the whole records of a job that takes some.
+
+    Returns the path. Raises FileFailed.
 
     The file appears under its name only when it is complete. An existing list is replaced only by one that has all of
     its rows. Any other list may be in use, or corrected by hand, so the new one gets a number.
@@ -26,7 +28,7 @@ def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
         name = next(names)
         try:
             with atomic_file(name, may_replace=_has_all_of) as file:
-                file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in _ids(reopened, there))
+                file.writelines(row + b"\n" for row in _rows(reopened, there))
         except FileExistsError:
             continue
         except OSError as error:
@@ -34,7 +36,7 @@ def write_list(reopened: Reopened, there: RowSet, to: Path) -> Path:
         return name
 
 
-def _ids(reopened: Reopened, there: RowSet) -> Iterator[str]:
+def _rows(reopened: Reopened, there: RowSet) -> Iterator[bytes]:
     skipped = reopened.log_index.progress.skipped.rows  # `there` also covers the skipped rows beside its rows
     for parsed, _ in reopened.rows():
         batch = parsed.batch
@@ -42,7 +44,7 @@ def _ids(reopened: Reopened, there: RowSet) -> Iterator[str]:
             if position not in skipped:
                 id_ = batch.rows[position - batch.start]
                 assert isinstance(id_, str), "a bad row was never asked for"
-                yield id_
+                yield batch.payloads[position - batch.start] if batch.payloads else orjson.dumps({"id": id_})
 
 
 def _has_all_of(new: Path, old: Path) -> bool:

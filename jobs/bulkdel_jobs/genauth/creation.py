@@ -1,0 +1,227 @@
+"""GenAuth's create-users-batch, and look-ups of users by what identifies them in the pool. Pure.
+
+A row is the record of a user as get-user-batch shows it (`--backup`). Its id is the user id that it had; the API gives
+a new one. E-mail, phone, user name and external id are its keys: no two users of a pool share one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bulkdel.core.absence import may_be_split
+from bulkdel.core.decision import Request
+from bulkdel.core.id_type import IdSet
+from bulkdel.core.outcome import Reduction
+from bulkdel.core.record import Record, Records
+from bulkdel.job import Account, LookUps
+from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, account_of
+from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.responses import read_list
+
+CREATE_PATH = "/api/v3/create-users-batch"
+
+KEYS = {"email": "email", "phone": "phone", "username": "username", "external_id": "externalId"}
+"""The id types that no two users of a pool share, each with its field of the record."""
+
+DEPARTMENTS, IDENTITIES = "departmentIds", "identities"
+
+# fmt: off
+FIELDS = (
+    "status", "email", "phone", "phoneCountryCode", "username", "externalId", "name", "nickname", "photo", "gender",
+    "emailVerified", "phoneVerified", "birthdate", "country", "province", "city", "address", "streetAddress",
+    "postalCode", "company", "browser", "device", "givenName", "familyName", "middleName", "profile",
+    "preferredUsername", "website", "zoneinfo", "locale", "formatted", "region", "identityNumber", "customData",
+    "metadataSource", DEPARTMENTS, IDENTITIES,
+)
+# fmt: on
+"""What a record has and create-users-batch takes (the vendor's OpenAPI, and its SDK for `metadataSource`)."""
+
+IDENTITY_FIELDS = ("extIdpId", "provider", "type", "userIdInIdp", "userInfoInIdp", "originConnIds")
+"""What create-users-batch takes of an identity."""
+
+User = Mapping[str, Any]
+
+
+class CreateUsersBatch:
+    """The request that creates the users of one chunk: `bulkdel.job.Action` for create-users-batch.
+
+    It asks the API to send no notification. options: those about passwords.
+    """
+
+    def __init__(self, options: Mapping[str, bool]) -> None:
+        self._options = {
+            "keepPassword": False,
+            "autoGeneratePassword": False,
+            "resetPasswordOnFirstLogin": False,
+            **options,
+            "departmentIdType": "department_id",
+            "sendNotification": {"sendEmailNotification": False, "sendPhoneNotification": False},
+        }
+
+    def calls(self, records: Records) -> list[Request]:
+        """Build the request. Raises ValueError unless there are 1 to 50 records."""
+        if not 1 <= len(records) <= IDS_MAX:
+            raise ValueError(f"create-users-batch takes 1 to {IDS_MAX} users, not {len(records)}: split them")
+        body = {"list": [new_user(user_of(record)) for record in records], "options": self._options}
+        # orjson refuses a lone surrogate, which a record may have.
+        return [Request("POST", CREATE_PATH, body=json.dumps(body, separators=(",", ":")).encode())]
+
+    read = staticmethod(read_list)  # the users that were created
+
+
+def user_of(record: Record) -> User:
+    """The user in a row: a JSON object, as the preflight has checked."""
+    user: User = json.loads(record.payload or b"{}")
+    return user
+
+
+def new_user(user: User) -> dict[str, Any]:
+    """The fields of a user that create-users-batch takes. An empty one is left out."""
+    kept = {name: user[name] for name in FIELDS if user.get(name) not in (None, "", [], {})}
+    if "phone" not in kept:
+        kept.pop("phoneCountryCode", None)  # the API refuses one without the other
+    if IDENTITIES in kept:
+        kept[IDENTITIES] = [
+            {name: identity[name] for name in IDENTITY_FIELDS if identity.get(name) is not None}
+            for identity in _objects(kept[IDENTITIES])
+        ]
+    return kept
+
+
+def reductions(record: Record) -> Iterator[Reduction]:
+    """The record without one department or identity, then without all of a kind, then without both kinds.
+
+    One that no longer exists makes the API refuse the user.
+    """
+    user = user_of(record)
+    departments, identities = (_list(user.get(name)) for name in (DEPARTMENTS, IDENTITIES))
+    for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
+        if len(whole) > 1:
+            for left_out in range(len(whole)):
+                others = [each for at, each in enumerate(whole) if at != left_out]
+                yield _without(user, {name: others}, f"one of its {name}")
+    for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
+        if whole:
+            yield _without(user, {name: []}, name)
+    if departments and identities:
+        yield _without(user, {DEPARTMENTS: [], IDENTITIES: []}, f"{DEPARTMENTS} and {IDENTITIES}")
+
+
+def _without(user: User, changes: User, lost: str) -> Reduction:
+    return Reduction(json.dumps({**user, **changes}, separators=(",", ":")).encode(), lost)
+
+
+class CreatedUserLookUps(UserLookUps):
+    """Look-ups by user id, and by the keys of records: `bulkdel.job.LookUps` for create-users-batch."""
+
+    def __init__(self) -> None:
+        super().__init__(ID_TYPES["user_id"])
+
+    def for_records(self, records: Records) -> LookUps:
+        """The look-ups of these records by their keys."""
+        return KeyLookUps(records)
+
+
+class KeyLookUps(UserLookUps):
+    """Look-ups of users by the keys of some records. It is asked for the ids of these records only."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(ID_TYPES["user_id"], full=True)
+        self._users = {record.id: user_of(record) for record in records}
+        self._by_type = {name: UserLookUps(ID_TYPES[name], full=True) for name in KEYS}
+        self._keys = {id_: self._keys_of(user) for id_, user in self._users.items()}
+        self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by id type and form of the key
+        for id_, keys in self._keys.items():
+            for name, key in keys.items():
+                for form in ID_TYPES[name].forms_of(key):
+                    self._ids[name, form].append(id_)
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
+        """Make the requests: one for each kind of key, or more where the query would be too long."""
+        found: list[tuple[Sequence[str], Request]] = []
+        for name, look_ups in self._by_type.items():
+            owners = defaultdict[str, list[str]](list)
+            for id_ in ids:
+                if name in self._keys[id_]:
+                    owners[self._keys[id_][name]].append(id_)
+            for keys, request in look_ups.calls(list(owners)):
+                found.append(([id_ for key in keys for id_ in owners[key]], request))
+        return found
+
+    def match(self, ids: Sequence[str], found: Sequence[User]) -> tuple[dict[str, Account], int]:
+        """Match users to the records with which they share a key. A user that was found for one record alone is its."""
+        accounts: dict[str, Account] = {}
+        strays, wanted = 0, set(ids)
+        for user in found:
+            matching = wanted.intersection(self._sharing(user))
+            certain = bool(matching)
+            if not matching and len(wanted) == 1:
+                matching = wanted
+            strays += not matching
+            for id_ in matching:
+                account = self._account(id_, user, certain=certain)
+                if id_ not in accounts or account.same:
+                    accounts[id_] = account
+        return accounts, strays
+
+    def may_split(self, id_: str) -> bool:
+        """Whether a server may take each key of this record for several: then no look-up is sure to find it."""
+        return all(map(may_be_split, self._keys[id_].values()))
+
+    def texts(self, ids: Sequence[str]) -> Sequence[str]:
+        """The ids and the keys of these records."""
+        return [*ids, *(key for id_ in ids for key in self._keys[id_].values())]
+
+    def _keys_of(self, user: User) -> dict[str, str]:
+        """One key of each kind that a user has. A phone number with its country code, where the record has one."""
+        return {name: own[0] for name, look_ups in self._by_type.items() if (own := look_ups.ids_of(user))}
+
+    def _sharing(self, user: User) -> Iterator[str]:
+        """The ids of the records that share a key with a user."""
+        for name, look_ups in self._by_type.items():
+            for own in look_ups.ids_of(user):
+                for form in ID_TYPES[name].forms_of(own):
+                    yield from (id_ for id_ in self._ids[name, form] if self._shares(id_, name, [own]))
+
+    def _shares(self, id_: str, name: str, own: Sequence[str]) -> bool:
+        """Whether the key of this kind may be one of `own`."""
+        key = self._keys[id_].get(name)
+        return key is not None and IdSet(ID_TYPES[name], [key]).meets_any(own)
+
+    def _account(self, id_: str, user: User, *, certain: bool) -> Account:
+        shared = tuple(KEYS[name] for name in KEYS if self._shares(id_, name, self._by_type[name].ids_of(user)))
+        user_id = user.get("userId")
+        return replace(
+            account_of(user, (id_,)),
+            certain=certain,
+            made=user_id if isinstance(user_id, str) else None,
+            same=len(shared) == len(self._keys[id_]),
+            before=user_id == id_,
+            shared=shared,
+            lost=" and ".join(_lost(self._users[id_], user)),
+        )
+
+
+def _lost(row: User, user: User) -> Iterator[str]:
+    """The fields of a row of which a user lacks a part, where its record shows them."""
+    if DEPARTMENTS in user and not {*map(str, _list(row.get(DEPARTMENTS)))} <= {*map(str, _list(user[DEPARTMENTS]))}:
+        yield DEPARTMENTS
+    if IDENTITIES in user and not _ties(row.get(IDENTITIES)) <= _ties(user[IDENTITIES]):
+        yield IDENTITIES
+
+
+def _ties(identities: Any) -> set[tuple[str, str]]:
+    """What ties a user to accounts elsewhere."""
+    return {(str(each.get("extIdpId")), str(each.get("userIdInIdp"))) for each in _objects(identities)}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _objects(value: Any) -> list[User]:
+    return [each for each in _list(value) if isinstance(each, dict)]

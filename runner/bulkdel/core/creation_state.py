@@ -1,0 +1,109 @@
+"""One chunk of accounts that are created: the state machine of `chunk_state`, turned round. Pure.
+
+A record is looked up by its keys (e-mail, phone, user name, ...), always before it is sent:
+
+    LookUp ── keys free ─────────────────→ Send; after a refusal split; a single one → Send without the part that may be
+      │                                    the cause (`Job.reductions`), at last refused
+      ├─ another account has a key ──────→ refused (taken), never sent
+      ├─ an account has all of the keys ─→ done if a request may have been applied; already if it was never gone
+      └─ age cannot be told ─────────────→ unknown
+    Send ── accepted ────────────────────→ done
+      ├─ no response ────────────────────→ LookUp, again later because it may lag; then Send again
+      └─ refused together with others ───→ LookUp, because some of them may have been created
+
+Repeating a creation may do harm. So a request that may have been applied is always followed by a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from bulkdel.core.account_match import Presence
+from bulkdel.core.chunk_state import MAY_LAG, ChunkState, Found, LookUpReason, SubChunk
+from bulkdel.core.decision import Decision, NextStep
+from bulkdel.core.outcome import TAKEN, Reduction
+from bulkdel.core.record import Record, Records
+from bulkdel.core.retry import LOOKS_AGAIN_MAX
+
+REFUSALS = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED})
+
+
+def no_reductions(_record: Record) -> Sequence[Reduction]:
+    """Nothing can be left out."""
+    return ()
+
+
+@dataclass
+class CreationState(ChunkState):
+    """The state machine of one chunk of accounts that are created.
+
+    reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
+    """
+
+    reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
+
+    def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
+        if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
+            super()._decided(sub_chunk, decision)
+        elif len(sub_chunk.records) > 1:
+            self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
+        else:
+            self._refuse(sub_chunk)
+
+    def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
+        if not sub_chunk.maybe_applied:
+            super()._retry(sub_chunk, free=free)
+            return
+        sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free), again=0)
+        why = LookUpReason.LOST if sub_chunk.attempts < self.attempts_max else LookUpReason.EXHAUSTED
+        self._stack.append((sub_chunk, why))
+
+    def _refuse(self, sub_chunk: SubChunk) -> None:
+        if sub_chunk.maybe_applied:
+            super()._refuse(sub_chunk)
+        else:
+            self._reduce(sub_chunk)
+
+    def _reduce(self, sub_chunk: SubChunk) -> None:
+        """Send a refused record again without the part that may be the cause; settle it when no part is left."""
+        (record,) = sub_chunk.records
+        reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
+        if not reductions:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
+            return
+        (payload, lost), *others = reductions
+        records = Records.of([record._replace(payload=payload)])
+        again = sub_chunk._replace(records=records, attempts=0, again=0, lost=lost, reductions=tuple(others))
+        self._stack.append((again, None))
+
+    def _found(
+        self, sub_chunk: SubChunk, why: LookUpReason | None, found: Found, *, blind: bool, unproven: Collection[str]
+    ) -> None:
+        by_presence: dict[Presence | None, list[Record]] = {presence: [] for presence in (None, *Presence)}
+        for record in sub_chunk.records:
+            by_presence[found.get(record.id)].append(record)
+        self._reached(sub_chunk, Records.of(by_presence[Presence.REACHED]), unproven=False)
+        self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
+        self._settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps another account")
+        if free := Records.of(by_presence[None]):
+            self._free(sub_chunk._replace(records=free), why, blind=blind, unproven=unproven)
+
+    def _free(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
+        """Take in records whose keys no account has, as far as the look-up can tell."""
+        alone = len(rest.records) == 1
+        looks_again = why in MAY_LAG and rest.again < LOOKS_AGAIN_MAX and not self.lag_over
+        if blind:
+            self.left.append(rest)
+        elif looks_again and (alone or why is not LookUpReason.UNSURE):
+            self._stack.append((rest._replace(again=rest.again + 1), why))
+        elif why is LookUpReason.EXHAUSTED:
+            self.left.append(rest)
+        elif why not in REFUSALS:
+            self._stack.append((rest._replace(again=0, seen=True), None))
+        elif not alone:
+            self._split(rest._replace(again=0, seen=True))
+        elif rest.records[0].id in unproven:
+            self._settle("unknown", rest, rest.records, detail=rest.detail, reason="a look-up may not find it")
+        else:
+            self._reduce(rest)

@@ -1,0 +1,276 @@
+"""The state machine of a chunk of accounts that are created: every path of the picture in core/creation_state.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Created, Instant, Presence, creation
+from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
+from bulkdel.core.creation_state import CreationState, no_reductions
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.held_outcomes import HeldOutcomes
+from bulkdel.core.outcome import TAKEN, Detail, Reduction
+from bulkdel.core.record import Chunk, Record, Records
+from bulkdel.core.retry import ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+
+REACHED, UNDATED = Presence.REACHED, Presence.UNDATED
+BAD = Detail(400, "no such department")
+SPLIT = Decision(NextStep.SPLIT, BAD)
+LOST = Decision(NextStep.RETRY, maybe_applied=True)
+UNSENT = Decision(NextStep.RETRY, untouched=True)
+
+
+def records(*ids: str) -> Records:
+    return Records.of(Record(at, id_, b"{}") for at, id_ in enumerate(ids))
+
+
+def state(*ids: str, in_doubt: bool = False, **more: Any) -> CreationState:
+    since = Instant("2026-01-01T00:00:00.000Z", 0) if in_doubt else None
+    return CreationState(Chunk(records(*ids), since), in_doubt=in_doubt, look_first=True, absence_reaches=False, **more)
+
+
+def created(*ids: str) -> Decision:
+    return Decision(NextStep.PER_ID, data=[IdAnswer(id_, Verdict.SETTLED) for id_ in ids])
+
+
+def told(chunk: CreationState) -> list[tuple[str, list[str], str | None]]:
+    return [(one.kind, list(one.records.ids), one.reason) for one in chunk.settled]
+
+
+def due(chunk: CreationState) -> tuple[str, list[str]]:
+    """The step that is due in a word, and its ids."""
+    match chunk.next_step():
+        case Send(records=some):
+            return "send", list(some.ids)
+        case LookUp(records=some, why=why):
+            return why.name, list(some.ids)
+    return "end", []
+
+
+def look(chunk: CreationState, *, proven: bool = True, unproven: Sequence[str] = (), **found: Presence) -> None:
+    chunk.looked_up(found, proven=proven, unproven=unproven)
+
+
+def look_in_vain(chunk: CreationState, why: LookUpReason) -> None:
+    """The look-up and its repetitions find nothing."""
+    for again in range(LOOKS_AGAIN_MAX + 1):
+        step = chunk.next_step()
+        assert isinstance(step, LookUp)
+        assert (step.why, step.again) == (why, again)
+        look(chunk)
+
+
+def test_free_keys_are_sent_and_taken_ones_are_never_sent() -> None:
+    chunk = state("a", "b", "c", "d")
+    assert due(chunk) == ("FIRST", ["a", "b", "c", "d"])
+    look(chunk, b=Presence.TAKEN, c=REACHED)
+    assert told(chunk) == [("already", ["c"], None), ("refused", ["b"], TAKEN)]
+    assert due(chunk) == ("send", ["a", "d"])
+    chunk.replied(created("a", "d"))
+    assert told(chunk)[2:] == [("done", ["a", "d"], None)]
+    assert due(chunk) == ("end", [])
+
+
+def test_a_blind_look_up_sends_nothing() -> None:
+    chunk = state("a")
+    look(chunk, proven=False)
+    assert due(chunk) == ("end", [])
+    assert chunk.leave() == (((0, 1),), ())
+
+
+def test_no_response_is_followed_by_look_ups_and_not_by_the_same_request() -> None:
+    chunk = state("a", "b")
+    look(chunk)
+    chunk.replied(LOST)
+    assert due(chunk) == ("LOST", ["a", "b"])
+    look(chunk, a=REACHED)
+    assert told(chunk) == [("done", ["a"], None)]
+    look(chunk)  # it may lag, so it is repeated
+    assert due(chunk) == ("LOST", ["b"])
+    look(chunk, b=REACHED)
+    assert told(chunk) == [("done", ["a"], None), ("done", ["b"], None)]
+
+
+def test_after_a_request_without_effect_it_is_sent_again_until_the_attempts_run_out() -> None:
+    chunk = state("a")
+    look(chunk)
+    for attempt in range(1, ATTEMPTS_MAX):
+        step = chunk.next_step()
+        assert isinstance(step, Send)
+        assert step.attempt == attempt
+        chunk.replied(LOST)
+        look_in_vain(chunk, LookUpReason.LOST)
+    chunk.replied(LOST)
+    assert due(chunk) == ("EXHAUSTED", ["a"])
+    look(chunk)
+    assert due(chunk) == ("end", [])
+    assert chunk.leave() == ((), ((0, 1),)), "it stays in doubt"
+
+
+def test_a_request_that_never_left_is_sent_again_without_a_look_up() -> None:
+    chunk = state("a")
+    look(chunk)
+    chunk.replied(UNSENT)
+    assert due(chunk) == ("send", ["a"])
+
+
+def test_ids_that_the_answer_leaves_out_are_looked_up() -> None:
+    chunk = state("a", "b")
+    look(chunk)
+    missing = IdAnswer("b", Verdict.MAYBE_APPLIED)
+    chunk.replied(Decision(NextStep.PER_ID, data=[IdAnswer("a", Verdict.SETTLED), missing]))
+    assert told(chunk) == [("done", ["a"], None)]
+    assert due(chunk) == ("LOST", ["b"])
+
+
+@pytest.mark.parametrize("step", [NextStep.SPLIT, NextStep.LOOK_UP])
+def test_after_a_refusal_of_several_a_look_up_shows_which_were_created(step: NextStep) -> None:
+    chunk = state("a", "b", "c")
+    look(chunk)
+    chunk.replied(Decision(step, BAD))
+    assert due(chunk) == ("UNSURE", ["a", "b", "c"])
+    look(chunk, a=REACHED)
+    assert told(chunk) == [("done", ["a"], None)]
+    assert due(chunk) == ("send", ["b"])
+    chunk.replied(Decision(step, BAD))  # perhaps because it was created with the others
+    look_in_vain(chunk, LookUpReason.REFUSED)
+    assert told(chunk)[1:] == [("refused", ["b"], None)]
+    assert due(chunk) == ("send", ["c"])
+
+
+def test_a_single_record_that_is_refused_and_found_was_created() -> None:
+    chunk = state("a", "b")
+    look(chunk)
+    chunk.replied(SPLIT)
+    look(chunk)
+    chunk.replied(SPLIT)
+    look(chunk, a=REACHED)
+    assert told(chunk) == [("done", ["a"], None)]
+
+
+def test_a_refusal_of_one_alone_needs_no_look_up() -> None:
+    chunk = state("a")
+    look(chunk)
+    chunk.replied(SPLIT)
+    assert told(chunk) == [("refused", ["a"], None)]
+
+
+def test_parts_are_left_out_one_after_the_other() -> None:
+    chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "departmentIds"), Reduction(b"2", "identities")])
+    look(chunk)
+    sent = []
+    for _ in range(3):
+        step = chunk.next_step()
+        assert isinstance(step, Send)
+        sent.append(step.records.payloads[0])
+        chunk.replied(SPLIT)
+    assert sent == [b"{}", b"1", b"2"]
+    assert told(chunk) == [("refused", ["a"], None)]
+
+
+def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
+    for lost in (True, False):
+        chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "departmentIds")])
+        look(chunk)
+        chunk.replied(SPLIT)
+        chunk.replied(LOST if lost else created("a"))
+        if lost:
+            look(chunk, a=REACHED)
+        assert told(chunk) == [("done", ["a"], "without departmentIds")]
+
+
+def test_rows_in_doubt_are_judged_and_the_free_ones_sent_when_no_look_up_lags() -> None:
+    chunk = state("a", "b", "c", "d", in_doubt=True)
+    assert due(chunk) == ("IN_DOUBT", ["a", "b", "c", "d"])
+    look(chunk, a=REACHED, b=Presence.TAKEN, c=UNDATED)
+    assert told(chunk) == [
+        ("done", ["a"], None),
+        ("refused", ["b"], TAKEN),
+        ("unknown", ["c"], "perhaps another account"),
+    ]
+    for _ in range(LOOKS_AGAIN_MAX):
+        look(chunk)
+    assert due(chunk) == ("send", ["d"])
+
+
+def test_rows_long_in_doubt_are_looked_up_once() -> None:
+    chunk = state("a", in_doubt=True, lag_over=True)
+    look(chunk)
+    assert due(chunk) == ("send", ["a"])
+
+
+def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
+    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.replied(SPLIT)
+    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+
+
+def test_taken_keys_say_nothing_about_the_requests() -> None:
+    ids = [f"u{number}" for number in range(30)]
+    chunk = state(*ids)
+    chunk.looked_up(dict.fromkeys(ids, Presence.TAKEN), proven=True)
+    assert chunk.halt is None
+    held = HeldOutcomes()
+    assert held.take(chunk.settled) == chunk.settled
+    assert held.halt is None
+
+
+def test_an_unfinished_chunk_keeps_what_is_taken_and_gives_up_what_the_api_refused() -> None:
+    chunk = state("a", "b", "c")
+    look(chunk, a=Presence.TAKEN)
+    chunk.replied(SPLIT)
+    look(chunk)
+    chunk.replied(SPLIT)
+    look_in_vain(chunk, LookUpReason.REFUSED)
+    untouched, doubtful = chunk.leave()
+    assert told(chunk) == [("refused", ["a"], TAKEN)]
+    assert (untouched, doubtful) == ((), ((1, 3),))
+
+
+def test_ten_refusals_with_one_code_halt() -> None:
+    chunk = state(*(f"u{number}" for number in range(12)), lag_over=True)
+    look(chunk)
+    while chunk.next_step() is not None:
+        if due(chunk)[0] == "send":
+            chunk.replied(SPLIT)
+        else:
+            look(chunk)
+    assert chunk.halt is not None
+    assert told(chunk) == []
+
+
+def test_nothing_can_be_left_out_by_default() -> None:
+    assert no_reductions(Record(0, "a")) == ()
+
+
+NOON = Instant("2026-01-01T12:00:00.000Z", 0)
+LATER = Instant("2026-01-01T13:00:00.000Z", 0)
+AT = NOON.ours
+
+
+@pytest.mark.parametrize(
+    ("account", "moment", "now", "expected"),
+    [
+        pytest.param(Created(AT + 1, same=True), NOON, LATER, REACHED, id="younger"),
+        pytest.param(Created(AT - SKEW_S, same=True), NOON, LATER, REACHED, id="clocks may differ"),
+        pytest.param(Created(AT - SKEW_S - 1, same=True), NOON, LATER, UNDATED, id="a time zone may be wrong"),
+        pytest.param(Created(AT - ZONE_MAX_S - 1, same=True), NOON, LATER, Presence.TAKEN, id="older"),
+        pytest.param(Created(AT + 1, same=False), NOON, LATER, Presence.TAKEN, id="not all of the keys"),
+        pytest.param(Created(AT + 1, same=True), None, LATER, Presence.TAKEN, id="nothing was sent"),
+        pytest.param(Created(AT - 1, same=True, before=True), None, LATER, REACHED, id="it was never gone"),
+        pytest.param(Created(None, same=True), NOON, LATER, UNDATED, id="no date"),
+        pytest.param(Created(None, same=True, free=True), NOON, LATER, REACHED, id="the keys were free"),
+        pytest.param(Created(AT + 9_999, same=True), NOON, LATER, UNDATED, id="in the future"),
+        pytest.param(Created(AT + 1, same=True), NOON._replace(ahead_s=None), LATER, UNDATED, id="clock then"),
+        pytest.param(Created(AT + 1, same=True), NOON, LATER._replace(ahead_s=None), UNDATED, id="clock now"),
+    ],
+)
+def test_which_account_a_look_up_has_found(
+    account: Created, moment: Instant | None, now: Instant, expected: Presence
+) -> None:
+    assert creation(account, moment, now) is expected
