@@ -1,8 +1,8 @@
 """Users with every field that a restore can bring back, and the comparison of two pools field by field.
 
-The fields are those of the first row of the table in docs/restore.md. Each has at least two values, and is null or left
-out for some users where the API allows it. The same count makes the same users: the pool before a run can be made again
-to compare with.
+The fields are those that create-users-batch accepts and a record shows. Each has at least two values, and is null or
+left out for some users where the API allows it. The same count makes the same users: the pool before a run can be made
+again to compare with.
 """
 
 from __future__ import annotations

@@ -64,9 +64,12 @@ class Switches:
     duplicates_in_chunk: Annotated[Literal["accept", "refuse"], OPEN] = "accept"
     """The same id twice in one request: harmless, or refused with 400."""
 
-    clashes: Annotated[Literal["refuse", "partial"], OPEN] = "refuse"
-    """A request that creates a user with an id that is taken: refused whole (409), or the other users are created and
-    the response is 409 (partial)."""
+    clashes: Annotated[Literal["refuse", "partial", "accept"], OPEN] = "refuse"
+    """A request that creates a user with an id that is taken: refused whole (409); or the other users are created and
+    the response is 409 (partial); or there are two users with this id then (accept)."""
+
+    unique_identities: Annotated[bool, _FLAG, OPEN] = False
+    """An identity that another user has is taken, like an email. Default: two users may have one identity."""
 
     unknown_references: Annotated[Literal["refuse", "ignore"], OPEN] = "refuse"
     """A request that creates a user with a department or an identity source that does not exist: refused whole (404),

@@ -114,6 +114,24 @@ async def test_a_taken_id_refuses_all_or_only_its_user(field: str, policy: Any) 
         assert pool.effects_of("created", "username") == dict.fromkeys(made, 1)
 
 
+async def test_two_users_may_get_one_id_or_one_identity() -> None:
+    tie = {"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}
+    async with signed_in(Pool(), Switches(clashes="accept")) as client:
+        pool = client.sandbox.pool
+        pool.directory.sources.add("idp", "lark")
+        for _ in range(2):
+            assert (await create(client, NEW))["statusCode"] == 200
+        assert pool.effects_of("created", "email") == {"new@x.example": 2}
+        assert differences(Pool.from_ids(["new@x.example"], "email"), pool)[-1][1:] == ("user", 0, 1)
+        await client.delete([pool.user(1)["userId"]])
+        assert pool.find_alive("email", "new@x.example") == 0
+        for unique, status in ((False, 200), (False, 200), (True, 409)):
+            client.sandbox.switches = Switches(unique_identities=unique)
+            answer = await create(client, {"username": f"n{len(pool)}", "identities": [tie]})
+            assert answer["statusCode"] == status
+        assert answer["message"] == "identities 已存在"
+
+
 @pytest.mark.parametrize(
     ("wanted", "message", "kept"),
     [

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import Access
@@ -113,16 +114,20 @@ class Pool:
         return self.users_ever - before
 
     def create(
-        self, users: Sequence[Mapping[str, Any]], created_at: str, also: Mapping[str, Any] | None = None
+        self,
+        users: Sequence[Mapping[str, Any]],
+        created_at: str,
+        also: Mapping[str, Any] | None = None,
+        *,
+        unique: bool = True,
     ) -> list[Record]:
-        """Create all of `users` (the API's fields), or none: Conflict when an id is taken.
+        """Create all of `users` (the API's fields), or none: Conflict when an id is taken, if they are to be unique.
 
         What they refer to is known from then on. created_at: ISO 8601. also: fields that only the server can set.
         """
         made = self._made(users, created_at, also)
-        for field in self._clashes((None, user) for user in made):
-            if field is not None:
-                raise Conflict(field)
+        if unique:
+            _raise_conflict(self._clashes((None, user) for user in made))
         for user in made:
             self.put(user)
             self._made_at[self.users_ever - 1] = time.monotonic()
@@ -140,29 +145,30 @@ class Pool:
         self.directory.learn(user)
         return self.users_ever - 1
 
-    def clashes(self, users: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    def clashes(self, users: Sequence[Mapping[str, Any]], *, identities: bool = False) -> list[str | None]:
         """Return for each of `users` (the API's fields) the field that it cannot have, or None.
 
-        Another user has the same value, or an earlier one of these.
+        Another user has the same value, or an earlier one of these. identities: whether these are unique too.
         """
-        return list(self._clashes((None, user) for user in self._made(users, "")))
+        fields = FIELDS | ({"identity": "identities"} if identities else {})
+        return list(self._clashes(((None, user) for user in self._made(users, "")), fields))
 
-    def _clashes(self, users: Iterable[tuple[int | None, Record]]) -> Iterator[str | None]:
-        """Say of each of `users`, given with its number if it has one, which field is taken."""
+    def _clashes(
+        self, users: Iterable[tuple[int | None, Record]], fields: Mapping[str, str] = MappingProxyType(FIELDS)
+    ) -> Iterator[str | None]:
+        """Say of each of `users`, given with its number if it has one, which of `fields`, by id type, is taken."""
         taken = set[tuple[str, str]]()
         for number, user in users:
-            ids = [(id_type, id_) for id_type in FIELDS for id_ in ids_of(user, id_type)]
+            ids = [(id_type, id_) for id_type in fields for id_ in ids_of(user, id_type)]
             clash = next((one for one in ids if one in taken or self.find_alive(*one) not in {None, number}), None)
             if clash is None:
                 taken.update(ids)
-            yield None if clash is None else FIELDS[clash[0]]
+            yield None if clash is None else fields[clash[0]]
 
     def check_changes(self, changes: Mapping[int, Mapping[str, Any]]) -> None:
         """Conflict when the users of these numbers cannot have these fields (the API's)."""
         changed = ((number, self.user(number) | as_stored(fields)) for number, fields in changes.items())
-        for field in self._clashes(changed):
-            if field is not None:
-                raise Conflict(field)
+        _raise_conflict(self._clashes(changed))
 
     def change(self, number: int, fields: Mapping[str, Any], at: str) -> bool:
         """Set fields (the API's) of one user; return whether any of them had another value. at: now, ISO 8601."""
@@ -249,17 +255,16 @@ class Pool:
 
     def is_alive(self, number: int, *, lag_s: float = 0.0) -> bool:
         """Whether the user exists now, or existed `lag_s` seconds ago."""
-        deleted_at, then = self._deleted_at.get(number), time.monotonic() - lag_s
-        made = not lag_s or self._made_at.get(number, then) <= then
-        return made and (deleted_at is None or deleted_at > then)
+        deleted_at = self._deleted_at.get(number)
+        if not lag_s:
+            return deleted_at is None
+        then = time.monotonic() - lag_s
+        return self._made_at.get(number, then) <= then and (deleted_at is None or deleted_at > then)
 
     def find_alive(self, id_type: str, id_: str, *, lag_s: float = 0.0) -> int | None:
         """Return the number of the user that has `id_` and exists now, or existed `lag_s` seconds ago; or None."""
-        if lag_s:
-            numbers = reversed(self._with_id(id_type, id_))
-            return next((number for number in numbers if self.is_alive(number, lag_s=lag_s)), None)
-        found = self.find(id_type, id_)
-        return None if found is None or found in self._deleted_at else found
+        numbers = reversed(self._with_id(id_type, id_))
+        return next((number for number in numbers if self.is_alive(number, lag_s=lag_s)), None)
 
     def status(self, number: int) -> str:
         """Return the status of one user; much faster than its record."""
@@ -331,6 +336,12 @@ class Pool:
     def effects(self, id_: str, id_type: str = "user_id") -> int:
         """How many users were really deleted under `id_`: more than one only if the account was created again."""
         return sum(number in self._deleted_at for number in self._with_id(id_type, id_))
+
+
+def _raise_conflict(fields: Iterable[str | None]) -> None:
+    for field in fields:
+        if field is not None:
+            raise Conflict(field)
 
 
 def _keys(id_type: str, ids: Iterable[str]) -> set[str]:

@@ -192,4 +192,6 @@ def ids_of(user: Record, id_type: str) -> list[str]:
         return [f"{one[SOURCES[id_type]]}:{one['userIdInIdp']}" for one in user["identities"]]
     if not (id_ := user.get(FIELDS[id_type])):
         return []
-    return [user["phoneCountryCode"] + id_ if id_type == "phone" else id_]
+    if id_type != "phone":
+        return [id_]
+    return [(user.get("phoneCountryCode") or f"+{DEFAULT_COUNTRY_CODE}") + id_]
