@@ -35,6 +35,7 @@ class Log:
     torn: int = 0
     sha256: str = ""
     begun: bool = False
+    copied: bool = False
     found: dict[str, set[int]] = field(default_factory=lambda: {"gone": set(), "recreated": set(), "there": set()})
     list_sha: Any = field(default_factory=hashlib.sha256)
 
@@ -121,6 +122,10 @@ def apply(log: Log, entry: dict[str, Any]) -> None:
             settle(log, ranges, word)
         case {"type": "session", "event": "start" | "stop"} if log.complete:
             log.begun = True
+        case {"type": "memberships", "path": _, "size": _, "crc": _} if log.begun:
+            if log.copied or any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
+                raise Refused("the copy of the memberships is not older than the first intent")
+            log.copied = True
         case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
         case {"type": "skipped", "reason": "excluded", "ranges": ranges} if log.begun:

@@ -7,6 +7,7 @@ from typing import Any
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 CALLS = Calls(DeleteUsersBatch, UserLookUps)
@@ -24,6 +25,7 @@ class DeleteUsers(GenAuthJob):
     )
     undo = "restore-users"
     fires = "the webhook `user:deleted`, in which GenAuth lists the deleted users"
+    memberships = UserMemberships()
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""

@@ -19,6 +19,7 @@ from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
 from bulkdel_jobs.genauth.id_types import USER_IDS
 from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.memberships import GROUP_MEMBERS_PATH, ROLE_MEMBERS_PATH, UserMemberships
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
 from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
 REVOKE_PATH = "/api/v3/revoke-role-batch"
 USER_ROLES_PATH = "/api/v3/get-user-roles"
-ROLE_MEMBERS_PATH = "/api/v3/list-role-members"
 REMOVE_PATH = "/api/v3/remove-group-members"
 USER_GROUPS_PATH = "/api/v3/get-user-groups"
-GROUP_MEMBERS_PATH = "/api/v3/list-group-members"
 
 ROLES_MAX = 10
 """Roles in one request."""
@@ -120,6 +119,7 @@ class RevokeRoles(GenAuthJob):
     target_state = TargetState("without the roles", "with a role", absence_reaches=False)
     parameters = Roles
     fires = "the webhook `role:unassigned`, in which GenAuth lists the users"
+    memberships = UserMemberships()
 
     def calls(self, parameters: Roles) -> Calls:
         """See `GenAuthJob`."""
@@ -171,6 +171,7 @@ class RemoveGroupMembers(GenAuthJob):
     target_state = TargetState("not in the group", "in the group", absence_reaches=False)
     parameters = Group
     fires = "the webhook `group:member-removed`, in which GenAuth lists the users"
+    memberships = UserMemberships()
 
     def calls(self, parameters: Group) -> Calls:
         """See `GenAuthJob`."""

@@ -12,6 +12,7 @@ from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, post
 from bulkdel_jobs.genauth.job import GenAuthJob
+from bulkdel_jobs.genauth.memberships import UserMemberships
 from bulkdel_jobs.genauth.responses import read_success
 from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
@@ -54,6 +55,7 @@ class ResignUsers(GenAuthJob):
     )
     target_state = TargetState("resigned", "not resigned", absence_reaches=False)
     fires = "the webhooks of a changed user; GenAuth does not document which ones a resignation fires"
+    memberships = UserMemberships()
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.decision import Decision, NextStep, Request, Response
@@ -156,6 +156,55 @@ class LookUps(Protocol):
         return Decision(NextStep.HALT, reason="the job lists no accounts by their state")
 
 
+class GroupOrRole(NamedTuple):
+    """A group or a role. namespace: of a role; None for a group."""
+
+    kind: Literal["group", "role"]
+    code: str
+    namespace: str | None = None
+
+
+class MembershipPage(NamedTuple):
+    """One page of a list that `Memberships` asks for.
+
+    items: see its methods. total: how many items all pages have; None when the API does not say.
+    following: the request for the next page; None after the last one.
+    """
+
+    items: Sequence[Any]
+    total: int | None = None
+    following: Request | None = None
+
+
+class Memberships(Protocol):
+    """The requests that read who is in which group and has which role (--backup-memberships). Pure; they only read.
+
+    Only a membership of the user itself counts: none that it inherits, and none of a department.
+    """
+
+    def lists(self) -> Sequence[Request]:
+        """The first pages of the lists of groups and of roles, or of what contains them."""
+
+    def read_list(self, request: Request, response: Response) -> Decision:
+        """Decide on a page: SETTLED with `data` = `MembershipPage`.
+
+        An item is a `GroupOrRole`, or a `Request` for the first page of a further list: the roles of a namespace.
+        """
+
+    def members(self, of: GroupOrRole) -> Sequence[Request]:
+        """The first pages of the lists of its members. The first list says which users are members.
+
+        The others add what they know of a membership, such as its end.
+        """
+
+    def read_members(self, request: Request, response: Response) -> Decision:
+        """Decide on a page: SETTLED with `data` = `MembershipPage`; `data` = None when it does not exist any more.
+
+        An item is an object with `userId` and what the API says of the membership. With None as `userId` it holds for
+        every member of which nothing is known: the API does not say whose it is.
+        """
+
+
 class Action(Protocol):
     """The job's effect on the records of a chunk. Exists only after the confirmation."""
 
@@ -288,6 +337,7 @@ class Job(Protocol):
     pinned: what its table of the config says of the requests; it must be the same on a resume.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
+    memberships: the requests that read groups and roles with their members; None when the API has none of its users.
     """
 
     contract: int
@@ -305,6 +355,7 @@ class Job(Protocol):
     pinned: Mapping[str, Any] = MappingProxyType({})
     takes_records: bool = False
     look_up_requests: int = 1
+    memberships: Memberships | None = None
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
         """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""

@@ -73,6 +73,7 @@ class RunOptions(TypedDict, total=False):
     max_delete: int | None
     not_after: str | None
     backup: Path | None
+    backup_memberships: bool
     look_first: bool
     allow_absent: bool
     max_refused: str

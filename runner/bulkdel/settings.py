@@ -26,6 +26,12 @@ from bulkdel.times import seconds_of, until_of
 NOTE_MAX = 1_000
 """Characters of `--note`."""
 
+MEMBERSHIPS = ".memberships.jsonl"
+"""The ending, after the name of the backup, of the copy of the memberships."""
+
+PACKED = (".gz", ".zst")
+"""The endings of a compressed backup."""
+
 LOG = ".checkpoint.jsonl"
 SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 """The endings, after the export's name, of the log of a run, and of one with --sandbox."""
@@ -207,6 +213,9 @@ class Settings(SendingSettings):
     backup: Annotated[Path | None, Parameter(group=SAFETY)] = None
     """Keep a copy of every record, on the disk before its id is sent: JSON Lines, with .gz or .zst compressed."""
 
+    backup_memberships: Annotated[bool, Parameter(group=SAFETY), Flag] = False
+    """With --backup, before the first id is sent: also copy which users are in which groups and have which roles."""
+
     look_first: Annotated[bool, Parameter(group=SAFETY), Flag] = False
     """Look every id up before it is sent, so that outcomes are seen, not inferred. --backup does it anyway."""
 
@@ -233,6 +242,8 @@ class Settings(SendingSettings):
             except ValueError:
                 ways = f"write a number of {noun}, or a share of them like 1% or 0.5%"
                 raise UsageError(f"{option} {text!r}: {ways}") from None
+        if self.backup_memberships and self.backup is None:
+            raise UsageError("--backup-memberships: needs --backup FILE, which also names the file of the memberships")
         if self.format == "lines" and self.id_field is not None:
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
@@ -252,6 +263,14 @@ class Settings(SendingSettings):
         if export == "-" or export.startswith(("/dev/", "/proc/")):
             raise UsageError(f"reading {export} needs --checkpoint PATH: there is no file name to derive it from")
         return self.default_checkpoint(export)
+
+    @property
+    def memberships(self) -> Path | None:
+        """Where the copy of the memberships goes: it is named after the backup. None without --backup-memberships."""
+        if not self.backup_memberships or self.backup is None:
+            return None
+        packed = self.backup.suffix if self.backup.suffix in PACKED else ""
+        return self.backup.with_name(f"{self.backup.name.removesuffix(packed)}{MEMBERSHIPS}{packed}")
 
     def default_checkpoint(self, export: str) -> Path:
         """Where the log of this export goes without --checkpoint."""

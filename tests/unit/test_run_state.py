@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
+from bulkdel.core.log_entries import (
+    Entry,
+    Intent,
+    MembershipsSaved,
+    Outcome,
+    Released,
+    Saved,
+    Session,
+    Skipped,
+    Unreadable,
+)
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.run_state import Progress
@@ -207,6 +217,24 @@ def test_how_much_of_the_backup_is_durable() -> None:
     assert known(progress) is None
     progress.apply(started(backup="b.jsonl"))
     assert progress.backups == (("b.jsonl", Saved(500, 3)), ("c.jsonl", Saved(90, 4)), ("b.jsonl", Saved()))
+
+
+COPY = MembershipsSaved(AT, "users.memberships.jsonl", 900, 7, 2, 1, 30)
+
+
+def test_the_copy_of_the_memberships_is_older_than_every_intent() -> None:
+    """It stays when a later session says that it keeps one; it cannot follow an intent, nor come twice."""
+    start = Session("start", AT, "", {"memberships": "users.memberships.jsonl"})
+    born: list[Entry] = [recorded.header(9), start]
+    progress = fold(born)
+    assert (progress.memberships_to, progress.memberships) == ("users.memberships.jsonl", None)
+    progress = fold([*born, Intent(AT, ((0, 5),)), Released(((0, 5),)), COPY, Session("start", AT, "")])
+    assert (progress.memberships_to, progress.memberships) == ("users.memberships.jsonl", COPY)
+    assert not progress.sent
+    later: list[list[Entry]] = [[COPY], [Intent(AT, ((0, 5),))], [deleted(0, 5)]]
+    for entries in later:
+        with pytest.raises(Unreadable, match="not older than the first intent"):
+            fold([*born, *entries, COPY])
 
 
 def test_a_long_run_in_order_needs_one_range() -> None:

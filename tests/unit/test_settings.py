@@ -49,6 +49,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "max_delete": None,
         "not_after": None,
         "backup": None,
+        "backup_memberships": False,
         "look_first": False,
         "allow_absent": False,
         "max_refused": "1%",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
+
+OLD_S = 86_400.0
+"""A copy of the memberships that is older than this is called old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *_protected_lines(plan),
         ("checkpoint", str(plan.checkpoint)),
         *_backup_line(plan),
+        *_memberships_line(plan),
         *((("fires", plan.arguments.job.fires),) if plan.arguments.job.fires else ()),
         *plan.arguments.job.plan_lines(plan.arguments.parameters),
         *_optional_lines(plan),
@@ -101,6 +106,23 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "backup", str(backup)
     elif plan.has_look_ups and not plan.arguments.job.target_state.created:  # a copy is what a look-up returns
         yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
+
+
+def _memberships_line(plan: Plan) -> Iterator[tuple[str, str]]:
+    if plan.memberships is None:
+        return
+    saved, cost = plan.progress.memberships if plan.progress else None, plan.server.memberships
+    if saved is not None:
+        age_s = time.time() - datetime.fromisoformat(saved.at).timestamp()
+        old = f", {span(age_s)} old: what has changed since is not in it" if age_s > OLD_S else ""
+        yield "memberships", f"{plan.memberships} ({counted(saved.members, 'membership')} of {saved.at}{old})"
+        return
+    yield "memberships", str(plan.memberships)
+    if cost is not None:
+        rate = plan.arguments.settings.rate
+        lasts = f", {span(max(1.0, cost.requests / rate))}" if rate else ""
+        first = "before the first id is sent; what changes during the run is not in the copy"
+        yield "memberships", f"{cost.outline.words}; about {counted(cost.requests, 'request')}{lasts}, {first}"
 
 
 def _size_of_the_work(plan: Plan) -> str:
@@ -169,6 +191,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         ],
         "look_ups": plan.has_look_ups,
         "backup": None if backup is None else printable(backup),
+        "memberships": _memberships_values(plan),
         "not_after": None if plan.until is None else plan.until.isoformat(),
         "limit": settings.limit,
         "sample": _sample_values(server) if server.asked else None,
@@ -176,6 +199,14 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "trouble": [name for name, is_so in trouble.items() if is_so],
         "command": None if plan.ids == 0 or settings.sandbox else plan.confirming_line.words,
     }
+
+
+def _memberships_values(plan: Plan) -> dict[str, Any] | None:
+    if plan.memberships is None:
+        return None
+    saved, cost = plan.progress.memberships if plan.progress else None, plan.server.memberships
+    found = {} if cost is None else {"requests": cost.requests, "members": cost.members, **cost.outline.counts}
+    return {"path": printable(plan.memberships), "saved_at": None if saved is None else saved.at, **found}
 
 
 def _statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:

@@ -95,6 +95,23 @@ class Saved(NamedTuple):
     crc: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MembershipsSaved:
+    """The copy of the memberships is complete and durable (--backup-memberships). No intent is written before it.
+
+    at: when its reading began. path: of the file. size, crc: its length in bytes, and their CRC-32.
+    groups, roles, members: how many it holds; a user counts once for each of its memberships.
+    """
+
+    at: str
+    path: str
+    size: int
+    crc: int
+    groups: int
+    roles: int
+    members: int
+
+
 class Intent(NamedTuple):
     """These rows may be sent from now on. Durable before the first byte of the request.
 
@@ -172,10 +189,16 @@ class Found:
     ranges: Ranges
 
 
-Entry = Header | Skipped | Intent | Outcome | Released | Session | VerifyHeader | Found
+Entry = Header | Skipped | MembershipsSaved | Intent | Outcome | Released | Session | VerifyHeader | Found
 
 
-_TYPES = {Skipped: "skipped", Released: "released", VerifyHeader: "verify", Found: "found"}
+_TYPES = {
+    Skipped: "skipped",
+    MembershipsSaved: "memberships",
+    Released: "released",
+    VerifyHeader: "verify",
+    Found: "found",
+}
 
 
 def _ranges(value: Any) -> Ranges:
@@ -312,6 +335,13 @@ def _skipped(data: Mapping[str, Any]) -> Skipped:
     return Skipped(data["reason"], _ranges(data["ranges"]))
 
 
+def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:
+    counts = tuple(data[name] for name in ("size", "crc", "groups", "roles", "members"))
+    if set(map(type, counts)) != {int}:
+        raise ValueError(f"not all of them are numbers: {counts!r}")
+    return MembershipsSaved(str(data["at"]), str(data["path"]), *counts)
+
+
 def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
@@ -333,6 +363,7 @@ def _found(data: Mapping[str, Any]) -> Found:
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
+    "memberships": _memberships,
     "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), _ahead_s(data)),
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),

@@ -11,8 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Instant
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Saved, Session, Skipped, Unreadable
-from bulkdel.core.outcome import COUNTED, SKIPS
+from bulkdel.core.log_entries import (
+    Entry,
+    Header,
+    Intent,
+    MembershipsSaved,
+    Outcome,
+    Released,
+    Saved,
+    Session,
+    Skipped,
+    Unreadable,
+)
+from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
 from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
@@ -36,6 +47,8 @@ class Progress:
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
     backups: the same of every backup so far, in the order in which they were begun.
+    memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
+    memberships: that copy, once it is complete and durable.
     """
 
     header: Header
@@ -56,6 +69,8 @@ class Progress:
     note: str = ""
     backup: tuple[str, Saved] | None = None
     backups: tuple[tuple[str, Saved], ...] = ()
+    memberships_to: str | None = None
+    memberships: MembershipsSaved | None = None
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
 
@@ -79,6 +94,11 @@ class Progress:
         row = todo[0][0] if todo else self.rows
         found = bisect_right(self.resume_points, row, key=lambda point: point.row) - 1
         return self.resume_points[found] if found >= 0 else None
+
+    @property
+    def sent(self) -> bool:
+        """Whether a row is settled or in doubt: a request may have had effect."""
+        return self.in_doubt.size > 0 or any(self.counts[kind] for kind in KINDS)
 
     @property
     def complete(self) -> bool:
@@ -107,17 +127,10 @@ class Progress:
             case Released():
                 for start, stop in self.skipped.rows.joined(entry.ranges):
                     self._forget(start, stop)
-            case Session(event="start", facts=facts):
-                self.start, self.stop, self.sessions = entry, None, self.sessions + 1
-                self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
-                self.asked = facts.get("asked") or self.asked
-                self.excluded = dict(facts.get("excluded") or self.excluded)
-                self.note = facts.get("note") or self.note
-                path, known = facts.get("backup"), self.backup
-                self.backup = known if known is None or known[0] == path else None
-                if path is not None and self.backup is None:
-                    self.backup = path, Saved()
-                    self.backups = (*self.backups, self.backup)
+            case MembershipsSaved():
+                self._keep_memberships(entry)
+            case Session(event="start"):
+                self._begin_session(entry)
             case Session():
                 self.stop = entry
             case _:  # the header is read before there is a Progress
@@ -135,6 +148,26 @@ class Progress:
     def doubts(self) -> list[tuple[int, int, Instant]]:
         """The rows in doubt as half-open ranges, ascending, each with the time of its first intent."""
         return sorted((start, stop, at) for (start, stop), at in self._intended.items())
+
+    def _begin_session(self, entry: Session) -> None:
+        """Take in what a session says when it starts."""
+        facts = entry.facts
+        self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+        self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
+        self.asked = facts.get("asked") or self.asked
+        self.excluded = dict(facts.get("excluded") or self.excluded)
+        self.note = facts.get("note") or self.note
+        self.memberships_to = facts.get("memberships") or self.memberships_to
+        path, known = facts.get("backup"), self.backup
+        self.backup = known if known is None or known[0] == path else None
+        if path is not None and self.backup is None:
+            self.backup = path, Saved()
+            self.backups = (*self.backups, self.backup)
+
+    def _keep_memberships(self, entry: MembershipsSaved) -> None:
+        if self.sent or self.memberships is not None:
+            raise Unreadable("the copy of the memberships is not older than the first intent")
+        self.memberships = entry
 
     def _intend(self, entry: Intent) -> None:
         at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges

@@ -60,7 +60,7 @@ class Backup(GroupCommit[bytes, Saved]):
         super().__init__(BATCH_BYTES, thread, self._note)
         self._fd = fd
         self._disk = disk
-        self._pack = _packing(path)
+        self._pack = packing(path)
         self.path = path
         self.saved = saved
 
@@ -295,7 +295,8 @@ def _failed(path: Path, error: BaseException) -> FileFailed:
     )
 
 
-def _packing(path: Path) -> Callable[[bytes], bytes]:
+def packing(path: Path) -> Callable[[bytes], bytes]:
+    """How bytes become a whole member (frame) of a file with this name."""
     match path.suffix:
         case ".gz":
             return lambda data: gzip.compress(data, 6, mtime=0)

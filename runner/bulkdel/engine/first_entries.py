@@ -60,6 +60,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
         "asked": dict(plan.export.counts),
         "excluded": plan.excluded_files(),
         "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
+        "memberships": printable(plan.memberships.absolute()) if plan.memberships else None,
         "confirmed": confirmed.to_json() if confirmed else None,
     }
 

@@ -106,6 +106,7 @@ class Snapshot:
     waiting: why no request is sent, in words; None while requests are sent.
     busy: whether every worker waits for a response, so that more workers would send more.
     slowed: why the rate is below the configured one.
+    doing: what the session does before the first id is sent, in words; None once it sends ids.
     """
 
     settled: int
@@ -116,6 +117,7 @@ class Snapshot:
     waiting: str | None
     busy: bool = False
     slowed: Slowed | None = None
+    doing: str | None = None
 
 
 class Speed:
@@ -245,6 +247,7 @@ class Reporter:
                     left_s=None if left_s is None else round(left_s),
                     waiting=moment.waiting,
                     limited_by=limited_by(moment, requests_s),
+                    **({"doing": moment.doing} if moment.doing else {}),
                 )
 
     def _bar(self) -> None:
@@ -284,10 +287,12 @@ def bar_text(
 ) -> str:
     """The text of the bar: counts, speed, time left; while waiting, the reason."""
     settled = [f"{count:,} {names.get(key, key)}" for key, count in moment.counts.items() if count]
-    counts = ", ".join(settled) or "nothing settled yet"
+    counts = moment.doing or ", ".join(settled) or "nothing settled yet"
     if moment.waiting:
         return f"{counts} · waiting: {moment.waiting}"
     left = f" · {span(left_s)} left" if left_s is not None else ""
+    if moment.doing:
+        return f"{counts} · {moment.requests:,} requests"
     limit = limited_by(moment, requests_s)
     by = f" · limited by {LIMITS[limit]}" if limit else ""
     return f"{counts} · {per_s:,.0f} ids/s · {moment.requests:,} requests{left}{by}"

@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.engine.chunk import Parts, Tally
+from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
@@ -29,6 +30,7 @@ from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.lookup import AccountLookup
+from bulkdel.http.memberships import MembershipReader
 from bulkdel.safety.run_plan import Plan
 
 
@@ -81,6 +83,8 @@ class SendingSession:
         self._resumed = log.progress.sessions > 0
         self._rate: float | None = None
         self._workers: Workers | None = None  # while requests can be sent
+        self._copying: MembershipsCopy | None = None
+        self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
 
     async def run(self) -> SessionResult:
         """Send until every row is settled or something stops it. How it ended is in the result.
@@ -139,6 +143,8 @@ class SendingSession:
             self._workers = workers
             if self._rate is not None:
                 self.set_rate(self._rate)
+            if plan.copies_memberships:
+                await self._copy_memberships(workers)
             await settle_export(plan, parts, workers, self._left)
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
@@ -182,7 +188,28 @@ class SendingSession:
             return None
         progress = self._log.progress
         counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
-        return self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
+        moment = self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
+        copying = self._copying
+        return replace(moment, doing=copying.text) if copying is not None else moment
+
+    async def _copy_memberships(self, workers: Workers) -> None:
+        """Copy the memberships before the first id is sent. When that fails, the session drains and sends none."""
+        plan, log, around = self._plan, self._log, self._surroundings
+        path, memberships = plan.memberships, plan.arguments.job.memberships
+        assert path is not None, "else nothing is copied"
+        assert memberships is not None, "checked with the arguments"
+        reader = MembershipReader(workers.client, memberships, around.chance)
+        self._copying = MembershipsCopy(path, reader, around.wall(), may_replace=self._replaces)
+        try:
+            saved = await self._copying.make(workers, self._drain)
+        except FileFailed as error:
+            self._drain.begin(Stop(str(error), error=error))
+        else:
+            if saved is not None:
+                log.enqueue(saved)
+                await workers.flush()  # before the first intent
+        finally:
+            self._copying = None
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent

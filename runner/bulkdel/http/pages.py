@@ -38,21 +38,49 @@ class Listed(NamedTuple):
     pages: int = 1
 
 
-class Reader:
-    """Sends the reading requests of a job. Every method may raise Halted, as `Client.ask` does.
+class RetryingClient:
+    """Sends the reading requests of a job, and repeats each until there is a response that can be used.
 
-    failed: the reason of the latest failure.
+    what: the requests in words, for the reason of a halt. failed: the reason of the latest failure.
     """
 
-    def __init__(self, client: Client, look_ups: LookUps, chance: Callable[[], float]) -> None:
+    def __init__(self, client: Client, chance: Callable[[], float], what: str) -> None:
         self._client = client
-        self._look_ups = look_ups
         self._chance = chance
+        self.what = what
         self.failed = ""
+
+    async def ask(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str] = ()) -> Decision | None:
+        """Ask, with retries. Returns a decision that is SETTLED or a refusal; None without a response.
+
+        ids: those in the request, which are redacted in a reason.
+        """
+        attempts = 0
+        while True:
+            decision = await self._client.ask(request, read, worker, IdRedactor(ids))
+            if decision is None or decision.next_step is NextStep.SETTLED:
+                return decision
+            self.failed = decision.reason or str(decision.detail)
+            if decision.next_step is NextStep.HALT:
+                raise Halted(f"{self.what}: {self.failed}")
+            if decision.next_step is not NextStep.RETRY:
+                return decision
+            attempts += not decision.free
+            if self._client.draining or attempts >= ATTEMPTS_MAX:
+                return None
+            await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
+
+
+class Reader(RetryingClient):
+    """Reads values, and lists with all their pages. Every method may raise Halted, as `Client.ask` does."""
+
+    def __init__(self, client: Client, look_ups: LookUps, chance: Callable[[], float]) -> None:
+        super().__init__(client, chance, "a look-up")
+        self._look_ups = look_ups
 
     async def value(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str]) -> Any:
         """Ask for a value that is no list. None when the API refuses, or without a response."""
-        decision = await self._ask(request, read, worker, ids)
+        decision = await self.ask(request, read, worker, ids)
         return decision.data if decision is not None and decision.next_step is NextStep.SETTLED else None
 
     async def items(
@@ -79,7 +107,7 @@ class Reader:
             if following in asked:
                 raise Halted(REPEATED)
             asked.append(following)
-            decision = await self._ask(following, partial(self._page, following, read, len(items)), worker, ids)
+            decision = await self.ask(following, partial(self._page, following, read, len(items)), worker, ids)
             if decision is None:
                 return None
             if decision.next_step is not NextStep.SETTLED:
@@ -100,20 +128,3 @@ class Reader:
         except Halted as error:
             return Decision(NextStep.HALT, reason=str(error))
         return decision._replace(data=_Page(decision.data, following))
-
-    async def _ask(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str]) -> Decision | None:
-        """Ask, with retries. Returns a decision that is SETTLED or a refusal; None without a response."""
-        attempts = 0
-        while True:
-            decision = await self._client.ask(request, read, worker, IdRedactor(ids))
-            if decision is None or decision.next_step is NextStep.SETTLED:
-                return decision
-            self.failed = decision.reason or str(decision.detail)
-            if decision.next_step is NextStep.HALT:
-                raise Halted(f"a look-up: {self.failed}")
-            if decision.next_step is not NextStep.RETRY:
-                return decision
-            attempts += not decision.free
-            if self._client.draining or attempts >= ATTEMPTS_MAX:
-                return None
-            await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())

@@ -6,7 +6,9 @@ Two refusals are elsewhere: of the content of an export (`export.refusal`) and f
 
 from __future__ import annotations
 
+import os
 import stat
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -17,7 +19,7 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import option_of
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.id_type import IdType
-from bulkdel.core.log_entries import Saved
+from bulkdel.core.log_entries import MembershipsSaved, Saved
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
@@ -35,6 +37,8 @@ PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
 """A table of the config file, and its members: pools are refused, hosts have to be confirmed by name."""
 
+READ_BYTES = 1 << 20
+
 
 # The arguments
 
@@ -48,6 +52,10 @@ def check_arguments(arguments: RunArguments) -> None:
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
+    if arguments.settings.backup_memberships and arguments.job.memberships is None:
+        raise UsageError(
+            f"--backup-memberships: {arguments.job.name} has no memberships to copy. Leave --backup-memberships out"
+        )
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
         check_exclude(str(path))
@@ -163,6 +171,60 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
         if settings.backup.absolute() == other.absolute():
             raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
     return durable
+
+
+def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | None:
+    """Return where the copy of the memberships is, or will be; None without --backup-memberships.
+
+    A run with that copy needs it in every session. Once an id was sent it cannot be made any more. Raises
+    NotAcceptable, and UsageError when the copy would be written over another file of the run.
+    """
+    settings, wanted = arguments.settings, arguments.settings.memberships
+    if log is not None and log.complete:
+        return wanted
+    known = log.memberships_to if log else None
+    if wanted is None:
+        if known is not None:
+            raise NotAcceptable(
+                f"this run keeps a copy of the memberships in {known}. Nothing was sent. Go on with "
+                "--backup-memberships"
+            )
+        return None
+    if log is not None and log.memberships is not None:
+        path = wanted if printable(wanted.absolute()) == log.memberships.path else Path(log.memberships.path)
+        _check_copied(path, log.memberships)
+        return path
+    if log is not None and log.sent:
+        raise NotAcceptable(
+            "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
+            "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
+        )
+    for other in (settings.backup, arguments.checkpoint, Path(arguments.export), *(settings.exclude or ())):
+        if other is not None and wanted.absolute() == other.absolute():
+            raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
+    if os.path.lexists(wanted) and printable(wanted.absolute()) != known:
+        raise NotAcceptable(
+            f"{wanted}: is there already, and this run did not write it. Nothing was sent. Name a new file (--backup)."
+        )
+    return wanted
+
+
+def _check_copied(path: Path, known: MembershipsSaved) -> None:
+    """Refuse a copy of the memberships that is not the one of the log. Raises NotAcceptable."""
+    crc = size = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(READ_BYTES):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+    except OSError as error:
+        fault = error.strerror or "it cannot be read"
+    else:
+        fault = "it has changed" if (size, crc) != (known.size, known.crc) else ""
+    if fault:
+        raise NotAcceptable(
+            f"{path}: is not the copy of the memberships that this run wrote: {fault}. Nothing was sent. "
+            "Put the file back, then run the same command again."
+        )
 
 
 def check_known(path: Path, durable: Saved | None) -> None:

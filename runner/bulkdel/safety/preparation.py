@@ -26,6 +26,7 @@ from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.http.client import Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
+from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
@@ -33,6 +34,7 @@ from bulkdel.safety.checks import (
     check_excluded,
     check_look_ups,
     check_max,
+    check_memberships,
     check_pool,
     checked_id_type,
     checked_until,
@@ -121,6 +123,7 @@ def prepare(
     excluded = [] if complete else read_excluded(settings.exclude or (), options, protected)
     more_excluded = check_excluded(log, excluded, path) if log else False
     backup_known = check_backup(arguments, log)
+    memberships = check_memberships(arguments, log)
     again = log is None or more_excluded
     export = _read_export(arguments, options, stack, reading, protected=protected, rng=rng, log=log, again=again)
     check_max(settings, export.counts["ids"], export.file.path, job.words.verb)
@@ -140,6 +143,7 @@ def prepare(
         more_excluded=more_excluded,
         host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,
+        memberships=memberships,
         until=until,
         parameters=pinned(arguments.parameters),
     )
@@ -233,6 +237,9 @@ async def with_sample_check(
                 )
             found.update(looked.accounts)
             unproven += len(looked.unproven)
+        cost = None
+        if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
+            cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
         now = Instant(stamp(wall()), client.transport.ahead_s)
         server = SampleCheck(
             auth.pool,
@@ -244,6 +251,7 @@ async def with_sample_check(
             lookup.fullest,
             Sampled.of((account.created_at for account in found.values()), now),
             now,
+            cost,
         )
     plan = replace(plan, server=server, protected=plan.protected.plus(owner))
     check_pool(plan)

@@ -23,6 +23,7 @@ from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
 from bulkdel.format import printable
+from bulkdel.http.memberships import MembershipCost
 from bulkdel.job import Account, Job, Target
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.settings import Settings
@@ -94,6 +95,7 @@ class SampleCheck:
     owner: whether the account that the credentials belong to was named, and so is protected.
     unproven: how many of the others are not proven absent (ids with a comma). fullest: the most accounts in one
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
+    memberships: what their copy takes; None when none is to be made.
     """
 
     pool: str | None = None
@@ -105,6 +107,7 @@ class SampleCheck:
     fullest: int = 0
     sampled: Sampled = field(default_factory=Sampled)
     moment: Instant | None = None
+    memberships: MembershipCost | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
@@ -126,6 +129,7 @@ class Plan:
     more_excluded: whether there are exclude files that the earlier sessions did not have.
     host_word: the extra word that confirms a run on this host; None when none is needed.
     backup_known: the part of the backup that an earlier session made durable; None for a new file.
+    memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
     until: --not-after.
     parameters: those of the job, as the header pins them.
     server: the result of the sample check.
@@ -143,6 +147,7 @@ class Plan:
     more_excluded: bool = False
     host_word: str | None = None
     backup_known: Saved | None = None
+    memberships: Path | None = None
     until: datetime | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     server: SampleCheck = NOT_SIGNED_IN
@@ -166,6 +171,17 @@ class Plan:
     def pool(self) -> str | None:
         """The user pool of the ids: the other value to confirm. None when not signed in."""
         return self.server.pool
+
+    @property
+    def copies_memberships(self) -> bool:
+        """Whether the memberships have to be copied before the first id is sent."""
+        return self.memberships is not None and (self.progress is None or self.progress.memberships is None)
+
+    @property
+    def replaces_memberships(self) -> bool:
+        """Whether an earlier session began that copy, so that a file of its name is this run's own."""
+        known = self.progress.memberships_to if self.progress else None
+        return self.memberships is not None and known == printable(self.memberships.absolute())
 
     @property
     def has_look_ups(self) -> bool:

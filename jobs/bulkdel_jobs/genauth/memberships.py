@@ -1,0 +1,114 @@
+"""GenAuth's calls that list groups and roles with their members: `bulkdel.job.Memberships`. Pure.
+
+list-role-members names the users that have a role, and list-role-assignments the end of an assignment. The vendor's
+model of an assignment (`RolePermissionListDto`) has no member for the user. The sandbox, and perhaps a server, gives
+`targetIdentifier`. Where it is missing, an assignment with an end may be that of any user with the role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.job import GroupOrRole, MembershipPage, Memberships
+from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
+from bulkdel_jobs.genauth.endpoints import LIST_MAX
+from bulkdel_jobs.genauth.responses import read_envelope
+
+GROUPS_PATH = "/api/v3/list-groups"
+NAMESPACES_PATH = "/api/v3/list-namespaces"
+ROLES_PATH = "/api/v3/list-roles"
+GROUP_MEMBERS_PATH = "/api/v3/list-group-members"
+ROLE_MEMBERS_PATH = "/api/v3/list-role-members"
+ASSIGNMENTS_PATH = "/api/v3/list-role-assignments"
+
+TIMES = ("enableTime", "endTime")
+"""The members of an assignment that limit it, milliseconds."""
+
+UNKNOWN_END = {"endTime": "unknown"}
+"""What the copy says of a membership that may have an end."""
+
+DYNAMIC = "dynamic"
+"""The type of a group whose members follow from a rule. They are no memberships of the users."""
+
+
+class UserMemberships(Memberships):
+    """The groups and roles of users."""
+
+    def lists(self) -> Sequence[Request]:
+        """The groups, and the namespaces with their roles."""
+        return [_first_page(GROUPS_PATH), _first_page(NAMESPACES_PATH)]
+
+    def read_list(self, request: Request, response: Response) -> Decision:
+        """See `bulkdel.job.Memberships`."""
+        within = dict(request.query).get("namespace")
+        return _read_page(request, response, lambda item: _group_or_role(request.path, item, within))
+
+    def members(self, of: GroupOrRole) -> Sequence[Request]:
+        """A role has two lists: of its users, and of its assignments, which have their end."""
+        if of.kind == "group":
+            return [_first_page(GROUP_MEMBERS_PATH, ("code", of.code))]
+        namespace = of.namespace or DEFAULT_NAMESPACE
+        assigned = (("roleCode", of.code), ("namespaceCode", namespace), ("targetType", "USER"))
+        return [
+            _first_page(ROLE_MEMBERS_PATH, ("code", of.code), ("namespace", namespace)),
+            _first_page(ASSIGNMENTS_PATH, *assigned),
+        ]
+
+    def read_members(self, request: Request, response: Response) -> Decision:
+        """See `bulkdel.job.Memberships`. The API answers statusCode 404 for a group or a role that does not exist."""
+        decision = _read_page(request, response, _assignment if request.path == ASSIGNMENTS_PATH else _user)
+        unknown = decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied
+        return decision._replace(next_step=NextStep.SETTLED, data=None) if unknown else decision
+
+
+def _first_page(path: str, *query: tuple[str, str]) -> Request:
+    return Request("GET", path, (*query, ("page", "1"), ("limit", str(LIST_MAX))))
+
+
+def _group_or_role(path: str, item: Mapping[str, Any], within: str | None) -> list[GroupOrRole | Request]:
+    """What an item of a list stands for. within: the namespace of a role."""
+    code = item["code"]
+    if not isinstance(code, str) or not code:
+        raise TypeError("a code is text")
+    if path == NAMESPACES_PATH:
+        return [_first_page(ROLES_PATH, ("namespace", code))]
+    if path == ROLES_PATH:
+        return [GroupOrRole("role", code, within)]
+    return [] if item.get("type") == DYNAMIC else [GroupOrRole("group", code)]
+
+
+def _user(user: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The member of a list of users."""
+    if not isinstance(user["userId"], str) or not user["userId"]:
+        raise TypeError("a user id is text")
+    return [{"userId": user["userId"]}]
+
+
+def _assignment(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What an assignment says: when the membership of its user begins and ends."""
+    times = {name: item[name] for name in TIMES if item.get(name) is not None}
+    user = item.get("targetIdentifier")
+    if isinstance(user, str) and user:
+        return [{"userId": user, **times}]
+    return [{"userId": None, **(UNKNOWN_END if times else {})}]
+
+
+def _read_page(request: Request, response: Response, items: Callable[[Mapping[str, Any]], Sequence[Any]]) -> Decision:
+    """Decide on a page of any of these lists. items: what an item of the response stands for."""
+    decision = read_envelope(response)
+    if decision.next_step is not NextStep.SETTLED:
+        return decision
+    try:
+        data = decision.data
+        listed, total = data["data"] if request.path == ASSIGNMENTS_PATH else data["list"], int(data["totalCount"])
+        found = [item for each in listed for item in items(each)]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        reason = "the response holds no page of a list with its totalCount"
+        return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=reason)
+    query = dict(request.query)
+    number = int(query["page"])
+    more = listed and number * LIST_MAX < total
+    following = request._replace(query=tuple({**query, "page": str(number + 1)}.items())) if more else None
+    return decision._replace(data=MembershipPage(found, total, following))

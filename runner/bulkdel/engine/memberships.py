@@ -1,0 +1,217 @@
+"""The copy of the memberships (--backup-memberships): the users of each group and each role. Owns that file.
+
+It is made once a run, before the first intent, and gets its name when all of it is on disk. JSON Lines: one
+membership a line, sorted by kind, namespace, code and user, and a last line that says how many there are. The API lists
+members by their user id, and the export may hold ids of another type, so the memberships of all users are kept.
+
+While they are read, they are in a temporary database of sqlite3: memory stays flat, and a group that changed meanwhile
+can be read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bulkdel.core.log_entries import MembershipsSaved, stamp
+from bulkdel.durable import atomic_file, same_bytes
+from bulkdel.engine.backup import packing
+from bulkdel.engine.workers import Drain, Workers
+from bulkdel.errors import FileFailed, Halted
+from bulkdel.format import counted, printable
+from bulkdel.http.client import WorkerStatus
+from bulkdel.http.memberships import OPTION, READINGS_MAX, Count, MembershipReader, changing
+from bulkdel.job import GroupOrRole
+
+NO_FACTS = "{}"
+"""The facts of a membership of which the API says nothing more."""
+
+LINES_AT_ONCE = 20_000
+"""Lines that are packed and written together."""
+
+SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE members (
+    kind TEXT, namespace TEXT, code TEXT, user TEXT, facts TEXT, PRIMARY KEY (kind, namespace, code, user)
+) WITHOUT ROWID;
+"""
+FORGET = "DELETE FROM members WHERE kind = ? AND namespace = ? AND code = ?"
+ADD = "INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?, ?)"
+COMPLETE = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND user = ?"
+COMPLETE_OTHERS = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND facts = '{}'"
+SELECT = "SELECT * FROM members ORDER BY kind, namespace, code, user"
+
+
+class MembershipsCopy:
+    """One reading of all memberships. `make` it once."""
+
+    def __init__(self, path: Path, reader: MembershipReader, at: float, *, may_replace: bool) -> None:
+        """path: of the file. at: the time, epoch seconds: what changes later is not in the copy.
+
+        may_replace: whether a file of that name is this run's own, which an earlier session did not finish.
+        """
+        self._path = path
+        self._reader = reader
+        self._at = at
+        self._may_replace = may_replace
+        self._found: Sequence[GroupOrRole] = ()
+        self._gone: set[GroupOrRole] = set()
+        self._members = 0
+        self._writing = False
+        self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # no name: a temporary file
+
+    @property
+    def text(self) -> str:
+        """What it does, and how far it is, in words."""
+        if self._writing:
+            return f"writing {counted(self._members, 'membership')} to {self._path}"
+        if not self._found:
+            return "listing the groups and roles"
+        return f"reading the members of {len(self._found):,} groups and roles: {self._members:,} so far"
+
+    async def make(self, workers: Workers, drain: Drain) -> MembershipsSaved | None:
+        """Read everything and write the file. None when the session drains meanwhile: then no file was written.
+
+        A list that cannot be read begins the drain. Raises FileFailed when the file cannot be written.
+        """
+        try:
+            with self._disk():
+                self._rows.executescript(SCHEMA)
+            await workers.run(iter([self._reader]), self._list)
+            await workers.run(iter(self._found), self._read)
+            if self._gone:
+                await workers.run(iter([self._reader]), self._check_gone)
+            if drain.stop is not None:
+                return None
+            self._writing = True
+            return await asyncio.to_thread(self._write)
+        finally:
+            self._rows.close()
+
+    async def _list(self, reader: MembershipReader, worker: WorkerStatus) -> None:
+        self._found = (await reader.outline(worker)).found
+
+    async def _check_gone(self, reader: MembershipReader, worker: WorkerStatus) -> None:
+        """Raise Halted when the API still lists a group or a role whose members it calls unknown."""
+        outline = await reader.outline(worker)
+        if there := [of for of in outline.found if of in self._gone]:
+            raise Halted(f"{OPTION} cannot be read: the API lists {_words(there[0])}, and says that it does not exist")
+
+    async def _read(self, of: GroupOrRole, worker: WorkerStatus) -> None:
+        """Read the members of one group or role, again while the lists change."""
+        for _ in range(READINGS_MAX):
+            self._forget(of)
+            if await self._read_once(of, worker):
+                return
+        raise Halted(changing(f"the members of {_words(of)}"))
+
+    async def _read_once(self, of: GroupOrRole, worker: WorkerStatus) -> bool:
+        """Read every list of the members once. False when a list was not complete."""
+        for number, pages in enumerate(self._reader.members(of, worker)):
+            count, items, of_others = Count(), 0, NO_FACTS
+            async for page in pages:
+                if page is None:
+                    self._forget(of)
+                    self._gone.add(of)
+                    return True
+                count.add(page)
+                if number == 0:
+                    items += self._add(of, page.items)
+                    continue
+                self._complete(of, page.items)
+                items += len(page.items)
+                others = (_facts(item) for item in page.items if item["userId"] is None)
+                of_others = next((facts for facts in others if facts != NO_FACTS), of_others)
+            if not count.fits(items):
+                return False
+            if of_others != NO_FACTS:
+                self._complete_others(of, of_others)
+        return True
+
+    # The rows of a page are few, and the database writes to its own cache: that takes less time than a thread.
+
+    def _forget(self, of: GroupOrRole) -> None:
+        with self._disk():
+            self._members -= self._rows.execute(FORGET, _key(of)).rowcount
+
+    def _add(self, of: GroupOrRole, items: Sequence[Mapping[str, Any]]) -> int:
+        """Add members. Returns how many of them are new."""
+        rows = [(*_key(of), item["userId"], _facts(item)) for item in items]
+        with self._disk():
+            new = self._rows.executemany(ADD, rows).rowcount
+        self._members += new
+        return new
+
+    def _complete(self, of: GroupOrRole, items: Sequence[Mapping[str, Any]]) -> None:
+        """Add what a further list says of members."""
+        rows = [(_facts(item), *_key(of), item["userId"]) for item in items if item["userId"] is not None]
+        with self._disk():
+            self._rows.executemany(COMPLETE, rows)
+
+    def _complete_others(self, of: GroupOrRole, facts: str) -> None:
+        """Add what holds for every member of which nothing is known."""
+        with self._disk():
+            self._rows.execute(COMPLETE_OTHERS, (facts, *_key(of)))
+
+    def _write(self) -> MembershipsSaved:
+        """Write the file. Blocks."""
+        pack, size, crc = packing(self._path), 0, 0
+        left = [of for of in self._found if of not in self._gone]
+        roles = sum(of.kind == "role" for of in left)
+        groups, at = len(left) - roles, stamp(self._at)
+        last = {"complete": True, "groups": groups, "roles": roles, "members": self._members, "at": at}
+        with self._disk(), atomic_file(self._path, self._replaces) as file:
+            rows = self._rows.execute(SELECT)
+            while lines := [_line(*row) for row in rows.fetchmany(LINES_AT_ONCE)]:
+                packed = pack(b"".join(lines))
+                file.write(packed)
+                size, crc = size + len(packed), zlib.crc32(packed, crc)
+            packed = pack(_encoded(last))
+            file.write(packed)
+            size, crc = size + len(packed), zlib.crc32(packed, crc)
+        return MembershipsSaved(at, printable(self._path.absolute()), size, crc, groups, roles, self._members)
+
+    def _replaces(self, new: Path, old: Path) -> bool:
+        return self._may_replace or same_bytes(new, old)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Turn a failure of the disk into FileFailed."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise FileFailed(
+                f"{self._path}: the copy of the memberships cannot be written: {reason}. Nothing was sent. Make room, "
+                "then run the same command again."
+            ) from error
+
+
+def _key(of: GroupOrRole) -> tuple[str, str, str]:
+    return of.kind, of.namespace or "", of.code
+
+
+def _facts(item: Mapping[str, Any]) -> str:
+    """What the API says of a membership, as JSON."""
+    return json.dumps({name: value for name, value in item.items() if name != "userId"}, separators=(",", ":"))
+
+
+def _line(kind: str, namespace: str, code: str, user: str, facts: str) -> bytes:
+    within = {"namespace": namespace} if kind == "role" else {}
+    return _encoded({"kind": kind, "code": code, **within, "userId": user, **json.loads(facts)})
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(line, separators=(',', ':'))}\n".encode()
+
+
+def _words(of: GroupOrRole) -> str:
+    within = f" of the namespace {of.namespace}" if of.namespace else ""
+    return f"the {of.kind} {of.code!r}{within}"

@@ -1,0 +1,150 @@
+"""Reading the lists of groups and roles, and of their members, page by page. Holds nothing that could change them.
+
+Knows no file. `engine.memberships` writes what is read (--backup-memberships); the plan asks what the reading costs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.errors import Halted
+from bulkdel.format import counted
+from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.pages import RetryingClient
+from bulkdel.job import GroupOrRole, MembershipPage, Memberships
+
+READINGS_MAX = 5  # of one list that changes while it is read
+COSTED_MAX = 100  # groups and roles whose first page is read for the plan; what the others cost follows from these
+
+OPTION = "the memberships (--backup-memberships)"
+
+ReadPage = Callable[[Request, Response], Decision]
+
+
+class Outline(NamedTuple):
+    """The groups and roles that there are, each once, and how many requests it took to list them."""
+
+    found: Sequence[GroupOrRole]
+    requests: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many groups, roles, and namespaces with roles there are."""
+        namespaces = {of.namespace for of in self.found if of.kind == "role"}
+        groups = sum(of.kind == "group" for of in self.found)
+        return {"groups": groups, "roles": len(self.found) - groups, "namespaces": len(namespaces)}
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        groups, roles, namespaces = self.counts.values()
+        words = f"{counted(groups, 'group')}, {counted(roles, 'role')}"
+        return f"{words} in {counted(namespaces, 'namespace')}" if roles else words
+
+
+class MembershipCost(NamedTuple):
+    """What the copy of the memberships takes. requests: about, lists included. members: about, of all of them."""
+
+    outline: Outline
+    requests: int
+    members: int
+
+
+class Count:
+    """Whether the pages of one list held all of it: each page names one total, and the pages have as many items."""
+
+    def __init__(self) -> None:
+        self._totals: set[int | None] = set()
+
+    def add(self, page: MembershipPage) -> None:
+        """Take in one page."""
+        self._totals.add(page.total)
+
+    def fits(self, items: int) -> bool:
+        """Whether a list with so many different items is complete. Without a total nothing contradicts."""
+        return self._totals <= {None} or self._totals == {items}
+
+
+class MembershipReader:
+    """Reads the lists. Every method may raise Halted: with a gap the copy would be taken for a whole one."""
+
+    def __init__(self, client: Client, memberships: Memberships, chance: Callable[[], float]) -> None:
+        self._memberships = memberships
+        self._client = RetryingClient(client, chance, OPTION)
+
+    async def outline(self, worker: WorkerStatus) -> Outline:
+        """List every group and every role."""
+        found: dict[GroupOrRole, None] = {}
+        waiting, requests = deque(self._memberships.lists()), 0
+        while waiting:
+            items, asked = await self._whole_list(waiting.popleft(), worker)
+            requests += asked
+            waiting.extend(item for item in items if isinstance(item, Request))
+            found.update((item, None) for item in items if isinstance(item, GroupOrRole))
+        return Outline(tuple(found), requests)
+
+    async def cost(self, worker: WorkerStatus) -> MembershipCost:
+        """Find out how many requests the copy takes, without reading the members."""
+        outline = await self.outline(worker)
+        found, requests, members = outline.found, 0, 0
+        some = found[:: max(1, -(-len(found) // COSTED_MAX))]
+        for of in some:
+            for number, request in enumerate(self._memberships.members(of)):
+                async for page in self.pages(request, self._memberships.read_members, worker):
+                    if page is not None:
+                        total, here = page.total or len(page.items), max(1, len(page.items))
+                        requests += -(-total // here) if page.following is not None else 1
+                        members += 0 if number else total
+                    break
+        share = len(found) / max(1, len(some))
+        return MembershipCost(outline, outline.requests + round(requests * share), round(members * share))
+
+    def members(self, of: GroupOrRole, worker: WorkerStatus) -> list[AsyncIterator[MembershipPage | None]]:
+        """The lists of the members of a group or a role. A page is None when it does not exist any more."""
+        requests = self._memberships.members(of)
+        return [self.pages(request, self._memberships.read_members, worker) for request in requests]
+
+    async def pages(
+        self, request: Request, read: ReadPage, worker: WorkerStatus
+    ) -> AsyncIterator[MembershipPage | None]:
+        """Ask for every page of a list, beginning with `request`."""
+        following: Request | None = request
+        items = 0
+        while following is not None:
+            decision = await self._client.ask(following, partial(read, following), worker)
+            if decision is None or decision.next_step is not NextStep.SETTLED:
+                raise Halted(f"{OPTION} cannot be read: {self._client.failed or 'the run drains'}")
+            page: MembershipPage | None = decision.data
+            yield page
+            if page is None:
+                return
+            items += len(page.items)
+            if page.following == following or not page.items or (page.total is not None and items > page.total):
+                return  # a list that goes round or changes: `Count` says so
+            following = page.following
+
+    async def _whole_list(self, request: Request, worker: WorkerStatus) -> tuple[list[GroupOrRole | Request], int]:
+        """Read one list of groups and roles until it has not changed meanwhile. Returns it, and the requests."""
+        asked = 0
+        for _ in range(READINGS_MAX):
+            count, items = Count(), dict[GroupOrRole | Request, None]()
+            async for page in self.pages(request, self._memberships.read_list, worker):
+                asked += 1
+                if page is not None:
+                    count.add(page)
+                    items.update(dict.fromkeys(page.items))
+            if count.fits(len(items)):
+                return list(items), asked
+        raise Halted(changing("the groups and roles"))
+
+
+def changing(what: str) -> str:
+    """Why the reading ends: a list never was what its count said."""
+    return (
+        f"{OPTION} cannot be read: {what} changed in each of {READINGS_MAX} readings, or the list does not hold what "
+        "its count says. Run the same command again when fewer changes are made"
+    )
