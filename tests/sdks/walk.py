@@ -1,6 +1,7 @@
 """One whole offboarding through an SDK, in the order of the vendor's documentation, and what the sandbox must count.
 
-Disable → end sessions → revoke roles → leave groups → resign → delete; then public accounts, groups, roles, resources.
+Disable → end sessions → revoke roles → leave groups → resign → delete → create again, with role, group and an identity;
+then public accounts, groups, roles, resources.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 GROUP, ROLE, APP = "leavers", "staff", "5a9db0c5a9db0c5a9db0ca00"
-USERS, LEAVERS = 60, 50
+SOURCE = "62f20932716fbcc10d966ee5"
+USERS, LEAVERS = 51, 50
 
 Effects = Counter[tuple[str, str]]
 """How many requests had an effect, by kind and id."""
@@ -96,6 +98,7 @@ def offboard(sdk: Sdk) -> tuple[Effects, Effects]:
     page = {"pagination": {"page": 1, "limit": LEAVERS}}
     leavers = [user["userId"] for user in sdk.ask("listUsers", options=page)["list"]]
     assert len(leavers) == LEAVERS
+    records = sdk.ask("getUserBatch", userIds=leavers, withCustomData=True, withIdentities=True)
     expected = [
         *disable(sdk, leavers),
         *end_sessions(sdk, leavers),
@@ -103,11 +106,12 @@ def offboard(sdk: Sdk) -> tuple[Effects, Effects]:
         *leave_group(sdk, leavers),
         *resign(sdk, leavers),
         *delete(sdk, leavers),
+        *bring_back(sdk, records),
         *clean_up(sdk),
     ]
-    left = sdk.ask("listGroupMembers", code=GROUP, limit=50)
-    assert left["totalCount"] == USERS - LEAVERS
-    assert not {user["userId"] for user in left["list"]} & set(leavers)
+    members = sdk.ask("listGroupMembers", code=GROUP, limit=50)
+    assert members["totalCount"] == USERS - 1
+    assert not {user["userId"] for user in members["list"]} & set(leavers)
     return Counter(expected), Counter(public_accounts(sdk))
 
 
@@ -158,6 +162,28 @@ def delete(sdk: Sdk, ids: list[str]) -> Iterator[tuple[str, str]]:
     assert sdk.does("deleteUsersBatch", userIds=ids)
     assert sdk.ask("getUserBatch", userIds=ids) == []
     yield from (("deleted", id_) for id_ in ids)
+
+
+def bring_back(sdk: Sdk, records: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Create all users again but one, and put each back where it was."""
+    wanted = {user["username"]: user for user in records[1:]}
+    quiet = {"sendEmailNotification": False, "sendPhoneNotification": False}
+    options = {"resetPasswordOnFirstLogin": True, "sendNotification": quiet}
+    made = sdk.ask("createUsersBatch", list=[*wanted.values()], options=options)
+    assert {user["username"]: user["customData"] for user in made} == {
+        name: user["customData"] for name, user in wanted.items()
+    }
+    ids = [user["userId"] for user in made]
+    assert not {*ids} & {user["userId"] for user in records}
+    assert sdk.does("addGroupMembers", code=GROUP, userIds=ids)
+    targets = [{"targetType": "USER", "targetIdentifier": id_} for id_ in ids]
+    assert sdk.does("assignRole", code=ROLE, targets=targets, endTime=1_900_000_000_000)
+    ends = sdk.ask("listRoleAssignments", roleCode=ROLE, limit=50)
+    assert (ends["totalCount"], ends["data"][-1]["endTime"]) == (USERS - 1, 1_900_000_000_000)
+    assert sdk.does("linkIdentity", userId=ids[0], extIdpId=SOURCE, userIdInIdp="ou_again")
+    yield "identity-linked", f"{SOURCE}:ou_again/{ids[0]}"
+    for id_ in ids:
+        yield from (("created", id_), ("group-added", f"{GROUP}/{id_}"), ("role-assigned", f"default/{ROLE}/{id_}"))
 
 
 def public_accounts(sdk: Sdk) -> Iterator[tuple[str, str]]:
