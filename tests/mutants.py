@@ -42,6 +42,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a session may go on with the nonce of an annotation",
+        "runner/bulkdel/checkpoint/reader.py",
+        "if nonce != self._nonce or annotates is not self._annotates:",
+        "if nonce != self._nonce:",
+        "integration/test_annotation.py::test_an_annotation_that_cannot_be_believed_is_refused",
+    ),
+    Mutant(
+        "an annotation is no part of the chain of hashes",
+        "runner/bulkdel/checkpoint/reader.py",
+        "for entry in entries if types & {Session, Annotation} else ():",
+        "for entry in entries if types & {Session} else ():",
+        "integration/test_annotation.py::test_an_annotation_that_cannot_be_believed_is_refused",
+    ),
+    Mutant(
         "a check of a job acts on ids that were not named",
         "jobs/bulkdel_jobs/kit/check.py",
         "existing=list(options.ids) if acts else []",

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Released, Session, Skipped, frame, to_json
+from bulkdel.core.log_entries import (
+    Annotation,
+    Entry,
+    Header,
+    Intent,
+    Outcome,
+    Released,
+    Session,
+    Skipped,
+    frame,
+    to_json,
+)
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 
@@ -80,12 +91,12 @@ def deleted(start: int, stop: int) -> Outcome:
 
 
 def lines_of(commits: Iterable[list[Entry]]) -> list[bytes]:
-    """What a writer would write, the sessions' hashes included."""
+    """What a writer would write, the hashes of sessions and annotations included, and a nonce for each annotation."""
     lines: list[bytes] = []
     sha = hashlib.sha256()
     for seq, commit in enumerate(commits, 1):
-        sealed = [replace(e, log_sha256=sha.hexdigest()) if isinstance(e, Session) else e for e in commit]
-        lines.append(encode_line(seq, sealed))
+        sealed = [replace(e, log_sha256=sha.hexdigest()) if isinstance(e, Session | Annotation) else e for e in commit]
+        lines.append(encode_line(seq, sealed, f"{seq:016x}" if isinstance(commit[0], Annotation) else NONCE))
         sha.update(lines[-1])
     return lines
 

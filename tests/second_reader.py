@@ -68,15 +68,19 @@ def sound(line: bytes) -> bool:
 
 def good_lines(data: bytes) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The end and the entries of each good line. Raises Refused when what follows them is no torn tail."""
-    at, seq, nonces = 0, 0, list[str]()
+    at, seq, nonces, annotates = 0, 0, list[str](), False
     while at < len(data):
         end = data.find(b"\n", at) + 1
         line = data[at:end] if 0 < end - at <= LINE_MAX else b""
-        if not sound(line) or not good(commit := json.loads(line), seq + 1, nonces):
+        if not sound(line) or not good(commit := json.loads(line), seq + 1, nonces, annotates):
             break
+        types = [entry["type"] for entry in commit["entries"]]
+        annotates = types == ["annotation"]
+        if "annotation" in types and not annotates:
+            raise Refused(f"the annotation in line {commit['seq']} is not alone")
         nonces += [commit["nonce"]] * (commit["nonce"] not in nonces)
-        sessions = (entry for entry in commit["entries"] if entry["type"] == "session")
-        if any(entry["log_sha256"] != hashlib.sha256(data[:at]).hexdigest() for entry in sessions):
+        hashed = (entry for entry in commit["entries"] if entry["type"] in ("session", "annotation"))
+        if any(entry["log_sha256"] != hashlib.sha256(data[:at]).hexdigest() for entry in hashed):
             raise Refused(f"the bytes before line {commit['seq']} were changed")
         yield end, commit["entries"]
         at, seq = end, seq + 1
@@ -87,11 +91,13 @@ def good_lines(data: bytes) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         raise Refused("the log was never created")
 
 
-def good(commit: dict[str, Any], seq: int, nonces: Sequence[str]) -> bool:
-    """Whether this sound line follows those before it."""
+def good(commit: dict[str, Any], seq: int, nonces: Sequence[str], annotates: bool) -> bool:
+    """Whether this sound line follows those before it. annotates: the line before is an annotation."""
     first = commit["entries"][0] if commit["entries"] else {}
-    begins = commit["nonce"] not in nonces and (first.get("type"), first.get("event")) == ("session", "start")
-    return bool(commit["seq"] == seq and (not nonces or commit["nonce"] == nonces[-1] or begins))
+    annotation = first.get("type") == "annotation"
+    begins = annotation or (first.get("type"), first.get("event")) == ("session", "start")
+    goes_on = not nonces or (commit["nonce"] == nonces[-1] and annotation == annotates)
+    return bool(commit["seq"] == seq and (goes_on or (begins and commit["nonce"] not in nonces)))
 
 
 def read(path: Path) -> Log:
@@ -126,6 +132,8 @@ def apply(log: Log, entry: dict[str, Any]) -> None:
             if log.copied or any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
                 raise Refused("the copy of the memberships is not older than the first intent")
             log.copied = True
+        case {"type": "annotation", "event": "undo" | "forget"} if log.complete and log.header["type"] == "header":
+            pass
         case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
         case {"type": "skipped", "reason": "excluded", "ranges": ranges} if log.begun:

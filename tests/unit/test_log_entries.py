@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.log_entries import (
+    EVENTS,
     FINDINGS,
     FORMAT,
+    Annotation,
     Damaged,
     Entry,
     Found,
@@ -69,6 +71,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Released, RANGES),
     st.builds(MembershipsSaved, TEXT, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
     st.builds(Session, st.sampled_from(["start", "stop"]), TEXT, TEXT, FACTS),
+    st.builds(Annotation, st.sampled_from(EVENTS), TEXT, TEXT, FACTS),
     st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
     st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
     HEADERS,
@@ -100,6 +103,7 @@ def test_a_line_reads_as_documented() -> None:
         Released(((9, 10),)),
         Skipped("duplicate", ((10, 11),)),
         Session("stop", "T", "ab", {"why": "done"}),
+        Annotation("undo", "T", "cd", {"state": "begun"}),
     ]
     assert encode_line(3, entries) == sealed(
         b'{"seq":3,"entries":['
@@ -110,7 +114,8 @@ def test_a_line_reads_as_documented() -> None:
         b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
-        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"}],"nonce":"0123456789abcdef"'
+        b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"},'
+        b'{"type":"annotation","event":"undo","at":"T","log_sha256":"cd","state":"begun"}],"nonce":"0123456789abcdef"'
     )
 
 
@@ -157,6 +162,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "released": to_json(Released(((0, 5),))),
     "memberships": to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3)),
     "session": to_json(Session("start", "T", "ab")),
+    "annotation": to_json(Annotation("undo", "T", "ab")),
     "header": to_json(recorded.header()),
     "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
     "found": to_json(Found("T", "gone", ((0, 5),))),
@@ -219,6 +225,7 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
         ("outcome", "ahead_s", True, "outcome entry lacks or garbles"),
         ("header", "counts", {"rows": 1}, "header entry lacks or garbles"),
         ("session", "event", "nap", "unknown session event 'nap'"),
+        ("annotation", "event", "nap", "unknown annotation 'nap'"),
         ("verify", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
         ("verify", "pinned", 7, "verify entry lacks or garbles"),
         ("found", "finding", "lost", "unknown finding 'lost'"),
@@ -229,6 +236,8 @@ def test_words_of_a_newer_version_are_not_interpreted(kind: str, member: str, va
         from_json({**GOOD[kind], member: value})
 
 
-def test_facts_cannot_hide_a_sessions_own_members() -> None:
-    with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
-        to_json(Session("start", "T", "", {"type": "intent", "at": "then", "pid": 1}))
+def test_facts_cannot_hide_an_entrys_own_members() -> None:
+    facts = {"type": "intent", "at": "then", "pid": 1}
+    for entry in (Session("start", "T", "", facts), Annotation("undo", "T", "", facts)):
+        with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
+            to_json(entry)

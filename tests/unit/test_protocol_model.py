@@ -23,7 +23,9 @@ from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import (
+    Annotation,
     Entry,
+    Event,
     Intent,
     Outcome,
     Released,
@@ -319,6 +321,15 @@ class Protocol(RuleBasedStateMachine):
     def resume(self, size: int, sees: bool) -> None:
         self.now += LATER
         self.start(size, sees=sees)
+
+    @precondition(lambda self: not self.is_running())
+    @rule(event=st.sampled_from(["undo", "forget"]))
+    def annotate(self, event: Event) -> None:
+        """Between two runs something is done about the run; nothing that it says of its rows may change."""
+        before = recorded.state(fold(self.log))
+        self.append(Annotation(event, self.stamp(), ""))
+        self.to_disk(1)
+        assert recorded.state(fold(self.log)) == before
 
     # --- the world goes on ---
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import (
+    Annotation,
     Entry,
     Intent,
     MembershipsSaved,
@@ -45,7 +46,10 @@ def histories(draw: st.DrawFn) -> tuple[list[Entry], dict[int, str], dict[int, I
             break
         rows = sorted(draw(st.sets(st.sampled_from(left), min_size=1, max_size=8)))
         ranges = ranges_of(rows)
-        action = draw(st.sampled_from(["intent", "outcome", "released", "skipped"]))
+        action = draw(st.sampled_from(["intent", "outcome", "released", "skipped", "annotation"]))
+        if action == "annotation":
+            entries.append(Annotation("undo", AT, ""))
+            continue
         if action == "intent":
             entries.append(Intent(f"t{step:02}", ranges, None, step))
             for row in rows:
@@ -162,6 +166,24 @@ def test_sessions_are_counted_and_a_crash_leaves_one_open() -> None:
     assert (progress.sessions, progress.start, progress.stop) == (1, start, stop)
     progress.apply(again)
     assert (progress.sessions, progress.start, progress.stop) == (2, again, None)
+
+
+def test_an_annotation_changes_no_count_and_no_session_and_ends_the_one_that_was_killed() -> None:
+    facts = {"pid": 7, "to_go_on": ["run"], "confirmed": {"ids": 100}, "note": "n", "backup": "b"}
+    entries: list[Entry] = [Session("start", AT, "", facts), intent("t1", 0, 5), deleted(0, 2)]
+    plain, progress = folded(*entries), folded(*entries)
+    note = Annotation("undo", "t2", "", {"pid": 8})
+    progress.apply(note)
+    assert (progress.annotations, plain.annotations) == ((note,), ())
+    assert (progress.under_way, plain.under_way) == (None, entries[0])
+    assert recorded.state(progress) == recorded.state(plain)
+    for name in ("start", "stop", "sessions", "confirmed_at", "asked", "note", "backup", "remaining"):
+        assert getattr(progress, name) == getattr(plain, name), name
+    progress.apply(start := Session("start", "t3", "", {"pid": 9}))
+    assert progress.under_way is start
+    assert progress.annotations == (note,)
+    progress.apply(Session("stop", "t4", ""))
+    assert progress.under_way is None
 
 
 def started(**facts: object) -> Session:

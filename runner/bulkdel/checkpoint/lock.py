@@ -56,7 +56,7 @@ def is_locked(path: Path) -> bool:
 
 def holder(path: Path, fold: Fold) -> int | None:
     """Pid of the process whose session is under way in this log; None when there is none."""
-    pid = fold.start.facts.get("pid") if fold.start and not fold.stop else None
+    pid = fold.under_way.facts.get("pid") if fold.under_way else None
     return pid if isinstance(pid, int) and is_locked(path) else None
 
 

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from bulkdel.core.log_entries import LINE_START, Damaged, Entry, Session, Unreadable, decode_line, sound
+from bulkdel.core.log_entries import (
+    LINE_START,
+    Annotation,
+    Damaged,
+    Entry,
+    Session,
+    Unreadable,
+    decode_line,
+    sound,
+)
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
@@ -39,13 +48,12 @@ READ_BYTES = 1 << 20
 class Fold(Protocol):
     """The state that a log describes. It is made from the first entry, and every further entry is applied to it.
 
-    born: whether the entries that are written when a log is created are complete. start, stop: the latest session
-    entries; stop is None while a session is under way.
+    born: whether the entries that are written when a log is created are complete. under_way: the start of the latest
+    session, until an entry shows that the session is over.
     """
 
     born: bool
-    start: Session | None
-    stop: Session | None
+    under_way: Session | None
 
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
@@ -148,7 +156,7 @@ class Reader(Generic[F]):
     """One pass over the log in `fd` as it is now. Lines that are written meanwhile are not read.
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
-    damaged_tail: bytes behind them.
+    damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
     """
 
     def __init__(self, fd: int, path: Path, kind: LogKind[F]) -> None:
@@ -157,11 +165,13 @@ class Reader(Generic[F]):
         self._kind = kind
         self._stop = os.fstat(fd).st_size
         self._nonce = ""
-        self._nonces = set[str]()  # of all sessions so far
+        self._nonces = set[str]()  # of all sessions and annotations so far
+        self._annotates = False  # whether the last line is an annotation
         self.seq = 0
         self.size = 0
         self.last = b""
         self.damaged_tail = 0
+        self.torn_annotation = False
         self.sha = hashlib.sha256()
 
     def commits(self) -> Iterator[list[Entry]]:
@@ -217,16 +227,21 @@ class Reader(Generic[F]):
         return f"{self._path}: line {self.seq + 1} (byte {self.size})"
 
     def _check(self, nonce: str, entries: list[Entry]) -> None:
-        if nonce != self._nonce:
-            begins = bool(entries) and isinstance(entries[0], Session) and entries[0].event == "start"
+        types = set(map(type, entries))
+        annotates = types == {Annotation} and len(entries) == 1
+        if Annotation in types and not annotates:
+            raise Unreadable("an annotation shares its line with another entry")
+        if nonce != self._nonce or annotates is not self._annotates:
+            begins = annotates or (bool(entries) and isinstance(entries[0], Session) and entries[0].event == "start")
             if self.seq and (nonce in self._nonces or not begins):
                 raise Damaged("it belongs to another session than the line before it")
             self._nonces.add(nonce)
-            self._nonce = nonce
-        for entry in entries if Session in map(type, entries) else ():
-            if type(entry) is Session and entry.log_sha256 != self.sha.hexdigest():
+            self._nonce, self._annotates = nonce, annotates
+        for entry in entries if types & {Session, Annotation} else ():
+            if isinstance(entry, Session | Annotation) and entry.log_sha256 != self.sha.hexdigest():
+                what = f"session that {entry.event}s" if isinstance(entry, Session) else "annotation that stands"
                 raise Unreadable(
-                    f"the session that {entry.event}s here found other bytes before it (SHA-256 {entry.log_sha256}) "
+                    f"the {what} here found other bytes before it (SHA-256 {entry.log_sha256}) "
                     f"than there are now: the file was changed by something other than bulkdel. {self._todo}"
                 )
 
@@ -244,6 +259,8 @@ class Reader(Generic[F]):
                 f"commits that were safe on disk are lost or changed. {self._todo}"
             )
         self.damaged_tail = self._stop - self.size
+        beginning = b'%s%d,"entries":[{"type":"annotation",' % (LINE_START, self.seq + 1)
+        self.torn_annotation = tail.startswith(beginning[: len(tail)])
 
     def _judge_first(self, tail: bytes) -> None:
         zeros = len(tail) <= ZEROS_MAX and not any(tail)

@@ -1,13 +1,13 @@
 """`bulkdel status`: progress and counts of a run, from its log alone. With --audit, whether the log is unchanged.
 
-Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it. So the audit finds a
-change of an earlier line, even with a correct checksum. A change after the last such entry shows only when the SHA-256
-of the log is compared with the one that the summary printed.
+Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it, and so has each
+annotation. So the audit finds a change of an earlier line, even with a correct checksum. A change after the last such
+entry shows only when the SHA-256 of the log is compared with the one that the summary printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from json import dumps
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
 from bulkdel.command_line import how_to_resume
-from bulkdel.core.log_entries import Entry, Header, Session, Skipped, Unreadable
+from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, counts_of, summary_of
 from bulkdel.errors import NotAcceptable
@@ -48,7 +48,13 @@ def print_status(path: Path, *, json: bool) -> int:
             log_sha256=log.sha256,
             exit_code=stop.get("exit"),
         )
-        more = {"in_doubt": progress.in_doubt.size, "sessions": progress.sessions, "note": progress.note, "pid": pid}
+        more = {
+            "in_doubt": progress.in_doubt.size,
+            "sessions": progress.sessions,
+            "note": progress.note,
+            "pid": pid,
+            "annotations": [_annotation_values(annotation) for annotation in progress.annotations],
+        }
         result(dumps(summary | more))
         return 0
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
@@ -58,6 +64,8 @@ def print_status(path: Path, *, json: bool) -> int:
         result(f"  note       {printable(progress.note)}")
     for line in count_lines(progress):
         result(line)
+    for annotation in standing(progress.annotations):
+        result(f"  {annotation.event:<10} {annotation_words(annotation)}")
     if pid is not None:
         return 0
     if progress.in_doubt.size:
@@ -77,6 +85,50 @@ def _state(progress: Progress) -> str:
     if progress.stop is None:
         return "killed" if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
+
+
+def standing(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """Those that a later one of the same event has not followed up: `begun` counts until it has `ended`."""
+    later = [{entry.event for entry in annotations[number:]} for number in range(1, len(annotations) + 1)]
+    return [
+        entry
+        for entry, events in zip(annotations, later, strict=True)
+        if entry.facts.get("state") == "ended" or entry.event not in events
+    ]
+
+
+def annotation_words(annotation: Annotation) -> str:
+    """What an annotation says. A fact that it lacks is a question mark."""
+    facts = annotation.facts
+    where, by = printable(str(facts.get("checkpoint", "?"))), f"on {annotation.at} by {_by(facts)}"
+    removed, size, restored, rows = (_number(facts, name) for name in ("removed", "bytes", "restored", "rows"))
+    match annotation.event, facts.get("state"):
+        case "undo", "ended":
+            return f"undone {by}: {restored} of {rows} restored, see {where}"
+        case "undo", _:
+            return f"undo begun {by}, see {where}"
+        case _, "ended":
+            return f"files removed {by}: {removed} of {size} bytes"
+        case _:
+            return f"removal of files begun {by}, and not ended"
+
+
+def _number(facts: Mapping[str, Any], name: str) -> str:
+    count = facts.get(name)
+    return f"{count:,}" if isinstance(count, int) else "?"
+
+
+def _by(facts: Mapping[str, Any]) -> str:
+    return f"{printable(str(facts.get('user', '?')))} on {printable(str(facts.get('machine', '?')))}"
+
+
+def _annotation_values(annotation: Annotation) -> dict[str, Any]:
+    return {
+        "event": annotation.event,
+        "at": annotation.at,
+        "log_sha256": annotation.log_sha256,
+        **annotation.facts,
+    }
 
 
 def _print_job(header: Header) -> None:
@@ -99,12 +151,13 @@ class AuditedSession:
 class Audit:
     """The findings, up to the first fault.
 
-    fault: the fault and its place; None without one. commits, sha256: of the lines that were read.
-    damaged_tail: bytes after the last whole line; no outcome relies on them.
+    annotations: each with its line. fault: the fault and its place; None without one. commits, sha256: of the lines
+    that were read. damaged_tail: bytes after the last whole line; no outcome relies on them.
     """
 
     progress: Progress | None = None
     sessions: list[AuditedSession] = field(default_factory=list)
+    annotations: list[tuple[int, Annotation]] = field(default_factory=list)
     commits: int = 0
     sha256: str = ""
     damaged_tail: int = 0
@@ -119,19 +172,23 @@ def audit(path: Path) -> Audit:
             for progress, entries in reader.folding():
                 found.progress = progress
                 for entry in entries:
-                    _add(found.sessions, entry, reader.seq + 1)
+                    if isinstance(entry, Annotation):
+                        found.annotations.append((reader.seq + 1, entry))
+                    else:
+                        _add(found.sessions, entry, reader.seq + 1)
         except Unreadable as error:
             found.fault = f"{path}: {error}"
         except NotAcceptable as error:
             found.fault = str(error)
         found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha.hexdigest(), reader.damaged_tail
+        stopped = bool(found.sessions) and found.sessions[-1].stop is not None and not reader.torn_annotation
     if found.fault is None and found.progress is not None:
         rows, counts = found.progress.rows, counts_of(found.progress)
         if sum(counts.values()) != rows or min(counts.values()) < 0:
             words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             found.fault = f"{path}: the counts do not add up to {rows} rows: {words}"
-        elif found.damaged_tail and found.sessions and found.sessions[-1].stop is not None:
-            # A run that has stopped writes nothing more.
+        elif found.damaged_tail and stopped:
+            # A run that has stopped writes nothing more, and an annotation begins otherwise.
             found.fault = f"{path}: {found.damaged_tail} bytes that no session wrote follow the last session's end"
     return found
 
@@ -196,6 +253,7 @@ def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict
         "damaged_tail": found.damaged_tail,
         "pid": pid,
         "sessions": sessions,
+        "annotations": [{"line": line, **_annotation_values(entry)} for line, entry in found.annotations],
     }
     if found.progress is not None and found.fault is None:
         header = found.progress.header
@@ -217,10 +275,25 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
         _print_job(header)
         result(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
         result(f"  confirmed  {_confirmed(header.confirmed)}")
+    _print_sessions(sessions)
+    for line, annotation in found.annotations:
+        result(f"annotation, line {line}: {annotation_words(annotation)}")
+        result(f"  log before {annotation.log_sha256}")
+    if found.damaged_tail and pid is None:
+        result(f"{counted(found.damaged_tail, 'torn byte')} at the end: unused, and cut off by the next run")
+    commits = counted(found.commits, "commit")
+    if found.fault is not None:
+        result(f"audit: FAILED after {commits}: {found.fault}")
+    elif found.progress is not None:
+        facts = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
+        result(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
+
+
+def _print_sessions(sessions: list[dict[str, Any]]) -> None:
     for number, session in enumerate(sessions, 1):
         stop = session["stop"] or "no stop entry: the run was killed, or the machine went down"
         if session["pid"] is not None:
-            stop = f"now, under way (pid {pid})"
+            stop = f"now, under way (pid {session['pid']})"
         result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
         result(f"  by         {session['user'] or '?'} on {session['machine'] or '?'}, {session['tool'] or '?'}")
         result(f"  command    {session['command'] or '?'}")
@@ -235,14 +308,6 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
         result(f"  log before {session['log_sha256']} at its start")
         if session["stop"]:
             result(f"             {session['log_sha256_at_stop']} at its stop")
-    if found.damaged_tail and pid is None:
-        result(f"{counted(found.damaged_tail, 'torn byte')} at the end: unused, and cut off by the next run")
-    commits = counted(found.commits, "commit")
-    if found.fault is not None:
-        result(f"audit: FAILED after {commits}: {found.fault}")
-    elif found.progress is not None:
-        facts = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
-        result(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
 
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:

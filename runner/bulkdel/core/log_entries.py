@@ -27,7 +27,9 @@ UNRELEASED = 1
 
 LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
-SESSION_MEMBERS = frozenset({"type", "event", "at", "log_sha256"})
+FACTS_BESIDE = frozenset({"type", "event", "at", "log_sha256"})
+"""The members of a session entry and of an annotation that are no facts."""
+
 TAIL = len(CRC_MEMBER) + 8 + len(b'"}')
 
 
@@ -164,6 +166,25 @@ class Session:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+Event = Literal["undo", "forget"]
+"""undo: another run restores what this run did. forget: files of this run that hold personal data are removed."""
+
+EVENTS: tuple[Event, ...] = ("undo", "forget")
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Something that was done about a run, outside of its sessions. It changes no row and no session.
+
+    log_sha256: as in `Session`. facts: version, user, machine, pid, and what was done.
+    """
+
+    event: Event
+    at: str
+    log_sha256: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyHeader:
     """First entry of the log of a verification. pinned: what must be the same on a resume."""
@@ -189,13 +210,15 @@ class Found:
     ranges: Ranges
 
 
-Entry = Header | Skipped | MembershipsSaved | Intent | Outcome | Released | Session | VerifyHeader | Found
+Entry = Header | Skipped | MembershipsSaved | Intent | Outcome | Released | Session | Annotation | VerifyHeader | Found
 
 
 _TYPES = {
     Skipped: "skipped",
     MembershipsSaved: "memberships",
     Released: "released",
+    Session: "session",
+    Annotation: "annotation",
     VerifyHeader: "verify",
     Found: "found",
 }
@@ -238,10 +261,10 @@ def to_json(entry: Entry) -> dict[str, Any]:
             if entry.ahead_s is not None:
                 data["ahead_s"] = entry.ahead_s
             return data
-        case Session(event, at, log_sha256, facts):
-            if taken := SESSION_MEMBERS & facts.keys():
+        case Session(event, at, log_sha256, facts) | Annotation(event, at, log_sha256, facts):
+            if taken := FACTS_BESIDE & facts.keys():
                 raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
-            return {"type": "session", "event": event, "at": at, "log_sha256": log_sha256, **facts}
+            return {"type": _TYPES[type(entry)], "event": event, "at": at, "log_sha256": log_sha256, **facts}
         case Header():
             return {
                 "type": "header",
@@ -345,8 +368,17 @@ def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:
 def _session(data: Mapping[str, Any]) -> Session:
     if data["event"] not in {"start", "stop"}:
         raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
-    facts = {name: value for name, value in data.items() if name not in SESSION_MEMBERS}
-    return Session(data["event"], data["at"], data["log_sha256"], facts)
+    return Session(data["event"], data["at"], data["log_sha256"], _facts(data))
+
+
+def _annotation(data: Mapping[str, Any]) -> Annotation:
+    if data["event"] not in EVENTS:
+        raise Unreadable(f"unknown annotation {data['event']!r}: written by a newer bulkdel?")
+    return Annotation(data["event"], data["at"], data["log_sha256"], _facts(data))
+
+
+def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in FACTS_BESIDE}
 
 
 def _verify_header(data: Mapping[str, Any]) -> VerifyHeader:
@@ -368,6 +400,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,
+    "annotation": _annotation,
     "verify": _verify_header,
     "found": _found,
 }

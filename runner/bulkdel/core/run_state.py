@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Instant
 from bulkdel.core.log_entries import (
+    Annotation,
     Entry,
     Header,
     Intent,
@@ -40,6 +41,8 @@ class Progress:
     rows: of the export. remaining: those without an outcome; with the counts they add up to `rows`.
     settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
+    under_way: the latest session unless something shows that it is over: its stop, or an annotation after it.
+    annotations: what was done about the run outside of its sessions, in order.
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
@@ -61,6 +64,8 @@ class Progress:
     in_doubt: RowSet = field(init=False)
     start: Session | None = None
     stop: Session | None = None
+    under_way: Session | None = None
+    annotations: tuple[Annotation, ...] = ()
     sessions: int = 0
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -113,15 +118,7 @@ class Progress:
             case Intent():
                 self._intend(entry)
             case Outcome():
-                spans, rows = self.skipped.rows.joined(entry.ranges), size_of(entry.ranges)
-                beyond = bool(spans) and spans[-1][1] > self.rows
-                if beyond or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
-                    words = _words(entry.ranges)
-                    raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
-                self.counts[entry.kind] += rows
-                self.remaining -= rows
-                for start, stop in spans:
-                    self._forget(start, stop)
+                self._settle(entry)
             case Skipped():
                 self._skip(entry)
             case Released():
@@ -132,7 +129,9 @@ class Progress:
             case Session(event="start"):
                 self._begin_session(entry)
             case Session():
-                self.stop = entry
+                self.stop, self.under_way = entry, None
+            case Annotation():
+                self.annotations, self.under_way = (*self.annotations, entry), None
             case _:  # the header is read before there is a Progress
                 raise Unreadable("a second header, or an entry that no run writes")
 
@@ -152,7 +151,7 @@ class Progress:
     def _begin_session(self, entry: Session) -> None:
         """Take in what a session says when it starts."""
         facts = entry.facts
-        self.start, self.stop, self.sessions = entry, None, self.sessions + 1
+        self.start, self.stop, self.under_way, self.sessions = entry, None, entry, self.sessions + 1
         self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
@@ -168,6 +167,17 @@ class Progress:
         if self.sent or self.memberships is not None:
             raise Unreadable("the copy of the memberships is not older than the first intent")
         self.memberships = entry
+
+    def _settle(self, entry: Outcome) -> None:
+        spans, rows = self.skipped.rows.joined(entry.ranges), size_of(entry.ranges)
+        beyond = bool(spans) and spans[-1][1] > self.rows
+        if beyond or sum(self.settled.add(start, stop) for start, stop in spans) != rows:
+            words = _words(entry.ranges)
+            raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
+        self.counts[entry.kind] += rows
+        self.remaining -= rows
+        for start, stop in spans:
+            self._forget(start, stop)
 
     def _intend(self, entry: Intent) -> None:
         at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges

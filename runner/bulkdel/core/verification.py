@@ -92,7 +92,8 @@ def judged(
 class Findings:
     """The state that the log of a verification describes. Memory grows with its gaps.
 
-    rows: by finding. known: all of them together. start, stop: the latest session entries.
+    rows: by finding. known: all of them together. start, stop: the latest session entries. under_way: the latest
+    session; None when it has stopped.
     """
 
     def __init__(self, header: VerifyHeader, skipped: PositionSet) -> None:
@@ -103,6 +104,7 @@ class Findings:
         self.known = RowSet(skipped)
         self.start: Session | None = None
         self.stop: Session | None = None
+        self.under_way: Session | None = None
         self._skipped = skipped
 
     def apply(self, entry: Entry) -> None:
@@ -115,9 +117,9 @@ class Findings:
                 for span in spans:
                     self.rows[finding].add(*span)
             case Session(event="start"):
-                self.start, self.stop = entry, None
+                self.start, self.stop, self.under_way = entry, None, entry
             case Session():
-                self.stop = entry
+                self.stop, self.under_way = entry, None
             case _:
                 raise Unreadable("an entry that no verification writes")
 

@@ -1,0 +1,69 @@
+"""Annotations: what is done about a run outside of its sessions, appended to its log under the lock.
+
+Owns when an annotation may be written, and its order of effects: it is durable before `add` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bulkdel.checkpoint.file import PLAIN, How, LogFile
+from bulkdel.checkpoint.reader import RUN
+from bulkdel.core.log_entries import Annotation, Event, to_json
+from bulkdel.core.run_state import Progress
+from bulkdel.errors import FileFailed
+
+
+class Annotator:
+    """The log of a run, locked for annotations. progress: the state that it describes."""
+
+    def __init__(self, file: LogFile, progress: Progress) -> None:
+        self._file = file
+        self.progress = progress
+
+    def add(self, event: Event, facts: Mapping[str, Any], at: str) -> None:
+        """Append an annotation; it is durable on return. at: a time as the log writes it. Raises FileFailed.
+
+        After a failure no more may be written.
+        """
+        entry = Annotation(event, at, self._file.sha.hexdigest(), facts)
+        try:
+            self._file.commit([orjson.dumps(to_json(entry))])
+        except OSError as error:
+            raise _failed(self._file.path, error) from error
+        self.progress.apply(entry)
+
+
+@contextmanager
+def annotating(path: Path, how: How = PLAIN) -> Iterator[Annotator]:
+    """Lock the log of a run and repair its tail, as a resume does; a run that starts meanwhile is refused.
+
+    Raises NotAcceptable when a run is under way, or when the log is corrupt or no log, FileFailed when its tail cannot
+    be repaired.
+    """
+    try:
+        file, progress = LogFile.resume(path, RUN, how)
+    except OSError as error:
+        raise _failed(path, error) from error
+    try:
+        yield Annotator(file, progress)
+    finally:
+        file.close()
+
+
+def annotate(path: Path, event: Event, facts: Mapping[str, Any], at: str, how: How = PLAIN) -> None:
+    """Append one annotation to the log of a run. Raises what `annotating` and `Annotator.add` raise."""
+    with annotating(path, how) as log:
+        log.add(event, facts, at)
+
+
+def _failed(path: Path, error: OSError) -> FileFailed:
+    return FileFailed(
+        f"{path}: the log of the run cannot be written: {error.strerror}. Make room or repair the disk, then run the "
+        "same command again."
+    )
