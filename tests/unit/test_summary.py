@@ -165,3 +165,19 @@ def test_a_run_that_its_caller_drained_can_be_resumed() -> None:
     """No signal has come, so it is not 128 + n."""
     assert exit_code(Ending(drained=True), complete=False, refused=0) == 4
     assert exit_code(Ending(drained=True), complete=True, refused=0) == 0
+
+
+def test_each_outcome_is_followed_by_its_reasons() -> None:
+    progress = fold(recorded.born(9, recorded.skipped()))
+    own = ({"position": 1, "made": "x", "reason": "without departmentIds"}, {"position": 2, "made": "y"})
+    progress.apply(Outcome(AT, 1, "done", ((0, 4),), exceptions=own))
+    progress.apply(Outcome(AT, 1, "done", ((4, 6),), reason="without identities"))
+    progress.apply(Outcome(AT, 1, "refused", ((6, 7),), reason="taken", exceptions=({"position": 6, "id": "z"},)))
+    assert [" ".join(line.split()) for line in count_lines(progress)] == [
+        "deleted 6",
+        "without departmentIds 1",
+        "without identities 2",
+        "refused 1",
+        "taken 1",
+        "remaining 2",
+    ]

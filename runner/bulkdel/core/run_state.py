@@ -7,6 +7,7 @@ one arithmetic, so a count can never be ahead of the disk.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,6 +53,7 @@ class Progress:
     backups: the same of every backup so far, in the order in which they were begun.
     memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
     memberships: that copy, once it is complete and durable.
+    reasons: how many rows have an outcome for a reason, by outcome and reason.
     """
 
     header: Header
@@ -76,6 +78,7 @@ class Progress:
     backups: tuple[tuple[str, Saved], ...] = ()
     memberships_to: str | None = None
     memberships: MembershipsSaved | None = None
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     _intended: dict[tuple[int, int], Instant] = field(default_factory=dict)
     _listed: ListDigest = field(default_factory=ListDigest)
 
@@ -176,8 +179,16 @@ class Progress:
             raise Unreadable(f"{words} are settled twice, are skipped, or are not in the export")
         self.counts[entry.kind] += rows
         self.remaining -= rows
+        self._note_reasons(entry, rows)
         for start, stop in spans:
             self._forget(start, stop)
+
+    def _note_reasons(self, entry: Outcome, rows: int) -> None:
+        """Count the reasons: a row may have its own, and the others have that of the entry."""
+        own = [str(each["reason"]) for each in entry.exceptions if "reason" in each]
+        self.reasons.update((entry.kind, reason) for reason in own)
+        if entry.reason is not None:
+            self.reasons[entry.kind, entry.reason] += rows - len(own)
 
     def _intend(self, entry: Intent) -> None:
         at, ranges = Instant(entry.at, entry.ahead_s), entry.ranges

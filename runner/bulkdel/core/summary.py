@@ -87,10 +87,15 @@ def _counts(progress: Progress) -> dict[str, int]:
 
 
 def count_lines(progress: Progress) -> list[str]:
-    """The counts, one a line; those that are zero are left out, but for the first and the last."""
-    counts = named_counts(progress)
-    always, width = {next(iter(counts)), REMAINING}, max(10, *map(len, counts))
-    return [f"  {name:<{width}} {count:>13,}" for name, count in counts.items() if count or name in always]
+    """The counts, one a line, each with its reasons below it. Zeros are left out, but for the first and the last."""
+    counts = _counts(progress)
+    lines: list[tuple[str, int]] = []
+    for kind, count in counts.items():
+        if count or kind in {next(iter(counts)), REMAINING}:
+            lines.append((name_of(progress, kind), count))
+        lines += [(f"  {reason}", some) for (each, reason), some in sorted(progress.reasons.items()) if each == kind]
+    width = max(10, *(len(name) for name, _ in lines))
+    return [f"  {name:<{width}} {count:>13,}" for name, count in lines]
 
 
 def name_of(progress: Progress, kind: str) -> str:
