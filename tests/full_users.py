@@ -80,7 +80,7 @@ def full_users(count: int) -> Pool:
     """Make a pool of `count` users, with their departments, groups and roles. 10,000 take under two seconds."""
     pool = Pool()
     for source, provider in SOURCES.items():
-        pool.directory.sources.add(source, provider)
+        pool.directory.add_source(source, provider)
     for department in DEPARTMENTS:
         pool.directory.add_department(department, {"code": f"code-{department}"})
     for number in range(count):

@@ -118,7 +118,7 @@ async def test_two_users_may_get_one_id_or_one_identity() -> None:
     tie = {"extIdpId": "idp", "provider": "lark", "userIdInIdp": "ou"}
     async with signed_in(Pool(), Switches(clashes="accept")) as client:
         pool = client.sandbox.pool
-        pool.directory.sources.add("idp", "lark")
+        pool.directory.add_source("idp", "lark")
         for _ in range(2):
             assert (await create(client, NEW))["statusCode"] == 200
         assert pool.effects_of("created", "email") == {"new@x.example": 2}
@@ -329,11 +329,16 @@ async def test_an_identity_is_linked_once() -> None:
     async with signed_in(pool) as client:
         user = pool.user(0)["userId"]
         asked = {"userId": user, "extIdpId": "idp-oidc", "userIdInIdp": "sub-1"}
+        before = pool.user(1)["identities"]
+        await ask(client, "link-identity", asked | {"userId": pool.user(1)["userId"], "userIdInIdp": "sub-2"})
+        assert pool.user(1)["identities"][:-1] == before
         for _ in range(2):
             assert (await ask(client, "link-identity", asked))["data"] == {"success": True}
         (tie,) = pool.user(0)["identities"]
+        assert tie["identityId"]
         assert (tie["provider"], tie["type"], tie["userIdInIdp"]) == ("oidc", "generic", "sub-1")
-        assert pool.effects_of("identity-linked") == {f"idp-oidc:sub-1/{user}": 1}
+        linked = {f"idp-oidc:sub-1/{user}": 1, f"idp-oidc:sub-2/{pool.user(1)['userId']}": 1}
+        assert pool.effects_of("identity-linked") == linked
         assert pool.repeats_of("identity-linked") == {f"idp-oidc:sub-1/{user}": 1}
         assert [each["userId"] for each in await client.look_up(["idp-oidc:sub-1"], "identity")] == [user]
         for wrong, status in (({"extIdpId": "none"}, 404), ({"userId": "none"}, 404), ({"type": 1}, 400)):

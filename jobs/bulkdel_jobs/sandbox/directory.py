@@ -5,7 +5,7 @@ A department or source that is not known here does not exist. A user is its numb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from bulkdel_jobs.sandbox.access import LONG_AGO, Kept
@@ -29,12 +29,16 @@ class Directory:
         record |= {"name": id_, "description": "", "code": id_, "isVirtualNode": False}
         return self.departments.add(id_, record | dict(fields or {}))
 
+    def add_source(self, id_: str, provider: str = "oidc") -> None:
+        """Add an identity source, unless there is one of this id (`extIdpId`)."""
+        self.sources.add(id_, provider)
+
     def learn(self, user: Record) -> None:
         """Add every department and identity source that a user refers to."""
         for id_ in user["departmentIds"]:
             self.add_department(id_)
         for identity in user["identities"]:
-            self.sources.add(identity["extIdpId"], identity["provider"])
+            self.add_source(identity["extIdpId"], identity["provider"])
 
     def find_department(self, kind: str, id_: str) -> str | None:
         """Return the department id of the department that has this id; None for none. kind: of the id."""
@@ -51,15 +55,3 @@ class Directory:
     def place_of(self, user: int, department: str) -> Record:
         """Return how a user stands in a department."""
         return self._places.get((user, department), {"isLeader": False, "isMainDepartment": False})
-
-    def change(self, add: Iterable[str], remove: Iterable[str], *, departments: bool) -> list[str]:
-        """Add and remove departments, or else identity sources; return all that there are then."""
-        for id_ in add:
-            if departments:
-                self.add_department(id_)
-            else:
-                self.sources.add(id_, "oidc")
-        kept: Kept[str, Any] = self.departments if departments else self.sources
-        for id_ in remove:
-            kept.remove(id_)
-        return [*kept]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 Key = int | str | tuple[int, str]
-"""What an effect happened to: a user's number; the code of a thing; or a user's number and what the user has lost."""
+"""What an effect happened to: a user's number; the code of a thing; or a user's number and what it got or lost."""
 
 
 class Effects:

@@ -67,7 +67,7 @@ class Pool:
         self._made_at: dict[int, float] = {}  # of the users that were created through the API
         self.access = Access()
         self.directory = Directory()
-        self.directory.sources.add(SANDBOX_SOURCE, SANDBOX_PROVIDER)
+        self.directory.add_source(SANDBOX_SOURCE, SANDBOX_PROVIDER)
         self._signed_out: dict[tuple[int, str], float] = {}  # by user and application, or "" for all: since when
 
     @classmethod
@@ -121,9 +121,10 @@ class Pool:
         *,
         unique: bool = True,
     ) -> list[Record]:
-        """Create all of `users` (the API's fields), or none: Conflict when an id is taken, if they are to be unique.
+        """Create all of `users` (the API's fields), or none: Conflict when an id is taken.
 
         What they refer to is known from then on. created_at: ISO 8601. also: fields that only the server can set.
+        unique: False where the caller has asked for `clashes`.
         """
         made = self._made(users, created_at, also)
         if unique:
@@ -172,7 +173,10 @@ class Pool:
 
     def change(self, number: int, fields: Mapping[str, Any], at: str) -> bool:
         """Set fields (the API's) of one user; return whether any of them had another value. at: now, ISO 8601."""
-        before, stored = self.user(number), as_stored(fields)
+        return self._change(number, as_stored(fields), at)
+
+    def _change(self, number: int, stored: Record, at: str) -> bool:
+        before = self.user(number)
         changed = {name: value for name, value in stored.items() if before.get(name) != value}
         if changed:
             changed |= {"updatedAt": at} | ({"statusChangedAt": at} if "status" in changed else {})
@@ -192,7 +196,7 @@ class Pool:
         if any(all(one[name] == identity[name] for name in ("extIdpId", "userIdInIdp")) for one in ties):
             return False
         (new,) = as_stored({"identities": [identity]})["identities"]
-        return self.change(number, {"identities": [*ties, identity_id(number, len(ties)) | new]}, at)
+        return self._change(number, {"identities": [*ties, identity_id(number, len(ties)) | new]}, at)
 
     def end_sessions(self, number: int, app: str = "") -> bool:
         """Sign a user out of one application, or of all; return whether the user was signed in."""
@@ -300,8 +304,8 @@ class Pool:
     def effects_of(self, kind: str, id_type: str | None = None) -> Counter[str]:
         """Return how many requests of one kind changed something, by id.
 
-        A key with two parts is `CODE/ID`: what the user has lost, and the user. id_type: of the ids of users; None for
-        the id that each user was added with. A user without such an id counts under its user id.
+        A key with two parts is `CODE/ID`: what the user got or lost, and the user. id_type: of the ids of users; None
+        for the id that each user was added with. A user without such an id counts under its user id.
         """
         # A million deletions are not kept twice.
         keys = dict.fromkeys(sorted(self._deleted_at), 1) if kind == DELETED else self._effects.changed(kind)

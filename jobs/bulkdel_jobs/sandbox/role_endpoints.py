@@ -146,18 +146,21 @@ def list_role_assignments(call: Call) -> Answer:
 
     def shown(user: int) -> Record:
         times = role.users.get(user) or ALWAYS
-        names = {"roleId": "id", "roleName": "name", "roleCode": "code", "description": "description"}
-        target = {"targetType": "USER", "targetIdentifier": call.pool.user(user)["userId"]}
-        return {
-            **{name: role.record[field] for name, field in names.items()},
+        assignment = {
+            "roleId": role.record["id"],
+            "roleName": role.record["name"],
+            "roleCode": role.record["code"],
+            "description": role.record["description"],
             "status": "ENABLE",
             "enableTime": times.enable,
             "endTime": times.end,
             "userPoolId": pool_id,
             "createdAt": LONG_AGO,
             "updatedAt": LONG_AGO,
-            **(target if call.switches.assignment_targets else {}),
         }
+        if call.switches.assignment_targets:
+            assignment |= {"targetType": "USER", "targetIdentifier": call.pool.user(user)["userId"]}
+        return assignment
 
     # The list is called `data` here.
     return Answer(200, {"totalCount": len(users), "data": [shown(user) for user in users[part]]})

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from bulkdel_jobs.sandbox.access import Kept
 from bulkdel_jobs.sandbox.api import DELETE_PATH
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
 from bulkdel_jobs.sandbox.server import Sandbox
@@ -141,12 +141,13 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         sandbox.script(*wanted["faults"], path=wanted.get("path") or DELETE_PATH)
         return {"scripted": len(wanted["faults"])}
 
-    def refer(wanted: Mapping[str, Any], *, departments: bool) -> object:
-        add, remove = wanted.get("add", []), wanted.get("remove", [])
-        if not all(isinstance(ids, list) and all(isinstance(id_, str) for id_ in ids) for ids in (add, remove)):
-            raise TypeError("add and remove must be lists of texts")
-        pool = sandbox.public if wanted.get("public") is True else sandbox.pool
-        return {"known": pool.directory.change(add, remove, departments=departments)}
+    def departments(wanted: Mapping[str, Any]) -> object:
+        directory = _pool(sandbox, wanted).directory
+        return _known(wanted, directory.departments, directory.add_department)
+
+    def sources(wanted: Mapping[str, Any]) -> object:
+        directory = _pool(sandbox, wanted).directory
+        return _known(wanted, directory.sources, directory.add_source)
 
     return [
         web.get("/sandbox/ledger", _answering(ledger)),
@@ -155,8 +156,8 @@ def _admin(sandbox: Sandbox) -> list[web.RouteDef]:
         web.get("/sandbox/switches", _answering(lambda _query: asdict(sandbox.switches))),
         web.post("/sandbox/switches", _answering(switch)),
         web.post("/sandbox/users", _answering(lambda wanted: {"added": _add_users(sandbox, wanted)})),
-        web.post("/sandbox/departments", _answering(partial(refer, departments=True))),
-        web.post("/sandbox/identity-sources", _answering(partial(refer, departments=False))),
+        web.post("/sandbox/departments", _answering(departments)),
+        web.post("/sandbox/identity-sources", _answering(sources)),
         web.post("/sandbox/script", _answering(script)),
     ]
 
@@ -168,8 +169,24 @@ def _add_users(sandbox: Sandbox, wanted: Mapping[str, Any]) -> int:
         raise TypeError("ids must be a list of texts, none of them empty")
     if created_at == "now":
         created_at = sandbox.created_at
-    pool = sandbox.public if wanted.get("public") is True else sandbox.pool
-    return pool.add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
+    return _pool(sandbox, wanted).add_ids(ids, wanted.get("userIdType") or "user_id", created_at=created_at)
+
+
+def _pool(sandbox: Sandbox, wanted: Mapping[str, Any]) -> Pool:
+    """Return the pool that a POST is about."""
+    return sandbox.public if wanted.get("public") is True else sandbox.pool
+
+
+def _known(wanted: Mapping[str, Any], known: Kept[str, Any], add: Callable[[str], object]) -> object:
+    """Add and remove the ids that a POST names; return all that are known then."""
+    added, removed = wanted.get("add", []), wanted.get("remove", [])
+    if not all(isinstance(ids, list) and all(isinstance(id_, str) for id_ in ids) for ids in (added, removed)):
+        raise TypeError("add and remove must be lists of texts")
+    for id_ in added:
+        add(id_)
+    for id_ in removed:
+        known.remove(id_)
+    return {"known": [*known]}
 
 
 def _lines(objects: Iterable[Mapping[str, Any]]) -> bytes:

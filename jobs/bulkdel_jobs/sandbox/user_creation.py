@@ -1,4 +1,4 @@
-"""The endpoints that create users and public accounts. All of a request, or none of it, unless a switch says else."""
+"""The endpoints that create users and public accounts: all of a request or none, unless a switch says otherwise."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ def _created(call: Call, users: Sequence[Mapping[str, Any]]) -> list[Record]:
     pool, switches, options = call.pool, call.switches, _options(call)
     refuse_poisonous(call, (key for user in users for key in keys_of(user)))
     known = [dict(user) | dict(_references(call, user, options)) for user in users]
-    clashes = pool.clashes(known, identities=switches.unique_identities)
-    if switches.clashes == "accept":
-        clashes = [None] * len(known)
+    accepted = switches.clashes == "accept"
+    clashes = [None] * len(known) if accepted else pool.clashes(known, identities=switches.unique_identities)
     taken = next((field for field in clashes if field is not None), None)
     if taken is not None and switches.clashes == "refuse":
         raise conflict(taken)
@@ -77,7 +76,7 @@ def _made(call: Call, users: list[dict[str, Any]], options: Options) -> list[Rec
     """Create all of these users, and count what is done to them."""
     pool, first = call.pool, call.pool.users_ever
     also = {"resetPasswordOnNextLogin": True} if options.reset_password else {}
-    made = pool.create(users, call.created_at, also, unique=call.switches.clashes != "accept")
+    made = pool.create(users, call.created_at, also, unique=False)
     for number, user in enumerate(made, first):
         if options.generate_password:
             pool.count("password-generated", number, changed=True)
