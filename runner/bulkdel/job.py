@@ -97,8 +97,10 @@ class LookUps(Protocol):
         """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
         return ()
 
-    def for_records(self, records: Records) -> LookUps:  # noqa: ARG002 - an id says it, in most jobs
+    def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:  # noqa: ARG002 - an id says it
         """The look-ups of these records, for a job whose rows are whole records: their payloads say what to ask for.
+
+        one_key: ask for one key of each record: enough to find the account that was created from it.
 
         They are asked for the ids of these records only. `match` gives an account for each record of which it has a
         key, and takes the list that a creation returns as well.

@@ -100,19 +100,23 @@ def reductions(record: Record) -> Iterator[Reduction]:
     user = user_of(record)
     departments, identities = (_list(user.get(name)) for name in (DEPARTMENTS, IDENTITIES))
     for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
-        if len(whole) > 1:
-            for left_out in range(len(whole)):
-                others = [each for at, each in enumerate(whole) if at != left_out]
-                yield _without(user, {name: others}, f"one of its {name}")
+        for at, each in enumerate(whole):
+            lost = name if len(whole) == 1 else f"one of its {name}"
+            yield _without(user, {name: [*whole[:at], *whole[at + 1 :]]}, lost, _part(name, each))
     for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
-        if whole:
+        if len(whole) > 1:
             yield _without(user, {name: []}, name)
     if departments and identities:
         yield _without(user, {DEPARTMENTS: [], IDENTITIES: []}, f"{DEPARTMENTS} and {IDENTITIES}")
 
 
-def _without(user: User, changes: User, lost: str) -> Reduction:
-    return Reduction(json.dumps({**user, **changes}, separators=(",", ":")).encode(), lost)
+def _part(name: str, value: Any) -> str:
+    """What tells a department or an identity source from others."""
+    return f"{name} {value.get('extIdpId') if isinstance(value, dict) else value}"
+
+
+def _without(user: User, changes: User, lost: str, part: str | None = None) -> Reduction:
+    return Reduction(json.dumps({**user, **changes}, separators=(",", ":")).encode(), lost, part)
 
 
 class CreatedUserLookUps(UserLookUps):
@@ -121,19 +125,23 @@ class CreatedUserLookUps(UserLookUps):
     def __init__(self) -> None:
         super().__init__(ID_TYPES["user_id"])
 
-    def for_records(self, records: Records) -> LookUps:
+    def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:
         """The look-ups of these records by their keys."""
-        return KeyLookUps(records)
+        return KeyLookUps(records, one_key=one_key)
 
 
 class KeyLookUps(UserLookUps):
-    """Look-ups of users by the keys of some records. It is asked for the ids of these records only."""
+    """Look-ups of users by the keys of some records. It is asked for the ids of these records only.
 
-    def __init__(self, records: Records) -> None:
+    one_key: ask for one key of each record, one without a comma if there is any.
+    """
+
+    def __init__(self, records: Records, *, one_key: bool = False) -> None:
         super().__init__(ID_TYPES["user_id"], full=True)
         self._users = {record.id: user_of(record) for record in records}
         self._by_type = {name: UserLookUps(ID_TYPES[name], full=True) for name in KEYS}
         self._keys = {id_: self._keys_of(user) for id_, user in self._users.items()}
+        self._asked = {id_: _first(keys) if one_key else keys for id_, keys in self._keys.items()}
         self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by id type and form of the key
         for id_, keys in self._keys.items():
             for name, key in keys.items():
@@ -146,8 +154,8 @@ class KeyLookUps(UserLookUps):
         for name, look_ups in self._by_type.items():
             owners = defaultdict[str, list[str]](list)
             for id_ in ids:
-                if name in self._keys[id_]:
-                    owners[self._keys[id_][name]].append(id_)
+                if name in self._asked[id_]:
+                    owners[self._asked[id_][name]].append(id_)
             for keys, request in look_ups.calls(list(owners)):
                 found.append(([id_ for key in keys for id_ in owners[key]], request))
         return found
@@ -204,6 +212,11 @@ class KeyLookUps(UserLookUps):
             shared=shared,
             lost=" and ".join(_lost(self._users[id_], user)),
         )
+
+
+def _first(keys: Mapping[str, str]) -> Mapping[str, str]:
+    """One of these keys, if possible one that no server can take for several."""
+    return dict(sorted(keys.items(), key=lambda key: may_be_split(key[1]))[:1])
 
 
 def _lost(row: User, user: User) -> Iterator[str]:

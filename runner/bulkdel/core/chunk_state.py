@@ -78,8 +78,8 @@ class SubChunk(NamedTuple):
     again: how many look-ups have repeated an earlier one that may have lagged.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
-    lost: what was left out of the record because the API refused it. reductions: what may still be left out of it;
-        None before it was refused alone.
+    left_out: what was left out of the record because the API refused it; None for the whole record.
+    reductions: what may still be left out of it; None before it was refused alone.
     """
 
     records: Records
@@ -92,7 +92,7 @@ class SubChunk(NamedTuple):
     again: int = 0
     part: int = 0
     detail: Detail = NOTHING_SAID
-    lost: str = ""
+    left_out: Reduction | None = None
     reductions: tuple[Reduction, ...] | None = None
 
     @property
@@ -103,18 +103,20 @@ class SubChunk(NamedTuple):
     @property
     def without(self) -> str | None:
         """What was left out of the record, as the reason of its outcome."""
-        return f"without {self.lost}" if self.lost else None
+        return None if self.left_out is None else f"without {self.left_out.lost}"
 
 
 class Send(NamedTuple):
     """Send these records.
 
     attempt: 1 for the first; higher ones wait for their backoff first. part: which of their requests, from 0.
+    left_out: what these records lack, of which there is one then; None for whole records.
     """
 
     records: Records
     attempt: int
     part: int = 0
+    left_out: Reduction | None = None
 
 
 class LookUp(NamedTuple):
@@ -185,7 +187,7 @@ class ChunkState:
             return None
         sub_chunk, why = self._stack[-1]
         if why is None:
-            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part)
+            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part, sub_chunk.left_out)
         return LookUp(sub_chunk.records, why, sub_chunk.again if why in MAY_LAG else 0)
 
     def replied(self, decision: Decision, requests: int = 1) -> None:

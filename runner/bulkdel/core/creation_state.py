@@ -72,9 +72,9 @@ class CreationState(ChunkState):
         if not reductions:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
             return
-        (payload, lost), *others = reductions
-        records = Records.of([record._replace(payload=payload)])
-        again = sub_chunk._replace(records=records, attempts=0, again=0, lost=lost, reductions=tuple(others))
+        left_out, *others = reductions
+        records = Records.of([record._replace(payload=left_out.payload)])
+        again = sub_chunk._replace(records=records, attempts=0, again=0, left_out=left_out, reductions=tuple(others))
         self._stack.append((again, None))
 
     def _found(

@@ -115,10 +115,15 @@ TAKEN = "taken"
 
 
 class Reduction(NamedTuple):
-    """A row without a part that the API may refuse. payload: what is left of it. lost: the part, for people."""
+    """A row without a part that the API may refuse.
+
+    payload: what is left of it. lost: the part, for people. part: what tells this part from others, the same in every
+    row that has it; None when several parts are left out.
+    """
 
     payload: bytes
     lost: str
+    part: str | None = None
 
 
 class Settled(NamedTuple):

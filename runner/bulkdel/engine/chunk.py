@@ -7,8 +7,9 @@ when a request may leave. `checkpoint` makes intents and outcomes durable.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -48,6 +49,8 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
+    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.part`), such as a
+        department that no longer exists.
     uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
         answer per id settled only some of its ids.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
@@ -62,6 +65,7 @@ class Tally:
     contradicted: int = 0
     lags_in_vain: int = 0
     uncertain: str = ""
+    refused_parts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,8 @@ class ChunkInHand:
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
-        return parts.action.calls(step.records)  # before the intent: if the job fails here, nothing was sent
+        records = step.records if self._keys is None else self._keys.reduced(step.records, parts.tally.refused_parts)
+        return parts.action.calls(records)  # before the intent: if the job fails here, nothing was sent
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves."""
@@ -240,6 +245,8 @@ class ChunkInHand:
             return
         if decision.next_step is NextStep.SETTLED and self._keys is not None:
             decision = self._keys.created(step.records.ids, decision)
+            if decision.data and step.left_out is not None and step.left_out.part is not None:
+                parts.tally.refused_parts[step.left_out.part] += 1
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
             parts.tally.uncertain = decision.reason or parts.tally.uncertain
@@ -307,7 +314,8 @@ class ChunkInHand:
     async def _find_keys(self, step: LookUp, keys: KeysInHand) -> Found | None:
         """Look up the keys of records that are to be created; None when the look-up failed."""
         parts, ids = self._parts, step.records.ids
-        looked = await parts.lookup.find_keys(keys.look_ups, ids, self._worker)
+        look_ups = keys.look_ups if step.why is LookUpReason.FIRST else keys.brief
+        looked = await parts.lookup.find_keys(look_ups, ids, self._worker)
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
@@ -364,6 +372,7 @@ def _state_of(parts: Parts, chunk: Chunk, *, lag_over: bool) -> ChunkState:
     """Make the state machine of a chunk."""
     in_doubt, target_state = chunk.in_doubt_since is not None, parts.job.target_state
     if target_state.created:
+        lag_over = lag_over or parts.tally.lags_in_vain >= LAG_VAIN_MAX
         return CreationState(
             chunk,
             in_doubt=in_doubt,
