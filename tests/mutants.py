@@ -170,7 +170,7 @@ MUTANTS = (
     Mutant(
         "what was changed and excluded since is called excluded",
         "runner/bulkdel/engine/chunk.py",
-        "and (since is not None or id_ not in protected):\n",
+        "and (sent or id_ not in protected):\n",
         "and id_ not in protected:\n",
         "e2e/test_jobs.py::test_what_was_sent_is_not_called_excluded",
     ),
@@ -269,9 +269,9 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)\n",
+        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n",
         '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", step.records.ranges))\n'
-        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)\n"
+        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
@@ -549,8 +549,8 @@ MUTANTS = (
     Mutant(
         "the job http looks only at the first page",
         "jobs/bulkdel_jobs/parts/look_ups.py",
-        "return None if self.pages is None else",
-        "return None if self.pages is None or found else",
+        "if self.pages is None or request == self.administrator_list:",
+        "if self.pages is None or found or request == self.administrator_list:",
         "e2e/test_http_job.py::test_look_ups_by_a_list_call_in_pages",
     ),
     Mutant(
@@ -1083,8 +1083,8 @@ MUTANTS = (
     Mutant(
         "a job without look-ups takes a backup",
         "runner/bulkdel/safety/checks.py",
-        '            if given:\n                raise UsageError(f"{option}: the API of',
-        '            if given and settings.sandbox:\n                raise UsageError(f"{option}: the API of',
+        "            if given:\n",
+        "            if given and settings.sandbox:\n",
         "e2e/test_job_words.py::test_options_that_need_look_ups_are_refused",
     ),
     Mutant(

@@ -14,6 +14,9 @@ from bulkdel.format import counted, printable
 
 ENV_PREFIX = "BULKDEL_"
 
+ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
+"""Options with which only ids are sent that a look-up has found."""
+
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
 
@@ -143,7 +146,7 @@ def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = 
         f"in it.\nTo go on{where}, create one {noun} in that pool that can be looked up by {pinned['id_type']}, as a "
         f"control. Then run the same command:\n  {shlex.join(words)}"
     )
-    if options.get("look_first") or options.get("backup") or options.get("in_doubt") == "resend":
-        return text  # the first two send only ids that a look-up has found; the command has the third already
+    if any(map(options.get, ONLY_FOUND)) or options.get("in_doubt") == "resend":
+        return text  # the command has the last one already
     resend = shlex.join([*words, "--in-doubt", "resend"])
     return f"{text}\nOr send them again, if no {pinned['id_type']} was given to a new {noun} meanwhile:\n  {resend}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.guards import Facts
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import OutcomeWords, Reduction
 from bulkdel.core.record import Record, Records
@@ -34,6 +35,9 @@ GROUP = "bulkdel.jobs"
 CONTRACT = 2
 """The edition of this contract. It grows when a job has to be changed to work with a new version."""
 
+NEVER = float("-inf")
+"""`Account.last_seen_at` of an account that never signed in, where the API says so."""
+
 DISTRIBUTION = "bulkdel"
 """Jobs of this distribution are part of the program: an exception of theirs is a bug in the program."""
 
@@ -42,8 +46,10 @@ DISTRIBUTION = "bulkdel"
 class Account:
     """One account that a look-up returned, with the members that the engine needs.
 
-    created_at, last_seen_at: epoch seconds; None when the API does not return them. status: the API's word.
+    created_at, last_seen_at: epoch seconds; None when the API does not return them, or not as a time. NEVER for an
+    account that never signed in. status: the API's word.
     raw: the whole record, for a backup. also: further records that the same id means (two spellings of one address).
+    also_facts: what the guards compare of each of these.
     ids: the ids of this job's id type in all these records, in full (a phone number with its country code).
     certain: whether the id is in the record. If not, the server found the record by a rule of its own.
     reached: whether it is in the job's target state already. None when the record does not say: see
@@ -61,6 +67,7 @@ class Account:
     status: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[Mapping[str, Any], ...] = ()
+    also_facts: tuple[Facts, ...] = ()
     certain: bool = True
     ids: tuple[str, ...] = ()
     reached: bool | None = False
@@ -75,6 +82,12 @@ class Account:
         """Every record that a deletion of the id may delete."""
         return (self.raw, *self.also)
 
+    @property
+    def facts(self) -> tuple[Facts, ...]:
+        """What the guards compare of every record. Nothing is known of a record that the job has left out."""
+        own = Facts(self.last_seen_at, self.created_at, self.status)
+        return (own, *self.also_facts, *[Facts()] * (len(self.also) - len(self.also_facts)))
+
 
 class LookUps(Protocol):
     """The look-ups of the job. Holds nothing that could delete."""
@@ -84,6 +97,14 @@ class LookUps(Protocol):
 
     def read(self, response: Response) -> Decision:
         """Decide on a response: SETTLED with `data` = list of raw records, or what follows from a failure."""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The API's names of the fields that the guards compare, by their names in `Account`.
+
+        `last_seen_at`, `created_at` and `status`. A guard whose field is not among them is refused.
+        """
+        return MappingProxyType({})
 
     @property
     def splits_commas(self) -> bool:
@@ -127,11 +148,22 @@ class LookUps(Protocol):
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account."""
 
+    def administrators(self) -> Request | None:
+        """The request that lists the administrators of the pool; None when the API has no such call.
+
+        The first of them that exists is never sent, so that the pool keeps one.
+        """
+        return None
+
+    def read_administrators(self, response: Response) -> Decision:  # noqa: ARG002
+        """Decide on its response: SETTLED with `data` = ids (of the id type) of administrators."""
+        return Decision(NextStep.HALT, reason="the job lists no administrators")
+
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:  # noqa: ARG002
         """The request for the next page of a list; None after the last page, and where the API has no pages.
 
-        Called after a SETTLED response to `request` with a list as `data`: a look-up, a control, an owner, a state
-        control. found: how many items this page and the pages before it had. The pages are joined.
+        Called after a SETTLED response to `request` with a list as `data`: a look-up, a control, an owner,
+        administrators, a state control. The pages are joined. found: how many items this page and those before it had.
 
         Raises Halted when the response names a page that cannot be asked for: a list must not seem shorter than it is.
         """

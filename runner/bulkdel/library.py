@@ -70,6 +70,9 @@ class RunOptions(TypedDict, total=False):
     on_invalid: Literal["stop", "skip"]
     max_invalid: str | None
     exclude: list[Path] | None
+    spare_active_since: str | None
+    spare_created_after: str | None
+    only_status: list[str] | None
     max_delete: int | None
     not_after: str | None
     backup: Path | None

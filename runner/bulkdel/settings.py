@@ -18,10 +18,11 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
+from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
-from bulkdel.times import seconds_of, until_of
+from bulkdel.times import date_of, seconds_of, until_of
 
 NOTE_MAX = 1_000
 """Characters of `--note`."""
@@ -207,6 +208,15 @@ class Settings(SendingSettings):
     exclude: Annotated[list[Path] | None, Parameter(group=SAFETY, negative="")] = None
     """File of ids that must not be sent: same formats, same id type. Repeatable; more may be added on a resume."""
 
+    spare_active_since: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
+    """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""
+
+    spare_created_after: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
+    """Spare accounts that were created after this date; written in the same way."""
+
+    only_status: Annotated[list[str] | None, Parameter(group=SAFETY, negative="", metavar="STATUS")] = None
+    """Spare accounts with any other status than this, as the plan shows it (Suspended). Repeatable."""
+
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
     """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
 
@@ -248,13 +258,31 @@ class Settings(SendingSettings):
             raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
             raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
-        if self.not_after is not None:
-            until_of(self.not_after, datetime.now(UTC))
+        self._check_times(datetime.now(UTC))
         if self.id_pattern is not None:
             try:
                 re.compile(self.id_pattern)
             except re.error as error:
                 raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
+
+    @property
+    def guards(self) -> Guards:
+        """The guards that were given. Raises UsageError for a date that cannot be read."""
+        since, after = (
+            None if text is None else date_of(option, text).timestamp() for option, text in self._dates.items()
+        )
+        return Guards(since, after, frozenset(self.only_status) if self.only_status else None)
+
+    @property
+    def _dates(self) -> dict[str, str | None]:
+        return {ACTIVE_SINCE.option: self.spare_active_since, CREATED_AFTER.option: self.spare_created_after}
+
+    def _check_times(self, now: datetime) -> None:
+        if self.not_after is not None:
+            until_of(self.not_after, now)
+        for option, text in self._dates.items():
+            if text is not None and date_of(option, text) > now:
+                raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")
 
     def checkpoint_for(self, export: str) -> Path:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""

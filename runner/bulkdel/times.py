@@ -1,15 +1,17 @@
-"""Durations and times of day, as the user types them. Of the options it knows only `--not-after`."""
+"""Durations, dates and times of day, as the user types them."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, time, timedelta
 
 from bulkdel.errors import UsageError
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?")
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
 
@@ -22,6 +24,16 @@ def seconds_of(text: str) -> float:
     if found is None:
         raise ValueError(f"{text!r} is not a duration. Write 30, 30s, 15m or 2h.")
     return float(found[1]) * _UNITS_S[found[2]]
+
+
+def date_of(option: str, text: str) -> datetime:
+    """Read a date (its midnight in UTC), or a date with a time and a zone. Raises UsageError naming the option."""
+    stripped = text.strip()
+    with suppress(ValueError, OverflowError):
+        at = datetime.fromisoformat(f"{stripped}T00:00Z" if _DATE.fullmatch(stripped) else stripped)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00")
 
 
 def is_time_of_day(text: str) -> bool:

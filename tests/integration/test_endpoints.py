@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.decision import NextStep, Response
+from bulkdel.core.guards import Facts
 from bulkdel.core.record import Records
+from bulkdel.job import NEVER
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, DeleteUsersBatch, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.parts.look_ups import URL_MAX
@@ -212,13 +214,32 @@ def test_in_any_order_exactly_those_that_exist(ids: set[str], data: st.DataObjec
         ("1970-01-01T00:00:10", None),  # no zone: hours off, perhaps
         ("yesterday", None),
         ("", None),
-        (None, None),
         (10, None),
     ],
 )
 def test_times_of_an_account(value: Any, expected: float | None) -> None:
     account = account_of({"createdAt": value, "lastLogin": value, "status": "Archived"})
     assert (account.created_at, account.last_seen_at, account.status) == (expected, expected, "Archived")
+
+
+def test_a_user_that_never_signed_in() -> None:
+    """null says so; a record without the field says nothing. A null time of creation says nothing either."""
+    assert account_of({"createdAt": None, "lastLogin": None}).facts == (Facts(last_seen_at=NEVER),)
+    assert account_of({}).facts == (Facts(),)
+
+
+@pytest.mark.parametrize("ids", [["User"], ["User", "other"]])
+def test_every_record_of_an_id_has_its_facts(ids: list[str]) -> None:
+    """Of two records with one id, and of a record that the server found by a rule of its own."""
+    look_ups = UserLookUps(ID_TYPES["username"])
+    when = {"createdAt": "1970-01-01T00:00:10Z", "lastLogin": "1970-01-01T00:00:20Z", "status": "Activated"}
+    active, idle = Facts(20.0, 10.0, "Activated"), Facts(NEVER, 5.0, "Suspended")
+    since = {"createdAt": "1970-01-01T00:00:05Z", "lastLogin": None, "status": "Suspended"}
+    twice, _ = look_ups.match(ids, [{"username": "User", **when}, {"username": "User", **since}])
+    assert set(twice["User"].facts) == {active, idle}
+    if len(ids) == 1:
+        found, _ = look_ups.match(ids, [{"username": "User", **when}, {"username": "user", **since}])
+        assert found["User"].facts == (active, idle)
     assert account_of({"status": 7}).status is None
 
 

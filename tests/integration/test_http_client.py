@@ -365,6 +365,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             log=checkpoint,
             id_type=id_type,
             refused_max=0,
+            administrator=IdSet(id_type),
             tally=Tally(IdSet(id_type), succeeded=False),
             held=HeldOutcomes(),
             surroundings=Surroundings(chance=lambda: 0.0),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from bulkdel.checkpoint.index import SCHEMA, LogIndex
+from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, Skipped
 from bulkdel.core.ranges import Ranges, ranges_of
 from bulkdel.core.skipped_rows import PositionSet
@@ -54,8 +56,9 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
         if not positions:
             continue
         if kind == "excluded":
-            found.append(Skipped("excluded", ranges))
-            expected |= dict.fromkeys(positions, ("excluded", False, None))
+            why = rng.choice([None, *Spared])
+            found.append(Skipped("excluded", ranges, why))
+            expected |= dict.fromkeys(positions, ("excluded", False, why))
         elif kind == "in doubt":
             found.append(Intent(AT, ranges))
             expected |= dict.fromkeys(positions, ("remaining", True, None))
@@ -73,6 +76,8 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
     entries = write_log(tmp_path / "log", commits)
     with LogIndex(tmp_path / "log") as log_index:
         assert log_index.progress.counts == fold(entries).counts
+        spared = Counter(said for kind, _, said in expected.values() if kind == "excluded" and said)
+        assert log_index.progress.spared == spared
         here = 0
         while here < rows:
             stop = min(rows, here + rng.randrange(1, 40))
@@ -83,7 +88,7 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
                 seen = (
                     row_result.kind,
                     row_result.in_doubt,
-                    row_result.outcome.request_id if row_result.outcome else None,
+                    row_result.outcome.request_id if row_result.outcome else row_result.why,
                 )
                 for position in range(row_result.start, row_result.stop):
                     assert seen == expected.get(position, ("remaining", False, None))

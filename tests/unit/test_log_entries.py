@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import (
     EVENTS,
     FINDINGS,
@@ -102,6 +103,7 @@ def test_a_line_reads_as_documented() -> None:
         Outcome("T", 1, "absent", ((8, 9),), None, "unproven", ahead_s=0),
         Released(((9, 10),)),
         Skipped("duplicate", ((10, 11),)),
+        Skipped("excluded", ((11, 12),), Spared.ACTIVE),
         Session("stop", "T", "ab", {"why": "done"}),
         Annotation("undo", "T", "cd", {"state": "begun"}),
     ]
@@ -114,6 +116,7 @@ def test_a_line_reads_as_documented() -> None:
         b'{"type":"outcome","at":"T","attempts":1,"kind":"absent","ranges":[[8,9]],"reason":"unproven","ahead_s":0},'
         b'{"type":"released","ranges":[[9,10]]},'
         b'{"type":"skipped","reason":"duplicate","ranges":[[10,11]]},'
+        b'{"type":"skipped","reason":"excluded","ranges":[[11,12]],"why":"active since"},'
         b'{"type":"session","event":"stop","at":"T","log_sha256":"ab","why":"done"},'
         b'{"type":"annotation","event":"undo","at":"T","log_sha256":"cd","state":"begun"}],"nonce":"0123456789abcdef"'
     )
@@ -159,6 +162,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "intent": to_json(Intent("T", ((0, 5),))),
     "outcome": to_json(recorded.deleted(0, 5)),
     "skipped": to_json(Skipped("invalid", ((0, 5),))),
+    "spared": to_json(Skipped("excluded", ((0, 5),), Spared.STATUS)),
     "released": to_json(Released(((0, 5),))),
     "memberships": to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3)),
     "session": to_json(Session("start", "T", "ab")),
@@ -181,9 +185,9 @@ def test_an_unknown_entry_is_not_interpreted(data: object) -> None:
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_an_entry_that_lacks_a_member_is_not_interpreted(kind: str) -> None:
-    optional = {"type", "request_id", "reason", "exceptions"} if kind == "outcome" else {"type"}
+    optional = {"type", "request_id", "reason", "exceptions"} if kind == "outcome" else {"type", "why"}
     for member in GOOD[kind].keys() - optional:
-        with pytest.raises(Unreadable, match=f"{kind} entry lacks or garbles a member"):
+        with pytest.raises(Unreadable, match=f"{GOOD[kind]['type']} entry lacks or garbles a member"):
             from_json({name: value for name, value in GOOD[kind].items() if name != member})
 
 
@@ -218,6 +222,9 @@ def test_garbled_ranges_are_not_interpreted(ranges: object) -> None:
     [
         ("outcome", "kind", "postponed", "unknown outcome 'postponed'"),
         ("skipped", "reason", "bored", "unknown reason 'bored'"),
+        ("skipped", "why", "status", "rows that are invalid by 'status'"),
+        ("spared", "why", "bored", "rows that are excluded by 'bored'"),
+        ("header", "guards", {"active_since": 5}, "header entry lacks or garbles"),
         ("header", "format", FORMAT + 1, f"log format {FORMAT + 1}"),
         ("intent", "backup", [1, "x"], "intent entry lacks or garbles"),
         ("intent", "backup", 7, "intent entry lacks or garbles"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Instant
+from bulkdel.core.guards import Guards, Spared
 from bulkdel.core.log_entries import (
     Annotation,
     Entry,
@@ -184,6 +187,25 @@ def test_an_annotation_changes_no_count_and_no_session_and_ends_the_one_that_was
     assert progress.annotations == (note,)
     progress.apply(Session("stop", "t4", ""))
     assert progress.under_way is None
+
+
+def test_the_guards_of_the_latest_session_count() -> None:
+    """A session without any keeps those before it: a guard is never dropped."""
+    first, second = Guards(active_since=100.0), Guards(active_since=50.0, statuses=frozenset({"Suspended"}))
+    progress = fold([replace(recorded.header(100), guards=first), started(guards=first.to_json())])
+    assert progress.guards == first
+    progress.apply(started(guards=second.to_json()))
+    progress.apply(started(guards={}))
+    progress.apply(started())
+    assert progress.guards == second
+    with pytest.raises(Unreadable, match="the guards of a session cannot be read"):
+        progress.apply(started(guards={"statuses": 7}))
+
+
+def test_spared_rows_are_counted_by_their_guard() -> None:
+    rows = [Skipped("excluded", ((3, 5),)), Skipped("excluded", ((7, 10),), Spared.STATUS)]
+    progress = folded(*rows, Skipped("excluded", ((20, 21),), Spared.STATUS))
+    assert (progress.counts["excluded"], progress.spared) == (6, {"status": 4})
 
 
 def started(**facts: object) -> Session:

@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile, with_all_excluded
+from bulkdel.core.guards import Guards
 from bulkdel.errors import UsageError
 from bulkdel.settings import Settings
 
@@ -46,6 +47,9 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "pool": None,
         "confirm_host": None,
         "exclude": None,
+        "spare_active_since": None,
+        "spare_created_after": None,
+        "only_status": None,
         "max_delete": None,
         "not_after": None,
         "backup": None,
@@ -102,6 +106,8 @@ def read(*words: str) -> Settings:
         (("--limit", "7"), 7),
         (("--trim",), True),
         (("--exclude", "a", "--exclude=b"), [Path("a"), Path("b")]),
+        (("--only-status", "Suspended", "--only-status=Archived"), ["Suspended", "Archived"]),
+        (("--spare-active-since", "2026-01-31"), "2026-01-31"),
     ],
 )
 def test_an_option_as_it_is_typed(words: tuple[str, ...], read_as: object) -> None:
@@ -192,6 +198,28 @@ def test_settings_do_not_change_under_a_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "epoch"),
+    [
+        ("2026-01-31", 1769817600.0),
+        (" 2026-01-31 ", 1769817600.0),
+        ("2026-01-31T02:00+02:00", 1769817600.0),
+        ("2026-01-31 00:00:00.500Z", 1769817600.5),
+    ],
+)
+def test_a_date_of_a_guard(text: str, epoch: float) -> None:
+    settings = Settings(spare_active_since=text, spare_created_after=text, only_status=[])
+    settings.check()
+    assert settings.guards == Guards(epoch, epoch)
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T06:00", "20260131", "2026-02-30", "yesterday", "06:00Z"])
+def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
+    """Also a time without a zone, which may be hours off."""
+    with pytest.raises(UsageError, match=r"--spare-active-since .*: write 2026-01-31"):
+        Settings(spare_active_since=text).check()
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         (Settings(exclude=[Path("keep"), Path()]), "--exclude is empty"),
@@ -199,6 +227,8 @@ def test_settings_do_not_change_under_a_run() -> None:
         (Settings(backup=Path("./.")), "--backup is empty, or names a folder"),
         (Settings(ca_file=Path()), "--ca-file is empty"),
         (Settings(pool=" "), "--pool is empty"),
+        (Settings(only_status=["a", ""]), "--only-status is empty"),
+        (Settings(spare_created_after="2999-01-01"), "--spare-created-after '2999-01-01': is in the future"),
         (Settings(max_refused=""), "--max-refused is empty"),
         *((Settings(max_refused=text), "write a number of ids") for text in ("nan%", "101%", "-1", "1_0%", "1.5")),
     ],

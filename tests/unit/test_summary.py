@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Outcome
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges
@@ -21,7 +22,8 @@ AT = "2026-01-01T00:00:00.000Z"
 
 KEYS = (
     *("deleted", "absent", "refused", "unknown", "excluded", "duplicate", "invalid", "remaining"),
-    *("rows", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256", "status"),
+    *("rows", "spared", "requests", "retries", "throttled", "resumed", "duration_s", "checkpoint", "log_sha256"),
+    "status",
     *("job", "pool", "run_id", "exit_code"),
 )
 """As docs/reference.md lists them."""
@@ -155,10 +157,21 @@ def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
     figures = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5, "more": "not shown"}
     summary = summary_of(progress_of(1, done=2), "incomplete", figures, checkpoint="c", log_sha256="s", exit_code=4)
     assert tuple(summary) == KEYS
-    assert summary["rows"] == 3
+    assert (summary["rows"], summary["spared"]) == (3, {})
     told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}
     assert {name: summary[name] for name in told} == told
     assert (summary["checkpoint"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
+
+
+def test_what_each_guard_has_spared_stands_below_the_excluded_rows() -> None:
+    progress = progress_of(1, done=2)
+    progress.counts["excluded"] = 7
+    progress.reasons |= {("excluded", Spared.CREATED.value): 4, ("excluded", Spared.ADMINISTRATOR.value): 1}
+    lines = [line.rsplit(maxsplit=1)[0].strip() for line in count_lines(progress)]
+    assert lines == ["deleted", "excluded", "administrator", "created after", "remaining"]
+    assert len(set(map(len, count_lines(progress)))) == 1, "in one column"
+    summary = summary_of(progress, "incomplete", {}, checkpoint="c", log_sha256="s", exit_code=4)
+    assert summary["spared"] == {"created after": 4, "administrator": 1}
 
 
 def test_a_run_that_its_caller_drained_can_be_resumed() -> None:

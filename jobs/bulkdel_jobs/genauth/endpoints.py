@@ -19,7 +19,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.responses import read_envelope, read_list, read_listed, read_success
-from bulkdel_jobs.parts.json_values import epoch_s
+from bulkdel_jobs.parts.json_values import epoch_s, last_seen_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
 IDS_MAX = 50
@@ -31,6 +31,9 @@ LIST_MAX = 50
 IDENTITIES = (("withIdentities", "true"),)
 FULL = (("withCustomData", "true"), ("withIdentities", "true"), ("withDepartmentIds", "true"))
 """Parts of a record that get-user-batch leaves out by default."""
+
+FIELDS: Mapping[str, str] = {"last_seen_at": "lastLogin", "created_at": "createdAt", "status": "status"}
+"""The fields of a record that the guards compare: `bulkdel.job.LookUps.fields`."""
 
 STATUS_MAX = 20
 """A longer status is not shown. The longest documented one is `Deactivated`."""
@@ -132,6 +135,11 @@ class UserLookUps(LookUps):
 
     read = staticmethod(read_list)  # the users that exist
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """See `bulkdel.job.LookUps`."""
+        return FIELDS
+
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match users to ids that may be the same: emails without case, phones with or without country code.
 
@@ -164,8 +172,8 @@ class UserLookUps(LookUps):
         stray, known = reduce(together, strays), accounts.get(ids[0])
         if known is None:
             return {ids[0]: replace(stray, certain=False)}, 0
-        also, own = (*known.also, *stray.records), (*known.ids, *stray.ids)
-        return {ids[0]: replace(known, also=also, ids=own)}, 0
+        also, facts = (*known.also, *stray.records), (*known.facts[1:], *stray.facts)
+        return {ids[0]: replace(known, also=also, also_facts=facts, ids=(*known.ids, *stray.ids))}, 0
 
     def control(self) -> Request:
         """List one page of users, for a positive control: an existing user that a look-up must find."""
@@ -248,15 +256,15 @@ class _LookedUpIds:
 
 def status_of(user: Mapping[str, Any]) -> str | None:
     """The status in a user's record, where it can be shown. Anything but a short word may be an id: then None."""
-    status = user.get("status")
+    status = user.get(FIELDS["status"])
     return status if isinstance(status, str) and len(status) <= STATUS_MAX and status.isalpha() else None
 
 
 def account_of(user: Mapping[str, Any], ids: tuple[str, ...] = ()) -> Account:
     """Read a user record. ids: its ids of the job's id type."""
     return Account(
-        created_at=epoch_s(user.get("createdAt")),
-        last_seen_at=epoch_s(user.get("lastLogin")),
+        created_at=epoch_s(user.get(FIELDS["created_at"])),
+        last_seen_at=last_seen_s(user, FIELDS["last_seen_at"]),
         status=status_of(user),
         raw=user,
         ids=ids,
@@ -274,7 +282,12 @@ def together(one: Account, other: Account) -> Account:
     first, second = (one, other) if one.created_at is None else (other, one)
     if first.created_at is not None and (second.created_at or 0.0) > first.created_at:
         first, second = second, first
-    return replace(first, also=(*second.records, *first.also), ids=(*first.ids, *second.ids))
+    return replace(
+        first,
+        also=(*second.records, *first.also),
+        also_facts=(*second.facts, *first.facts[1:]),
+        ids=(*first.ids, *second.ids),
+    )
 
 
 def _strings(*values: Any) -> list[str]:

@@ -32,7 +32,7 @@ DELETE = "delete"
 
 KEYS = (
     "host, base, method, path, query, headers, body, chunk_size, verb, done, pause_s, and the tables auth, statuses, "
-    "look_up and answers"
+    "look_up, administrators and answers"
 )
 
 
@@ -120,8 +120,13 @@ def describe(value: Any) -> Description:
         raise table.fault("answers", "are for requests of several ids")
     if verb == DELETE and any(Verdict.ALREADY in {*one.verdicts, one.otherwise} for one in answers):
         raise table.fault("answers", "a deletion has no `already`: what does not exist is absent")
-    look_up = table.table("look_up")
-    look_ups = None if look_up is None else read_look_ups(look_up, base, IDS_MAX, deletes=verb == DELETE)
+    look_up, administrators = table.table("look_up"), table.table("administrators")
+    if administrators is not None and look_up is None:
+        raise administrators.fault("path", "needs [http.look_up], which says where the id stands in a record")
+    look_ups = None
+    if look_up is not None:
+        deletes = verb == DELETE
+        look_ups = read_look_ups(look_up, base, IDS_MAX, deletes=deletes, administrators=administrators)
     table.end(KEYS)
     named = {
         "method": request.method,

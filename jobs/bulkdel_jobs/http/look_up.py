@@ -10,11 +10,16 @@ from bulkdel_jobs.parts.look_ups import ListLookUps, OneByOneLookUps
 from bulkdel_jobs.parts.pages import ByCursor, ByLink, ByNumber, Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 
-KEYS = "path, query, chunk_size, next, id, list, list_query, list_at, state, reached, created_at"
+KEYS = "path, query, chunk_size, next, id, list, list_query, list_at, state, reached, created_at, last_seen_at, status"
 
 
-def read_look_ups(table: Table, base: str, ids_max: int, *, deletes: bool) -> OneByOneLookUps:
-    """Read and check the table. ids_max: how many ids a request has at most. Raises UsageError."""
+def read_look_ups(
+    table: Table, base: str, ids_max: int, *, deletes: bool, administrators: Table | None = None
+) -> OneByOneLookUps:
+    """Read and check the table, and [http.administrators]. Raises UsageError.
+
+    ids_max: how many ids a request has at most.
+    """
     path = table.checked("path", check_path, table.needed("path"))
     query, listing_query = table.texts("query"), table.texts("list_query")
     in_query = [name for name, value in query if value == PLACEHOLDER]
@@ -48,9 +53,24 @@ def read_look_ups(table: Table, base: str, ids_max: int, *, deletes: bool) -> On
         "state": state,
         "reached": tuple(reached or ()),
         "created_at": table.text("created_at"),
+        "last_seen_at": table.text("last_seen_at"),
+        "status": table.text("status"),
     }
     table.end(KEYS)
+    if administrators is not None:
+        found |= _administrators(administrators, base)
     return ListLookUps(**found, at_once=at_once or 1, pages=pages) if in_query else OneByOneLookUps(**found)
+
+
+def _administrators(table: Table, base: str) -> dict[str, Any]:
+    """The request that lists administrators, and the place of the list in its response."""
+    path = table.checked("path", check_path, table.needed("path"))
+    query = table.texts("query")
+    if PLACEHOLDER in path or any(PLACEHOLDER in text for pair in query for text in pair):
+        raise table.fault("path", "has no id in it: it lists the administrators")
+    list_at = table.text("list_at", "") or ""
+    table.end("path, query and list_at")
+    return {"administrator_list": Request("GET", f"{base}{path}", query), "administrators_at": list_at}
 
 
 def _pages(table: Table, list_at: str, taken: set[str]) -> Pages:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
+
+from bulkdel.job import NEVER
+
+WORD_MAX = 40
+"""Characters of a status. A longer text may be something else, and the plan shows it."""
 
 
 def value_at(value: Any, path: str) -> Any:
@@ -44,3 +50,20 @@ def epoch_s(value: Any) -> float | None:
     except ValueError:
         return None
     return at.timestamp() if at.tzinfo else None
+
+
+def last_seen_s(value: Any, path: str) -> float | None:
+    """Epoch seconds of the last sign-in at `path`: NEVER where it is null, None where it is missing or no such time."""
+    above, _, name = path.rpartition(".")
+    holder = value_at(value, above)
+    if isinstance(holder, Mapping) and name in holder and holder[name] is None:
+        return NEVER
+    return epoch_s(value_at(value, path))
+
+
+def word_at(value: Any, path: str) -> str | None:
+    """The status at `path`: a short text, or a number or truth value as JSON writes it; None for anything else."""
+    found = value_at(value, path)
+    if isinstance(found, bool | int):
+        return json.dumps(found)
+    return found if isinstance(found, str) and found.isprintable() and 0 < len(found) <= WORD_MAX else None

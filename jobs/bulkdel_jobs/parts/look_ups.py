@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, objects_at, value_at
+from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
 from bulkdel_jobs.parts.pages import Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, UNUSABLE, filled
 from bulkdel_jobs.parts.statuses import Statuses
@@ -27,7 +27,9 @@ class OneByOneLookUps(LookUps):
     one: the request for one id, with `{id}` in its path. listing: the request that lists some accounts.
     id_field: path of the id in a record. list_at: path of the list in the response to `listing`.
     state: path of the state in a record, and reached: its values in the target state; without it every record that
-    exists is not in the target state. created_at: path of the time at which the account was made.
+    exists is not in the target state. created_at, last_seen_at: paths of the times at which the account was made, and
+    of its last sign-in. status: path of its status. administrator_list: the request that lists administrators, and
+    administrators_at: path of the list in its response.
     statuses: what the statuses of `one` mean; absent: there is no such account.
     """
 
@@ -38,6 +40,10 @@ class OneByOneLookUps(LookUps):
     state: str | None = None
     reached: tuple[str | int | bool, ...] = ()
     created_at: str | None = None
+    last_seen_at: str | None = None
+    status: str | None = None
+    administrator_list: Request | None = None
+    administrators_at: str = ""
     statuses: Statuses = FOUND
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
@@ -56,6 +62,12 @@ class OneByOneLookUps(LookUps):
         return decision._replace(data=[decision.data])
 
     @property
+    def fields(self) -> Mapping[str, str]:
+        """See `bulkdel.job.LookUps`."""
+        paths = {"last_seen_at": self.last_seen_at, "created_at": self.created_at, "status": self.status}
+        return {name: path for name, path in paths.items() if path is not None}
+
+    @property
     def splits_commas(self) -> bool:
         """See `bulkdel.job.LookUps`. A path holds one id."""
         return False
@@ -72,12 +84,7 @@ class OneByOneLookUps(LookUps):
 
     def read_control(self, response: Response) -> Decision:
         """See `bulkdel.job.LookUps`."""
-        decision = _records(response, self.list_at)
-        if decision.next_step is not NextStep.SETTLED:
-            return decision
-        ids = (id_at(each, self.id_field) for each in decision.data)
-        # An id that cannot be in a path is no control: it cannot be looked up.
-        return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
+        return self._listed(response, self.list_at)
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""
@@ -90,10 +97,34 @@ class OneByOneLookUps(LookUps):
             return decision
         return decision._replace(data=[id_at(record, self.id_field) for record in decision.data])
 
+    def administrators(self) -> Request | None:
+        """See `bulkdel.job.LookUps`."""
+        return self.administrator_list
+
+    def read_administrators(self, response: Response) -> Decision:
+        """See `bulkdel.job.LookUps`."""
+        return self._listed(response, self.administrators_at)
+
+    def _listed(self, response: Response, list_at: str) -> Decision:
+        """Decide on a list of accounts: SETTLED with their ids."""
+        decision = _records(response, list_at)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        ids = (id_at(each, self.id_field) for each in decision.data)
+        # An id that cannot be in a path cannot be looked up.
+        return decision._replace(data=[id_ for id_ in ids if id_ is not None and not UNUSABLE.fullmatch(id_)])
+
     def _account(self, id_: str, record: Mapping[str, Any]) -> Account:
         created_at = None if self.created_at is None else epoch_s(value_at(record, self.created_at))
         reached = self.state is not None and is_one_of(value_at(record, self.state), self.reached)
-        return Account(created_at=created_at, raw=record, ids=(id_,), reached=reached)
+        return Account(
+            created_at=created_at,
+            last_seen_at=None if self.last_seen_at is None else last_seen_s(record, self.last_seen_at),
+            status=None if self.status is None else word_at(record, self.status),
+            raw=record,
+            ids=(id_,),
+            reached=reached,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +158,10 @@ class ListLookUps(OneByOneLookUps):
         return decision
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
-        """See `bulkdel.job.LookUps`."""
-        return None if self.pages is None else self.pages.next_page(self.host, request, response, found)
+        """See `bulkdel.job.LookUps`. Of the administrators the first page suffices."""
+        if self.pages is None or request == self.administrator_list:
+            return None
+        return self.pages.next_page(self.host, request, response, found)
 
     def owner(self, user: str) -> Request:
         """See `bulkdel.job.LookUps`."""

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ from typing import Self
 import orjson
 
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.core.log_entries import Entry, Outcome, from_json, to_json
+from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import FileFailed
@@ -29,12 +29,15 @@ SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE spans (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, kind TEXT NOT NULL, outcome BLOB);
+CREATE TABLE spared (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, why TEXT NOT NULL);
 """
 INSERT = "INSERT INTO spans VALUES (?, ?, ?, ?)"
 SELECT = """
 SELECT * FROM spans WHERE start >= (SELECT coalesce(max(start), 0) FROM spans WHERE start <= ?1)
 AND start < ?2 AND stop > ?1 ORDER BY start
 """
+INSERT_SPARED = "INSERT INTO spared VALUES (?, ?, ?)"
+SELECT_SPARED = SELECT.replace("spans", "spared")
 
 Span = tuple[int, int, str, bytes | None]
 
@@ -44,7 +47,7 @@ class RowResult:
     """The result of consecutive rows.
 
     kind: a word of `core.outcome`, or `remaining`. outcome: its entry, if it is one of KINDS.
-    in_doubt: remaining, and sent without a response.
+    in_doubt: remaining, and sent without a response. why: of excluded rows, the guard that spared them.
     """
 
     start: int
@@ -52,6 +55,7 @@ class RowResult:
     kind: str
     outcome: Outcome | None = None
     in_doubt: bool = False
+    why: str | None = None
 
 
 class LogIndex:
@@ -68,6 +72,7 @@ class LogIndex:
             with reading(path, RUN) as reader:
                 for self.progress, entries in reader.folding():
                     self._rows.executemany(INSERT, _spans(entries, self.progress.skipped.rows))
+                    self._rows.executemany(INSERT_SPARED, _spared(entries))
             self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
         except BaseException as error:
             self._rows.close()
@@ -90,7 +95,22 @@ class LogIndex:
         results = self._without_skipped(start, stop)
         if not skipped.rows.count(start, stop):
             return list(results)
-        return [part for result in results for part in _parts(result, skipped)]
+        parts = [part for result in results for part in _parts(result, skipped)]
+        return [each for part in parts for each in self._with_why(part)] if self.progress.spared else parts
+
+    def _with_why(self, result: RowResult) -> Iterator[RowResult]:
+        """Cut a result of excluded rows where another guard has spared them."""
+        here = result.start
+        if result.kind == "excluded":
+            with closing(self._rows.execute(SELECT_SPARED, (result.start, result.stop))) as found:
+                for start, stop, why in found:
+                    first, last = max(start, here), min(stop, result.stop)
+                    if first > here:
+                        yield replace(result, start=here, stop=first)
+                    yield replace(result, start=first, stop=last, why=why)
+                    here = last
+        if here < result.stop:
+            yield replace(result, start=here)
 
     def _without_skipped(self, start: int, stop: int) -> Iterator[RowResult]:
         """The same, but the result of the rows beside a skipped row covers that row too."""
@@ -116,6 +136,13 @@ def _spans(entries: list[Entry], skipped: PositionSet) -> Iterator[Span]:
                 own = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
                 part = entry._replace(ranges=((start, stop),), exceptions=own)
                 yield start, stop, entry.kind, orjson.dumps(to_json(part))
+
+
+def _spared(entries: list[Entry]) -> Iterator[tuple[int, int, str]]:
+    """The rows that the guards have spared in these entries, with the guard."""
+    for entry in entries:
+        if isinstance(entry, Skipped) and entry.why is not None:
+            yield from ((start, stop, entry.why.value) for start, stop in entry.ranges)
 
 
 def _outcome(data: bytes | None) -> Outcome | None:

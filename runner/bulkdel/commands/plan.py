@@ -17,9 +17,11 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
+from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
+from bulkdel.job import NEVER
 from bulkdel.output import result
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
@@ -28,6 +30,11 @@ from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 
 OLD_S = 86_400.0
 """A copy of the memberships that is older than this is called old."""
+SPARED = {
+    ACTIVE_SINCE: "each {} that signed in at {} or later",
+    CREATED_AFTER: "each {} that was created after {}",
+    ONLY_STATUS: "each {} whose status is not {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +133,11 @@ def _memberships_line(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _size_of_the_work(plan: Plan) -> str:
-    rate, requests = plan.arguments.settings.rate, plan.requests
+    rate, requests, up_to = plan.arguments.settings.rate, plan.requests, "up to " if plan.guards else ""
     first = " (each id is looked up first)" if plan.look_first else ""
     pace = f"at {rate:g} requests/s" if rate else "as fast as the server answers"
     lasts = f", about {span(max(1.0, requests / rate))}" if rate else ""
-    return f"{counted(plan.ids, 'id')} in {counted(requests, 'request')}{first} {pace}{lasts}"
+    return f"{up_to}{counted(plan.ids, 'id')} in {counted(requests, 'request')}{first} {pace}{lasts}"
 
 
 def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -183,6 +190,8 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "exclude_met": found.kept if found else None,
         "exclude_perhaps": found.perhaps if found else 0,
         "own_user_protected": server.owner,
+        "administrator_protected": bool(server.administrator),
+        "guards": plan.guards.to_json(),
         "checkpoint": printable(plan.checkpoint),
         "checkpoint_exists": exists,
         "fires": plan.arguments.job.fires,
@@ -194,7 +203,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "memberships": _memberships_values(plan),
         "not_after": None if plan.until is None else plan.until.isoformat(),
         "limit": settings.limit,
-        "sample": _sample_values(server) if server.asked else None,
+        "sample": _sample_values(plan) if server.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in _notes(plan)],
         "trouble": [name for name, is_so in trouble.items() if is_so],
         "command": None if plan.ids == 0 or settings.sandbox else plan.confirming_line.words,
@@ -211,14 +220,30 @@ def _memberships_values(plan: Plan) -> dict[str, Any] | None:
 
 def _statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:
     """The statuses of the sampled accounts, and their latest sign-in."""
-    seen = [account.last_seen_at for account in server.found.values() if account.last_seen_at]
+    times = (account.last_seen_at for account in server.found.values())
+    seen = [at for at in times if at is not None and at != NEVER]
     statuses = Counter(account.status for account in server.found.values() if account.status)
     return statuses, datetime.fromtimestamp(max(seen), UTC) if seen else None
 
 
-def _sample_values(server: SampleCheck) -> dict[str, Any]:
-    statuses, latest = _statuses(server)
-    return {**server.to_json(), "statuses": statuses, "latest_sign_in": latest.isoformat() if latest else None}
+def _sample_values(plan: Plan) -> dict[str, Any]:
+    statuses, latest = _statuses(plan.server)
+    return {
+        **plan.server.to_json(),
+        "statuses": statuses,
+        "latest_sign_in": latest.isoformat() if latest else None,
+        "spared": {guard.option: count for guard, count in _spared(plan).items()},
+    }
+
+
+def _spared(plan: Plan) -> dict[Guard, int]:
+    """How many of the sampled accounts each guard would spare by itself."""
+    accounts = plan.server.found.values()
+    alone = {guard: plan.guards.only(guard) for guard in plan.guards.given}
+    return {
+        guard: sum(guards.judge(account.facts).spared is not None for account in accounts)
+        for guard, guards in alone.items()
+    }
 
 
 def _how_it_is_read(plan: Plan) -> str:
@@ -246,6 +271,13 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "note", "none of the ids to keep is in the export: are they of the same kind, written in the same way?"
     if plan.server.owner:
         yield "protected", "the key's own user, should it be in the export"
+    if plan.server.administrator:
+        yield "protected", "one administrator, the first that the API lists"
+    counts = _spared(plan)
+    for guard, values in plan.guards.values.items():
+        if values:
+            sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""
+            yield "spared", f"{SPARED[guard].format(plan.words.noun, ' or '.join(values))} ({guard.option}){sampled}"
 
 
 def _sample_text(server: SampleCheck, there: str) -> str:

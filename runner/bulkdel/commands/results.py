@@ -136,6 +136,8 @@ def _records(
     """Yield the record of each row of this result, in the order of its columns."""
     exceptions = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
     shared = details(result.outcome, {}, columns, in_doubt=result.in_doubt)
+    if result.why is not None:
+        shared = {"reason": result.why}
     for position in range(result.start, result.stop):
         row, line = parsed.batch.rows[position - parsed.batch.start], parsed.lines[position - parsed.batch.start]
         known = shared

@@ -82,7 +82,8 @@ async def _confirm(opened: Run, plan: Plan) -> None:
         return  # `start` refuses a run that has to be confirmed
     check_sample(plan)
     where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
-    say(f"\n{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.")
+    up_to = "Up to " if plan.guards else ""
+    say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
         if wanted is not None and (typed := await _line_typed(noun, wanted)) != wanted:
@@ -111,8 +112,8 @@ async def _line_typed(noun: str, wanted: str) -> str:
 def _comma_text(plan: Plan, rows: int) -> str:
     """Why rows with a comma in their id remain, and how to settle them."""
     ways = [f"{comma_control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
-    if plan.arguments.settings.backup:
-        pass  # no other way: an id is sent only after its copy, and a copy needs a look-up that found the id
+    if plan.arguments.settings.backup or plan.guards:
+        pass  # no other way: an id is sent only after a look-up that found it
     elif plan.look_first:
         ways.append("Leave out --look-first: then these ids are sent without being looked up.")
     else:

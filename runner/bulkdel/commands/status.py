@@ -16,6 +16,7 @@ from typing import Any
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
 from bulkdel.command_line import how_to_resume
+from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import count_lines, counts_of, summary_of
@@ -24,7 +25,20 @@ from bulkdel.format import counted, printable
 from bulkdel.output import result
 from bulkdel.parameters import by_option
 
-FACTS = ("user", "machine", "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "backup")
+FACTS = (
+    "user",
+    "machine",
+    "tool",
+    "command",
+    "cwd",
+    "options",
+    "note",
+    "confirmed",
+    "asked",
+    "excluded",
+    "guards",
+    "backup",
+)
 """Facts of a session's start entry that `--audit` shows."""
 
 HOW = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}
@@ -60,6 +74,7 @@ def print_status(path: Path, *, json: bool) -> int:
     result(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     _print_job(progress.header)
     result(f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}")
+    _print_guards(progress.guards)
     if progress.note:
         result(f"  note       {printable(progress.note)}")
     for line in count_lines(progress):
@@ -136,6 +151,12 @@ def _print_job(header: Header) -> None:
     result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
     for option, value in by_option(header.parameters):
         result(f"  {'option':<10} {option} {value}")
+
+
+def _print_guards(guards: Guards) -> None:
+    for guard, values in guards.values.items():
+        if values:
+            result(f"  guard      {guard.option} {', '.join(values)}")
 
 
 @dataclass(slots=True)
@@ -291,23 +312,28 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
 
 def _print_sessions(sessions: list[dict[str, Any]]) -> None:
     for number, session in enumerate(sessions, 1):
-        stop = session["stop"] or "no stop entry: the run was killed, or the machine went down"
-        if session["pid"] is not None:
-            stop = f"now, under way (pid {session['pid']})"
-        result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
-        result(f"  by         {session['user'] or '?'} on {session['machine'] or '?'}, {session['tool'] or '?'}")
-        result(f"  command    {session['command'] or '?'}")
-        if session["note"]:
-            result(f"  note       {printable(session['note'])}")
-        if session["confirmed"]:
-            result(f"  confirmed  {_confirmed(session['confirmed'])}")
-        for sha256, name in (session["excluded"] or {}).items():
-            result(f"  excluded   the ids of {name}, sha256 {sha256}")
-        if session["stop"]:
-            result(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
-        result(f"  log before {session['log_sha256']} at its start")
-        if session["stop"]:
-            result(f"             {session['log_sha256_at_stop']} at its stop")
+        _print_session(number, session)
+
+
+def _print_session(number: int, session: Mapping[str, Any]) -> None:
+    stop = session["stop"] or "no stop entry: the run was killed, or the machine went down"
+    if session["pid"] is not None:
+        stop = f"now, under way (pid {session['pid']})"
+    result(f"session {number}, line {session['line']}: {session['start']} to {stop}")
+    result(f"  by         {session['user'] or '?'} on {session['machine'] or '?'}, {session['tool'] or '?'}")
+    result(f"  command    {session['command'] or '?'}")
+    if session["note"]:
+        result(f"  note       {printable(session['note'])}")
+    if session["confirmed"]:
+        result(f"  confirmed  {_confirmed(session['confirmed'])}")
+    for sha256, name in (session["excluded"] or {}).items():
+        result(f"  excluded   the ids of {name}, sha256 {sha256}")
+    _print_guards(Guards.from_json(session["guards"] or {}))
+    if session["stop"]:
+        result(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
+    result(f"  log before {session['log_sha256']} at its start")
+    if session["stop"]:
+        result(f"             {session['log_sha256_at_stop']} at its stop")
 
 
 def _confirmed(confirmed: Mapping[str, Any]) -> str:

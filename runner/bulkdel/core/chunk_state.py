@@ -76,6 +76,7 @@ class SubChunk(NamedTuple):
     shared: a request for them and others was refused because of an unknown id. The action may have been
         carried out for the known ones.
     again: how many look-ups have repeated an earlier one that may have lagged.
+    renewed: how many have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
     left_out: what was left out of the record because the API refused it; None for the whole record.
@@ -90,6 +91,7 @@ class SubChunk(NamedTuple):
     seen: bool = False
     shared: bool = False
     again: int = 0
+    renewed: int = 0
     part: int = 0
     detail: Detail = NOTHING_SAID
     left_out: Reduction | None = None
@@ -288,6 +290,21 @@ class ChunkState:
         """Leave the records of the step that was due to a later pass or to the next run."""
         sub_chunk, _ = self._stack.pop()
         self.left.append(sub_chunk)
+
+    def look_again(self) -> bool:
+        """Put a look-up before the `Send` that was due, because the latest one is too old. False when it was repeated.
+
+        At a very low rate every look-up is too old when its request may leave. Then the records are left.
+        """
+        sub_chunk, _ = self._stack.pop()
+        if sub_chunk.renewed == LOOKS_AGAIN_MAX:
+            self.left.append(sub_chunk)
+            return False
+        why = LookUpReason.IN_DOUBT if sub_chunk.maybe_applied else LookUpReason.FIRST
+        # What is gone before any request reached the server was not brought there by this run.
+        again = sub_chunk._replace(renewed=sub_chunk.renewed + 1, seen=sub_chunk.seen and sub_chunk.touched, again=0)
+        self._stack.append((again, why))
+        return True
 
     def touch(self) -> None:
         """Note that a request for the step that was due was sent, and that its response will not be awaited."""

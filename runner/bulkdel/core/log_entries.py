@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import ResumePoint, resume_points_of
@@ -62,6 +63,7 @@ class Header:
     keys: what scripts call them, where that is not the same; else empty.
     noun: what an id means in this job, for people.
     skipped_sha256: over the list of skipped rows (`skipped_rows.ListDigest`), which the next entries hold.
+    guards: those of the first session. A later one may add some or tighten them.
     """
 
     tool: str
@@ -80,14 +82,19 @@ class Header:
     skipped_sha256: str = EMPTY_DIGEST
     keys: Mapping[str, str] = field(default_factory=dict)
     noun: str = USER
+    guards: Guards = NO_GUARDS
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Rows that are never sent, and why."""
+    """Rows that are never sent, and why.
+
+    why: of rows that a guard or the sign-in excluded, which of them; None for all others.
+    """
 
     reason: Skip
     ranges: Ranges
+    why: Spared | None = None
 
 
 class Saved(NamedTuple):
@@ -283,11 +290,12 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 **({"noun": entry.noun} if entry.noun != USER else {}),
                 "parameters": dict(entry.parameters),
                 "skipped_sha256": entry.skipped_sha256,
+                **({"guards": entry.guards.to_json()} if entry.guards else {}),
                 **({"marks": [list(point) for point in entry.resume_points]} if entry.resume_points else {}),
             }
         case _:  # its members are named like its attributes
-            names = (field.name for field in fields(entry))
-            return {"type": _TYPES[type(entry)], **{name: getattr(entry, name) for name in names}}
+            members = ((field.name, getattr(entry, field.name)) for field in fields(entry))
+            return {"type": _TYPES[type(entry)], **{name: value for name, value in members if value is not None}}
 
 
 def _check_format(data: Mapping[str, Any]) -> None:
@@ -318,6 +326,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         skipped_sha256=data["skipped_sha256"],
         keys=dict(data.get("keys", {})),
         noun=data.get("noun", USER),
+        guards=Guards.from_json(data.get("guards", {})),
     )
 
 
@@ -355,7 +364,10 @@ def _outcome(data: Mapping[str, Any]) -> Outcome:
 def _skipped(data: Mapping[str, Any]) -> Skipped:
     if data["reason"] not in SKIPS:
         raise Unreadable(f"unknown reason {data['reason']!r}: written by a newer bulkdel?")
-    return Skipped(data["reason"], _ranges(data["ranges"]))
+    why = data.get("why")
+    if why is not None and (why not in set(Spared) or data["reason"] != "excluded"):
+        raise Unreadable(f"rows that are {data['reason']} by {why!r}: written by a newer bulkdel?")
+    return Skipped(data["reason"], _ranges(data["ranges"]), why and Spared(why))
 
 
 def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:

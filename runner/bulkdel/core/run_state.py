@@ -10,8 +10,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bulkdel.core.account_match import Instant
+from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import (
     Annotation,
     Entry,
@@ -47,7 +49,7 @@ class Progress:
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
     resume_points: the resume points of that export.
-    excluded: every exclude file so far, as in the header.
+    excluded: every exclude file so far, as in the header. guards: those of the latest session.
     note: the latest `run --note`; empty when there is none.
     backup: the path of the last session's backup, and its durable part; None without a backup.
     backups: the same of every backup so far, in the order in which they were begun.
@@ -73,6 +75,7 @@ class Progress:
     asked: Mapping[str, int] = field(default_factory=dict)
     resume_points: tuple[ResumePoint, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
+    guards: Guards = field(init=False)
     note: str = ""
     backup: tuple[str, Saved] | None = None
     backups: tuple[tuple[str, Saved], ...] = ()
@@ -88,6 +91,7 @@ class Progress:
         self.asked = self.header.counts
         self.resume_points = self.header.resume_points
         self.excluded = self.header.excluded
+        self.guards = self.header.guards
         self.settled, self.in_doubt = RowSet(self.skipped.rows), RowSet(self.skipped.rows)
         self.counts |= {reason: rows.size for reason, rows in self.skipped.by_reason.items()}
         self.remaining -= self.skipped.rows.size
@@ -107,6 +111,11 @@ class Progress:
     def sent(self) -> bool:
         """Whether a row is settled or in doubt: a request may have had effect."""
         return self.in_doubt.size > 0 or any(self.counts[kind] for kind in KINDS)
+
+    @property
+    def spared(self) -> dict[str, int]:
+        """How many of the excluded rows each guard, or the sign-in, has excluded, by the word of the log."""
+        return {reason: rows for (kind, reason), rows in sorted(self.reasons.items()) if kind == "excluded"}
 
     @property
     def complete(self) -> bool:
@@ -158,6 +167,7 @@ class Progress:
         self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
+        self.guards = _guards(facts) or self.guards
         self.note = facts.get("note") or self.note
         self.memberships_to = facts.get("memberships") or self.memberships_to
         path, known = facts.get("backup"), self.backup
@@ -224,6 +234,8 @@ class Progress:
         except ValueError as error:
             raise Unreadable(f"{where} are settled twice") from error
         self.counts[entry.reason] += rows.size
+        if entry.why is not None:
+            self.reasons["excluded", entry.why.value] += rows.size
         self.remaining -= rows.size
         if not self.born:
             self._listed.add(entry.reason, entry.ranges)
@@ -249,6 +261,14 @@ class Progress:
             if end > max(stop, begin):
                 kept[max(stop, begin), end] = at
         self._intended = kept
+
+
+def _guards(facts: Mapping[str, Any]) -> Guards:
+    """The guards of a session. Raises Unreadable."""
+    try:
+        return Guards.from_json(facts.get("guards") or {})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"the guards of a session cannot be read: {error!r}") from error
 
 
 def _words(ranges: Ranges) -> str:

@@ -125,6 +125,7 @@ def summary_of(
     return {
         **counts_of(progress),
         "rows": progress.rows,
+        "spared": progress.spared,
         **{name: figures.get(name) for name in FIGURES},
         "checkpoint": checkpoint,
         "log_sha256": log_sha256,

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,11 +20,12 @@ from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presen
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import NextStep, Request, decision_per_id
+from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
 from bulkdel.core.outcome import Settled
-from bulkdel.core.record import Chunk, Records
+from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
 from bulkdel.engine.backup import Backup
@@ -46,6 +48,7 @@ class Tally:
     """What the chunks of a session have counted.
 
     settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
+    spared: rows that were not sent because of a guard.
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
@@ -61,11 +64,17 @@ class Tally:
     settled: int = 0
     refused: int = 0
     kept: int = 0
+    spared: int = 0
     unproven: int = 0
     contradicted: int = 0
     lags_in_vain: int = 0
     uncertain: str = ""
     refused_parts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def not_sent(self) -> int:
+        """How many rows a look-up has kept from being sent."""
+        return self.kept + self.spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class Parts:
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
 
@@ -89,12 +99,14 @@ class Parts:
     surroundings: Surroundings
     drain: Drain
     protected: IdSet
+    administrator: IdSet
     tally: Tally
     held: HeldOutcomes
     refused_max: int | Fraction
     backup: Backup | None = None
     in_doubt_resend: bool = False
     look_first: bool = False
+    guards: Guards = NO_GUARDS
     on_event: Callable[[Event], None] | None = None
 
     def now(self) -> Instant:
@@ -169,6 +181,8 @@ class ChunkInHand:
         self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
         self._saved: set[str] = set()  # ids whose copy is durable
+        self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
+        self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self._intent_at = since  # of the first intent for these records
         self._keys = keys_in_hand(parts.job, parts.look_ups, chunk.records)
@@ -188,7 +202,9 @@ class ChunkInHand:
         tally = self._parts.tally
         if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
+        began = self._now_s()
         found = await (self._find(step.records) if self._keys is None else self._find_keys(step, self._keys))
+        self._seen_at.update(dict.fromkeys(found or (), began))
         if step.again and found is not None:
             # A look-up that lagged now finds fewer accounts that are to be deleted, or one that was created.
             if bool(found) if self._keys is not None else len(found) < len(step.records):
@@ -237,11 +253,17 @@ class ChunkInHand:
         client, around, read = parts.client, parts.surroundings, parts.action.read
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
-        self._sent_at = self._sent_at or (around.wall(), around.steady())
-        decision = await client.ask(requests[step.part], read, self._worker, self._redact, self._too_late)
+        self._sent_at = self._sent_at or self._now_s()
+
+        def too_late() -> bool:
+            return self._too_late() or self._is_stale(step.records.ids)
+
+        decision = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)
         if decision is None:
             if self._too_late():
                 self.state.give_up()
+            elif too_late():
+                self._look_again()
             return
         if decision.next_step is NextStep.SETTLED and self._keys is not None:
             decision = self._keys.created(step.records.ids, decision)
@@ -270,10 +292,10 @@ class ChunkInHand:
         untouched, _ = state.leave()
         entries: list[Entry] = []
         write_settled(parts, parts.held.take(state.settled), {} if self._keys is None else self._keys.seen)
-        if state.spared:
-            entries.append(Skipped("excluded", Records.of(sorted(state.spared)).ranges))
-            if not state.protected:
-                tally.kept += len(state.spared)
+        for why, records in self._by_reason(state.spared).items():
+            entries.append(Skipped("excluded", Records.of(records).ranges, why))
+            tally.spared += len(records) if why is not None else 0
+            tally.kept += len(records) if why is None and not state.protected else 0
         if untouched and self._intended:
             entries.append(Released(untouched))
         parts.log.enqueue(*entries)
@@ -295,6 +317,60 @@ class ChunkInHand:
         wall, steady = self._sent_at
         around = self._parts.surroundings
         return max(around.wall() - wall, around.steady() - steady) > RETRY_MAX_S
+
+    def _now_s(self) -> tuple[float, float]:
+        """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
+        return self._parts.surroundings.wall(), self._parts.surroundings.steady()
+
+    def _is_stale(self, ids: Sequence[str]) -> bool:
+        """Whether the guards compared one of these ids with a look-up that began too long ago, or with none."""
+        if not self._parts.guards:
+            return False
+        wall, steady = self._now_s()
+        seen = [self._seen_at.get(id_) for id_ in ids]
+        return any(at is None or max(wall - at[0], steady - at[1]) > RETRY_MAX_S for at in seen)
+
+    def _look_again(self) -> None:
+        """Look the ids of the request that was due up again, before it is sent: an account may be active by now."""
+        if not self.state.requests:
+            self._sent_at = None
+        if not self.state.look_again():
+            self._parts.tally.uncertain = (
+                f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so the guards "
+                "could not tell: raise --rate or lower --concurrency"
+            )
+
+    def _by_reason(self, records: Sequence[Record]) -> dict[Spared | None, list[Record]]:
+        """Spared records by the guard that spares them; None for an exclude file and for the key's own user."""
+        found: dict[Spared | None, list[Record]] = {}
+        for record in sorted(records):
+            kept = self._parts.administrator.meets(record.id)
+            found.setdefault(Spared.ADMINISTRATOR if kept else self._spared.get(record.id), []).append(record)
+        return found
+
+    def _spares(self, record: Record, account: Account) -> bool:
+        """Whether an account that a look-up has found is never sent. Notes why.
+
+        Raises Halted when its record lacks what a guard compares.
+        """
+        parts = self._parts
+        self._spared.pop(record.id, None)
+        if self._protects(account.ids):
+            if parts.administrator.meets_any(account.ids):
+                self._spared[record.id] = Spared.ADMINISTRATOR
+            return True
+        judged = parts.guards.judge(account.facts)
+        if (guard := judged.missing) is not None:
+            lacking = f"{guard.words} that can be read ({parts.lookup.fields.get(guard.fact, guard.fact)})"
+            noun = parts.job.words.noun
+            raise Halted(
+                f"row {record.position} (counted from 0): the {noun} that a look-up returned has no {lacking}, "
+                f"and {guard.option} needs it. The chunk was not sent. To go on without this row, add --exclude FILE "
+                "with its id to the same command"
+            )
+        if judged.spared is not None:
+            self._spared[record.id] = judged.spared
+        return judged.spared is not None
 
     def _protects(self, ids: Sequence[str]) -> bool:
         return self._parts.protected.meets_any(ids) or self._parts.tally.own.meets_any(ids)
@@ -340,7 +416,7 @@ class ChunkInHand:
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
             if not proven and (accounts or parts.lookup.lost):
                 return None  # look-ups have ceased to find accounts
-        protected = {id_ for id_, account in accounts.items() if self._protects(account.ids)}
+        protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         if parts.backup is not None:
             if loose := [id_ for id_, account in accounts.items() if not account.certain and id_ not in protected]:
                 # The account does not have this id, so the action may reach an account without a copy.
@@ -350,18 +426,22 @@ class ChunkInHand:
                 return None
             self._accounts.update(accounts)
         since, now = self._chunk.in_doubt_since, parts.now()
-        found = presences(
+        compare = partial(
+            presences,
             {id_: account.created_at for id_, account in accounts.items()},
             len(missing) - len(looked.unproven),
             since or now,
             Sampled.from_json(parts.log.progress.header.sample),
             now,
             reusable=parts.id_type.reusable and since is not None,
-            resend=parts.in_doubt_resend and not self._chunk.protected,
         )
+        found = compare(resend=parts.in_doubt_resend and not self._chunk.protected)
+        # A protected id is not sent again, so --in-doubt resend does not hold for it.
+        found |= {id_: each for id_, each in compare(resend=False).items() if id_ in protected}
+        sent = since is not None or self.state.requests > 0
         for id_, each in found.items():
-            # What was sent and is in the target state has its outcome, also when it was excluded since.
-            if accounts[id_].reached and each is not Presence.NEW and (since is not None or id_ not in protected):
+            # What was sent and is in the target state has its outcome, also when it is protected since.
+            if accounts[id_].reached and each is not Presence.NEW and (sent or id_ not in protected):
                 found[id_] = Presence.REACHED
             elif id_ in protected and each is Presence.OLD:
                 found[id_] = Presence.PROTECTED

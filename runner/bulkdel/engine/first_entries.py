@@ -38,6 +38,7 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         parameters=plan.parameters,
         resume_points=export.preflight.resume_points if export.preflight else (),
         skipped_sha256=export.skipped.digest(),
+        guards=plan.guards,
     )
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
@@ -59,6 +60,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
         "options": {name: _as_json(value) for name, value in settings.items()},
         "asked": dict(plan.export.counts),
         "excluded": plan.excluded_files(),
+        "guards": plan.guards.to_json(),
         "backup": printable(settings["backup"].absolute()) if settings["backup"] else None,
         "memberships": printable(plan.memberships.absolute()) if plan.memberships else None,
         "confirmed": confirmed.to_json() if confirmed else None,

@@ -26,9 +26,9 @@ PASSES = 2
 async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
     export, progress, drain = plan.export, parts.log.progress, parts.drain
-    for _ in range(PASSES):
-        if drain.stop is not None or progress.complete or left() == 0:
-            return
+    passes = 0
+    while passes < PASSES and not (drain.stop is not None or progress.complete or left() == 0):
+        spared = parts.tally.not_sent
         rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
         batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
         chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left())
@@ -36,6 +36,8 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
         write_held(parts)
         await workers.flush()
+        # Spared rows do not count for --limit: other rows take their places, in a pass that counts as the same one.
+        passes += left() is None or parts.tally.not_sent == spared
 
 
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:

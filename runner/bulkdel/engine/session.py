@@ -129,12 +129,14 @@ class SendingSession:
                 surroundings=around,
                 drain=self._drain,
                 protected=plan.protected,
+                administrator=IdSet(plan.id_type, plan.server.administrator),
                 tally=self._tally,
                 held=self._held(lookup),
                 refused_max=self._refused_max,
                 backup=backup,
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=plan.look_first,
+                guards=plan.guards,
                 on_event=self._on_event if self._chunk_events else None,
             )
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None

@@ -10,7 +10,7 @@ the same response holds an account whose id has a comma too (`core.absence`): a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ PAGE_MIN = 10  # accounts that any API returns in one response, if there are so 
 
 # Such a look-up proves nothing of any id: the server may have ignored the ids and returned any account.
 STRANGER = "a look-up of one id returned another account"
+
+STRANGE_ADMINISTRATORS = "a look-up finds none of the administrators that the API lists"
 
 
 class LookupResult(NamedTuple):
@@ -196,6 +198,33 @@ class AccountLookup:
         request, read = self._look_ups.owner(user), self._look_ups.read_owner
         found = await self._reader.items(request, read, worker, [user], refused=Listed([]))
         return None if found is None else found.items
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The API's names of the fields that the guards compare: `LookUps.fields`."""
+        return self._look_ups.fields if self.possible else {}
+
+    async def administrator(self, worker: WorkerStatus) -> list[str] | None:
+        """Return the ids of the first administrator that exists; None when a call failed.
+
+        Empty when the API lists none, and when it has no such call.
+        """
+        request = self._look_ups.administrators() if self.possible else None
+        if request is None:
+            return []
+        listed = await self._reader.items(request, self._look_ups.read_administrators, worker, some=True)
+        if listed is None:
+            return None
+        ids = list(dict.fromkeys(listed.items))
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            found = await self.find(ids[start : start + IDS_AT_ONCE], worker, with_states=False)
+            if found is None:
+                return None
+            if first := next((id_ for id_ in ids[start : start + IDS_AT_ONCE] if id_ in found.accounts), None):
+                return [first, *found.accounts[first].ids]
+        if ids:
+            self._reader.failed = STRANGE_ADMINISTRATORS
+        return None if ids else []
 
     async def _add_states(self, accounts: dict[str, Account], worker: WorkerStatus) -> bool:
         """Ask for the state of each account whose record does not have it. False when a look-up failed."""

@@ -25,7 +25,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.spool import SPOOLED
-from bulkdel.format import printable, until_words
+from bulkdel.format import counted, printable, until_words
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
@@ -83,6 +83,10 @@ def _check_records(arguments: RunArguments) -> None:
         raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
     if job.target_state.created and settings.backup is not None:
         raise UsageError(f"--backup: {job.name} creates accounts, so there is no record to keep. Leave --backup out")
+    for guard in settings.guards.given if job.target_state.created else ():
+        raise UsageError(
+            f"{guard.option}: {job.name} creates accounts, so there is none to spare. Leave {guard.option} out"
+        )
 
 
 def _check_copy(arguments: RunArguments) -> None:
@@ -109,11 +113,20 @@ def check_credentials(target: Target | None, log: Progress | None) -> None:
 
 def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> None:
     """Refuse, before anything is sent, options that need look-ups when the API has none. Raises UsageError."""
-    settings = arguments.settings
-    if target.look_ups(id_type) is None:
-        for option, given in (("--look-first", settings.look_first), ("--backup", settings.backup is not None)):
+    settings, look_ups, job = arguments.settings, target.look_ups(id_type), arguments.job.name
+    guards = settings.guards.given
+    if look_ups is None:
+        options = {"--look-first": settings.look_first, "--backup": settings.backup is not None}
+        for option, given in {**options, **{guard.option: True for guard in guards}}.items():
             if given:
-                raise UsageError(f"{option}: the API of {arguments.job.name} has no look-ups. Leave {option} out")
+                raise UsageError(f"{option}: the API of {job} has no look-ups. Leave {option} out")
+        return
+    for guard in guards:
+        if guard.fact not in look_ups.fields:
+            raise UsageError(
+                f"{guard.option}: the look-ups of {job} return no {guard.words}. Leave {guard.option} out; "
+                "docs/reference.md says which jobs have it, and how [http.look_up] names it"
+            )
 
 
 def checked_until(settings: Settings, now: datetime) -> datetime | None:
@@ -148,6 +161,22 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
             + "\nGive every --exclude file of that run as it was; more may be added."
         )
     return any(sha256 not in before for sha256 in now)
+
+
+def check_guards(plan: Plan) -> None:
+    """Refuse a resume whose guards spare fewer accounts than before. Raises NotAcceptable."""
+    log = plan.progress
+    if log is None or log.complete or not (loosened := plan.guards.loosened(log.guards)):
+        return
+    line, changes = plan.line, []
+    for guard, before, now in loosened:
+        line = line.plus(guard.option, *before)
+        old, new = (", ".join(values) or "none" for values in (before, now))
+        changes.append(f"  {guard.option}: the checkpoint has {old}, this run has {new}")
+    raise NotAcceptable(
+        f"{plan.checkpoint}: this run was started with guards that spare more. A resume may add guards and tighten "
+        "them. Nothing was sent.\n" + "\n".join(changes) + f"\nTo go on:\n  {line}"
+    )
 
 
 def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
@@ -356,10 +385,22 @@ def _still_there(server: SampleCheck, plan: Plan) -> str | None:
 
 
 def sample_trouble(plan: Plan) -> str | None:
-    """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent."""
+    """The reason why the sample halts the run; None when enough ids exist, or with --allow-absent.
+
+    A guard that cannot tell halts the run too.
+    """
     server = plan.server
     if plan.arguments.job.target_state.created:
         return _still_there(server, plan)
+    judged = [plan.guards.judge(account.facts) for account in server.found.values()]
+    if missing := [each.missing for each in judged if each.missing is not None]:
+        guard = missing[0]
+        field_name = look_ups.fields[guard.fact] if (look_ups := plan.target.look_ups(plan.id_type)) else guard.fact
+        return (
+            f"{len(missing)} of {counted(len(judged), 'sampled account')} have no {guard.words} that can be read "
+            f"({field_name}), and {guard.option} needs it. {plan.words.nothing}. Leave {guard.option} out, or use a "
+            "key that may read that field"
+        )
     if plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""

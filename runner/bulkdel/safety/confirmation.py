@@ -102,6 +102,8 @@ def confirmation_due(plan: Plan, now: float) -> str | None:
     due = None
     if plan.more_excluded:
         due = "exclude files were added"
+    elif plan.more_guards:
+        due = "guards were added or tightened"
     elif log.stop is not None and (until := log.stop.facts.get("not_after")):
         due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
     elif before is not None and limit is None:

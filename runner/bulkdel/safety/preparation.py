@@ -32,6 +32,7 @@ from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
     check_backup,
     check_excluded,
+    check_guards,
     check_look_ups,
     check_max,
     check_memberships,
@@ -139,8 +140,10 @@ def prepare(
         excluded,
         protected,
         chunk_size=arguments.settings.chunk_size or arguments.job.chunk_max,
-        look_first=settings.look_first or settings.backup is not None or job.target_state.created,
+        look_first=settings.look_first or bool(settings.backup or settings.guards) or job.target_state.created,
         more_excluded=more_excluded,
+        guards=settings.guards,
+        more_guards=log is not None and settings.guards.tightened(log.guards),
         host_word=host_word(arguments.config, target.host),
         backup_known=backup_known,
         memberships=memberships,
@@ -150,6 +153,7 @@ def prepare(
     if log is not None:
         before = {**log.header.pinned, "parameters": log.header.parameters}
         refuse_differences(before, {**plan.pinned(), "parameters": plan.parameters}, path, leave_out={"pool"})
+        check_guards(plan)
     return plan
 
 
@@ -205,8 +209,9 @@ async def with_sample_check(
     wall: Callable[[], float] = time.time,
     chance: Callable[[], float] = random.random,
 ) -> Plan:
-    """Sign in, look up the sample, and add the result. The ids of the key's own user are protected from now on.
+    """Sign in, look up the sample, and add the result.
 
+    From now on the ids of the key's own user are protected, and those of an administrator that the pool keeps.
     A resume has no sample: it was looked up before the first id was sent. Raises Halted when the sign-in or a look-up
     fails, and NotAcceptable for a protected pool or another pool than that of the log.
     """
@@ -226,6 +231,12 @@ async def with_sample_check(
                     f"That user must not be {done}. Nothing was {done}. Run the same command again."
                 )
             owner += [user, *known]
+        administrator = await lookup.administrator(WorkerStatus())
+        if administrator is None:
+            raise Halted(
+                f"{target.pinned_host}: signed in, but the look-up of an administrator failed ({lookup.failed}). One "
+                f"administrator must not be {done}. Nothing was {done}. Run the same command again."
+            )
         sample = plan.sample if lookup.possible else []
         for start in range(0, len(sample), IDS_AT_ONCE):
             some = sample[start : start + IDS_AT_ONCE]
@@ -252,7 +263,8 @@ async def with_sample_check(
             Sampled.of((account.created_at for account in found.values()), now),
             now,
             cost,
+            administrator,
         )
-    plan = replace(plan, server=server, protected=plan.protected.plus(owner))
+    plan = replace(plan, server=server, protected=plan.protected.plus([*owner, *administrator]))
     check_pool(plan)
     return plan

@@ -14,6 +14,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.outcome import OutcomeWords
@@ -96,6 +97,7 @@ class SampleCheck:
     unproven: how many of the others are not proven absent (ids with a comma). fullest: the most accounts in one
     response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
+    administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
     """
 
     pool: str | None = None
@@ -108,6 +110,7 @@ class SampleCheck:
     sampled: Sampled = field(default_factory=Sampled)
     moment: Instant | None = None
     memberships: MembershipCost | None = None
+    administrator: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
@@ -127,6 +130,7 @@ class Plan:
     excluded: the exclude files.
     protected: ids that must never be sent: those of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
+    guards: which of the looked-up accounts are spared. more_guards: whether they spare more than before.
     host_word: the extra word that confirms a run on this host; None when none is needed.
     backup_known: the part of the backup that an earlier session made durable; None for a new file.
     memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
@@ -145,6 +149,8 @@ class Plan:
     chunk_size: int
     look_first: bool
     more_excluded: bool = False
+    guards: Guards = NO_GUARDS
+    more_guards: bool = False
     host_word: str | None = None
     backup_known: Saved | None = None
     memberships: Path | None = None

@@ -1,0 +1,205 @@
+"""The guards that look at an account: each against the loss it prevents, by the real command and the server's count."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bulkdel_jobs.sandbox import DELETE_PATH
+from tests.harness import DELETIONS, KEYS, Case, bulkdel, case, entries, kill, user_ids, wait_until, write_objects
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(200, seed=21)
+OLD = {"lastLogin": "2020-01-01T00:00:00.000Z", "createdAt": "2019-01-01T00:00:00.000Z"}
+ACTIVE = {"lastLogin": "2025-06-01T00:00:00.000Z"}
+NEW = {"createdAt": "2025-06-01T00:00:00.000Z"}
+SUSPENDED = {"status": "Suspended"}
+NEVER = {"lastLogin": None}
+
+
+def change(it: Case, ids: Sequence[str], **fields: object) -> None:
+    """Give users of the server these fields."""
+    for id_ in ids:
+        number = it.served.pool.find_alive("user_id", id_)
+        assert number is not None
+        it.served.pool.change(number, fields, "2025-06-01T00:00:00.000Z")
+
+
+def alive(it: Case) -> set[str]:
+    return {id_ for id_ in IDS if it.served.pool.find_alive("user_id", id_) is not None}
+
+
+def reasons(it: Case) -> Counter[str]:
+    """The reasons of the excluded rows, as `results` has them."""
+    ran = bulkdel("results", it.log, "--only", "excluded")
+    assert ran.code == 0, ran.err
+    return Counter(json.loads(line).get("reason", "none") for line in ran.out.splitlines())
+
+
+def without_confirmation(it: Case) -> list[object]:
+    """The command line without --confirm and --pool."""
+    place = it.args.index("--confirm")
+    return [*it.args[:place], *it.args[place + 4 :]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "guard", "why"),
+    [
+        (ACTIVE, ("--spare-active-since", "2025-06-01"), "active since"),
+        (NEW, ("--spare-created-after", "2025-05-31T23:59:59.999Z"), "created after"),
+        (SUSPENDED, ("--only-status", "Activated", "--only-status", "Archived"), "status"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    """Without the guard the server deletes every user. With it, the users that it names stay.
+
+    The run is killed with requests on the wire, and resumed.
+    """
+    spared = IDS[::4]
+    for given in ((), guard):
+        folder = tmp_path / str(len(given))
+        folder.mkdir()
+        with case(folder, IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS) as it:
+            change(it, IDS, **OLD)
+            change(it, IDS[1::4], **NEVER)
+            change(it, spared, **fields)
+            it.switch(latency_after_s=30.0)
+            process = it.start(*given)
+            wait_until(lambda it=it: it.served.ledger.by_path[DELETE_PATH] >= 2, process)  # type: ignore[misc]
+            kill(process)
+            it.switch(latency_after_s=0.0)
+            ran = it.run(*given)
+            assert ran.code == 0, ran.err
+            kept = set(spared) if given else set()
+            assert alive(it) == kept
+            assert it.effects(IDS) == [int(id_ not in kept) for id_ in IDS]
+            if given:
+                assert ran.counts() == {"deleted": 150, "excluded": 50}
+                assert ran.summary["spared"] == {why: 50}
+                assert reasons(it) == {why: 50}
+                assert "to delete   up to 200 ids" in ran.err
+                assert bulkdel("verify", it.log, "--json").found() == (150, 0, 0)
+                status = bulkdel("status", it.log).out
+                assert f"    {why}" in status
+                assert f"  guard      {guard[0]}" in status
+                assert bulkdel("status", it.log, "--audit").code == 0
+
+
+def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
+    """Rows in doubt pass the guards too: those that were given at first, and those that were added."""
+    since = ("--spare-active-since", "2025-06-01")
+    with case(
+        tmp_path, IDS, options=("--rate", 0, "--concurrency", 2), fault_paths=DELETIONS, share_drop_before=1.0
+    ) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS[:10], **ACTIVE)
+        process = it.start(*since)
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 2, process)
+        kill(process)
+        doubtful = bulkdel("status", it.log, "--json").summary["in_doubt"]
+        assert doubtful >= 90
+        # Meanwhile a user that was sent has signed in, and another one was suspended.
+        change(it, IDS[20:22], **ACTIVE)
+        change(it, IDS[30:33], **SUSPENDED)
+        it.switch(share_drop_before=0.0)
+        for loose, new in (((), "none"), (("--spare-active-since", "2025-06-02"), "2025-06-02")):
+            ran = it.run(*loose)
+            assert ran.code == 3, ran.err
+            assert f"--spare-active-since: the checkpoint has 2025-06-01, this run has {new}" in ran.err
+            assert ran.err.splitlines()[-1].endswith("--spare-active-since 2025-06-01")
+        more = (*since, "--only-status", "Activated")
+        ran = bulkdel(*without_confirmation(it), *more)
+        assert (ran.code, "guards were added or tightened" in ran.err) == (2, True), ran.err
+        assert it.served.ledger.deleted == 0, "nothing was sent by any of these"
+        environ = {"BULKDEL_SPARE_ACTIVE_SINCE": "2025-06-01", "BULKDEL_ONLY_STATUS": "Activated"}
+        ran = it.run("--limit", 5, env={**KEYS, **environ})
+        assert ran.code == 0, ran.err
+        line = ran.err.splitlines()[-1]
+        assert "--only-status Activated" in line
+        assert "--spare-active-since 2025-06-01" in line
+        dropped = it.run(*since)
+        assert dropped.code == 3, dropped.err
+        assert "--only-status: the checkpoint has Activated, this run has none" in dropped.err
+        ran = it.run("--spare-active-since", "2025-05-01", "--only-status", "Activated")
+        assert ran.code == 0, ran.err
+        assert ran.counts() == {"deleted": 185, "excluded": 15}
+        assert ran.summary["spared"] == {"active since": 12, "status": 3}
+        assert alive(it) == {*IDS[:10], *IDS[20:22], *IDS[30:33]}
+        guards = [entry["guards"] for entry in entries(it.log) if entry.get("event") == "start"]
+        assert [each["active_since"][:10] for each in guards] == ["2025-06-01", "2025-06-01", "2025-05-01"]
+        assert bulkdel("status", it.log, "--audit").code == 0
+
+
+def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
+    """The first 150 users are active: `--limit 40` deletes 40 of the others, if there are so many."""
+    guard = ("--spare-active-since", "2025-01-01")
+    with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 2)) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS[:150], **ACTIVE)
+        assert it.run("--limit", 40, *guard).code == 0
+        assert it.served.ledger.deleted == 40
+        ran = it.run("--limit", 40, *guard)
+        assert ran.counts() == {"deleted": 50, "excluded": 150}
+        assert (ran.code, alive(it)) == (0, set(IDS[:150]))
+
+
+def test_a_field_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
+    """Seen in the sample, nothing is sent. Seen later, the rest of its chunk is not sent; the message has no id."""
+    guard = ("--spare-active-since", "2025-01-01")
+    with case(tmp_path, IDS, options=("--rate", 0, "--concurrency", 1)) as it:
+        change(it, IDS, **OLD)
+        assert it.run("--limit", 50, *guard).code == 0
+        change(it, IDS[120:121], lastLogin="yesterday")
+        ran = it.run(*guard)
+        assert ran.code == 4, ran.err
+        assert "row 120 (counted from 0)" in ran.err
+        assert "time of the last sign-in that can be read (lastLogin), and --spare-active-since needs it" in ran.err
+        assert not any(it.served.ledger.sent(id_) for id_ in IDS[100:150])
+        assert not any(id_ in ran.err for id_ in IDS)
+        it.ids -= 1
+        ran = it.run(*guard, "--exclude", write_objects(tmp_path / "keep.jsonl", IDS[120:121]))
+        assert ran.counts() == {"deleted": 199, "excluded": 1}, ran.err
+    (tmp_path / "new").mkdir()
+    with case(tmp_path / "new", IDS) as it:
+        change(it, IDS[120:121], lastLogin="yesterday")
+        plan = bulkdel("plan", *without_confirmation(it)[1:], *guard)
+        assert json.loads(plan.out)["trouble"] == ["sample"]
+        ran = it.run(*guard, "--allow-absent")
+        assert (ran.code, it.served.ledger.deleted) == (4, 0), ran.err
+        assert "1 of 200 sampled accounts have no time of the last sign-in that can be read (lastLogin)" in ran.err
+
+
+def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
+    guards = ("--spare-active-since", "2025-01-01", "--only-status", "Activated")
+    with case(tmp_path, IDS) as it:
+        change(it, IDS, **OLD)
+        change(it, IDS, **NEVER)
+        change(it, IDS[:7], **ACTIVE)
+        change(it, IDS[5:10], **SUSPENDED)
+        words = [word for word in without_confirmation(it)[1:] if word != "--json"]
+        plan = bulkdel("plan", *words, *guards)
+        assert plan.code == 0, plan.err
+        assert "signed in at 2025-01-01 or later (--spare-active-since): 7 of 200 in the sample" in plan.out
+        assert "whose status is not Activated (--only-status): 5 of 200 in the sample" in plan.out
+        assert "the latest sign-in was 2025-06-01" in plan.out
+        told = json.loads(bulkdel("plan", *words, *guards, "--json").out)
+        assert told["sample"]["spared"] == {"--spare-active-since": 7, "--only-status": 5}
+        assert told["guards"] == {"active_since": "2025-01-01T00:00:00Z", "statuses": ["Activated"]}
+        change(it, IDS[:7], **NEVER)
+        assert "the latest sign-in" not in bulkdel("plan", *words).out
+        assert it.served.ledger.deleted == 0
+
+
+def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_path: Path) -> None:
+    """Answers are lost: a look-up finds the users suspended, which --only-status Activated would spare."""
+    with case(tmp_path, IDS[:50], fault_paths=frozenset({"/api/v3/update-user-batch"}), share_drop_after=1.0) as it:
+        words = [*it.args[:1], "disable-users", *it.args[2:]]
+        change(it, IDS[:3], **SUSPENDED)
+        ran = bulkdel(*words, "--only-status", "Activated")
+        assert ran.counts() == {"done": 47, "excluded": 3}, ran.err
