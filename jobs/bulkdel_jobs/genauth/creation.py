@@ -7,6 +7,7 @@ a new one. E-mail, phone, user name and external id are its keys: no two users o
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +43,8 @@ FIELDS = (
 
 IDENTITY_FIELDS = ("extIdpId", "provider", "type", "userIdInIdp", "userInfoInIdp", "originConnIds")
 """What create-users-batch takes of an identity."""
+
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 User = Mapping[str, Any]
 
@@ -141,11 +144,12 @@ class KeyLookUps(UserLookUps):
         self._users = {record.id: user_of(record) for record in records}
         self._by_type = {name: UserLookUps(ID_TYPES[name], full=True) for name in KEYS}
         self._keys = {id_: self._keys_of(user) for id_, user in self._users.items()}
-        self._asked = {id_: _first(keys) if one_key else keys for id_, keys in self._keys.items()}
+        asked = {id_: _in_url(keys) for id_, keys in self._keys.items()}
+        self._asked = {id_: _first(keys) if one_key else keys for id_, keys in asked.items()}
         self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by id type and form of the key
         for id_, keys in self._keys.items():
-            for name, key in keys.items():
-                for form in ID_TYPES[name].forms_of(key):
+            for name, spellings in keys.items():
+                for form in {form for key in spellings for form in ID_TYPES[name].forms_of(key)}:
                     self._ids[name, form].append(id_)
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
@@ -177,16 +181,23 @@ class KeyLookUps(UserLookUps):
         return accounts, strays
 
     def may_split(self, id_: str) -> bool:
-        """Whether a server may take each key of this record for several: then no look-up is sure to find it."""
-        return all(map(may_be_split, self._keys[id_].values()))
+        """Whether no look-up is sure to find it: a server may take each key of this record for several."""
+        return all(map(may_be_split, self._asked[id_].values()))
 
     def texts(self, ids: Sequence[str]) -> Sequence[str]:
-        """The ids and the keys of these records."""
-        return [*ids, *(key for id_ in ids for key in self._keys[id_].values())]
+        """What identifies these users: their ids and keys, the phone numbers also alone, and their ids elsewhere."""
+        return [*ids, *(text for id_ in ids for text in self._texts(id_))]
 
-    def _keys_of(self, user: User) -> dict[str, str]:
-        """One key of each kind that a user has. A phone number with its country code, where the record has one."""
-        return {name: own[0] for name, look_ups in self._by_type.items() if (own := look_ups.ids_of(user))}
+    def _texts(self, id_: str) -> Iterator[str]:
+        user = self._users[id_]
+        for spellings in self._keys[id_].values():
+            yield from spellings
+        ties = (each.get("userIdInIdp") for each in _objects(user.get(IDENTITIES)))
+        yield from (text for text in (user.get("phone"), *ties) if isinstance(text, str) and text)
+
+    def _keys_of(self, user: User) -> dict[str, list[str]]:
+        """The key of each kind that a user has, in each of its spellings; a phone number with its country code."""
+        return {name: own for name, look_ups in self._by_type.items() if (own := look_ups.ids_of(user))}
 
     def _sharing(self, user: User) -> Iterator[str]:
         """The ids of the records that share a key with a user."""
@@ -197,8 +208,7 @@ class KeyLookUps(UserLookUps):
 
     def _shares(self, id_: str, name: str, own: Sequence[str]) -> bool:
         """Whether the key of this kind may be one of `own`."""
-        key = self._keys[id_].get(name)
-        return key is not None and IdSet(ID_TYPES[name], [key]).meets_any(own)
+        return IdSet(ID_TYPES[name], self._keys[id_].get(name, ())).meets_any(own)
 
     def _account(self, id_: str, user: User, *, certain: bool) -> Account:
         shared = tuple(KEYS[name] for name in KEYS if self._shares(id_, name, self._by_type[name].ids_of(user)))
@@ -217,6 +227,11 @@ class KeyLookUps(UserLookUps):
 def _first(keys: Mapping[str, str]) -> Mapping[str, str]:
     """One of these keys, if possible one that no server can take for several."""
     return dict(sorted(keys.items(), key=lambda key: may_be_split(key[1]))[:1])
+
+
+def _in_url(keys: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+    """The first spelling of each of these keys that a query can carry. JSON can also have half of a surrogate pair."""
+    return {name: key for name, (key, *_) in keys.items() if key.isascii() or not HALF_A_PAIR.search(key)}
 
 
 def _lost(row: User, user: User) -> Iterator[str]:

@@ -79,9 +79,12 @@ def decision_on(
 def redacted(text: str, redact: Callable[[str], str]) -> str:
     """Redact a text as it is, and with its escapes undone: a server may quote a query, a JSON body or a page.
 
-    The escapes are left as they are unless one of them hides something.
+    The escapes are left as they are unless one of them hides something. Half of a surrogate pair becomes a `?`: no file
+    can hold it.
     """
     text = redact(text)
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
     for decoders in DECODERS:
         plain = text
         for decode in decoders:
@@ -119,7 +122,7 @@ class IdRedactor:
         forms = {id_.removeprefix("+") for id_ in self._ids}  # a phone number may be quoted without its plus
         # The longest first: one id may be the beginning of another.
         for form in sorted([form for form in forms if form.lower() in lower], key=len, reverse=True):
-            length = len(form.encode())
+            length = len(form.encode(errors="surrogatepass"))  # JSON can have half of a surrogate pair
             if length >= WORD_MIN:
                 pattern = re.escape(form)
                 if length < ANYWHERE_MIN:
