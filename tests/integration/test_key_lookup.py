@@ -1,0 +1,174 @@
+"""Asking which accounts have a key of records that are to be created, against a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.core.record import Record, Records
+from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.lookup import AccountLookup
+from bulkdel.settings import Settings
+from bulkdel_jobs.genauth.creation import CreatedUserLookUps
+from bulkdel_jobs.genauth.credentials import GENAUTH, Credentials
+from bulkdel_jobs.genauth.endpoints import LIST_PATH
+from bulkdel_jobs.genauth.target import GenAuth
+from bulkdel_jobs.restore_users import RestoreUsers, Restoring
+from bulkdel_jobs.sandbox import (
+    CREATE_PATH,
+    LOOKUP_PATH,
+    SANDBOX_KEY_ID,
+    SANDBOX_KEY_SECRET,
+    Pool,
+    Sandbox,
+    Switches,
+    serve,
+    serve_in_thread,
+)
+from tests.full_users import full_users
+from tests.harness import POOL, Ran, bulkdel
+from tests.rawserver import Peer, RawServer, answer
+
+TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
+CALLS = RestoreUsers().calls(Restoring("none"))
+
+
+def rows(users: Sequence[Mapping[str, Any]]) -> Records:
+    return Records.of(
+        Record(number, f"{number:024x}", json.dumps({**user, "userId": f"{number:024x}"}).encode())
+        for number, user in enumerate(users)
+    )
+
+
+def usernames(*names: str) -> list[dict[str, str]]:
+    return [{"username": name} for name in names]
+
+
+@contextlib.asynccontextmanager
+async def looking_up(url: str) -> AsyncIterator[AccountLookup]:
+    """A look-up of a run that creates users. Its backoff is always 0."""
+    target = GenAuth(url, url, GENAUTH, Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET), CALLS)
+    async with connect(target, Settings(rate=0), pool=None) as client:
+        yield AccountLookup(client, CreatedUserLookUps(), lambda: 0.0, creates=True)
+
+
+@contextlib.asynccontextmanager
+async def in_sandbox(pool: Pool, **switches: Any) -> AsyncIterator[tuple[AccountLookup, Sandbox]]:
+    async with serve(pool, Switches(**switches)) as sandbox, looking_up(sandbox.url) as lookup:
+        yield lookup, sandbox
+
+
+async def found_by_keys(lookup: AccountLookup, users: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """The id of the account that was found for each user, None without one; None when the look-up failed."""
+    records = rows(users)
+    look_ups = CreatedUserLookUps().for_records(records)
+    found = await lookup.find_keys(look_ups, records.ids, WorkerStatus())
+    if found is None:
+        return None
+    assert found.empty is not bool(found.accounts)
+    return [found.accounts[id_].made if id_ in found.accounts else None for id_ in records.ids]
+
+
+@pytest.mark.parametrize("most", [None, 10, 3])
+async def test_every_account_is_found_by_its_keys_however_few_a_response_holds(most: int | None) -> None:
+    pool = full_users(50)
+    async with in_sandbox(pool, look_up_max=most) as (lookup, sandbox):
+        users = [pool.user(number) for number in range(50)]
+        assert await found_by_keys(lookup, users) == [user["userId"] for user in users]
+        assert lookup.proven
+        for number in range(0, 50, 2):
+            pool.delete(number)
+        gone = [None if number % 2 == 0 else user["userId"] for number, user in enumerate(users)]
+        assert await found_by_keys(lookup, users) == gone
+    assert LIST_PATH not in sandbox.ledger.by_path  # a look-up that has found an account needs no control
+
+
+async def test_keys_that_are_free_cost_one_request_for_each_kind() -> None:
+    async with in_sandbox(Pool()) as (lookup, sandbox):
+        users = [full_users(40).user(number) for number in range(40)]
+        assert await found_by_keys(lookup, users) == [None] * 40
+    assert sandbox.ledger.by_path[LOOKUP_PATH] == 4
+    assert not lookup.proven
+
+
+@pytest.mark.parametrize("fault", ["403", "400", "404"])
+@pytest.mark.parametrize("at", range(4))
+async def test_a_kind_of_key_that_cannot_be_asked_for_makes_the_whole_fail(fault: str, at: int) -> None:
+    pool = full_users(4)
+    async with in_sandbox(pool) as (lookup, sandbox):
+        sandbox.script(*[None] * at, fault, path=LOOKUP_PATH)
+        assert await found_by_keys(lookup, [pool.user(number) for number in range(4)]) is None
+        assert lookup.failed
+
+
+async def test_a_lost_answer_is_asked_for_again() -> None:
+    async with in_sandbox(Pool.from_ids("ab", "username")) as (lookup, sandbox):
+        sandbox.script(*["drop_after"] * (ATTEMPTS_MAX - 1), path=LOOKUP_PATH)
+        assert (await found_by_keys(lookup, usernames("a", "c")) or [])[1:] == [None]
+        sandbox.script(*["drop_after"] * ATTEMPTS_MAX, path=LOOKUP_PATH)
+        assert await found_by_keys(lookup, usernames("a", "c")) is None
+
+
+async def test_an_empty_pool_is_asked_for_a_control_until_it_has_an_account() -> None:
+    async with in_sandbox(Pool()) as (lookup, sandbox):
+        for _ in range(5):
+            assert not await lookup.prove(WorkerStatus())
+            assert (lookup.none_listed, lookup.lost) == (True, False)
+        sandbox.pool.add_ids(["a"], "username")
+        assert await lookup.prove(WorkerStatus())
+        assert not lookup.none_listed
+    assert sandbox.ledger.by_path[LIST_PATH] == 6
+
+
+@contextlib.asynccontextmanager
+async def in_odd_server(users: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[tuple[AccountLookup, list[list[str]]]]:
+    """A server that finds `users` by the lower case of any key; and a growing list of what each request asks for."""
+    asked: list[list[str]] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            told: dict[str, Any] = {"statusCode": 200, "data": {"access_token": TOKEN}}
+            if request.target.startswith(LOOKUP_PATH):
+                pairs = request.target.partition("?")[2].split("&")
+                asked.append([pair.removeprefix("userIds=") for pair in pairs if "userIds" in pair])
+                told = {"statusCode": 200, "data": [users[id_.lower()] for id_ in asked[-1] if id_.lower() in users]}
+            await peer.send(answer(json.dumps(told).encode()))
+
+    async with RawServer(script).running() as server, looking_up(server.url) as lookup:
+        yield lookup, asked
+
+
+async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone() -> None:
+    async with in_odd_server({"ann": {"userId": "1", "username": "ann"}, "bo": {"userId": "2", "username": "bo"}}) as (
+        lookup,
+        asked,
+    ):
+        assert await found_by_keys(lookup, usernames("bo", "Ann", "Carl")) == ["2", "1", None]
+        assert await found_by_keys(lookup, usernames("Carl", "Dora")) == [None, None]
+    assert asked == [["bo", "Ann", "Carl"], ["Ann"], ["Carl"], ["Carl"], ["Carl", "Dora"]]
+
+
+# --- a key that cannot see users --------------------------------------------------------------------------------------
+
+
+def run_in(sandbox: Sandbox, folder: Path, users: Sequence[Mapping[str, Any]]) -> Ran:
+    export = folder / "export.jsonl"
+    export.write_bytes(b"".join((record.payload or b"") + b"\n" for record in rows(users)))
+    confirmed = ("--confirm", len(users), "--pool", POOL, "--json")
+    where = ("--host", sandbox.url, "--rate", 0)
+    return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed)
+
+
+def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
+    with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:
+        ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(120))))
+        assert sandbox.ledger.by_path[CREATE_PATH] == 0
+        assert (ran.code, ran.counts()) == (4, {"remaining": 120})
+        assert "look-ups find no user at all, so an empty response proves nothing" in ran.err
