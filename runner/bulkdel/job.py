@@ -177,6 +177,13 @@ class LookUps(Protocol):
         """Decide on the response to one of them: SETTLED with `data` = whether it speaks for the target state."""
         return Decision(NextStep.HALT, reason="the job does not read a state")
 
+    def state_reader(self, account: Account) -> Callable[[Response], Decision]:  # noqa: ARG002 - one, in most jobs
+        """What decides on the responses to the state calls of an account: `read_state`.
+
+        `data` = `Verdict.ABSENT` says that the account does not exist.
+        """
+        return self.read_state
+
     def state_control(self) -> Request | None:
         """The request that lists accounts which are not in the target state; None when the API has no such call.
 
@@ -211,10 +218,13 @@ class MembershipPage(NamedTuple):
 
 
 class Memberships(Protocol):
-    """The requests that read who is in which group and has which role (--backup-memberships). Pure; they only read.
+    """The requests that read which users are in which groups and have which roles (--backup-memberships). Pure.
 
     Only a membership of the user itself counts: none that it inherits, and none of a department.
+    restored_by: the job that puts memberships back.
     """
+
+    restored_by: str
 
     def lists(self) -> Sequence[Request]:
         """The first pages of the lists of groups and of roles, or of what contains them."""
@@ -236,6 +246,12 @@ class Memberships(Protocol):
 
         An item is an object with `userId` and what the API says of the membership. With None as `userId` it holds for
         every member of which nothing is known: the API does not say whose it is.
+        """
+
+    def row(self, of: GroupOrRole, user: str, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The row of the export that puts a membership back, for `restored_by`: an object with an `id`.
+
+        user: the new id. facts: what `read_members` said of the membership. None when it is not clear what to put back.
         """
 
 
@@ -371,6 +387,8 @@ class Job(Protocol):
     pinned: what its table of the config says of the requests; it must be the same on a resume.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
+    batch_of: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
+        the export that have it in common are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
     """
 
@@ -389,6 +407,7 @@ class Job(Protocol):
     pinned: Mapping[str, Any] = MappingProxyType({})
     takes_records: bool = False
     look_up_requests: int = 1
+    batch_of: Callable[[Record], object] | None = None
     memberships: Memberships | None = None
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table

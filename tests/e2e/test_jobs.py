@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.job import job_names
+from bulkdel.job import job_names, load_job
 from tests.harness import POOL, Ran, bulkdel, kill, start, wait_for_arrivals, wait_until, write_objects
 from tests.jobs import HOSTILE, JOBS, SPACE, VICTIMS, Effect, JobCase, Served, add_members, serving
 
@@ -49,7 +49,9 @@ def verified(log: Path) -> Ran:
 
 
 def test_every_installed_job_is_in_the_table() -> None:
-    assert set(job_names()) - {"http"} == {job.name for job in JOBS}
+    """All but `http`, which is what its table says, and the jobs whose rows are whole records."""
+    with_records = {name for name in job_names() if load_job(name).takes_records}
+    assert set(job_names()) - {"http"} - with_records == {job.name for job in JOBS}
 
 
 @ALL

@@ -26,8 +26,12 @@ ASSIGNMENTS_PATH = "/api/v3/list-role-assignments"
 TIMES = ("enableTime", "endTime")
 """The members of an assignment that limit it, milliseconds."""
 
-UNKNOWN_END = {"endTime": "unknown"}
+UNKNOWN = "unknown"
+UNKNOWN_END = {"endTime": UNKNOWN}
 """What the copy says of a membership that may have an end."""
+
+SEPARATOR = ":"
+"""Between the parts of the id of a membership."""
 
 DYNAMIC = "dynamic"
 """The type of a group whose members follow from a rule. They are no memberships of the users."""
@@ -35,6 +39,8 @@ DYNAMIC = "dynamic"
 
 class UserMemberships(Memberships):
     """The groups and roles of users."""
+
+    restored_by = "restore-memberships"
 
     def lists(self) -> Sequence[Request]:
         """The groups, and the namespaces with their roles."""
@@ -61,6 +67,21 @@ class UserMemberships(Memberships):
         decision = _read_page(request, response, _assignment if request.path == ASSIGNMENTS_PATH else _user)
         unknown = decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied
         return decision._replace(next_step=NextStep.SETTLED, data=None) if unknown else decision
+
+    def row(self, of: GroupOrRole, user: str, facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See `bulkdel.job.Memberships`. A role that may have had an end is not given back without one."""
+        if UNKNOWN in facts.values():
+            return None
+        return {"id": id_of(of, user), **facts}
+
+
+def id_of(of: GroupOrRole, user: str) -> str:
+    """The id of a membership: `role:default:admin:USER`, `group::staff:USER`."""
+    return SEPARATOR.join(map(_escaped, (of.kind, of.namespace or "", of.code, user)))
+
+
+def _escaped(part: str) -> str:
+    return part.replace("%", "%25").replace(SEPARATOR, "%3A")
 
 
 def _first_page(path: str, *query: tuple[str, str]) -> Request:

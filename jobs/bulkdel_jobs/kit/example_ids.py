@@ -16,6 +16,7 @@ FORMS = (
     "{0:010d}",
     "check:check{0:06d}",
     "{0:024x}:check{0:06d}",
+    "group::check:check{0:06d}",
 )
 """The usual forms of ids. None of their ids is a part of another one: all have one length."""
 

@@ -111,7 +111,7 @@ def _backup_line(plan: Plan) -> Iterator[tuple[str, str]]:
     backup = plan.arguments.settings.backup
     if backup is not None:
         yield "backup", str(backup)
-    elif plan.has_look_ups and not plan.arguments.job.target_state.created:  # a copy is what a look-up returns
+    elif plan.has_look_ups and not plan.arguments.job.takes_records:  # a copy is what a look-up returns
         yield "backup", f"none; --backup FILE keeps a copy of every {plan.words.noun}"
 
 

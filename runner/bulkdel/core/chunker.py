@@ -2,13 +2,15 @@
 
 A pass walks the export once, in order. Rows that are settled or skipped are passed over. Rows in doubt (an intent
 without outcome) make chunks of their own, because they are looked up before they are sent. All other rows are cut into
-chunks of the wanted size. Two ids that may be the same account never share a chunk.
+chunks of the wanted size. Two ids that may be the same account never share a chunk, nor do rows of two batches, where
+the job tells batches apart (`Job.batch_of`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import groupby
 from operator import itemgetter
 
 from bulkdel.core.account_match import Instant
@@ -17,11 +19,22 @@ from bulkdel.core.record import Batch, Chunk, Record, Records
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import RowSet
 
+BatchOf = Callable[[Record], object]
+"""What the rows of one request have in common."""
+
 
 def chunks_of(
-    batches: Iterable[Batch], progress: Progress, chunk_size: int, protected: IdSet, limit: int | None = None
+    batches: Iterable[Batch],
+    progress: Progress,
+    chunk_size: int,
+    protected: IdSet,
+    limit: int | None = None,
+    *,
+    batch_of: BatchOf | None = None,
 ) -> Iterator[Chunk]:
     """Yield the chunks of one pass. protected: ids that must not be sent. limit: most records to send; None for all.
+
+    batch_of: what the rows of one request have in common; None when any rows may share one.
 
     The settled rows are copied at the beginning, because `progress` changes during the pass.
     """
@@ -43,14 +56,22 @@ def chunks_of(
                 if since is None:
                     parts.append(wanted)
                 else:
-                    yield from _cut(wanted, chunk_size, id_type, since)
-        fresh = Records.joined(parts)
-        whole = len(fresh) - len(fresh) % chunk_size
-        yield from _cut(fresh[:whole], chunk_size, id_type)
-        fresh = fresh[whole:]
+                    for some in _batches(wanted, batch_of):
+                        yield from _cut(some, chunk_size, id_type, since)
+        *whole, fresh = _batches(Records.joined(parts), batch_of)
+        for some in (*whole, fresh[: len(fresh) - len(fresh) % chunk_size]):
+            yield from _cut(some, chunk_size, id_type)
+        fresh = fresh[len(fresh) - len(fresh) % chunk_size :]
         if left == 0:
             break
     yield from _cut(fresh, chunk_size, id_type)
+
+
+def _batches(records: Records, batch_of: BatchOf | None) -> list[Records]:
+    """The records of each batch; at least one list, which may be empty. More rows may follow for the last one."""
+    if batch_of is None or not records:
+        return [records]
+    return [Records.of(some) for _, some in groupby(records, batch_of)]
 
 
 def _records(batch: Batch, first: int, last: int, skips: Container[int]) -> Records:

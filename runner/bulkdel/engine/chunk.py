@@ -222,7 +222,8 @@ class ChunkInHand:
         Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
-        self._redact = IdRedactor(ids if self._keys is None else self._keys.look_ups.texts(ids))
+        look_ups = parts.look_ups if self._keys is None else self._keys.look_ups
+        self._redact = IdRedactor(ids if look_ups is None else look_ups.texts(ids))
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.

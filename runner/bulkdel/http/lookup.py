@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
-from bulkdel.core.decision import Request
+from bulkdel.core.decision import Verdict
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.pages import Listed, Reader
 from bulkdel.job import Account, LookUps
@@ -228,23 +228,32 @@ class AccountLookup:
 
     async def _add_states(self, accounts: dict[str, Account], worker: WorkerStatus) -> bool:
         """Ask for the state of each account whose record does not have it. False when a look-up failed."""
-        for id_, account in accounts.items():
-            if account.reached is not None or not (requests := self._look_ups.state_calls(account)):
+        for id_, account in list(accounts.items()):
+            if account.reached is not None or not self._look_ups.state_calls(account):
                 continue
-            reached = await self._state(requests, worker, [id_])
+            reached = await self._state(account, worker, self._look_ups.texts([id_]))
             if reached is None:
                 return False
+            if reached is Verdict.ABSENT:
+                del accounts[id_]
+                continue
             # Without a control, an answer that speaks for the target state leaves the state open.
             known = reached if not reached or await self._sees_states(worker) else None
             accounts[id_] = replace(account, reached=known)
         return True
 
-    async def _state(self, requests: Sequence[Request], worker: WorkerStatus, ids: Sequence[str] = ()) -> bool | None:
-        """Whether every one of the responses speaks for the target state; None when a look-up failed."""
-        for request in requests:
-            reached: bool | None = await self._reader.value(request, self._look_ups.read_state, worker, ids)
-            if not reached:
-                return reached
+    async def _state(
+        self, account: Account, worker: WorkerStatus, texts: Sequence[str] = ()
+    ) -> bool | Literal[Verdict.ABSENT] | None:
+        """Whether every state call of an account speaks for the target state; None when a look-up failed.
+
+        ABSENT: one of them says that the account does not exist.
+        """
+        read = self._look_ups.state_reader(account)
+        for request in self._look_ups.state_calls(account):
+            reached = await self._reader.value(request, read, worker, texts)
+            if reached is not True:
+                return Verdict.ABSENT if reached is Verdict.ABSENT else None if reached is None else False
         return True
 
     async def _sees_states(self, worker: WorkerStatus) -> bool:
@@ -257,7 +266,7 @@ class AccountLookup:
                 self._state_tries_left -= 1
                 listed = await self._reader.items(request, self._look_ups.read_state_control, worker, some=True)
                 for account in () if listed is None else listed.items[:CONTROLS_MAX]:
-                    self._states_seen = await self._state(self._look_ups.state_calls(account), worker) is False
+                    self._states_seen = await self._state(account, worker) is False
                     if self._states_seen:
                         break
                 if (listed is not None and not listed.items) or self._states_seen:

@@ -81,12 +81,10 @@ def _check_records(arguments: RunArguments) -> None:
     job, settings = arguments.job, arguments.settings
     if job.takes_records and settings.format not in {"auto", "jsonl"}:
         raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
-    if job.target_state.created and settings.backup is not None:
-        raise UsageError(f"--backup: {job.name} creates accounts, so there is no record to keep. Leave --backup out")
-    for guard in settings.guards.given if job.target_state.created else ():
-        raise UsageError(
-            f"{guard.option}: {job.name} creates accounts, so there is none to spare. Leave {guard.option} out"
-        )
+    if job.takes_records and settings.backup is not None:
+        raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
+    for guard in settings.guards.given if job.takes_records else ():
+        raise UsageError(f"{guard.option}: {job.name} deletes nothing that could be spared. Leave {guard.option} out")
 
 
 def _check_copy(arguments: RunArguments) -> None:

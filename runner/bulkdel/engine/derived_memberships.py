@@ -1,0 +1,112 @@
+"""The derived export of memberships: those of the users that a restore has created again, under their new ids.
+
+One membership a row, sorted by group and role, so that those of one request stand beside each other. It is made from
+the copy of the memberships (`engine.memberships`) and from the map of old and new ids. Memory stays flat: both wait in
+a temporary database of sqlite3. What a row looks like is decided by the job.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.index import sqlite_folder
+from bulkdel.core.log_entries import MembershipsSaved, Saved
+from bulkdel.durable import atomic_file
+from bulkdel.engine.backup import copies_in
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.job import GroupOrRole, Memberships
+
+SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE users (old TEXT PRIMARY KEY, new TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE found (kind TEXT, namespace TEXT, code TEXT, facts TEXT, new TEXT);
+"""
+JOIN = "INSERT INTO found SELECT ?, ?, ?, ?, new FROM users WHERE old = ?"
+SELECT = "SELECT kind, namespace, code, facts, new FROM found ORDER BY kind, namespace, code, facts, new"
+
+NAMES = ("kind", "namespace", "code", "userId")
+"""The members of a line of the copy that say which membership it is. The others are facts about it."""
+
+AT_ONCE = 10_000
+"""Lines between two calls of `on_progress`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedMemberships:
+    """The content of such an export. rows: of it. unclear: memberships of restored users that the job cannot put back.
+
+    An end of which the API does not say whose it is makes a membership unclear.
+    """
+
+    rows: int
+    unclear: int
+
+
+def write_memberships(
+    copy: MembershipsSaved,
+    map_: Path,
+    to: Path,
+    memberships: Memberships,
+    on_progress: Callable[[int], None] = lambda _lines: None,
+) -> DerivedMemberships:
+    """Write the derived export; it gets its name when all of it is on disk, and replaces an earlier one. Blocks.
+
+    copy: of the memberships, as the log names it. map_: JSON Lines with `old` and `new`, the ids of each restored user.
+    on_progress: called with how many lines of the copy were read.
+
+    Raises NotAcceptable when the copy or the map is not as it was written, FileFailed when there is no room.
+    """
+    try:
+        with closing(sqlite3.connect("", isolation_level=None)) as rows:  # no name: a temporary file
+            rows.executescript(SCHEMA)
+            rows.executemany("INSERT OR REPLACE INTO users VALUES (?, ?)", _users(map_))
+            rows.executemany(JOIN, _lines(copy, on_progress))
+            written = unclear = 0
+            with atomic_file(to, lambda _new, _old: True) as file:
+                for kind, namespace, code, facts, new in rows.execute(SELECT):
+                    row = memberships.row(GroupOrRole(kind, code, namespace or None), new, json.loads(facts))
+                    written, unclear = written + (row is not None), unclear + (row is None)
+                    if row is not None:
+                        file.write(f"{json.dumps(row, separators=(',', ':'))}\n".encode())
+    except sqlite3.Error as error:
+        raise FileFailed(f"the memberships cannot be sorted: {error}. Make room in {sqlite_folder()}.") from error
+    except OSError as error:
+        raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
+    return DerivedMemberships(written, unclear)
+
+
+def _users(map_: Path) -> Iterator[tuple[str, str]]:
+    """The old and the new id of each restored user."""
+    try:
+        with map_.open("rb") as file:
+            for line in file:
+                row = json.loads(line)
+                yield row["old"], row["new"]
+    except OSError as error:
+        raise NotAcceptable(f"{map_}: the map of old and new ids cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise NotAcceptable(f"{map_}: is not the map of old and new ids that the restore has written") from error
+
+
+def _lines(copy: MembershipsSaved, on_progress: Callable[[int], None]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Each membership of the copy: kind, namespace, code, facts and old user id. Raises NotAcceptable."""
+    members = 0
+    for number, (_, line) in enumerate(copies_in(Path(copy.path), Saved(copy.size, copy.crc)), 1):
+        if number % AT_ONCE == 0:
+            on_progress(number)
+        if "complete" not in line:
+            members += 1
+            yield line["kind"], line.get("namespace", ""), line["code"], _facts(line), line["userId"]
+    if members != copy.members:
+        raise NotAcceptable(f"{copy.path}: holds {members:,} memberships, but the log says {copy.members:,}")
+
+
+def _facts(line: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in line.items() if name not in NAMES}, sort_keys=True)
