@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -30,6 +31,16 @@ LAG_MAX_S = 6.0
 
 VERIFIED = 0.2
 """The share of the runs that are verified afterwards."""
+
+GUARDED = 0.25
+"""The share of the runs that have guards."""
+
+EPOCH = 1_790_000_000.0
+"""When the world begins, seconds of the true time."""
+
+DAY_S = 86_400.0
+MOMENTS = (-20 * DAY_S, -4 * DAY_S, -DAY_S, 0.0, 0.0)
+"""Around these times users sign in: long ago, lately, and during the run."""
 
 STRANGER = 10**9
 """From this number on, ids belong to accounts that the export does not name."""
@@ -66,6 +77,8 @@ class Drawn:
     rows: the ids of the export, as it writes them. there: the ids that have an account. young: those whose account was
     created just before the run. strangers: ids of accounts beside them. excluded: ids of the exclude file, as it writes
     them. owner: the id of the account that the access key belongs to; None for another one.
+    sign_ins: when users sign in, by id, seconds since the world began. guards: which accounts are spared, as settings;
+    guarded_from: the number of the first session with them, from 0.
     backup: the name of the backup; None without one. verification: its first session; None without a verification.
     """
 
@@ -81,6 +94,9 @@ class Drawn:
     backup: str | None
     sessions: Sequence[Session]
     verification: Session | None
+    sign_ins: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    guards: Mapping[str, Any] = field(default_factory=dict)
+    guarded_from: int = 0
 
     @property
     def reusable(self) -> bool:
@@ -119,7 +135,20 @@ class Drawn:
 
 def draw(seed: int) -> Drawn:
     """Draw a run."""
-    rng = Random(f"run {seed}")
+    drawn, rng = _draw(Random(f"run {seed}")), Random(f"guards {seed}")
+    if rng.random() >= GUARDED:
+        return drawn
+    sign_ins = {
+        id_: [rng.choice(MOMENTS) + rng.random() * DAY_S for _ in range(rng.choice([0, 1, 2]))] for id_ in drawn.there
+    }
+    since, after = (
+        datetime.fromtimestamp(EPOCH - days * DAY_S, UTC).isoformat() for days in (5, rng.choice([0.02, 45]))
+    )
+    guards = rng.choice([{"spare_active_since": since}, {"spare_created_after": after}])
+    return replace(drawn, sign_ins=sign_ins, guards=guards, guarded_from=rng.choice([0, 0, 1]))
+
+
+def _draw(rng: Random) -> Drawn:
     id_type = rng.choice(["user_id", "user_id", "email", "email", *FORMS])
     count = rng.choice([rng.randrange(1, 12), rng.randrange(12, 60)])
     ids = list(dict.fromkeys(_id(rng, id_type) for _ in range(count)))

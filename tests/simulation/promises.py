@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import orjson
 
 from bulkdel.core.decision import NoResponse, Request, Response
-from bulkdel.core.retry import http_date_s
+from bulkdel.core.retry import RETRY_MAX_S, http_date_s
 from bulkdel.http.rate_limiter import BURST_SHARE
 from bulkdel.library import Summary
 from bulkdel_jobs.genauth.endpoints import DELETE_PATH, READ_PATH
 from tests import second_reader
-from tests.simulation.drawing import Drawn, Session
+from tests.simulation.drawing import EPOCH, Drawn, Session
 from tests.simulation.ids import account_key, row_key
 from tests.simulation.safe import RELEASED, SENT, STARTED, SafeCopies, SafeLog
-from tests.simulation.server import Server
+from tests.simulation.server import Account, Server
 from tests.simulation.trace import Trace
 
 PAUSE_S = 3.0
@@ -43,6 +44,7 @@ class Promises:
 
     now: seconds since the world began. quiet: the machine is off, and the program's last steps do not count.
     no_deletion_from: the time from which on no deletion may leave, because the run was drained.
+    guarded: whether this session spares accounts.
     """
 
     def __init__(self, drawn: Drawn, server: Server, trace: Trace, now: Callable[[], float]) -> None:
@@ -62,7 +64,7 @@ class Promises:
         self.copies = SafeCopies(packed=False)
         self.findings = SafeLog()
         self.again: set[str] = set()
-        self.quiet = False
+        self.quiet = self.guarded = False
         self.no_deletion_from = float("inf")
         self.wrong: list[str] = []
 
@@ -104,6 +106,8 @@ class Promises:
             account = self._server.alive(id_)
             if self._drawn.backup and account is not None and account.user_id not in self.copies.users:
                 self.note_wrong(f"row {at} ({id_}) is sent before its copy is safe")
+            if self.guarded and account is not None and self._spared(account, self._now() - RETRY_MAX_S - SLACK_S):
+                self.note_wrong(f"row {at} ({id_}) is sent, and a guard spares its account: {account}")
         fresh = [at for at in self._rows_of(ids) if at not in self._maybe_applied]
         self._maybe_applied.update(fresh)
         self._on_wire[id(request)] = fresh
@@ -255,6 +259,9 @@ class Promises:
         second = ours and any(self._key(row) == key for row in drawn.rows if row != id_)
         unknown = drawn.customs.unknown
         found = []
+        # A request that was given up may have its effect after the row was spared.
+        if self._drawn.guards and account is not None and by != "us" and self._spared(account, self._now()):
+            found.append("excluded")
         if gone and (ours or drawn.maybe_applied or unknown == "accept"):
             found.append("done")
         if gone and (not ours or second or (reason == "unproven" and unknown == "partial")):
@@ -270,6 +277,14 @@ class Promises:
         if self._never_proven(id_):
             found.append("remaining")
         return found
+
+    def _spared(self, account: Account, now: float) -> bool:
+        """Whether a guard of this run spares an account. now: seconds since the world began."""
+        guards = self._drawn.guards
+        if "spare_created_after" in guards:
+            return self._server.created_at(account) > datetime.fromisoformat(guards["spare_created_after"]).timestamp()
+        seen = account.last_sign_in(EPOCH + now)
+        return seen is not None and seen >= datetime.fromisoformat(guards["spare_active_since"]).timestamp()
 
     # --- words ---
 

@@ -77,13 +77,21 @@ FAIR = Weather()
 
 @dataclass
 class Account:
-    """One account. deleted_by: `us` for the program under test, `late` for a request that it had given up, `others`."""
+    """One account. deleted_by: `us` for the program under test, `late` for a request that it had given up, `others`.
+
+    sign_ins: the times at which its user signs in, also those to come.
+    """
 
     key: str
     user_id: str
     created_at: float
     deleted_at: float | None = None
     deleted_by: str = ""
+    sign_ins: Sequence[float] = ()
+
+    def last_sign_in(self, now: float) -> float | None:
+        """The latest one until `now`; None without one."""
+        return max((at for at in self.sign_ins if at <= now), default=None)
 
 
 class Server:
@@ -108,11 +116,11 @@ class Server:
         """Begin a session."""
         self.weather, self._began = weather, self._now()
 
-    def create(self, id_: str, at: float) -> Account:
+    def create(self, id_: str, at: float, sign_ins: Sequence[float] = ()) -> Account:
         """Create an account."""
         key = account_key(self._id_type, id_)
         user_id = key if self._id_type == "user_id" else f"f{sum(map(len, self.accounts.values())):023x}"
-        account = Account(key, user_id, at)
+        account = Account(key, user_id, at, sign_ins=sign_ins)
         self.accounts.setdefault(key, []).append(account)
         return account
 
@@ -218,9 +226,19 @@ class Server:
         return self._envelope(200, [self._record(account) for account in found[: self._customs.page]])
 
     def _record(self, account: Account) -> dict[str, Any]:
-        at = datetime.fromtimestamp(account.created_at + self._customs.created_ahead_s, UTC)
+        at, seen = self.created_at(account), account.last_sign_in(self._now())
         own = members(self._id_type, account.key)
-        return {"userId": account.user_id, "status": "Activated", "createdAt": at.isoformat(), **own}
+        return {
+            "userId": account.user_id,
+            "status": "Activated",
+            "createdAt": datetime.fromtimestamp(at, UTC).isoformat(),
+            "lastLogin": None if seen is None else datetime.fromtimestamp(seen, UTC).isoformat(),
+            **own,
+        }
+
+    def created_at(self, account: Account) -> float:
+        """The time of creation, as the server has it."""
+        return account.created_at + self._customs.created_ahead_s
 
     def _envelope(self, code: int, data: Any = None, *, api_code: int | None = None) -> Response:
         body = {"statusCode": code, "message": "", "requestId": "r", "data": data}

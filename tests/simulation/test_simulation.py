@@ -122,6 +122,8 @@ def test_the_drawn_worlds_have_everything() -> None:
         assert any(getattr(session.roads, name) for session in sessions), name
     for name in ("excluded", "owner", "backup", "young"):
         assert any(getattr(world, name) for world in worlds), name
+    assert {name for world in worlds for name in world.guards} == {"spare_active_since", "spare_created_after"}
+    assert any(world.guards and world.guarded_from for world in worlds)
     assert any("," in id_ for world in worlds for id_ in world.rows)
     assert any(session.again for session in sessions)
     assert any(session.calm for session in sessions)

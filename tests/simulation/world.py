@@ -18,7 +18,7 @@ from bulkdel.library import Summary
 from bulkdel.settings import Settings, VerifySettings
 from bulkdel.verify.session import VerifyResult
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.drawing import Drawn, Session, draw
+from tests.simulation.drawing import EPOCH, Drawn, Session, draw
 from tests.simulation.ids import account_key
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import Connection, Network
@@ -26,9 +26,6 @@ from tests.simulation.program import HOST, Machine
 from tests.simulation.promises import OURS, Promises
 from tests.simulation.server import Server
 from tests.simulation.trace import Trace
-
-EPOCH = 1_790_000_000.0
-"""When the world begins, seconds of the true time."""
 
 OLD_S = 90 * 86_400.0
 YOUNG_S = 3_600.0
@@ -60,6 +57,7 @@ class World:
         self._task: asyncio.Task[Any] | None = None
         self._session = Session()
         self._crashed = False
+        self._guarded = False  # whether this session has the guards
         self._server = Server(
             drawn.id_type, drawn.customs, Random(f"server {seed}"), lambda: EPOCH + self.now, self.trace.note
         )
@@ -93,7 +91,9 @@ class World:
 
     def _play_run(self) -> None:
         """Play every session, then fair ones until all is settled."""
-        for session in (*self.drawn.sessions, *([FAIR_SESSION] * FAIR_SESSIONS)):
+        for number, session in enumerate((*self.drawn.sessions, *([FAIR_SESSION] * FAIR_SESSIONS))):
+            self._guarded = number >= self.drawn.guarded_from
+            self._promises.guarded = self._guarded and bool(self.drawn.guards)
             self._pass_time_before(session)
             summary = self._play(session, self._send)
             if summary is not None:
@@ -130,7 +130,8 @@ class World:
         self._rng.shuffle(ids)
         for id_ in ids:
             most_s = YOUNG_S if id_ in drawn.young else OLD_S
-            server.create(id_, EPOCH - (most_s != YOUNG_S) * OLD_S - self._rng.random() * most_s)
+            at = EPOCH - (most_s != YOUNG_S) * OLD_S - self._rng.random() * most_s
+            server.create(id_, at, [EPOCH + each for each in drawn.sign_ins.get(id_, ())])
         owner = server.alive(drawn.owner) if drawn.owner else None
         server.owner = owner.user_id if owner else None
 
@@ -237,6 +238,7 @@ class World:
             limit=session.at if session.end == "limit" else None,
             not_after=not_after,
             **drawn.options,
+            **(drawn.guards if self._guarded else {}),
         )
 
     def _connect(self) -> Connection:

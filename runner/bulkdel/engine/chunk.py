@@ -436,9 +436,9 @@ class ChunkInHand:
             now,
             reusable=parts.id_type.reusable and since is not None,
         )
-        found = compare(resend=parts.in_doubt_resend and not self._chunk.protected)
-        # A protected id is not sent again, so --in-doubt resend does not hold for it.
-        found |= {id_: each for id_, each in compare(resend=False).items() if id_ in protected}
+        found = compare(resend=False)
+        if parts.in_doubt_resend and not self._chunk.protected:  # a protected id is not sent again
+            found |= {id_: each for id_, each in compare(resend=True).items() if id_ not in protected}
         sent = since is not None or self.state.requests > 0
         for id_, each in found.items():
             # What was sent and is in the target state has its outcome, also when it is protected since.
