@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +167,8 @@ class JobCase:
     state: whether an id is in the target state, by the server's own records; None when there is no such account.
     settle: brings ids into the target state; None where that is to be gone. codes: the ids are codes, not user ids.
     rows: how many ids a test works on; few where each takes many requests.
-    per_id: the API lists what it has changed.
+    per_id: the API lists what it has changed. creates: it makes new accounts, which are counted by their user names.
+    row: of the export, for one id.
     """
 
     name: str
@@ -181,6 +182,13 @@ class JobCase:
     codes: bool = False
     rows: int = 70
     per_id: bool = False
+    creates: bool = False
+    row: Callable[[str], Mapping[str, Any]] = lambda id_: {"id": id_}
+
+    def export(self, path: Path, ids: Iterable[str]) -> Path:
+        """Write the export of these ids."""
+        path.write_text("".join(json.dumps(self.row(id_)) + "\n" for id_ in ids))
+        return path
 
     def expected(self, ids: Iterable[str]) -> Counter[Effect]:
         """The effects of one run on these ids, once each."""
@@ -282,6 +290,36 @@ JOBS = (
 )
 
 
+def gone_user(id_: str) -> dict[str, Any]:
+    """The record of a user that was deleted, as a backup has it; its user name is its id."""
+    email = f"{sum(id_.encode())}.{len(id_)}.{id_.encode().hex()}@x.example"
+    return {"userId": id_, "username": id_, "email": email, "status": "Suspended", "createdAt": AT}
+
+
+def is_created(pool: Pool, username: str) -> bool | None:
+    return pool.find_alive("username", username) is not None
+
+
+def bring_back(pool: Pool, ids: Iterable[str]) -> None:
+    for id_ in ids:
+        pool.put({"departmentIds": [], "identities": [], **gone_user(id_)})
+
+
+CREATING = JobCase(
+    "restore-users",
+    "/api/v3/create-users-batch",
+    lambda id_: [("created", id_)],
+    fill=lambda _pool, _ids: None,
+    state=is_created,
+    settle=bring_back,
+    options=("--passwords", "none"),
+    creates=True,
+    row=gone_user,
+)
+"""The undo of delete-users. An id is one of a user that is gone; in the target state is a user that was never gone."""
+
+EVERY_JOB = (*JOBS, CREATING)
+
 BACKUP = "backup.jsonl"
 
 RESTORING = JobCase(
@@ -321,11 +359,14 @@ class Served:
 
     def effects(self) -> Counter[Effect]:
         """Everything that has changed anything, by kind and key."""
-        return all_effects(self.sandbox, Pool.effects_of)
+        return all_effects(self.sandbox, self._counted(Pool.effects_of))
 
     def repeats(self) -> Counter[Effect]:
         """Everything that was carried out and found already so."""
-        return all_effects(self.sandbox, Pool.repeats_of)
+        return all_effects(self.sandbox, self._counted(Pool.repeats_of))
+
+    def _counted(self, counts: Callable[[Pool, str, str | None], Counter[str]]) -> Callable[[Pool, str], Counter[str]]:
+        return lambda pool, kind: counts(pool, kind, "username" if self.job.creates else None)
 
     def switch(self, **changes: Any) -> None:
         """Change what the sandbox does from now on."""
