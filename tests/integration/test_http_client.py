@@ -22,7 +22,7 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.engine.chunk import Parts, Tally
+from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Workers

@@ -97,6 +97,8 @@ class CreationState(ChunkState):
             self.left.append(rest)
         elif looks_again and (alone or why is not LookUpReason.UNSURE):
             self._stack.append((rest._replace(again=rest.again + 1), why))
+        elif self.protected:
+            self.spared += rest.records
         elif why is LookUpReason.EXHAUSTED:
             self.left.append(rest)
         elif why not in REFUSALS:

@@ -7,165 +7,36 @@ when a request may leave. `checkpoint` makes intents and outcomes durable.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
-from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
-from bulkdel.core.creation_state import CreationState
-from bulkdel.core.decision import NextStep, Request, decision_per_id
-from bulkdel.core.guards import NO_GUARDS, Guards, Spared
-from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
-from bulkdel.core.id_type import IdSet, IdType
-from bulkdel.core.log_entries import Entry, Intent, Outcome, Released, Skipped, stamp
-from bulkdel.core.outcome import Settled
+from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
+from bulkdel.core.guards import Spared
+from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s, too_many_refused
+from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.keys import KeysInHand, keys_in_hand
+from bulkdel.engine.parts import Parts, counts_of, write_settled
 from bulkdel.engine.progress import Event
-from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Drain, Stop
+from bulkdel.engine.workers import Stop
 from bulkdel.errors import Halted
 from bulkdel.format import counted
-from bulkdel.http.client import Client, WorkerState, WorkerStatus
-from bulkdel.http.lookup import AccountLookup
-from bulkdel.job import Account, Action, Job, LookUps
+from bulkdel.http.client import WorkerState, WorkerStatus
+from bulkdel.job import Account
 
 DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the chunks of a session have counted.
-
-    settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
-    spared: rows that were not sent because of a guard.
-    unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
-    contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
-    lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.part`), such as a
-        department that no longer exists.
-    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
-        answer per id settled only some of its ids.
-    succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
-    """
-
-    own: IdSet
-    succeeded: bool
-    settled: int = 0
-    refused: int = 0
-    kept: int = 0
-    spared: int = 0
-    unproven: int = 0
-    contradicted: int = 0
-    lags_in_vain: int = 0
-    uncertain: str = ""
-    refused_parts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def not_sent(self) -> int:
-        """How many rows a look-up has kept from being sent."""
-        return self.kept + self.spared
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all chunks of a session share.
-
-    look_ups: those of the job, for records that are found by their keys. action: what is done to the ids of a chunk.
-    log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
-    protected: ids that must never be sent. held: outcomes that wait before they are written.
-    refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
-    guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
-    on_event: called with an event for every chunk that is done; None when no event is wanted.
-    """
-
-    client: Client
-    lookup: AccountLookup
-    look_ups: LookUps | None
-    action: Action
-    job: Job
-    log: Checkpoint
-    id_type: IdType
-    surroundings: Surroundings
-    drain: Drain
-    protected: IdSet
-    administrator: IdSet
-    tally: Tally
-    held: HeldOutcomes
-    refused_max: int | Fraction
-    backup: Backup | None = None
-    in_doubt_resend: bool = False
-    look_first: bool = False
-    guards: Guards = NO_GUARDS
-    on_event: Callable[[Event], None] | None = None
-
-    def now(self) -> Instant:
-        """The time by our clock, and how far the server's is ahead of it."""
-        return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
-
-
-def write_settled(
-    parts: Parts, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-) -> None:
-    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
-
-    seen: by id, what the entry has to say of this row besides, such as the id of the created account.
-    """
-    tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
-    for kind, records, detail, reason, attempts in settled:
-        exceptions: tuple[dict[str, Any], ...] = ()
-        if kind in {"refused", "unknown"}:
-            known = detail.to_json()
-            exceptions = tuple(
-                {"position": record.position, "id": record.id, **known, **seen.get(record.id, {})} for record in records
-            )
-        elif seen:
-            exceptions = tuple(
-                {"position": record.position, **seen[record.id]} for record in records if record.id in seen
-            )
-        parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
-    tally.settled += sum(counts.values())
-    tally.refused += counts.get("refused", 0)
-    if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-        why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
-        parts.drain.begin(Stop(why, error=Halted(why)))
-
-
-def write_held(parts: Parts) -> None:
-    """End a pass: write the refusals that were held back. The other ids get no outcome, so they are sent again.
-
-    A refused id stays in doubt where a look-up can tell what became of it. The answer was that nothing was done.
-    """
-    refused, left = parts.held.end()
-    write_settled(parts, refused)
-    for part in left:
-        if part.kind == "absent" or not parts.lookup.possible:
-            parts.log.enqueue(Released(part.records.ranges))
-    if left and parts.drain.stop is None:
-        why = all_absent(left)
-        parts.drain.begin(Stop(why, error=Halted(why)))
-
-
-def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
-    """How many rows ended as what."""
-    counts: dict[str, int] = {}
-    for part in settled:
-        counts[part.kind] = counts.get(part.kind, 0) + len(part.records)
-    return counts
-
-
 class ChunkInHand:
-    """One chunk and the worker that settles it. state: what follows from the responses."""
+    """One chunk and the worker that settles it. state: what follows from the responses.
+
+    Where accounts are created, `engine.creation.CreationInHand` replaces some of its methods.
+    """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
         since, lag_over = chunk.in_doubt_since, False
@@ -185,8 +56,7 @@ class ChunkInHand:
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self._intent_at = since  # of the first intent for these records
-        self._keys = keys_in_hand(parts.job, parts.look_ups, chunk.records)
-        self.state = _state_of(parts, chunk, lag_over=lag_over)
+        self.state = self._make_state(lag_over=lag_over)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
@@ -203,18 +73,15 @@ class ChunkInHand:
         if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
         began = self._now_s()
-        found = await (self._find(step.records) if self._keys is None else self._find_keys(step, self._keys))
+        found = await self._find(step)
         self._seen_at.update(dict.fromkeys(found or (), began))
         if step.again and found is not None:
-            # A look-up that lagged now finds fewer accounts that are to be deleted, or one that was created.
-            if bool(found) if self._keys is not None else len(found) < len(step.records):
+            if self._has_lagged(step, found):
                 tally.lags_in_vain = 0
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
         if self._parts.drain.stop is None or found is not None:
-            lookup = self._parts.lookup
-            proven = lookup.proven or (self._keys is not None and lookup.none_listed)
-            self.state.looked_up(found, proven=proven, unproven=self._unproven)
+            self.state.looked_up(found, proven=self._proven, unproven=self._unproven)
 
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
@@ -222,8 +89,7 @@ class ChunkInHand:
         Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
-        look_ups = parts.look_ups if self._keys is None else self._keys.look_ups
-        self._redact = IdRedactor(ids if look_ups is None else look_ups.texts(ids))
+        self._redact = IdRedactor(self._texts(ids))
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
@@ -233,8 +99,8 @@ class ChunkInHand:
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
-        records = step.records if self._keys is None else self._keys.reduced(step.records, parts.tally.refused_parts)
-        return parts.action.calls(records)  # before the intent: if the job fails here, nothing was sent
+        # Before the intent: if the job fails here, nothing was sent.
+        return parts.action.calls(self._as_sent(step.records))
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves."""
@@ -266,10 +132,8 @@ class ChunkInHand:
             elif too_late():
                 self._look_again()
             return
-        if decision.next_step is NextStep.SETTLED and self._keys is not None:
-            decision = self._keys.created(step.records.ids, decision)
-            if decision.data and step.left_out is not None and step.left_out.part is not None:
-                parts.tally.refused_parts[step.left_out.part] += 1
+        if decision.next_step is NextStep.SETTLED:
+            decision = self._accepted(step, decision)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
             parts.tally.uncertain = decision.reason or parts.tally.uncertain
@@ -292,7 +156,7 @@ class ChunkInHand:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        write_settled(parts, parts.held.take(state.settled), {} if self._keys is None else self._keys.seen)
+        write_settled(parts, parts.held.take(state.settled), self._seen)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
@@ -388,23 +252,53 @@ class ChunkInHand:
             await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
             self._saved.update(missing)
 
-    async def _find_keys(self, step: LookUp, keys: KeysInHand) -> Found | None:
-        """Look up the keys of records that are to be created; None when the look-up failed."""
-        parts, ids = self._parts, step.records.ids
-        look_ups = keys.look_ups if step.why is LookUpReason.FIRST else keys.brief
-        looked = await parts.lookup.find_keys(look_ups, ids, self._worker)
-        if looked is None:
-            return None
-        self._unproven = set(looked.unproven)
-        if looked.empty and self.state.maybe_applied:
-            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
-            if not proven and parts.lookup.lost:
-                return None  # look-ups have ceased to find accounts
-        return keys.judged(ids, looked.accounts, self._intent_at if self.state.maybe_applied else None, parts.now())
+    # What differs where accounts are created
 
-    async def _find(self, records: Records) -> Found | None:
+    def _make_state(self, *, lag_over: bool) -> ChunkState:
+        """Make the state machine. lag_over: no look-up can lag behind an earlier session's request any more."""
+        parts, chunk = self._parts, self._chunk
+        return ChunkState(
+            chunk,
+            in_doubt=chunk.in_doubt_since is not None,
+            # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
+            resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
+            and not (chunk.protected or parts.look_first),
+            look_first=parts.look_first,
+            protected=chunk.protected,
+            can_look_up=parts.lookup.possible,
+            absence_reaches=parts.job.target_state.absence_reaches,
+            lag_over=lag_over,
+        )
+
+    @property
+    def _proven(self) -> bool:
+        """Whether an empty response to a look-up can be a proof."""
+        return self._parts.lookup.proven
+
+    @property
+    def _seen(self) -> Mapping[str, Mapping[str, Any]]:
+        """By id, what the log has to say of a row besides its outcome."""
+        return {}
+
+    def _texts(self, ids: Sequence[str]) -> Sequence[str]:
+        """The texts that are left out of messages."""
+        return ids if self._parts.look_ups is None else self._parts.look_ups.texts(ids)
+
+    def _as_sent(self, records: Records) -> Records:
+        """The records as the action gets them."""
+        return records
+
+    def _accepted(self, step: Send, decision: Decision) -> Decision:  # noqa: ARG002 - it is about all of them
+        """Read an accepted request."""
+        return decision
+
+    def _has_lagged(self, step: LookUp, found: Found) -> bool:
+        """Whether a repeated look-up shows that the one before lagged: an account that was there is gone now."""
+        return len(found) < len(step.records)
+
+    async def _find(self, step: LookUp) -> Found | None:
         """Look records up; None when the look-up failed, or found accounts that do not have these ids (--backup)."""
-        parts, ids = self._parts, records.ids
+        parts, records, ids = self._parts, step.records, step.records.ids
         looked = await parts.lookup.find(ids, self._worker)
         if looked is None:
             return None
@@ -447,30 +341,3 @@ class ChunkInHand:
             elif id_ in protected and each is Presence.OLD:
                 found[id_] = Presence.PROTECTED
         return found
-
-
-def _state_of(parts: Parts, chunk: Chunk, *, lag_over: bool) -> ChunkState:
-    """Make the state machine of a chunk."""
-    in_doubt, target_state = chunk.in_doubt_since is not None, parts.job.target_state
-    if target_state.created:
-        lag_over = lag_over or parts.tally.lags_in_vain >= LAG_VAIN_MAX
-        return CreationState(
-            chunk,
-            in_doubt=in_doubt,
-            look_first=True,
-            absence_reaches=False,
-            lag_over=lag_over,
-            reductions_of=parts.job.reductions,
-        )
-    return ChunkState(
-        chunk,
-        in_doubt=in_doubt,
-        # Without a look-up, a protected id is not sent again, nor one that must be looked up or copied first.
-        resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
-        and not (chunk.protected or parts.look_first),
-        look_first=parts.look_first,
-        protected=chunk.protected,
-        can_look_up=parts.lookup.possible,
-        absence_reaches=target_state.absence_reaches,
-        lag_over=lag_over,
-    )

@@ -12,7 +12,8 @@ from itertools import takewhile
 from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.record import Chunk
-from bulkdel.engine.chunk import ChunkInHand, Parts, write_held
+from bulkdel.engine.creation import chunk_in_hand
+from bulkdel.engine.parts import Parts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.export import read_rows
@@ -43,7 +44,7 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
 
 async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from a response is decided in core/chunk_state.py."""
-    chunk = ChunkInHand(item, worker, parts)
+    chunk = chunk_in_hand(item, worker, parts)
     await parts.lookup.prove(worker)  # when no sample was looked up: one control, for which all wait
     try:
         while (step := chunk.next_step()) is not None:

@@ -21,8 +21,8 @@ from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
-from bulkdel.engine.chunk import Parts, Tally
 from bulkdel.engine.memberships import MembershipsCopy
+from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings

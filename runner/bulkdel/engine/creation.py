@@ -1,0 +1,132 @@
+"""The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk`.
+
+A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_state` decides what follows from a
+response or a look-up. `core.account_match.creation` judges the accounts that a look-up finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from bulkdel.core.account_match import Created, Presence, creation
+from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
+from bulkdel.core.creation_state import CreationState
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.record import Chunk, Record, Records
+from bulkdel.core.retry import LAG_VAIN_MAX
+from bulkdel.engine.chunk import ChunkInHand
+from bulkdel.engine.parts import Parts
+from bulkdel.http.client import WorkerStatus
+from bulkdel.job import Account, Job, LookUps
+
+GONE_AFTER = 3
+"""Rows that the API refuses with a part and takes without it, after which the part counts as gone."""
+
+
+class CreationInHand(ChunkInHand):
+    """One chunk of accounts that are created, and the worker that settles it."""
+
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: LookUps) -> None:
+        """look_ups: those of the job."""
+        super().__init__(chunk, worker, parts)
+        self._all_keys = look_ups.for_records(chunk.records)
+        self._one_key = look_ups.for_records(chunk.records, one_key=True)  # finds what was created
+        self._free: set[str] = set()  # ids of the records whose keys this session has seen to be free
+        self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
+        self._noted: dict[str, dict[str, Any]] = {}
+
+    def _make_state(self, *, lag_over: bool) -> ChunkState:
+        chunk, tally = self._chunk, self._parts.tally
+        return CreationState(
+            chunk,
+            in_doubt=chunk.in_doubt_since is not None,
+            look_first=True,
+            protected=chunk.protected,
+            absence_reaches=False,
+            lag_over=lag_over or tally.lags_in_vain >= LAG_VAIN_MAX,
+            reductions_of=self._parts.job.reductions,
+        )
+
+    @property
+    def _proven(self) -> bool:
+        """In a pool that lists no account, keys are free: the users of the restored pool may all be gone."""
+        return self._parts.lookup.proven or self._parts.lookup.none_listed
+
+    @property
+    def _seen(self) -> Mapping[str, Mapping[str, Any]]:
+        """`made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken."""
+        return self._noted
+
+    def _texts(self, ids: Collection[str]) -> list[str]:
+        return list(self._all_keys.texts(list(ids)))
+
+    def _as_sent(self, records: Records) -> Records:
+        """Leave out the parts that the API has refused in several other records."""
+        refused = self._parts.tally.refused_parts
+        if not (gone := {part for part, rows in refused.items() if rows >= GONE_AFTER}):
+            return records
+        reduced = [_without(record, self._parts.job, gone) for record in records]
+        self._left_out |= {record.id: lost for record, lost in reduced if lost}
+        return Records.of(record for record, _ in reduced)
+
+    def _accepted(self, step: Send, decision: Decision) -> Decision:
+        """Read which of the records were created: an answer about each id."""
+        accounts, _ = self._all_keys.match(step.records.ids, decision.data)
+        made: dict[str, str] = {}
+        for id_, account in accounts.items():
+            if account.certain and account.made is not None and account.made not in made:
+                made[account.made] = id_
+                self._note(id_, account)
+        if made and step.left_out is not None and step.left_out.part is not None:
+            self._parts.tally.refused_parts[step.left_out.part] += 1
+        answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in made.values()]
+        return decision._replace(next_step=NextStep.PER_ID, data=answers)
+
+    def _has_lagged(self, step: LookUp, found: Found) -> bool:  # noqa: ARG002 - any one shows it
+        """An account that was created is there now."""
+        return bool(found)
+
+    async def _find(self, step: LookUp) -> Found | None:
+        """Look the keys up; None when the look-up failed."""
+        parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
+        look_ups = self._all_keys if step.why is LookUpReason.FIRST else self._one_key
+        looked = await parts.lookup.find_keys(look_ups, ids, self._worker)
+        if looked is None:
+            return None
+        self._unproven = set(looked.unproven)
+        if looked.empty and sent:
+            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
+            if not proven and parts.lookup.lost:
+                return None  # look-ups have ceased to find accounts
+        found: dict[str, Presence] = {}
+        for id_, account in looked.accounts.items():
+            seen = Created(account.created_at, account.same, account.before, id_ in self._free)
+            found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
+            if found[id_] is Presence.REACHED:
+                self._note(id_, account)
+            else:
+                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
+        self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
+        return found
+
+    def _note(self, id_: str, account: Account) -> None:
+        """Note what the log has to say of a created account."""
+        lost = self._left_out.get(id_) or account.lost
+        self._noted[id_] = {"made": account.made, **({"reason": f"without {lost}"} if lost else {})}
+
+
+def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:
+    """Take a chunk in hand, as the job's target state wants it."""
+    if parts.job.target_state.created and parts.look_ups is not None:
+        return CreationInHand(chunk, worker, parts, parts.look_ups)
+    return ChunkInHand(chunk, worker, parts)
+
+
+def _without(record: Record, job: Job, gone: Collection[str]) -> tuple[Record, str]:
+    """A record without these parts, and what was left out."""
+    lost: dict[str, None] = {}
+    while (reduction := next((each for each in job.reductions(record) if each.part in gone), None)) is not None:
+        record = record._replace(payload=reduction.payload)
+        lost[reduction.lost] = None
+    return record, " and ".join(lost)

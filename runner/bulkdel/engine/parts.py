@@ -1,0 +1,148 @@
+"""What the chunks of a session share: the parts that they use, what they count, and how outcomes are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.account_match import Instant
+from bulkdel.core.guards import NO_GUARDS, Guards
+from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
+from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.log_entries import Outcome, Released, stamp
+from bulkdel.core.outcome import Settled
+from bulkdel.core.retry import too_many_refused
+from bulkdel.engine.backup import Backup
+from bulkdel.engine.progress import Event
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.workers import Drain, Stop
+from bulkdel.errors import Halted
+from bulkdel.http.client import Client
+from bulkdel.http.lookup import AccountLookup
+from bulkdel.job import Action, Job, LookUps
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the chunks of a session have counted.
+
+    settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
+    spared: rows that were not sent because of a guard.
+    unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
+    contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
+    lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
+    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.part`), such as a
+        department that no longer exists.
+    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
+        answer per id settled only some of its ids.
+    succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
+    """
+
+    own: IdSet
+    succeeded: bool
+    settled: int = 0
+    refused: int = 0
+    kept: int = 0
+    spared: int = 0
+    unproven: int = 0
+    contradicted: int = 0
+    lags_in_vain: int = 0
+    uncertain: str = ""
+    refused_parts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def not_sent(self) -> int:
+        """How many rows a look-up has kept from being sent."""
+        return self.kept + self.spared
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all chunks of a session share.
+
+    look_ups: those of the job, for records that are found by their keys. action: what is done to the ids of a chunk.
+    log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
+    protected: ids that must never be sent. held: outcomes that wait before they are written.
+    refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
+    on_event: called with an event for every chunk that is done; None when no event is wanted.
+    """
+
+    client: Client
+    lookup: AccountLookup
+    look_ups: LookUps | None
+    action: Action
+    job: Job
+    log: Checkpoint
+    id_type: IdType
+    surroundings: Surroundings
+    drain: Drain
+    protected: IdSet
+    administrator: IdSet
+    tally: Tally
+    held: HeldOutcomes
+    refused_max: int | Fraction
+    backup: Backup | None = None
+    in_doubt_resend: bool = False
+    look_first: bool = False
+    guards: Guards = NO_GUARDS
+    on_event: Callable[[Event], None] | None = None
+
+    def now(self) -> Instant:
+        """The time by our clock, and how far the server's is ahead of it."""
+        return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
+
+
+def write_settled(
+    parts: Parts, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> None:
+    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
+
+    seen: by id, what the entry has to say of this row besides, such as the id of the created account.
+    """
+    tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
+    for kind, records, detail, reason, attempts in settled:
+        exceptions: tuple[dict[str, Any], ...] = ()
+        if kind in {"refused", "unknown"}:
+            known = detail.to_json()
+            exceptions = tuple(
+                {"position": record.position, "id": record.id, **known, **seen.get(record.id, {})} for record in records
+            )
+        elif seen:
+            exceptions = tuple(
+                {"position": record.position, **seen[record.id]} for record in records if record.id in seen
+            )
+        parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
+    tally.settled += sum(counts.values())
+    tally.refused += counts.get("refused", 0)
+    if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
+        why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
+        parts.drain.begin(Stop(why, error=Halted(why)))
+
+
+def write_held(parts: Parts) -> None:
+    """End a pass: write the refusals that were held back. The other ids get no outcome, so they are sent again.
+
+    A refused id stays in doubt where a look-up can tell what became of it. The answer was that nothing was done.
+    """
+    refused, left = parts.held.end()
+    write_settled(parts, refused)
+    for part in left:
+        if part.kind == "absent" or not parts.lookup.possible:
+            parts.log.enqueue(Released(part.records.ranges))
+    if left and parts.drain.stop is None:
+        why = all_absent(left)
+        parts.drain.begin(Stop(why, error=Halted(why)))
+
+
+def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
+    """How many rows ended as what."""
+    counts: dict[str, int] = {}
+    for part in settled:
+        counts[part.kind] = counts.get(part.kind, 0) + len(part.records)
+    return counts
