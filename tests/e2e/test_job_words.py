@@ -174,7 +174,8 @@ def test_the_question_has_the_words_of_the_job(bench: Bench) -> None:
 def test_the_list_of_jobs(bench: Bench) -> None:
     listed = bench.run("jobs").out
     assert "disable  disable users\n  can be undone by enable\n  --id-type user_id " in listed
-    assert "(delete-users-batch)\n  cannot be undone\n" in listed
+    kept = "restore-users makes new accounts from what --backup has kept (`bulkdel restore`)"
+    assert f"(delete-users-batch)\n  cannot be undone; {kept}\n" in listed
 
 
 def test_a_plan_says_what_cannot_be_known_without_look_ups(bench: Bench) -> None:

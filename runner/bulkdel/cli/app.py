@@ -224,13 +224,21 @@ def jobs() -> int:
             result(f"{name}  {error}")
             continue
         result(f"{job.name}  {job.summary}")
-        result(f"  {'cannot be undone' if job.undo is None else f'can be undone by {job.undo}'}")
+        result(f"  {_how_it_is_undone(job)}")
         for id_type in job.id_types.values():
             default = ", the default" if id_type.name == job.id_type_default else ""
             result(f"  --id-type {id_type.name:<14} {id_type.shape_text}{default}")
         for option, text in described(plan, job):
             result(f"  {option:<24} {text}".rstrip())
     return 0
+
+
+def _how_it_is_undone(job: Job) -> str:
+    if job.undo is None:
+        return "cannot be undone"
+    if job.target_state.absence_reaches:
+        return f"cannot be undone; {job.undo} makes new accounts from what --backup has kept (`bulkdel restore`)"
+    return f"can be undone by {job.undo}"
 
 
 def config_example() -> int:
