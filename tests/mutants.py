@@ -42,6 +42,45 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the memberships are copied when the ids are sent",
+        "runner/bulkdel/engine/session.py",
+        "            if plan.copies_memberships:\n                await self._copy_memberships(workers)\n"
+        "            await settle_export(plan, parts, workers, self._left)\n",
+        "            await settle_export(plan, parts, workers, self._left)\n"
+        "            if plan.copies_memberships:\n                await self._copy_memberships(workers)\n",
+        "e2e/test_memberships.py::test_killed_while_reading",
+    ),
+    Mutant(
+        "a list of members that changed while it was read counts as whole",
+        "runner/bulkdel/http/memberships.py",
+        "return self._totals <= {None} or self._totals == {items}",
+        "return items >= 0",
+        "e2e/test_memberships.py::test_a_list_that_changes_is_read_again",
+    ),
+    Mutant(
+        "memberships of users that were not restored are put back",
+        "runner/bulkdel/engine/derived_memberships.py",
+        'JOIN = "INSERT INTO found SELECT ?, ?, ?, ?, new FROM users WHERE old = ?"',
+        'JOIN = "INSERT INTO found SELECT ?1, ?2, ?3, ?4, coalesce((SELECT new FROM users WHERE old = ?5), ?5)"',
+        "e2e/test_memberships.py::test_the_memberships_of_restored_users_are_put_back",
+    ),
+    Mutant(
+        "a role that may have had an end is given back for ever",
+        "jobs/bulkdel_jobs/genauth/memberships.py",
+        "        if UNKNOWN in facts.values():\n            return None\n"
+        '        return {"id": id_of(of, user), **facts}',
+        "        known = {name: value for name, value in facts.items() if value != UNKNOWN}\n"
+        '        return {"id": id_of(of, user), **known}',
+        "e2e/test_memberships.py::test_an_end_that_may_be_any_users_is_not_forgotten",
+    ),
+    Mutant(
+        "a resume takes a copy of the memberships that has changed",
+        "runner/bulkdel/safety/checks.py",
+        'fault = "it has changed" if (size, crc) != (known.size, known.crc) else ""',
+        'fault = "it has changed" if size != known.size and crc != known.crc else ""',
+        "e2e/test_memberships.py::test_the_copy_belongs_to_every_session",
+    ),
+    Mutant(
         "a session may go on with the nonce of an annotation",
         "runner/bulkdel/checkpoint/reader.py",
         "if nonce != self._nonce or annotates is not self._annotates:",

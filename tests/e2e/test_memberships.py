@@ -1,0 +1,399 @@
+"""Memberships: all of them are copied before the first user is deleted, and those of restored users are put back.
+
+The oracle is the server: which users its groups and roles have, and how often a request changed that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from bulkdel.core.log_entries import MembershipsSaved, from_json
+from bulkdel.engine.derived_memberships import DerivedMemberships, write_memberships
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import NotAcceptable
+from bulkdel.job import load_job
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import Settings
+from bulkdel_jobs.genauth.memberships import (
+    ASSIGNMENTS_PATH,
+    GROUP_MEMBERS_PATH,
+    GROUPS_PATH,
+    NAMESPACES_PATH,
+    ROLE_MEMBERS_PATH,
+    ROLES_PATH,
+    UserMemberships,
+)
+from bulkdel_jobs.genauth.putting_back import ADD_PATH, ASSIGN_PATH
+from bulkdel_jobs.sandbox import DELETE_PATH
+from bulkdel_jobs.sandbox.access import GroupOrRole, Kept, Times
+from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(300, seed=13)
+NEW = user_ids(270, seed=14)
+"""The new ids of the first users: the others are not restored."""
+
+LISTS = frozenset({GROUPS_PATH, NAMESPACES_PATH, ROLES_PATH, GROUP_MEMBERS_PATH, ROLE_MEMBERS_PATH, ASSIGNMENTS_PATH})
+CHANGES = frozenset({ADD_PATH, ASSIGN_PATH})
+
+END = 4_000_000_000_000
+"""When a role ends, milliseconds."""
+
+Membership = tuple[str, str, str, str]
+"""Kind, namespace, code, user id."""
+
+
+def fill(it: Case) -> None:
+    """Three groups, and three roles in two namespaces. A page holds 50 users."""
+    access = it.served.pool.access
+    for group, users in (("small", range(3)), ("all", range(300)), ("empty", range(0))):
+        access.add_group(group, users)
+    for role, namespace, users in (("admin", "default", range(2)), ("a:b/c", "shop", range(1, 120))):
+        access.add_role(role, users, namespace)
+    access.add_role("x", (), "shop").add(7, Times(None, END))
+
+
+def of_server(it: Case) -> Iterator[tuple[str, str, str, GroupOrRole]]:
+    """Every group and every role of the server: kind, namespace, code, and itself."""
+    access = it.served.pool.access
+    yield from (("group", "", str(group.record["code"]), group) for group in access.groups.values())
+    for space in access.namespaces.values():
+        yield from (("role", space.code, str(role.record["code"]), role) for role in space.roles.values())
+
+
+def times_of(it: Case) -> dict[Membership, Times | None]:
+    """The memberships at the server, each with its beginning and end."""
+    users = it.served.pool.user
+    return {(*of, users(user)["userId"]): each.users.get(user) for *of, each in of_server(it) for user in each.users}
+
+
+def held(it: Case) -> set[Membership]:
+    """The memberships at the server."""
+    return set(times_of(it))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a copy. Raises where it cannot be read to its end."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+            data = reader.read()
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def copied(path: Path) -> set[Membership]:
+    """The memberships in a copy, which is complete and has none twice."""
+    *found, last = lines(path)
+    assert last["complete"] is True
+    assert last["members"] == len(found)
+    memberships = [(line["kind"], line.get("namespace", ""), line["code"], line["userId"]) for line in found]
+    assert memberships == sorted(set(memberships))
+    return set(memberships)
+
+
+@contextmanager
+def filled(folder: Path, ending: str = "", **more: Any) -> Iterator[tuple[Case, Path]]:
+    """A run that keeps a copy of the memberships: its case, and where the copy will be."""
+    with case(folder, IDS, **more) as it:
+        fill(it)
+        it.options += ["--backup", folder / f"users.jsonl{ending}", "--backup-memberships"]
+        yield it, folder / f"users.jsonl.memberships.jsonl{ending}"
+
+
+def sent(it: Case) -> int:
+    """How many deletions reached the server."""
+    return it.served.ledger.by_path[DELETE_PATH]
+
+
+def reads(it: Case) -> int:
+    """How many requests for a list reached the server."""
+    return sum(it.served.ledger.by_path[path] for path in LISTS)
+
+
+def has_read(it: Case, wanted: int) -> bool:
+    """Whether so many did."""
+    return reads(it) >= wanted
+
+
+def without(it: Case, *options: str) -> Sequence[object]:
+    """The arguments of the run without some of its options, which have no value."""
+    return [word for word in it.args if word not in options]
+
+
+@pytest.mark.parametrize(
+    ("ending", "faults"),
+    [
+        ("", {}),
+        (".gz", {"share_500": 0.05, "share_429": 0.03, "retry_after": "seconds", "retry_after_s": 0}),
+        (".zst", {"share_drop_after": 0.03, "share_truncated_after": 0.03}),
+    ],
+)
+def test_every_membership_is_copied_before_the_first_deletion(
+    ending: str, faults: Mapping[str, Any], tmp_path: Path
+) -> None:
+    """A deleted user leaves its groups, so a whole copy was made before. The plan says what it costs."""
+    with filled(tmp_path, ending) as (it, copy):
+        before = held(it)
+        planned = bulkdel("plan", *it.args[1:]).summary["memberships"]
+        asked = reads(it)
+        it.switch(**faults, fault_paths=LISTS)
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert copied(copy) == before
+        assert copy.stat().st_mode & 0o777 == 0o600
+        assert {name: planned[name] for name in ("groups", "roles", "namespaces", "members")} == {
+            "groups": 3,
+            "roles": 3,
+            "namespaces": 2,
+            "members": len(before),
+        }
+        if not faults:
+            assert reads(it) - 2 * asked == planned["requests"]
+            assert f"3 groups, 3 roles in 2 namespaces; about {planned['requests']} requests" in ran.err
+        entry = next(entry for entry in entries(it.log) if entry["type"] == "memberships")
+        assert (entry["path"], entry["size"], entry["members"]) == (str(copy), copy.stat().st_size, len(before))
+
+
+def test_killed_while_reading(tmp_path: Path) -> None:
+    """Nothing is sent before the copy is complete; a half one is made anew; a complete one is not read again."""
+    with filled(tmp_path, ".zst", options=("--rate", 0, "--concurrency", 2), latency_s=0.004) as (it, copy):
+        before, rng = held(it), random.Random(5)
+        for _ in range(3):
+            process, wanted = it.start(), reads(it) + rng.randrange(12, 40)
+            wait_until(partial(has_read, it, wanted), process)
+            kill(process)
+            assert sent(it) == 0
+            assert not copy.exists()
+        process, wanted = it.start(), reads(it) + 20
+        wait_until(partial(has_read, it, wanted), process)
+        process.send_signal(signal.SIGINT)
+        stopped = finish(process)
+        assert stopped.code == 130, stopped.err
+        assert sent(it) == 0
+        assert not copy.exists()
+        it.switch(latency_s=0.0)
+        assert it.run("--limit", 100).code == 0
+        assert copied(copy) == before
+        asked = reads(it)
+        assert it.run().code == 0
+        assert reads(it) == asked
+        assert copied(copy) == before
+
+
+def test_the_copy_belongs_to_every_session(tmp_path: Path) -> None:
+    """A resume needs the option and the file as it was written. Once ids were sent, no copy is begun."""
+    with filled(tmp_path, ".gz") as (it, copy):
+        copy.write_text("of another program\n")
+        taken = it.run()
+        assert taken.code == 3, taken.err
+        assert copy.read_text() == "of another program\n"
+        copy.unlink()
+        assert it.run("--limit", 100).code == 0
+        done, whole = sent(it), copy.read_bytes()
+
+        def refused(words: str, *args: object) -> None:
+            ran = bulkdel(*(args or it.args))
+            assert (ran.code, sent(it)) == (3, done), ran.err
+            assert words in ran.err
+
+        refused("Go on with --backup-memberships", *without(it, "--backup-memberships"))
+        copy.write_bytes(whole[:-9])
+        refused("has changed")
+        copy.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        refused("has changed")
+        copy.unlink()
+        refused("No such file")
+        copy.write_bytes(whole)
+        assert it.run().code == 0
+
+
+def test_it_is_not_begun_after_the_first_id(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        backup = tmp_path / "users.jsonl"
+        assert it.run("--backup", backup, "--limit", 100).code == 0
+        ran = it.run("--backup", backup, "--backup-memberships")
+        assert ran.code == 3, ran.err
+        assert "begun without it" in ran.err
+        assert it.run("--backup-memberships").code == 2
+        other = bulkdel("plan", "delete-groups", it.export, "--backup", backup, "--backup-memberships")
+        assert other.code == 2, other.err
+        assert "has no memberships to copy" in other.err
+
+
+def test_a_list_that_changes_is_read_again(tmp_path: Path) -> None:
+    """A user leaves a group between two pages: the users behind it move up, and none of them is lost."""
+    with filled(tmp_path, options=("--rate", 0, "--concurrency", 1), latency_s=0.01) as (it, copy):
+        group = it.served.pool.access.groups.get("all")
+        assert group is not None
+        process = it.start()
+        planned = 6  # requests for the first pages of the members, by the plan
+        wait_until(lambda: it.served.ledger.by_path[GROUP_MEMBERS_PATH] >= planned, process)
+        group.users.remove(0)
+        it.served.pool.access.groups.remove("small")
+        expected = held(it)
+        it.switch(latency_s=0.0)
+        ran = finish(process)
+        assert ran.code == 0, ran.err
+        assert copied(copy) == expected
+
+
+class Miscounted(Kept[int, Times]):
+    """Users of a group whose count is wrong."""
+
+    def __len__(self) -> int:
+        return super().__len__() + 1
+
+
+def test_a_list_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
+    """A wrong count, a group that is listed and does not exist, a refusal: nothing is sent, and the reason is said."""
+    with filled(tmp_path) as (it, copy):
+        groups = it.served.pool.access.groups
+
+        def halted(words: str) -> None:
+            ran = it.run()
+            assert (ran.code, sent(it), copy.exists()) == (4, 0, False), ran.err
+            assert words in ran.err
+
+        groups.add("wrong", GroupOrRole({"code": "wrong"}, Miscounted()))
+        halted("the members of the group 'wrong' changed in each of 5 readings")
+        groups.remove("wrong")
+        groups.add("hidden", GroupOrRole({"code": "shown"}))
+        halted("the API lists the group 'shown', and says that it does not exist")
+        groups.remove("hidden")
+        groups.add("w" * 65, GroupOrRole({"code": "w" * 65}))
+        halted("cannot be read")
+        groups.remove("w" * 65)
+        assert it.run().code == 0
+
+
+# Putting back
+
+
+def saved(it: Case) -> MembershipsSaved:
+    """The copy, as the log names it."""
+    entry = next(entry for entry in entries(it.log) if entry["type"] == "memberships")
+    found = from_json(entry)
+    assert isinstance(found, MembershipsSaved)
+    return found
+
+
+def restored(it: Case, folder: Path) -> Path:
+    """Create the first users again, as a restore does. Returns the map of old and new ids."""
+    it.served.pool.add_ids(NEW)
+    map_ = folder / "map.jsonl"
+    rows = ({"row": row, "old": old, "new": new} for row, (old, new) in enumerate(zip(IDS, NEW, strict=False)))
+    map_.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return map_
+
+
+def changes(it: Case) -> int:
+    """How many requests for changes of memberships reached the server."""
+    return sum(it.served.ledger.by_path[path] for path in CHANGES)
+
+
+def has_changed(it: Case, process: subprocess.Popen[bytes], wanted: int) -> bool:
+    """Whether so many did, or the process has ended."""
+    return changes(it) >= wanted or process.poll() is not None
+
+
+def put_back(it: Case, export: Path, rows: int) -> list[object]:
+    """The command that puts memberships back."""
+    confirmed = ("--confirm", rows, "--pool", POOL)
+    return ["run", "restore-memberships", export, "--host", it.served.url, "--json", "--rate", 0, *confirmed]
+
+
+def test_the_memberships_of_restored_users_are_put_back(tmp_path: Path) -> None:
+    """With kills and faults between. A group that is gone costs its memberships only; no user gets more than it had."""
+    new_of = dict(zip(IDS, NEW, strict=False))
+    with filled(tmp_path, ".gz", assignment_targets=True) as (it, _):
+        pool = it.served.pool
+        had = {(*of, new_of[old]): times for (*of, old), times in times_of(it).items() if old in new_of}
+        assert it.run().code == 0
+        map_, export = restored(it, tmp_path), tmp_path / "memberships.jsonl"
+        assert write_memberships(saved(it), map_, export, UserMemberships()) == DerivedMemberships(len(had), 0)
+        assert export.stat().st_mode & 0o777 == 0o600
+        pool.access.groups.remove("small")
+        it.switch(share_500_after=0.1, share_drop_after=0.1, latency_s=0.02, fault_paths=CHANGES)
+        command, kills = put_back(it, export, len(had)), 0
+        for _ in range(3):
+            process, wanted = start(*command, "--concurrency", 2), changes(it) + 2
+            wait_until(partial(has_changed, it, process, wanted))
+            kills += kill(process).code == -signal.SIGKILL
+        assert kills
+        it.switch(latency_s=0.0)
+        ran = bulkdel(*command)
+        assert ran.code == 0, ran.err
+        expected = {membership: times for membership, times in had.items() if membership[2] != "small"}
+        assert times_of(it) == expected
+        effects = pool.effects_of("group-added") + pool.effects_of("role-assigned")
+        assert effects == Counter("/".join(filter(None, membership[1:])) for membership in expected)
+        assert ran.counts() == {"done": len(expected), "absent": 3}
+        verified = bulkdel("verify", f"{export}.checkpoint.jsonl", "--json", "--rate", 0)
+        assert verified.found() == (len(had), 0, 0), verified.err
+
+
+def test_an_end_that_may_be_any_users_is_not_forgotten(tmp_path: Path) -> None:
+    """The API names no user of an assignment: a role with an end is not given back without one."""
+    with filled(tmp_path) as (it, copy):
+        assert it.run().code == 0
+        assert [line for line in lines(copy) if "endTime" in line] == [
+            {"kind": "role", "code": "x", "namespace": "shop", "userId": IDS[7], "endTime": "unknown"}
+        ]
+        map_, export = restored(it, tmp_path), tmp_path / "memberships.jsonl"
+        written = write_memberships(saved(it), map_, export, UserMemberships())
+        assert written.unclear == 1
+        assert written.rows == len(export.read_text().splitlines())
+        assert IDS[7] not in export.read_text()
+        whole = copy.read_bytes()
+        copy.write_bytes(whole.replace(b'"small"', b'"other"'))
+        with pytest.raises(NotAcceptable):
+            write_memberships(saved(it), map_, export, UserMemberships())
+
+
+def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
+    """The first session was two days ago. Its progress says what it reads, and how far it is."""
+    seen: set[str | None] = set()
+    with filled(tmp_path, latency_s=0.002) as (it, copy):
+        settings = Settings(
+            host=it.served.url, rate=0, limit=100, backup=tmp_path / "users.jsonl", backup_memberships=True
+        )
+        arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, KEYS)
+
+        async def first() -> int:
+            async with Run(arguments, surroundings=Surroundings(wall=lambda: time.time() - 2 * 86_400)) as run:
+                await run.plan()
+                await run.confirm(ids=300, pool=POOL)
+                run.start()
+                ended = asyncio.create_task(run.finished())
+                while not ended.done():
+                    seen.add(moment.doing if (moment := run.snapshot()) else None)
+                    await asyncio.sleep(0)
+                return (await ended).exit_code
+
+        assert asyncio.run(first()) == 0
+        read = {text for text in seen if text and text.startswith("reading the members of 6 groups and roles: ")}
+        assert len(read) > 2
+        assert {"listing the groups and roles", None} <= seen
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        assert f"  {copy} (425 memberships of " in ran.err
+        assert "48 h 0 min old: what has changed since is not in it)" in ran.err
