@@ -94,7 +94,7 @@ def count_lines(progress: Progress) -> list[str]:
         if count or kind in {next(iter(counts)), REMAINING}:
             lines.append((name_of(progress, kind), count))
         lines += [(f"  {reason}", some) for (each, reason), some in sorted(progress.reasons.items()) if each == kind]
-    width = max(10, *(len(name) for name, _ in lines))
+    width = max(10, *map(len, named_counts(progress)), *(len(name) for name, _ in lines))
     return [f"  {name:<{width}} {count:>13,}" for name, count in lines]
 
 
