@@ -208,6 +208,19 @@ def test_spared_rows_are_counted_by_their_guard() -> None:
     assert (progress.counts["excluded"], progress.spared) == (6, {"status": 4})
 
 
+def test_which_files_were_forgotten_and_when() -> None:
+    def files(*names: str) -> dict[str, object]:
+        return {"state": "begun", "files": [{"path": name} for name in names]}
+
+    progress = folded(
+        Annotation("forget", "t1", "", files("a", "b")),
+        Annotation("forget", "t2", "", {"state": "ended"}),
+        Annotation("undo", "t3", "", files("c")),
+        Annotation("forget", "t4", "", files("b")),
+    )
+    assert progress.forgotten == {"a": "t1", "b": "t4"}
+
+
 def started(**facts: object) -> Session:
     return Session("start", "2", "", facts)
 

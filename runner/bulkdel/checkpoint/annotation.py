@@ -26,12 +26,17 @@ class Annotator:
         self._file = file
         self.progress = progress
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of every durable byte of the log, hex."""
+        return self._file.sha.hexdigest()
+
     def add(self, event: Event, facts: Mapping[str, Any], at: str) -> None:
         """Append an annotation; it is durable on return. at: a time as the log writes it. Raises FileFailed.
 
         After a failure no more may be written.
         """
-        entry = Annotation(event, at, self._file.sha.hexdigest(), facts)
+        entry = Annotation(event, at, self.sha256, facts)
         try:
             self._file.commit([orjson.dumps(to_json(entry))])
         except OSError as error:

@@ -20,7 +20,7 @@ from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
-from bulkdel.settings import Settings, VerifySettings
+from bulkdel.settings import Settings, VerifySettings, count
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
@@ -58,6 +58,10 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 
 STATUS_EPILOGUE = """Exit codes: 0 in every state of the run; 2 usage; 3 no checkpoint that can be read, or the
 audit failed; 5 the output could not be written.
+"""
+
+FORGET_EPILOGUE = """Exit codes: 0 all is removed; 1 files were left: links, or not what the run wrote; 2 usage, or not
+confirmed; 3 no checkpoint that can be read, a run is under way, or rows remain; 5 a file could not be removed.
 """
 
 RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
@@ -211,6 +215,31 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
     return command.verify(command.VerifyArguments(log, settings, given.config.tables, os.environ))
 
 
+def forget(
+    checkpoint: Path,
+    /,
+    *,
+    confirm: Annotated[int | None, count(0)] = None,
+    abandon: Flag = False,
+) -> int:
+    """Remove the files of a run that hold personal data: copies, backups, lists. The log stays, and says so.
+
+    Lists every file first. Your own export, links, and files that are not what the run wrote are left.
+
+    Parameters
+    ----------
+    checkpoint: Path
+        The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+    confirm: int
+        Confirm the number of files, as this command lists them without it.
+    abandon: bool
+        Remove them although rows remain that could not be resumed without them.
+    """
+    from bulkdel.commands import forget as command
+
+    return command.forget(checkpoint, confirm=confirm, abandon=abandon)
+
+
 def jobs() -> int:
     """List the installed jobs: what they do, whether it can be undone, the id types they know, their own options."""
     from bulkdel.job import job_names, load_job
@@ -297,6 +326,8 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
+    # Not from the environment: BULKDEL_CONFIRM confirms a run.
+    app.command(forget, config=[lambda *_: None], help_epilogue=FORGET_EPILOGUE)
     app.command(jobs, help_epilogue=" ")
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")

@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
-from bulkdel.command_line import how_to_resume
+from bulkdel.command_line import CommandLine, how_to_resume
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
@@ -81,6 +81,8 @@ def print_status(path: Path, *, json: bool) -> int:
         result(line)
     for annotation in standing(progress.annotations):
         result(f"  {annotation.event:<10} {annotation_words(annotation)}")
+        if annotation.event == "forget" and annotation.facts.get("state") != "ended":
+            result(f"  to end it: {CommandLine('forget', (str(path),))}")
     if pid is not None:
         return 0
     if progress.in_doubt.size:
@@ -125,7 +127,7 @@ def annotation_words(annotation: Annotation) -> str:
         case _, "ended":
             return f"files removed {by}: {removed} of {size} bytes"
         case _:
-            return f"removal of files begun {by}, and not ended"
+            return f"removal of files begun {by}"
 
 
 def _number(facts: Mapping[str, Any], name: str) -> str:

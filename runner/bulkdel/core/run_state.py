@@ -122,6 +122,12 @@ class Progress:
         """Whether every row has its outcome."""
         return self.remaining == 0
 
+    @property
+    def forgotten(self) -> dict[str, str]:
+        """When the removal of each file of this run has begun, by the path of the file."""
+        removals = (entry for entry in self.annotations if entry.event == "forget")
+        return {file["path"]: entry.at for entry in removals for file in entry.facts.get("files", ())}
+
     def apply(self, entry: Entry) -> None:
         """Fold in one entry. Raises Unreadable when it contradicts an earlier entry."""
         if not self.born and not isinstance(entry, Skipped):

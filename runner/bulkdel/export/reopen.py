@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from bulkdel.checkpoint.index import LogIndex, RowResult
 from bulkdel.core.id_type import IdType
+from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_rows
 from bulkdel.export.spool import SPOOLED
@@ -47,6 +48,11 @@ class Reopened:
         try:
             opened = stack.enter_context(open_export(name))
         except NotAcceptable as error:
+            if export is None and (at := _forgotten(path, log_index.progress)) is not None:
+                raise NotAcceptable(
+                    f"{path}: the export was removed by `bulkdel forget`, on {at}. What the log has is shown by "
+                    "`bulkdel status`. If there is another copy of the export: --export PATH"
+                ) from error
             raise NotAcceptable(f"{error} {moved}") from error
         except UsageError as error:  # a pipe
             raise UsageError(f"{name}: a pipe cannot be compared with the export of the run. Name a file") from error
@@ -82,3 +88,9 @@ def _where(path: Path, recorded: str) -> str:
     """The path of the export: the copy that the run made of a pipe, or the path that the log has recorded."""
     copy = Path(f"{path}{SPOOLED}")
     return str(copy) if copy.exists() and not Path(recorded).is_file() else recorded
+
+
+def _forgotten(path: Path, progress: Progress) -> str | None:
+    """When `bulkdel forget` removed the export of this run; None when it did not."""
+    names = {f"{path.name}{SPOOLED}", Path(progress.header.export_path).name}
+    return next((at for name, at in reversed(progress.forgotten.items()) if Path(name).name in names), None)

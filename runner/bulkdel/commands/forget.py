@@ -1,0 +1,194 @@
+"""`bulkdel forget`: remove the files of a run that hold personal data; the log and what it can prove stay.
+
+find the files → list them → confirm → lock the logs → annotate `begun` → unlink, sync the folders → annotate `ended`
+
+A kill in between leaves `begun` in the log, and the same command again finishes it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.annotation import Annotator, annotating
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of
+from bulkdel.core.log_entries import Annotation, stamp
+from bulkdel.durable import sync_directory
+from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
+from bulkdel.format import counted, printable
+from bulkdel.output import result, say
+
+SOME_LEFT = 1
+"""Exit code when files were left because they are links, or not what the run wrote."""
+
+
+def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
+    """Remove the files of a run that hold personal data. checkpoint: its log, or its export. Returns the exit code."""
+    path = find_log(checkpoint)
+    runs = files_of(path)
+    line = CommandLine("forget", (str(path),))
+    line = line.plus("--abandon") if abandon else line
+    _print_files(runs)
+    _refuse_wanted(runs, line, abandon=abandon)
+    names = {name for run in runs for name in _to_remove(run)}
+    if not names:
+        say("There is nothing to remove.")
+        return _code(runs)
+    if any(_removable(run) for run in runs):
+        _confirm(len(names), confirm, line)
+    removed = _remove(runs, Surroundings())
+    result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; {path} says so")
+    return SOME_LEFT if _look_again(path, line) else _code(runs)
+
+
+def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:
+    """The sizes by path of the files whose removal an earlier command has begun and not ended."""
+    latest = next((entry for entry in reversed(annotations) if entry.event == "forget"), None)
+    if latest is None or latest.facts.get("state") != "begun":
+        return {}
+    return {file["path"]: file["bytes"] for file in latest.facts["files"]}
+
+
+def _removable(run: RunFiles) -> list[PersonalFile]:
+    return [file for file in run.files if not file.kept]
+
+
+def _to_remove(run: RunFiles) -> dict[str, int]:
+    """The sizes of the files by path: those that an interrupted command has removed, and those that are there."""
+    now = {_name(file.path): file.size for file in _removable(run)}
+    there = {file.path.name for file in run.files}  # also when the folder has been moved since
+    before = begun(run.progress.annotations).items()
+    return {name: size for name, size in before if Path(name).name not in there} | now
+
+
+def _name(path: Path) -> str:
+    return printable(path.absolute())
+
+
+def _print_files(runs: Sequence[RunFiles]) -> None:
+    for run in runs:
+        result(f"{run.log}:")
+        for file in _removable(run):
+            result(f"  remove  {file.path}, {file.what}, {file.size:,} bytes")
+        for file in run.files:
+            if file.kept:
+                result(f"  left    {file.path}, {file.what}: it {file.kept}")
+        for named in run.missing:
+            result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
+        if run.export is not None:
+            result(f"  left    {run.export}, your own export")
+        ids = f"{counted(run.ids, 'id')} with what the API said of them, and " if run.ids else ""
+        result(f"  stays   {run.log}, the log; it has {ids}the names of user and machine")
+    result(
+        "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
+        "stay: reports of `results --out`, snapshots, backups of the machine."
+    )
+
+
+def _refuse_wanted(runs: Sequence[RunFiles], line: CommandLine, *, abandon: bool) -> None:
+    """Refuse to remove what a run with rows left needs. Raises NotAcceptable."""
+    wanted = [(run.log, file) for run in runs for file in _removable(run) if file.wanted]
+    if wanted and not abandon:
+        which = ", ".join(f"{file.path} ({file.what})" for _, file in wanted)
+        status = CommandLine("status", (str(wanted[0][0]),))
+        raise NotAcceptable(
+            f"rows remain, and a run of them needs {which}. Nothing was removed. How to go on with the run:\n"
+            f"  {status}\nTo give up these rows and remove the files:\n  {line.plus('--abandon')}"
+        )
+
+
+def _confirm(count: int, given: int | None, line: CommandLine) -> None:
+    """Compare the number of files, or ask for it on the terminal. Raises NotConfirmed."""
+    again = f"Nothing was removed. To confirm:\n  {line.plus('--confirm', count)}"
+    if given is None and sys.stdin is not None and sys.stdin.isatty():
+        say(f"Type the number of files ({count}) to remove them, anything else to stop:")
+        typed = sys.stdin.readline().strip().replace(",", "")
+        if typed != str(count):
+            raise NotConfirmed(f"not confirmed: {typed!r} is not {count}. {again}")
+    elif given is None:
+        raise NotConfirmed(f"not confirmed: --confirm is missing. {again}")
+    elif given != count:
+        raise NotConfirmed(
+            f"not confirmed: --confirm {given} was given, but there are {counted(count, 'file')}. {again}"
+        )
+
+
+def _remove(runs: Sequence[RunFiles], around: Surroundings) -> dict[str, int]:
+    """Remove the files of all runs, and note it in their logs. Returns the sizes of those that are gone, by path.
+
+    Raises NotAcceptable when a log has changed, FileFailed when a log cannot be written or a file not removed.
+    """
+    facts = process_facts(around.pid)
+    with ExitStack() as stack:
+        logs = [(run, stack.enter_context(annotating(run.log))) for run in runs]
+        for run, log in logs:
+            if log.sha256 != run.sha256:
+                raise NotAcceptable(
+                    f"{run.log}: has changed meanwhile. Nothing was removed. Run the same command again."
+                )
+        for run, log in logs:
+            if files := _removable(run):
+                log.add("forget", {**facts, "state": "begun", "files": _listed(run, files)}, stamp(around.wall()))
+        for run, _ in logs:
+            for file in _removable(run):
+                _unlink(file)
+        return {name: size for run, log in logs for name, size in _end(run, log, facts, around).items()}
+
+
+def _listed(run: RunFiles, files: Sequence[PersonalFile]) -> list[dict[str, Any]]:
+    """The files as the log keeps them; with those that an interrupted command has removed already."""
+    now = {_name(file.path): file for file in files}
+    latest = [entry for entry in run.progress.annotations if entry.event == "forget"][-1:]
+    before = latest[0].facts["files"] if begun(latest) else []
+    return [
+        *(file for file in before if file["path"] not in now),
+        *({"path": name, "what": file.what, "bytes": file.size, "sha256": file.sha256} for name, file in now.items()),
+    ]
+
+
+def _unlink(file: PersonalFile) -> None:
+    """Remove a file durably, unless it has changed since it was listed. Raises FileFailed."""
+    try:
+        if identity_of(file.path.lstat()) == file.identity:
+            file.path.unlink()
+            sync_directory(file.path.absolute())
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise FileFailed(
+            f"{file.path}: cannot be removed: {error.strerror}. Repair that, then run the same command again: it "
+            "removes the rest."
+        ) from error
+
+
+def _end(run: RunFiles, log: Annotator, facts: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
+    gone = {name: size for name, size in _to_remove(run).items() if not os.path.lexists(name)}
+    if gone:
+        counts = {"removed": len(gone), "bytes": sum(gone.values())}
+        log.add("forget", {**facts, "state": "ended", **counts}, stamp(around.wall()))
+    return gone
+
+
+def _look_again(path: Path, line: CommandLine) -> bool:
+    """Say which files came meanwhile, such as the torn line that was cut off the log. Returns whether there are any."""
+    try:
+        new = [file for run in files_of(path) for file in _removable(run)]
+    except NotAcceptable:  # a run has begun
+        return False
+    for file in new:
+        say(f"{file.path}, {file.what}, was not there before, or has changed, and is not removed.")
+    if new:
+        say(f"To remove it too:\n  {line.plus('--confirm', len(new))}")
+    return bool(new)
+
+
+def _code(runs: Sequence[RunFiles]) -> int:
+    return SOME_LEFT if any(file.kept for run in runs for file in run.files) else 0

@@ -1,0 +1,365 @@
+"""`bulkdel forget`: what holds personal data goes, what it did not name and confirm stays, and the log says so."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bulkdel.checkpoint.annotation import annotate
+from bulkdel.commands import forget as command
+from bulkdel.commands.status import audit
+from bulkdel.core.log_entries import Entry, Session, stamp
+from bulkdel.errors import FileFailed, NotAcceptable
+from tests import recorded
+from tests.harness import DELETIONS, Ran, bulkdel, case, check_second_reader, entries, finish, start, user_ids
+
+IDS = user_ids(60)
+ROOT = Path(__file__).parents[2]
+BAD = b'{"id":"no id"}\n'
+PIPED = b"".join(b'{"id":"%s"}\n' % id_.encode() for id_ in IDS) + BAD
+
+
+def run_of(folder: Path, *options: object, name: str = "x.jsonl", piped: bytes = PIPED) -> Path:
+    """The log of a run on the sandbox, whose export came through a pipe, with bad rows and a backup."""
+    folder.mkdir(exist_ok=True)
+    log = folder / name
+    more = ("--on-invalid", "skip", "--backup", folder / f"{name}.backup.gz", "--rate", 0, "--json")
+    ran = bulkdel("run", "delete-users", "-", "--checkpoint", log, "--sandbox", *more, *options, input=piped)
+    assert ran.code == 0, ran.err
+    return log
+
+
+def forget(log: Path, *options: object) -> Ran:
+    return bulkdel("forget", log, *options, env={})
+
+
+def beside(log: Path) -> set[str]:
+    """The names of all files in the folder of a log, without what the log's name begins with."""
+    return {path.name.removeprefix(log.name) for path in log.parent.iterdir()}
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def noted(log: Path) -> list[tuple[str, int | None]]:
+    """The state of each annotation, and how many files were removed."""
+    return [(entry["state"], entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
+
+
+FILES = {".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
+
+
+def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: Path) -> None:
+    log = run_of(tmp_path)
+    (tmp_path / f"{log.name}.still-there.jsonl").write_text('{"id":"x"}\n')
+    (tmp_path / f"{log.name}.still-there-2.jsonl").write_text('{"id":"y"}\n')
+    (tmp_path / f"{log.name}.torn-9").write_text('{"seq":9')
+    (tmp_path / f".{log.name}.input.part").write_text("{")
+    (tmp_path / f"{log.name}.verify.jsonl").write_text("findings")
+    (tmp_path / f"{log.name}.still-there-mine.jsonl").write_text("mine")
+    before, status = bytes_in(tmp_path), json.loads(bulkdel("status", "--json", log, env={}).out)
+    asked = forget(log)
+    assert asked.code == 2
+    assert asked.err == (
+        "bulkdel: not confirmed: --confirm is missing. Nothing was removed. To confirm:\n"
+        f"  bulkdel forget {log} --confirm 8\n"
+    )
+    assert bytes_in(tmp_path) == before
+    for path, what in ((f"{log}.input", "the copy of the piped export"), (f"{log}.torn-9", "a torn line of the log")):
+        assert f"  remove  {path}, {what}, {Path(path).stat().st_size:,} bytes\n" in asked.out
+    wrong = forget(log, "--confirm", 7)
+    assert wrong.code == 2
+    assert "--confirm 7 was given, but there are 8 files" in wrong.err
+    assert bytes_in(tmp_path) == before
+
+    ran = forget(log, "--confirm", 8)
+    assert ran.code == 0, ran.err
+    assert beside(log) == {"", ".verify.jsonl", ".still-there-mine.jsonl"}
+    assert log.read_bytes().startswith(before[log.name])
+    begun, ended = [entry for entry in entries(log) if entry["type"] == "annotation"]
+    assert {Path(file["path"]).name: file["sha256"] for file in begun["files"]} == {
+        name: hashlib.sha256(data).hexdigest()
+        for name, data in before.items()
+        if name not in {log.name, f"{log.name}.verify.jsonl", f"{log.name}.still-there-mine.jsonl"}
+    }
+    assert (ended["removed"], ended["bytes"]) == (8, sum(file["bytes"] for file in begun["files"]))
+
+    after = json.loads(bulkdel("status", "--json", log, env={}).out)
+    check_second_reader(log, after)
+    changed = ("log_sha256", "annotations", "checkpoint")
+    assert {name: after[name] for name in after if name not in changed} == {
+        name: status[name] for name in status if name not in changed
+    }
+    assert "  forget     files removed on " in bulkdel("status", log, env={}).out
+    assert bulkdel("status", "--audit", log, env={}).code == 0
+    results = bulkdel("results", log, env={})
+    assert results.code == 3
+    assert f"the export was removed by `bulkdel forget`, on {begun['at']}" in results.err
+    (tmp_path / "export.jsonl").write_bytes(PIPED)
+    results = bulkdel("results", log, "--export", tmp_path / "export.jsonl", env={})
+    assert len(results.out.splitlines()) == len(IDS) + 1
+    again = forget(log)
+    assert (again.code, again.err) == (0, "There is nothing to remove.\n")
+    assert "missing" not in again.out
+
+
+def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
+    log = run_of(tmp_path)
+    backup, spooled, bad = (tmp_path / f"{log.name}{end}" for end in (".backup.gz", ".input", ".invalid"))
+    target = tmp_path / "elsewhere"
+    backup.rename(target)
+    backup.symlink_to(target)
+    os.link(spooled, tmp_path / "another name")
+    bad.write_text("corrected by hand")
+    os.utime(bad, (2**33, 2**33))
+    os.mkfifo(f"{log}.still-there.jsonl")
+    before = beside(log)
+    ran = forget(log, "--confirm", 1)
+    assert ran.code == 1
+    for path, why in (
+        (backup, "is a symbolic link"),
+        (spooled, "has 1 more name (hard links)"),
+        (bad, "was written again after the run had begun"),
+        (f"{log}.still-there.jsonl", "is not a regular file"),
+    ):
+        assert f"  left    {path}, " in ran.out
+        assert f": it {why}\n" in ran.out
+    assert before - beside(log) == {".invalid.reasons.csv"}
+    backup.unlink()
+    backup.write_bytes(b"X" + target.read_bytes()[1:])
+    spooled.unlink()
+    spooled.write_bytes(PIPED + b"\n")
+    ran = forget(log)
+    assert ran.code == 1
+    assert ran.out.count(": it holds other bytes than those that the run wrote\n") == 2
+    backup.write_bytes(target.read_bytes() + b"torn")  # a write that never became durable
+    assert f"  remove  {backup}, " in forget(log).out
+
+
+def test_a_file_that_changes_while_it_asks_is_left(tmp_path: Path) -> None:
+    """Confirmed is the file that was listed, and no other that has its name by then."""
+    log = run_of(tmp_path)
+    backup = tmp_path / f"{log.name}.backup.gz"
+    other = tmp_path / "other"
+    other.write_bytes(backup.read_bytes())
+    ours, theirs = pty.openpty()
+    process = start("forget", log, stdin=theirs, env={})
+    os.close(theirs)
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"Type the number of files (4) to remove them, anything else to stop:\n"
+    other.replace(backup)
+    os.write(ours, b"4\n")
+    ran = finish(process)
+    os.close(ours)
+    assert ran.code == 1, ran.err
+    assert beside(log) == {"", ".backup.gz"}
+    assert f"{backup}, the backup of the records, was not there before, or has changed, and is not removed." in ran.err
+    assert f"  bulkdel forget {log} --confirm 1\n" in ran.err
+
+
+@pytest.mark.parametrize("typed", [b"5\n", b"\n", b""])
+def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> None:
+    log = run_of(tmp_path)
+    before = bytes_in(tmp_path)
+    ours, theirs = pty.openpty()
+    process = start("forget", log, stdin=theirs, env={})
+    os.close(theirs)
+    assert process.stderr is not None
+    assert select.select([process.stderr], [], [], 30)[0]
+    os.write(ours, typed or b"\x04")
+    ran = finish(process)
+    with suppress(OSError):
+        os.close(ours)
+    assert ran.code == 2
+    assert f"bulkdel forget {log} --confirm 4" in ran.err
+    assert bytes_in(tmp_path) == before
+
+
+def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: Path) -> None:
+    log = run_of(tmp_path, "--limit", 10, "--chunk-size", 5)
+    before = bytes_in(tmp_path)
+    ran = forget(log, "--confirm", 4)
+    assert ran.code == 3
+    assert f"{log}.input (the copy of the piped export), {log}.backup.gz (the backup of the records)" in ran.err
+    assert f"  bulkdel status {log}\n" in ran.err
+    assert f"  bulkdel forget {log} --abandon\n" in ran.err
+    assert bytes_in(tmp_path) == before
+    assert forget(log, "--abandon").err.endswith(f"  bulkdel forget {log} --abandon --confirm 4\n")
+    assert forget(log, "--abandon", "--confirm", 4).code == 0
+    assert beside(log) == {""}
+    assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
+
+
+def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, users=[*IDS, *user_ids(9, seed=1)], latency_after_s=30.0, fault_paths=DELETIONS) as it:
+        process = it.start("--backup", tmp_path / "backup")
+        it.wait_until_deleted(1)
+        ran = forget(it.log)
+        assert ran.code == 3
+        assert f"a run (pid {process.pid}) is under way" in ran.err
+        process.kill()
+        finish(process)
+        it.switch(latency_after_s=0.0)
+        assert it.run("--backup", tmp_path / "backup").code == 0
+        state = Path(f"{it.log}.verify.jsonl")
+        with state.open("wb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            ran = forget(it.log)
+            assert ran.code == 3
+            assert "a verification is under way" in ran.err
+        ran = forget(it.export, "--confirm", 1)
+        assert ran.code == 0, ran.err
+        assert f"  left    {it.export}, your own export\n" in ran.out
+        assert {path.name for path in tmp_path.iterdir()} == {it.export.name, it.log.name, state.name}
+
+
+def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
+    kept = run_of(tmp_path, name="x.jsonl.restore", piped=PIPED[: -len(BAD)])
+    before = bytes_in(tmp_path)
+    log = run_of(tmp_path)
+    assert forget(log, "--confirm", 4).code == 0
+    after = bytes_in(tmp_path)
+    del after[log.name]
+    assert after == before
+    assert kept.name in after
+
+
+def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> None:
+    """No file is gone before the log says so; and at the end nothing is left, and all is in the log."""
+    whole = tmp_path / "whole"
+    log = run_of(whole)
+    (whole / f"{log.name}.backup.gz").unlink()  # the log has its path in `whole`
+    played = subprocess.run(
+        [sys.executable, "-m", "tests.forget_child", whole, "3"], cwd=ROOT, check=True, capture_output=True, timeout=120
+    )
+    effects = int(played.stdout.split()[-1])
+    assert effects > 12
+    seen = set[frozenset[str]]()
+    for number in range(1, effects + 1):
+        killed, ended = (tmp_path / f"{name}-{number:02}" / log.name for name in ("killed", "whole"))
+        seen.add(left := frozenset(beside(killed)))
+        notes = noted(killed)
+        assert notes or left == {"", *FILES} - {".backup.gz"}, "a file is gone, and the log does not say so"
+        assert beside(ended) == {""}
+        assert noted(ended)[-1] == ("ended", 3)
+        for each in (killed, ended):
+            assert audit(each).fault is None
+    assert len(seen) == 4  # killed before the first file, and after each
+    one = next(path for path in tmp_path.glob("killed-*/x.jsonl") if noted(path) == [("begun", None)])
+    assert f"  to end it: bulkdel forget {one}\n" in bulkdel("status", one, env={}).out
+
+
+def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
+    """It was not confirmed, because it was not a file yet."""
+    log = run_of(tmp_path)
+    with log.open("ab") as file:
+        file.write(b'{"seq":')
+    ran = forget(log, "--confirm", 4)
+    assert ran.code == 1
+    (torn,) = tmp_path.glob("*.torn-*")
+    assert f"{torn}, a torn line of the log, was not there before" in ran.err
+    assert forget(log, "--confirm", 1).code == 0
+    assert beside(log) == {""}
+
+
+def restore_of(log: Path, *, rows: int, settled: int) -> Path:
+    """A restore of the run of `log` by hand: its export, its map, its log with `settled` of its rows."""
+    export = log.with_name(f"{log.name}.restore.jsonl")
+    export.write_bytes(PIPED)
+    log.with_name(f"{log.name}.restore.map.jsonl").write_text('{"row":0,"old":"x","new":"y"}\n')
+    sha256 = hashlib.sha256(PIPED).hexdigest()
+    pinned = {"job": "j", "host": "h", "pool": "p", "id_type": "t", "sha256": sha256, "bytes": len(PIPED)}
+    header = recorded.header(rows)
+    own = log.with_name(f"{export.name}.checkpoint.jsonl")
+    made = recorded.deleted(0, settled)._replace(exceptions=({"position": 0, "id": "new"},))
+    commits: list[list[Entry]] = [[replace(header, pinned=pinned, export_path=str(export))]]
+    commits += [[Session("start", recorded.AT, "")], [made], [Session("stop", recorded.AT, "")]]
+    own.write_bytes(b"".join(recorded.lines_of(commits)))
+    return own
+
+
+def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
+    log = run_of(tmp_path)
+    own = restore_of(log, rows=10, settled=9)
+    ran = forget(log)
+    assert ran.code == 3
+    assert f"{log}.restore.jsonl (the records of a restore)" in ran.err
+    own.unlink()
+    restore_of(log, rows=10, settled=10)
+    ran = forget(log, "--confirm", 6)
+    assert ran.code == 0, ran.err
+    assert f"  stays   {own}, the log; it has 1 id with what" in ran.out
+    assert beside(log) == {"", ".restore.jsonl.checkpoint.jsonl"}
+    for each, count in ((log, 5), (own, 1)):
+        assert noted(each) == [("begun", None), ("ended", count)]
+
+
+def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = run_of(tmp_path)
+    real: Callable[[Path], None] = os.unlink
+
+    def unlink(path: Path) -> None:
+        if str(path).endswith(".invalid"):
+            raise PermissionError(1, "Operation not permitted")
+        real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        with pytest.raises(FileFailed, match=r"\.invalid: cannot be removed: Operation not permitted.*same command"):
+            command.forget(log, confirm=4, abandon=False)
+    assert noted(log) == [("begun", None)]
+    assert forget(log, "--confirm", 4).code == 0
+    assert beside(log) == {""}
+
+
+def test_a_log_that_has_changed_since_the_files_were_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = run_of(tmp_path)
+
+    def confirm(*_: object) -> None:
+        annotate(log, "undo", {"state": "begun"}, stamp(0))
+
+    monkeypatch.setattr(command, "_confirm", confirm)
+    with pytest.raises(NotAcceptable, match=r"has changed meanwhile\. Nothing was removed"):
+        command.forget(log, confirm=4, abandon=False)
+    assert beside(log) == {"", *FILES}
+
+
+def test_lists_that_another_run_reads_are_wanted_until_it_is_complete(tmp_path: Path) -> None:
+    log = run_of(tmp_path)
+    still = tmp_path / f"{log.name}.still-there.jsonl"
+    still.write_bytes(PIPED[: -len(BAD)])
+    more = ("--sandbox", "--rate", 0, "--checkpoint", f"{still}.checkpoint.jsonl")
+    assert bulkdel("run", "delete-users", still, *more, "--limit", 10, "--chunk-size", 5).code == 0
+    ran = forget(log, "--confirm", 5)
+    assert ran.code == 3
+    assert f"a run of them needs {still} (the list of those still there)" in ran.err
+    assert bulkdel("run", "delete-users", still, *more).code == 0
+    assert forget(log, "--confirm", 5).code == 0
+    assert not still.exists()
+
+
+def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:
+    log = run_of(tmp_path / "old")
+    (tmp_path / "old" / f"{log.name}.backup.gz").unlink()
+    files = [{"path": str(path), "bytes": path.stat().st_size} for path in log.parent.iterdir() if path != log]
+    annotate(log, "forget", {"state": "begun", "files": files}, stamp(0))
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    moved = tmp_path / "new" / log.name
+    assert forget(moved, "--confirm", len(files)).code == 0
+    assert beside(moved) == {""}
