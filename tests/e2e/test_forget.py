@@ -55,9 +55,9 @@ def bytes_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def noted(log: Path) -> list[tuple[str, int | None]]:
+def noted(log: Path) -> list[tuple[str | None, int | None]]:
     """The state of each annotation, and how many files were removed."""
-    return [(entry["state"], entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
+    return [(entry.get("state"), entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
 
 
 FILES = {".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
@@ -302,7 +302,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
     restore_of(log, rows=10, settled=10)
     ran = forget(log, "--confirm", 6)
     assert ran.code == 0, ran.err
-    assert f"  stays   {own}, the log; it has 1 id with what" in ran.out
+    assert f"  stays   {own}, the log; it has 1 id, with what the API said" in ran.out
     assert beside(log) == {"", ".restore.jsonl.checkpoint.jsonl"}
     for each, count in ((log, 5), (own, 1)):
         assert noted(each) == [("begun", None), ("ended", count)]

@@ -85,7 +85,7 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
             result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
         if run.export is not None:
             result(f"  left    {run.export}, your own export")
-        ids = f"{counted(run.ids, 'id')} with what the API said of them, and " if run.ids else ""
+        ids = f"{counted(run.ids, 'id')}, with what the API said, and " if run.ids else ""
         result(f"  stays   {run.log}, the log; it has {ids}the names of user and machine")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "

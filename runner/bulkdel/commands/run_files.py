@@ -30,9 +30,14 @@ from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG
 
-RESTORE = ".restore.jsonl"
+RESTORES = {
+    ".restore.jsonl": "the records of a restore",
+    ".restore.memberships.jsonl": "the memberships of a restore",
+}
+"""The exports that a restore makes: endings after the checkpoint's name. Each has a log of its own."""
+
 RESTORE_MAP = ".restore.map.jsonl"
-"""The export of a restore and its map of ids: endings after the checkpoint's name."""
+"""The old and the new ids of a restore, named likewise."""
 
 UNFINISHED = "what a killed command has left half-written"
 
@@ -106,22 +111,20 @@ def files_of(log: Path) -> list[RunFiles]:
     return _files_of(log, None)
 
 
-def _files_of(log: Path, export: Path | None) -> list[RunFiles]:
-    """See `files_of`. export: that of a restore; None for a run whose export is the user's own."""
+def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
+    """See `files_of`. export: that of a restore, and what it is; None when the export is the user's own."""
     if is_locked(log):
         raise NotAcceptable(f"{log}: a {writer_words(log)} is under way. Wait for it to end, then run this again.")
     if is_held(Path(f"{log}{STATE}")):
         raise NotAcceptable(f"{log}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(log)
     pinned, complete = read.progress.header.pinned, read.progress.complete
-    derived = Path(f"{log}{RESTORE}")
-    restored = Path(f"{derived}{LOG}").exists()
-    named = list(_named(log, read))
+    derived = [(Path(f"{log}{ending}"), what) for ending, what in RESTORES.items()]
+    begun = [(path, what) for path, what in derived if Path(f"{path}{LOG}").exists()]
+    named = [*_named(log, read), *(Named(*each) for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
-        named.append(Named(export, "the records of a restore", known, wanted=not complete))
-    if not restored:
-        named.append(Named(derived, "the records of a restore"))
+        named.append(Named(*export, known, wanted=not complete))
     found = {each.path: _look(each) for each in named}
     own = Path(read.progress.header.export_path)
     files = RunFiles(
@@ -133,7 +136,7 @@ def _files_of(log: Path, export: Path | None) -> list[RunFiles]:
         read.ids,
         own if own.is_file() and own not in found else None,
     )
-    return [files, *(_files_of(Path(f"{derived}{LOG}"), derived) if restored else ())]
+    return [files, *(each for path, what in begun for each in _files_of(Path(f"{path}{LOG}"), (path, what)))]
 
 
 def _is_missing(named: Named, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
@@ -207,7 +210,7 @@ def _named(log: Path, read: _Read) -> Iterator[Named]:
     for torn in _beside(log, r"\.torn-\d+(-\d+)?"):
         yield Named(torn, "a torn line of the log")
     yield Named(Path(f"{log}{RESTORE_MAP}"), "the old and the new ids of a restore")
-    parts = "|".join(map(re.escape, (RESTORE, RESTORE_MAP, STILL_THERE)))
+    parts = "|".join(map(re.escape, (*RESTORES, RESTORE_MAP, STILL_THERE)))
     for part in _beside(log, rf"({parts})\.\w+\.part", before="."):
         yield Named(part, UNFINISHED)
 
