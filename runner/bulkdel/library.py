@@ -184,8 +184,11 @@ class Run:
         surroundings: Surroundings | None = None,
         events_max: int = QUEUE_MAX,
         chunk_events: bool = True,
+        before_sending: Callable[[], None] | None = None,
     ) -> None:
+        """Take the arguments. before_sending: a blocking step after the confirmation, before the first request."""
         self._arguments = arguments
+        self._before_sending = before_sending
         self._rows = rows
         self._surroundings = surroundings or Surroundings()
         self._reading = ReadingProgress()
@@ -358,6 +361,8 @@ class Run:
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
+            if self._before_sending is not None:
+                await around.in_thread(self._before_sending, lambda: None)
             self._session = SendingSession(
                 plan,
                 self._log,
@@ -376,11 +381,10 @@ class Run:
 
     def _summary(self, result: SessionResult, log: Checkpoint) -> Summary:
         progress, ending, figures = log.progress, result.ending, result.figures
+        refused = progress.counts["refused"] + progress.counts["unknown"] + self._arguments.without_record
         return Summary(
             status=status_of(ending, complete=progress.complete),
-            exit_code=exit_code(
-                ending, complete=progress.complete, refused=progress.counts["refused"] + progress.counts["unknown"]
-            ),
+            exit_code=exit_code(ending, complete=progress.complete, refused=refused),
             counts=counts_of(progress),
             rows=progress.rows,
             why=ending.why,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,17 @@ def lock(fd: int, path: Path, kind: LogKind[Any]) -> None:
     raise NotAcceptable(
         f"{path}: another {writer_words(path, kind)} is under way. Wait for it to end or stop it, then run this again."
     )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the log of a run, and change nothing. Raises NotAcceptable when a process has it."""
+    fd = open_log(path)
+    try:
+        lock(fd, path, RUN)
+        yield
+    finally:
+        os.close(fd)
 
 
 def is_locked(path: Path) -> bool:

@@ -117,7 +117,7 @@ def find_log(path: Path) -> Path:
     """
     if _begins_a_log(path):
         return path
-    beside = [log for ending in (LOG, SANDBOX_LOG) if (log := Path(f"{path}{ending}")).is_file()]
+    beside = [log for log in _beside(path) if log.is_file()]
     if beside:
         other = f" (there is also {beside[1]})" if beside[1:] else ""
         say(f"The checkpoint of {path} is {beside[0]}{other}.")
@@ -125,6 +125,17 @@ def find_log(path: Path) -> Path:
     if not os.path.lexists(path):
         raise NotAcceptable(f"{path}: no such file, and no checkpoint {path}{LOG} beside it")
     return path
+
+
+def log_of(path: Path) -> Path | None:
+    """The log that `path` means, as `find_log` finds it, without a word; None when there is none."""
+    if _begins_a_log(path):
+        return path
+    return next((log for log in _beside(path) if _begins_a_log(log)), None)
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    return (Path(f"{path}{ending}") for ending in (LOG, SANDBOX_LOG))
 
 
 def _begins_a_log(path: Path) -> bool:

@@ -20,7 +20,7 @@ from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
-from bulkdel.settings import Settings, VerifySettings, count
+from bulkdel.settings import RestoreSettings, Settings, VerifySettings, count
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
@@ -122,6 +122,34 @@ def plan(
     from bulkdel.commands import plan as command
 
     return command.plan(_arguments("plan", job, str(export), settings, given, parameters=parameters))
+
+
+def restore(
+    checkpoint: Path,
+    /,
+    *,
+    settings: RestoreSettings | None = None,
+    parameters: OfTheJob = None,
+    given: Given,
+) -> int:
+    """Undo a run: create the accounts again that it has deleted, from its backup. The same command again resumes.
+
+    Makes an export of their records, CHECKPOINT.restore.jsonl, and goes the way of `run` with the job that undoes that
+    run: plan, confirmation, checkpoint, summary. The plan says what does not come back.
+
+    Parameters
+    ----------
+    checkpoint: Path
+        The log of the run that is undone, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+    """
+    from bulkdel.checkpoint.reader import find_log
+    from bulkdel.commands import restore as command
+
+    check_environment(os.environ)
+    _check_folder()
+    log = find_log(checkpoint)
+    tables = given.config.tables
+    return command.restore(command.RestoreArguments(log, settings or RestoreSettings(), tables, os.environ, parameters))
 
 
 def _arguments(
@@ -304,8 +332,8 @@ def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -
 def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None, for_shell: bool = False) -> App:
     """Build the commands.
 
-    listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run` and `plan` have the
-    options of this job. for_shell: the commands are not called, but completed by a shell.
+    listed: the texts of all commands will be shown, so those of the jobs are loaded too. job: `run`, `plan` and
+    `restore` have the options of this job. for_shell: the commands are not called, but completed by a shell.
     """
     app = App(
         name="bulkdel",
@@ -322,6 +350,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
             app.command(for_completion(command))
         else:
             app.command(with_options_of(job, command), config=sources)
+    app.command(with_options_of(job, restore), config=sources)
     app.command(status, help_epilogue=STATUS_EPILOGUE)
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
@@ -391,7 +420,8 @@ def run_app(words: list[str]) -> int:
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError as error:
         if isinstance(error, MissingArgumentError) and job is not None and job.parameters is not None:
-            say(f"bulkdel: the job {job.name} needs it; `bulkdel run {job.name} --help` describes it")
+            what = f"run {job.name}" if words[0] != "restore" else "restore CHECKPOINT"
+            say(f"bulkdel: the job {job.name} needs it; `bulkdel {what} --help` describes it")
         code = UsageError.exit_code
     except BulkdelError as error:
         say(f"bulkdel: {error}")

@@ -1,4 +1,4 @@
-"""The options of `run` and `plan` that are parameters of a job: found by its name among the words."""
+"""The options of `run`, `plan` and `restore` that are parameters of a job: found by the words of the command line."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from bulkdel.checkpoint.reader import find_log, log_of, read_log
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
 
 COMMANDS = frozenset({"run", "plan"})
+RESTORE = "restore"
 
 
 def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None:
-    """The job of a `run` or `plan`; None when no word names one. app_with: builds the commands for a job.
+    """The job of a `run`, `plan` or `restore`; None when no word names one. app_with: builds the commands for a job.
 
     Its place among the words is not known before its options are. Where several words name a job, one of them may be
-    the value of an option, such as `--note delete-users`.
+    the value of an option, such as `--note delete-users`. Raises UsageError or NotAcceptable for a run that no job
+    undoes.
     """
-    if next((word for word in words if not word.startswith("-")), None) not in COMMANDS:
+    command, *others = [word for word in words if not word.startswith("-")] or [""]
+    if command == RESTORE:
+        after = [word for before, word in pairwise(words) if word in others and not before.startswith("-")]
+        return _undo_of_any(after or others)
+    if command not in COMMANDS:
         return None
     installed = set(job_names())
     jobs = [load_job(name) for name in dict.fromkeys(words) if name in installed]
@@ -33,6 +42,21 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     if len(jobs) > 1:
         jobs = [job for job in jobs if not _is_of_another(job, words, app_with(job))]
     return jobs[0] if jobs else None
+
+
+def _undo_of_any(words: Sequence[str]) -> Job | None:
+    """The undo of the run with the log that one of these words names; None without words."""
+    for word in words:
+        if (log := log_of(Path(word))) is None:
+            continue
+        from bulkdel.commands.restore import undo_of  # only `restore` needs all that it imports
+
+        undo = undo_of(log, read_log(log).progress)
+        check_type(undo)
+        return undo
+    for word in words[:1]:
+        read_log(find_log(Path(word)))  # raises NotAcceptable: it is no log
+    return None
 
 
 def _is_of_another(job: Job, words: Sequence[str], app: App) -> bool:

@@ -26,7 +26,7 @@ from bulkdel.output import result
 from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
-from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
 
 OLD_S = 86_400.0
 """A copy of the memberships that is older than this is called old."""
@@ -142,7 +142,9 @@ def _size_of_the_work(plan: Plan) -> str:
 
 def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the lines that only some plans have."""
-    copy, log = plan.export.file.spooled, plan.progress
+    copy, log, undoes = plan.export.file.spooled, plan.progress, plan.arguments.undoes
+    if undoes is not None:
+        yield "undoes", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
     if plan.until:
         yield "not after", until_words(plan.until)
     if plan.arguments.settings.limit is not None:
@@ -198,6 +200,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "explained": [
             {"name": name, "text": text} for name, text in plan.arguments.job.plan_lines(plan.arguments.parameters)
         ],
+        "undoes": None if plan.arguments.undoes is None else printable(plan.arguments.undoes.log),
         "look_ups": plan.has_look_ups,
         "backup": None if backup is None else printable(backup),
         "memberships": _memberships_values(plan),
@@ -253,8 +256,9 @@ def _how_it_is_read(plan: Plan) -> str:
         guessed = f", recognised by the shape of {with_article(plan.id_type.name)}" if dialect.guessed else ""
         return f"one id a line{packed}{guessed}"
     field_name = f"field {dialect.id_field!r}" if dialect.id_field else "bare ids"
-    guessed = " (found by its name; --id-field names another)" if dialect.guessed else ""
-    return f"{dialect.format.upper()}{packed}, {field_name}{guessed}"
+    named = dialect.guessed and plan.arguments.undoes is None
+    how = " (found by its name; --id-field names another)" if named else ""
+    return f"{dialect.format.upper()}{packed}, {field_name}{how}"
 
 
 def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -296,7 +300,19 @@ def _notes(plan: Plan) -> list[Note]:
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_clock_notes(plan),
+        *(_undone_notes(plan.arguments.undoes) if plan.arguments.undoes else ()),
     ]
+
+
+def _undone_notes(undoes: Undone) -> Iterator[Note]:
+    """Yield what a restore cannot bring back."""
+    if lost := undoes.without_record:
+        text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
+        yield Note("without_record", text, {"rows": lost})
+    if doubts := undoes.in_doubt:
+        status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
+        text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
+        yield Note("in_doubt_there", text, {"rows": doubts})
 
 
 def _unknowable(plan: Plan) -> Iterator[Note]:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts
@@ -19,7 +20,7 @@ from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.progress import Reporter
-from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.signals import Signals, ignore, run_loop
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
@@ -31,9 +32,18 @@ from bulkdel.safety.confirmation import How, confirmation_due
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
-def run(arguments: RunArguments) -> int:
-    """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
-    opened = Run(arguments, chunk_events=arguments.settings.log_level == "debug")
+def run(
+    arguments: RunArguments,
+    *,
+    before_sending: Callable[[], None] | None = None,
+    at_end: Callable[[Summary], None] = lambda _summary: None,
+) -> int:
+    """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request.
+
+    before_sending: a blocking step after the confirmation, before the first request. at_end: the last step.
+    """
+    events = arguments.settings.log_level == "debug"
+    opened = Run(arguments, chunk_events=events, before_sending=before_sending)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     reporter = Reporter(opened.snapshot, level=arguments.settings.log_level, names=names)
@@ -45,10 +55,13 @@ def run(arguments: RunArguments) -> int:
         return opened.sending
 
     with Signals() as signals:
-        return run_loop(_run(opened, reporter), signals, lambda: None if reporter.ask() else opened.doing, drain)
+        ended = run_loop(_run(opened, reporter), signals, lambda: None if reporter.ask() else opened.doing, drain)
+        with signals.phase(lambda: "ending the command", ignore):
+            at_end(ended)
+        return ended.exit_code
 
 
-async def _run(opened: Run, reporter: Reporter) -> int:
+async def _run(opened: Run, reporter: Reporter) -> Summary:
     async with opened:
         try:
             plan = await opened.plan()
@@ -66,7 +79,9 @@ async def _run(opened: Run, reporter: Reporter) -> int:
         with reporter.running():
             async for event in opened.start():
                 reporter.event(event)
-        return _print_end(plan, await opened.finished())
+        ended = await opened.finished()
+        _print_end(plan, ended)
+        return ended
 
 
 async def _confirm(opened: Run, plan: Plan) -> None:
@@ -124,7 +139,7 @@ def _comma_text(plan: Plan, rows: int) -> str:
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
-def _print_end(plan: Plan, ended: Summary) -> int:
+def _print_end(plan: Plan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
@@ -171,4 +186,3 @@ def _print_end(plan: Plan, ended: Summary) -> int:
             if blind(ended.progress)
             else f"To go on{again}:\n  {going}"
         )
-    return ended.exit_code

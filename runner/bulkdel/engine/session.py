@@ -254,7 +254,8 @@ class SendingSession:
             datetime.fromtimestamp(self._surroundings.wall(), UTC),
             self._plan.until,
         )
-        refused = progress.counts["refused"] + progress.counts["unknown"]
+        lost = self._plan.arguments.without_record
+        refused = progress.counts["refused"] + progress.counts["unknown"] + lost
         time_came = until is not None and now >= until and not progress.complete
         return {
             "why": ending.why or "done",

@@ -353,11 +353,22 @@ def _host(url: str) -> str:
     return name.rstrip(".") + colon + port
 
 
+def same_host(one: str, other: str) -> bool:
+    """Whether two base URLs name one host."""
+    return _host(one) == _host(other)
+
+
 def check_pool(plan: Plan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable."""
     if plan.pool is not None and _pool(plan.pool) in _protected(plan.arguments.config, "pools", _pool):
         raise NotAcceptable(
             f"pool {plan.pool}: the config protects it ([{PROTECT}] pools). {plan.words.nothing}; use another key."
+        )
+    undoes = plan.arguments.undoes
+    if undoes is not None and plan.pool is not None and plan.pool != undoes.pool:
+        raise NotAcceptable(
+            f"{undoes.log}: was written for pool {undoes.pool}, but this key signs in to pool {plan.pool}. "
+            f"{plan.words.nothing}. Use the key of that pool."
         )
     if plan.progress is not None and plan.pool != (pinned := plan.progress.header.pinned["pool"]):
         raise NotAcceptable(

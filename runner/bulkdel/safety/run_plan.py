@@ -34,11 +34,30 @@ CONFIRMING = ("--confirm", "--pool", "--confirm-host")
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """The run that a `restore` undoes. Its export is derived from that run's log and backup.
+
+    log: of that run. job, pool: as its header pins them. line: the command line of the restore.
+    done: how many rows it carried out. without_record: how many of them have no record in a backup.
+    in_doubt: how many of its rows are in doubt; they are not restored.
+    """
+
+    log: Path
+    job: str
+    pool: str
+    line: CommandLine
+    done: int
+    without_record: int
+    in_doubt: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunArguments:
     """The arguments of the caller.
 
     config: all tables of the config file. environ: the environment, with settings and credentials.
-    command: `run` or `plan`. parameters: an instance of the job's `parameters`; None for a job without any.
+    command: `run`, `plan` or `restore`. parameters: an instance of the job's `parameters`; None for a job without any.
+    undoes: the run that a `restore` undoes; None for `run` and `plan`.
     """
 
     job: Job
@@ -48,6 +67,7 @@ class RunArguments:
     environ: Mapping[str, str]
     command: str = "run"
     parameters: Any = None
+    undoes: Undone | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -57,9 +77,16 @@ class RunArguments:
     @property
     def line(self) -> CommandLine:
         """The command line with these arguments. Every printed command is made from it."""
+        if self.undoes is not None:
+            return self.undoes.line
         names = (self.job.name, self.export)
         own = CommandLine(self.command, names).plus_parameters(self.parameters)
         return own.plus_settings(self.settings, environ=self.environ, config=self.config)
+
+    @property
+    def without_record(self) -> int:
+        """How many rows a `restore` cannot send, because no backup has their record."""
+        return 0 if self.undoes is None else self.undoes.without_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +244,9 @@ class Plan:
 
         It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
         """
-        export = str(self.export.file.spooled or self.arguments.export)
-        line = replace(self.arguments.line, names=(self.arguments.job.name, export))
+        export, line = str(self.export.file.spooled or self.arguments.export), self.arguments.line
+        if self.arguments.undoes is None:
+            line = replace(line, names=(self.arguments.job.name, export))
         if "--checkpoint" not in line.options and self.checkpoint != self.arguments.settings.default_checkpoint(export):
             line = line.plus("--checkpoint", self.checkpoint)
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
@@ -226,7 +254,8 @@ class Plan:
     @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        line = replace(self.line, command="run").without(*CONFIRMING)
+        command = "run" if self.arguments.undoes is None else self.line.command
+        line = replace(self.line, command=command).without(*CONFIRMING)
         given = {"--confirm": self.ids, "--pool": self.pool or "POOL", "--confirm-host": self.host_word}
         return line.plus_given(given)
 

@@ -1,0 +1,250 @@
+"""`bulkdel restore`: undoes a run. It makes the derived export, then goes the way of `bulkdel run` with the undo.
+
+read the log of the run → derived export from its backup → `run` of the undo (plan, confirmation, sending) → map
+
+The engine knows no job by name: the job of the run names its undo.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.annotation import annotate
+from bulkdel.checkpoint.lock import locked
+from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.command_line import CommandLine, argument, quoted
+from bulkdel.commands import plan as plan_command
+from bulkdel.commands import run as run_command
+from bulkdel.core.log_entries import Annotation, stamp
+from bulkdel.core.run_state import Progress
+from bulkdel.engine.backup import copies_in
+from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
+from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.id_map import MADE, write_map
+from bulkdel.engine.signals import Signals
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.export.reopen import Reopened
+from bulkdel.format import counted, printable
+from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.library import Summary
+from bulkdel.output import say
+from bulkdel.parameters import from_pinned
+from bulkdel.safety.checks import refuse_differences, same_host
+from bulkdel.safety.run_plan import RunArguments, Undone
+from bulkdel.settings import RestoreSettings
+
+DERIVED = ".restore.jsonl"
+MAP = ".restore.map.jsonl"
+"""The files of a restore: endings after the checkpoint's name. Its log has the default name for its export."""
+
+SANDBOX = "sandbox"
+"""The host that a run with --sandbox pins."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreArguments:
+    """The arguments of one `bulkdel restore`. parameters: those of the undo; None for an undo without any."""
+
+    log: Path
+    settings: RestoreSettings
+    config: Mapping[str, Any]
+    environ: Mapping[str, str]
+    parameters: Any
+
+    @property
+    def line(self) -> CommandLine:
+        """The command line to type again, without --plan."""
+        line = CommandLine("restore", (str(self.log),)).plus_parameters(self.parameters)
+        return line.plus_settings(replace(self.settings, plan=False), environ=self.environ, config=self.config)
+
+
+def restore(arguments: RestoreArguments) -> int:
+    """Restore what a run has deleted, or resume that. Returns the exit code; raises BulkdelError as `run` does."""
+    settings, log = arguments.settings, arguments.log
+    settings.check()
+    derived_export = Path(f"{log}{DERIVED}")
+    with Signals() as signals, signals.phase(lambda: "reading the log of the run"), locked(log):
+        progress = read_log(log).progress
+        job, undo = _checked_jobs(arguments, progress)
+        begun = _begun(progress) if not is_fresh(settings.for_run.checkpoint_for(str(derived_export))) else None
+        if begun is not None:
+            _check_unchanged(log, progress, begun)
+            derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
+        if begun is None or not derived_export.exists():
+            derived = _derive(arguments, job, undo, derived_export, signals)
+    if not derived.rows:
+        return _nothing(log, job, derived)
+    pinned = progress.header.pinned
+    undoes = Undone(
+        log, job.name, pinned["pool"], arguments.line, derived.done, derived.missing, progress.in_doubt.size
+    )
+    restoring = RunArguments(
+        undo,
+        str(derived_export),
+        replace(settings.for_run, host=pinned["host"]),
+        arguments.config,
+        arguments.environ,
+        "restore",
+        arguments.parameters,
+        undoes,
+    )
+    if settings.plan:
+        return plan_command.plan(restoring)
+    facts = {"checkpoint": printable(restoring.checkpoint.absolute()), "rows": derived.rows}
+    facts |= {"done": derived.done, "without_record": derived.missing}
+
+    def begin() -> None:
+        if begun is None:
+            _annotate(log, "begun", facts)
+
+    def end(ended: Summary) -> None:
+        _end(restoring, ended, Path(f"{log}{MAP}"), facts)
+
+    return run_command.run(restoring, before_sending=begin, at_end=end)
+
+
+def undo_of(log: Path, progress: Progress) -> Job:
+    """The undo of the run with this log. Raises UsageError or NotAcceptable when it has none that takes records."""
+    job = load_job(progress.header.pinned["job"])
+    if job.undo is None:
+        raise NotAcceptable(f"{log}: is the log of {job.name}, which cannot be undone.")
+    undo = load_job(job.undo)
+    if not undo.takes_records:
+        raise UsageError(_other_way(log, progress, job, undo))
+    return undo
+
+
+def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job, Job]:
+    """The job of the run and its undo, as the config file describes them. Raises NotAcceptable or UsageError."""
+    log, pinned, host = arguments.log, progress.header.pinned, arguments.settings.host
+    undo = undo_of(log, progress)
+    job = load_job(pinned["job"])
+    job, undo = (each.configured(arguments.config.get(each.config_table, {})) for each in (job, undo))
+    refuse_differences({"table": pinned.get("table", {})}, {"table": job.pinned}, log)
+    if pinned["host"] == SANDBOX:
+        raise NotAcceptable(
+            f"{log}: was written by a run with --sandbox, whose {job.words.noun}s ended with it; there is nothing to "
+            "restore"
+        )
+    if host is not None and not same_host(host, pinned["host"]):
+        raise NotAcceptable(
+            f"--host {host}: the run was against {pinned['host']}, and its {job.words.noun}s come back there. Leave "
+            "--host out."
+        )
+    if not progress.backups:
+        raise NotAcceptable(
+            f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "
+            f"{undo.words.nothing}."
+        )
+    return job, undo
+
+
+def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
+    """The commands that undo a run whose undo takes ids."""
+    ids, pinned, member = f"{log}.done.jsonl", progress.header.pinned, "id"
+    if job.target_state.created:  # its accounts have new ids
+        member = next(name for name, source in job.words.columns.items() if source == MADE)
+    results = CommandLine("results", (str(log),)).plus("--only", job.words.named_keys["done"])
+    line = CommandLine("run", (undo.name, ids)).plus("--host", pinned["host"])
+    if pinned["id_type"] != undo.id_type_default:
+        line = line.plus("--id-type", pinned["id_type"])
+    if progress.backup is not None and hasattr(undo.parameters, "from_backup"):
+        line = line.plus("--from-backup", progress.backup[0])
+    return (
+        f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records. To undo the run:\n"
+        f"  {results} | jq .{member} > {quoted(ids)}\n  {line}"
+    )
+
+
+def _begun(progress: Progress) -> Annotation | None:
+    """The latest annotation that a restore of this run has begun; None when none has."""
+    undos = [entry for entry in progress.annotations if entry.event == "undo" and entry.facts.get("state") == "begun"]
+    return undos[-1] if undos else None
+
+
+def _check_unchanged(log: Path, progress: Progress, begun: Annotation) -> None:
+    """Refuse a run that has gone on since its restore began. Raises NotAcceptable."""
+    more = progress.counts["done"] - begun.facts["done"]
+    if more:
+        raise NotAcceptable(
+            f"{log}: since the restore began the run has gone on, with {counted(more, 'row')} more. Nothing was sent. "
+            f"To restore these too, move {argument(log)}.restore.* to another folder and run this again: accounts that "
+            "have come back already are then refused, and stay as they are."
+        )
+
+
+def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals: Signals) -> Derived:
+    """Make the derived export."""
+    log, settings, step = arguments.log, arguments.settings, "reading the export of the run"
+    with ExitStack() as stack:
+        stack.enter_context(signals.phase(lambda: step))
+        reopened = Reopened.open(log, settings.export, stack)
+        progress = reopened.log_index.progress
+        parameters = from_pinned(job, progress.header.parameters, log)
+        table = arguments.config.get(job.config_table, {})
+        target = job.target(TargetOptions(progress.header.pinned["host"], table, arguments.environ, parameters))
+        look_ups, accounts = target.look_ups(reopened.id_type), target.look_ups(job.id_types[undo.id_type_default])
+        assert look_ups is not None  # a run with a backup has look-ups
+        assert accounts is not None
+
+        def copied(copies: int) -> None:
+            nonlocal step
+            step = f"reading the backup: {copies:,} records so far"
+
+        def written(rows: int) -> None:
+            nonlocal step
+            step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
+
+        backups = backups_of(progress, settings.from_backup or (), _say_missing)
+        copies = (copies_in(*backup) for backup in backups)
+        index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
+        return write_derived(reopened, index, to, written)
+
+
+def _say_missing(name: str) -> None:
+    say(f"The backup {name} of this run is not among the files of --from-backup. Its records are missing.")
+
+
+def _nothing(log: Path, job: Job, derived: Derived) -> int:
+    """End a restore without a row. Raises NotAcceptable when there would be some with their records."""
+    if derived.done:
+        raise NotAcceptable(
+            f"{log}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup."
+        )
+    say(f"{log}: no row was {job.words.done}, so there is nothing to restore.")
+    return 0
+
+
+def _annotate(log: Path, state: str, facts: Mapping[str, Any]) -> None:
+    annotate(log, "undo", {**process_facts(os.getpid()), "state": state, **facts}, stamp(time.time()))
+
+
+def _end(restoring: RunArguments, ended: Summary, to: Path, facts: Mapping[str, Any]) -> None:
+    """Write the map, and note in the log of the run what has come back."""
+    assert restoring.undoes is not None
+    counts, log, words = ended.progress.counts, restoring.undoes.log, restoring.job.words
+    if counts["done"]:
+        held, lacking = write_map(restoring.checkpoint, Path(restoring.export), to)
+        say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {to}")
+        if lacking:
+            say(f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}.")
+    if restoring.undoes.without_record:
+        say(
+            f"{counted(restoring.undoes.without_record, 'row', 'has', 'have')} no record in a backup and cannot be "
+            f"{words.done}. Which rows the run has settled:\n  {CommandLine('results', (str(log),))}"
+        )
+    now = {"restored": counts["done"], "there": counts["already"], "remaining": ended.progress.remaining}
+    now |= {kind: counts[kind] for kind in ("refused", "unknown")}
+    before = read_log(log).progress.annotations[-1:]
+    if before and all(before[0].facts.get(name) == value for name, value in {"state": "ended", **now}.items()):
+        return
+    try:
+        _annotate(log, "ended", {**facts, **now})
+    except NotAcceptable as error:
+        say(f"The log of the run does not say how far the restore is: {error}")

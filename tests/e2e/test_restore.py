@@ -1,0 +1,329 @@
+"""`bulkdel restore` through the real command: what comes back, for which rows, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
+from bulkdel_jobs.sandbox.users import ids_of
+from tests.full_users import differences, full_users
+from tests.harness import POOL, Ran, bulkdel, entries, kill, start, user_ids, wait_until, write_objects
+
+pytestmark = pytest.mark.campaign
+
+NONE = ("--passwords", "none", "--rate", 0)
+IDENTITY = "{:024x}"
+
+
+@dataclass
+class Undo:
+    """A deletion that is to be undone: its export, a server, and the commands for both ways."""
+
+    folder: Path
+    served: Sandbox
+    ids: Sequence[str]
+    id_type: str = "user_id"
+    backup: str = "users.jsonl.zst"
+
+    @property
+    def export(self) -> Path:
+        return self.folder / "export.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return Path(f"{self.export}.checkpoint.jsonl")
+
+    @property
+    def derived(self) -> Path:
+        return Path(f"{self.log}.restore.jsonl")
+
+    @property
+    def map(self) -> Path:
+        return Path(f"{self.log}.restore.map.jsonl")
+
+    def deletion(self, *more: object, backup: bool = True) -> list[object]:
+        kept = ("--backup", self.folder / self.backup) if backup else ()
+        confirmed = ("--confirm", len(self.ids), "--pool", POOL, "--id-type", self.id_type)
+        where = ("--host", self.served.url, "--rate", 0)
+        return ["run", "delete-users", self.export, *where, *confirmed, *kept, "--json", *more]
+
+    def delete(self, *more: object, backup: bool = True) -> Ran:
+        ran = bulkdel(*self.deletion(*more, backup=backup))
+        assert ran.code == 0, ran
+        return ran
+
+    def restoring(self, rows: int, *more: object) -> list[object]:
+        return ["restore", self.log, *NONE, "--json", "--confirm", rows, "--pool", POOL, *more]
+
+    def restore(self, rows: int | None = None, *more: object) -> Ran:
+        return bulkdel(*self.restoring(len(self.ids) if rows is None else rows, *more))
+
+    def plan(self, *more: object, **kwargs: Any) -> Ran:
+        return bulkdel("restore", self.log, *NONE, "--plan", *more, **kwargs)
+
+
+@contextmanager
+def undo(
+    folder: Path, ids: Sequence[str], *, pool: Pool | None = None, id_type: str = "user_id", **switches: Any
+) -> Iterator[Undo]:
+    write_objects(folder / "export.jsonl", ids)
+    users = Pool.from_ids(ids, id_type) if pool is None else pool
+    with serve_in_thread(users, Switches(**switches)) as served:
+        yield Undo(folder, served, ids, id_type)
+
+
+def killed_often(words: Sequence[object], times: int, requests: Callable[[], int], rng: random.Random) -> None:
+    """Start a command and kill it after some requests, `times` times."""
+    for _ in range(times):
+        process, enough = start(*words), requests() + rng.randrange(3, 30)
+        wait_until(lambda process=process, enough=enough: requests() >= enough or process.poll() is not None)  # type: ignore[misc]
+        kill(process)
+
+
+def new_rng() -> random.Random:
+    seed = f"{time.time_ns():x}"
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it where the test fails
+    return random.Random(seed)
+
+
+@pytest.mark.parametrize(
+    ("count", "latency"),
+    [
+        (400, {"latency_after_s": 0.003}),  # what was sent has had its effect, so no look-up has to be repeated
+        pytest.param(10_000, {"latency_s": 0.003}, marks=pytest.mark.soak),
+    ],
+)
+def test_the_round_trip(count: int, latency: dict[str, Any], tmp_path: Path) -> None:
+    """Deleted with a backup, killed twice; restored, killed twice: every field is back, no user twice, a whole map."""
+    rng, others = new_rng(), 10
+    before, pool = full_users(count + others), full_users(count + others)
+    old = {ids_of(pool.user(number), "user_id")[0]: pool.user(number) for number in range(count)}
+    ids = list(old)
+    rng.shuffle(ids)
+    with undo(tmp_path, ids, pool=pool, **latency) as it:
+        requests = lambda: it.served.ledger.requests  # noqa: E731
+        killed_often(it.deletion("--concurrency", 4), 2, requests, rng)
+        it.delete()
+        assert len(pool) == others
+        killed_often(it.restoring(count, "--concurrency", 4), 2, requests, rng)
+        ran = it.restore()
+        assert ran.code == 0, ran
+        assert ran.counts() == {"done": count}
+        assert differences(before, pool, memberships=False) == []
+        assert pool.users_ever == 2 * count + others, "a user was created twice"
+        assert not pool.effects_of("mailed")
+        mapped = [json.loads(line) for line in it.map.read_text().splitlines()]
+        assert [line["row"] for line in mapped] == list(range(count))
+        assert [line["old"] for line in mapped] == ids
+        for line in mapped:
+            now = pool.find_alive("user_id", line["new"])
+            assert now is not None
+            assert pool.user(now).get("username") == old[line["old"]].get("username")
+        assert it.map.stat().st_mode & 0o777 == it.derived.stat().st_mode & 0o777 == 0o600
+        told = bulkdel("status", it.log).out
+        assert f"{count:,} of {count:,} restored, see {it.derived}.checkpoint.jsonl" in told
+        notes = [entry for entry in entries(it.log) if entry["type"] == "annotation"]
+        assert [note["state"] for note in notes][0 :: len(notes) - 1] == ["begun", "ended"]
+        again = it.restore()
+        assert (again.code, again.counts()) == (0, {"done": count})
+        assert pool.users_ever == 2 * count + others
+
+
+IDS: dict[str, Callable[[int], str]] = {
+    "user_id": lambda n: f"{n:024x}",
+    "email": lambda n: f"User{n}@x.org",
+    "phone": lambda n: f"+86138{n:08d}",
+    "username": lambda n: f"user, {n}",
+    "external_id": lambda n: f"ext/{n}",
+    "identity": lambda n: f"{7:024x}:ou_{n}",
+    "sync_relation": lambda n: f"wechat:ou_{n}",
+}
+ALWAYS = ("email", "identity")
+
+
+@pytest.mark.parametrize(
+    ("id_type", "ending"),
+    [
+        pytest.param(each, ending, marks=() if each in ALWAYS else pytest.mark.soak)
+        for each, ending in zip(IDS, (".gz", ".zst", "", ".gz", ".zst", ".gz", ""), strict=True)
+    ],
+)
+def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str, tmp_path: Path) -> None:
+    """By every type of id, killed at random; with absent ids, and many that were never sent."""
+    rng = new_rng()
+    ids = [IDS[id_type](n) for n in range(1, 101)]
+    rng.shuffle(ids)
+    absent = ids[::9]
+    pool = Pool.from_ids([*(id_ for id_ in ids if id_ not in absent), IDS[id_type](0)], id_type)
+    with undo(tmp_path, ids, pool=pool, id_type=id_type, latency_after_s=0.002) as it:
+        it.backup = f"users.jsonl{ending}"
+        slow = ("--concurrency", 3, "--chunk-size", 5)
+        killed_often(it.deletion(*slow), 3, lambda: it.served.ledger.requests, rng)
+        bulkdel(*it.deletion(*slow, "--limit", 30))
+        plan = it.plan()
+        assert plan.code == 0, plan
+        rows = [json.loads(row) for row in bulkdel("results", it.log, "--only", "deleted").out.splitlines()]
+        gone = [pool.find(id_type, row["id"]) for row in rows]
+        assert rows
+        assert [json.loads(line) for line in it.derived.read_text().splitlines()] == [
+            pool.user(number) for number in gone if number is not None
+        ]
+
+
+def test_killed_while_it_derives(tmp_path: Path) -> None:
+    """The file has its name only when it is whole, and nothing else is left of the killed ones."""
+    ids, rng = user_ids(3_000), new_rng()
+    with undo(tmp_path, ids) as it:
+        it.delete()
+        whole = None
+        for _ in range(4):
+            process = start("restore", it.log, *NONE, "--plan")
+            time.sleep(rng.uniform(0.05, 0.35))
+            kill(process)
+            if it.derived.exists():
+                whole = whole or it.derived.read_bytes()
+                assert it.derived.read_bytes() == whole
+        assert it.plan().code == 0
+        assert len(it.derived.read_bytes().splitlines()) == len(ids)
+        assert whole in {None, it.derived.read_bytes()}
+        assert not list(tmp_path.glob(".*.part"))
+        assert it.served.ledger.deleted == len(ids)
+
+
+def test_rows_without_a_record(tmp_path: Path) -> None:
+    """Deleted by a session without a backup: the plan counts them, the restore brings the others and ends with 1."""
+    ids = user_ids(60)
+    with undo(tmp_path, ids) as it:
+        it.delete("--limit", 20, backup=False)
+        refused = it.restore(40)
+        assert refused.code == 3
+        assert "kept no backup" in refused.err
+        it.delete()
+        assert "20 rows have no record in a backup, and cannot be restored" in it.plan().out
+        ran = it.restore(40)
+        assert (ran.code, ran.counts(), ran.summary["exit_code"]) == (1, {"done": 40}, 1), ran
+        assert "20 rows have no record in a backup and cannot be restored" in ran.err
+        assert len(it.served.pool) == 40
+        assert it.restore(40).code == 1
+
+
+def test_a_run_that_goes_on_after_its_restore_has_begun(tmp_path: Path) -> None:
+    """Its new deletions are no part of the restore: refused, with a way that works."""
+    ids = user_ids(60)
+    with undo(tmp_path, ids) as it:
+        it.delete("--limit", 40)
+        assert "40 rows of" in it.plan().out
+        assert it.restore(40, "--limit", 10).code == 0
+        it.delete()
+        refused = it.restore(40)
+        assert refused.code == 3
+        assert "with 20 rows more" in refused.err
+        away = tmp_path / "away"
+        away.mkdir()
+        for path in tmp_path.glob("*.restore.*"):
+            path.rename(away / path.name)
+        ran = it.restore()
+        assert (ran.code, ran.counts()) == (1, {"done": 50, "refused": 10}), ran
+        assert len(it.served.pool) == 60
+
+
+def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    ids = user_ids(30)
+    with undo(tmp_path, ids) as it:
+        it.delete()
+        whole = {path: path.read_bytes() for path in (it.export, it.folder / it.backup, it.log)}
+
+        def refused(code: int, text: str, *more: object) -> Ran:
+            ran = it.restore(30, *more)
+            assert ran.code == code, ran
+            assert text in ran.err
+            assert not it.served.pool
+            return ran
+
+        backup, data = it.folder / it.backup, whole[it.folder / it.backup]
+        backup.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+        refused(3, f"{backup}: its first {len(data):,} bytes are not those that the run wrote")
+        backup.unlink()
+        refused(3, "--from-backup FILE")
+        moved = tmp_path / "moved"
+        moved.write_bytes(data)
+        refused(3, "is no backup of this run", "--from-backup", it.export)
+        it.export.write_bytes(whole[it.export] + b"\n")
+        refused(3, "is not the export of this run", "--from-backup", moved)
+        it.export.write_bytes(whole[it.export])
+        refused(3, "the run was against", "--from-backup", moved, "--host", "https://api.example.com")
+        it.served.switches = it.served.switches.changed({"pool_id": "other"})
+        refused(3, f"was written for pool {POOL}, but this key signs in to pool other", "--from-backup", moved)
+        assert not it.map.exists()
+        it.served.switches = it.served.switches.changed({"pool_id": POOL})
+        # The derived export of a restore that has begun must stay as it is.
+        assert it.restore(30, "--from-backup", moved, "--limit", 10).code == 0
+        it.derived.write_bytes(it.derived.read_bytes().replace(b"Activated", b"Suspended", 1))
+        ran = it.restore(30)
+        assert ran.code == 3, ran
+        assert "belongs to another run" in ran.err
+        assert len(it.served.pool) == 10
+
+
+def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
+    ids = user_ids(40)
+    with undo(tmp_path, ids, latency_after_s=0.3) as it:
+        process = start(*it.deletion("--concurrency", 2, "--chunk-size", 5))
+        wait_until(lambda: it.served.ledger.deleted > 10, process)
+        alive = it.restore()
+        assert alive.code == 3
+        assert f"another run (pid {process.pid}) is under way" in alive.err
+        kill(process)
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0})
+        plan = it.plan()
+        assert plan.code == 0, plan
+        assert "in doubt in that run, and not restored" in plan.out
+    sandboxed = bulkdel("run", "delete-users", it.export, "--sandbox", "--backup", tmp_path / "s.jsonl", "--rate", 0)
+    assert sandboxed.code == 0, sandboxed
+    refused = bulkdel("restore", f"{it.export}.sandbox.checkpoint.jsonl", *NONE)
+    assert refused.code == 3
+    assert "users ended with it" in refused.err
+
+
+def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
+    """disable-users is undone by enable-users from its backup, restore-users by delete-users: as it is printed."""
+    ids = user_ids(12)
+    with undo(tmp_path, ids) as it:
+        statuses = [it.served.pool.user(number)["status"] for number in range(12)]
+        where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL)
+        log = tmp_path / "off.jsonl"
+        backup = ("--backup", tmp_path / "off.backup.jsonl", "--checkpoint", log)
+        assert bulkdel("run", "disable-users", it.export, *where, *backup).code == 0
+        typed(bulkdel("restore", log), 12)
+        assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
+        it.delete()
+        assert it.restore().code == 0
+        typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12)
+        assert not it.served.pool
+        log = Path(f"{it.derived}.checkpoint.jsonl.done.jsonl.checkpoint.jsonl")
+        assert bulkdel("status", log, "--json").summary["deleted"] == 12
+    assert bulkdel("restore", tmp_path / "typo", *NONE).code == 3
+
+
+def typed(ran: Ran, ids: int) -> None:
+    """Type the two commands that a refusal prints. `jq` may not be installed, so the test does its work."""
+    assert ran.code == 2, ran
+    first, second = (shlex.split(line)[1:] for line in ran.err.splitlines()[-2:])
+    pipe = first.index("|")
+    jq, member, into, path = first[pipe + 1 :]
+    assert (jq, into) == ("jq", ">")
+    told = bulkdel(*first[:pipe])
+    assert told.code == 0, told
+    Path(path).write_text("".join(f"{json.dumps(json.loads(row)[member[1:]])}\n" for row in told.out.splitlines()))
+    done = bulkdel(*second, "--confirm", ids, "--pool", POOL)
+    assert done.code == 0, done
