@@ -81,6 +81,9 @@ class Switches:
     created_max: Annotated[int | None, OPEN] = None
     """A request that creates users lists at most this many of them. Default: all."""
 
+    created_reversed: Annotated[bool, _FLAG, OPEN] = False
+    """Created users are listed in the opposite order of the request; the API promises none."""
+
     fill_defaults: Annotated[bool, _FLAG, OPEN] = False
     """An update that leaves out status or gender sets it to Activated or U. Default: what is left out is kept."""
 

@@ -161,6 +161,9 @@ async def test_a_response_may_leave_created_users_out_or_name_one_that_was_not()
         assert [user["username"] for user in listed] == ["n0", "n2"]
         assert pool.user_ids("username") == ["n1", "n2", "n3"]
         assert [pool.find("user_id", user["userId"]) for user in listed] == [None, 1]
+        client.sandbox.switches = Switches(created_reversed=True)
+        listed = (await create(client, {"username": "first"}, {"username": "second"}))["data"]
+        assert [user["username"] for user in listed] == ["second", "first"]
 
 
 @pytest.mark.parametrize(

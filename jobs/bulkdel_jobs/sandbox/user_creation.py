@@ -33,8 +33,9 @@ class Options(NamedTuple):
 def create_batch(call: Call) -> Answer:
     """Create the users, and list them."""
     new_users(call)
-    made = [user for user in _created(call, call.body["list"]) if call.switches.omit.isdisjoint(keys_of(user))]
-    return Answer(200, _shown(call, made[: call.switches.created_max]))
+    switches = call.switches
+    made = [user for user in _created(call, call.body["list"]) if switches.omit.isdisjoint(keys_of(user))]
+    return Answer(200, _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max]))
 
 
 def create(call: Call) -> Answer:
