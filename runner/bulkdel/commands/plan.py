@@ -145,6 +145,9 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     copy, log, undoes = plan.export.file.spooled, plan.progress, plan.arguments.undoes
     if undoes is not None:
         yield "undoes", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
+        if undoes.memberships is not None and not undoes.confirmed:
+            what = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {plan.words.noun}s"
+            yield "afterwards", f"{what} are put back"
     if plan.until:
         yield "not after", until_words(plan.until)
     if plan.arguments.settings.limit is not None:
@@ -295,17 +298,19 @@ def _sample_text(server: SampleCheck, there: str) -> str:
 
 
 def _notes(plan: Plan) -> list[Note]:
-    export = plan.export.preflight
+    export, undoes = plan.export.preflight, plan.arguments.undoes
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
         *_clock_notes(plan),
-        *(_undone_notes(plan.arguments.undoes) if plan.arguments.undoes else ()),
+        *(_undone_notes(undoes) if undoes is not None and not undoes.confirmed else ()),
     ]
 
 
 def _undone_notes(undoes: Undone) -> Iterator[Note]:
     """Yield what a restore cannot bring back."""
+    if undoes.memberships is None:
+        yield Note("no_memberships", "the run kept no copy of groups and roles (--backup-memberships)")
     if lost := undoes.without_record:
         text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
         yield Note("without_record", text, {"rows": lost})

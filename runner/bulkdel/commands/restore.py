@@ -1,6 +1,7 @@
 """`bulkdel restore`: undoes a run. It makes the derived export, then goes the way of `bulkdel run` with the undo.
 
-read the log of the run → derived export from its backup → `run` of the undo (plan, confirmation, sending) → map
+read the log of the run → derived export from its backup → `run` of the undo (plan, confirmation, sending) → map → the
+same for the memberships, where the run kept a copy of them
 
 The engine knows no job by name: the job of the run names its undo.
 """
@@ -21,27 +22,29 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine, argument, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
-from bulkdel.core.log_entries import Annotation, stamp
+from bulkdel.core.log_entries import Annotation, Saved, stamp
 from bulkdel.core.run_state import Progress
-from bulkdel.engine.backup import copies_in
+from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
+from bulkdel.engine.derived_memberships import write_memberships
 from bulkdel.engine.first_entries import process_facts
 from bulkdel.engine.id_map import MADE, write_map
-from bulkdel.engine.signals import Signals
+from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
-from bulkdel.parameters import from_pinned
+from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import refuse_differences, same_host
 from bulkdel.safety.run_plan import RunArguments, Undone
 from bulkdel.settings import RestoreSettings
 
 DERIVED = ".restore.jsonl"
+MEMBERSHIPS = ".restore.memberships.jsonl"
 MAP = ".restore.map.jsonl"
-"""The files of a restore: endings after the checkpoint's name. Its log has the default name for its export."""
+"""The files of a restore: endings after the checkpoint's name. The log of each export has the default name for it."""
 
 SANDBOX = "sandbox"
 """The host that a run with --sandbox pins."""
@@ -66,47 +69,110 @@ class RestoreArguments:
 
 def restore(arguments: RestoreArguments) -> int:
     """Restore what a run has deleted, or resume that. Returns the exit code; raises BulkdelError as `run` does."""
-    settings, log = arguments.settings, arguments.log
-    settings.check()
-    derived_export = Path(f"{log}{DERIVED}")
-    with Signals() as signals, signals.phase(lambda: "reading the log of the run"), locked(log):
-        progress = read_log(log).progress
-        job, undo = _checked_jobs(arguments, progress)
-        begun = _begun(progress) if not is_fresh(settings.for_run.checkpoint_for(str(derived_export))) else None
-        if begun is not None:
-            _check_unchanged(log, progress, begun)
-            derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
-        if begun is None or not derived_export.exists():
-            derived = _derive(arguments, job, undo, derived_export, signals)
-    if not derived.rows:
-        return _nothing(log, job, derived)
-    pinned = progress.header.pinned
+    arguments.settings.check()
+    with Signals() as signals:
+        with signals.phase(lambda: "reading the log of the run"), locked(arguments.log):
+            found = _prepare(arguments, signals)
+        if not found.derived.rows:
+            return _nothing(arguments.log, found.job, found.derived)
+        if arguments.settings.plan:
+            return plan_command.plan(found.restoring)
+        ended = run_command.settle(found.restoring, None if found.begun else found.annotate_begun)
+        with signals.phase(lambda: "ending the restore", ignore):
+            _write_map(found, ended)
+            _annotate_ended(found, ended)
+        if found.progress.memberships is None or not ended.progress.complete or not ended.progress.counts["done"]:
+            return ended.exit_code
+        return _put_back(arguments, found, signals) or ended.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known before the restore. begun: whether it is resumed. restoring: the run of the undo."""
+
+    log: Path
+    progress: Progress
+    job: Job
+    derived: Derived
+    begun: bool
+    restoring: RunArguments
+
+    @property
+    def map(self) -> Path:
+        return Path(f"{self.log}{MAP}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts of its annotations."""
+        derived, checkpoint = self.derived, printable(self.restoring.checkpoint.absolute())
+        counts = {"rows": derived.rows, "done": derived.done, "without_record": derived.missing}
+        return {"checkpoint": checkpoint, **counts}
+
+    def annotate_begun(self) -> None:
+        _annotate(self.log, {"state": "begun", **self.facts})
+
+
+def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
+    """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
+    settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{DERIVED}")
+    progress = read_log(log).progress
+    job, undo = _checked_jobs(arguments, progress)
+    begun = _begun(progress) if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
+    if begun is not None:
+        _check_unchanged(log, progress, begun)
+        derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
+    if begun is None or not to.exists():
+        derived = _derive(arguments, job, undo, to, signals)
+    pinned, kept = progress.header.pinned, progress.memberships
     undoes = Undone(
-        log, job.name, pinned["pool"], arguments.line, derived.done, derived.missing, progress.in_doubt.size
+        log,
+        job.name,
+        pinned["pool"],
+        arguments.line,
+        derived.done,
+        derived.missing,
+        progress.in_doubt.size,
+        None if kept is None else kept.members,
     )
-    restoring = RunArguments(
-        undo,
-        str(derived_export),
-        replace(settings.for_run, host=pinned["host"]),
-        arguments.config,
-        arguments.environ,
-        "restore",
-        arguments.parameters,
-        undoes,
+    settings_of_run = replace(settings.for_run, host=pinned["host"])
+    config, environ = arguments.config, arguments.environ
+    restoring = RunArguments(undo, str(to), settings_of_run, config, environ, "restore", arguments.parameters, undoes)
+    return _Found(log, progress, job, derived, begun is not None, restoring)
+
+
+def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> int:
+    """Put back the memberships of the accounts that were restored, as one more run. Returns its exit code."""
+    memberships, kept = found.job.memberships, found.progress.memberships
+    assert memberships is not None  # a run with a copy of them has some
+    assert kept is not None
+    to, step = Path(f"{found.log}{MEMBERSHIPS}"), "reading the copy of the memberships"
+
+    def read(lines: int) -> None:
+        nonlocal step
+        step = f"reading the copy of the memberships: {lines:,} so far"
+
+    given = [path for path in arguments.settings.from_backup or () if is_backup(path, Saved(kept.size, kept.crc))]
+    with signals.phase(lambda: step):
+        moved = replace(kept, path=str(given[0])) if given else kept
+        derived = write_memberships(moved, found.map, to, memberships, read)
+    if derived.unclear:
+        say(
+            f"Of {counted(derived.unclear, 'membership')} the copy does not say until when they last, so they are not "
+            f"put back. All are in {moved.path}"
+        )
+    if not derived.rows:
+        say("None of these accounts has a membership to put back.")
+        return 1 if derived.unclear else 0
+    job = load_job(memberships.restored_by)
+    job = job.configured(arguments.config.get(job.config_table, {}))
+    accounts = found.restoring
+    assert accounts.undoes is not None
+    undoes = replace(accounts.undoes, without_record=derived.unclear, confirmed=True)
+    settings = replace(accounts.settings, confirm=None, pool=None, confirm_host=None)
+    putting = replace(
+        accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )
-    if settings.plan:
-        return plan_command.plan(restoring)
-    facts = {"checkpoint": printable(restoring.checkpoint.absolute()), "rows": derived.rows}
-    facts |= {"done": derived.done, "without_record": derived.missing}
-
-    def begin() -> None:
-        if begun is None:
-            _annotate(log, "begun", facts)
-
-    def end(ended: Summary) -> None:
-        _end(restoring, ended, Path(f"{log}{MAP}"), facts)
-
-    return run_command.run(restoring, before_sending=begin, at_end=end)
+    return run_command.settle(putting).exit_code
 
 
 def undo_of(log: Path, progress: Progress) -> Job:
@@ -201,7 +267,13 @@ def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals:
             nonlocal step
             step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
 
-        backups = backups_of(progress, settings.from_backup or (), _say_missing)
+        kept = progress.memberships
+        given = [
+            path
+            for path in settings.from_backup or ()
+            if kept is None or not is_backup(path, Saved(kept.size, kept.crc))  # used later
+        ]
+        backups = backups_of(progress, given, _say_missing)
         copies = (copies_in(*backup) for backup in backups)
         index = stack.enter_context(copies_of(copies, reopened.id_type, look_ups, accounts, copied))
         return write_derived(reopened, index, to, written)
@@ -221,30 +293,33 @@ def _nothing(log: Path, job: Job, derived: Derived) -> int:
     return 0
 
 
-def _annotate(log: Path, state: str, facts: Mapping[str, Any]) -> None:
-    annotate(log, "undo", {**process_facts(os.getpid()), "state": state, **facts}, stamp(time.time()))
+def _annotate(log: Path, facts: Mapping[str, Any]) -> None:
+    annotate(log, "undo", {**process_facts(os.getpid()), **facts}, stamp(time.time()))
 
 
-def _end(restoring: RunArguments, ended: Summary, to: Path, facts: Mapping[str, Any]) -> None:
-    """Write the map, and note in the log of the run what has come back."""
-    assert restoring.undoes is not None
-    counts, log, words = ended.progress.counts, restoring.undoes.log, restoring.job.words
-    if counts["done"]:
-        held, lacking = write_map(restoring.checkpoint, Path(restoring.export), to)
-        say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {to}")
+def _write_map(found: _Found, ended: Summary) -> None:
+    """Write the map of old and new ids, and say what has none."""
+    restoring, words = found.restoring, found.restoring.job.words
+    if ended.progress.counts["done"]:
+        held, lacking = write_map(restoring.checkpoint, Path(restoring.export), found.map)
+        say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {found.map}")
         if lacking:
             say(f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}.")
-    if restoring.undoes.without_record:
+    if found.derived.missing:
         say(
-            f"{counted(restoring.undoes.without_record, 'row', 'has', 'have')} no record in a backup and cannot be "
-            f"{words.done}. Which rows the run has settled:\n  {CommandLine('results', (str(log),))}"
+            f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "
+            f"Which rows the run has settled:\n  {CommandLine('results', (str(found.log),))}"
         )
-    now = {"restored": counts["done"], "there": counts["already"], "remaining": ended.progress.remaining}
-    now |= {kind: counts[kind] for kind in ("refused", "unknown")}
-    before = read_log(log).progress.annotations[-1:]
-    if before and all(before[0].facts.get(name) == value for name, value in {"state": "ended", **now}.items()):
+
+
+def _annotate_ended(found: _Found, ended: Summary) -> None:
+    """Note in the log of the run what has come back, unless it says so already."""
+    counts, last = ended.progress.counts, found.progress.annotations[-1:]
+    now = {"state": "ended", **found.facts, "restored": counts["done"], "there": counts["already"]}
+    now |= {"remaining": ended.progress.remaining} | {kind: counts[kind] for kind in ("refused", "unknown")}
+    if last and found.begun and all(last[0].facts.get(name) == value for name, value in now.items()):
         return
     try:
-        _annotate(log, "ended", {**facts, **now})
+        _annotate(found.log, now)
     except NotAcceptable as error:
         say(f"The log of the run does not say how far the restore is: {error}")

@@ -20,7 +20,7 @@ from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.progress import Reporter
-from bulkdel.engine.signals import Signals, ignore, run_loop
+from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
@@ -32,16 +32,13 @@ from bulkdel.safety.confirmation import How, confirmation_due
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
-def run(
-    arguments: RunArguments,
-    *,
-    before_sending: Callable[[], None] | None = None,
-    at_end: Callable[[Summary], None] = lambda _summary: None,
-) -> int:
-    """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request.
+def run(arguments: RunArguments) -> int:
+    """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
+    return settle(arguments).exit_code
 
-    before_sending: a blocking step after the confirmation, before the first request. at_end: the last step.
-    """
+
+def settle(arguments: RunArguments, before_sending: Callable[[], None] | None = None) -> Summary:
+    """Do the same, and return the summary. before_sending: a blocking step before the first request."""
     events = arguments.settings.log_level == "debug"
     opened = Run(arguments, chunk_events=events, before_sending=before_sending)
     words = arguments.job.words
@@ -55,10 +52,7 @@ def run(
         return opened.sending
 
     with Signals() as signals:
-        ended = run_loop(_run(opened, reporter), signals, lambda: None if reporter.ask() else opened.doing, drain)
-        with signals.phase(lambda: "ending the command", ignore):
-            at_end(ended)
-        return ended.exit_code
+        return run_loop(_run(opened, reporter), signals, lambda: None if reporter.ask() else opened.doing, drain)
 
 
 async def _run(opened: Run, reporter: Reporter) -> Summary:
@@ -92,7 +86,10 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
         return
-    due = confirmation_due(plan, time.time())
+    due, undoes = confirmation_due(plan, time.time()), plan.arguments.undoes
+    if due is not None and undoes is not None and undoes.confirmed:
+        await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.RESTORE)
+        return
     if due is None or sys.stdin is None or not sys.stdin.isatty():
         return  # `start` refuses a run that has to be confirmed
     check_sample(plan)

@@ -27,6 +27,7 @@ class How(enum.StrEnum):
     OPTIONS = "options"
     LIBRARY = "library"
     SANDBOX = "sandbox"
+    RESTORE = "with the restore of the accounts"
     NOTHING = "nothing to delete"
 
 

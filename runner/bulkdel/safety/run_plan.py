@@ -40,6 +40,8 @@ class Undone:
     log: of that run. job, pool: as its header pins them. line: the command line of the restore.
     done: how many rows it carried out. without_record: how many of them have no record in a backup.
     in_doubt: how many of its rows are in doubt; they are not restored.
+    memberships: how many the copy of them holds, of all users; None without a copy.
+    confirmed: whether the restore was confirmed already: when memberships follow the accounts.
     """
 
     log: Path
@@ -49,6 +51,8 @@ class Undone:
     done: int
     without_record: int
     in_doubt: int
+    memberships: int | None = None
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
