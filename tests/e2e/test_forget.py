@@ -32,11 +32,13 @@ BAD = b'{"id":"no id"}\n'
 PIPED = b"".join(b'{"id":"%s"}\n' % id_.encode() for id_ in IDS) + BAD
 
 
-def run_of(folder: Path, *options: object, name: str = "x.jsonl", piped: bytes = PIPED) -> Path:
+def run_of(
+    folder: Path, *options: object, name: str = "x.jsonl", piped: bytes = PIPED, backup: str = "x.jsonl.backup.gz"
+) -> Path:
     """The log of a run on the sandbox, whose export came through a pipe, with bad rows and a backup."""
     folder.mkdir(exist_ok=True)
     log = folder / name
-    more = ("--on-invalid", "skip", "--backup", folder / f"{name}.backup.gz", "--rate", 0, "--json")
+    more = ("--on-invalid", "skip", "--backup", folder / backup, "--rate", 0, "--json")
     ran = bulkdel("run", "delete-users", "-", "--checkpoint", log, "--sandbox", *more, *options, input=piped)
     assert ran.code == 0, ran.err
     return log
@@ -202,6 +204,9 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     assert forget(log, "--abandon", "--confirm", 4).code == 0
     assert beside(log) == {""}
     assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 50
+    run_of(tmp_path, backup="another")  # with the export and another backup it goes on
+    assert json.loads(bulkdel("status", "--json", log, env={}).out)["remaining"] == 0
+    assert audit(log).fault is None
 
 
 def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) -> None:
@@ -228,7 +233,7 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
 
 
 def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
-    kept = run_of(tmp_path, name="x.jsonl.restore", piped=PIPED[: -len(BAD)])
+    kept = run_of(tmp_path, name="x.jsonl.restore", piped=PIPED[: -len(BAD)], backup="x.jsonl.restore.backup.gz")
     before = bytes_in(tmp_path)
     log = run_of(tmp_path)
     assert forget(log, "--confirm", 4).code == 0

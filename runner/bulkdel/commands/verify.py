@@ -143,7 +143,7 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     path, skipped = settings.state or Path(f"{arguments.checkpoint}{STATE}"), reopened.log_index.progress.skipped.rows
     log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again)
     if aside is not None:
-        why = "as --again says" if settings.again else "the run has continued since, or host or sample have changed"
+        why = "as --again says" if settings.again else "the log has grown since, or host or sample have changed"
         say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")
     return log
 
