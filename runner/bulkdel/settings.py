@@ -37,6 +37,11 @@ LOG = ".checkpoint.jsonl"
 SANDBOX_LOG = ".sandbox.checkpoint.jsonl"
 """The endings, after the export's name, of the log of a run, and of one with --sandbox."""
 
+RESTORED = ".restore.jsonl"
+RESTORED_MEMBERSHIPS = ".restore.memberships.jsonl"
+RESTORE_MAP = ".restore.map.jsonl"
+"""The endings, after the name of a run's log, of the files of its restore: its two exports, and the map of ids."""
+
 CHECKING = Group("What is read back", sort_key=0)
 UNDOING = Group("What is undone", sort_key=0)
 READING = Group("How the export is read", sort_key=1)

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,24 @@ import pytest
 from bulkdel.checkpoint.annotation import annotate
 from bulkdel.commands import forget as command
 from bulkdel.commands.status import audit
-from bulkdel.core.log_entries import Entry, Session, stamp
+from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
-from tests import recorded
-from tests.harness import DELETIONS, Ran, bulkdel, case, check_second_reader, entries, finish, start, user_ids
+from bulkdel_jobs.sandbox import Switches, serve_in_thread
+from bulkdel_jobs.sandbox.users import ids_of
+from tests.full_users import full_users
+from tests.harness import (
+    DELETIONS,
+    POOL,
+    Ran,
+    bulkdel,
+    case,
+    check_second_reader,
+    entries,
+    finish,
+    start,
+    user_ids,
+    write_objects,
+)
 
 IDS = user_ids(60)
 ROOT = Path(__file__).parents[2]
@@ -281,36 +294,40 @@ def test_a_torn_line_that_is_cut_off_meanwhile_is_named(tmp_path: Path) -> None:
     assert beside(log) == {""}
 
 
-def restore_of(log: Path, *, rows: int, settled: int) -> Path:
-    """A restore of the run of `log` by hand: its export, its map, its log with `settled` of its rows."""
-    export = log.with_name(f"{log.name}.restore.jsonl")
-    export.write_bytes(PIPED)
-    log.with_name(f"{log.name}.restore.map.jsonl").write_text('{"row":0,"old":"x","new":"y"}\n')
-    sha256 = hashlib.sha256(PIPED).hexdigest()
-    pinned = {"job": "j", "host": "h", "pool": "p", "id_type": "t", "sha256": sha256, "bytes": len(PIPED)}
-    header = recorded.header(rows)
-    own = log.with_name(f"{export.name}.checkpoint.jsonl")
-    made = recorded.deleted(0, settled)._replace(exceptions=({"position": 0, "id": "new"},))
-    commits: list[list[Entry]] = [[replace(header, pinned=pinned, export_path=str(export))]]
-    commits += [[Session("start", recorded.AT, "")], [made], [Session("stop", recorded.AT, "")]]
-    own.write_bytes(b"".join(recorded.lines_of(commits)))
-    return own
-
-
 def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> None:
-    log = run_of(tmp_path)
-    own = restore_of(log, rows=10, settled=9)
-    ran = forget(log)
-    assert ran.code == 3
-    assert f"{log}.restore.jsonl (the records of a restore)" in ran.err
-    own.unlink()
-    restore_of(log, rows=10, settled=10)
-    ran = forget(log, "--confirm", 6)
-    assert ran.code == 0, ran.err
-    assert f"  stays   {own}, the log; it has 1 id, with what the API said" in ran.out
-    assert beside(log) == {"", ".restore.jsonl.checkpoint.jsonl"}
-    for each, count in ((log, 5), (own, 1)):
-        assert noted(each) == [("begun", None), ("ended", count)]
+    """Its exports, its map, in the log of each what was removed of it; and what cannot be done any more says why."""
+    pool = full_users(20)
+    ids = [ids_of(pool.user(number), "user_id")[0] for number in range(20)]
+    export = write_objects(tmp_path / "export.jsonl", ids)
+    log, where = Path(f"{export}.checkpoint.jsonl"), ("--rate", 0, "--confirm", 20, "--pool", POOL)
+    with serve_in_thread(pool, Switches(assignment_targets=True)) as served:
+        backup = ("--backup", tmp_path / "backup.zst", "--backup-memberships")
+        assert bulkdel("run", "delete-users", export, "--host", served.url, *where, *backup).code == 0
+        restore = ("restore", log, "--passwords", "none", *where)
+        assert bulkdel(*restore, "--limit", 5, "--chunk-size", 5).code == 0
+        ran = forget(log)
+        assert ran.code == 3
+        assert f"a run of them needs {log}.restore.jsonl (the records of a restore)" in ran.err
+        assert bulkdel(*restore).code == 0
+        logs = {"", ".restore.jsonl.checkpoint.jsonl", ".restore.memberships.jsonl.checkpoint.jsonl"}
+        personal = {".restore.jsonl", ".restore.map.jsonl", ".restore.memberships.jsonl"}
+        others = {"export.jsonl", "backup.zst", "backup.memberships.jsonl.zst"}
+        assert beside(log) == logs | personal | others
+        ran = forget(log, "--confirm", 5)
+        assert ran.code == 0, ran.err
+        assert (
+            f"  stays   {log}.restore.jsonl.checkpoint.jsonl, the log; it has 20 ids, with what the API said" in ran.out
+        )
+        assert beside(log) == logs | {"export.jsonl"}
+        for ending, count in zip(sorted(logs), (3, 1, 1), strict=True):
+            assert noted(Path(f"{log}{ending}"))[-2:] == [("begun", None), ("ended", count)]
+        told = bulkdel("status", log, env={}).out
+        assert told.count("restored, see ") == 1
+        ran = bulkdel("results", f"{log}.restore.jsonl.checkpoint.jsonl", env={})
+        assert "the export was removed by `bulkdel forget`" in ran.err
+        ran = bulkdel(*restore)
+        assert ran.code == 3
+        assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
 
 
 def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

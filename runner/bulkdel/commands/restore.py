@@ -39,12 +39,7 @@ from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import refuse_differences, same_host
 from bulkdel.safety.run_plan import RunArguments, Undone
-from bulkdel.settings import RestoreSettings
-
-DERIVED = ".restore.jsonl"
-MEMBERSHIPS = ".restore.memberships.jsonl"
-MAP = ".restore.map.jsonl"
-"""The files of a restore: endings after the checkpoint's name. The log of each export has the default name for it."""
+from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
 
 SANDBOX = "sandbox"
 """The host that a run with --sandbox pins."""
@@ -99,7 +94,7 @@ class _Found:
 
     @property
     def map(self) -> Path:
-        return Path(f"{self.log}{MAP}")
+        return Path(f"{self.log}{RESTORE_MAP}")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -114,7 +109,7 @@ class _Found:
 
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
-    settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{DERIVED}")
+    settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{RESTORED}")
     progress = read_log(log).progress
     job, undo = _checked_jobs(arguments, progress)
     begun = _begun(progress) if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
@@ -145,7 +140,7 @@ def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> i
     memberships, kept = found.job.memberships, found.progress.memberships
     assert memberships is not None  # a run with a copy of them has some
     assert kept is not None
-    to, step = Path(f"{found.log}{MEMBERSHIPS}"), "reading the copy of the memberships"
+    to, step = Path(f"{found.log}{RESTORED_MEMBERSHIPS}"), "reading the copy of the memberships"
 
     def read(lines: int) -> None:
         nonlocal step
@@ -188,7 +183,8 @@ def undo_of(log: Path, progress: Progress) -> Job:
 
 def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job, Job]:
     """The job of the run and its undo, as the config file describes them. Raises NotAcceptable or UsageError."""
-    log, pinned, host = arguments.log, progress.header.pinned, arguments.settings.host
+    log, settings, pinned = arguments.log, arguments.settings, progress.header.pinned
+    host = settings.host
     undo = undo_of(log, progress)
     job = load_job(pinned["job"])
     job, undo = (each.configured(arguments.config.get(each.config_table, {})) for each in (job, undo))
@@ -208,6 +204,12 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
             f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "
             f"{undo.words.nothing}."
         )
+    for name, _ in progress.backups if settings.from_backup is None else ():
+        if name in progress.forgotten and not Path(name).exists():
+            raise NotAcceptable(
+                f"{log}: its backup {name} was removed by `bulkdel forget`, on {progress.forgotten[name]}. "
+                f"{undo.words.nothing}. If there is another copy of it: --from-backup FILE"
+            )
     return job, undo
 
 

@@ -28,16 +28,10 @@ from bulkdel.export import REASONS
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
-from bulkdel.settings import LOG
+from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
 
-RESTORES = {
-    ".restore.jsonl": "the records of a restore",
-    ".restore.memberships.jsonl": "the memberships of a restore",
-}
-"""The exports that a restore makes: endings after the checkpoint's name. Each has a log of its own."""
-
-RESTORE_MAP = ".restore.map.jsonl"
-"""The old and the new ids of a restore, named likewise."""
+RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
+"""The exports that a restore makes. Each has a log of its own."""
 
 UNFINISHED = "what a killed command has left half-written"
 

@@ -105,13 +105,13 @@ def _state(progress: Progress) -> str:
 
 
 def standing(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """Those that a later one of the same event has not followed up: `begun` counts until it has `ended`."""
-    later = [{entry.event for entry in annotations[number:]} for number in range(1, len(annotations) + 1)]
-    return [
-        entry
-        for entry, events in zip(annotations, later, strict=True)
-        if entry.facts.get("state") == "ended" or entry.event not in events
-    ]
+    """Those that say what holds now: of each undo the latest, and every removal, also one that has only begun."""
+    latest: dict[object, Annotation] = {}
+    for number, entry in enumerate(annotations):
+        forgot = entry.event == "forget" and entry.facts.get("state") == "ended"
+        latest.pop(key := (entry.event, entry.facts.get("checkpoint")), None)
+        latest[number if forgot else key] = entry
+    return list(latest.values())
 
 
 def annotation_words(annotation: Annotation) -> str:
