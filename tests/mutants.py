@@ -826,6 +826,13 @@ MUTANTS = (
         "integration/test_derived_export.py::test_two_accounts_of_one_id_come_back_and_two_ids_of_one_account_bring_it_once",
     ),
     Mutant(
+        "the log does not know the copies of rows that were in doubt",
+        "runner/bulkdel/engine/chunk.py",
+        "        if self._intended and not self._copied:\n",
+        "        if self._intended:\n",
+        "e2e/test_backup.py::test_a_row_in_doubt_that_is_present_has_a_copy",
+    ),
+    Mutant(
         "a restore takes a backup that was changed",
         "runner/bulkdel/engine/backup.py",
         "    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc\n",

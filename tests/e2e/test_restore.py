@@ -17,7 +17,7 @@ import pytest
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.full_users import differences, full_users
-from tests.harness import POOL, Ran, bulkdel, entries, kill, start, user_ids, wait_until, write_objects
+from tests.harness import DELETIONS, POOL, Ran, bulkdel, entries, kill, start, user_ids, wait_until, write_objects
 
 pytestmark = pytest.mark.campaign
 
@@ -281,9 +281,9 @@ def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
 
 def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
     ids = user_ids(40)
-    with undo(tmp_path, ids, latency_after_s=0.3) as it:
-        process = start(*it.deletion("--concurrency", 2, "--chunk-size", 5))
-        wait_until(lambda: it.served.ledger.deleted > 10, process)
+    with undo(tmp_path, ids, latency_after_s=1, fault_paths=DELETIONS) as it:
+        process = start(*it.deletion("--concurrency", 2, "--chunk-size", 3))
+        wait_until(lambda: it.served.ledger.deleted > 6, process)
         alive = it.restore()
         assert alive.code == 3
         assert f"another run (pid {process.pid}) is under way" in alive.err

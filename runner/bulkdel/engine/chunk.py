@@ -52,6 +52,7 @@ class ChunkInHand:
         self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
         self._saved: set[str] = set()  # ids whose copy is durable
+        self._copied = False  # whether some of these copies are in no intent yet
         self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
@@ -103,12 +104,16 @@ class ChunkInHand:
         return parts.action.calls(self._as_sent(step.records))
 
     async def write_intent(self, step: Send) -> None:
-        """Make the intent of the chunk durable, before its first request leaves."""
-        if self._intended:
+        """Make the intent of the chunk durable, before its first request leaves.
+
+        Rows in doubt have an intent already. They get another one when copies were made of them since: with it the log
+        knows all that the backup must hold.
+        """
+        if self._intended and not self._copied:
             return
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
-        self._intended = True  # it is written even if the wait is cancelled
+        self._intended, self._copied = True, False  # it is written even if the wait is cancelled
         self._intent_at = self._intent_at or Instant(at, ahead_s)
         intent = Intent(at, step.records.ranges, backup.saved if backup else None, ahead_s)
         self._parts.log.enqueue(intent)
@@ -251,6 +256,7 @@ class ChunkInHand:
         if missing:
             await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
             self._saved.update(missing)
+            self._copied = True
 
     # What differs where accounts are created
 
