@@ -97,9 +97,16 @@ MUTANTS = (
     Mutant(
         "forget removes files before the log says so",
         "runner/bulkdel/commands/forget.py",
-        'log.add("forget", {**facts, "state": "begun", "files": _listed(run, files)}, stamp(around.wall()))',
-        'stack.callback(log.add, "forget", {**facts, "files": _listed(run, files)}, stamp(around.wall()))',
+        'log.add("forget", now, stamp(around.wall()))',
+        'stack.callback(log.add, "forget", now, stamp(around.wall()))',
         "e2e/test_forget.py::test_killed_at_every_effect_the_same_command_finishes",
+    ),
+    Mutant(
+        "forget says that the files are gone before their folder is on the disk",
+        "runner/bulkdel/commands/forget.py",
+        "for folder in {Path(name).parent for name in gone}:",
+        "for folder in {Path(name).parent for name in gone if not name}:",
+        "e2e/test_forget.py::test_the_folder_is_synced_before_the_log_says_that_the_removal_has_ended",
     ),
     Mutant(
         "forget removes what a run with rows left needs",

@@ -25,6 +25,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
 from bulkdel.output import result, say
+from bulkdel.safety.confirmation import How
 
 SOME_LEFT = 1
 """Exit code when files were left because they are links, or not what the run wrote."""
@@ -38,13 +39,15 @@ def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
     line = line.plus("--abandon") if abandon else line
     _print_files(runs)
     _refuse_wanted(runs, line, abandon=abandon)
-    names = {name for run in runs for name in _to_remove(run)}
-    if not names:
+    count = sum(len(_to_remove(run)) for run in runs)
+    if any(_removable(run) for run in runs):
+        facts = {"confirmed": {"files": count, "how": _confirm(count, confirm, line)}}
+    elif any(begun(run.progress.annotations) for run in runs):
+        facts = {}  # nothing is left but to say in the log that it has ended
+    else:
         say("There is nothing to remove.")
         return _code(runs)
-    if any(_removable(run) for run in runs):
-        _confirm(len(names), confirm, line)
-    removed = _remove(runs, Surroundings())
+    removed = _remove(runs, facts, Surroundings())
     result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; {path} says so")
     return SOME_LEFT if _look_again(path, line) else _code(runs)
 
@@ -105,28 +108,32 @@ def _refuse_wanted(runs: Sequence[RunFiles], line: CommandLine, *, abandon: bool
         )
 
 
-def _confirm(count: int, given: int | None, line: CommandLine) -> None:
-    """Compare the number of files, or ask for it on the terminal. Raises NotConfirmed."""
+def _confirm(count: int, given: int | None, line: CommandLine) -> How:
+    """Compare the number of files, or ask for it on the terminal. Returns how it was confirmed; raises NotConfirmed."""
     again = f"Nothing was removed. To confirm:\n  {line.plus('--confirm', count)}"
     if given is None and sys.stdin is not None and sys.stdin.isatty():
         say(f"Type the number of files ({count}) to remove them, anything else to stop:")
         typed = sys.stdin.readline().strip().replace(",", "")
         if typed != str(count):
             raise NotConfirmed(f"not confirmed: {typed!r} is not {count}. {again}")
-    elif given is None:
+        return How.TYPED
+    if given is None:
         raise NotConfirmed(f"not confirmed: --confirm is missing. {again}")
-    elif given != count:
+    if given != count:
         raise NotConfirmed(
             f"not confirmed: --confirm {given} was given, but there are {counted(count, 'file')}. {again}"
         )
+    return How.OPTIONS
 
 
-def _remove(runs: Sequence[RunFiles], around: Surroundings) -> dict[str, int]:
+def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
     """Remove the files of all runs, and note it in their logs. Returns the sizes of those that are gone, by path.
+
+    facts: how it was confirmed.
 
     Raises NotAcceptable when a log has changed, FileFailed when a log cannot be written or a file not removed.
     """
-    facts = process_facts(around.pid)
+    by = process_facts(around.pid)
     with ExitStack() as stack:
         logs = [(run, stack.enter_context(annotating(run.log))) for run in runs]
         for run, log in logs:
@@ -136,11 +143,12 @@ def _remove(runs: Sequence[RunFiles], around: Surroundings) -> dict[str, int]:
                 )
         for run, log in logs:
             if files := _removable(run):
-                log.add("forget", {**facts, "state": "begun", "files": _listed(run, files)}, stamp(around.wall()))
+                now = {**by, "state": "begun", **facts, "files": _listed(run, files)}
+                log.add("forget", now, stamp(around.wall()))
         for run, _ in logs:
             for file in _removable(run):
                 _unlink(file)
-        return {name: size for run, log in logs for name, size in _end(run, log, facts, around).items()}
+        return {name: size for run, log in logs for name, size in _end(run, log, by, around).items()}
 
 
 def _listed(run: RunFiles, files: Sequence[PersonalFile]) -> list[dict[str, Any]]:
@@ -155,26 +163,40 @@ def _listed(run: RunFiles, files: Sequence[PersonalFile]) -> list[dict[str, Any]
 
 
 def _unlink(file: PersonalFile) -> None:
-    """Remove a file durably, unless it has changed since it was listed. Raises FileFailed."""
+    """Remove a file, unless it has changed since it was listed. Raises FileFailed."""
     try:
         if identity_of(file.path.lstat()) == file.identity:
             file.path.unlink()
-            sync_directory(file.path.absolute())
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise FileFailed(
-            f"{file.path}: cannot be removed: {error.strerror}. Repair that, then run the same command again: it "
-            "removes the rest."
-        ) from error
+        raise _failed(file.path, "removed", error) from error
 
 
-def _end(run: RunFiles, log: Annotator, facts: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
+def _end(run: RunFiles, log: Annotator, by: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
+    """Make the removal durable, and note that it has ended. Returns the sizes of the files that are gone, by path.
+
+    Also of those that an interrupted command has removed: it may not have come to the folder.
+    """
+    if not begun(log.progress.annotations):
+        return {}
     gone = {name: size for name, size in _to_remove(run).items() if not os.path.lexists(name)}
-    if gone:
-        counts = {"removed": len(gone), "bytes": sum(gone.values())}
-        log.add("forget", {**facts, "state": "ended", **counts}, stamp(around.wall()))
+    for folder in {Path(name).parent for name in gone}:
+        try:
+            sync_directory(folder / "any")
+        except FileNotFoundError:
+            pass  # it was moved after that command
+        except OSError as error:
+            raise _failed(folder, "made durable", error) from error
+    counts = {"removed": len(gone), "bytes": sum(gone.values())}
+    log.add("forget", {**by, "state": "ended", **counts}, stamp(around.wall()))
     return gone
+
+
+def _failed(path: Path, what: str, error: OSError) -> FileFailed:
+    return FileFailed(
+        f"{path}: cannot be {what}: {error.strerror}. Repair that, then run the same command again: it does the rest."
+    )
 
 
 def _look_again(path: Path, line: CommandLine) -> bool:
