@@ -15,6 +15,7 @@ class Forum(Api):
     """Deletes one member a request, or several with an answer for each.
 
     odd: what the batch call answers for some ids the first time; None leaves the id out. locked: ids that are refused.
+    facts: more members of the records of some ids. staff: the administrators; None when that call fails.
     page: every deletion is answered with a web page. sent: the ids of each batch call. shown: members on one page.
     """
 
@@ -22,6 +23,8 @@ class Forum(Api):
     groups: set[str] = field(default_factory=lambda: {"1"})
     locked: set[str] = field(default_factory=set)
     odd: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    staff: list[str] | None = field(default_factory=list)
     page: bool = False
     sent: list[list[str]] = field(default_factory=list)
     shown: int = 10
@@ -37,9 +40,11 @@ class Forum(Api):
                     id_ for id_ in asked.query.get("id", self.members) if id_ in self.members and id_ > after
                 )
                 following = found[self.shown - 1] if len(found) > self.shown else None
-                return 200, {"members": [{"id": id_} for id_ in found[: self.shown]], "next": following}
+                return 200, {"members": [self.record(id_) for id_ in found[: self.shown]], "next": following}
             case "GET", ("api", "v1", "members", id_) if id_ in self.members:
-                return 200, {"id": id_}
+                return 200, self.record(id_)
+            case "GET", ("api", "v1", "groups", "staff", "members") if self.staff is not None:
+                return 200, {"staff": [{"id": id_} for id_ in self.staff]}
             case "DELETE", _ if self.page:
                 return 200, b"<!doctype html><title>Sign in</title>"
             case "DELETE", ("api", "v1", "members", id_) if id_ in self.locked:
@@ -51,6 +56,9 @@ class Forum(Api):
             case "POST", ("api", "v1", "members", "remove"):
                 return 200, {"results": self.removed([each["id"] for each in asked.json["members"]])}
         return 404, {"message": f"nothing at {asked.target}"}
+
+    def record(self, id_: str) -> dict[str, Any]:
+        return {"id": id_, **self.facts.get(id_, {})}
 
     def removed(self, ids: list[str]) -> list[dict[str, Any]]:
         self.sent.append(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,67 @@ def test_an_id_that_is_no_segment_is_refused_by_the_preflight(
     for id_ in BARRED:
         ran = it.run("run", "m1", id_, options=pattern)
         assert ran.code == 3, (id_, ran)
+    assert not forum.asked
+
+
+def test_guards_and_the_administrator_that_is_kept(forum: Forum, example: Callable[[str], Example]) -> None:
+    """Null is no visit; a record without the field halts. The first administrator that exists stays."""
+    visited: dict[str, Any] = {"state": "idle", "joined": "2020-01-01T00:00:00Z", "activity": {"last_visit": None}}
+    active = {**visited, "activity": {"last_visit": "2025-06-01T00:00:00Z"}}
+    forum.members = {*IDS[:20], "kept"}
+    forum.facts = dict.fromkeys(forum.members, visited) | {IDS[1]: active, IDS[12]: {**visited, "state": "busy"}}
+    forum.facts[IDS[13]] = {**visited, "joined": "2025-06-01T00:00:00Z"}
+    forum.staff = [IDS[23], IDS[5], IDS[6]]
+    it = example("guards")
+    since, after, idle = (
+        ("--spare-active-since", "2025-06-01"),
+        ("--spare-created-after", "2025-01-01"),
+        ("--only-status", "idle"),
+    )
+    plan = it.run("plan", *IDS, options=(*since, *after))
+    assert plan.code == 0, plan
+    assert "one administrator, the first that the API lists" in plan.out
+    forum.facts[IDS[9]] = {"state": "idle", "joined": "2020-01-01T00:00:00Z", "activity": {}}
+    ran = it.run("run", *IDS, options=since)
+    assert (ran.code, forum.count("DELETE")) == (4, 0), ran
+    assert "(activity.last_visit), and --spare-active-since needs it" in ran.err
+    forum.facts[IDS[9]] = visited
+    first = it.run("run", *IDS, options=(*since, "--limit", 4))
+    assert (first.code, sum(forum.effects.values())) == (0, 4), first
+    # Now another administrator comes first. The one before stays too: its row is settled.
+    forum.staff = [IDS[6], IDS[5]]
+    ran = it.run("run", *IDS, options=(*since, *after, *idle))
+    assert ran.code == 0, ran
+    assert ran.summary["spared"] == {"active since": 1, "administrator": 2, "created after": 1, "status": 1}
+    assert forum.members == {"kept", *(IDS[n] for n in (1, 5, 6, 12, 13))}
+    assert forum.effects == {("members", id_): 1 for id_ in set(IDS[:20]) - forum.members}
+
+
+def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: Callable[[str], Example]) -> None:
+    """So does one of which look-ups find none: then the key may not see them."""
+    forum.members, it = set(IDS), example("guards")
+    for staff in (None, ["root"]):
+        forum.staff = staff
+        for command in ("plan", "run"):
+            ran = it.run(command, *IDS)
+            assert (ran.code, forum.count("DELETE")) == (4, 0), ran
+            assert "the look-up of an administrator failed" in ran.err
+    forum.staff = []
+    assert it.run("run", *IDS).code == 0, "the API says that there is none"
+    assert not forum.members
+
+
+def test_a_guard_whose_field_the_table_does_not_name_is_refused(
+    forum: Forum, example: Callable[[str], Example]
+) -> None:
+    forum.members, it = set(IDS), example("forum")
+    for guard, words in (
+        (("--spare-active-since", "2025-06-01"), "time of the last sign-in"),
+        (("--spare-created-after", "2025-06-01"), "time of creation"),
+        (("--only-status", "idle"), "status"),
+    ):
+        ran = it.run("run", *IDS, options=guard)
+        assert (ran.code, f"{guard[0]}: the look-ups of http return no {words}" in ran.err) == (2, True), ran
     assert not forum.asked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,20 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import DELETE_PATH
-from tests.harness import DELETIONS, KEYS, Case, bulkdel, case, entries, kill, user_ids, wait_until, write_objects
+from tests import harness
+from tests.harness import (
+    DELETIONS,
+    KEYS,
+    Case,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    kill,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 pytestmark = pytest.mark.campaign
 
@@ -203,3 +217,38 @@ def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_pa
         change(it, IDS[:3], **SUSPENDED)
         ran = bulkdel(*words, "--only-status", "Activated")
         assert ran.counts() == {"done": 47, "excluded": 3}, ran.err
+
+
+def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let a look-up count for so many seconds, in place of five minutes."""
+    limit = f"import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = {seconds}"
+    command = f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"
+    monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", command])
+
+
+def test_an_old_look_up_is_repeated_before_its_request_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first deletion is answered 429, and all wait for 3 s. Meanwhile one user signs in, another one is deleted."""
+    with_limit(monkeypatch, 1.0)
+    with case(tmp_path, IDS[:50], options=("--rate", 0)) as it:
+        change(it, IDS[:50], **OLD)
+        it.served.script("429")
+        process = it.start("--spare-active-since", "2025-01-01")
+        wait_until(lambda: it.served.ledger.by_path[DELETE_PATH] >= 1, process)
+        change(it, IDS[:1], **ACTIVE)
+        number = it.served.pool.find_alive("user_id", IDS[1])
+        assert number is not None
+        it.served.pool.delete(number)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 48, "absent": 1, "excluded": 1}), ran.err
+        assert alive(it) == set(IDS[:1])
+
+
+def test_look_ups_that_are_always_too_old_come_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a rate of one request in ten minutes."""
+    with_limit(monkeypatch, -1.0)
+    with case(tmp_path, IDS[:50], options=("--rate", 0)) as it:
+        ran = it.run("--only-status", "Activated")
+        assert (ran.code, ran.counts()) == (4, {"remaining": 50}), ran.err
+        assert "look-ups were over" in ran.err
+        assert "raise --rate or lower --concurrency" in ran.err
+        assert (it.served.ledger.by_path[DELETE_PATH], it.served.ledger.deleted) == (0, 0)
