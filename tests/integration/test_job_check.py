@@ -9,7 +9,7 @@ import sys
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.transport import is_loopback
-from bulkdel.job import GROUP, Account
+from bulkdel.job import GROUP, NEVER, Account
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in
 from bulkdel_jobs.kit.check import CheckOptions, run_check
@@ -230,6 +230,40 @@ class AsksForStates(ThingLookUps):
         return decision._replace(data=[Account(raw=thing, reached=None) for thing in decision.data])
 
 
+class Guarded(ThingLookUps):
+    """Its records have what the guards compare, and the API lists administrators."""
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        return {"last_seen_at": "seen", "status": "name"}
+
+    def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
+        accounts, strays = super().match(ids, found)
+        return {
+            id_: replace(account, last_seen_at=NEVER, status=account.raw["name"]) for id_, account in accounts.items()
+        }, strays
+
+    def administrators(self) -> Request | None:
+        return self.control()
+
+    def read_administrators(self, response: Response) -> Decision:
+        return self.read_control(response)
+
+
+class NamesMoreThanItReads(Guarded):
+    @property
+    def fields(self) -> Mapping[str, str]:
+        return {"status": "name", "created_at": "made"}
+
+
+class ListsOtherAdministrators(Guarded):
+    def read_administrators(self, response: Response) -> Decision:
+        decision = super().read(response)
+        if decision.next_step is not NextStep.SETTLED:
+            return decision
+        return decision._replace(data=[f"admin of {thing['id']}" for thing in decision.data])
+
+
 class NoStateCalls(AsksForStates):
     def state_calls(self, account: Account) -> Sequence[Request]:
         return ()
@@ -347,6 +381,8 @@ WRONG: list[tuple[str, type[Right]]] = [
     ("look-up/finds", job(look_ups=FindsFirst)),
     ("look-up/match", job(look_ups=MatchesByPlace)),
     ("look-up/control", job(look_ups=ListsNames)),
+    ("guards/fields", job(look_ups=NamesMoreThanItReads)),
+    ("guards/administrators", job(look_ups=ListsOtherAdministrators)),
     ("state/calls", job(look_ups=NoStateCalls)),
     ("state/control", job(look_ups=ListsWhatIsGone)),
     ("sign-in/works", job(token=NoHeaders)),
@@ -408,8 +444,19 @@ def test_a_right_job_passes(check: Callable[..., Checked]) -> None:
     assert (checked.code, checked.wrong) == (0, set()), checked
     assert all(each["ok"] for each in checked.checks.values()), checked
     by_fault = {f"{place}/{fault}" for place in READERS for fault in FAULTS}
-    found = {name for name, _ in WRONG if not name.endswith("-message") and not name.startswith("state/")} | by_fault
-    assert checked.checks.keys() == found - {"owner/cut-body", "sign-in/cut-body"}, "a wrong job for every check"
+    elsewhere = ("state/", "guards/")
+    made = {name for name, _ in WRONG if not name.endswith("-message") and not name.startswith(elsewhere)}
+    assert checked.checks.keys() == (made | by_fault) - {"owner/cut-body", "sign-in/cut-body"}, (
+        "a wrong job for every check"
+    )
+
+
+def test_a_right_job_with_guards_passes(check: Callable[..., Checked]) -> None:
+    checked = check(job(look_ups=Guarded))
+    assert (checked.code, checked.wrong) == (0, set()), checked
+    assert checked.checks["guards/fields"]["seen"] == "2 of 2 fields of an account: last_seen_at, status"
+    assert checked.checks["guards/administrators"]["seen"] == "3 listed, 3 of them found by a look-up"
+    assert {f"administrators/{fault}" for fault in FAULTS} <= checked.checks.keys()
 
 
 @pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda value: getattr(value, "__name__", value))

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.decision import IdAnswer, NextStep, Request, Response, Verdict
+from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Response, Verdict
+from bulkdel.core.guards import Facts
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Records
 from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
-from bulkdel.job import TargetOptions
+from bulkdel.job import NEVER, TargetOptions
 from bulkdel_jobs.http.body import filled_body, places_of
 from bulkdel_jobs.http.description import describe
 from bulkdel_jobs.http.job import HttpJob
@@ -238,6 +239,11 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE + LOOK_UP, {"look_up__reached": ["off"]}, "state", "missing"),
     (ONE + LOOK_UP, {"verb": "disable", "done": "disabled"}, "state", "missing"),
     (ONE + LOOK_UP, {"look_up__lst": "x"}, "lst", "not known"),
+    (ONE + LOOK_UP, {"administrators": {"path": "/admins/{id}"}}, "[http.administrators] path", "no id"),
+    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "query": {"id": "{id}"}}}, "path", "no id"),
+    (ONE + LOOK_UP, {"administrators": {"list_at": "x"}}, "[http.administrators] path", "missing"),
+    (ONE + LOOK_UP, {"administrators": {"path": "/admins", "id": "x"}}, "id", "not known"),
+    (ONE, {"administrators": {"path": "/admins"}}, "[http.administrators] path", "needs [http.look_up]"),
 ]
 
 
@@ -394,6 +400,33 @@ def test_look_ups_by_a_list_call_without_pages() -> None:
     look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
     assert look_ups is not None
     assert look_ups.next_page(look_ups.control(), Response(200, b'{"items":[{"id":"c"}]}'), 1) is None
+
+
+@pytest.mark.parametrize("text", [ONE + LOOK_UP, ONE + BY_LIST])
+def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
+    """Of the administrators one page is read, also where the look-ups have more."""
+    administrators = {"path": "/groups/1/members", "query": {"role": "admin"}, "list_at": "staff"}
+    paths = {"look_up__created_at": "made", "look_up__last_seen_at": "seen.at", "look_up__status": "active"}
+    following = {"look_up__next": {"page": "p", "total": "total"}} if text == ONE + BY_LIST else {}
+    job = HttpJob().configured(table(text, **paths, **following, administrators=administrators))
+    look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    assert look_ups.fields == {"created_at": "made", "last_seen_at": "seen.at", "status": "active"}
+    accounts, _ = look_ups.match(["a"], [{"id": "a", "seen": {"at": None}, "active": False}])
+    assert accounts["a"].facts == (Facts(last_seen_at=NEVER, status="false"),)
+    listing = look_ups.administrators()
+    assert listing == Request("GET", "/v1/groups/1/members", (("role", "admin"),))
+    response = Response(200, b'{"staff":[{"id":"b"},{"id":"a"},{"name":"no id"}]}')
+    assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a"])
+    assert look_ups.next_page(listing, response, 2) is None
+    assert look_ups.read_administrators(Response(200, b"{}")).next_step is NextStep.HALT
+
+
+def test_a_table_without_them_has_none() -> None:
+    job = HttpJob().configured(table(ONE + LOOK_UP))
+    look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
+    assert look_ups is not None
+    assert (look_ups.fields, look_ups.administrators()) == ({}, None)
 
 
 def test_a_job_that_deletes_nothing_has_its_own_words() -> None:

@@ -16,8 +16,9 @@ from bulkdel.core.id_type import IdType, misshapen
 from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
 from bulkdel.export.rows import ReadOptions
+from bulkdel.job import NEVER
 from bulkdel_jobs.parts.answers import AnswerList
-from bulkdel_jobs.parts.json_values import epoch_s, id_at, objects_at, value_at
+from bulkdel_jobs.parts.json_values import epoch_s, id_at, last_seen_s, objects_at, value_at, word_at
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, UNUSABLE, check_path, filled, segment
 from bulkdel_jobs.parts.secret import find_secret
@@ -260,6 +261,28 @@ def test_values_by_their_path() -> None:
 def test_a_time_counts_only_with_its_zone() -> None:
     assert epoch_s("2023-11-14T22:13:20.000Z") == 1_700_000_000
     assert [epoch_s(value) for value in ("2023-11-14T22:13:20", "soon", 7, None)] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("record", "path", "seen"),
+    [
+        ({"seen": "2023-11-14T22:13:20Z"}, "seen", 1_700_000_000),
+        ({"seen": None}, "seen", NEVER),
+        ({}, "seen", None),
+        ({"seen": "soon"}, "seen", None),
+        ({"seen": 0}, "seen", None),
+        ({"a": {"seen": None}}, "a.seen", NEVER),
+        ({"a": {}}, "a.seen", None),
+        ({"a": None}, "a.seen", None),
+    ],
+)
+def test_null_is_no_sign_in_and_a_missing_field_is_no_answer(record: Any, path: str, seen: float | None) -> None:
+    assert last_seen_s(record, path) == seen
+
+
+def test_a_status_is_a_short_text_or_a_value_of_json() -> None:
+    values = ("Active", True, 3, "", "x" * 41, "a\nb", None, ["x"], 1.5)
+    assert [word_at({"s": value}, "s") for value in values] == ["Active", "true", "3", *[None] * 6]
 
 
 # Look-ups of one id a request

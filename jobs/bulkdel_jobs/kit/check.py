@@ -28,7 +28,9 @@ from bulkdel_jobs.kit.check_action import SOME, carry_out
 from bulkdel_jobs.kit.check_answers import check_action_faults
 from bulkdel_jobs.kit.check_calls import check_calls
 from bulkdel_jobs.kit.check_look_ups import (
+    check_administrators,
     check_control,
+    check_fields,
     check_look_up_calls,
     check_look_up_faults,
     check_look_ups,
@@ -132,6 +134,8 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
             known = existing or listed
             if len(known) > 1:
                 await check_look_ups(lab, look_ups, known)
+                await check_fields(lab, look_ups, known[0])
+                await check_administrators(lab, look_ups)
                 await check_states(lab, look_ups, known[0])
     if look_ups is not None:
         await check_look_up_faults(lab, look_ups)

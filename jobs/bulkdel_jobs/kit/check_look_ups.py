@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.decision import Request, Response
+from bulkdel.core.guards import Facts
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.kit.check_answers import check_reading_faults
 from bulkdel_jobs.kit.check_calls import URL_MAX, arrived, check_hostile
@@ -50,6 +51,30 @@ async def check_look_ups(lab: Lab, look_ups: LookUps, existing: Sequence[str]) -
         seen = "a record of another id matches" if wrong else "the record of another id does not match"
         advice = "match() compares the id in the record with the id that was asked for"
         lab.findings.add("look-up/match", ok=not wrong, seen=seen, advice=advice)
+
+
+async def check_fields(lab: Lab, look_ups: LookUps, id_: str) -> None:
+    """Check that a record has the fields that the job says the guards may compare. id_: of an account."""
+    if not look_ups.fields:
+        return
+    with lab.findings.watch("guards/fields"):
+        account = (await lab.find([id_])).get(id_, Account())
+        known = [name for name in look_ups.fields if getattr(account, name, None) is not None]
+        seen = f"{len(known)} of {len(look_ups.fields)} fields of an account: {', '.join(known) or 'none'}"
+        advice = f"fields names those of {', '.join(Facts._fields)} that match() sets; NEVER for no sign-in"
+        lab.findings.add("guards/fields", ok=len(known) == len(look_ups.fields), seen=seen, advice=advice)
+
+
+async def check_administrators(lab: Lab, look_ups: LookUps) -> None:
+    """Check that the listed administrators are found by look-ups. Only for a job that lists some."""
+    if (request := look_ups.administrators()) is None:
+        return
+    with lab.findings.watch("guards/administrators"):
+        listed: list[str] = list(await lab.read(request, look_ups.read_administrators))[:CONTROLS]
+        found = await lab.find(listed) if listed else {}
+        seen = f"{len(listed)} listed, {len(found)} of them found by a look-up"
+        advice = "read_administrators() returns the ids of administrators as a look-up takes them"
+        lab.findings.add("guards/administrators", ok=bool(found) or not listed, seen=seen, advice=advice)
 
 
 async def check_control(lab: Lab, look_ups: LookUps) -> list[str]:
@@ -106,6 +131,9 @@ async def check_look_up_faults(lab: Lab, look_ups: LookUps) -> None:
     control = look_ups.control()
     await check_reading_faults(lab, "control", control, look_ups.read_control, await _response(lab, control))
     await check_reading_faults(lab, "owner", look_ups.owner(OWNER), look_ups.read_owner, None)
+    if (listing := look_ups.administrators()) is not None:
+        good = await _response(lab, listing)
+        await check_reading_faults(lab, "administrators", listing, look_ups.read_administrators, good)
 
 
 async def check_target_state(lab: Lab, ids: Sequence[str], *, after: bool) -> None:
