@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,23 @@ from typing import Any
 
 import pytest
 
+from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.full_users import differences, full_users
-from tests.harness import DELETIONS, POOL, Ran, bulkdel, entries, kill, start, user_ids, wait_until, write_objects
+from tests.harness import (
+    DELETIONS,
+    POOL,
+    Ran,
+    bulkdel,
+    entries,
+    finish,
+    kill,
+    start,
+    user_ids,
+    wait_until,
+    write_objects,
+)
 
 pytestmark = pytest.mark.campaign
 
@@ -202,6 +216,29 @@ def test_killed_while_it_derives(tmp_path: Path) -> None:
         assert whole in {None, it.derived.read_bytes()}
         assert not list(tmp_path.glob(".*.part"))
         assert it.served.ledger.deleted == len(ids)
+
+
+def test_stopped_in_the_middle(tmp_path: Path) -> None:
+    """SIGTERM: what is on the wire ends, the map has what has come back, and the log of the run says so."""
+    ids = user_ids(60)
+    with undo(tmp_path, ids, latency_after_s=0.3, fault_paths=frozenset({CREATE_PATH})) as it:
+        it.delete()
+        process = start(*it.restoring(60, "--concurrency", 1, "--chunk-size", 5))
+        wait_until(lambda: len(it.served.pool) > 5, process)
+        notes = [entry for entry in entries(it.log) if entry["type"] == "annotation"]
+        assert [note["state"] for note in notes] == ["begun"], "it was noted before the first user was created"
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        assert ran.code == 143, ran
+        back = len(it.served.pool)
+        assert ran.summary["done"] == back < 60
+        assert len(it.map.read_text().splitlines()) == back
+        (note,) = [entry for entry in entries(it.log) if entry.get("state") == "ended"]
+        assert (note["rows"], note["restored"], note["remaining"]) == (60, back, 60 - back)
+        assert f"bulkdel restore {it.log} --passwords none" in ran.err
+        it.served.switches = it.served.switches.changed({"latency_after_s": 0})
+        assert it.restore().counts() == {"done": 60}
+        assert it.served.pool.users_ever == 120
 
 
 def test_rows_without_a_record(tmp_path: Path) -> None:

@@ -124,14 +124,21 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         job.name,
         pinned["pool"],
         arguments.line,
-        derived.done,
-        derived.missing,
-        progress.in_doubt.size,
-        None if kept is None else kept.members,
+        done=derived.done,
+        without_record=derived.missing,
+        in_doubt=progress.in_doubt.size,
+        memberships=None if kept is None else kept.members,
     )
-    settings_of_run = replace(settings.for_run, host=pinned["host"])
-    config, environ = arguments.config, arguments.environ
-    restoring = RunArguments(undo, str(to), settings_of_run, config, environ, "restore", arguments.parameters, undoes)
+    restoring = RunArguments(
+        undo,
+        str(to),
+        replace(settings.for_run, host=pinned["host"]),
+        arguments.config,
+        arguments.environ,
+        command="restore",
+        parameters=arguments.parameters,
+        undoes=undoes,
+    )
     return _Found(log, progress, job, derived, begun is not None, restoring)
 
 
