@@ -942,7 +942,7 @@ MUTANTS = (
         "runner/bulkdel/engine/chunk.py",
         "        if self._intended and not self._copied:\n",
         "        if self._intended:\n",
-        "e2e/test_backup.py::",
+        "e2e/test_backup.py::test_in_doubt_and_resent_has_a_copy",
     ),
     Mutant(
         "a restore creates the accounts in another pool",
