@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import filecmp
+import glob
 import os
 import sys
 import tempfile
@@ -108,6 +109,12 @@ def atomic_file(to: Path, may_replace: Callable[[Path, Path], bool] = same_bytes
             _give_name(part, to)
         sync_directory(to)
     finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(to: Path) -> None:
+    """Remove what killed processes have left of `atomic_file(to)`. No other process may write that file meanwhile."""
+    for part in to.parent.glob(f".{glob.escape(to.name)}.*.part"):
         part.unlink(missing_ok=True)
 
 

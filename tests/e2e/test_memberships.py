@@ -42,6 +42,7 @@ from bulkdel_jobs.genauth.memberships import (
 from bulkdel_jobs.genauth.putting_back import ADD_PATH, ASSIGN_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH
 from bulkdel_jobs.sandbox.access import GroupOrRole, Kept, Times
+from tests.e2e.test_backup import limited
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
 
 pytestmark = pytest.mark.campaign
@@ -196,6 +197,18 @@ def test_killed_while_reading(tmp_path: Path) -> None:
         asked = reads(it)
         assert it.run().code == 0
         assert reads(it) == asked
+        assert copied(copy) == before
+
+
+def test_without_room_for_the_copy_no_user_is_deleted(tmp_path: Path) -> None:
+    """The copy outgrows the limit for files: exit 5. What a killed process has left of it is removed."""
+    with filled(tmp_path) as (it, copy):
+        before, part = held(it), copy.with_name(f".{copy.name}.x1.part")
+        part.write_text("of a killed process\n")
+        ran = it.run(preexec_fn=limited(16_000))
+        assert (ran.code, sent(it), copy.exists(), part.exists()) == (5, 0, False, False), ran.err
+        assert f"{copy}: the copy of the memberships cannot be written: File too large" in ran.err
+        assert it.run().code == 0
         assert copied(copy) == before
 
 

@@ -7,7 +7,6 @@ the job, as in a look-up. The records wait in a temporary sqlite3 database, so m
 
 from __future__ import annotations
 
-import glob
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from bulkdel.checkpoint.index import sqlite_folder
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.run_state import Progress
-from bulkdel.durable import atomic_file
+from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.lines import LINE_MAX
@@ -181,10 +180,9 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
 
     Raises NotAcceptable when the export changes meanwhile, FileFailed when the file cannot be written.
     """
-    for part in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # of a process that was killed
-        part.unlink()
     done = missing = rows = 0
     try:
+        remove_parts(to)
         with atomic_file(to, lambda _new, _old: True) as file:
             for id_ in _done_ids(reopened, on_progress):
                 lines = copies.take(id_)

@@ -17,7 +17,7 @@ from typing import Any
 
 from bulkdel.checkpoint.index import sqlite_folder
 from bulkdel.core.log_entries import MembershipsSaved, Saved
-from bulkdel.durable import atomic_file
+from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import copies_in
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.job import GroupOrRole, Memberships
@@ -69,6 +69,7 @@ def write_memberships(
             rows.executemany("INSERT OR REPLACE INTO users VALUES (?, ?)", _users(map_))
             rows.executemany(JOIN, _lines(copy, on_progress))
             written = unclear = 0
+            remove_parts(to)
             with atomic_file(to, lambda _new, _old: True) as file:
                 for kind, namespace, code, facts, new in rows.execute(SELECT):
                     row = memberships.row(GroupOrRole(kind, code, namespace or None), new, json.loads(facts))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.log_entries import MembershipsSaved, stamp
-from bulkdel.durable import atomic_file, same_bytes
+from bulkdel.durable import atomic_file, remove_parts, same_bytes
 from bulkdel.engine.backup import packing
 from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import FileFailed, Halted
@@ -32,7 +32,7 @@ from bulkdel.job import GroupOrRole
 NO_FACTS = "{}"
 """The facts of a membership of which the API says nothing more."""
 
-LINES_AT_ONCE = 20_000
+LINES_AT_ONCE = 2_000
 """Lines that are packed and written together."""
 
 SCHEMA = """
@@ -167,15 +167,17 @@ class MembershipsCopy:
         roles = sum(of.kind == "role" for of in left)
         groups, at = len(left) - roles, stamp(self._at)
         last = {"complete": True, "groups": groups, "roles": roles, "members": self._members, "at": at}
-        with self._disk(), atomic_file(self._path, self._replaces) as file:
-            rows = self._rows.execute(SELECT)
-            while lines := [_line(*row) for row in rows.fetchmany(LINES_AT_ONCE)]:
-                packed = pack(b"".join(lines))
+        with self._disk():
+            remove_parts(self._path)  # the log is locked: no other process of this run writes it
+            with atomic_file(self._path, self._replaces) as file:
+                rows = self._rows.execute(SELECT)
+                while lines := [_line(*row) for row in rows.fetchmany(LINES_AT_ONCE)]:
+                    packed = pack(b"".join(lines))
+                    file.write(packed)
+                    size, crc = size + len(packed), zlib.crc32(packed, crc)
+                packed = pack(_encoded(last))
                 file.write(packed)
                 size, crc = size + len(packed), zlib.crc32(packed, crc)
-            packed = pack(_encoded(last))
-            file.write(packed)
-            size, crc = size + len(packed), zlib.crc32(packed, crc)
         return MembershipsSaved(at, printable(self._path.absolute()), size, crc, groups, roles, self._members)
 
     def _replaces(self, new: Path, old: Path) -> bool:
