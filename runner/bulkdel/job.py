@@ -58,6 +58,7 @@ class Account:
     For a job that creates accounts (`LookUps.for_records`):
     made: the id that the API has given it. same: whether it has every key of the row that it was found for; an account
         with only some of them is another one. before: whether it is the account that is to be created again.
+    alike: whether it has what else the row says of it. Another account may have been given the same keys meanwhile.
     shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words, where
         the record shows it.
     """
@@ -74,6 +75,7 @@ class Account:
     made: str | None = None
     same: bool = True
     before: bool = False
+    alike: bool = True
     shared: tuple[str, ...] = ()
     lost: str = ""
 
@@ -267,7 +269,8 @@ class Action(Protocol):
     def read(self, response: Response) -> Decision:
         """Decide what follows from a response to one of them.
 
-        Of a job that creates accounts, SETTLED has `data` = the list of the created records.
+        Of a job that creates accounts, SETTLED has `data` = the list of the created records, and LOOK_UP means that an
+        account with one of the keys is there already.
         """
 
 

@@ -1097,3 +1097,33 @@ def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
     assert maybe_applied == [False, True, False]
     assert chunk_state.next_step() is None
     assert chunk_state.leave() == ((), records(2).ranges)
+
+
+def test_a_look_up_that_is_too_old_is_repeated_before_the_request_a_few_times() -> None:
+    chunk_state = ChunkState(chunk(2), look_first=True)
+    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    for _ in range(LOOKS_AGAIN_MAX):
+        assert chunk_state.look_again()
+        assert look_up_due(chunk_state) is LookUpReason.FIRST
+        chunk_state.looked_up(found("u0", "u1"), proven=True)
+    assert not chunk_state.look_again()
+    assert chunk_state.next_step() is None
+    assert chunk_state.leave() == (((0, 1), (2, 3)), ())
+
+
+def test_after_a_request_it_is_repeated_as_for_rows_in_doubt() -> None:
+    chunk_state = ChunkState(chunk(1), look_first=True)
+    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.replied(LOST)
+    assert chunk_state.look_again()
+    assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("done", ["u0"], None)]
+
+
+def test_what_is_gone_before_any_request_was_absent() -> None:
+    chunk_state = ChunkState(chunk(1), look_first=True)
+    chunk_state.looked_up(found("u0"), proven=True)
+    assert chunk_state.look_again()
+    chunk_state.looked_up({}, proven=True)
+    assert told(chunk_state) == [("absent", ["u0"], None)]

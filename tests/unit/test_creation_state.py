@@ -126,6 +126,27 @@ def test_ids_that_the_answer_leaves_out_are_looked_up() -> None:
     assert due(chunk) == ("LOST", ["b"])
 
 
+def test_a_clash_that_no_look_up_can_explain_stays_in_doubt_while_look_ups_may_lag() -> None:
+    """The request without a response may have created it, and the look-ups lag behind it."""
+    for lag_over in (False, True):
+        chunk = state("a", in_doubt=True, lag_over=lag_over)
+        while due(chunk)[0] != "send":
+            look(chunk)
+        chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
+        while due(chunk)[0] == "REFUSED":
+            look(chunk)
+        assert told(chunk) == ([("refused", ["a"], None)] if lag_over else [])
+        assert chunk.contradicted == (0 if lag_over else 1)
+        assert chunk.leave() == ((), () if lag_over else ((0, 1),))
+
+
+def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
+    chunk = state("a")
+    look(chunk)
+    chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
+    assert told(chunk) == [("refused", ["a"], None)]
+
+
 @pytest.mark.parametrize("step", [NextStep.SPLIT, NextStep.LOOK_UP])
 def test_after_a_refusal_of_several_a_look_up_shows_which_were_created(step: NextStep) -> None:
     chunk = state("a", "b", "c")
@@ -137,7 +158,8 @@ def test_after_a_refusal_of_several_a_look_up_shows_which_were_created(step: Nex
     assert due(chunk) == ("send", ["b"])
     chunk.replied(Decision(step, BAD))  # perhaps because it was created with the others
     look_in_vain(chunk, LookUpReason.REFUSED)
-    assert told(chunk)[1:] == [("refused", ["b"], None)]
+    assert told(chunk)[1:] == ([("refused", ["b"], None)] if step is NextStep.SPLIT else [])
+    assert chunk.contradicted == (step is NextStep.LOOK_UP)
     assert due(chunk) == ("send", ["c"])
 
 
@@ -244,6 +266,17 @@ def test_ten_refusals_with_one_code_halt() -> None:
     assert told(chunk) == []
 
 
+def test_an_excluded_record_in_doubt_is_spared_unless_it_was_created() -> None:
+    since = Instant("2026-01-01T00:00:00.000Z", 0)
+    chunk = CreationState(
+        Chunk(records("a", "b"), since, protected=True), in_doubt=True, look_first=True, protected=True, lag_over=True
+    )
+    look(chunk, a=REACHED)
+    assert due(chunk) == ("end", [])
+    assert told(chunk) == [("done", ["a"], None)]
+    assert [record.id for record in chunk.spared] == ["b"]
+
+
 def test_nothing_can_be_left_out_by_default() -> None:
     assert no_reductions(Record(0, "a")) == ()
 
@@ -265,6 +298,14 @@ AT = NOON.ours
         pytest.param(Created(AT - 1, same=True, before=True), None, LATER, REACHED, id="it was never gone"),
         pytest.param(Created(None, same=True), NOON, LATER, UNDATED, id="no date"),
         pytest.param(Created(None, same=True, free=True), NOON, LATER, REACHED, id="the keys were free"),
+        pytest.param(Created(AT + 1, same=True, alike=False), NOON, LATER, UNDATED, id="another person"),
+        pytest.param(Created(AT + 1, same=True, alike=False, free=True), NOON, LATER, UNDATED, id="signed up since"),
+        pytest.param(
+            Created(AT - ZONE_MAX_S - 1, same=True, alike=False), NOON, LATER, Presence.TAKEN, id="older, another"
+        ),
+        pytest.param(
+            Created(AT + 1, same=True), NOON, Instant("2026-01-02T13:00:00.000Z", 0), UNDATED, id="a day later"
+        ),
         pytest.param(Created(AT + 9_999, same=True), NOON, LATER, UNDATED, id="in the future"),
         pytest.param(Created(AT + 1, same=True), NOON._replace(ahead_s=None), LATER, UNDATED, id="clock then"),
         pytest.param(Created(AT + 1, same=True), NOON, LATER._replace(ahead_s=None), UNDATED, id="clock now"),

@@ -18,6 +18,7 @@ from bulkdel.core.id_parser import (
     id_of_value,
     ids_of_lines,
     ids_of_plain_lines,
+    ids_of_records,
     refused_as_result,
     shortened,
 )
@@ -332,3 +333,22 @@ def test_the_lines_of_a_plain_list() -> None:
         Unusable(Why.SPACES),
         Unusable(Why.NOT_UTF8, "byte 0xff, 2 bytes into the line"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"userId":"a","n":1}', "a"),
+        (b'{"userId":"a","half":"\\ud83d"}', "a"),
+        (b'{"half":"\\ud83d"}', Unusable(Why.NO_MEMBER, "userId")),
+        (b'{"userId":"a","n":NaN}', Why.NOT_JSON),
+        (b'{"userId":"a"', Why.NOT_JSON),
+        (b'"a"', Unusable(Why.NO_MEMBER, "userId")),
+        (b'{"userId":"a","userId":"b","half":"\\ud83d"}', Unusable(Why.MEMBER_TWICE, "userId")),
+        (b'{"userId":null}', Unusable(Why.NULL)),
+        (b"\xff", Why.NOT_UTF8),
+    ],
+)
+def test_a_whole_record_has_an_id_also_with_half_of_a_surrogate_pair(line: bytes, expected: object) -> None:
+    (found,) = ids_of_records(line + b"\n", Member(("userId",)), IdCheck(IdType("any"), {}))
+    assert found == expected or (isinstance(found, Unusable) and found.why is expected)

@@ -248,3 +248,9 @@ def test_facts_cannot_hide_an_entrys_own_members() -> None:
     for entry in (Session("start", "T", "", facts), Annotation("undo", "T", "", facts)):
         with pytest.raises(ValueError, match=r"\['at', 'type'\]"):
             to_json(entry)
+
+
+def test_the_numbers_of_a_copy_of_memberships_are_numbers() -> None:
+    entry = to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3))
+    with pytest.raises(Unreadable, match="garbles"):
+        from_json({**entry, "size": "9"})

@@ -11,10 +11,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from bulkdel.core.absence import may_be_split
-from bulkdel.core.decision import Request
+from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Record, Records
@@ -22,6 +23,9 @@ from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import read_list
+
+CONFLICT = 409
+"""The statusCode of a creation with a key that another user has (GenAuth's list of status codes)."""
 
 CREATE_PATH = "/api/v3/create-users-batch"
 
@@ -40,6 +44,24 @@ FIELDS = (
 )
 # fmt: on
 """What a record has and create-users-batch takes (the vendor's OpenAPI, and its SDK for `metadataSource`)."""
+
+PERSONAL = (
+    "name",
+    "nickname",
+    "givenName",
+    "middleName",
+    "familyName",
+    "preferredUsername",
+    "company",
+    "address",
+    "city",
+    "province",
+    "country",
+    "customData",
+)
+"""Fields by which a created user is told from another one that has the same keys."""
+
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 IDENTITY_FIELDS = ("extIdpId", "provider", "type", "userIdInIdp", "userInfoInIdp", "originConnIds")
 """What create-users-batch takes of an identity."""
@@ -73,7 +95,11 @@ class CreateUsersBatch:
         # orjson refuses a lone surrogate, which a record may have.
         return [Request("POST", CREATE_PATH, body=json.dumps(body, separators=(",", ":")).encode())]
 
-    read = staticmethod(read_list)  # the users that were created
+    def read(self, response: Response) -> Decision:
+        """Read the users that were created. A conflict is LOOK_UP: a user with one of the keys is there already."""
+        decision = read_list(response)
+        conflict = decision.next_step is NextStep.SPLIT and decision.detail.code == CONFLICT
+        return decision._replace(next_step=NextStep.LOOK_UP) if conflict else decision
 
 
 def user_of(record: Record) -> User:
@@ -84,7 +110,7 @@ def user_of(record: Record) -> User:
 
 def new_user(user: User) -> dict[str, Any]:
     """The fields of a user that create-users-batch takes. An empty one is left out."""
-    kept = {name: user[name] for name in FIELDS if user.get(name) not in (None, "", [], {})}
+    kept = {name: user[name] for name in FIELDS if user.get(name) not in EMPTY}
     if "phone" not in kept:
         kept.pop("phoneCountryCode", None)  # the API refuses one without the other
     if IDENTITIES in kept:
@@ -96,30 +122,37 @@ def new_user(user: User) -> dict[str, Any]:
 
 
 def reductions(record: Record) -> Iterator[Reduction]:
-    """The record without one department or identity, then without all of a kind, then without both kinds.
+    """The record without one department or identity, without two, without all of a kind, without all of both.
 
     One that no longer exists makes the API refuse the user.
     """
     user = user_of(record)
-    departments, identities = (_list(user.get(name)) for name in (DEPARTMENTS, IDENTITIES))
-    for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
-        for at, each in enumerate(whole):
-            lost = name if len(whole) == 1 else f"one of its {name}"
-            yield _without(user, {name: [*whole[:at], *whole[at + 1 :]]}, lost, _part(name, each))
-    for name, whole in ((DEPARTMENTS, departments), (IDENTITIES, identities)):
-        if len(whole) > 1:
-            yield _without(user, {name: []}, name)
-    if departments and identities:
-        yield _without(user, {DEPARTMENTS: [], IDENTITIES: []}, f"{DEPARTMENTS} and {IDENTITIES}")
+    places = [(name, at) for name in (DEPARTMENTS, IDENTITIES) for at in range(len(_list(user.get(name))))]
+    kinds = [tuple(place for place in places if place[0] == name) for name in (DEPARTMENTS, IDENTITIES)]
+    for left_out in dict.fromkeys([*combinations(places, 1), *combinations(places, 2), *kinds, tuple(places)]):
+        if left_out:
+            yield _without(user, left_out)
+
+
+def _without(user: User, left_out: Sequence[tuple[str, int]]) -> Reduction:
+    """A user without these departments and identities, each by its field and its place in the list."""
+    kept, lost, parts = dict(user), list[str](), list[str]()
+    for name in dict.fromkeys(name for name, _ in left_out):
+        whole = _list(user.get(name))
+        kept[name] = [each for at, each in enumerate(whole) if (name, at) not in left_out]
+        parts += [_part(name, each) for at, each in enumerate(whole) if (name, at) in left_out]
+        lost.append(_some_of(name, len(whole) - len(kept[name]), len(whole)))
+    return Reduction(json.dumps(kept, separators=(",", ":")).encode(), " and ".join(lost), tuple(parts))
+
+
+def _some_of(name: str, count: int, total: int) -> str:
+    """What a user lacks of a field."""
+    return name if count == total else f"{count} of {total} {name}"
 
 
 def _part(name: str, value: Any) -> str:
     """What tells a department or an identity source from others."""
     return f"{name} {value.get('extIdpId') if isinstance(value, dict) else value}"
-
-
-def _without(user: User, changes: User, lost: str, part: str | None = None) -> Reduction:
-    return Reduction(json.dumps({**user, **changes}, separators=(",", ":")).encode(), lost, part)
 
 
 class CreatedUserLookUps(UserLookUps):
@@ -219,6 +252,7 @@ class KeyLookUps(UserLookUps):
             made=user_id if isinstance(user_id, str) else None,
             same=len(shared) == len(self._keys[id_]),
             before=user_id == id_,
+            alike=_alike(self._users[id_], user),
             shared=shared,
             lost=" and ".join(_lost(self._users[id_], user)),
         )
@@ -235,16 +269,25 @@ def _in_url(keys: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
 
 
 def _lost(row: User, user: User) -> Iterator[str]:
-    """The fields of a row of which a user lacks a part, where its record shows them."""
-    if DEPARTMENTS in user and not {*map(str, _list(row.get(DEPARTMENTS)))} <= {*map(str, _list(user[DEPARTMENTS]))}:
-        yield DEPARTMENTS
-    if IDENTITIES in user and not _ties(row.get(IDENTITIES)) <= _ties(user[IDENTITIES]):
-        yield IDENTITIES
+    """What a user lacks of the departments and identities of a row, where its record shows them."""
+    for name, parts_of in ((DEPARTMENTS, _departments), (IDENTITIES, _ties)):
+        wanted = parts_of(row.get(name))
+        if name in user and (missing := wanted - parts_of(user[name])):
+            yield _some_of(name, len(missing), len(wanted))
 
 
-def _ties(identities: Any) -> set[tuple[str, str]]:
+def _departments(ids: Any) -> set[str]:
+    return {str(each) for each in _list(ids)}
+
+
+def _ties(identities: Any) -> set[str]:
     """What ties a user to accounts elsewhere."""
-    return {(str(each.get("extIdpId")), str(each.get("userIdInIdp"))) for each in _objects(identities)}
+    return {f"{each.get('extIdpId')}:{each.get('userIdInIdp')}" for each in _objects(identities)}
+
+
+def _alike(row: User, user: User) -> bool:
+    """Whether a user has what the row says of the person: somebody else with the same keys hardly has all of it."""
+    return all(user.get(name) == value for name in PERSONAL if (value := row.get(name)) not in EMPTY)
 
 
 def _list(value: Any) -> list[Any]:

@@ -127,12 +127,14 @@ class Created(NamedTuple):
 
     at: when it was created, epoch seconds; None when unknown. same: whether it has all of these keys.
     before: whether it is the account that is to be created again: it was never gone.
+    alike: whether it has what else the row says of it.
     free: whether this session has seen that the keys were free, before it sent a request with them.
     """
 
     at: float | None
     same: bool
     before: bool = False
+    alike: bool = True
     free: bool = False
 
 
@@ -141,19 +143,21 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
 
     moment: of the intent; None when no request was sent. Before an intent is written, a look-up has shown that the keys
     are free. So a younger account with all of them is the one that was created (REACHED). An older one, by more than
-    any time zone, is another one (TAKEN). Anything else is UNDATED.
+    any time zone, is another one (TAKEN). Anything else is UNDATED, also an account that is not alike: another one may
+    have been given the keys meanwhile.
     """
     if account.before:
         return Presence.REACHED
     if moment is None or not account.same:
         return Presence.TAKEN
-    if account.free:
+    if account.alike and account.free:
         return Presence.REACHED
-    if account.at is None or moment.servers is None or now.servers is None or account.at > now.servers + SKEW_S:
+    if account.at is None or moment.servers is None or now.servers is None:
         return Presence.UNDATED
-    if account.at >= moment.servers - SKEW_S:
-        return Presence.REACHED
-    return Presence.TAKEN if account.at < moment.servers - ZONE_MAX_S else Presence.UNDATED
+    if account.at < moment.servers - ZONE_MAX_S:
+        return Presence.TAKEN
+    dated = moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S and age_s(moment, now) <= REUSE_AFTER_S
+    return Presence.REACHED if dated and account.alike else Presence.UNDATED
 
 
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:

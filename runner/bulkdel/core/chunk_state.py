@@ -79,6 +79,7 @@ class SubChunk(NamedTuple):
     renewed: how many have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
+    clash: the latest refusal says that an account with a key of one of these is there already.
     left_out: what was left out of the record because the API refused it; None for the whole record.
     reductions: what may still be left out of it; None before it was refused alone.
     """
@@ -94,6 +95,7 @@ class SubChunk(NamedTuple):
     renewed: int = 0
     part: int = 0
     detail: Detail = NOTHING_SAID
+    clash: bool = False
     left_out: Reduction | None = None
     reductions: tuple[Reduction, ...] | None = None
 

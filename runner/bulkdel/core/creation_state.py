@@ -39,14 +39,20 @@ class CreationState(ChunkState):
     """The state machine of one chunk of accounts that are created.
 
     reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
+    looks_again_max: how often a look-up is repeated that may lag behind a request.
+    contradicted: how many records in `left` have a key that is there already by the API's word, and that no look-up
+        finds. Once look-ups cannot lag any more, such a record is refused.
     """
 
+    looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
             super()._decided(sub_chunk, decision)
-        elif len(sub_chunk.records) > 1:
+            return
+        sub_chunk = sub_chunk._replace(clash=decision.next_step is NextStep.LOOK_UP)
+        if len(sub_chunk.records) > 1:
             self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
         else:
             self._refuse(sub_chunk)
@@ -92,7 +98,7 @@ class CreationState(ChunkState):
     def _free(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone = len(rest.records) == 1
-        looks_again = why in MAY_LAG and rest.again < LOOKS_AGAIN_MAX and not self.lag_over
+        looks_again = why in MAY_LAG and rest.again < self.looks_again_max and not self.lag_over
         if blind:
             self.left.append(rest)
         elif looks_again and (alone or why is not LookUpReason.UNSURE):
@@ -105,6 +111,9 @@ class CreationState(ChunkState):
             self._stack.append((rest._replace(again=0, seen=True), None))
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
+        elif rest.clash and not self.lag_over:
+            self.contradicted += 1
+            self.left.append(rest)
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason="a look-up may not find it")
         else:

@@ -115,15 +115,15 @@ TAKEN = "taken"
 
 
 class Reduction(NamedTuple):
-    """A row without a part that the API may refuse.
+    """A row without parts that the API may refuse.
 
-    payload: what is left of it. lost: the part, for people. part: what tells this part from others, the same in every
-    row that has it; None when several parts are left out.
+    payload: what is left of it. lost: the parts, for people. parts: what tells each of them from others, the same in
+    every row that has it.
     """
 
     payload: bytes
     lost: str
-    part: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 class Settled(NamedTuple):

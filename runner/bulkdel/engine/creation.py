@@ -14,14 +14,11 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import LAG_VAIN_MAX
+from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
 from bulkdel.http.client import WorkerStatus
 from bulkdel.job import Account, Job, LookUps
-
-GONE_AFTER = 3
-"""Rows that the API refuses with a part and takes without it, after which the part counts as gone."""
 
 
 class CreationInHand(ChunkInHand):
@@ -44,7 +41,8 @@ class CreationInHand(ChunkInHand):
             look_first=True,
             protected=chunk.protected,
             absence_reaches=False,
-            lag_over=lag_over or tally.lags_in_vain >= LAG_VAIN_MAX,
+            lag_over=lag_over,
+            looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
             reductions_of=self._parts.job.reductions,
         )
 
@@ -63,8 +61,7 @@ class CreationInHand(ChunkInHand):
 
     def _as_sent(self, records: Records) -> Records:
         """Leave out the parts that the API has refused in several other records."""
-        refused = self._parts.tally.refused_parts
-        if not (gone := {part for part, rows in refused.items() if rows >= GONE_AFTER}):
+        if not (gone := self._parts.tally.gone_parts):
             return records
         reduced = [_without(record, self._parts.job, gone) for record in records]
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
@@ -78,10 +75,19 @@ class CreationInHand(ChunkInHand):
             if account.certain and account.made is not None and account.made not in made:
                 made[account.made] = id_
                 self._note(id_, account)
-        if made and step.left_out is not None and step.left_out.part is not None:
-            self._parts.tally.refused_parts[step.left_out.part] += 1
+        self._note_parts(step, set(made.values()))
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in made.values()]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
+
+    def _note_parts(self, step: Send, created: Collection[str]) -> None:
+        """Note which parts the API has refused, and which it has taken since then."""
+        tally = self._parts.tally
+        if created and step.left_out is not None:
+            tally.refused_parts.update(step.left_out.parts)
+        for record in step.records if tally.refused_parts else ():
+            if record.id in created:
+                parts = {part for reduction in self._parts.job.reductions(record) for part in reduction.parts}
+                tally.taken_parts |= parts - tally.gone_parts
 
     def _has_lagged(self, step: LookUp, found: Found) -> bool:  # noqa: ARG002 - any one shows it
         """An account that was created is there now."""
@@ -101,7 +107,13 @@ class CreationInHand(ChunkInHand):
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
-            seen = Created(account.created_at, account.same, account.before, id_ in self._free)
+            seen = Created(
+                account.created_at,
+                same=account.same,
+                before=account.before,
+                alike=account.alike,
+                free=id_ in self._free,
+            )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
             if found[id_] is Presence.REACHED:
                 self._note(id_, account)
@@ -123,10 +135,11 @@ def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHa
     return ChunkInHand(chunk, worker, parts)
 
 
-def _without(record: Record, job: Job, gone: Collection[str]) -> tuple[Record, str]:
+def _without(record: Record, job: Job, gone: frozenset[str]) -> tuple[Record, str]:
     """A record without these parts, and what was left out."""
-    lost: dict[str, None] = {}
-    while (reduction := next((each for each in job.reductions(record) if each.part in gone), None)) is not None:
-        record = record._replace(payload=reduction.payload)
-        lost[reduction.lost] = None
+    lost: list[str] = []
+    while possible := [each for each in job.reductions(record) if gone.issuperset(each.parts)]:
+        left_out = max(possible, key=lambda each: len(each.parts))
+        record = record._replace(payload=left_out.payload)
+        lost.append(left_out.lost)
     return record, " and ".join(lost)

@@ -26,6 +26,9 @@ from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job, LookUps
 
+GONE_AFTER = 3
+"""Records that the API refuses with a part and takes without it, after which the part counts as gone."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -36,8 +39,8 @@ class Tally:
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
     contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.part`), such as a
-        department that no longer exists.
+    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.parts`), such as a
+        department that no longer exists. taken_parts: those that it has taken in another record since.
     uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
         answer per id settled only some of its ids.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
@@ -54,6 +57,13 @@ class Tally:
     lags_in_vain: int = 0
     uncertain: str = ""
     refused_parts: Counter[str] = field(default_factory=Counter)
+    taken_parts: set[str] = field(default_factory=set)
+
+    @property
+    def gone_parts(self) -> frozenset[str]:
+        """The parts that do not exist any more: refused in several records, and never taken."""
+        refused = (part for part, rows in self.refused_parts.items() if rows >= GONE_AFTER)
+        return frozenset(refused) - self.taken_parts
 
     @property
     def not_sent(self) -> int:

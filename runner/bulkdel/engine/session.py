@@ -272,10 +272,10 @@ def _last_failure(parts: Parts, noun: str) -> str:
     """The last failure of a request or of a look-up, in words; empty without one."""
     lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
     if tally.contradicted:
-        return (
-            f"the API refused {counted(tally.contradicted, 'id')} as unknown that look-ups find. Look-ups may "
-            f"lag behind deletions: go on in {LAG_MAX_S / 60:.0f} minutes"
-        )
+        ids, wait = counted(tally.contradicted, "id"), f"go on in {LAG_MAX_S / 60:.0f} minutes"
+        if parts.job.target_state.created:
+            return f"the API calls a key of {ids} taken, and no look-up finds it. Look-ups may lag: {wait}"
+        return f"the API refused {ids} as unknown that look-ups find. Look-ups may lag behind deletions: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
