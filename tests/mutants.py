@@ -449,7 +449,9 @@ MUTANTS = (
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
         "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n",
-        '        parts.log.enqueue(Outcome(parts.now().at, 1, "done", step.records.ranges))\n'
+        "        self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
+        "        write_settled(parts, self.state.settled)\n"
+        "        self.state.settled.clear()\n"
         "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",

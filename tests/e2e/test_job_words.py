@@ -203,7 +203,7 @@ def test_a_plan_says_what_cannot_be_known_without_look_ups(bench: Bench) -> None
     assert "ids that were sent without a response stay so, unless --in-doubt resend sends them again\n" in by_email
 
 
-@pytest.mark.parametrize("option", [("--look-first",), ("--backup", "copies.jsonl")])
+@pytest.mark.parametrize("option", [("--look-first",), ("--backup", "copies.jsonl"), ("--only-status", "Suspended")])
 @pytest.mark.parametrize("where", ["server", "sandbox"])
 def test_options_that_need_look_ups_are_refused(option: tuple[str, ...], where: str, bench: Bench) -> None:
     if where == "server":

@@ -226,6 +226,25 @@ def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_pa
         assert ran.counts() == {"done": 47, "excluded": 3}, ran.err
 
 
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (("delete-groups",), "--spare-created-after: the look-ups of delete-groups return no time of creation"),
+        (
+            ("restore-users", "--passwords", "none"),
+            "--spare-created-after: restore-users deletes nothing that could be spared",
+        ),
+    ],
+    ids=["groups", "restore"],
+)
+def test_a_guard_that_a_job_cannot_have_is_refused(job: Sequence[str], words: str, tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        ran = bulkdel(
+            "plan", job[0], it.export, *job[1:], "--host", it.served.url, "--spare-created-after", "2025-01-01"
+        )
+        assert (ran.code, words in ran.err, it.served.ledger.requests) == (2, True, 0), ran.err
+
+
 def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let a look-up count for so many seconds, in place of five minutes."""
     limit = f"import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = {seconds}"

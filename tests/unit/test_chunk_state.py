@@ -1127,3 +1127,17 @@ def test_what_is_gone_before_any_request_was_absent() -> None:
     assert chunk_state.look_again()
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("absent", ["u0"], None)]
+
+
+def test_an_old_look_up_is_repeated_before_the_request() -> None:
+    """What is gone by then was never sent, so it is absent; what is protected by then is spared."""
+    state = ChunkState(chunk(4), look_first=True)
+    state.looked_up(found("u0", "u1", "u2"), proven=True)
+    assert sent(state) == ["u0", "u1", "u2"]
+    assert state.look_again()
+    assert look_up_due(state) is LookUpReason.FIRST
+    state.looked_up({**found("u0"), **found("u2", presence=PROTECTED)}, proven=True)
+    assert sent(state) == ["u0"]
+    state.replied(OK)
+    assert told(state) == [("absent", ["u3"], None), ("absent", ["u1"], None), ("done", ["u0"], None)]
+    assert [record.id for record in state.spared] == ["u2"]
