@@ -353,6 +353,7 @@ def check_second_reader(log: Path, told: Mapping[str, Any]) -> None:
         counts = second.counts()
         assert {name: told[name] for name in counts} == counts
         assert told.get("in_doubt", second.in_doubt) == second.in_doubt
+        assert told["spared"] == second.spared
 
 
 def entries(log: Path) -> list[dict[str, Any]]:

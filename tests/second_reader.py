@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ LINE_MAX = 8 << 20
 LIST_MAX = 10_000
 KINDS = ("done", "already", "absent", "refused", "unknown")
 SKIPS = ("excluded", "duplicate", "invalid")
+WHYS = ("active since", "created after", "status", "administrator")
 REMAINING = b"r"
 MARKS = {word: bytes([number]) for number, word in enumerate((*KINDS, *SKIPS))}
 
@@ -26,7 +28,7 @@ class Refused(Exception):
 class Log:
     """What a log says. ends: for each row, a byte that stands for its word. doubtful: for each row, 1 when in doubt.
 
-    found: the rows by finding, of a verification; its log has nothing else.
+    found: the rows by finding, of a verification; its log has nothing else. spared: excluded rows by what spares them.
     """
 
     header: dict[str, Any]
@@ -37,6 +39,7 @@ class Log:
     begun: bool = False
     copied: bool = False
     found: dict[str, set[int]] = field(default_factory=lambda: {"gone": set(), "recreated": set(), "there": set()})
+    spared: Counter[str] = field(default_factory=Counter)
     list_sha: Any = field(default_factory=hashlib.sha256)
 
     def counts(self) -> dict[str, int]:
@@ -136,8 +139,13 @@ def apply(log: Log, entry: dict[str, Any]) -> None:
             pass
         case {"type": "outcome", "kind": word, "ranges": ranges} if word in KINDS and log.begun:
             settle(log, ranges, word)
-        case {"type": "skipped", "reason": "excluded", "ranges": ranges} if log.begun:
+        case {"type": "skipped", "reason": "excluded", "ranges": ranges} if log.begun and entry.get("why") in (
+            None,
+            *WHYS,
+        ):
             settle(log, ranges, "excluded")
+            if "why" in entry:
+                log.spared[entry["why"]] += sum(stop - start for start, stop in ranges)
         case {"type": "intent", "ranges": ranges} if log.begun:
             for start, stop in ranges:
                 if log.ends[start:stop] != REMAINING * (stop - start):

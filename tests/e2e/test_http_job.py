@@ -167,6 +167,7 @@ def test_a_failing_list_of_administrators_halts_the_run(forum: Forum, example: C
             assert (ran.code, forum.count("DELETE")) == (4, 0), ran
             assert "the look-up of an administrator failed" in ran.err
     forum.staff = []
+    assert "the API lists no administrator, so none is kept" in it.run("plan", *IDS).out
     assert it.run("run", *IDS).code == 0, "the API says that there is none"
     assert not forum.members
 

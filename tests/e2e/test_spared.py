@@ -103,6 +103,7 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
                 assert f"    {why}" in status
                 assert f"  guard      {guard[0]}" in status
                 assert bulkdel("status", it.log, "--audit").code == 0
+                assert bulkdel("status", it.log, "--json").summary["guards"]
 
 
 def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
@@ -212,6 +213,9 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
         told = json.loads(bulkdel("plan", *words, *guards, "--json").out)
         assert told["sample"]["spared"] == {"--spare-active-since": 7, "--only-status": 5}
         assert told["guards"] == {"active_since": "2025-01-01T00:00:00Z", "statuses": ["Activated"]}
+        assert told["notes"] == []
+        typo = bulkdel("plan", *words, "--only-status", "activated")
+        assert "note        --only-status spares every sampled account" in typo.out
         change(it, IDS[:7], **NEVER)
         assert "the latest sign-in" not in bulkdel("plan", *words).out
         assert it.served.ledger.deleted == 0

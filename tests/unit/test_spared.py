@@ -114,6 +114,7 @@ def test_guards_come_back_from_the_log(since: float | None) -> None:
         {"active": 1},
         {"statuses": "a"},
         {"statuses": [1]},
+        {"statuses": []},
         {"active_since": "2026-01-31T00:00:00"},
         {"active_since": "x"},
         {"created_after": 5},

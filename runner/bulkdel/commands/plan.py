@@ -302,6 +302,7 @@ def _notes(plan: Plan) -> list[Note]:
     return [
         *(_export_notes(export, plan.export.invalid_to) if export else ()),
         *(() if plan.has_look_ups else _unknowable(plan)),
+        *_guard_notes(plan),
         *_clock_notes(plan),
         *(_undone_notes(undoes) if undoes is not None and not undoes.confirmed else ()),
     ]
@@ -318,6 +319,18 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
         status, which = CommandLine("status", (str(undoes.log),)), counted(doubts, "row", "is", "are")
         text = f"{which} in doubt in that run, and not restored; how to settle them: {status}"
         yield Note("in_doubt_there", text, {"rows": doubts})
+
+
+def _guard_notes(plan: Plan) -> Iterator[Note]:
+    """Yield why the guards may not be what was meant."""
+    look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
+    for guard, count in _spared(plan).items():
+        if found and count == len(found):
+            text = f"{guard.option} spares every sampled account: is its value meant so? Statuses are compared exactly"
+            yield Note("guard_spares_all", text, {"guard": guard.option})
+    lists = look_ups is not None and look_ups.administrators() is not None
+    if lists and plan.pool is not None and not plan.server.administrator:
+        yield Note("no_administrator", "the API lists no administrator, so none is kept")
 
 
 def _unknowable(plan: Plan) -> Iterator[Note]:

@@ -67,6 +67,7 @@ def print_status(path: Path, *, json: bool) -> int:
             "sessions": progress.sessions,
             "note": progress.note,
             "pid": pid,
+            "guards": progress.guards.to_json(),
             "annotations": [_annotation_values(annotation) for annotation in progress.annotations],
         }
         result(dumps(summary | more))

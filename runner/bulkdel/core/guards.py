@@ -71,7 +71,7 @@ class Guards:
 
     active_since: an account that signed in at this time or later is spared, epoch seconds.
     created_after: an account that was created later is spared, epoch seconds.
-    statuses: an account with any other status is spared.
+    statuses: an account with any other status is spared; never empty.
     """
 
     active_since: float | None = None
@@ -84,7 +84,9 @@ class Guards:
     @property
     def given(self) -> tuple[Guard, ...]:
         """The guards that were given."""
-        return tuple(guard for guard, values in self.values.items() if values)
+        # Asked for every account, so nothing is formatted here.
+        values = ((ACTIVE_SINCE, self.active_since), (CREATED_AFTER, self.created_after), (ONLY_STATUS, self.statuses))
+        return tuple(guard for guard, value in values if value is not None)
 
     @property
     def values(self) -> Mapping[Guard, tuple[str, ...]]:
@@ -133,7 +135,7 @@ class Guards:
         if unknown := data.keys() - {"active_since", "created_after", "statuses"}:
             raise ValueError(f"unknown guards: {sorted(unknown)}")
         statuses = data.get("statuses")
-        if statuses is not None and not (isinstance(statuses, list) and all(isinstance(one, str) for one in statuses)):
+        if statuses is not None and not (isinstance(statuses, list) and statuses and set(map(type, statuses)) == {str}):
             raise ValueError(f"not a list of statuses: {statuses!r}")
         return cls(
             _epoch(data.get("active_since")),
