@@ -410,3 +410,20 @@ def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         assert f"  {copy} (425 memberships of " in ran.err
         assert "48 h 0 min old: what has changed since is not in it)" in ran.err
+
+
+def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) -> None:
+    """Most memberships were in a group that is gone: they are absent, and the others come back, under one command."""
+    with filled(tmp_path, ".zst", assignment_targets=True) as (it, _):
+        pool, before = it.served.pool, Counter(membership[:3] for membership in held(it))
+        assert it.run().code == 0
+        pool.access.groups.remove("all")
+        confirmed = ("--confirm", 300, "--pool", POOL)
+        ran = bulkdel("restore", it.log, "--passwords", "none", "--rate", 0, "--json", *confirmed)
+        assert ran.code == 0, ran.err
+        gone = before.pop(("group", "", "all"))
+        assert ran.counts() == {"done": before.total(), "absent": gone}
+        assert Counter(membership[:3] for membership in held(it)) == before
+        map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
+        new_of = {row["old"]: row["new"] for row in map_}
+        assert times_of(it)["role", "shop", "x", new_of[IDS[7]]] == Times(None, END)

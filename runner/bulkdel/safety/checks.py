@@ -410,7 +410,9 @@ def sample_trouble(plan: Plan) -> str | None:
             f"({field_name}), and {guard.option} needs it. {plan.words.nothing}. Leave {guard.option} out, or use a "
             "key that may read that field"
         )
-    if plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
+    # What `bulkdel restore` makes is for this pool and of this type. A group that is gone costs its memberships only.
+    made = plan.arguments.undoes is not None
+    if made or plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
     commas = f"{server.unproven} others are not proven absent. {COMMAS}. " if server.unproven else ""
     return (
