@@ -16,7 +16,7 @@ from bulkdel.job import LookUps
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.job import GenAuthJob
-from bulkdel_jobs.genauth.putting_back import MEMBERSHIP, MembershipLookUps, PutBack, batch_of, membership_of
+from bulkdel_jobs.genauth.putting_back import MEMBERSHIP, MembershipLookUps, PutBack, in_common, membership_of
 from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class RestoreMemberships(GenAuthJob):
     fires = "the webhooks `group:member-added` and `role:assigned`, in which GenAuth lists the users"
     takes_records = True
     look_up_requests = 1 + IDS_MAX
-    batch_of = staticmethod(batch_of)
+    in_common = staticmethod(in_common)
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""

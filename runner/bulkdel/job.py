@@ -390,7 +390,7 @@ class Job(Protocol):
     pinned: what its table of the config says of the requests; it must be the same on a resume.
     takes_records: whether a row of the export has to be a whole record, one JSON object a line (`Record.payload`).
     look_up_requests: how many requests look up one chunk, for the plan.
-    batch_of: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
+    in_common: what the rows of one request have in common; None when any rows may share one. Rows beside each other in
         the export that have it in common are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
     """
@@ -410,7 +410,7 @@ class Job(Protocol):
     pinned: Mapping[str, Any] = MappingProxyType({})
     takes_records: bool = False
     look_up_requests: int = 1
-    batch_of: Callable[[Record], object] | None = None
+    in_common: Callable[[Record], object] | None = None
     memberships: Memberships | None = None
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table

@@ -61,14 +61,14 @@ def test_fresh_ids_in_chunks() -> None:
     assert shape(work) == [(None, [0, 1, 2]), (None, [3, 4, 5]), (None, [6])]
 
 
-def test_rows_of_two_batches_share_no_chunk() -> None:
-    """Also where a batch ends in the middle of what is read at once, and where rows are in doubt."""
+def test_rows_that_the_job_keeps_apart_share_no_chunk() -> None:
+    """Also where they change in the middle of what is read at once, and where rows are in doubt."""
     rows: list[str | BadRow] = ["a1", "a2", "a3", "b1", "b2", "b3", "b4", "c1", "a4"]
     doubt = Intent(at(3), ((2, 4),))
-    found = chunks_of(batches_of(rows, 4), progress_of(9, doubt), 3, IdSet(), batch_of=lambda record: record.id[0])
+    found = chunks_of(batches_of(rows, 4), progress_of(9, doubt), 3, IdSet(), in_common=lambda record: record.id[0])
     since = Instant(at(3), None)
     assert shape(found) == [(since, [2]), (since, [3]), (None, [0, 1]), (None, [4, 5, 6]), (None, [7]), (None, [8])]
-    whole = chunks_of(batches_of(rows[:7], 2), progress_of(7), 2, IdSet(), batch_of=lambda record: record.id[0])
+    whole = chunks_of(batches_of(rows[:7], 2), progress_of(7), 2, IdSet(), in_common=lambda record: record.id[0])
     assert shape(whole) == [(None, [0, 1]), (None, [2]), (None, [3, 4]), (None, [5, 6])]
 
 

@@ -11,7 +11,7 @@ from bulkdel.core.decision import NextStep, Request, Response, Verdict
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, GroupOrRole, MembershipPage
 from bulkdel_jobs.genauth.memberships import UserMemberships, id_of
-from bulkdel_jobs.genauth.putting_back import MEMBERSHIP, MembershipLookUps, PutBack, batch_of, membership_of
+from bulkdel_jobs.genauth.putting_back import MEMBERSHIP, MembershipLookUps, PutBack, in_common, membership_of
 
 READING = UserMemberships()
 GROUP, ROLE = GroupOrRole("group", "g"), GroupOrRole("role", "r", "n")
@@ -135,7 +135,7 @@ def test_one_request_puts_back_what_belongs_together() -> None:
         records("group::g:u", "group::h:u"),
         Records.joined([records("role:n:r:u"), records("role:n:r:v", endTime=9)]),
     ):
-        assert len({batch_of(record) for record in apart}) == 2
+        assert len({in_common(record) for record in apart}) == 2
         with pytest.raises(ValueError, match="one group or role"):
             PutBack().calls(apart)
 

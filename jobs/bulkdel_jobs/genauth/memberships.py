@@ -34,7 +34,10 @@ SEPARATOR = ":"
 """Between the parts of the id of a membership."""
 
 DYNAMIC = "dynamic"
-"""The type of a group whose members follow from a rule. They are no memberships of the users."""
+"""The type of a group whose members follow from a rule. They are no memberships of the users.
+
+The vendor's model of a group gives `static` as an example, and names no other type. So this word is not certain.
+"""
 
 
 class UserMemberships(Memberships):

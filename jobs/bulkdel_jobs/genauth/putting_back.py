@@ -50,7 +50,7 @@ def membership_of(id_: str) -> Membership:
     return Membership(GroupOrRole("role" if kind == "role" else "group", code, namespace or None), user)
 
 
-def batch_of(record: Record) -> tuple[object, ...]:
+def in_common(record: Record) -> tuple[object, ...]:
     """What the memberships of one request have in common: the group or role, and the times."""
     return membership_of(record.id).of, *_times(record).items()
 
@@ -59,9 +59,9 @@ class PutBack:
     """The request that puts back the memberships of one chunk: `bulkdel.job.Action`."""
 
     def calls(self, records: Records) -> list[Request]:
-        """Build the request, for records with one `batch_of`. ValueError as in `checked_ids`."""
+        """Build the request, for records with one `in_common`. ValueError as in `checked_ids`."""
         of, users = membership_of(records[0].id).of, [membership_of(id_).user for id_ in records.ids]
-        if len({batch_of(record) for record in records}) > 1:
+        if len({in_common(record) for record in records}) > 1:
             raise ValueError("the memberships of one request have one group or role, and the same times")
         checked = checked_ids(ADD_PATH if of.kind == "group" else ASSIGN_PATH, Records(records.positions, tuple(users)))
         if of.kind == "group":

@@ -18,7 +18,7 @@ CONTROLS = 3
 
 async def check_look_up_calls(lab: Lab, look_ups: LookUps) -> None:
     """Check that every id is looked up once, by URLs that a gateway takes."""
-    if lab.job.batch_of is not None:
+    if lab.job.in_common is not None:
         lab.findings.skip("look-up/every-id-once", "a request of this job asks for what several ids have in common")
         return
     ids = lab.made_up[: max(2, lab.job.chunk_max)]

@@ -2,8 +2,8 @@
 
 A pass walks the export once, in order. Rows that are settled or skipped are passed over. Rows in doubt (an intent
 without outcome) make chunks of their own, because they are looked up before they are sent. All other rows are cut into
-chunks of the wanted size. Two ids that may be the same account never share a chunk, nor do rows of two batches, where
-the job tells batches apart (`Job.batch_of`).
+chunks of the wanted size. Two ids that may be the same account never share a chunk, nor do rows that the job keeps
+apart (`Job.in_common`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bulkdel.core.record import Batch, Chunk, Record, Records
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import RowSet
 
-BatchOf = Callable[[Record], object]
+InCommon = Callable[[Record], object]
 """What the rows of one request have in common."""
 
 
@@ -30,11 +30,11 @@ def chunks_of(
     protected: IdSet,
     limit: int | None = None,
     *,
-    batch_of: BatchOf | None = None,
+    in_common: InCommon | None = None,
 ) -> Iterator[Chunk]:
     """Yield the chunks of one pass. protected: ids that must not be sent. limit: most records to send; None for all.
 
-    batch_of: what the rows of one request have in common; None when any rows may share one.
+    in_common: what the rows of one request have in common; None when any rows may share one.
 
     The settled rows are copied at the beginning, because `progress` changes during the pass.
     """
@@ -56,9 +56,9 @@ def chunks_of(
                 if since is None:
                     parts.append(wanted)
                 else:
-                    for some in _batches(wanted, batch_of):
+                    for some in _apart(wanted, in_common):
                         yield from _cut(some, chunk_size, id_type, since)
-        *whole, fresh = _batches(Records.joined(parts), batch_of)
+        *whole, fresh = _apart(Records.joined(parts), in_common)
         for some in (*whole, fresh[: len(fresh) - len(fresh) % chunk_size]):
             yield from _cut(some, chunk_size, id_type)
         fresh = fresh[len(fresh) - len(fresh) % chunk_size :]
@@ -67,11 +67,14 @@ def chunks_of(
     yield from _cut(fresh, chunk_size, id_type)
 
 
-def _batches(records: Records, batch_of: BatchOf | None) -> list[Records]:
-    """The records of each batch; at least one list, which may be empty. More rows may follow for the last one."""
-    if batch_of is None or not records:
+def _apart(records: Records, in_common: InCommon | None) -> list[Records]:
+    """Cut the records where what they have in common changes. At least one part, which may be empty.
+
+    The rows that follow may have it in common with the last part.
+    """
+    if in_common is None or not records:
         return [records]
-    return [Records.of(some) for _, some in groupby(records, batch_of)]
+    return [Records.of(some) for _, some in groupby(records, in_common)]
 
 
 def _records(batch: Batch, first: int, last: int, skips: Container[int]) -> Records:

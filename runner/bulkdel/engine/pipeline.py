@@ -32,8 +32,8 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         spared = parts.tally.not_sent
         rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
         batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
-        batch_of = plan.arguments.job.batch_of
-        chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), batch_of=batch_of)
+        in_common = plan.arguments.job.in_common
+        chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=in_common)
         parts.tally.unproven = parts.tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
         write_held(parts)
