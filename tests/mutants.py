@@ -186,6 +186,13 @@ MUTANTS = (
         "e2e/test_spared.py::test_rows_in_doubt_pass_the_guards",
     ),
     Mutant(
+        "a newer account is called the one that was meant, and spared",
+        "runner/bulkdel/engine/chunk.py",
+        "            found |= {id_: each for id_, each in compare(resend=True).items() if id_ not in protected}\n",
+        "            found |= compare(resend=True)\n",
+        "e2e/test_spared.py::test_a_new_account_is_spared_also_when_rows_in_doubt_are_sent_again",
+    ),
+    Mutant(
         "a look-up counts for ever",
         "runner/bulkdel/engine/chunk.py",
         "return any(at is None or max(wall - at[0], steady - at[1]) > RETRY_MAX_S for at in seen)",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from tests.harness import (
     entries,
     finish,
     kill,
+    start,
     user_ids,
     wait_until,
     write_objects,
@@ -156,6 +159,34 @@ def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
         assert (ran.code, ran.counts()) == (0, {"deleted": 195, "excluded": 5}), ran.err
         assert ran.summary["spared"] == {"active since": 2, "status": 3}
         assert alive(it) == {*IDS[20:22], *IDS[30:33]}
+
+
+def test_a_new_account_is_spared_also_when_rows_in_doubt_are_sent_again(tmp_path: Path) -> None:
+    """The deleted users are there again, with the same names. `--in-doubt resend` alone would delete them too."""
+    names = [f"name{number}" for number in range(20)]
+    options = ("--rate", 0, "--id-type", "username", "--in-doubt", "resend")
+    with case(tmp_path, names, id_type="username", options=options, fault_paths=DELETIONS, latency_after_s=30.0) as it:
+        process = it.start()
+        it.wait_until_deleted(20)
+        kill(process)
+        it.served.pool.add_ids(names, "username", created_at=it.served.created_at)
+        it.switch(latency_after_s=0.0)
+        ran = it.run("--spare-created-after", "2025-01-01")
+        assert (ran.code, ran.counts()) == (1, {"unknown": 20}), ran.err
+        assert it.served.pool.deleted == 20
+
+
+def test_the_question_says_how_many_at_most(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        ours, theirs = pty.openpty()
+        words = [word for word in without_confirmation(it) if word != "--json"]
+        process = start(*words, "--only-status", "Suspended", stdin=theirs)
+        os.close(theirs)
+        os.write(ours, b"60\n")
+        ran = finish(process)
+        os.close(ours)
+        assert (ran.code, it.served.ledger.deleted) == (0, 0), ran.err
+        assert "Up to 60 ids will be deleted from pool" in ran.err
 
 
 def test_spared_rows_do_not_count_for_the_limit(tmp_path: Path) -> None:
