@@ -157,6 +157,42 @@ def test_the_round_trip(count: int, latency: dict[str, Any], tmp_path: Path) -> 
         assert pool.users_ever == 2 * count + others
 
 
+FAULTS = ("500", "502", "503", "html", "drop_before", "drop_after", "500_after", "truncated_after")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("_number", range(20))
+def test_the_round_trip_under_faults(_number: int, tmp_path: Path) -> None:
+    """Every fault now and then, kills between, until both ways are complete: nothing is lost, no user twice."""
+    rng, others = new_rng(), 10
+    count = rng.randrange(50, 200)
+    before, pool = full_users(count + others), full_users(count + others)
+    ids = [ids_of(pool.user(number), "user_id")[0] for number in range(count)]
+    shares: dict[str, Any] = {f"share_{fault}": rng.choice((0, 0.01, 0.03)) for fault in FAULTS}
+    with undo(tmp_path, ids, pool=pool, assignment_targets=True, **shares) as it:
+        requests = lambda: it.served.ledger.requests  # noqa: E731
+        more: list[object] = ["--backup-memberships", "--max-refused", "100%", "--chunk-size", rng.choice((1, 7, 50))]
+        killed_often(it.deletion(*more), rng.randrange(3), requests, rng)
+        until_complete(it.deletion(*more))
+        assert len(pool) == others
+        more = ["--max-refused", "100%", "--chunk-size", rng.choice((1, 7, 50))]
+        killed_often(it.restoring(count, *more), rng.randrange(4), requests, rng)
+        until_complete(it.restoring(count, *more))
+        assert differences(before, pool) == []
+        assert pool.users_ever == 2 * count + others, "a user was created twice"
+        assert [json.loads(line)["old"] for line in it.map.read_text().splitlines()] == ids
+
+
+def until_complete(words: Sequence[object], tries: int = 12) -> None:
+    """Run the same command until it is complete."""
+    for _ in range(tries):
+        ran = bulkdel(*words)
+        if ran.code == 0:
+            return
+        assert ran.code == 4, ran
+    raise AssertionError(ran)
+
+
 IDS: dict[str, Callable[[int], str]] = {
     "user_id": lambda n: f"{n:024x}",
     "email": lambda n: f"User{n}@x.org",
