@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -96,21 +97,10 @@ class LogIndex:
         if not skipped.rows.count(start, stop):
             return list(results)
         parts = [part for result in results for part in _parts(result, skipped)]
-        return [each for part in parts for each in self._with_why(part)] if self.progress.spared else parts
-
-    def _with_why(self, result: RowResult) -> Iterator[RowResult]:
-        """Cut a result of excluded rows where another guard has spared them."""
-        here = result.start
-        if result.kind == "excluded":
-            with closing(self._rows.execute(SELECT_SPARED, (result.start, result.stop))) as found:
-                for start, stop, why in found:
-                    first, last = max(start, here), min(stop, result.stop)
-                    if first > here:
-                        yield replace(result, start=here, stop=first)
-                    yield replace(result, start=first, stop=last, why=why)
-                    here = last
-        if here < result.stop:
-            yield replace(result, start=here)
+        if not self.progress.spared:
+            return parts
+        with closing(self._rows.execute(SELECT_SPARED, (start, stop))) as found:
+            return list(_with_whys(parts, found.fetchall()))
 
     def _without_skipped(self, start: int, stop: int) -> Iterator[RowResult]:
         """The same, but the result of the rows beside a skipped row covers that row too."""
@@ -166,3 +156,23 @@ def _parts(result: RowResult, skipped: SkippedRows) -> Iterator[RowResult]:
 def sqlite_folder() -> str:
     """Where sqlite3 keeps a temporary database."""
     return os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - sqlite3's own order
+
+
+def _with_whys(results: list[RowResult], spared: list[tuple[int, int, str]]) -> Iterator[RowResult]:
+    """Cut the results of excluded rows where another guard has spared them. Both lists ascend."""
+    ahead = deque(spared)
+    for result in results:
+        here = result.start
+        while result.kind == "excluded" and ahead and ahead[0][0] < result.stop:
+            start, stop, why = ahead[0]
+            if start > here:
+                yield replace(result, start=here, stop=start)
+                here = start
+            if here < stop:
+                here, begun = min(stop, result.stop), here
+                yield replace(result, start=begun, stop=here, why=why)
+            if stop > result.stop:  # the next result begins in it
+                break
+            ahead.popleft()
+        if here < result.stop:
+            yield replace(result, start=here)
