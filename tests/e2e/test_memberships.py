@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ import zstandard
 from bulkdel.core.log_entries import MembershipsSaved, from_json
 from bulkdel.engine.derived_memberships import DerivedMemberships, write_memberships
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.errors import NotAcceptable
-from bulkdel.job import load_job
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.job import GroupOrRole, load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
@@ -38,10 +39,12 @@ from bulkdel_jobs.genauth.memberships import (
     ROLE_MEMBERS_PATH,
     ROLES_PATH,
     UserMemberships,
+    id_of,
 )
 from bulkdel_jobs.genauth.putting_back import ADD_PATH, ASSIGN_PATH
 from bulkdel_jobs.sandbox import DELETE_PATH
-from bulkdel_jobs.sandbox.access import GroupOrRole, Kept, Times
+from bulkdel_jobs.sandbox import access as of_sandbox
+from bulkdel_jobs.sandbox.access import Kept, Times
 from tests.e2e.test_backup import limited
 from tests.harness import KEYS, POOL, Case, bulkdel, case, entries, finish, kill, start, user_ids, wait_until
 
@@ -71,7 +74,7 @@ def fill(it: Case) -> None:
     access.add_role("x", (), "shop").add(7, Times(None, END))
 
 
-def of_server(it: Case) -> Iterator[tuple[str, str, str, GroupOrRole]]:
+def of_server(it: Case) -> Iterator[tuple[str, str, str, of_sandbox.GroupOrRole]]:
     """Every group and every role of the server: kind, namespace, code, and itself."""
     access = it.served.pool.access
     yield from (("group", "", str(group.record["code"]), group) for group in access.groups.values())
@@ -286,13 +289,13 @@ def test_a_list_that_cannot_be_read_halts_the_run(tmp_path: Path) -> None:
             assert (ran.code, sent(it), copy.exists()) == (4, 0, False), ran.err
             assert words in ran.err
 
-        groups.add("wrong", GroupOrRole({"code": "wrong"}, Miscounted()))
+        groups.add("wrong", of_sandbox.GroupOrRole({"code": "wrong"}, Miscounted()))
         halted("the members of the group 'wrong' changed in each of 5 readings")
         groups.remove("wrong")
-        groups.add("hidden", GroupOrRole({"code": "shown"}))
+        groups.add("hidden", of_sandbox.GroupOrRole({"code": "shown"}))
         halted("the API lists the group 'shown', and says that it does not exist")
         groups.remove("hidden")
-        groups.add("w" * 65, GroupOrRole({"code": "w" * 65}))
+        groups.add("w" * 65, of_sandbox.GroupOrRole({"code": "w" * 65}))
         halted("cannot be read")
         groups.remove("w" * 65)
         assert it.run().code == 0
@@ -378,8 +381,36 @@ def test_an_end_that_may_be_any_users_is_not_forgotten(tmp_path: Path) -> None:
         assert IDS[7] not in export.read_text()
         whole = copy.read_bytes()
         copy.write_bytes(whole.replace(b'"small"', b'"other"'))
-        with pytest.raises(NotAcceptable):
+        with pytest.raises(NotAcceptable, match="are not those that the run wrote"):
             write_memberships(saved(it), map_, export, UserMemberships())
+        copy.write_bytes(whole)
+        with pytest.raises(NotAcceptable, match="holds 425 memberships, but the log says 424"):
+            write_memberships(replace(saved(it), members=424), map_, export, UserMemberships())
+        for text in ("{", '{"old":"u"}', "7"):
+            map_.write_text(f"{text}\n")
+            with pytest.raises(NotAcceptable, match="is not the map of old and new ids"):
+                write_memberships(saved(it), map_, export, UserMemberships())
+        map_.unlink()
+        with pytest.raises(NotAcceptable, match="cannot be read: No such file"):
+            write_memberships(saved(it), map_, export, UserMemberships())
+        map_.touch()
+        with pytest.raises(FileFailed, match="cannot be written: No such file"):
+            write_memberships(saved(it), map_, tmp_path / "no folder" / "x", UserMemberships())
+
+
+def test_it_can_be_practised(tmp_path: Path) -> None:
+    """The sandbox has the users, groups and roles that the rows name."""
+    export = tmp_path / "memberships.jsonl"
+    rows = [
+        {"id": id_of(of, user)}
+        for of in (GroupOrRole("group", "g"), GroupOrRole("role", "r", "n"))
+        for user in NEW[:60]
+    ]
+    export.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ran = bulkdel("run", "restore-memberships", export, "--sandbox", "--json", "--rate", 0, env={})
+    assert ran.code == 0, ran.err
+    assert ran.counts() == {"done": 120}
+    assert bulkdel("run", "restore-memberships", export, "--sandbox", "--backup", tmp_path / "b").code == 2
 
 
 def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
