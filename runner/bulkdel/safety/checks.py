@@ -290,10 +290,21 @@ def check_max(settings: Settings, ids: int, export: str, verb: str) -> None:
         )
 
 
+OTHERWISE = "Give the export and the options of that run, or another --checkpoint for a new one."
+
+
 def refuse_differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], path: Path, *, leave_out: Collection[str] = ()
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    path: Path,
+    *,
+    leave_out: Collection[str] = (),
+    otherwise: str = OTHERWISE,
 ) -> None:
-    """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference."""
+    """Compare the pinned values of the header with this run. Raises NotAcceptable naming each difference.
+
+    otherwise: what the user can do.
+    """
     # Members of `source` and `table`, and the parameters, move up, so that a difference is named by its member.
     old, new = (
         {
@@ -311,9 +322,7 @@ def refuse_differences(
     ]
     if different:
         raise NotAcceptable(
-            f"{path}: belongs to another run, nothing was sent.\n"
-            + "\n".join(different)
-            + "\nGive the export and the options of that run, or another --checkpoint for a new one."
+            f"{path}: belongs to another run, nothing was sent.\n" + "\n".join(different) + f"\n{otherwise}"
         )
 
 

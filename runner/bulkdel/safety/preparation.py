@@ -30,6 +30,7 @@ from bulkdel.http.memberships import MembershipReader
 from bulkdel.job import Account, Target, TargetOptions
 from bulkdel.parameters import pinned
 from bulkdel.safety.checks import (
+    OTHERWISE,
     check_backup,
     check_excluded,
     check_guards,
@@ -43,7 +44,7 @@ from bulkdel.safety.checks import (
     refuse_differences,
 )
 from bulkdel.safety.exclude import read_excluded
-from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck
+from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
@@ -152,9 +153,18 @@ def prepare(
     )
     if log is not None:
         before = {**log.header.pinned, "parameters": log.header.parameters}
-        refuse_differences(before, {**plan.pinned(), "parameters": plan.parameters}, path, leave_out={"pool"})
+        now_pinned = {**plan.pinned(), "parameters": plan.parameters}
+        otherwise = OTHERWISE if arguments.undoes is None else _begun_otherwise(arguments.undoes)
+        refuse_differences(before, now_pinned, path, leave_out={"pool"}, otherwise=otherwise)
         check_guards(plan)
     return plan
+
+
+def _begun_otherwise(undoes: Undone) -> str:
+    return (
+        f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is. To begin "
+        f"another restore, move {undoes.log}.restore.* to another folder."
+    )
 
 
 def _read_export(
