@@ -330,6 +330,32 @@ def test_one_config_file_serves_both_ways(tmp_path: Path) -> None:
         assert {it.served.pool.user(number)["email"] for number in it.served.pool.alive()} == set(addresses)
 
 
+def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None:
+    """The API does not say whose the end of a role is; the copies have moved since."""
+    count = 40
+    before, pool = full_users(count), full_users(count)
+    with undo(tmp_path, [ids_of(pool.user(number), "user_id")[0] for number in range(count)], pool=pool) as it:
+        it.delete("--backup-memberships")
+        copies = [it.folder / it.backup, it.folder / "users.jsonl.memberships.jsonl.zst"]
+        away = tmp_path / "away"
+        away.mkdir()
+        moved = [path.rename(away / path.name) for path in copies]
+        ran = it.restore(count, *(word for path in moved for word in ("--from-backup", path)))
+        assert ran.code == 1, ran
+        assert f"so they are not put back. All are in {moved[1]}" in ran.err
+        left = {difference.field for difference in differences(before, pool)}
+        assert left == {"roles"}
+
+
+def test_accounts_without_memberships(tmp_path: Path) -> None:
+    ids = user_ids(20)
+    with undo(tmp_path, ids) as it:
+        it.delete("--backup-memberships")
+        ran = it.restore()
+        assert (ran.code, ran.counts()) == (0, {"done": 20}), ran
+        assert "None of these accounts has a membership to put back" in ran.err
+
+
 def test_what_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     ids = user_ids(30)
     with undo(tmp_path, ids) as it:
