@@ -33,8 +33,6 @@ from tests.harness import (
     write_objects,
 )
 
-pytestmark = pytest.mark.campaign
-
 NONE = ("--passwords", "none", "--rate", 0)
 IDENTITY = "{:024x}"
 
@@ -111,6 +109,7 @@ def new_rng() -> random.Random:
     return random.Random(seed)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("count", "latency"),
     [
@@ -161,6 +160,7 @@ def test_the_round_trip(count: int, latency: dict[str, Any], tmp_path: Path) -> 
 FAULTS = ("500", "502", "503", "html", "drop_before", "drop_after", "500_after", "truncated_after")
 
 
+@pytest.mark.campaign
 @pytest.mark.soak
 @pytest.mark.parametrize("_number", range(20))
 def test_the_round_trip_under_faults(_number: int, tmp_path: Path) -> None:
@@ -206,6 +206,7 @@ IDS: dict[str, Callable[[int], str]] = {
 ALWAYS = ("email", "identity")
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("id_type", "ending"),
     [
@@ -235,6 +236,7 @@ def test_the_derived_export_holds_what_the_run_deleted(id_type: str, ending: str
         ]
 
 
+@pytest.mark.campaign
 def test_killed_while_it_derives(tmp_path: Path) -> None:
     """The file has its name only when it is whole, and nothing else is left of the killed ones."""
     ids, rng = user_ids(3_000), new_rng()
@@ -293,6 +295,24 @@ def test_rows_without_a_record(tmp_path: Path) -> None:
         assert "20 rows have no record in a backup and cannot be restored" in ran.err
         assert len(it.served.pool) == 40
         assert it.restore(40).code == 1
+
+
+def test_runs_of_which_nothing_can_come_back(tmp_path: Path) -> None:
+    """No row was deleted; then some, of which no record was kept."""
+    ids, bystanders = user_ids(30), user_ids(5, seed=1)
+    with undo(tmp_path, ids, pool=Pool.from_ids(bystanders)) as it:
+        it.delete("--allow-absent", "--limit", 10)
+        nothing = it.restore(0)
+        assert nothing.code == 0, nothing
+        assert "no row was deleted, so there is nothing to restore" in nothing.err
+    other = tmp_path / "other"
+    other.mkdir()
+    with undo(other, ids, pool=Pool.from_ids([*ids[:10], *bystanders])) as it:
+        it.delete("--allow-absent", "--limit", 10, backup=False)
+        it.delete("--allow-absent")
+        lost = it.restore(10)
+        assert lost.code == 3, lost
+        assert "none of its 10 rows that were deleted has a record in the backup" in lost.err
 
 
 def test_a_run_that_goes_on_after_its_restore_has_begun(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Saved, Sess
 from bulkdel.core.outcome import Kind
 from bulkdel.engine.backup import Backup, copies_in
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
+from bulkdel.engine.id_map import write_map
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import Dialect, fingerprint, open_export
 from bulkdel.export.reopen import Reopened
@@ -291,3 +292,8 @@ async def test_a_changed_export_is_refused_and_a_full_disk_is_exit_5(
     past.export.write_bytes(past.export.read_bytes() + b'{"id":"x"}\n')
     with pytest.raises(NotAcceptable, match="is not the export of this run"):
         past.derive()
+
+
+def test_a_map_that_cannot_be_written_is_exit_5(tmp_path: Path) -> None:
+    with pytest.raises(FileFailed, match="Make room"):
+        write_map(tmp_path / "log", tmp_path / "export", tmp_path / "missing" / "map")
