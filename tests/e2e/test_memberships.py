@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import random
 import signal
 import subprocess
@@ -458,3 +459,53 @@ def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) ->
         map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
         new_of = {row["old"]: row["new"] for row in map_}
         assert times_of(it)["role", "shop", "x", new_of[IDS[7]]] == Times(None, END)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+def test_any_groups_and_roles_come_back(seed: int, tmp_path: Path) -> None:
+    """Random groups, roles and ends; random faults, and kills of the deletion and of the restore, at random moments."""
+    campaign = os.environ.get("CAMPAIGN_SEED") or f"{time.time_ns():x}"
+    print(f"CAMPAIGN_SEED={campaign}")  # noqa: T201 - pytest shows it where the test fails
+    rng = random.Random(f"{campaign} {seed}")
+    ending, ids = rng.choice(["", ".gz", ".zst"]), IDS[: rng.randrange(20, 300)]
+    with case(tmp_path, ids, users=IDS, assignment_targets=True, latency_s=0.004) as it:
+        it.switch(share_500=0.02, share_drop_after=0.02, share_500_after=0.02)
+        access = it.served.pool.access
+        for number in range(rng.randrange(1, 12)):
+            access.add_group(f"g{number}", rng.sample(range(300), rng.randrange(130)))
+            role = access.add_role(f"r:{number}", (), rng.choice(["default", "shop", "n:1/2%3A"]))
+            for user in rng.sample(range(300), rng.randrange(130)):
+                role.add(user, rng.choice([Times(), Times(None, END), Times(1, END + number)]))
+        had = times_of(it)
+        options = ("--backup", tmp_path / f"users{ending}", "--backup-memberships", "--concurrency", rng.choice([1, 8]))
+        play(it, [*it.args, *options], rng)
+        confirmed = ("--passwords", "none", "--rate", 0, "--json", "--confirm", len(ids), "--pool", POOL)
+        it.switch(share_429=0.01, retry_after="seconds", retry_after_s=0)
+        play(it, ["restore", it.log, *confirmed], rng)
+        map_ = (json.loads(line) for line in Path(f"{it.log}.restore.map.jsonl").read_text().splitlines())
+        new_of = {row["old"]: row["new"] for row in map_}
+        assert set(new_of) == set(ids)
+        assert times_of(it) == {(*of, new_of.get(user, user)): times for (*of, user), times in had.items()}
+        effects = it.served.pool.effects_of("group-added") + it.served.pool.effects_of("role-assigned")
+        back = [(*of, new_of[user]) for *of, user in had if user in new_of]
+        assert effects == Counter("/".join(filter(None, membership[1:])) for membership in back)
+
+
+def play(it: Case, command: Sequence[object], rng: random.Random) -> None:
+    """Run a command until it is complete, and kill it at some random moments before."""
+    for _ in range(rng.randrange(4)):
+        process, wanted = start(*command), it.served.ledger.requests + rng.randrange(1, 60)
+        wait_until(partial(has_asked, it, process, wanted))
+        kill(process)
+    for _ in range(10):
+        ran = bulkdel(*command)
+        if ran.code == 0:
+            return
+        assert ran.code == 4, ran.err
+    raise AssertionError(ran.err)
+
+
+def has_asked(it: Case, process: subprocess.Popen[bytes], wanted: int) -> bool:
+    """Whether so many requests have reached the server, or the process has ended."""
+    return it.served.ledger.requests >= wanted or process.poll() is not None
