@@ -29,17 +29,22 @@ from tests.campaigns.playing import (
     wait_until_quiet,
 )
 from tests.harness import POOL, Ran, check_second_reader, finish, start, write_objects
-from tests.jobs import BACKUP, Effect, Served, serving, write_backup
+from tests.jobs import BACKUP, Effect, JobCase, Served, serving, write_backup
 
 LAST_SESSIONS_MAX = 4
 """Sessions without faults in which a run has to come to its end."""
 
 
 @dataclass
-class Play:
-    """A campaign under way. words: the command, the same each time."""
+class Sessions:
+    """A campaign of one job under way. words: the command, the same each time. about: what was drawn, in words.
 
-    drawn: Drawn
+    lasting: how the server is, whatever a session changes.
+    """
+
+    job: JobCase
+    about: str
+    lasting: Mapping[str, Any]
     folder: Path
     served: Served
     words: list[str]
@@ -50,18 +55,44 @@ class Play:
     def log(self) -> Path:
         return self.folder / LOG
 
+    def wrong(self) -> Iterator[str]:
+        """What must not be so at any time."""
+        raise NotImplementedError
+
+    def meanwhile(self, requests: int) -> None:
+        """Do what others do at the server during a session. requests: of the action, so far in this session."""
+
     def set_switches(self, more: Mapping[str, Any]) -> None:
-        self.served.sandbox.switches = Switches().changed({**self.drawn.lasting, **more})
+        self.served.sandbox.switches = Switches().changed({**self.lasting, **more})
+
+    def play(self, sessions: Sequence[Session]) -> Ran:
+        """Play the sessions, and then some without faults until the run has come to its end."""
+        for session in sessions:
+            self.set_switches(session.switches)
+            # Look-ups that lag must not show the server as it was before it was filled.
+            time.sleep(max(0.0, self.filled_at + session.switches.get("lag_s", 0.0) - time.monotonic()))
+            if self.session(session).code in (0, 1):
+                break
+        self.set_switches({})
+        for _ in range(LAST_SESSIONS_MAX):
+            ran = self.session(Session("whole", 0, 0.0, {}), last=True)
+            if ran.code in (0, 1):
+                break
+            self.follow(ran)
+        else:
+            self.fail("the run does not come to its end", ran)
+        return ran
 
     def session(self, session: Session, *, last: bool = False) -> Ran:
         """One session, to the end that was drawn. last: without faults."""
-        path, ledger = self.drawn.job.path, self.served.sandbox.ledger
+        path, ledger = self.job.path, self.served.sandbox.ledger
         if session.throttled:
             self.served.sandbox.script(*[None] * (session.throttled - 1), "429", path=path)
         begun, stop = ledger.by_path[path], SIGNALS.get(session.end)
         with start(*self.words, cwd=self.folder) as process:
             until = time.monotonic() + (LAST_MAX_S if last else SESSION_MAX_S)
             while process.poll() is None and time.monotonic() < until:
+                self.meanwhile(ledger.by_path[path] - begun)
                 if stop and ledger.by_path[path] - begun >= session.requests:
                     time.sleep(session.delay_s)
                     stop(process)
@@ -83,7 +114,7 @@ class Play:
             or blamed(ran.err)
         ):
             self.fail(f"a session ended with {ran.code}", ran)
-        if wrong := list(unmeant(self)):
+        if wrong := list(self.wrong()):
             self.fail("\n".join([f"{len(wrong)} effects were not meant:", *wrong[:20]]), ran)
         return ran
 
@@ -94,10 +125,51 @@ class Play:
         if "Leave out --look-first" in ran.err:
             self.words.remove("--look-first")
 
+    def results(self, count: int, last: Ran) -> list[dict[str, Any]]:
+        """What `results` says of each of `count` rows. The summary, the audit and the second reader must agree."""
+        code, _ = read("results", self.log, "--out", self.folder / RESULTS)
+        rows = [json.loads(line) for line in (self.folder / RESULTS).read_text().splitlines()]
+        told = Counter(row["outcome"] for row in rows)
+        if code != 0 or len(rows) != count:
+            self.fail(f"results: exit {code}, {len(rows)} rows of {count}", last)
+        if told != last.counts():
+            self.fail(f"results say {told}, the summary {last.summary}", last)
+        code, text = read("status", self.log, "--audit", "--json")
+        if code != 0:
+            self.fail(f"the audit failed: {text}", last)
+        check_second_reader(self.log, last.summary)
+        return rows
+
+    def sends_nothing(self, last: Ran) -> None:
+        """The same command once more repeats its summary and its exit code."""
+        before = self.served.sandbox.ledger.requests
+        with start(*self.words, cwd=self.folder) as process:
+            ran = finish(process)
+        if self.served.sandbox.ledger.requests != before or (ran.code, ran.summary) != (last.code, last.summary):
+            self.fail("a complete run, started again, did something", ran)
+
     def fail(self, what: str, ran: Ran | None = None) -> NoReturn:
         """Raise with everything that helps to understand it."""
         told = "" if ran is None else f"\n--- the last command\n{ran.out}{ran.err}"
-        raise AssertionError(f"{what}\n{self.drawn}\n" + "\n".join(self.told) + told)
+        raise AssertionError(f"{what}\n{self.about}\n" + "\n".join(self.told) + told)
+
+
+@dataclass
+class Play(Sessions):
+    """A campaign of a job whose rows are ids."""
+
+    drawn: Drawn = field(kw_only=True)
+
+    def wrong(self) -> Iterator[str]:
+        """Effects of another kind, on what is not in the export, on refused ids, or twice."""
+        drawn = self.drawn
+        meant, harmless = drawn.effects_of(drawn.there), drawn.effects_of([*drawn.there, *drawn.reached])
+        for effect, count in self.served.effects().items():
+            if count > meant[effect]:
+                yield f"{effect} happened {count} times, meant were {meant[effect]}"
+        for effect in self.served.repeats():
+            if effect not in harmless:
+                yield f"{effect} was asked for, and not meant"
 
 
 @contextmanager
@@ -113,60 +185,20 @@ def begun(drawn: Drawn, folder: Path) -> Iterator[Play]:
         confirmed = ("--confirm", len(set(drawn.rows)), "--pool", POOL)
         where = ("--host", served.sandbox.url, "--checkpoint", LOG)
         words = ["run", job.name, "export", *job.options, *where, *drawn.options, *confirmed]
-        yield Play(drawn, folder, served, list(map(str, words)))
+        yield Play(job, str(drawn), drawn.lasting, folder, served, list(map(str, words)), drawn=drawn)
 
 
 def play(drawn: Drawn, folder: Path) -> str:
     """Play one campaign and judge it. Returns a line about it; raises AssertionError with all that was told."""
     with begun(drawn, folder) as it:
-        for session in drawn.sessions:
-            it.set_switches(session.switches)
-            # Look-ups that lag must not show the server as it was before it was filled.
-            time.sleep(max(0.0, it.filled_at + session.switches.get("lag_s", 0.0) - time.monotonic()))
-            if it.session(session).code in (0, 1):
-                break
-        it.set_switches({})
-        for _ in range(LAST_SESSIONS_MAX):
-            ran = it.session(Session("whole", 0, 0.0, {}), last=True)
-            if ran.code in (0, 1):
-                break
-            it.follow(ran)
-        else:
-            it.fail("the run does not come to its end", ran)
-        outcomes = judge(it, ran)
-        sends_nothing(it, ran)
+        ran = it.play(drawn.sessions)
+        rows = it.results(len(drawn.rows), ran)
+        wrong = ["the rows are others"] if [row["id"] for row in rows] != list(drawn.rows) else list(untrue(it, rows))
+        if wrong:
+            it.fail("\n".join([f"{len(wrong)} wrong:", *wrong[:20]]), ran)
+        it.sends_nothing(ran)
         verify(it)
-    return f"{drawn}; {dict(outcomes)}"
-
-
-def judge(it: Play, last: Ran) -> Counter[str]:
-    """Hold every row against the server. Returns how many rows ended how."""
-    code, _ = read("results", it.log, "--out", it.folder / RESULTS)
-    rows = [json.loads(line) for line in (it.folder / RESULTS).read_text().splitlines()]
-    told = Counter(row["outcome"] for row in rows)
-    if code != 0 or [row["id"] for row in rows] != list(it.drawn.rows):
-        it.fail(f"results: exit {code}, {len(rows)} rows of {len(it.drawn.rows)}", last)
-    wrong = [] if told == last.counts() else [f"results say {told}, the summary {last.summary}"]
-    code, text = read("status", it.log, "--audit", "--json")
-    if code != 0:
-        wrong.append(f"the audit failed: {text}")
-    check_second_reader(it.log, last.summary)
-    wrong += untrue(it, rows)
-    if wrong:
-        it.fail("\n".join([f"{len(wrong)} wrong:", *wrong[:20]]), last)
-    return told
-
-
-def unmeant(it: Play) -> Iterator[str]:
-    """Effects of another kind, on what is not in the export, on refused ids, or twice."""
-    drawn = it.drawn
-    meant, harmless = drawn.effects_of(drawn.there), drawn.effects_of([*drawn.there, *drawn.reached])
-    for effect, count in it.served.effects().items():
-        if count > meant[effect]:
-            yield f"{effect} happened {count} times, meant were {meant[effect]}"
-    for effect in it.served.repeats():
-        if effect not in harmless:
-            yield f"{effect} was asked for, and not meant"
+    return f"{drawn}; {dict(Counter(row['outcome'] for row in rows))}"
 
 
 def untrue(it: Play, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -208,15 +240,6 @@ def true_outcomes(it: Play, id_: str, asked: Counter[Effect]) -> set[str]:
         found |= {"unknown"}  # nothing says whether a code in doubt means what it meant
     reached = state is None if job.settle is None else state is True
     return found | ({"done"} if carried_out and reached else set())
-
-
-def sends_nothing(it: Play, last: Ran) -> None:
-    """The same command once more repeats its summary and its exit code."""
-    before = it.served.sandbox.ledger.requests
-    with start(*it.words, cwd=it.folder) as process:
-        ran = finish(process)
-    if it.served.sandbox.ledger.requests != before or (ran.code, ran.summary) != (last.code, last.summary):
-        it.fail("a complete run, started again, did something", ran)
 
 
 def verify(it: Play) -> None:

@@ -150,23 +150,31 @@ def ids_of_lines(text: bytes, member: Member | None, check: IdCheck) -> list[str
 
 
 def ids_of_records(text: bytes, member: Member, check: IdCheck) -> list[str | Unusable]:
-    """Return for each JSONL line, a whole record, its id, or why it has none.
-
-    A record may hold what orjson refuses: a lone surrogate in an escape, which JavaScript leaves where it cuts an emoji
-    in two. So another parser reads the line then.
-    """
+    """Return for each JSONL line, a whole record, its id, or why it has none."""
     ids = [_id_of_record(line, member) for line in text.removesuffix(b"\n").split(b"\n")]
     return [check.check(id_) if isinstance(id_, str) else id_ for id_ in ids]
 
 
-def _id_of_record(line: bytes, member: Member) -> str | Unusable:
+def value_of_record(line: bytes) -> Any:
+    """Read one JSONL line, a whole record. Raises orjson.JSONDecodeError.
+
+    A record may hold what orjson refuses: a lone surrogate in an escape, which JavaScript leaves where it cuts an emoji
+    in two. So another parser reads the line then.
+    """
     try:
-        row = orjson.loads(line)
+        return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
-            row = json.loads(line.decode(), parse_constant=_no_number)
+            return json.loads(line.decode(), parse_constant=_no_number)
         except (ValueError, RecursionError):
-            return _why_not_json(line, error)
+            raise error from None
+
+
+def _id_of_record(line: bytes, member: Member) -> str | Unusable:
+    try:
+        row = value_of_record(line)
+    except orjson.JSONDecodeError as error:
+        return _why_not_json(line, error)
     return _id_of_member(row, line, member)
 
 

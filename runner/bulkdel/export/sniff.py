@@ -16,7 +16,7 @@ from itertools import islice
 import orjson
 
 from bulkdel.core.bad_rows import Unusable
-from bulkdel.core.id_parser import id_of_line, id_of_value
+from bulkdel.core.id_parser import id_of_line, id_of_value, value_of_record
 from bulkdel.errors import NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.csv import CORRECT_QUOTES
@@ -141,9 +141,10 @@ def _is_jsonl(line: bytes, options: ReadOptions, path: str) -> bool:
 def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
     """Let the first row that is an object or an id decide. Bad rows before it are reported when they are read."""
     lines = [(number, line) for number, line in enumerate(head.split(b"\n"), 1) if line.strip()]
+    read = value_of_record if options.whole else orjson.loads
     for number, line in lines:
         try:
-            row = orjson.loads(line)
+            row = read(line)
         except orjson.JSONDecodeError:
             continue
         if isinstance(row, dict):
