@@ -15,6 +15,7 @@ from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.run_state import MADE_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
 from bulkdel.http.client import WorkerStatus
@@ -32,6 +33,7 @@ class CreationInHand(ChunkInHand):
         self._free: set[str] = set()  # ids of the records whose keys this session has seen to be free
         self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
         self._noted: dict[str, dict[str, Any]] = {}
+        self._rows = dict(zip(chunk.records.ids, chunk.records.positions, strict=True))
 
     def _make_state(self, *, lag_over: bool) -> ChunkState:
         chunk, tally = self._chunk, self._parts.tally
@@ -70,13 +72,13 @@ class CreationInHand(ChunkInHand):
     def _accepted(self, step: Send, decision: Decision) -> Decision:
         """Read which of the records were created: an answer about each id."""
         accounts, _ = self._all_keys.match(step.records.ids, decision.data)
-        made: dict[str, str] = {}
-        for id_, account in accounts.items():
-            if account.certain and account.made is not None and account.made not in made:
-                made[account.made] = id_
-                self._note(id_, account)
-        self._note_parts(step, set(made.values()))
-        answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in made.values()]
+        made = [
+            id_ for id_, account in accounts.items() if account.certain and account.made and self._takes(id_, account)
+        ]
+        for id_ in made:
+            self._note(id_, accounts[id_])
+        self._note_parts(step, made)
+        answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in made]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
 
     def _note_parts(self, step: Send, created: Collection[str]) -> None:
@@ -106,7 +108,10 @@ class CreationInHand(ChunkInHand):
             if not proven and parts.lookup.lost:
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
-        for id_, account in looked.accounts.items():
+        # Of two records with one key, the account is the one's that has more of its keys, or is sent first.
+        nearest = sorted(looked.accounts, key=lambda id_: (-len(looked.accounts[id_].shared), self._rows[id_]))
+        for id_ in nearest:
+            account = looked.accounts[id_]
             seen = Created(
                 account.created_at,
                 same=account.same,
@@ -115,12 +120,23 @@ class CreationInHand(ChunkInHand):
                 free=id_ in self._free,
             )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
+            if found[id_] is Presence.REACHED and not self._takes(id_, account):
+                found[id_] = Presence.TAKEN
             if found[id_] is Presence.REACHED:
                 self._note(id_, account)
             else:
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
+
+    def _takes(self, id_: str, account: Account) -> bool:
+        """Take a created account for this row, unless another row has it: two records may have the same keys."""
+        made = self._parts.tally.made
+        if account.made is not None and made.setdefault(account.made, self._rows[id_]) != self._rows[id_]:
+            return False
+        if len(made) > MADE_MAX:
+            del made[next(iter(made))]
+        return True
 
     def _note(self, id_: str, account: Account) -> None:
         """Note what the log has to say of a created account."""

@@ -43,6 +43,7 @@ class Tally:
         department that no longer exists. taken_parts: those that it has taken in another record since.
     uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
         answer per id settled only some of its ids.
+    made: for the accounts that were created lately, by the id that the API gave: the row of each.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -58,6 +59,7 @@ class Tally:
     uncertain: str = ""
     refused_parts: Counter[str] = field(default_factory=Counter)
     taken_parts: set[str] = field(default_factory=set)
+    made: dict[str, int] = field(default_factory=dict)
 
     @property
     def gone_parts(self) -> frozenset[str]:
