@@ -39,7 +39,7 @@ LAST_SESSIONS_MAX = 4
 class Sessions:
     """A campaign of one job under way. words: the command, the same each time. about: what was drawn, in words.
 
-    lasting: how the server is, whatever a session changes.
+    lasting: how the server is, whatever a session changes. last_max_s: longer is a hang.
     """
 
     job: JobCase
@@ -48,6 +48,7 @@ class Sessions:
     folder: Path
     served: Served
     words: list[str]
+    last_max_s: float = LAST_MAX_S
     told: list[str] = field(default_factory=list)
     filled_at: float = field(default_factory=time.monotonic)
 
@@ -90,7 +91,7 @@ class Sessions:
             self.served.sandbox.script(*[None] * (session.throttled - 1), "429", path=path)
         begun, stop = ledger.by_path[path], SIGNALS.get(session.end)
         with start(*self.words, cwd=self.folder) as process:
-            until = time.monotonic() + (LAST_MAX_S if last else SESSION_MAX_S)
+            until = time.monotonic() + (self.last_max_s if last else SESSION_MAX_S)
             while process.poll() is None and time.monotonic() < until:
                 self.meanwhile(ledger.by_path[path] - begun)
                 if stop and ledger.by_path[path] - begun >= session.requests:

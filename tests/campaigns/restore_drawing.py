@@ -219,7 +219,7 @@ def drawn_options(rng: Random, size: int) -> tuple[str, ...]:
     options = ["--passwords", rng.choice(("none", "generate", "reset-on-first-login"))]
     options += ["--rate", "0", "--max-refused", "100%", "--json"]
     options += ["--patience", str(PATIENCE_S), "--timeout-s", "3", "--drain-s", "3"]
-    return (*options, "--concurrency", str(rng.choice((1, 4, 8))), "--chunk-size", str(size))
+    return (*options, "--concurrency", str(rng.choice((4, 8, 16))), "--chunk-size", str(size))
 
 
 def drawn_clocks(rng: Random) -> dict[str, Any]:

@@ -106,7 +106,15 @@ def begun(drawn: Drawn, folder: Path) -> Iterator[Play]:
         where = ("--host", served.sandbox.url, "--checkpoint", LOG)
         words = ["run", CREATING.name, "export", *where, *drawn.options, "--confirm", len(drawn.rows), "--pool", POOL]
         yield Play(
-            CREATING, str(drawn), drawn.lasting, folder, served, list(map(str, words)), drawn=drawn, before=before
+            job=CREATING,
+            about=str(drawn),
+            lasting=drawn.lasting,
+            folder=folder,
+            served=served,
+            words=list(map(str, words)),
+            last_max_s=300.0,  # several rows may be looked up for seven seconds each, one after the other
+            drawn=drawn,
+            before=before,
         )
 
 

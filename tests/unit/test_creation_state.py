@@ -193,6 +193,22 @@ def test_parts_are_left_out_one_after_the_other() -> None:
     assert told(chunk) == [("refused", ["a"], None)]
 
 
+def test_of_a_record_that_is_refused_alone_again_nothing_has_to_be_looked_up() -> None:
+    chunk = state("a", "b", reductions_of=lambda _: [Reduction(b"1", "departmentIds"), Reduction(b"2", "identities")])
+    look(chunk)
+    chunk.replied(SPLIT)
+    look(chunk)
+    chunk.replied(SPLIT)
+    look_in_vain(chunk, LookUpReason.REFUSED)
+    assert due(chunk) == ("send", ["a"])
+    chunk.replied(SPLIT)
+    assert due(chunk) == ("send", ["a"]), "without the other part"
+    chunk.replied(LOST)
+    look_in_vain(chunk, LookUpReason.LOST)
+    chunk.replied(SPLIT)
+    assert due(chunk) == ("REFUSED", ["a"]), "a request without a response may have been applied"
+
+
 def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
     for lost in (True, False):
         chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "departmentIds")])

@@ -117,4 +117,5 @@ class CreationState(ChunkState):
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason="a look-up may not find it")
         else:
-            self._reduce(rest)
+            # What was sent before has had no effect. A refusal of this one alone says all, and needs no look-up.
+            self._reduce(rest._replace(maybe_applied=False))

@@ -1,0 +1,77 @@
+"""The way there and back: users with every field are deleted and restored, both killed in the middle, and compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bulkdel_jobs.sandbox.users import ids_of
+from tests.e2e.test_restore import new_rng, undo
+from tests.full_users import differences, full_users
+from tests.harness import bulkdel, entries, kill, start, wait_until
+
+pytestmark = pytest.mark.campaign
+
+COUNT, OTHERS = 10_000, 10
+KILLS = 2
+
+
+def killed_midway(words: Sequence[object], reached: Callable[[], int], whole: int, rng: Random) -> None:
+    """Start the command and kill it at a random moment, KILLS times. reached: how much of `whole` the server has."""
+    for moment in sorted(rng.sample(range(1, whole - 1_000), KILLS)):
+        process = start(*words)
+        wait_until(partial(_has_come, process, reached, moment))
+        kill(process)
+    assert 0 < reached() < whole, "it was not killed in the middle"
+
+
+def _has_come(process: subprocess.Popen[bytes], reached: Callable[[], int], moment: int) -> bool:
+    return reached() >= moment or process.poll() is not None
+
+
+@pytest.mark.parametrize("ending", [".zst", *(pytest.param(each, marks=pytest.mark.soak) for each in (".gz", ""))])
+def test_every_field_of_ten_thousand_users_comes_back(ending: str, tmp_path: Path) -> None:
+    """Each user once, with all fields, groups and roles that can come back; the map has each old and new id."""
+    rng, before, pool = new_rng(), full_users(COUNT + OTHERS), full_users(COUNT + OTHERS)
+    old = {ids_of(pool.user(number), "user_id")[0]: pool.user(number) for number in range(COUNT)}
+    ids = rng.sample(list(old), COUNT)
+    with undo(tmp_path, ids, pool=pool, assignment_targets=True) as it:
+        it.backup = f"users.jsonl{ending}"
+        deletion, restore = it.deletion("--backup-memberships"), it.restoring(COUNT)
+        killed_midway(deletion, lambda: pool.deleted, COUNT, rng)
+        assert it.delete("--backup-memberships").counts() == {"deleted": COUNT}
+        assert len(pool) == OTHERS
+
+        def created() -> int:
+            return pool.users_ever - COUNT - OTHERS
+
+        killed_midway(restore, created, COUNT, rng)
+        ran = bulkdel(*restore)
+        assert ran.code == 0, ran
+        users, memberships = map(json.loads, ran.out.splitlines())
+        assert (users["job"], users["done"], users["rows"]) == ("restore-users", COUNT, COUNT)
+        assert (memberships["job"], memberships["done"]) == ("restore-memberships", memberships["rows"])
+
+        assert created() == COUNT, "no user was created twice"
+        assert differences(before, pool) == []
+        changed = {*pool.kinds()} - {"created", "deleted", "group-added", "role-assigned"}
+        assert not changed, "no mail was sent, nothing else was done"
+        sent = [entry for entry in entries(Path(f"{it.derived}.checkpoint.jsonl")) if entry["type"] == "outcome"]
+        assert Counter(entry["kind"] for entry in sent).keys() == {"done"}
+        mapped = [json.loads(line) for line in it.map.read_text().splitlines()]
+        assert [(line["row"], line["old"]) for line in mapped] == list(enumerate(ids))
+        assert len({line["new"] for line in mapped}) == COUNT
+        for line in mapped:
+            number = pool.find_alive("user_id", line["new"])
+            assert number is not None
+            assert pool.user(number).get("name") == old[line["old"]].get("name")
+            assert ids_of(pool.user(number), "username") == ids_of(old[line["old"]], "username")
+        again = bulkdel(*restore)
+        assert (again.code, again.out, created()) == (0, ran.out, COUNT)
