@@ -108,10 +108,12 @@ class Drawn:
 def draw(seed: int, *, small: bool = False) -> Drawn:
     """Draw a campaign."""
     rng = Random(f"restore {seed}")
+    clashes = rng.choice(("refuse", "refuse", "partial", "accept"))
     rows = drawn_rows(rng, rng.randint(40, 110) * (1 if small else rng.randint(1, 5)), small=small)
+    if clashes == "accept":  # two users with one key, and a look-up shows only one of them
+        rows = [row for row in rows if row.kind != "twin"]
     size = rng.choice((50, 50, 17, 7))
     keys = [row.record[field] for row in rng.sample(rows, 5) for field in KEYS.values() if field in row.record]
-    clashes = rng.choice(("refuse", "refuse", "partial", "accept"))
     sessions = tuple(
         replace(session, switches=dict(session.switches) | ({"blind": True} if at and rng.random() < 0.1 else {}))
         for at in range(rng.randint(1, 2 if small else 4))
@@ -208,7 +210,8 @@ def drawn_rivals(rng: Random, rows: list[Row], sessions: int, chunks: int) -> li
     found = []
     for _ in range(rng.choice((0, 2, 6))):
         row = rng.randrange(len(rows))
-        keys = [name for name, key in rows[row].keys.items() if name != "email" or key.isascii()]
+        # Where no look-up finds a rival, its row stays in doubt for ten minutes.
+        keys = [name for name, key in rows[row].keys.items() if key.isascii() and "," not in key]
         if keys:
             found.append(Rival(rng.randrange(sessions + 1), rng.randint(0, chunks), row, rng.choice(keys)))
     return found

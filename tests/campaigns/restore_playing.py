@@ -39,6 +39,9 @@ class Play(Sessions):
     session_number: int = 0
     registered: set[int] = field(default_factory=set)
 
+    def follow(self, ran: Ran) -> None:
+        """Nothing is advised."""
+
     def meanwhile(self, requests: int) -> None:
         """Register the rivals whose time has come."""
         for at, rival in enumerate(self.drawn.rivals):
@@ -172,12 +175,13 @@ def true_outcomes(it: Play, at: int, row: Row, number: int | None) -> set[str]:
     if number is not None:
         return {"done"} | ({"unknown"} if unsure or not row.findable else set[str]())
     rivals = it.rivals.get(at)
-    twins = [drawn.rows[n] for n in (at - 1, at + 1) if 0 <= n < len(drawn.rows)]
+    neighbours = [drawn.rows[n] for n in (at - 1, at + 1) if 0 <= n < len(drawn.rows)]
+    twins = [other for other in neighbours if {*other.keys.items()} & {*row.keys.items()}]
     found = {"unknown"} if not row.findable else set[str]()
-    if row.kind == "taken" or rivals or any({*twin.keys.items()} & {*row.keys.items()} for twin in twins):
+    if row.kind == "taken" or rivals or twins:
         found |= {"refused"} | ({"unknown"} if unsure else set())
-    if len(row.keys) == 1 and rivals:  # a user with all of its keys that registered after the intent: nothing can tell
-        found |= {"done", "unknown"}
+    if twins or (len(row.keys) == 1 and rivals):  # a user with all of its keys, since the intent: who is it?
+        found |= {"unknown"} if drawn.maybe_applied else set()
     if any(row.record.get(field) in it.lasting["poisonous"] for field in KEYS.values()):
         found |= {"refused"}
     return found

@@ -241,10 +241,23 @@ def test_rows_long_in_doubt_are_looked_up_once() -> None:
 
 
 def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
-    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk = state("a,b", in_doubt=True, lag_over=True, resend_unproven=True)
     chunk.looked_up({}, proven=True, unproven=["a,b"])
     chunk.replied(SPLIT)
     chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+
+
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bool) -> None:
+    chunk = state("a,b", "c", in_doubt=in_doubt, lag_over=in_doubt)
+    if not in_doubt:
+        chunk.looked_up({}, proven=True, unproven=["a,b"])
+        assert due(chunk) == ("send", ["a,b", "c"]), "nothing was sent, so nothing can be created twice"
+        chunk.replied(LOST)
+    while due(chunk)[0] != "send":
+        chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert due(chunk) == ("send", ["c"])
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 

@@ -26,6 +26,9 @@ from bulkdel.core.outcome import TAKEN, Reduction
 from bulkdel.core.record import Record, Records
 from bulkdel.core.retry import LOOKS_AGAIN_MAX
 
+HIDDEN = "a look-up may not find it"
+"""The reason of an outcome, where no look-up can show whether the account was created."""
+
 REFUSALS = frozenset({LookUpReason.UNSURE, LookUpReason.REFUSED})
 
 
@@ -56,6 +59,14 @@ class CreationState(ChunkState):
             self._stack.append((sub_chunk._replace(maybe_applied=True, again=0), LookUpReason.UNSURE))
         else:
             self._refuse(sub_chunk)
+
+    def _send(self, free: SubChunk, unproven: Collection[str]) -> None:
+        """Send records with free keys; not again those that no look-up can find, as a server may create them twice."""
+        hidden = {*unproven} if free.maybe_applied and not self.resend_unproven else set[str]()
+        kept = Records.of(record for record in free.records if record.id in hidden)
+        self._settle("unknown", free, kept, detail=free.detail, reason=HIDDEN)
+        if rest := Records.of(record for record in free.records if record.id not in hidden):
+            self._stack.append((free._replace(records=rest, again=0, seen=True), None))
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         if not sub_chunk.maybe_applied:
@@ -108,14 +119,14 @@ class CreationState(ChunkState):
         elif why is LookUpReason.EXHAUSTED:
             self.left.append(rest)
         elif why not in REFUSALS:
-            self._stack.append((rest._replace(again=0, seen=True), None))
+            self._send(rest, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
         elif rest.clash and not self.lag_over:
             self.contradicted += 1
             self.left.append(rest)
         elif rest.records[0].id in unproven:
-            self._settle("unknown", rest, rest.records, detail=rest.detail, reason="a look-up may not find it")
+            self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         else:
             # What was sent before has had no effect. A refusal of this one alone says all, and needs no look-up.
             self._reduce(rest._replace(maybe_applied=False))

@@ -45,6 +45,7 @@ class CreationInHand(ChunkInHand):
             absence_reaches=False,
             lag_over=lag_over,
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
+            resend_unproven=self._parts.in_doubt_resend,
             reductions_of=self._parts.job.reductions,
         )
 
@@ -98,7 +99,8 @@ class CreationInHand(ChunkInHand):
     async def _find(self, step: LookUp) -> Found | None:
         """Look the keys up; None when the look-up failed."""
         parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
-        look_ups = self._all_keys if step.why is LookUpReason.FIRST else self._one_key
+        # Any key may be taken; of what was created any key is enough.
+        look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
         looked = await parts.lookup.find_keys(look_ups, ids, self._worker)
         if looked is None:
             return None
@@ -120,23 +122,31 @@ class CreationInHand(ChunkInHand):
                 free=id_ in self._free,
             )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
-            if found[id_] is Presence.REACHED and not self._takes(id_, account):
-                found[id_] = Presence.TAKEN
-            if found[id_] is Presence.REACHED:
+            if found[id_] is Presence.REACHED and self._takes(id_, account):
                 self._note(id_, account)
-            else:
+        for id_, account in looked.accounts.items():
+            if self._is_of_another(id_, account):
+                found[id_] = Presence.TAKEN
+            if found[id_] is not Presence.REACHED:
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
     def _takes(self, id_: str, account: Account) -> bool:
-        """Take a created account for this row, unless another row has it: two records may have the same keys."""
+        """Take a created account for this row, unless another row has it."""
         made = self._parts.tally.made
-        if account.made is not None and made.setdefault(account.made, self._rows[id_]) != self._rows[id_]:
+        if self._is_of_another(id_, account):
             return False
+        if account.made is not None:
+            made[account.made] = self._rows[id_]
         if len(made) > MADE_MAX:
             del made[next(iter(made))]
         return True
+
+    def _is_of_another(self, id_: str, account: Account) -> bool:
+        """Whether an account was created for another row: two records may have the same keys."""
+        row = self._rows[id_]
+        return account.made is not None and self._parts.tally.made.get(account.made, row) != row
 
     def _note(self, id_: str, account: Account) -> None:
         """Note what the log has to say of a created account."""
