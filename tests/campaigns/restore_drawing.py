@@ -161,7 +161,7 @@ def drawn_rows(rng: Random, count: int, *, small: bool) -> list[Row]:
         at = len(rows)
         kind: Kind = rng.choice(("free",) * 9 + ("before", "taken"))
         rows.append(drawn_row(rng, at, kind, gone=at in gone and kind == "free"))
-        if rng.random() < 0.02 and kind == "free":
+        if rng.random() < 0.02 and kind == "free" and not any("," in key for key in rows[-1].keys.values()):
             rows.append(twin_of(rng, rows[-1], at + 1))
     return rows
 
@@ -181,6 +181,8 @@ def drawn_row(rng: Random, n: int, kind: Kind, *, gone: bool) -> Row:
     user |= {"departmentIds": rng.sample(DEPARTMENTS, rng.choice((0, 1, 2))), "identities": []}
     for source in rng.sample(SOURCES, rng.choice((0, 0, 1, 2))):
         user["identities"].append({"extIdpId": source, "provider": "oidc", "userIdInIdp": f"ou-{n}"})
+    if kind != "free":  # where no look-up finds the account that has a key, the row stays in doubt for ten minutes
+        user |= {name: user[name].replace(",", ";") for name in ("username", "externalId") if name in user}
     lost = {*rng.sample(["departmentIds", "identities"], rng.choice((1, 1, 2)))} if gone else set[str]()
     if "departmentIds" in lost:
         user["departmentIds"].insert(rng.randint(0, len(user["departmentIds"])), GONE_DEPARTMENT)
@@ -210,7 +212,6 @@ def drawn_rivals(rng: Random, rows: list[Row], sessions: int, chunks: int) -> li
     found = []
     for _ in range(rng.choice((0, 2, 6))):
         row = rng.randrange(len(rows))
-        # Where no look-up finds a rival, its row stays in doubt for ten minutes.
         keys = [name for name, key in rows[row].keys.items() if key.isascii() and "," not in key]
         if keys:
             found.append(Rival(rng.randrange(sessions + 1), rng.randint(0, chunks), row, rng.choice(keys)))

@@ -110,6 +110,14 @@ def test_the_response_of_a_creation_is_its_list_of_users() -> None:
         assert (lost.next_step, lost.maybe_applied) == (NextStep.RETRY, True)
 
 
+@pytest.mark.parametrize(
+    ("code", "next_step"),
+    [(400, NextStep.SPLIT), (404, NextStep.SPLIT), (499, NextStep.SPLIT), (409, NextStep.LOOK_UP)],
+)
+def test_a_conflict_is_told_from_other_refusals(code: int, next_step: NextStep) -> None:
+    assert CreateUsersBatch({}).read(Response(200, b'{"statusCode":%d}' % code)).next_step is next_step
+
+
 # --- what is left out of a record that the API refuses ----------------------------------------------------------------
 
 

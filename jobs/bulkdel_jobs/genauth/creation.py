@@ -96,10 +96,15 @@ class CreateUsersBatch:
         return [Request("POST", CREATE_PATH, body=json.dumps(body, separators=(",", ":")).encode())]
 
     def read(self, response: Response) -> Decision:
-        """Read the users that were created. A conflict is LOOK_UP: a user with one of the keys is there already."""
+        """Read the users that were created. A conflict is LOOK_UP: a user with one of the keys is there already.
+
+        Any other refusal is SPLIT, also 404: what a user refers to does not exist.
+        """
         decision = read_list(response)
-        conflict = decision.next_step is NextStep.SPLIT and decision.detail.code == CONFLICT
-        return decision._replace(next_step=NextStep.LOOK_UP) if conflict else decision
+        if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
+            return decision
+        conflict = decision.detail.code == CONFLICT
+        return decision._replace(next_step=NextStep.LOOK_UP if conflict else NextStep.SPLIT)
 
 
 def user_of(record: Record) -> User:
