@@ -158,12 +158,12 @@ async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone()
 # --- a key that cannot see users --------------------------------------------------------------------------------------
 
 
-def run_in(sandbox: Sandbox, folder: Path, users: Sequence[Mapping[str, Any]]) -> Ran:
+def run_in(sandbox: Sandbox, folder: Path, users: Sequence[Mapping[str, Any]], *more: object) -> Ran:
     export = folder / "export.jsonl"
     export.write_bytes(b"".join((record.payload or b"") + b"\n" for record in rows(users)))
     confirmed = ("--confirm", len(users), "--pool", POOL, "--json")
     where = ("--host", sandbox.url, "--rate", 0)
-    return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed)
+    return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed, *more)
 
 
 def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
@@ -172,3 +172,29 @@ def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -
         assert sandbox.ledger.by_path[CREATE_PATH] == 0
         assert (ran.code, ran.counts()) == (4, {"remaining": 120})
         assert "look-ups find no user at all, so an empty response proves nothing" in ran.err
+
+
+# --- records that have the same keys, or half of a surrogate pair -----------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, *(pytest.param(size, marks=pytest.mark.soak) for size in (2, 50))])
+def test_two_records_with_the_same_keys_are_not_one_account(size: int, tmp_path: Path) -> None:
+    """In one chunk or in two; the response of the first creation is lost. The first of the two comes back."""
+    twins = [{"email": f"U{n // 2}@x.example", "name": "the same"} for n in range(8)]
+    with serve_in_thread(Pool.from_ids(["there"], "username"), Switches()) as sandbox:
+        sandbox.script("drop_after", path=CREATE_PATH)
+        ran = run_in(sandbox, tmp_path, twins, "--chunk-size", size, "--concurrency", 4)
+        assert sandbox.pool.effects_of("created", "email") == {f"u{n}@x.example": 1 for n in range(4)}
+        told = bulkdel("results", tmp_path / "export.jsonl.checkpoint.jsonl")
+        rows = [json.loads(line) for line in told.out.splitlines()]
+        assert sorted(row["outcome"] for row in rows) == ["done"] * 4 + ["refused"] * 4, (ran, rows)
+        made = [row["newUserId"] for row in rows if row["outcome"] == "done"]
+        assert {*made} == {user["userId"] for user in map(sandbox.pool.user, range(1, 5))}
+
+
+def test_an_export_of_one_record_with_half_of_a_surrogate_pair_is_read(tmp_path: Path) -> None:
+    """JavaScript leaves it where it cuts an emoji in two."""
+    with serve_in_thread(Pool(), Switches()) as sandbox:
+        ran = run_in(sandbox, tmp_path, [{"username": "ann\ud83d", "email": "ann@x.example", "nickname": "\ud83d"}])
+        assert (ran.code, ran.counts()) == (0, {"done": 1})
+        assert sandbox.pool.user(0)["nickname"] == "\ud83d"
