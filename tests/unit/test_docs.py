@@ -17,6 +17,7 @@ import pytest
 
 from bulkdel import errors
 from bulkdel.core import summary
+from bulkdel_jobs.genauth import creation
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -130,6 +131,11 @@ def test_what_the_design_points_at_is_there() -> None:
     for name, file in named:
         defined = rf"^(?:async )?(?:def|class) {name}\b"
         assert re.search(defined, (ROOT / file).read_text(), re.MULTILINE), f"{name} in {file}"
+
+
+def test_the_page_on_undo_names_every_field_that_comes_back() -> None:
+    rows = sections(ROOT / "docs" / "restore.md")["What comes back"]
+    assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(creation.FIELDS)
 
 
 def test_what_the_examples_import_exists() -> None:
