@@ -212,11 +212,13 @@ class MembershipPage(NamedTuple):
 
     items: see its methods. total: how many items all pages have; None when the API does not say.
     following: the request for the next page; None after the last one.
+    left_out: how many more items the page has, of which no member is read: groups whose members follow from a rule.
     """
 
     items: Sequence[Any]
     total: int | None = None
     following: Request | None = None
+    left_out: int = 0
 
 
 class Memberships(Protocol):

@@ -61,24 +61,29 @@ CHANGES = frozenset({ADD_PATH, ASSIGN_PATH})
 END = 4_000_000_000_000
 """When a role ends, milliseconds."""
 
+RULE = "by rule"
+"""The code of a group whose members follow from a rule."""
+
 Membership = tuple[str, str, str, str]
 """Kind, namespace, code, user id."""
 
 
 def fill(it: Case) -> None:
-    """Three groups, and three roles in two namespaces. A page holds 50 users."""
+    """Three groups, a group by a rule, and three roles in two namespaces. A page holds 50 users."""
     access = it.served.pool.access
     for group, users in (("small", range(3)), ("all", range(300)), ("empty", range(0))):
         access.add_group(group, users)
     for role, namespace, users in (("admin", "default", range(2)), ("a:b/c", "shop", range(1, 120))):
         access.add_role(role, users, namespace)
     access.add_role("x", (), "shop").add(7, Times(None, END))
+    access.add_group(RULE, range(9), {"type": "dynamic"})
 
 
 def of_server(it: Case) -> Iterator[tuple[str, str, str, of_sandbox.GroupOrRole]]:
-    """Every group and every role of the server: kind, namespace, code, and itself."""
+    """Every group and role of the server but the one by a rule: kind, namespace, code, and itself."""
     access = it.served.pool.access
-    yield from (("group", "", str(group.record["code"]), group) for group in access.groups.values())
+    groups = ((str(group.record["code"]), group) for group in access.groups.values())
+    yield from (("group", "", code, group) for code, group in groups if code != RULE)
     for space in access.namespaces.values():
         yield from (("role", space.code, str(role.record["code"]), role) for role in space.roles.values())
 
@@ -251,6 +256,10 @@ def test_it_is_not_begun_after_the_first_id(tmp_path: Path) -> None:
         assert ran.code == 3, ran.err
         assert "begun without it" in ran.err
         assert it.run("--backup-memberships").code == 2
+        none = ("--exclude", it.export, "--checkpoint", tmp_path / "none.jsonl", "--confirm", 0, "--pool", POOL)
+        made = ("--backup", tmp_path / "none", "--backup-memberships", *none)
+        nothing = bulkdel("run", "delete-users", it.export, "--host", it.served.url, *made)
+        assert (nothing.code, reads(it)) == (0, 0), nothing.err
         other = bulkdel("plan", "delete-groups", it.export, "--backup", backup, "--backup-memberships")
         assert other.code == 2, other.err
         assert "has no memberships to copy" in other.err

@@ -8,6 +8,7 @@ model of an assignment (`RolePermissionListDto`) has no member for the user. The
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
@@ -127,7 +128,7 @@ def _read_page(request: Request, response: Response, items: Callable[[Mapping[st
     try:
         data = decision.data
         listed, total = data["data"] if request.path == ASSIGNMENTS_PATH else data["list"], int(data["totalCount"])
-        found = [item for each in listed for item in items(each)]
+        found = list(map(items, listed))
     except (KeyError, TypeError, ValueError, AttributeError):
         reason = "the response holds no page of a list with its totalCount"
         return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason=reason)
@@ -135,4 +136,5 @@ def _read_page(request: Request, response: Response, items: Callable[[Mapping[st
     number = int(query["page"])
     more = listed and number * LIST_MAX < total
     following = request._replace(query=tuple({**query, "page": str(number + 1)}.items())) if more else None
-    return decision._replace(data=MembershipPage(found, total, following))
+    page = MembershipPage(list(chain.from_iterable(found)), total, following, left_out=found.count([]))
+    return decision._replace(data=page)

@@ -59,14 +59,16 @@ class Count:
 
     def __init__(self) -> None:
         self._totals: set[int | None] = set()
+        self._left_out = 0
 
     def add(self, page: MembershipPage) -> None:
         """Take in one page."""
         self._totals.add(page.total)
+        self._left_out += page.left_out
 
     def fits(self, items: int) -> bool:
         """Whether a list with so many different items is complete. Without a total nothing contradicts."""
-        return self._totals <= {None} or self._totals == {items}
+        return self._totals <= {None} or self._totals == {items + self._left_out}
 
 
 class MembershipReader:
@@ -122,8 +124,9 @@ class MembershipReader:
             yield page
             if page is None:
                 return
-            items += len(page.items)
-            if page.following == following or not page.items or (page.total is not None and items > page.total):
+            here = len(page.items) + page.left_out
+            items += here
+            if page.following == following or not here or (page.total is not None and items > page.total):
                 return  # a list that goes round or changes: `Count` says so
             following = page.following
 

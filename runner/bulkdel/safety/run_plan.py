@@ -212,7 +212,8 @@ class Plan:
     @property
     def copies_memberships(self) -> bool:
         """Whether the memberships have to be copied before the first id is sent."""
-        return self.memberships is not None and (self.progress is None or self.progress.memberships is None)
+        copied = self.progress is not None and self.progress.memberships is not None
+        return self.memberships is not None and not copied and self.ids > 0 and not self.complete
 
     @property
     def replaces_memberships(self) -> bool:
