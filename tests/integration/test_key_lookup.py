@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from bulkdel_jobs.sandbox import (
     LOOKUP_PATH,
     SANDBOX_KEY_ID,
     SANDBOX_KEY_SECRET,
+    TOKEN_PATH,
     Pool,
     Sandbox,
     Switches,
@@ -159,10 +161,14 @@ async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone()
 
 
 def run_in(sandbox: Sandbox, folder: Path, users: Sequence[Mapping[str, Any]], *more: object) -> Ran:
+    return run_at(sandbox.url, folder, users, *more)
+
+
+def run_at(url: str, folder: Path, users: Sequence[Mapping[str, Any]], *more: object, pool: str = POOL) -> Ran:
     export = folder / "export.jsonl"
     export.write_bytes(b"".join((record.payload or b"") + b"\n" for record in rows(users)))
-    confirmed = ("--confirm", len(users), "--pool", POOL, "--json")
-    where = ("--host", sandbox.url, "--rate", 0)
+    confirmed = ("--confirm", len(users), "--pool", pool, "--json")
+    where = ("--host", url, "--rate", 0)
     return bulkdel("run", "restore-users", export, "--passwords", "none", *where, *confirmed, *more)
 
 
@@ -198,3 +204,51 @@ def test_an_export_of_one_record_with_half_of_a_surrogate_pair_is_read(tmp_path:
         ran = run_in(sandbox, tmp_path, [{"username": "ann\ud83d", "email": "ann@x.example", "nickname": "\ud83d"}])
         assert (ran.code, ran.counts()) == (0, {"done": 1})
         assert sandbox.pool.user(0)["nickname"] == "\ud83d"
+
+
+def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
+    with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:
+        sandbox.script(*["403"] * 1_000, path=LIST_PATH)
+        ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(120))))
+        assert sandbox.ledger.by_path[CREATE_PATH] == 0
+        assert (ran.code, ran.counts()) == (4, {"remaining": 120})
+
+
+async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path: Path) -> None:
+    """A server that lists no user may be empty. When it still lists none after a creation, the key cannot see users."""
+    created: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            told: dict[str, Any] = {"statusCode": 200, "data": []}
+            if request.target == CREATE_PATH:
+                users = json.loads(request.body)["list"]
+                created.append(len(users))
+                told["data"] = [{**user, "userId": f"{sum(created):x}-{at}"} for at, user in enumerate(users)]
+            elif request.target == LIST_PATH:
+                told["data"] = {"totalCount": 0, "list": []}
+            elif request.target == TOKEN_PATH:
+                told["data"] = {"access_token": TOKEN}
+            await peer.send(answer(json.dumps(told).encode()))
+
+    users = usernames(*(f"user {number}" for number in range(120)))
+    async with RawServer(script).running() as server:
+        ran = await asyncio.to_thread(run_at, server.url, tmp_path, users, "--concurrency", 1, pool="p")
+    assert created == [50]
+    assert (ran.code, ran.counts()) == (4, {"done": 50, "remaining": 70})
+    assert "look-ups find no user at all, so an empty response proves nothing" in ran.err
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_row_has_the_new_id_of_its_own_user(reverse: bool, tmp_path: Path) -> None:
+    """Also where the response of a creation lists the users in another order, or only some of them."""
+    with serve_in_thread(Pool(), Switches(created_reversed=reverse, created_max=40)) as sandbox:
+        ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(60))))
+        assert (ran.code, ran.counts()) == (0, {"done": 60})
+        rows = bulkdel("results", tmp_path / "export.jsonl.checkpoint.jsonl").out.splitlines()
+        pool = sandbox.pool
+        for at, row in enumerate(map(json.loads, rows)):
+            number = pool.find_alive("user_id", row["newUserId"])
+            assert number is not None
+            assert pool.user(number)["username"] == f"user {at}"

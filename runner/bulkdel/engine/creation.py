@@ -51,8 +51,12 @@ class CreationInHand(ChunkInHand):
 
     @property
     def _proven(self) -> bool:
-        """In a pool that lists no account, keys are free: the users of the restored pool may all be gone."""
-        return self._parts.lookup.proven or self._parts.lookup.none_listed
+        """In a pool that lists no account, keys are free: the users of the restored pool may all be gone.
+
+        Not once an account was created: then it has to be listed, and found.
+        """
+        lookup = self._parts.lookup
+        return lookup.proven or (lookup.none_listed and not self._parts.tally.succeeded)
 
     @property
     def _seen(self) -> Mapping[str, Mapping[str, Any]]:
@@ -105,7 +109,7 @@ class CreationInHand(ChunkInHand):
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
-        if looked.empty and sent:
+        if looked.empty and (sent or not parts.lookup.proven):
             proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
             if not proven and parts.lookup.lost:
                 return None  # look-ups have ceased to find accounts

@@ -422,9 +422,10 @@ class AccountLookup:
 
         False when none was found, or without a response. True when one was found, and where none is or may be listed.
         """
-        listed = await self._list_controls(worker, refused=Listed([]))
+        refused = Listed([])
+        listed = await self._list_controls(worker, refused=refused)
         self.listed = len(listed or ())
-        self.none_listed = listed == []
+        self.none_listed = listed == [] and listed is not refused.items
         if not listed:
             return listed is not None
         # Several: this run may delete the first one next. Ids without a comma come first.
