@@ -119,7 +119,8 @@ class MembershipReader:
         while following is not None:
             decision = await self._client.ask(following, partial(read, following), worker)
             if decision is None or decision.next_step is not NextStep.SETTLED:
-                raise Halted(f"{OPTION} cannot be read: {self._client.failed or 'the run drains'}")
+                failed = self._client.failed or "the run drains"
+                raise Halted(f"{OPTION} cannot be read: {failed}. Nothing was sent. Run the same command again")
             page: MembershipPage | None = decision.data
             yield page
             if page is None:
