@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import linecache
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bulkdel.core.absence import may_be_split
+from bulkdel.core.account_match import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.guards import Facts
 from bulkdel.core.id_type import IdType
@@ -56,8 +57,8 @@ class Account:
         `LookUps.state_calls`. For a deletion it is False for every account.
 
     For a job that creates accounts (`LookUps.for_records`):
-    made: the id that the API has given it. same: whether it has every key of the row that it was found for; an account
-        with only some of them is another one. before: whether it is the account that is to be created again.
+    made: the id that the API has given it. keys: which of the keys of the row it has.
+    before: whether it is the account that is to be created again.
     alike: whether it has what else the row says of it. Another account may have been given the same keys meanwhile.
     shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words, where
         the record shows it.
@@ -73,7 +74,7 @@ class Account:
     ids: tuple[str, ...] = ()
     reached: bool | None = False
     made: str | None = None
-    same: bool = True
+    keys: Keys = Keys.ALL
     before: bool = False
     alike: bool = True
     shared: tuple[str, ...] = ()
@@ -133,6 +134,10 @@ class LookUps(Protocol):
     def may_split(self, id_: str) -> bool:
         """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
         return self.splits_commas and may_be_split(id_)
+
+    def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
+        """Texts of which two records have one in common when they may share a key: they are not sent together."""
+        return ()
 
     def texts(self, ids: Sequence[str]) -> Sequence[str]:
         """The texts by which these ids are asked for. They are left out of messages that are printed or kept."""

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
+from bulkdel.core.account_match import Keys
 from bulkdel.core.decision import NextStep, Response
 from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import IdRedactor, decision_on
@@ -268,6 +269,8 @@ def test_a_record_is_not_sure_to_be_found_when_each_of_its_keys_has_a_comma(user
     assert keys(user).may_split(OLD) is split
 
 
+ALL, SOME, OTHER_KEYS = Keys.ALL, Keys.SOME, Keys.OTHER
+
 # --- which user is which record's -------------------------------------------------------------------------------------
 
 
@@ -278,28 +281,28 @@ def match(
 
 
 @pytest.mark.parametrize(
-    ("record", "user", "shared", "same"),
+    ("record", "user", "shared", "which"),
     [
-        pytest.param(WHOLE, WHOLE, "email phone username", True, id="all"),
-        pytest.param(WHOLE, WHOLE | {"email": "ANN@x.EXAMPLE"}, "email phone username", True, id="case of an e-mail"),
-        pytest.param({"email": "Zoe\u0308@x.example"}, {"email": "zo\u00eb@x.example"}, "email", True, id="accents"),
-        pytest.param(WHOLE, WHOLE | {"username": "Ann"}, "email phone", False, id="case of a user name"),
-        pytest.param(WHOLE, WHOLE | {"externalId": "7"}, "email phone username", True, id="one key more"),
-        pytest.param(WHOLE, {"email": WHOLE["email"]}, "email", False, id="one of several keys"),
-        pytest.param(WHOLE, WHOLE | {"phoneCountryCode": "+1"}, "email username", False, id="another country"),
-        pytest.param(WHOLE, WHOLE | {"phone": "+8613800000001"}, "email phone username", True, id="code in the phone"),
-        pytest.param(WHOLE, {"phone": "13800000001"}, "phone", False, id="no country code"),
-        pytest.param(BERLIN, BERLIN | {"phone": "3055500100"}, "phone", True, id="trunk zero"),
-        pytest.param({"username": "a,b"}, {"username": "a,b"}, "username", True, id="comma"),
-        pytest.param({"username": "7"}, {"externalId": "7", "username": "8"}, "", False, id="a key of another kind"),
+        pytest.param(WHOLE, WHOLE, "email phone username", ALL, id="all"),
+        pytest.param(WHOLE, WHOLE | {"email": "ANN@x.EXAMPLE"}, "email phone username", ALL, id="case of an e-mail"),
+        pytest.param({"email": "Zoe\u0308@x.example"}, {"email": "zo\u00eb@x.example"}, "email", ALL, id="accents"),
+        pytest.param(WHOLE, WHOLE | {"username": "Ann"}, "email phone username", ALL, id="case of a user name"),
+        pytest.param(WHOLE, WHOLE | {"externalId": "7"}, "email phone username", ALL, id="one key more"),
+        pytest.param(WHOLE, {"email": WHOLE["email"]}, "email", SOME, id="one of several keys"),
+        pytest.param(WHOLE, WHOLE | {"phoneCountryCode": "+1"}, "email username", OTHER_KEYS, id="another country"),
+        pytest.param(WHOLE, WHOLE | {"phone": "+8613800000001"}, "email phone username", ALL, id="code in the phone"),
+        pytest.param(WHOLE, {"phone": "13800000001"}, "phone", SOME, id="no country code"),
+        pytest.param(BERLIN, BERLIN | {"phone": "3055500100"}, "phone", ALL, id="trunk zero"),
+        pytest.param({"username": "a,b"}, {"username": "a,b"}, "username", ALL, id="comma"),
+        pytest.param({"username": "7"}, {"externalId": "7", "username": "8"}, "", OTHER_KEYS, id="another kind of key"),
     ],
-)  # fmt: skip
+)
 def test_which_keys_a_user_shares_with_a_record(
-    record: dict[str, Any], user: dict[str, Any], shared: str, same: bool
+    record: dict[str, Any], user: dict[str, Any], shared: str, which: Keys
 ) -> None:
     accounts, strays = match(keys(record), user)
     (account,) = accounts.values()
-    assert (" ".join(account.shared), account.same, account.made, strays) == (shared, same, "new", 0)
+    assert (" ".join(account.shared), account.keys, account.made, strays) == (shared, which, "new", 0)
     assert account.certain is bool(shared), "alone, a record is matched with whatever was found for it"
     if not shared:
         assert match(keys(record, WHOLE), user, ids=(OLD, OTHER)) == ({}, 1), "beside another record it is a stray"
@@ -318,7 +321,7 @@ def test_of_several_users_with_a_key_the_one_with_all_of_them_counts() -> None:
     one = {"userId": "one", "email": WHOLE["email"]}
     for found in ([one, WHOLE], [WHOLE, one]):
         accounts, strays = match(keys(WHOLE), *found)
-        assert (accounts[OLD].made, accounts[OLD].same, strays) == ("new", True, 0)
+        assert (accounts[OLD].made, accounts[OLD].keys, strays) == ("new", Keys.ALL, 0)
 
 
 def test_a_user_with_keys_of_two_records_is_found_for_both() -> None:
@@ -328,7 +331,7 @@ def test_a_user_with_keys_of_two_records_is_found_for_both() -> None:
         {OLD: ("email",), OTHER: ("username",)},
         0,
     )
-    assert not any(account.same for account in accounts.values())
+    assert {account.keys for account in accounts.values()} == {Keys.OTHER}
 
 
 def test_numbers_of_two_countries_are_two_users() -> None:

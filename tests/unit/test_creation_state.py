@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Created, Instant, Presence, creation
+from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Created, Instant, Keys, Presence, creation
 from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
 from bulkdel.core.creation_state import CreationState, no_reductions
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
@@ -138,6 +138,25 @@ def test_a_clash_that_no_look_up_can_explain_stays_in_doubt_while_look_ups_may_l
         assert told(chunk) == ([("refused", ["a"], None)] if lag_over else [])
         assert chunk.contradicted == (0 if lag_over else 1)
         assert chunk.leave() == ((), () if lag_over else ((0, 1),))
+
+
+def test_records_that_may_share_a_key_are_settled_one_group_after_the_other() -> None:
+    chunk = state("a", "b", "c", groups=[records("a", "c"), records("b")])
+    look(chunk)
+    assert due(chunk) == ("send", ["a", "c"])
+    chunk.replied(created("a", "c"))
+    assert due(chunk) == ("FIRST", ["b"])
+    look(chunk, b=Presence.TAKEN)
+    assert told(chunk) == [("done", ["a", "c"], None), ("refused", ["b"], TAKEN)]
+
+
+def test_a_clash_may_be_about_a_part_that_can_be_left_out() -> None:
+    chunk = state("a", reductions_of=lambda _: [Reduction(b"1", "identities")])
+    look(chunk)
+    chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
+    assert due(chunk) == ("send", ["a"])
+    chunk.replied(created("a"))
+    assert told(chunk) == [("done", ["a"], "without identities")]
 
 
 def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
@@ -318,26 +337,24 @@ AT = NOON.ours
 @pytest.mark.parametrize(
     ("account", "moment", "now", "expected"),
     [
-        pytest.param(Created(AT + 1, same=True), NOON, LATER, REACHED, id="younger"),
-        pytest.param(Created(AT - SKEW_S, same=True), NOON, LATER, REACHED, id="clocks may differ"),
-        pytest.param(Created(AT - SKEW_S - 1, same=True), NOON, LATER, UNDATED, id="a time zone may be wrong"),
-        pytest.param(Created(AT - ZONE_MAX_S - 1, same=True), NOON, LATER, Presence.TAKEN, id="older"),
-        pytest.param(Created(AT + 1, same=False), NOON, LATER, Presence.TAKEN, id="not all of the keys"),
-        pytest.param(Created(AT + 1, same=True), None, LATER, Presence.TAKEN, id="nothing was sent"),
-        pytest.param(Created(AT - 1, same=True, before=True), None, LATER, REACHED, id="it was never gone"),
-        pytest.param(Created(None, same=True), NOON, LATER, UNDATED, id="no date"),
-        pytest.param(Created(None, same=True, free=True), NOON, LATER, REACHED, id="the keys were free"),
-        pytest.param(Created(AT + 1, same=True, alike=False), NOON, LATER, UNDATED, id="another person"),
-        pytest.param(Created(AT + 1, same=True, alike=False, free=True), NOON, LATER, UNDATED, id="signed up since"),
-        pytest.param(
-            Created(AT - ZONE_MAX_S - 1, same=True, alike=False), NOON, LATER, Presence.TAKEN, id="older, another"
-        ),
-        pytest.param(
-            Created(AT + 1, same=True), NOON, Instant("2026-01-02T13:00:00.000Z", 0), UNDATED, id="a day later"
-        ),
-        pytest.param(Created(AT + 9_999, same=True), NOON, LATER, UNDATED, id="in the future"),
-        pytest.param(Created(AT + 1, same=True), NOON._replace(ahead_s=None), LATER, UNDATED, id="clock then"),
-        pytest.param(Created(AT + 1, same=True), NOON, LATER._replace(ahead_s=None), UNDATED, id="clock now"),
+        pytest.param(Created(AT + 1), NOON, LATER, REACHED, id="younger"),
+        pytest.param(Created(AT - SKEW_S), NOON, LATER, REACHED, id="clocks may differ"),
+        pytest.param(Created(AT - SKEW_S - 1), NOON, LATER, UNDATED, id="a time zone may be wrong"),
+        pytest.param(Created(AT - ZONE_MAX_S - 1), NOON, LATER, Presence.TAKEN, id="older"),
+        pytest.param(Created(AT + 1, keys=Keys.OTHER), NOON, LATER, Presence.TAKEN, id="another key"),
+        pytest.param(Created(AT + 1, keys=Keys.SOME), NOON, LATER, UNDATED, id="not all of the keys"),
+        pytest.param(Created(AT + 1, keys=Keys.SOME, free=True), NOON, LATER, UNDATED, id="not all, once free"),
+        pytest.param(Created(AT + 1), None, LATER, Presence.TAKEN, id="nothing was sent"),
+        pytest.param(Created(AT - 1, before=True), None, LATER, REACHED, id="it was never gone"),
+        pytest.param(Created(None), NOON, LATER, UNDATED, id="no date"),
+        pytest.param(Created(None, free=True), NOON, LATER, REACHED, id="the keys were free"),
+        pytest.param(Created(AT + 1, alike=False), NOON, LATER, UNDATED, id="another person"),
+        pytest.param(Created(AT + 1, alike=False, free=True), NOON, LATER, UNDATED, id="signed up since"),
+        pytest.param(Created(AT - ZONE_MAX_S - 1, alike=False), NOON, LATER, Presence.TAKEN, id="older, another"),
+        pytest.param(Created(AT + 1), NOON, Instant("2026-01-02T13:00:00.000Z", 0), UNDATED, id="a day later"),
+        pytest.param(Created(AT + 9_999), NOON, LATER, UNDATED, id="in the future"),
+        pytest.param(Created(AT + 1), NOON._replace(ahead_s=None), LATER, UNDATED, id="clock then"),
+        pytest.param(Created(AT + 1), NOON, LATER._replace(ahead_s=None), UNDATED, id="clock now"),
     ],
 )
 def test_which_account_a_look_up_has_found(

@@ -24,7 +24,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.run_state import MADE_MAX, Progress
+from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from tests import recorded
 from tests.recorded import AT, deleted, fold
@@ -303,12 +303,3 @@ def test_a_long_run_in_order_needs_one_range() -> None:
     assert progress.in_doubt.ranges == ()
     assert progress.doubts() == []
     assert progress.complete
-
-
-def test_the_rows_of_the_latest_created_accounts_are_known() -> None:
-    progress = Progress(recorded.header(MADE_MAX + 50))
-    progress.apply(Session("start", AT, ""))
-    for start in range(0, MADE_MAX + 50, 50):
-        made = tuple({"position": row, "made": f"id {row}"} for row in range(start, start + 50))
-        progress.apply(Outcome(AT, 1, "done", ((start, start + 50),), exceptions=made))
-    assert progress.made == {f"id {row}": row for row in range(50, MADE_MAX + 50)}

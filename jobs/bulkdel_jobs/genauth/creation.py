@@ -15,8 +15,9 @@ from itertools import combinations
 from typing import Any
 
 from bulkdel.core.absence import may_be_split
+from bulkdel.core.account_match import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.core.id_type import IdSet
+from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, LookUps
@@ -44,6 +45,20 @@ FIELDS = (
 )
 # fmt: on
 """What a record has and create-users-batch takes (the vendor's OpenAPI, and its SDK for `metadataSource`)."""
+
+
+def _fold(key: str) -> str:
+    """A server may compare user names and external ids without case, and without the spaces around them."""
+    return key.strip().casefold()
+
+
+KEY_TYPES: Mapping[str, IdType] = {
+    "email": ID_TYPES["email"],
+    "phone": ID_TYPES["phone"],
+    "username": replace(ID_TYPES["username"], key=_fold, forms=lambda key: (_fold(key),)),
+    "external_id": replace(ID_TYPES["external_id"], key=_fold, forms=lambda key: (_fold(key),)),
+}
+"""How keys are compared: two of them may be the same."""
 
 PERSONAL = (
     "name",
@@ -96,14 +111,11 @@ class CreateUsersBatch:
         return [Request("POST", CREATE_PATH, body=json.dumps(body, separators=(",", ":")).encode())]
 
     def read(self, response: Response) -> Decision:
-        """Read the users that were created. A conflict is LOOK_UP: a user with one of the keys is there already.
-
-        Any other refusal is SPLIT, also 404: what a user refers to does not exist.
-        """
+        """Read the users that were created. A conflict is LOOK_UP: a user with one of the keys is there already."""
         decision = read_list(response)
-        if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
+        if decision.next_step not in {NextStep.SPLIT, NextStep.LOOK_UP}:
             return decision
-        conflict = decision.detail.code == CONFLICT
+        conflict = decision.detail.code == CONFLICT  # a 404 is about a department
         return decision._replace(next_step=NextStep.LOOK_UP if conflict else NextStep.SPLIT)
 
 
@@ -187,7 +199,7 @@ class KeyLookUps(UserLookUps):
         self._ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by id type and form of the key
         for id_, keys in self._keys.items():
             for name, spellings in keys.items():
-                for form in {form for key in spellings for form in ID_TYPES[name].forms_of(key)}:
+                for form in {form for key in spellings for form in KEY_TYPES[name].forms_of(key)}:
                     self._ids[name, form].append(id_)
 
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
@@ -214,7 +226,7 @@ class KeyLookUps(UserLookUps):
             strays += not matching
             for id_ in matching:
                 account = self._account(id_, user, certain=certain)
-                if id_ not in accounts or account.same:
+                if id_ not in accounts or account.keys is Keys.ALL:
                     accounts[id_] = account
         return accounts, strays
 
@@ -222,16 +234,23 @@ class KeyLookUps(UserLookUps):
         """Whether no look-up is sure to find it: a server may take each key of this record for several."""
         return all(map(may_be_split, self._asked[id_].values()))
 
+    def keys_of(self, id_: str) -> set[str]:
+        """The forms of the keys of a record."""
+        return {
+            f"{name} {form}"
+            for name, spellings in self._keys[id_].items()
+            for key in spellings
+            for form in KEY_TYPES[name].forms_of(key)
+        }
+
     def texts(self, ids: Sequence[str]) -> Sequence[str]:
-        """What identifies these users: their ids and keys, the phone numbers also alone, and their ids elsewhere."""
+        """Every text of these records: a message of the server may quote any part of what was sent."""
         return [*ids, *(text for id_ in ids for text in self._texts(id_))]
 
     def _texts(self, id_: str) -> Iterator[str]:
-        user = self._users[id_]
         for spellings in self._keys[id_].values():
             yield from spellings
-        ties = (each.get("userIdInIdp") for each in _objects(user.get(IDENTITIES)))
-        yield from (text for text in (user.get("phone"), *ties) if isinstance(text, str) and text)
+        yield from filter(None, _texts_in(self._users[id_]))
 
     def _keys_of(self, user: User) -> dict[str, list[str]]:
         """The key of each kind that a user has, in each of its spellings; a phone number with its country code."""
@@ -241,25 +260,33 @@ class KeyLookUps(UserLookUps):
         """The ids of the records that share a key with a user."""
         for name, look_ups in self._by_type.items():
             for own in look_ups.ids_of(user):
-                for form in ID_TYPES[name].forms_of(own):
+                for form in KEY_TYPES[name].forms_of(own):
                     yield from (id_ for id_ in self._ids[name, form] if self._shares(id_, name, [own]))
 
     def _shares(self, id_: str, name: str, own: Sequence[str]) -> bool:
         """Whether the key of this kind may be one of `own`."""
-        return IdSet(ID_TYPES[name], self._keys[id_].get(name, ())).meets_any(own)
+        return IdSet(KEY_TYPES[name], self._keys[id_].get(name, ())).meets_any(own)
 
     def _account(self, id_: str, user: User, *, certain: bool) -> Account:
-        shared = tuple(KEYS[name] for name in KEYS if self._shares(id_, name, self._by_type[name].ids_of(user)))
-        user_id = user.get("userId")
+        shared, lacking, keys, user_id = list[str](), list[str](), Keys.ALL, user.get("userId")
+        for name in self._keys[id_]:
+            own = self._by_type[name].ids_of(user)
+            if self._shares(id_, name, own):
+                shared.append(KEYS[name])
+            elif own:
+                keys = Keys.OTHER
+            else:
+                lacking.append(KEYS[name])
+                keys = Keys.SOME if keys is Keys.ALL else keys
         return replace(
             account_of(user, (id_,)),
             certain=certain,
             made=user_id if isinstance(user_id, str) else None,
-            same=len(shared) == len(self._keys[id_]),
+            keys=keys,
             before=user_id == id_,
             alike=_alike(self._users[id_], user),
-            shared=shared,
-            lost=" and ".join(_lost(self._users[id_], user)),
+            shared=tuple(shared),
+            lost=" and ".join([*lacking, *_lost(self._users[id_], user)]),
         )
 
 
@@ -293,6 +320,15 @@ def _ties(identities: Any) -> set[str]:
 def _alike(row: User, user: User) -> bool:
     """Whether a user has what the row says of the person: somebody else with the same keys hardly has all of it."""
     return all(user.get(name) == value for name in PERSONAL if (value := row.get(name)) not in EMPTY)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(each)
 
 
 def _list(value: Any) -> list[Any]:

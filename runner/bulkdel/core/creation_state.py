@@ -41,14 +41,22 @@ def no_reductions(_record: Record) -> Sequence[Reduction]:
 class CreationState(ChunkState):
     """The state machine of one chunk of accounts that are created.
 
+    groups: the records of the chunk; those that may share a key are in different ones, which are settled one by one.
     reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
     looks_again_max: how often a look-up is repeated that may lag behind a request.
     contradicted: how many records in `left` have a key that is there already by the API's word, and that no look-up
         finds. Once look-ups cannot lag any more, such a record is refused.
     """
 
+    groups: Sequence[Records] = ()
     looks_again_max: int = LOOKS_AGAIN_MAX
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self._stack and len(self.groups) > 1:
+            start, why = self._stack.pop()
+            self._stack += [(start._replace(records=group), why) for group in reversed(self.groups)]
 
     def _decided(self, sub_chunk: SubChunk, decision: Decision) -> None:
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
@@ -86,6 +94,10 @@ class CreationState(ChunkState):
         """Send a refused record again without the part that may be the cause; settle it when no part is left."""
         (record,) = sub_chunk.records
         reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
+        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self.lag_over:
+            self.contradicted += 1
+            self.left.append(sub_chunk)
+            return
         if not reductions:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
             return
@@ -122,11 +134,8 @@ class CreationState(ChunkState):
             self._send(rest, unproven)
         elif not alone:
             self._split(rest._replace(again=0, seen=True))
-        elif rest.clash and not self.lag_over:
-            self.contradicted += 1
-            self.left.append(rest)
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         else:
-            # What was sent before has had no effect. A refusal of this one alone says all, and needs no look-up.
-            self._reduce(rest._replace(maybe_applied=False))
+            # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
+            self._reduce(rest._replace(maybe_applied=rest.clash))

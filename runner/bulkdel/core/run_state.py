@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from bulkdel.core.account_match import Instant
@@ -32,9 +31,6 @@ from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges, size_of
 from bulkdel.core.record import ResumePoint
 from bulkdel.core.skipped_rows import ListDigest, PositionSet, RowSet, SkippedRows
-
-MADE_MAX = 10_000
-"""Accounts of which a run remembers the row: more than it creates before the outcome of any of them is in the log."""
 
 
 @dataclass(slots=True)
@@ -60,7 +56,6 @@ class Progress:
     memberships_to: the path of the copy of the memberships, as the last session that keeps one named it; None without.
     memberships: that copy, once it is complete and durable.
     reasons: how many rows have an outcome for a reason, by outcome and reason.
-    made: for the latest accounts that were created, by the id that the API gave: the row of each.
     """
 
     header: Header
@@ -76,7 +71,6 @@ class Progress:
     under_way: Session | None = None
     annotations: tuple[Annotation, ...] = ()
     sessions: int = 0
-    made: dict[str, int] = field(default_factory=dict)
     confirmed_at: str = ""
     asked: Mapping[str, int] = field(default_factory=dict)
     resume_points: tuple[ResumePoint, ...] = ()
@@ -202,14 +196,8 @@ class Progress:
         self.counts[entry.kind] += rows
         self.remaining -= rows
         self._note_reasons(entry, rows)
-        self._note_made(entry)
         for start, stop in spans:
             self._forget(start, stop)
-
-    def _note_made(self, entry: Outcome) -> None:
-        self.made |= {each["made"]: each["position"] for each in entry.exceptions if "made" in each}
-        for oldest in list(islice(self.made, max(0, len(self.made) - MADE_MAX))):
-            del self.made[oldest]
 
     def _note_reasons(self, entry: Outcome, rows: int) -> None:
         """Count the reasons: a row may have its own, and the others have that of the entry."""

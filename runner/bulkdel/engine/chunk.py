@@ -16,6 +16,7 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
+from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
@@ -47,7 +48,8 @@ class ChunkInHand:
         self._chunk = chunk
         self._worker = worker
         self._parts = parts
-        self._intended = since is not None  # whether the intent is enqueued, by this session or before
+        # The positions whose intent is enqueued, by this session or before.
+        self._intended = set(chunk.records.positions) if since is not None else set[int]()
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
         self._redact = IdRedactor()  # for the request that is prepared
         self._accounts: dict[str, Account] = {}  # by id, as the look-ups of this chunk returned them
@@ -109,11 +111,12 @@ class ChunkInHand:
         Rows in doubt have an intent already. They get another one when copies were made of them since: with it the log
         knows all that the backup must hold.
         """
-        if self._intended and not self._copied:
+        if self._intended.issuperset(step.records.positions) and not self._copied:
             return
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
-        self._intended, self._copied = True, False  # it is written even if the wait is cancelled
+        self._intended.update(step.records.positions)  # it is written even if the wait is cancelled
+        self._copied = False
         self._intent_at = self._intent_at or Instant(at, ahead_s)
         intent = Intent(at, step.records.ranges, backup.saved if backup else None, ahead_s)
         self._parts.log.enqueue(intent)
@@ -166,8 +169,8 @@ class ChunkInHand:
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
             tally.kept += len(records) if why is None and not state.protected else 0
-        if untouched and self._intended:
-            entries.append(Released(untouched))
+        if released := self._intended.intersection(positions_in(untouched)):
+            entries.append(Released(ranges_of(sorted(released))))
         parts.log.enqueue(*entries)
         if parts.on_event is not None:
             chunk: dict[str, Any] = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}

@@ -6,16 +6,16 @@ response or a look-up. `core.account_match.creation` judges the accounts that a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.account_match import Created, Presence, creation
+from bulkdel.core.account_match import Created, Keys, Presence, creation
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
-from bulkdel.core.run_state import MADE_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
 from bulkdel.http.client import WorkerStatus
@@ -27,13 +27,14 @@ class CreationInHand(ChunkInHand):
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: LookUps) -> None:
         """look_ups: those of the job."""
-        super().__init__(chunk, worker, parts)
         self._all_keys = look_ups.for_records(chunk.records)
         self._one_key = look_ups.for_records(chunk.records, one_key=True)  # finds what was created
+        self._keys = {key for id_ in chunk.records.ids for key in self._all_keys.keys_of(id_)}
+        self._taken = False  # whether no other chunk in hand has one of these keys
+        super().__init__(chunk, worker, parts)
         self._free: set[str] = set()  # ids of the records whose keys this session has seen to be free
         self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
         self._noted: dict[str, dict[str, Any]] = {}
-        self._rows = dict(zip(chunk.records.ids, chunk.records.positions, strict=True))
 
     def _make_state(self, *, lag_over: bool) -> ChunkState:
         chunk, tally = self._chunk, self._parts.tally
@@ -44,6 +45,7 @@ class CreationInHand(ChunkInHand):
             protected=chunk.protected,
             absence_reaches=False,
             lag_over=lag_over,
+            groups=_apart(chunk.records, self._all_keys),
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
             resend_unproven=self._parts.in_doubt_resend,
             reductions_of=self._parts.job.reductions,
@@ -75,15 +77,22 @@ class CreationInHand(ChunkInHand):
         return Records.of(record for record, _ in reduced)
 
     def _accepted(self, step: Send, decision: Decision) -> Decision:
-        """Read which of the records were created: an answer about each id."""
-        accounts, _ = self._all_keys.match(step.records.ids, decision.data)
-        made = [
-            id_ for id_, account in accounts.items() if account.certain and account.made and self._takes(id_, account)
+        """Read which of the records were created: an answer about each id.
+
+        An account that has the keys of two records, or a record with two accounts, is no answer about them.
+        """
+        claims = [
+            (id_, account)
+            for created in decision.data
+            for id_, account in self._all_keys.match(step.records.ids, [created])[0].items()
+            if account.certain and account.made is not None and not account.before and account.keys is not Keys.OTHER
         ]
-        for id_ in made:
-            self._note(id_, accounts[id_])
-        self._note_parts(step, made)
-        answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in made]
+        ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
+        created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
+        for id_, account in created.items():
+            self._note(id_, account)
+        self._note_parts(step, created)
+        answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
 
     def _note_parts(self, step: Send, created: Collection[str]) -> None:
@@ -95,6 +104,19 @@ class CreationInHand(ChunkInHand):
             if record.id in created:
                 parts = {part for reduction in self._parts.job.reductions(record) for part in reduction.parts}
                 tally.taken_parts |= parts - tally.gone_parts
+
+    async def look_up(self, step: LookUp) -> None:
+        """Wait until no other chunk in hand has one of these keys: then a look-up shows what became of it."""
+        if not self._taken:
+            await self._parts.tally.keys.take(self._keys)
+            self._taken = True
+        await super().look_up(step)
+
+    def write_outcomes(self) -> None:
+        """Enqueue the outcomes of the chunk, and let its keys go."""
+        super().write_outcomes()
+        if self._taken:
+            self._parts.tally.keys.release(self._keys)
 
     def _has_lagged(self, step: LookUp, found: Found) -> bool:  # noqa: ARG002 - any one shows it
         """An account that was created is there now."""
@@ -114,48 +136,41 @@ class CreationInHand(ChunkInHand):
             if not proven and parts.lookup.lost:
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
-        # Of two records with one key, the account is the one's that has more of its keys, or is sent first.
-        nearest = sorted(looked.accounts, key=lambda id_: (-len(looked.accounts[id_].shared), self._rows[id_]))
-        for id_ in nearest:
-            account = looked.accounts[id_]
+        for id_, account in looked.accounts.items():
             seen = Created(
                 account.created_at,
-                same=account.same,
+                keys=account.keys,
                 before=account.before,
                 alike=account.alike,
                 free=id_ in self._free,
             )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
-            if found[id_] is Presence.REACHED and self._takes(id_, account):
+            if found[id_] is Presence.REACHED:
                 self._note(id_, account)
-        for id_, account in looked.accounts.items():
-            if self._is_of_another(id_, account):
-                found[id_] = Presence.TAKEN
-            if found[id_] is not Presence.REACHED:
-                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
+            elif found[id_] is Presence.TAKEN:
+                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared) or "a key, by a rule of the server"}}
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
-
-    def _takes(self, id_: str, account: Account) -> bool:
-        """Take a created account for this row, unless another row has it."""
-        made = self._parts.tally.made
-        if self._is_of_another(id_, account):
-            return False
-        if account.made is not None:
-            made[account.made] = self._rows[id_]
-        if len(made) > MADE_MAX:
-            del made[next(iter(made))]
-        return True
-
-    def _is_of_another(self, id_: str, account: Account) -> bool:
-        """Whether an account was created for another row: two records may have the same keys."""
-        row = self._rows[id_]
-        return account.made is not None and self._parts.tally.made.get(account.made, row) != row
 
     def _note(self, id_: str, account: Account) -> None:
         """Note what the log has to say of a created account."""
         lost = self._left_out.get(id_) or account.lost
         self._noted[id_] = {"made": account.made, **({"reason": f"without {lost}"} if lost else {})}
+
+
+def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
+    """Cut records into groups, so that no two in one group may share a key."""
+    groups: list[tuple[list[Record], set[str]]] = []
+    for record in records:
+        keys = set(look_ups.keys_of(record.id))
+        for group, met in groups:
+            if met.isdisjoint(keys):
+                group.append(record)
+                met.update(keys)
+                break
+        else:
+            groups.append(([record], keys))
+    return [Records.of(group) for group, _ in groups]
 
 
 def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:

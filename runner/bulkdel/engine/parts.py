@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
@@ -30,6 +31,26 @@ GONE_AFTER = 3
 """Records that the API refuses with a part and takes without it, after which the part counts as gone."""
 
 
+class KeysInHand:
+    """The keys of the chunks that are in hand, where accounts are created. No two of these chunks share one."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._released = asyncio.Event()
+
+    async def take(self, keys: Collection[str]) -> None:
+        """Wait until no other chunk has one of these keys, and take them."""
+        while not self._keys.isdisjoint(keys):
+            await self._released.wait()
+        self._keys.update(keys)
+
+    def release(self, keys: Collection[str]) -> None:
+        """Let keys go."""
+        self._keys.difference_update(keys)
+        self._released.set()  # all that wait look again
+        self._released.clear()
+
+
 @dataclass(slots=True)
 class Tally:
     """What the chunks of a session have counted.
@@ -41,9 +62,9 @@ class Tally:
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_parts: how many records the API has refused with a part and taken without it (`Reduction.parts`), such as a
         department that no longer exists. taken_parts: those that it has taken in another record since.
+    keys: of the chunks in hand.
     uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
         answer per id settled only some of its ids.
-    made: for the accounts that were created lately, by the id that the API gave: the row of each.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -59,7 +80,7 @@ class Tally:
     uncertain: str = ""
     refused_parts: Counter[str] = field(default_factory=Counter)
     taken_parts: set[str] = field(default_factory=set)
-    made: dict[str, int] = field(default_factory=dict)
+    keys: KeysInHand = field(default_factory=KeysInHand)
 
     @property
     def gone_parts(self) -> frozenset[str]:

@@ -77,9 +77,7 @@ class SendingSession:
         # The parts that need no connection.
         self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.backup is not None)
         self._action = plan.target.action(plan.id_type)
-        self._tally = Tally(
-            IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0, made=dict(log.progress.made)
-        )
+        self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
         self._refused_max = number_or_share(plan.arguments.settings.max_refused)
         self._before = self._settled()
         self._resumed = log.progress.sessions > 0
