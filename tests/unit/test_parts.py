@@ -261,6 +261,8 @@ def test_values_by_their_path() -> None:
 def test_a_time_counts_only_with_its_zone() -> None:
     assert epoch_s("2023-11-14T22:13:20.000Z") == 1_700_000_000
     assert [epoch_s(value) for value in ("2023-11-14T22:13:20", "soon", 7, None)] == [None] * 4
+    beyond = ("9999-12-31T23:59:59.999-12:00", "0001-01-01T00:00:00+14:00")  # no time in UTC can be printed for these
+    assert [epoch_s(value) for value in beyond] == [None, None]
 
 
 @pytest.mark.parametrize(

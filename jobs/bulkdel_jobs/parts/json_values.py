@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.job import NEVER
@@ -42,14 +42,17 @@ def is_one_of(value: Any, values: Iterable[Any]) -> bool:
 
 
 def epoch_s(value: Any) -> float | None:
-    """Epoch seconds of an ISO 8601 time with its zone; None for anything else: a local time may be hours off."""
+    """Epoch seconds of an ISO 8601 time with its zone, in the years 1 to 9999 of UTC; None for anything else.
+
+    A time without a zone may be hours off.
+    """
     if not isinstance(value, str):
         return None
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
+        return at.astimezone(UTC).timestamp() if at.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return at.timestamp() if at.tzinfo else None
 
 
 def last_seen_s(value: Any, path: str) -> float | None:
