@@ -949,9 +949,16 @@ MUTANTS = (
     Mutant(
         "the log does not know the copies of rows that were in doubt",
         "runner/bulkdel/engine/chunk.py",
-        "        if self._intended and not self._copied:\n",
-        "        if self._intended:\n",
+        "if self._intended.issuperset(step.records.positions) and not self._copied:",
+        "if self._intended.issuperset(step.records.positions):",
         "e2e/test_backup.py::test_in_doubt_and_resent_has_a_copy",
+    ),
+    Mutant(
+        "records of a chunk that are sent later have no intent",
+        "runner/bulkdel/engine/chunk.py",
+        "if self._intended.issuperset(step.records.positions) and not self._copied:",
+        "if self._intended and not self._copied:",
+        "integration/test_key_lookup.py::test_each_record_of_a_chunk_has_its_intent_before_it_is_sent",
     ),
     Mutant(
         "a restore creates the accounts in another pool",
@@ -1019,15 +1026,15 @@ MUTANTS = (
     Mutant(
         "an account with one of the keys is taken for the one that was created",
         "runner/bulkdel/core/account_match.py",
-        "    if moment is None or not account.same:\n",
-        "    if moment is None:\n",
+        "    alike = account.alike and account.keys is Keys.ALL\n",
+        "    alike = account.alike\n",
         "unit/test_creation_state.py::test_which_account_a_look_up_has_found",
     ),
     Mutant(
         "what a user has of several keys is judged by one of them",
         "jobs/bulkdel_jobs/genauth/creation.py",
-        "            same=len(shared) == len(self._keys[id_]),\n",
-        "            same=bool(shared) and len(shared) <= len(self._keys[id_]),\n",
+        "                keys = Keys.SOME if keys is Keys.ALL else keys\n",
+        "                keys = Keys.ALL if keys is Keys.ALL else keys\n",
         "unit/test_creation.py::test_which_keys_a_user_shares_with_a_record",
     ),
     Mutant(
@@ -1068,30 +1075,37 @@ MUTANTS = (
     Mutant(
         "the new ids are those of the response in its order",
         "runner/bulkdel/engine/creation.py",
-        "        for id_ in made:\n            self._note(id_, accounts[id_])\n",
-        "        for id_, account in zip(step.records.ids, accounts.values(), strict=False):\n"
+        "        for id_, account in created.items():\n            self._note(id_, account)\n",
+        "        for id_, (_, account) in zip(step.records.ids, claims, strict=False):\n"
         "            self._note(id_, account)\n",
         "integration/test_key_lookup.py::test_each_row_has_the_new_id_of_its_own_user[True]",
     ),
     Mutant(
         "two records with the same keys are restored as one account",
         "runner/bulkdel/engine/creation.py",
-        "self._parts.tally.made.get(account.made, row) != row",
-        "self._parts.tally.made.get(account.made, row) < 0",
+        "if met.isdisjoint(keys):",
+        "if met is not keys:",
         "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[2]",
+    ),
+    Mutant(
+        "two chunks create accounts with one key at the same time",
+        "runner/bulkdel/engine/parts.py",
+        "        while not self._keys.isdisjoint(keys):\n            await self._released.wait()\n",
+        "",
+        "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[1]",
     ),
     Mutant(
         "a department that does not exist counts as a taken key",
         "jobs/bulkdel_jobs/genauth/creation.py",
-        "        conflict = decision.detail.code == CONFLICT\n",
+        "        conflict = decision.detail.code == CONFLICT  # a 404 is about a department\n",
         "        conflict = decision.next_step is NextStep.LOOK_UP or decision.detail.code == CONFLICT\n",
         "unit/test_creation.py::test_a_conflict_is_told_from_other_refusals",
     ),
     Mutant(
         "a phone number without its country code is shown in a message",
         "jobs/bulkdel_jobs/genauth/creation.py",
-        'for text in (user.get("phone"), *ties) if',
-        "for text in ties if",
+        "        yield from filter(None, _texts_in(self._users[id_]))\n",
+        "",
         "unit/test_creation.py::test_a_message_that_quotes_what_identifies_a_user_is_redacted[13800000001]",
     ),
     Mutant(

@@ -34,7 +34,7 @@ from bulkdel_jobs.sandbox import (
     serve_in_thread,
 )
 from tests.full_users import full_users
-from tests.harness import POOL, Ran, bulkdel
+from tests.harness import POOL, Ran, bulkdel, entries
 from tests.rawserver import Peer, RawServer, answer
 
 TOKEN = "e30.eyJzY29wZWRfdXNlcnBvb2xfaWQiOiJwIn0.x"
@@ -130,7 +130,7 @@ async def test_an_empty_pool_is_asked_for_a_control_until_it_has_an_account() ->
 
 @contextlib.asynccontextmanager
 async def in_odd_server(users: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[tuple[AccountLookup, list[list[str]]]]:
-    """A server that finds `users` by the lower case of any key; and a growing list of what each request asks for."""
+    """A server that finds `users` by any key without its dots; and a growing list of what each request asks for."""
     asked: list[list[str]] = []
 
     async def script(peer: Peer) -> None:
@@ -140,7 +140,10 @@ async def in_odd_server(users: Mapping[str, Mapping[str, Any]]) -> AsyncIterator
             if request.target.startswith(LOOKUP_PATH):
                 pairs = request.target.partition("?")[2].split("&")
                 asked.append([pair.removeprefix("userIds=") for pair in pairs if "userIds" in pair])
-                told = {"statusCode": 200, "data": [users[id_.lower()] for id_ in asked[-1] if id_.lower() in users]}
+                told = {
+                    "statusCode": 200,
+                    "data": [users[id_.replace(".", "")] for id_ in asked[-1] if id_.replace(".", "") in users],
+                }
             await peer.send(answer(json.dumps(told).encode()))
 
     async with RawServer(script).running() as server, looking_up(server.url) as lookup:
@@ -152,9 +155,9 @@ async def test_an_account_that_is_found_by_a_rule_of_the_server_is_found_alone()
         lookup,
         asked,
     ):
-        assert await found_by_keys(lookup, usernames("bo", "Ann", "Carl")) == ["2", "1", None]
+        assert await found_by_keys(lookup, usernames("bo", "a.nn", "Carl")) == ["2", "1", None]
         assert await found_by_keys(lookup, usernames("Carl", "Dora")) == [None, None]
-    assert asked == [["bo", "Ann", "Carl"], ["Ann"], ["Carl"], ["Carl"], ["Carl", "Dora"]]
+    assert asked == [["bo", "a.nn", "Carl"], ["a.nn"], ["Carl"], ["Carl"], ["Carl", "Dora"]]
 
 
 # --- a key that cannot see users --------------------------------------------------------------------------------------
@@ -263,3 +266,15 @@ def test_after_a_lost_answer_no_user_is_created_twice(fault: str, tmp_path: Path
         assert (ran.code, ran.counts()) == (0, {"done": 120})
         assert sandbox.pool.effects_of("created", "username") == dict.fromkeys(names, 1)
         assert sandbox.pool.kinds() == ["created"], "no mail was sent"
+
+
+def test_each_record_of_a_chunk_has_its_intent_before_it_is_sent(tmp_path: Path) -> None:
+    """Two records share a key, so the second is sent after the first, here because that one is refused."""
+    users = [{"email": "u@x.example", "username": "one"}, {"email": "u@x.example", "username": "two"}]
+    with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(poisonous={"one": (422, None)})) as sandbox:
+        ran = run_in(sandbox, tmp_path, users)
+        assert (ran.code, ran.counts()) == (1, {"done": 1, "refused": 1})
+        assert sandbox.pool.effects_of("created", "username") == {"two": 1}
+        log = entries(tmp_path / "export.jsonl.checkpoint.jsonl")
+        intents = [each["ranges"] for each in log if each["type"] == "intent"]
+        assert intents == [[[0, 1]], [[1, 2]]]

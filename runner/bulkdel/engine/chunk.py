@@ -103,7 +103,7 @@ class ChunkInHand:
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
         # Before the intent: if the job fails here, nothing was sent.
-        return parts.action.calls(self._as_sent(step.records))
+        return parts.action.calls(self.as_sent(step.records))
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves.
@@ -141,7 +141,7 @@ class ChunkInHand:
                 self._look_again()
             return
         if decision.next_step is NextStep.SETTLED:
-            decision = self._accepted(step, decision)
+            decision = self.accepted(step, decision)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
             parts.tally.uncertain = decision.reason or parts.tally.uncertain
@@ -164,7 +164,7 @@ class ChunkInHand:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        write_settled(parts, parts.held.take(state.settled), self._seen)
+        write_settled(parts, parts.held.take(state.settled), self.seen)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
@@ -285,7 +285,7 @@ class ChunkInHand:
         return self._parts.lookup.proven
 
     @property
-    def _seen(self) -> Mapping[str, Mapping[str, Any]]:
+    def seen(self) -> Mapping[str, Mapping[str, Any]]:
         """By id, what the log has to say of a row besides its outcome."""
         return {}
 
@@ -293,11 +293,11 @@ class ChunkInHand:
         """The texts that are left out of messages."""
         return ids if self._parts.look_ups is None else self._parts.look_ups.texts(ids)
 
-    def _as_sent(self, records: Records) -> Records:
+    def as_sent(self, records: Records) -> Records:
         """The records as the action gets them."""
         return records
 
-    def _accepted(self, step: Send, decision: Decision) -> Decision:  # noqa: ARG002 - it is about all of them
+    def accepted(self, step: Send, decision: Decision) -> Decision:  # noqa: ARG002 - it is about all of them
         """Read an accepted request."""
         return decision
 

@@ -61,14 +61,14 @@ class CreationInHand(ChunkInHand):
         return lookup.proven or (lookup.none_listed and not self._parts.tally.succeeded)
 
     @property
-    def _seen(self) -> Mapping[str, Mapping[str, Any]]:
+    def seen(self) -> Mapping[str, Mapping[str, Any]]:
         """`made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken."""
         return self._noted
 
     def _texts(self, ids: Collection[str]) -> list[str]:
         return list(self._all_keys.texts(list(ids)))
 
-    def _as_sent(self, records: Records) -> Records:
+    def as_sent(self, records: Records) -> Records:
         """Leave out the parts that the API has refused in several other records."""
         if not (gone := self._parts.tally.gone_parts):
             return records
@@ -76,7 +76,7 @@ class CreationInHand(ChunkInHand):
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
         return Records.of(record for record, _ in reduced)
 
-    def _accepted(self, step: Send, decision: Decision) -> Decision:
+    def accepted(self, step: Send, decision: Decision) -> Decision:
         """Read which of the records were created: an answer about each id.
 
         An account that has the keys of two records, or a record with two accounts, is no answer about them.

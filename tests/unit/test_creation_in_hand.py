@@ -1,0 +1,91 @@
+"""Which records an answer of a creation has created, and which parts of records count as gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bulkdel.core.chunk_state import Send
+from bulkdel.core.decision import Decision, NextStep
+from bulkdel.core.id_type import IdSet
+from bulkdel.core.outcome import Reduction
+from bulkdel.core.record import Chunk, Record, Records
+from bulkdel.engine.creation import CreationInHand, chunk_in_hand
+from bulkdel.engine.parts import GONE_AFTER, Parts, Tally
+from bulkdel.http.client import WorkerStatus
+from bulkdel_jobs.genauth.creation import CreatedUserLookUps
+from bulkdel_jobs.restore_users import RestoreUsers
+
+User = Mapping[str, Any]
+ANN, BOB, EVE = ({"email": f"{name}@x.example", "username": name} for name in ("ann", "bob", "eve"))
+
+
+def rows(*users: User) -> Records:
+    return Records.of(
+        Record(at, f"old {at}", json.dumps({"userId": f"old {at}", **user}).encode()) for at, user in enumerate(users)
+    )
+
+
+def in_hand(*users: User, tally: Tally | None = None) -> CreationInHand:
+    known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
+    parts = cast("Parts", SimpleNamespace(**known, look_ups=CreatedUserLookUps()))
+    found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
+    assert isinstance(found, CreationInHand)
+    return found
+
+
+def accepted(
+    chunk: CreationInHand, records: Records, created: Sequence[User], left_out: Reduction | None = None
+) -> Any:
+    decision = chunk.accepted(Send(records, 1, 0, left_out), Decision(NextStep.SETTLED, data=created))
+    assert decision.next_step is NextStep.PER_ID
+    return {answer.id: chunk.seen[answer.id]["made"] for answer in decision.data}
+
+
+@pytest.mark.parametrize(
+    ("created", "made"),
+    [
+        ([ANN | {"userId": "1"}, BOB | {"userId": "2"}], {"old 0": "1", "old 1": "2"}),
+        ([BOB | {"userId": "2"}, ANN | {"userId": "1"}], {"old 0": "1", "old 1": "2"}),
+        ([ANN | {"userId": "1"}, EVE | {"userId": "3"}], {"old 0": "1"}),
+        ([{"userId": "1", "username": "ann"}, BOB | {"userId": "2"}], {"old 0": "1", "old 1": "2"}),
+        pytest.param([ANN | {"userId": "1"}, ANN | {"userId": "2"}], {}, id="two accounts of one record"),
+        pytest.param([ANN | {"userId": "1"}, BOB | {"userId": "1"}], {}, id="one account of two records"),
+        pytest.param([ANN | {"userId": "1", "username": "bob"}], {}, id="keys of two records"),
+        pytest.param([ANN | {"userId": "old 0"}, BOB | {"userId": "2"}], {"old 1": "2"}, id="the old id"),
+        pytest.param([ANN, BOB | {"userId": 2}], {}, id="no id"),
+        pytest.param([], {}, id="nothing"),
+    ],
+)
+def test_a_record_is_created_when_the_answer_has_one_account_for_it(
+    created: Sequence[User], made: Mapping[str, str]
+) -> None:
+    assert accepted(in_hand(ANN, BOB), rows(ANN, BOB), created) == made
+
+
+def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_it() -> None:
+    tally = Tally(IdSet(), succeeded=False)
+    gone, kept = (ANN | {"departmentIds": [name, "there"]} for name in ("gone", "kept"))
+    for number in range(GONE_AFTER):
+        assert not tally.gone_parts
+        for user, name in ((gone, "gone"), (kept, "kept")):
+            less = rows(user | {"departmentIds": ["there"]})
+            left_out = Reduction(less.payloads[0] or b"", "1 of 2 departmentIds", (f"departmentIds {name}",))
+            accepted(in_hand(user, tally=tally), less, [user | {"userId": str(number)}], left_out)
+        accepted(in_hand(kept, tally=tally), rows(kept), [kept | {"userId": "9"}])
+    assert tally.gone_parts == {"departmentIds gone"}
+    chunk = in_hand(gone, kept, tally=tally)
+    sent = [json.loads(record.payload or b"")["departmentIds"] for record in chunk.as_sent(rows(gone, kept))]
+    assert sent == [["there"], ["kept", "there"]]
+    accepted(chunk, rows(gone), [gone | {"userId": "1", "departmentIds": ["there"]}])
+    assert chunk.seen["old 0"] == {"made": "1", "reason": "without 1 of 2 departmentIds"}
+
+
+def test_records_that_share_a_key_are_in_different_groups() -> None:
+    chunk = in_hand(ANN, BOB, ANN | {"username": "another"}, {"username": "BOB "})
+    groups = chunk.state.groups  # type: ignore[attr-defined]
+    assert [list(group.ids) for group in groups] == [["old 0", "old 1"], ["old 2", "old 3"]]
