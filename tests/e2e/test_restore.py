@@ -109,54 +109,6 @@ def new_rng() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize(
-    ("count", "latency"),
-    [
-        (400, {"latency_after_s": 0.003}),  # what was sent has had its effect, so no look-up has to be repeated
-        pytest.param(10_000, {"latency_s": 0.003}, marks=pytest.mark.soak),
-    ],
-)
-def test_the_round_trip(count: int, latency: dict[str, Any], tmp_path: Path) -> None:
-    """Deletion and restore are killed: every field and membership is back, no user twice, the map is whole."""
-    rng, others = new_rng(), 10
-    before, pool = full_users(count + others), full_users(count + others)
-    old = {ids_of(pool.user(number), "user_id")[0]: pool.user(number) for number in range(count)}
-    ids = list(old)
-    rng.shuffle(ids)
-    with undo(tmp_path, ids, pool=pool, assignment_targets=True, **latency) as it:
-        requests = lambda: it.served.ledger.requests  # noqa: E731
-        slow = ("--concurrency", 4, "--backup-memberships")
-        killed_often(it.deletion(*slow), 2, requests, rng)
-        it.delete("--backup-memberships")
-        assert len(pool) == others
-        killed_often(it.restoring(count, "--concurrency", 4), 3, requests, rng)
-        ran = it.restore()
-        assert ran.code == 0, ran
-        accounts, memberships = (json.loads(line) for line in ran.out.splitlines())
-        assert (accounts["job"], accounts["done"]) == ("restore-users", count)
-        assert (memberships["job"], memberships["remaining"]) == ("restore-memberships", 0)
-        assert differences(before, pool) == []
-        assert pool.users_ever == 2 * count + others, "a user was created twice"
-        assert not pool.effects_of("mailed")
-        mapped = [json.loads(line) for line in it.map.read_text().splitlines()]
-        assert [line["row"] for line in mapped] == list(range(count))
-        assert [line["old"] for line in mapped] == ids
-        for line in mapped:
-            now = pool.find_alive("user_id", line["new"])
-            assert now is not None
-            assert pool.user(now).get("username") == old[line["old"]].get("username")
-        assert it.map.stat().st_mode & 0o777 == it.derived.stat().st_mode & 0o777 == 0o600
-        told = bulkdel("status", it.log).out
-        assert f"{count:,} of {count:,} restored, see {it.derived}.checkpoint.jsonl" in told
-        notes = [entry for entry in entries(it.log) if entry["type"] == "annotation"]
-        assert [note["state"] for note in notes][0 :: len(notes) - 1] == ["begun", "ended"]
-        again = it.restore()
-        assert again.code == 0, again
-        assert again.out == ran.out
-        assert pool.users_ever == 2 * count + others
-
-
 FAULTS = ("500", "502", "503", "html", "drop_before", "drop_after", "500_after", "truncated_after")
 
 

@@ -106,6 +106,23 @@ async def test_the_request_is_that_of_the_sdk(job: Any) -> None:
     assert ours.body == json.dumps(json.loads(ours.body), separators=(",", ":"), ensure_ascii=False).encode()
 
 
+async def test_the_request_that_creates_users_is_that_of_the_sdk() -> None:
+    """The SDK also sends what is not given, as null."""
+    users: list[dict[str, Any]] = [
+        {"username": "u", "customData": {"a": [1, None]}},
+        {"email": "a@x.example", "departmentIds": ["d"]},
+    ]
+    target, id_type = target_of("restore-users", passwords="generate")
+    lines = tuple(json.dumps({"userId": id_, **user}).encode() for id_, user in zip(IDS, users, strict=True))
+    (ours,) = target.action(id_type).calls(Records((0, 1), tuple(IDS), lines))
+    body = json.loads(ours.body or b"")
+    theirs = await sent_by_sdk(lambda sdk: sdk.create_users_batch(body["list"], body["options"]))
+    assert (ours.method, ours.path, ours.query, ours.headers) == (theirs.method, theirs.target, (), ())
+    assert body == json.loads(theirs.body)
+    assert body["list"] == users
+    assert body["options"]["autoGeneratePassword"] is True
+
+
 READS: Mapping[str, tuple[Callable[[ManagementClient], object], ...]] = {
     "resign-users": (lambda sdk: sdk.get_user_batch(["u"], "user_id"),),
     "delete-public-accounts": (lambda sdk: sdk.get_public_account_batch(["u"], "user_id"),),

@@ -278,3 +278,31 @@ def test_each_record_of_a_chunk_has_its_intent_before_it_is_sent(tmp_path: Path)
         log = entries(tmp_path / "export.jsonl.checkpoint.jsonl")
         intents = [each["ranges"] for each in log if each["type"] == "intent"]
         assert intents == [[[0, 1]], [[1, 2]]]
+
+
+async def test_what_identifies_a_user_is_in_no_message(tmp_path: Path) -> None:
+    """The API quotes what it refuses. Neither the log, nor the output, nor the results repeat it."""
+    user = {"email": "Ann.Noether@x.example", "phone": "13812345678", "phoneCountryCode": "+86", "username": "noether"}
+    secrets = ("ann.noether", "13812345678", "noether")
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            told: dict[str, Any] = {"statusCode": 200, "data": []}
+            if request.target == CREATE_PATH:
+                quoted = json.dumps(json.loads(request.body)["list"])
+                told = {"statusCode": 422, "message": f"refused: {user['email'].upper()}, +86{user['phone']}, {quoted}"}
+            elif request.target == LIST_PATH:
+                told["data"] = {"totalCount": 0, "list": []}
+            elif request.target == TOKEN_PATH:
+                told["data"] = {"access_token": TOKEN}
+            await peer.send(answer(json.dumps(told).encode()))
+
+    async with RawServer(script).running() as server:
+        ran = await asyncio.to_thread(run_at, server.url, tmp_path, [user], pool="p")
+    assert (ran.code, ran.counts()) == (1, {"refused": 1})
+    log = tmp_path / "export.jsonl.checkpoint.jsonl"
+    results = bulkdel("results", log).out
+    for text in (ran.out, ran.err, log.read_text(), results, bulkdel("status", log).out):
+        assert not [secret for secret in secrets if secret in text.lower()]
+    assert "refused: [id], +[id], " in json.loads(results)["message"]
