@@ -383,3 +383,25 @@ def test_a_message_with_half_of_a_surrogate_pair_can_be_kept() -> None:
         detail = decision_on(Response(200, body), CreateUsersBatch({}).read, redact, 0.0).detail
         assert detail.message == kept
         assert kept in orjson.dumps(detail.to_json()).decode()
+
+
+@pytest.mark.parametrize(
+    ("row_has", "user_has", "alike"),
+    [
+        ({}, {}, False),
+        ({}, {"userSourceType": "adminCreated"}, True),
+        ({}, {"userSourceType": "register"}, False),
+        ({}, {"userSourceType": "adminCreated", "name": "Stranger"}, False),
+        ({"name": "Ann"}, {"name": "Ann"}, True),
+        ({"name": "Ann", "customData": {}}, {"name": "Ann", "customData": None}, True),
+        ({"name": "Ann"}, {"name": "Ann", "userSourceType": "register"}, False),
+        ({"name": "Ann"}, {}, False),
+        ({"name": "Ann", "customData": {"n": 1}}, {"name": "Ann", "customData": {"n": 2}}, False),
+    ],
+)
+def test_another_person_with_the_same_keys_is_not_alike(
+    row_has: dict[str, Any], user_has: dict[str, Any], alike: bool
+) -> None:
+    keyed = {"phone": "13800000001", "phoneCountryCode": "+86"}
+    accounts, _ = match(keys(keyed | row_has), keyed | user_has)
+    assert (accounts[OLD].keys, accounts[OLD].alike) == (Keys.ALL, alike)

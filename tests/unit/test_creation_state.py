@@ -74,6 +74,15 @@ def test_free_keys_are_sent_and_taken_ones_are_never_sent() -> None:
     assert due(chunk) == ("end", [])
 
 
+def test_a_look_up_that_returns_an_account_at_random_decides_nothing() -> None:
+    chunk = state("a", "b")
+    look(chunk, a=UNDATED)
+    assert due(chunk) == ("send", ["b"])
+    chunk.replied(created("b"))
+    assert told(chunk) == [("done", ["b"], None)]
+    assert chunk.leave() == (((0, 1),), ())
+
+
 def test_a_blind_look_up_sends_nothing() -> None:
     chunk = state("a")
     look(chunk, proven=False)
@@ -345,6 +354,8 @@ AT = NOON.ours
         pytest.param(Created(AT + 1, keys=Keys.SOME), NOON, LATER, UNDATED, id="not all of the keys"),
         pytest.param(Created(AT + 1, keys=Keys.SOME, free=True), NOON, LATER, UNDATED, id="not all, once free"),
         pytest.param(Created(AT + 1), None, LATER, Presence.TAKEN, id="nothing was sent"),
+        pytest.param(Created(AT + 1, certain=False), None, LATER, UNDATED, id="not what was asked for"),
+        pytest.param(Created(AT + 1, certain=False), NOON, LATER, UNDATED, id="not what was asked for, sent"),
         pytest.param(Created(AT - 1, before=True), None, LATER, REACHED, id="it was never gone"),
         pytest.param(Created(None), NOON, LATER, UNDATED, id="no date"),
         pytest.param(Created(None, free=True), NOON, LATER, REACHED, id="the keys were free"),

@@ -76,6 +76,9 @@ PERSONAL = (
 )
 """Fields by which a created user is told from another one that has the same keys."""
 
+CREATED_BY_API = "adminCreated"
+"""The `userSourceType` of a user that a management call has created."""
+
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 IDENTITY_FIELDS = ("extIdpId", "provider", "type", "userIdInIdp", "userInfoInIdp", "originConnIds")
@@ -318,8 +321,16 @@ def _ties(identities: Any) -> set[str]:
 
 
 def _alike(row: User, user: User) -> bool:
-    """Whether a user has what the row says of the person: somebody else with the same keys hardly has all of it."""
-    return all(user.get(name) == value for name in PERSONAL if (value := row.get(name)) not in EMPTY)
+    """Whether a user has what the row says of the person, and was created by the API. Another person hardly is both."""
+    pairs = [(_known(row.get(name)), _known(user.get(name))) for name in PERSONAL]
+    source = user.get("userSourceType")
+    told = source == CREATED_BY_API or (source is None and any(known is not None for known, _ in pairs))
+    return told and all(before == now for before, now in pairs)
+
+
+def _known(value: Any) -> Any:
+    """A value, where it is not empty."""
+    return None if value in EMPTY else value
 
 
 def _texts_in(value: Any) -> Iterator[str]:

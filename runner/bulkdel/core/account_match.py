@@ -134,6 +134,7 @@ class Created(NamedTuple):
     """An account that a look-up found by the keys of an account that is to be created.
 
     at: when it was created, epoch seconds; None when unknown.
+    certain: whether the keys were compared. If not, the server found it by a rule of its own, or at random.
     before: whether it is the account that is to be created again: it was never gone.
     alike: whether it has what else the row says of it.
     free: whether this session has seen that the keys were free, before it sent a request with them.
@@ -141,6 +142,7 @@ class Created(NamedTuple):
 
     at: float | None
     keys: Keys = Keys.ALL
+    certain: bool = True
     before: bool = False
     alike: bool = True
     free: bool = False
@@ -156,17 +158,17 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
     """
     if account.before:
         return Presence.REACHED
+    if not account.certain:
+        return Presence.UNDATED
     if moment is None or account.keys is Keys.OTHER:
         return Presence.TAKEN
     alike = account.alike and account.keys is Keys.ALL
-    if alike and account.free:
-        return Presence.REACHED
     if account.at is None or moment.servers is None or now.servers is None:
-        return Presence.UNDATED
+        return Presence.REACHED if alike and account.free else Presence.UNDATED
     if account.at < moment.servers - ZONE_MAX_S:
         return Presence.TAKEN
     dated = moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S and age_s(moment, now) <= REUSE_AFTER_S
-    return Presence.REACHED if dated and alike else Presence.UNDATED
+    return Presence.REACHED if alike and (account.free or dated) else Presence.UNDATED
 
 
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:

@@ -114,9 +114,17 @@ class CreationState(ChunkState):
             by_presence[found.get(record.id)].append(record)
         self._reached(sub_chunk, Records.of(by_presence[Presence.REACHED]), unproven=False)
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
-        self._settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps another account")
+        if undated := Records.of(by_presence[Presence.UNDATED]):
+            self._undated(sub_chunk._replace(records=undated))
         if free := Records.of(by_presence[None]):
             self._free(sub_chunk._replace(records=free), why, blind=blind, unproven=unproven)
+
+    def _undated(self, sub_chunk: SubChunk) -> None:
+        """Take in records for which a look-up has found an account that may be the created one, or another one."""
+        if sub_chunk.maybe_applied:
+            self._settle("unknown", sub_chunk, sub_chunk.records, reason="perhaps another account")
+        else:  # the look-up returned an account that it was not asked for
+            self.left.append(sub_chunk)
 
     def _free(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""

@@ -19,6 +19,7 @@ from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
 from bulkdel.http.client import WorkerStatus
+from bulkdel.http.lookup import STRANGER
 from bulkdel.job import Account, Job, LookUps
 
 
@@ -140,6 +141,7 @@ class CreationInHand(ChunkInHand):
             seen = Created(
                 account.created_at,
                 keys=account.keys,
+                certain=account.certain,
                 before=account.before,
                 alike=account.alike,
                 free=id_ in self._free,
@@ -148,7 +150,9 @@ class CreationInHand(ChunkInHand):
             if found[id_] is Presence.REACHED:
                 self._note(id_, account)
             elif found[id_] is Presence.TAKEN:
-                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared) or "a key, by a rule of the server"}}
+                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
+            if not account.certain:
+                parts.tally.uncertain = STRANGER
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
