@@ -85,6 +85,21 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
     assert chunk.seen["old 0"] == {"made": "1", "reason": "without 1 of 2 departmentIds"}
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
+    """The department is known to be gone, the identity is left out because the API refused the user alone."""
+    tally = Tally(IdSet(), succeeded=False)
+    tally.refused_parts["departmentIds gone"] = GONE_AFTER
+    tie = {"extIdpId": "s", "userIdInIdp": "1"}
+    user = ANN | {"departmentIds": ["gone"], "identities": [tie]}
+    chunk = in_hand(user, tally=tally)
+    less = chunk.as_sent(rows(user | {"identities": []}))
+    left_out = Reduction(b"", "identities", ("identities s",))
+    parts: User = {"departmentIds": [], "identities": []} if shown else {}
+    accepted(chunk, less, [{**ANN, **parts, "userId": "1"}], left_out)
+    assert chunk.seen["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
+
+
 def test_records_that_share_a_key_are_in_different_groups() -> None:
     chunk = in_hand(ANN, BOB, ANN | {"username": "another"}, {"username": "BOB "})
     groups = chunk.state.groups  # type: ignore[attr-defined]

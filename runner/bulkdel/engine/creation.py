@@ -14,6 +14,7 @@ from bulkdel.core.account_match import Created, Keys, Presence, creation
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
@@ -91,7 +92,7 @@ class CreationInHand(ChunkInHand):
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
         for id_, account in created.items():
-            self._note(id_, account)
+            self._note(id_, account, step.left_out)
         self._note_parts(step, created)
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
@@ -156,9 +157,9 @@ class CreationInHand(ChunkInHand):
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
-    def _note(self, id_: str, account: Account) -> None:
-        """Note what the log has to say of a created account."""
-        lost = self._left_out.get(id_) or account.lost
+    def _note(self, id_: str, account: Account, left_out: Reduction | None = None) -> None:
+        """Note what the log has to say of a created account. Where its record shows no parts: what was left out."""
+        lost = account.lost or " and ".join(filter(None, (self._left_out.get(id_), left_out and left_out.lost)))
         self._noted[id_] = {"made": account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 
