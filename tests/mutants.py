@@ -1095,6 +1095,13 @@ MUTANTS = (
         "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[1]",
     ),
     Mutant(
+        "with a department that is gone another part of the user is lost",
+        "runner/bulkdel/engine/creation.py",
+        "        if step.left_out is not None:\n",
+        "        if step.left_out is not None and not self._parts.tally.gone_parts:\n",
+        "unit/test_creation_in_hand.py::test_with_a_part_that_is_gone_no_other_part_is_lost[False]",
+    ),
+    Mutant(
         "a department that does not exist counts as a taken key",
         "jobs/bulkdel_jobs/genauth/creation.py",
         "        conflict = decision.detail.code == CONFLICT  # a 404 is about a department\n",

@@ -79,7 +79,7 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
         accepted(in_hand(kept, tally=tally), rows(kept), [kept | {"userId": "9"}])
     assert tally.gone_parts == {"departmentIds gone"}
     chunk = in_hand(gone, kept, tally=tally)
-    sent = [json.loads(record.payload or b"")["departmentIds"] for record in chunk.as_sent(rows(gone, kept))]
+    sent = [json.loads(record.payload or b"")["departmentIds"] for record in chunk.as_sent(Send(rows(gone, kept), 1))]
     assert sent == [["there"], ["kept", "there"]]
     accepted(chunk, rows(gone), [gone | {"userId": "1", "departmentIds": ["there"]}])
     assert chunk.seen["old 0"] == {"made": "1", "reason": "without 1 of 2 departmentIds"}
@@ -87,17 +87,35 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
-    """The department is known to be gone, the identity is left out because the API refused the user alone."""
-    tally = Tally(IdSet(), succeeded=False)
-    tally.refused_parts["departmentIds gone"] = GONE_AFTER
-    tie = {"extIdpId": "s", "userIdInIdp": "1"}
-    user = ANN | {"departmentIds": ["gone"], "identities": [tie]}
-    chunk = in_hand(user, tally=tally)
-    less = chunk.as_sent(rows(user | {"identities": []}))
-    left_out = Reduction(b"", "identities", ("identities s",))
+    """Whether or not the answer to the creation shows departments and identities."""
+    user = ANN | {"departmentIds": ["gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
+    chunk, left_out = (
+        in_hand(user),
+        Reduction(b"", "departmentIds and identities", ("departmentIds gone", "identities s")),
+    )
     parts: User = {"departmentIds": [], "identities": []} if shown else {}
+    less = chunk.as_sent(Send(rows(ANN), 1, 0, left_out))
     accepted(chunk, less, [{**ANN, **parts, "userId": "1"}], left_out)
     assert chunk.seen["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
+    """It becomes known while the record is refused, before or after the choice of what to leave out."""
+    tally = Tally(IdSet(), succeeded=False)
+    user = ANN | {"departmentIds": ["d1", "gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
+    chunk = in_hand(user, tally=tally)
+    chunk.state.looked_up({}, proven=True)
+    tally.refused_parts["departmentIds gone"] = GONE_AFTER if early else 0
+    sent = []
+    for _ in range(2):
+        chunk.state.replied(Decision(NextStep.SPLIT))
+        step = chunk.state.next_step()
+        assert isinstance(step, Send)
+        tally.refused_parts["departmentIds gone"] = GONE_AFTER
+        sent += [json.loads(payload or b"") for payload in chunk.as_sent(step).payloads]
+    assert all(len(one["identities"]) == 1 for one in sent)
+    assert [one["departmentIds"] for one in sent] == ([["d1"], []] if early else [["gone"], ["d1"]])
 
 
 def test_records_that_share_a_key_are_in_different_groups() -> None:

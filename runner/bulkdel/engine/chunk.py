@@ -103,7 +103,7 @@ class ChunkInHand:
         if parts.backup is not None:
             await self._save_copies(parts.backup, ids)
         # Before the intent: if the job fails here, nothing was sent.
-        return parts.action.calls(self.as_sent(step.records))
+        return parts.action.calls(self.as_sent(step))
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves.
@@ -293,9 +293,9 @@ class ChunkInHand:
         """The texts that are left out of messages."""
         return ids if self._parts.look_ups is None else self._parts.look_ups.texts(ids)
 
-    def as_sent(self, records: Records) -> Records:
+    def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""
-        return records
+        return step.records
 
     def accepted(self, step: Send, decision: Decision) -> Decision:  # noqa: ARG002 - it is about all of them
         """Read an accepted request."""

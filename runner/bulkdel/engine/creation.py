@@ -50,7 +50,7 @@ class CreationInHand(ChunkInHand):
             groups=_apart(chunk.records, self._all_keys),
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
             resend_unproven=self._parts.in_doubt_resend,
-            reductions_of=self._parts.job.reductions,
+            reductions_of=self._reductions,
         )
 
     @property
@@ -70,11 +70,20 @@ class CreationInHand(ChunkInHand):
     def _texts(self, ids: Collection[str]) -> list[str]:
         return list(self._all_keys.texts(list(ids)))
 
-    def as_sent(self, records: Records) -> Records:
-        """Leave out the parts that the API has refused in several other records."""
+    def _reductions(self, record: Record) -> list[Reduction]:
+        """What may be left out of a record that the API refuses: the parts that are gone before all others."""
+        reductions = self._parts.job.reductions(record)
+        gone = self._parts.tally.gone_parts.intersection(part for each in reductions for part in each.parts)
+        return sorted(reductions, key=lambda each: not gone.issubset(each.parts))
+
+    def as_sent(self, step: Send) -> Records:
+        """Leave out the parts that the API has refused in several other records; not of a record that lacks others."""
+        if step.left_out is not None:
+            self._left_out |= dict.fromkeys(step.records.ids, step.left_out.lost)
+            return step.records
         if not (gone := self._parts.tally.gone_parts):
-            return records
-        reduced = [_without(record, self._parts.job, gone) for record in records]
+            return step.records
+        reduced = [_without(record, self._parts.job, gone) for record in step.records]
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
         return Records.of(record for record, _ in reduced)
 
@@ -92,7 +101,7 @@ class CreationInHand(ChunkInHand):
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
         for id_, account in created.items():
-            self._note(id_, account, step.left_out)
+            self._note(id_, account)
         self._note_parts(step, created)
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
@@ -157,9 +166,9 @@ class CreationInHand(ChunkInHand):
         self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
-    def _note(self, id_: str, account: Account, left_out: Reduction | None = None) -> None:
+    def _note(self, id_: str, account: Account) -> None:
         """Note what the log has to say of a created account. Where its record shows no parts: what was left out."""
-        lost = account.lost or " and ".join(filter(None, (self._left_out.get(id_), left_out and left_out.lost)))
+        lost = account.lost or self._left_out.get(id_)
         self._noted[id_] = {"made": account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 
