@@ -276,6 +276,13 @@ def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
+def test_alone_too_such_a_record_is_not_sent_again() -> None:
+    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    assert due(chunk) == ("end", [])
+    assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
+
+
 @pytest.mark.parametrize("in_doubt", [True, False])
 def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bool) -> None:
     chunk = state("a,b", "c", in_doubt=in_doubt, lag_over=in_doubt)
