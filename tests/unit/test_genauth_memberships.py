@@ -6,8 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkdel.core.decision import NextStep, Request, Response, Verdict
+from bulkdel.core.id_parser import IdCheck
 from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, GroupOrRole, MembershipPage
 from bulkdel_jobs.genauth.memberships import UserMemberships, id_of
@@ -104,12 +107,22 @@ def test_what_does_not_exist_any_more() -> None:
     assert READING.read_list(GROUPS, answer(status_code=404)).next_step is NextStep.LOOK_UP
 
 
-@pytest.mark.parametrize("of", [GROUP, ROLE, GroupOrRole("role", "a:b%/c", "n:%3A"), GroupOrRole("group", "écrivains")])
-def test_the_id_of_a_membership(of: GroupOrRole) -> None:
-    id_ = id_of(of, "u")
-    assert membership_of(id_) == (of, "u")
-    assert MEMBERSHIP.shape is not None
-    assert MEMBERSHIP.shape.fullmatch(id_)
+CODES = st.text(min_size=1)
+
+
+@given(CODES, st.none() | CODES, CODES)
+def test_the_id_of_a_membership(code: str, namespace: str | None, user: str) -> None:
+    """An export may hold it whatever the code is: the reader refuses control characters and line separators."""
+    of = GroupOrRole("group" if namespace is None else "role", code, namespace)
+    id_ = id_of(of, user.strip() or "u")
+    assert membership_of(id_) == (of, user.strip() or "u")
+    assert IdCheck(MEMBERSHIP, {}).check(id_) == id_
+
+
+def test_a_code_stays_readable() -> None:
+    assert id_of(GroupOrRole("role", "a:b% écrivains 分组", "n\u2028\n"), "u") == (
+        "role:n%E2%80%A8%0A:a%3Ab%25 écrivains 分组:u"
+    )
 
 
 def test_a_row_of_the_export() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
+from urllib.parse import quote, unquote
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
@@ -84,8 +85,16 @@ def id_of(of: GroupOrRole, user: str) -> str:
     return SEPARATOR.join(map(_escaped, (of.kind, of.namespace or "", of.code, user)))
 
 
+def part_of(escaped: str) -> str:
+    """Inverse of what `id_of` does to a part."""
+    return unquote(escaped)
+
+
 def _escaped(part: str) -> str:
-    return part.replace("%", "%25").replace(SEPARATOR, "%3A")
+    """Percent-encode what has a meaning in an id, and what no id of an export may have, such as a line separator."""
+    if part.isprintable() and "%" not in part and SEPARATOR not in part:
+        return part
+    return "".join(char if char.isprintable() and char not in {"%", SEPARATOR} else quote(char) for char in part)
 
 
 def _first_page(path: str, *query: tuple[str, str]) -> Request:

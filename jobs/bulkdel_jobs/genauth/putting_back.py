@@ -19,7 +19,7 @@ from bulkdel.core.record import Record, Records
 from bulkdel.job import Account, GroupOrRole, LookUps
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import checked_ids, post
-from bulkdel_jobs.genauth.memberships import GROUPS_PATH, SEPARATOR, TIMES, id_of
+from bulkdel_jobs.genauth.memberships import GROUPS_PATH, SEPARATOR, TIMES, id_of, part_of
 from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
 
 ADD_PATH = "/api/v3/add-group-members"
@@ -34,7 +34,7 @@ MEMBERSHIP = IdType(
     re.compile(r"(?:group:|role:[^:]+):[^:]+:[^:]+"),
     "group::CODE:USER or role:NAMESPACE:CODE:USER",
 )
-"""The id of a membership. Its parts are written without `:` and `%`: see `memberships.id_of`. It is never reused."""
+"""The id of a membership. Its parts are percent-encoded: see `memberships.id_of`. It is never reused."""
 
 
 class Membership(NamedTuple):
@@ -46,7 +46,7 @@ class Membership(NamedTuple):
 
 def membership_of(id_: str) -> Membership:
     """Inverse of `memberships.id_of`. The preflight has compared the id with the shape."""
-    kind, namespace, code, user = map(_plain, id_.split(SEPARATOR))
+    kind, namespace, code, user = map(part_of, id_.split(SEPARATOR))
     return Membership(GroupOrRole("role" if kind == "role" else "group", code, namespace or None), user)
 
 
@@ -177,7 +177,3 @@ def _times(record: Record) -> dict[str, Any]:
     """When a membership begins and ends, as the row says it."""
     row = {} if record.payload is None else json.loads(record.payload)
     return {name: row[name] for name in TIMES if row.get(name) is not None}
-
-
-def _plain(part: str) -> str:
-    return part.replace("%3A", SEPARATOR).replace("%25", "%")
