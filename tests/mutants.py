@@ -53,9 +53,23 @@ MUTANTS = (
     Mutant(
         "a list of members that changed while it was read counts as whole",
         "runner/bulkdel/http/memberships.py",
-        "return self._totals <= {None} or self._totals == {items + self._left_out}",
-        "return items + self._left_out >= 0",
-        "e2e/test_memberships.py::test_a_list_that_changes_is_read_again",
+        "return self._totals <= {None} or self._totals == {self._items}",
+        "return self._items >= 0",
+        "e2e/test_memberships.py::test_a_list_that_cannot_be_read_halts_the_run",
+    ),
+    Mutant(
+        "one reading of the members whose count fits is enough",
+        "runner/bulkdel/http/memberships.py",
+        "if content == before or all(each.pages <= 1 for each in lists):",
+        "if content == before or all(each.fits for each in lists):",
+        "e2e/test_memberships.py::test_none_is_missed_when_one_leaves_and_one_joins",
+    ),
+    Mutant(
+        "the code of a group may make its memberships bad rows",
+        "jobs/bulkdel_jobs/genauth/memberships.py",
+        'char if char.isprintable() and char not in {"%", SEPARATOR} else',
+        'char if char not in {"%", SEPARATOR} else',
+        "e2e/test_memberships.py::test_a_restore_puts_back_what_still_has_a_group_or_a_role",
     ),
     Mutant(
         "memberships of users that were not restored are put back",

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -280,6 +280,55 @@ def test_a_list_that_changes_is_read_again(tmp_path: Path) -> None:
         ran = finish(process)
         assert ran.code == 0, ran.err
         assert copied(copy) == expected
+
+
+class Moving(Kept[Any, Any]):
+    """Something in it changes just before it is listed for the nth time."""
+
+    def __init__(self, nth: int, change: Callable[[], object]) -> None:
+        super().__init__()
+        self._left = nth
+        self._change = change
+
+    def __iter__(self) -> Iterator[Any]:
+        self._list()
+        return super().__iter__()
+
+    def values(self, *, lag_s: float = 0.0) -> list[Any]:
+        self._list()
+        return super().values(lag_s=lag_s)
+
+    def _list(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._change()
+
+
+def test_none_is_missed_when_one_leaves_and_one_joins(tmp_path: Path) -> None:
+    """Between two pages, so that the count stays. The first of the second page moves to the first page, unread."""
+    with filled(tmp_path, options=("--rate", 0, "--concurrency", 1)) as (it, copy):
+        access, ids = it.served.pool.access, it.served.pool.user
+
+        def members_change() -> None:
+            users.remove(3)
+            users.add(200, Times())
+
+        def roles_change() -> None:
+            roles.remove("r3")
+            access.add_role("last", (), "moving")
+
+        users = Moving(3, members_change)  # the plan lists the first page of it
+        access.groups.add("moving", of_sandbox.GroupOrRole({"code": "moving"}, users).with_users(range(120)))
+        roles = Moving(6, roles_change)  # the plan lists both pages twice
+        access.namespaces.add("moving", of_sandbox.Namespace({"code": "moving", "name": "moving"}, roles))
+        for number in range(60):
+            access.add_role(f"r{number}", [number], "moving")
+        ran = it.run()
+        assert ran.code == 0, ran.err
+        found = copied(copy)
+        members = {user for _, _, code, user in found if code == "moving"}
+        assert members == {ids(user)["userId"] for user in (*range(3), *range(4, 120), 200)}
+        assert {code for _, space, code, _ in found if space == "moving"} == {f"r{n}" for n in range(60) if n != 3}
 
 
 class Miscounted(Kept[int, Times]):

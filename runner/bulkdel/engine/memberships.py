@@ -16,6 +16,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import FileFailed, Halted
 from bulkdel.format import counted, printable
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.memberships import OPTION, READINGS_MAX, Count, MembershipReader, changing
+from bulkdel.http.memberships import OPTION, ListReading, MembershipReader, read_until_equal
 from bulkdel.job import GroupOrRole
 
 NO_FACTS = "{}"
@@ -106,34 +107,32 @@ class MembershipsCopy:
 
     async def _read(self, of: GroupOrRole, worker: WorkerStatus) -> None:
         """Read the members of one group or role, again while the lists change."""
-        for _ in range(READINGS_MAX):
-            self._forget(of)
-            if await self._read_once(of, worker):
-                return
-        raise Halted(changing(f"the members of {_words(of)}"))
+        await read_until_equal(partial(self._read_once, of, worker), f"the members of {_words(of)}")
 
-    async def _read_once(self, of: GroupOrRole, worker: WorkerStatus) -> bool:
-        """Read every list of the members once. False when a list was not complete."""
+    async def _read_once(self, of: GroupOrRole, worker: WorkerStatus) -> list[ListReading]:
+        """Read every list of the members once, up to one that is not complete. No list when it does not exist."""
+        self._forget(of)
+        lists: list[ListReading] = []
         for number, pages in enumerate(self._reader.members(of, worker)):
-            count, items, of_others = Count(), 0, NO_FACTS
+            reading, of_others = ListReading(), NO_FACTS
+            lists.append(reading)
             async for page in pages:
                 if page is None:
                     self._forget(of)
                     self._gone.add(of)
-                    return True
-                count.add(page)
+                    return []
                 if number == 0:
-                    items += self._add(of, page.items)
+                    reading.add(page, self._add(of, page.items))
                     continue
                 self._complete(of, page.items)
-                items += len(page.items)
+                reading.add(page, len(page.items))
                 others = (_facts(item) for item in page.items if item["userId"] is None)
                 of_others = next((facts for facts in others if facts != NO_FACTS), of_others)
-            if not count.fits(items):
-                return False
+            if not reading.fits:
+                break
             if of_others != NO_FACTS:
                 self._complete_others(of, of_others)
-        return True
+        return lists
 
     # The rows of a page are few, and the database writes to its own cache: that takes less time than a thread.
 

@@ -6,8 +6,9 @@ Knows no file. `engine.memberships` writes what is read (--backup-memberships); 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import NamedTuple
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
@@ -17,6 +18,7 @@ from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.pages import RetryingClient
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
 
+READINGS_MIN = 2  # of a list that has more than one page
 READINGS_MAX = 5  # of one list that changes while it is read
 COSTED_MAX = 100  # groups and roles whose first page is read for the plan; what the others cost follows from these
 
@@ -54,21 +56,59 @@ class MembershipCost(NamedTuple):
     members: int
 
 
-class Count:
-    """Whether the pages of one list held all of it: each page names one total, and the pages have as many items."""
+class ListReading:
+    """One reading of one list: what its pages held.
+
+    pages: how many were read. content: a number that two readings with the same items have in common, whatever the
+    order. It takes no memory for the items: it is the sum of their hashes.
+    """
 
     def __init__(self) -> None:
+        self.pages = 0
+        self.content = 0
+        self._items = 0
         self._totals: set[int | None] = set()
-        self._left_out = 0
 
-    def add(self, page: MembershipPage) -> None:
-        """Take in one page."""
+    def add(self, page: MembershipPage, new: int) -> None:
+        """Take in one page. new: how many of its items were on no earlier page."""
+        self.pages += 1
+        self.content += sum(map(_hashed, page.items))
+        self._items += new + page.left_out
         self._totals.add(page.total)
-        self._left_out += page.left_out
 
-    def fits(self, items: int) -> bool:
-        """Whether a list with so many different items is complete. Without a total nothing contradicts."""
-        return self._totals <= {None} or self._totals == {items + self._left_out}
+    @property
+    def fits(self) -> bool:
+        """Whether each page named one total, and they had so many items. Without a total nothing contradicts."""
+        return self._totals <= {None} or self._totals == {self._items}
+
+
+def _hashed(item: object) -> int:
+    return int.from_bytes(blake2b(repr(item).encode(), digest_size=16).digest(), "big")
+
+
+async def read_until_equal(read: Callable[[], Awaitable[Sequence[ListReading]]], what: str) -> None:
+    """Read lists until a reading is sure to have every item that stayed in them. Raises Halted after READINGS_MAX.
+
+    When one item leaves while another one joins, those behind it move up, perhaps from a page that is still to be read
+    to one that was read. The count fits, and an item that stayed is on no page. So two readings in a row have to be
+    equal. A list of one page cannot change between pages: it is read once.
+
+    read: reads the lists anew. what: they are, in words.
+    """
+    before: list[int] = []
+    for _ in range(READINGS_MAX):
+        lists = await read()
+        content = [each.content for each in lists]
+        if all(each.fits for each in lists):
+            if content == before or all(each.pages <= 1 for each in lists):
+                return
+            before = content
+        else:
+            before = []
+    raise Halted(
+        f"{OPTION} cannot be read: {what} changed in each of {READINGS_MAX} readings, or the list does not hold what "
+        "its count says. Run the same command again when fewer changes are made"
+    )
 
 
 class MembershipReader:
@@ -95,13 +135,16 @@ class MembershipReader:
         found, requests, members = outline.found, 0, 0
         some = found[:: max(1, -(-len(found) // COSTED_MAX))]
         for of in some:
+            pages, again = 0, False
             for number, request in enumerate(self._memberships.members(of)):
                 async for page in self.pages(request, self._memberships.read_members, worker):
                     if page is not None:
                         total, here = page.total or len(page.items), max(1, len(page.items))
-                        requests += -(-total // here) if page.following is not None else 1
+                        again = again or page.following is not None
+                        pages += -(-total // here) if page.following is not None else 1
                         members += 0 if number else total
                     break
+            requests += pages * READINGS_MIN if again else pages
         share = len(found) / max(1, len(some))
         return MembershipCost(outline, outline.requests + round(requests * share), round(members * share))
 
@@ -128,27 +171,25 @@ class MembershipReader:
             here = len(page.items) + page.left_out
             items += here
             if page.following == following or not here or (page.total is not None and items > page.total):
-                return  # a list that goes round or changes: `Count` says so
+                return  # a list that goes round or changes: `ListReading.fits` says so
             following = page.following
 
     async def _whole_list(self, request: Request, worker: WorkerStatus) -> tuple[list[GroupOrRole | Request], int]:
         """Read one list of groups and roles until it has not changed meanwhile. Returns it, and the requests."""
+        items: dict[GroupOrRole | Request, None] = {}
         asked = 0
-        for _ in range(READINGS_MAX):
-            count, items = Count(), dict[GroupOrRole | Request, None]()
+
+        async def read() -> list[ListReading]:
+            nonlocal asked
+            items.clear()
+            reading = ListReading()
             async for page in self.pages(request, self._memberships.read_list, worker):
                 asked += 1
                 if page is not None:
-                    count.add(page)
+                    before = len(items)
                     items.update(dict.fromkeys(page.items))
-            if count.fits(len(items)):
-                return list(items), asked
-        raise Halted(changing("the groups and roles"))
+                    reading.add(page, len(items) - before)
+            return [reading]
 
-
-def changing(what: str) -> str:
-    """Why the reading ends: a list never was what its count said."""
-    return (
-        f"{OPTION} cannot be read: {what} changed in each of {READINGS_MAX} readings, or the list does not hold what "
-        "its count says. Run the same command again when fewer changes are made"
-    )
+        await read_until_equal(read, "the groups and roles")
+        return list(items), asked
