@@ -22,7 +22,7 @@ from bulkdel.commands import forget as command
 from bulkdel.commands.status import audit
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel_jobs.sandbox import Switches, serve_in_thread
+from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.full_users import full_users
 from tests.harness import (
@@ -329,6 +329,25 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         ran = bulkdel(*restore)
         assert ran.code == 3
         assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
+
+
+def test_each_file_is_named_once(tmp_path: Path) -> None:
+    """Also where the log is named by a relative path: the log itself has absolute ones."""
+    ids = user_ids(9)
+    export = write_objects(tmp_path / "export.jsonl", ids)
+    where = ("--rate", 0, "--confirm", 9, "--pool", POOL)
+    with serve_in_thread(Pool.from_ids(ids)) as served:
+        deletion = ("run", "delete-users", export.name, "--host", served.url, "--backup", "backup.jsonl", *where)
+        assert bulkdel(*deletion, cwd=tmp_path).code == 0
+        assert bulkdel("restore", export.name, "--passwords", "none", *where, cwd=tmp_path).code == 0
+    run_of(tmp_path, name="piped.jsonl")
+    for name, left in ((export.name, ["export.jsonl"]), ("piped.jsonl", [])):
+        ran = bulkdel("forget", name, env={}, cwd=tmp_path)
+        assert ran.code == 2, ran
+        named = [line.split(",")[0].split() for line in ran.out.splitlines() if line.startswith("  ")]
+        assert [Path(path).name for word, path in named if word == "left"] == left
+        paths = [tmp_path / path for _, path in named]
+        assert len(paths) == len(set(paths)), ran.out
 
 
 def test_a_file_that_cannot_be_removed_is_a_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
         known = Known(pinned["bytes"], pinned["sha256"])
         named.append(Named(*export, known, wanted=not complete))
     found = {each.path: _look(each) for each in named}
-    own = Path(read.progress.header.export_path)
+    own, there = Path(read.progress.header.export_path), {path.absolute() for path in found}
     files = RunFiles(
         log,
         read.progress,
@@ -128,7 +128,7 @@ def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
         tuple(file for file in found.values() if file is not None),
         tuple(each for each in named if _is_missing(each, found, read.progress)),
         read.ids,
-        own if own.is_file() and own not in found else None,
+        own if export is None and own.absolute() not in there and own.is_file() else None,
     )
     return [files, *(each for path, what in begun for each in _files_of(Path(f"{path}{LOG}"), (path, what)))]
 
