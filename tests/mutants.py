@@ -864,8 +864,8 @@ MUTANTS = (
     Mutant(
         "deleted although its copy could not be written",
         "runner/bulkdel/engine/chunk.py",
-        "            await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)\n",
-        "            saving = backup.save(raw for id_ in missing for raw in self._accounts[id_].records)\n"
+        "            await backup.save([line for record in missing for line in self._copies_of(record)])\n",
+        "            saving = backup.save([line for record in missing for line in self._copies_of(record)])\n"
         "            await asyncio.gather(saving, return_exceptions=True)\n",
         "e2e/test_backup.py::test_without_room_for_a_copy_no_user_is_deleted[users.jsonl]",
     ),
@@ -1015,6 +1015,27 @@ MUTANTS = (
         "    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc\n",
         "    return os.fstat(fd).st_size >= known.size or _crc(fd, 0, known.size) == known.crc\n",
         "integration/test_derived_export.py::test_damage_in_the_durable_part_is_refused[b.jsonl]",
+    ),
+    Mutant(
+        "a restore refuses users whose ids have another shape than usual",
+        "runner/bulkdel/settings.py",
+        'format="jsonl", id_pattern=".*")',
+        'format="jsonl")',
+        "e2e/test_restore.py::test_users_whose_ids_have_any_shape",
+    ),
+    Mutant(
+        "one record with an id that no export can have keeps all others from coming back",
+        "runner/bulkdel/engine/derived_export.py",
+        "return _stored(id_) if isinstance(ANY_SHAPE.check(id_), str) else None",
+        "return _stored(id_) if ANY_SHAPE.check(id_) else None",
+        "e2e/test_restore.py::test_users_whose_ids_have_any_shape",
+    ),
+    Mutant(
+        "a user is deleted whose record no restore can read",
+        "runner/bulkdel/engine/backup.py",
+        "    if len(line) > LINE_MAX:\n",
+        "    if len(line) > 2 * LINE_MAX:\n",
+        "e2e/test_restore.py::test_a_user_whose_record_no_restore_could_read_is_kept",
     ),
     Mutant(
         "an account is created again without a look-up after a lost answer",

@@ -326,9 +326,12 @@ class RestoreSettings(SendingSettings):
 
     @property
     def for_run(self) -> Settings:
-        """The settings of the run that creates the accounts. Its export is JSON Lines of records."""
+        """The settings of the run that creates the accounts. Its export is JSON Lines of records.
+
+        Their ids may have any shape, because the API itself gave them.
+        """
         shared = {one.name: getattr(self, one.name) for one in fields(SendingSettings)}
-        return Settings(**shared, format="jsonl")
+        return Settings(**shared, format="jsonl", id_pattern=".*")
 
 
 @Parameter(name="*")

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from bulkdel.export.lines import LINE_MAX
 from bulkdel_jobs.genauth.creation import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
-from tests.full_users import differences, full_users
+from tests.full_users import differences, full_user, full_users
 from tests.harness import (
     DELETIONS,
     POOL,
@@ -317,6 +318,53 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
         assert f"so they are not put back. All are in {moved[1]}" in ran.err
         left = {difference.field for difference in differences(before, pool)}
         assert left == {"roles"}
+
+
+def shaped_users(shapes: Sequence[str]) -> Pool:
+    """A user with an id of each shape; every other one is in a group."""
+    pool = Pool()
+    for number, shape in enumerate(shapes):
+        pool.put(full_user(number) | {"userId": shape.format(number)})
+    pool.access.add_group("staff", range(0, len(shapes), 2))
+    return pool
+
+
+def test_users_whose_ids_have_any_shape(tmp_path: Path) -> None:
+    """UUIDs, capitals, a number of another system; only an id that no export can have is left out, and said."""
+    shapes = [*("{:08d}-1111-2222-3333-444444444444", "6C{:022X}", "{}", "用户 {}") * 2, "a\u2028{}"]
+    before, pool = shaped_users(shapes), shaped_users(shapes)
+    emails = [pool.user(number)["email"] for number in range(len(shapes))]
+    with undo(tmp_path, emails, pool=pool, id_type="email") as it:
+        it.delete("--backup-memberships")
+        ran = it.restore(8)
+        assert ran.code == 1, ran
+        assert "1 row has no record in a backup" in ran.err
+        accounts, memberships = (json.loads(line) for line in ran.out.splitlines())
+        assert (accounts["done"], memberships["done"]) == (8, 4)
+        assert [(each.field, each.after) for each in differences(before, pool)] == [("user", 0)]
+        mapped = [json.loads(line)["old"] for line in it.map.read_text().splitlines()]
+        assert mapped == [before.user(number)["userId"] for number in range(8)]
+        assert "8 of 8 restored, see" in bulkdel("status", it.log).out
+
+
+def test_a_user_whose_record_no_restore_could_read_is_kept(tmp_path: Path) -> None:
+    """The deletion halts before that user is sent, and names the row; the other users come back."""
+    before, pool = Pool(), Pool()
+    for number in range(6):
+        user = full_user(number) | ({"address": "x" * LINE_MAX} if number == 3 else {})
+        before.put(user)
+        pool.put(user)
+    ids = pool.user_ids()
+    with undo(tmp_path, ids, pool=pool) as it:
+        halted = bulkdel(*it.deletion("--chunk-size", 2, "--concurrency", 1))
+        assert halted.code == 4, halted
+        assert "row 3 (counted from 0): the record of this user takes 1,05" in halted.err
+        assert ids[3] in pool.user_ids()
+        it.ids = [*ids[:3], *ids[4:]]
+        ran = it.delete("--exclude", write_objects(tmp_path / "keep.jsonl", ids[3:4]))
+        assert ran.counts() == {"deleted": 5, "excluded": 1}
+        assert it.restore().code == 0
+        assert differences(before, pool) == []
 
 
 def test_accounts_without_memberships(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import zstandard
 
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import Disk, sync
-from bulkdel.engine.backup import Backup
+from bulkdel.engine.backup import Backup, line_of
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.export.lines import LINE_MAX, whole_lines
 
 NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
 
@@ -35,7 +36,7 @@ async def save(path: Path, durable: Saved | None, *batches: list[int]) -> list[S
     """Save batch after batch; returns how long the file was after each."""
     backup = Backup.open(path, durable)
     try:
-        return [await backup.save({"n": n} for n in batch) for batch in batches]
+        return [await backup.save(line_of({"n": n}) for n in batch) for batch in batches]
     finally:
         backup.close()
 
@@ -81,6 +82,18 @@ async def test_an_empty_file_may_be_begun(tmp_path: Path) -> None:
     assert read(tmp_path / "b.jsonl") == [1]
 
 
+def test_a_record_is_copied_if_an_export_may_have_its_line() -> None:
+    longest = line_of({"n": "x" * (LINE_MAX - len('{"n":""}'))})
+    assert [lines.data for lines in whole_lines([longest], "x.jsonl")] == [longest]
+    with pytest.raises(ValueError, match="takes 1,048,577 bytes, and a line of a backup has at most 1,048,576"):
+        line_of({"nn": "x" * (LINE_MAX - len('{"n":""}'))})
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="is nested too deep"):
+        line_of({"n": deep})
+
+
 def test_what_is_no_file_or_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "b")
@@ -110,7 +123,7 @@ async def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
     syncs = Syncs()
 
     backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
-    sizes = await asyncio.gather(*(backup.save([{"n": n}]) for n in range(100)))
+    sizes = await asyncio.gather(*(backup.save([line_of({"n": n})]) for n in range(100)))
     backup.close()
     assert sorted(read(tmp_path / "b")) == list(range(100))
     assert max(sizes).size == (tmp_path / "b").stat().st_size
@@ -121,7 +134,7 @@ async def test_a_saver_that_is_cancelled_cancels_no_other(tmp_path: Path) -> Non
     """Those who share its batch still return only when it is durable."""
 
     backup = Backup.open(tmp_path / "b", None)
-    savers = [asyncio.create_task(backup.save([{"n": n}])) for n in range(20)]
+    savers = [asyncio.create_task(backup.save([line_of({"n": n})])) for n in range(20)]
     await asyncio.sleep(0)
     savers[0].cancel()
     await asyncio.sleep(0)
@@ -138,10 +151,10 @@ async def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path)
 
     async def attempt(backup: Backup) -> Any:
         with pytest.raises(FileFailed, match="No space left"):
-            await backup.save([{"n": 2}])
+            await backup.save([line_of({"n": 2})])
 
     backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
-    size = await backup.save([{"n": 1}])
+    size = await backup.save([line_of({"n": 1})])
     for _ in range(3):
         await attempt(backup)
     assert backup.saved == size
@@ -151,17 +164,17 @@ async def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path)
 
 async def test_a_file_that_was_cut_takes_no_more(tmp_path: Path) -> None:
     backup = Backup.open(tmp_path / "b", None)
-    await backup.save([{"n": 1}])
+    await backup.save([line_of({"n": 1})])
     os.truncate(tmp_path / "b", 0)
     with pytest.raises(FileFailed, match="it holds"):
-        await backup.save([{"n": 2}])
+        await backup.save([line_of({"n": 2})])
     backup.close()
 
 
 async def test_a_file_that_is_gone_takes_no_more(tmp_path: Path) -> None:
     backup = Backup.open(tmp_path / "b", None)
-    await backup.save([{"n": 1}])
+    await backup.save([line_of({"n": 1})])
     (tmp_path / "b").unlink()
     with pytest.raises(FileFailed, match="no longer"):
-        await backup.save([{"n": 2}])
+        await backup.save([line_of({"n": 2})])
     backup.close()

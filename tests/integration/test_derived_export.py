@@ -16,7 +16,7 @@ import zstandard
 
 from bulkdel.core.log_entries import Entry, Header, Intent, Outcome, Saved, Session
 from bulkdel.core.outcome import Kind
-from bulkdel.engine.backup import Backup, copies_in
+from bulkdel.engine.backup import Backup, copies_in, line_of
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
 from bulkdel.engine.id_map import write_map
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -86,7 +86,7 @@ async def save(path: Path, *batches: Iterable[dict[str, Any]], durable: Saved | 
     """Write a backup as a run does, batch after batch; returns how much was durable after each."""
     backup = Backup.open(path, durable)
     try:
-        return [await backup.save(batch) for batch in batches]
+        return [await backup.save(map(line_of, batch)) for batch in batches]
     finally:
         backup.close()
 

@@ -170,7 +170,7 @@ def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> i
     accounts = found.restoring
     assert accounts.undoes is not None
     undoes = replace(accounts.undoes, without_record=derived.unclear, confirmed=True)
-    settings = replace(accounts.settings, confirm=None, pool=None, confirm_host=None)
+    settings = replace(accounts.settings, confirm=None, pool=None, confirm_host=None, id_pattern=None)
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )

@@ -26,8 +26,9 @@ import orjson
 from bulkdel.checkpoint.group_commit import GroupCommit
 from bulkdel.core.log_entries import Saved
 from bulkdel.durable import DISK, Disk, check_place
-from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.lines import LINE_MAX
 from bulkdel.safety.checks import check_known
 
 if sys.version_info >= (3, 14):
@@ -108,15 +109,11 @@ class Backup(GroupCommit[bytes, Saved]):
             raise _failed(path, error) from error
         return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), disk, thread)
 
-    async def save(self, records: Iterable[Mapping[str, Any]]) -> Saved:
-        """Write `records`; they are durable on return. Returns the durable part. May be cancelled; the write goes on.
+    async def save(self, lines: Iterable[bytes]) -> Saved:
+        """Write lines of `line_of`; they are durable on return. Returns the durable part.
 
-        Raises FileFailed when they cannot be written, Halted for a record that is nested too deep.
+        May be cancelled; the write goes on. Raises FileFailed when they cannot be written.
         """
-        try:
-            lines = [f"{json.dumps(record, separators=(',', ':'))}\n".encode() for record in records]
-        except RecursionError:
-            raise Halted(f"{self.path}: a record is nested too deep to be copied (--backup)") from None
         for line in lines:
             self.add(line, len(line))
         await self.flush()
@@ -140,6 +137,17 @@ class Backup(GroupCommit[bytes, Saved]):
 
     def _failure_of(self, error: BaseException) -> FileFailed:
         return _failed(self.path, error)
+
+
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """A record as a line of a backup. Raises ValueError, with the reason, for one that no restore could read."""
+    try:
+        line = json.dumps(record, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    if len(line) > LINE_MAX:
+        raise ValueError(f"takes {len(line):,} bytes, and a line of a backup has at most {LINE_MAX:,}")
+    return line + b"\n"
 
 
 class Copy(NamedTuple):

@@ -20,7 +20,7 @@ from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import LAG_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
-from bulkdel.engine.backup import Backup
+from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.parts import Parts, counts_of, write_settled
 from bulkdel.engine.progress import Event
 from bulkdel.engine.workers import Stop
@@ -31,6 +31,8 @@ from bulkdel.job import Account
 
 DECIDING = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.UNSURE})
 """Look-ups that decide what a received response meant. A drain waits for them."""
+
+WITHOUT_ROW = "To go on without this row, add --exclude FILE with its id to the same command"
 
 
 class ChunkInHand:
@@ -89,7 +91,7 @@ class ChunkInHand:
     async def prepare(self, step: Send) -> Sequence[Request]:
         """Sign in, check once more that no id is protected, make the copies durable, and build the requests.
 
-        Raises Halted for a protected id, or an id without a copy (--backup); nothing is sent.
+        Raises Halted for a protected id, or an id of which no copy can be made (--backup); nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
         self._redact = IdRedactor(self._texts(ids))
@@ -101,7 +103,7 @@ class ChunkInHand:
         if self._protects(ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
         if parts.backup is not None:
-            await self._save_copies(parts.backup, ids)
+            await self._save_copies(parts.backup, step.records)
         # Before the intent: if the job fails here, nothing was sent.
         return parts.action.calls(self.as_sent(step))
 
@@ -238,8 +240,7 @@ class ChunkInHand:
             noun = parts.job.words.noun
             raise Halted(
                 f"row {record.position} (counted from 0): the {noun} that a look-up returned has no {lacking}, "
-                f"and {guard.option} needs it. The chunk was not sent. To go on without this row, add --exclude FILE "
-                "with its id to the same command"
+                f"and {guard.option} needs it. The chunk was not sent. {WITHOUT_ROW}"
             )
         if judged.spared is not None:
             self._spared[record.id] = judged.spared
@@ -248,18 +249,28 @@ class ChunkInHand:
     def _protects(self, ids: Sequence[str]) -> bool:
         return self._parts.protected.meets_any(ids) or self._parts.tally.own.meets_any(ids)
 
-    async def _save_copies(self, backup: Backup, ids: Sequence[str]) -> None:
-        """Make a durable copy of every user with one of these ids.
+    async def _save_copies(self, backup: Backup, records: Records) -> None:
+        """Make a durable copy of every user with one of the ids of these records.
 
         It happens just before sending, so that the backup has no user that turned out to be protected or re-created.
         """
-        missing = [id_ for id_ in ids if id_ not in self._saved]
-        if unseen := [id_ for id_ in missing if id_ not in self._accounts]:
+        missing = [record for record in records if record.id not in self._saved]
+        if unseen := [record for record in missing if record.id not in self._accounts]:
             raise Halted(f"no look-up returned a record of {counted(len(unseen), 'id')} about to be sent (--backup)")
         if missing:
-            await backup.save(raw for id_ in missing for raw in self._accounts[id_].records)
-            self._saved.update(missing)
+            await backup.save([line for record in missing for line in self._copies_of(record)])
+            self._saved.update(record.id for record in missing)
             self._copied = True
+
+    def _copies_of(self, record: Record) -> list[bytes]:
+        """The lines of the backup for one row. Raises Halted for an account whose copy no restore could read."""
+        try:
+            return [line_of(raw) for raw in self._accounts[record.id].records]
+        except ValueError as error:
+            raise Halted(
+                f"row {record.position} (counted from 0): the record of this {self._parts.job.words.noun} {error} "
+                f"(--backup). The chunk was not sent. {WITHOUT_ROW}"
+            ) from error
 
     # What differs where accounts are created
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from bulkdel.checkpoint.index import sqlite_folder
-from bulkdel.core.id_type import IdType
+from bulkdel.core.id_parser import IdCheck
+from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.run_state import Progress
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
-from bulkdel.export.lines import LINE_MAX
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
 
@@ -39,6 +39,9 @@ BY_WHOLE = "SELECT nth FROM forms WHERE form = ?"
 BY_SHORTENED = "SELECT nth FROM forms WHERE form = ? AND whole"
 TAKE = "UPDATE accounts SET taken = 1 WHERE account = ? AND NOT taken"
 LAST = "SELECT line FROM accounts JOIN copies USING (nth) WHERE account = ?"
+
+ANY_SHAPE = IdCheck(PLAIN, {})
+"""What every id of an export must pass: it is not empty, and has no control character."""
 
 COPIES_AT_ONCE = 1_000
 """Records between two calls of `on_progress`."""
@@ -81,8 +84,8 @@ class CopyIndex:
         """Add copies in the order in which they were saved. on_progress: called with how many there are so far."""
         for line, record in copies:
             account = self._account_of(record)
-            if account is None or len(line) > LINE_MAX:
-                continue  # the undo could not tell it from another account, or could not read it
+            if account is None:
+                continue  # the undo could not tell it from another account
             nth, self._size = self._size, self._size + 1
             self._rows.execute("INSERT INTO copies VALUES (?, ?)", (nth, line))
             self._rows.execute(ADD_ACCOUNT, (account, nth))
@@ -102,7 +105,9 @@ class CopyIndex:
         return [line for account in new for (line,) in self._rows.execute(LAST, (account,))]
 
     def _account_of(self, record: Mapping[str, Any]) -> bytes | None:
-        return next(map(_stored, self._accounts.ids_of(record)), None)
+        """The id that the undo knows an account by; None without one, and for one that no export can have."""
+        id_ = next(iter(self._accounts.ids_of(record)), "")
+        return _stored(id_) if isinstance(ANY_SHAPE.check(id_), str) else None
 
     def _forms(self, record: Mapping[str, Any], nth: int) -> Iterator[tuple[bytes, bool, int]]:
         for id_ in self._look_ups.ids_of(record):
