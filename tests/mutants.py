@@ -1137,6 +1137,13 @@ MUTANTS = (
         "unit/test_creation_in_hand.py::test_with_a_part_that_is_gone_no_other_part_is_lost[False]",
     ),
     Mutant(
+        "what was just created has to be found at once",
+        "runner/bulkdel/http/lookup.py",
+        "            if passes or not (new and self.listed) or self._client.draining:\n",
+        "            if passes or not (new and self.listed) or again:\n",
+        "integration/test_key_lookup.py::test_into_an_empty_pool_users_are_created_although_look_ups_lag",
+    ),
+    Mutant(
         "a department that does not exist counts as a taken key",
         "jobs/bulkdel_jobs/genauth/creation.py",
         "        conflict = decision.detail.code == CONFLICT  # a 404 is about a department\n",

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from bulkdel.core.absence import may_be_split, unproven
 from bulkdel.core.decision import Verdict
+from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.pages import Listed, Reader
 from bulkdel.job import Account, LookUps
@@ -161,7 +162,7 @@ class AccountLookup:
             return self.proven
         async with self._control:
             if not self.proven and self._controls_left:
-                passes = await self._control_passes(worker)
+                passes = await self._control_passes_in_time(worker)
                 self._controls_left -= not (self._creates and self.none_listed)
                 self.lost = not passes and self._proven_before
             self._exhausted = not self._controls_left
@@ -416,6 +417,17 @@ class AccountLookup:
             accounts.update(alone.accounts)
             open_ids |= alone.unproven
         return LookupResult(accounts, frozenset(open_ids))
+
+    async def _control_passes_in_time(self, worker: WorkerStatus) -> bool:
+        """As `_control_passes`. Where the pool was empty before, what it lists now is new, and look-ups may lag."""
+        new = self.none_listed
+        passes = await self._control_passes(worker)
+        for again in range(1, LOOKS_AGAIN_MAX + 1):
+            if passes or not (new and self.listed) or self._client.draining:
+                break
+            await asyncio.sleep(look_again_s(again))
+            passes = await self._control_passes(worker)
+        return passes
 
     async def _control_passes(self, worker: WorkerStatus) -> bool:
         """List some accounts by another call and look them up.
