@@ -15,7 +15,7 @@ from cyclopts.config import Env
 from rich.console import Console
 
 from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
-from bulkdel.cli.job_options import described, find_job, for_completion, with_options_of
+from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -419,9 +419,11 @@ def run_app(words: list[str]) -> int:
         given = {"given": Invocation(words, config)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError as error:
-        if isinstance(error, MissingArgumentError) and job is not None and job.parameters is not None:
+        missing = error.argument if isinstance(error, MissingArgumentError) else None
+        if job is not None and missing is not None and is_of(job, missing):
+            choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
             what = f"run {job.name}" if words[0] != "restore" else "restore CHECKPOINT"
-            say(f"bulkdel: the job {job.name} needs it; `bulkdel {what} --help` describes it")
+            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it")
         code = UsageError.exit_code
     except BulkdelError as error:
         say(f"bulkdel: {error}")

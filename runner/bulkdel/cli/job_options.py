@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Argument, CycloptsError, Group, Parameter
 
 from bulkdel.checkpoint.reader import find_log, log_of, read_log
 from bulkdel.errors import UsageError
@@ -112,12 +112,18 @@ def usable_jobs() -> Iterator[Job]:
             yield job
 
 
+def is_of(job: Job, argument: Argument) -> bool:
+    """Whether an argument of a command is a parameter of the job."""
+    return job.parameters is not None and not {one.name for one in fields(job.parameters)}.isdisjoint(
+        argument.keys[-1:]
+    )
+
+
 def described(command: Callable[..., int], job: Job) -> Iterator[tuple[str, str]]:
     """Yield each option of the job with its help."""
     app = App()
     app.default(with_options_of(job, command))
-    own = {one.name for one in fields(job.parameters)} if job.parameters is not None else set()
     for argument in app.assemble_argument_collection(parse_docstring=True):
-        if argument.keys[-1:] and argument.keys[-1] in own:
+        if is_of(job, argument):
             needed = " (needed)" if argument.required else ""
             yield argument.name, f"{argument.parameter.help or ''}{needed}".strip()

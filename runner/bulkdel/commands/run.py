@@ -24,6 +24,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
+from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
 from bulkdel.output import say
 from bulkdel.output import summary as say_summary
@@ -136,6 +137,14 @@ def _comma_text(plan: Plan, rows: int) -> str:
     return "\n".join([remaining, *(f"- {way}" for way in ways)])
 
 
+def _can_be_restored(plan: Plan, ended: Summary) -> bool:
+    """Whether the backup of this run has records that its undo takes."""
+    undo, progress = plan.arguments.job.undo, ended.progress
+    if undo is None or plan.arguments.settings.sandbox or not (progress.backups and progress.counts["done"]):
+        return False
+    return any(job.name == undo and job.takes_records for job in loadable_jobs())
+
+
 def _print_end(plan: Plan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
@@ -174,6 +183,9 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         done, reached = plan.words.done, plan.arguments.job.target_state.reached
         what = "the result" if done == reached else f"that what was {done} is {reached}"
         say(f"To verify {what}:\n  {verify}")
+    if _can_be_restored(plan, ended):
+        undo = CommandLine("restore", log).plus_given(plan.arguments.settings.connection)
+        say(f"To undo it, as far as that is possible:\n  {undo}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""
