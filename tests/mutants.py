@@ -230,8 +230,8 @@ MUTANTS = (
     Mutant(
         "spared rows count for --limit",
         "runner/bulkdel/engine/pipeline.py",
-        "        passes += left() is None or parts.tally.not_sent == spared\n",
-        "        passes += 1 if parts.tally.not_sent >= spared else 0\n",
+        "if left() is None or tally.not_sent == not_sent:",
+        "if left() is None or tally.not_sent >= not_sent:",
         "e2e/test_spared.py::test_spared_rows_do_not_count_for_the_limit",
     ),
     Mutant(
@@ -469,11 +469,11 @@ MUTANTS = (
     Mutant(
         "outcome before reply",
         "runner/bulkdel/engine/chunk.py",
-        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n",
+        "        decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n",
         "        self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
         "        write_settled(parts, self.state.settled)\n"
         "        self.state.settled.clear()\n"
-        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)\n"
+        "        asked = await client.ask(requests[step.part], read, self._worker, self._redact, expired)\n"
         "        decision = asked if self.state.halt else None\n",
         "integration/test_promises.py::test_no_outcome_before_its_reply",
     ),
@@ -1047,20 +1047,20 @@ MUTANTS = (
     Mutant(
         "a record that no look-up can find is created again after a lost answer",
         "runner/bulkdel/core/creation_state.py",
-        "{*unproven} if free.maybe_applied and not self.resend_unproven else set[str]()",
-        "{*unproven} if free.maybe_applied and self.resend_unproven else set[str]()",
+        "{*unproven} if rest.maybe_applied and not self.resend_unproven else set[str]()",
+        "{*unproven} if rest.maybe_applied and self.resend_unproven else set[str]()",
         "unit/test_creation_state.py::test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again[True]",
     ),
     Mutant(
         "an older account is taken for the one that was created",
-        "runner/bulkdel/core/account_match.py",
+        "runner/bulkdel/core/created_account.py",
         "        return Presence.TAKEN\n    dated = moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S and",
         "        return Presence.TAKEN\n    dated = account.at <= now.servers + SKEW_S and",
         "unit/test_creation_state.py::test_which_account_a_look_up_has_found",
     ),
     Mutant(
         "an account with one of the keys is taken for the one that was created",
-        "runner/bulkdel/core/account_match.py",
+        "runner/bulkdel/core/created_account.py",
         "    alike = account.alike and account.keys is Keys.ALL\n",
         "    alike = account.alike\n",
         "unit/test_creation_state.py::test_which_account_a_look_up_has_found",
@@ -1133,7 +1133,7 @@ MUTANTS = (
         "with a department that is gone another part of the user is lost",
         "runner/bulkdel/engine/creation.py",
         "        if step.left_out is not None:\n",
-        "        if step.left_out is not None and not self._parts.tally.gone_parts:\n",
+        "        if step.left_out is not None and not self._parts.tally.gone_references:\n",
         "unit/test_creation_in_hand.py::test_with_a_part_that_is_gone_no_other_part_is_lost[False]",
     ),
     Mutant(

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from bulkdel.core.absence import may_be_split
-from bulkdel.core.account_match import Keys
+from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.guards import Facts
 from bulkdel.core.id_type import IdType
@@ -58,7 +58,7 @@ class Account:
 
     For a job that creates accounts (`LookUps.for_records`):
     made: the id that the API has given it. keys: which of the keys of the row it has.
-    before: whether it is the account that is to be created again.
+    never_gone: whether it is the deleted account itself, so that nothing has to be created.
     alike: whether it has what else the row says of it. Another account may have been given the same keys meanwhile.
     shared: the names of the keys that it has in common with the row. lost: what of the row it lacks, in words, where
         the record shows it.
@@ -75,7 +75,7 @@ class Account:
     reached: bool | None = False
     made: str | None = None
     keys: Keys = Keys.ALL
-    before: bool = False
+    never_gone: bool = False
     alike: bool = True
     shared: tuple[str, ...] = ()
     lost: str = ""

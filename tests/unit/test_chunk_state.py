@@ -1103,10 +1103,10 @@ def test_a_look_up_that_is_too_old_is_repeated_before_the_request_a_few_times() 
     chunk_state = ChunkState(chunk(2), look_first=True)
     chunk_state.looked_up(found("u0", "u1"), proven=True)
     for _ in range(LOOKS_AGAIN_MAX):
-        assert chunk_state.look_again()
+        assert chunk_state.renew_look_up()
         assert look_up_due(chunk_state) is LookUpReason.FIRST
         chunk_state.looked_up(found("u0", "u1"), proven=True)
-    assert not chunk_state.look_again()
+    assert not chunk_state.renew_look_up()
     assert chunk_state.next_step() is None
     assert chunk_state.leave() == (((0, 1), (2, 3)), ())
 
@@ -1115,7 +1115,7 @@ def test_after_a_request_it_is_repeated_as_for_rows_in_doubt() -> None:
     chunk_state = ChunkState(chunk(1), look_first=True)
     chunk_state.looked_up(found("u0"), proven=True)
     chunk_state.replied(LOST)
-    assert chunk_state.look_again()
+    assert chunk_state.renew_look_up()
     assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("done", ["u0"], None)]
@@ -1124,7 +1124,7 @@ def test_after_a_request_it_is_repeated_as_for_rows_in_doubt() -> None:
 def test_what_is_gone_before_any_request_was_absent() -> None:
     chunk_state = ChunkState(chunk(1), look_first=True)
     chunk_state.looked_up(found("u0"), proven=True)
-    assert chunk_state.look_again()
+    assert chunk_state.renew_look_up()
     chunk_state.looked_up({}, proven=True)
     assert told(chunk_state) == [("absent", ["u0"], None)]
 
@@ -1134,7 +1134,7 @@ def test_an_old_look_up_is_repeated_before_the_request() -> None:
     state = ChunkState(chunk(4), look_first=True)
     state.looked_up(found("u0", "u1", "u2"), proven=True)
     assert sent(state) == ["u0", "u1", "u2"]
-    assert state.look_again()
+    assert state.renew_look_up()
     assert look_up_due(state) is LookUpReason.FIRST
     state.looked_up({**found("u0"), **found("u2", presence=PROTECTED)}, proven=True)
     assert sent(state) == ["u0"]

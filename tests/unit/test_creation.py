@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
-from bulkdel.core.account_match import Keys
+from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import NextStep, Response
 from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import IdRedactor, decision_on
@@ -310,11 +310,11 @@ def test_which_keys_a_user_shares_with_a_record(
 
 def test_a_user_with_the_old_id_was_never_gone() -> None:
     accounts, _ = match(keys(WHOLE), WHOLE | {"userId": OLD})
-    assert (accounts[OLD].before, accounts[OLD].made) == (True, OLD)
+    assert (accounts[OLD].never_gone, accounts[OLD].made) == (True, OLD)
     accounts, _ = match(keys(WHOLE), WHOLE)
-    assert not accounts[OLD].before
+    assert not accounts[OLD].never_gone
     accounts, _ = match(keys(WHOLE), WHOLE | {"userId": 7})
-    assert (accounts[OLD].before, accounts[OLD].made) == (False, None)
+    assert (accounts[OLD].never_gone, accounts[OLD].made) == (False, None)
 
 
 def test_of_several_users_with_a_key_the_one_with_all_of_them_counts() -> None:

@@ -32,7 +32,7 @@ def rows(*users: User) -> Records:
 
 def in_hand(*users: User, tally: Tally | None = None) -> CreationInHand:
     known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
-    parts = cast("Parts", SimpleNamespace(**known, look_ups=CreatedUserLookUps()))
+    parts = cast("Parts", SimpleNamespace(**known, job_look_ups=CreatedUserLookUps()))
     found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
     assert isinstance(found, CreationInHand)
     return found
@@ -43,7 +43,7 @@ def accepted(
 ) -> Any:
     decision = chunk.accepted(Send(records, 1, 0, left_out), Decision(NextStep.SETTLED, data=created))
     assert decision.next_step is NextStep.PER_ID
-    return {answer.id: chunk.seen[answer.id]["made"] for answer in decision.data}
+    return {answer.id: chunk.noted[answer.id]["made"] for answer in decision.data}
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
     tally = Tally(IdSet(), succeeded=False)
     gone, kept = (ANN | {"departmentIds": [name, "there"]} for name in ("gone", "kept"))
     for number in range(GONE_AFTER):
-        assert not tally.gone_parts
+        assert not tally.gone_references
         for user, name in ((gone, "gone"), (kept, "kept")):
             less = rows(user | {"departmentIds": ["there"]})
             left_out = Reduction(less.payloads[0] or b"", "1 of 2 departmentIds", (f"departmentIds {name}",))
             accepted(in_hand(user, tally=tally), less, [user | {"userId": str(number)}], left_out)
         accepted(in_hand(kept, tally=tally), rows(kept), [kept | {"userId": "9"}])
-    assert tally.gone_parts == {"departmentIds gone"}
+    assert tally.gone_references == {"departmentIds gone"}
     chunk = in_hand(gone, kept, tally=tally)
     sent = [json.loads(record.payload or b"")["departmentIds"] for record in chunk.as_sent(Send(rows(gone, kept), 1))]
     assert sent == [["there"], ["kept", "there"]]
     accepted(chunk, rows(gone), [gone | {"userId": "1", "departmentIds": ["there"]}])
-    assert chunk.seen["old 0"] == {"made": "1", "reason": "without 1 of 2 departmentIds"}
+    assert chunk.noted["old 0"] == {"made": "1", "reason": "without 1 of 2 departmentIds"}
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -96,7 +96,7 @@ def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
     parts: User = {"departmentIds": [], "identities": []} if shown else {}
     less = chunk.as_sent(Send(rows(ANN), 1, 0, left_out))
     accepted(chunk, less, [{**ANN, **parts, "userId": "1"}], left_out)
-    assert chunk.seen["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
+    assert chunk.noted["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -106,13 +106,13 @@ def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
     user = ANN | {"departmentIds": ["d1", "gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
     chunk = in_hand(user, tally=tally)
     chunk.state.looked_up({}, proven=True)
-    tally.refused_parts["departmentIds gone"] = GONE_AFTER if early else 0
+    tally.refused_references["departmentIds gone"] = GONE_AFTER if early else 0
     sent = []
     for _ in range(2):
         chunk.state.replied(Decision(NextStep.SPLIT))
         step = chunk.state.next_step()
         assert isinstance(step, Send)
-        tally.refused_parts["departmentIds gone"] = GONE_AFTER
+        tally.refused_references["departmentIds gone"] = GONE_AFTER
         sent += [json.loads(payload or b"") for payload in chunk.as_sent(step).payloads]
     assert all(len(one["identities"]) == 1 for one in sent)
     assert [one["departmentIds"] for one in sent] == ([["d1"], []] if early else [["gone"], ["d1"]])

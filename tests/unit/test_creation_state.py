@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Created, Instant, Keys, Presence, creation
+from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Instant, Presence
 from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
+from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState, no_reductions
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.held_outcomes import HeldOutcomes
@@ -359,15 +360,15 @@ AT = NOON.ours
         pytest.param(Created(AT - ZONE_MAX_S - 1), NOON, LATER, Presence.TAKEN, id="older"),
         pytest.param(Created(AT + 1, keys=Keys.OTHER), NOON, LATER, Presence.TAKEN, id="another key"),
         pytest.param(Created(AT + 1, keys=Keys.SOME), NOON, LATER, UNDATED, id="not all of the keys"),
-        pytest.param(Created(AT + 1, keys=Keys.SOME, free=True), NOON, LATER, UNDATED, id="not all, once free"),
+        pytest.param(Created(AT + 1, keys=Keys.SOME, unused=True), NOON, LATER, UNDATED, id="not all, once free"),
         pytest.param(Created(AT + 1), None, LATER, Presence.TAKEN, id="nothing was sent"),
         pytest.param(Created(AT + 1, certain=False), None, LATER, UNDATED, id="not what was asked for"),
         pytest.param(Created(AT + 1, certain=False), NOON, LATER, UNDATED, id="not what was asked for, sent"),
-        pytest.param(Created(AT - 1, before=True), None, LATER, REACHED, id="it was never gone"),
+        pytest.param(Created(AT - 1, never_gone=True), None, LATER, REACHED, id="it was never gone"),
         pytest.param(Created(None), NOON, LATER, UNDATED, id="no date"),
-        pytest.param(Created(None, free=True), NOON, LATER, REACHED, id="the keys were free"),
+        pytest.param(Created(None, unused=True), NOON, LATER, REACHED, id="the keys were free"),
         pytest.param(Created(AT + 1, alike=False), NOON, LATER, UNDATED, id="another person"),
-        pytest.param(Created(AT + 1, alike=False, free=True), NOON, LATER, UNDATED, id="signed up since"),
+        pytest.param(Created(AT + 1, alike=False, unused=True), NOON, LATER, UNDATED, id="signed up since"),
         pytest.param(Created(AT - ZONE_MAX_S - 1, alike=False), NOON, LATER, Presence.TAKEN, id="older, another"),
         pytest.param(Created(AT + 1), NOON, Instant("2026-01-02T13:00:00.000Z", 0), UNDATED, id="a day later"),
         pytest.param(Created(AT + 9_999), NOON, LATER, UNDATED, id="in the future"),

@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any
 
 from bulkdel.core.absence import may_be_split
-from bulkdel.core.account_match import Keys
+from bulkdel.core.created_account import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.outcome import Reduction
@@ -286,7 +286,7 @@ class KeyLookUps(UserLookUps):
             certain=certain,
             made=user_id if isinstance(user_id, str) else None,
             keys=keys,
-            before=user_id == id_,
+            never_gone=user_id == id_,
             alike=_alike(self._users[id_], user),
             shared=tuple(shared),
             lost=" and ".join([*lacking, *_lost(self._users[id_], user)]),

@@ -122,55 +122,6 @@ def presence(
     return Presence.NEW if later and trusted and sampled.trusted else Presence.UNDATED
 
 
-class Keys(enum.Enum):
-    """Which of the keys of a row an account has. A key is what no two accounts share, such as an e-mail address."""
-
-    ALL = "every key of the row"
-    SOME = "some of them, and no other value in the place of one"
-    OTHER = "another value in the place of one of them"
-
-
-class Created(NamedTuple):
-    """An account that a look-up found by the keys of an account that is to be created.
-
-    at: when it was created, epoch seconds; None when unknown.
-    certain: whether the keys were compared. If not, the server found it by a rule of its own, or at random.
-    before: whether it is the account that is to be created again: it was never gone.
-    alike: whether it has what else the row says of it.
-    free: whether this session has seen that the keys were free, before it sent a request with them.
-    """
-
-    at: float | None
-    keys: Keys = Keys.ALL
-    certain: bool = True
-    before: bool = False
-    alike: bool = True
-    free: bool = False
-
-
-def creation(account: Created, moment: Instant | None, now: Instant) -> Presence:
-    """Judge an account that has keys of an account that is to be created: `presence` turned round.
-
-    moment: of the intent; None when no request was sent. Before an intent is written, a look-up has shown that the keys
-    are free. So a younger account with all of them is the one that was created (REACHED). An older one, by more than
-    any time zone, and one with another value for a key are others (TAKEN). Anything else is UNDATED, also an account
-    that is not alike: another person may have been given the keys meanwhile.
-    """
-    if account.before:
-        return Presence.REACHED
-    if not account.certain:
-        return Presence.UNDATED
-    if moment is None or account.keys is Keys.OTHER:
-        return Presence.TAKEN
-    alike = account.alike and account.keys is Keys.ALL
-    if account.at is None or moment.servers is None or now.servers is None:
-        return Presence.REACHED if alike and account.free else Presence.UNDATED
-    if account.at < moment.servers - ZONE_MAX_S:
-        return Presence.TAKEN
-    dated = moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S and age_s(moment, now) <= REUSE_AFTER_S
-    return Presence.REACHED if alike and (account.free or dated) else Presence.UNDATED
-
-
 def _set_back_s(ahead_s: int | None, now: Instant) -> float:
     """How far the server's clock was set back since it was `ahead_s` ahead of ours.
 

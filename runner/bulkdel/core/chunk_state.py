@@ -40,7 +40,7 @@ from bulkdel.core.held_outcomes import all_refused, size
 from bulkdel.core.outcome import NOTHING_SAID, TAKEN, Detail, Kind, Reduction, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX, RENEWALS_MAX
 
 
 class LookUpReason(enum.Enum):
@@ -72,7 +72,8 @@ class SubChunk(NamedTuple):
     touched: a request reached the server, and it is not proven that it had no effect. It cannot be released any more.
     attempts: requests without a response, in a row.
     known: a look-up has just found every one of them.
-    seen: a look-up found them before a request. An id that is in the target state after it was brought there by it.
+    seen: a look-up showed them out of the target state before a request. An id that is in it afterwards was brought
+        there by the request.
     shared: a request for them and others was refused because of an unknown id. The action may have been
         carried out for the known ones.
     again: how many look-ups have repeated an earlier one that may have lagged.
@@ -144,7 +145,8 @@ class ChunkState:
     in_doubt: an earlier session sent these without a response. They are looked up before they are sent.
     resend_unproven: send rows in doubt again although no look-up can be trusted (true where an id is never reused).
     look_first: look every id up before it is sent, so that outcomes are observed and not inferred.
-    protected: never sent. Records in doubt, excluded since, are looked up; one that still exists is spared.
+    protected: these records must not be sent. Those in doubt were sent before they were excluded: they are looked up,
+        and not sent again.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
@@ -293,13 +295,13 @@ class ChunkState:
         sub_chunk, _ = self._stack.pop()
         self.left.append(sub_chunk)
 
-    def look_again(self) -> bool:
+    def renew_look_up(self) -> bool:
         """Put a look-up before the `Send` that was due, because the latest one is too old. False when it was repeated.
 
         At a very low rate every look-up is too old when its request may leave. Then the records are left.
         """
         sub_chunk, _ = self._stack.pop()
-        if sub_chunk.renewed == LOOKS_AGAIN_MAX:
+        if sub_chunk.renewed == RENEWALS_MAX:
             self.left.append(sub_chunk)
             return False
         why = LookUpReason.IN_DOUBT if sub_chunk.maybe_applied else LookUpReason.FIRST

@@ -2,11 +2,12 @@
 
 A record is looked up by its keys (e-mail, phone, user name, ...), always before it is sent:
 
-    LookUp ── keys free ─────────────────→ Send; after a refusal split; a single one → Send without the part that may be
-      │                                    the cause (`Job.reductions`), at last refused
-      ├─ another account has a key ──────→ refused (taken), never sent
-      ├─ an account has all of the keys ─→ done if a request may have been applied; already if it was never gone
-      └─ age cannot be told ─────────────→ unknown
+    LookUp ── keys unused ───────────────→ Send; after a refusal split; a single one → Send without what may be the
+      │                                    cause (`Job.reductions`), at last refused
+      ├─ the account itself: never gone ─→ already
+      ├─ another account has a key ──────→ refused (taken)
+      ├─ an account with these keys ─────→ done, if a request may have been applied, and it is younger and fits the row
+      └─ nothing shows whose it is ──────→ unknown; not sent yet: left for the next run
     Send ── accepted ────────────────────→ done
       ├─ no response ────────────────────→ LookUp, again later because it may lag; then Send again
       └─ refused together with others ───→ LookUp, because some of them may have been created
@@ -44,8 +45,9 @@ class CreationState(ChunkState):
     groups: the records of the chunk; those that may share a key are in different ones, which are settled one by one.
     reductions_of: what may be left out of a record that the API refuses, the best first (`Job.reductions`).
     looks_again_max: how often a look-up is repeated that may lag behind a request.
-    contradicted: how many records in `left` have a key that is there already by the API's word, and that no look-up
-        finds. Once look-ups cannot lag any more, such a record is refused.
+
+    `contradicted` counts the records in `left` with a key that is taken by the API's word, and that no look-up finds.
+    Once look-ups cannot lag any more, such a record is refused.
     """
 
     groups: Sequence[Records] = ()
@@ -68,13 +70,17 @@ class CreationState(ChunkState):
         else:
             self._refuse(sub_chunk)
 
-    def _send(self, free: SubChunk, unproven: Collection[str]) -> None:
-        """Send records with free keys; not again those that no look-up can find, as a server may create them twice."""
-        hidden = {*unproven} if free.maybe_applied and not self.resend_unproven else set[str]()
-        kept = Records.of(record for record in free.records if record.id in hidden)
-        self._settle("unknown", free, kept, detail=free.detail, reason=HIDDEN)
-        if rest := Records.of(record for record in free.records if record.id not in hidden):
-            self._stack.append((free._replace(records=rest, again=0, seen=True), None))
+    def _send(self, rest: SubChunk, unproven: Collection[str]) -> None:
+        """Send records with unused keys.
+
+        A record that was sent before, and that no look-up can find, ends as unknown: another request might create it
+        twice.
+        """
+        hidden = {*unproven} if rest.maybe_applied and not self.resend_unproven else set[str]()
+        unknown = Records.of(record for record in rest.records if record.id in hidden)
+        self._settle("unknown", rest, unknown, detail=rest.detail, reason=HIDDEN)
+        if others := Records.of(record for record in rest.records if record.id not in hidden):
+            self._stack.append((rest._replace(records=others, again=0, seen=True), None))
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         if not sub_chunk.maybe_applied:
@@ -91,7 +97,7 @@ class CreationState(ChunkState):
             self._reduce(sub_chunk)
 
     def _reduce(self, sub_chunk: SubChunk) -> None:
-        """Send a refused record again without the part that may be the cause; settle it when no part is left."""
+        """Send a refused record again without what may be the cause; settle it when nothing more can be left out."""
         (record,) = sub_chunk.records
         reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
         if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self.lag_over:
@@ -116,8 +122,8 @@ class CreationState(ChunkState):
         self._settle("refused", sub_chunk, Records.of(by_presence[Presence.TAKEN]), reason=TAKEN)
         if undated := Records.of(by_presence[Presence.UNDATED]):
             self._undated(sub_chunk._replace(records=undated))
-        if free := Records.of(by_presence[None]):
-            self._free(sub_chunk._replace(records=free), why, blind=blind, unproven=unproven)
+        if unused := Records.of(by_presence[None]):
+            self._unused(sub_chunk._replace(records=unused), why, blind=blind, unproven=unproven)
 
     def _undated(self, sub_chunk: SubChunk) -> None:
         """Take in records for which a look-up has found an account that may be the created one, or another one."""
@@ -126,7 +132,7 @@ class CreationState(ChunkState):
         else:  # the look-up returned an account that it was not asked for
             self.left.append(sub_chunk)
 
-    def _free(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
+    def _unused(self, rest: SubChunk, why: LookUpReason | None, *, blind: bool, unproven: Collection[str]) -> None:
         """Take in records whose keys no account has, as far as the look-up can tell."""
         alone = len(rest.records) == 1
         looks_again = why in MAY_LAG and rest.again < self.looks_again_max and not self.lag_over

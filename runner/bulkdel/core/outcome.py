@@ -115,15 +115,15 @@ TAKEN = "taken"
 
 
 class Reduction(NamedTuple):
-    """A row without parts that the API may refuse.
+    """A row without something that the API may refuse: a reference to what no longer exists, such as a department.
 
-    payload: what is left of it. lost: the parts, for people. parts: what tells each of them from others, the same in
-    every row that has it.
+    payload: what is left of the row. lost: what was left out, in words. references: what tells each of these references
+    from others, the same in every row that has it.
     """
 
     payload: bytes
     lost: str
-    parts: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 class Settled(NamedTuple):

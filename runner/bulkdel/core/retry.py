@@ -38,6 +38,7 @@ SAMPLE_SHARE_MIN = 0.5  # the share of them that has to exist
 # An id that the API refuses as unknown although a look-up finds it is looked up again: look-ups may lag.
 LOOKS_AGAIN_MAX = 3
 LOOK_AGAIN_FIRST_S = 1.0  # before the first further look-up; it doubles each time, so 7 s in all
+RENEWALS_MAX = 3  # times that a look-up is repeated because it was too old when its request could leave
 LAG_VAIN_MAX = 20  # after so many chunks in a row for which this changed nothing, a session waits no more
 LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed for
 

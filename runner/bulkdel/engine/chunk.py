@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, age_s, presences
@@ -36,17 +36,13 @@ WITHOUT_ROW = "To go on without this row, add --exclude FILE with its id to the 
 
 
 class ChunkInHand:
-    """One chunk and the worker that settles it. state: what follows from the responses.
+    """One chunk and the worker that settles it.
 
     Where accounts are created, `engine.creation.CreationInHand` replaces some of its methods.
     """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
-        since, lag_over = chunk.in_doubt_since, False
-        if since is not None:
-            now = parts.now()
-            # The intent is so old, by both clocks, that look-ups cannot lag behind its request any more.
-            lag_over = min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+        since = chunk.in_doubt_since
         self._chunk = chunk
         self._worker = worker
         self._parts = parts
@@ -61,7 +57,11 @@ class ChunkInHand:
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
         self._intent_at = since  # of the first intent for these records
-        self.state = self._make_state(lag_over=lag_over)
+
+    @cached_property
+    def state(self) -> ChunkState:
+        """What follows from the responses."""
+        return self._make_state(lag_over=self._lag_over)
 
     def next_step(self) -> Step | None:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
@@ -132,15 +132,15 @@ class ChunkInHand:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
         self._sent_at = self._sent_at or self._now_s()
 
-        def too_late() -> bool:
-            return self._too_late() or self._is_stale(step.records.ids)
+        def expired() -> bool:
+            return self._id_may_be_reused() or self._is_stale(step.records.ids)
 
-        decision = await client.ask(requests[step.part], read, self._worker, self._redact, too_late)
+        decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
         if decision is None:
-            if self._too_late():
+            if self._id_may_be_reused():
                 self.state.give_up()
-            elif too_late():
-                self._look_again()
+            elif self._is_stale(step.records.ids):
+                self._renew_look_up()
             return
         if decision.next_step is NextStep.SETTLED:
             decision = self.accepted(step, decision)
@@ -166,7 +166,7 @@ class ChunkInHand:
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        write_settled(parts, parts.held.take(state.settled), self.seen)
+        write_settled(parts, parts.held.take(state.settled), self.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
@@ -181,7 +181,15 @@ class ChunkInHand:
         if parts.held.halt is not None:
             parts.drain.begin(Stop(parts.held.halt, error=Halted(parts.held.halt)))
 
-    def _too_late(self) -> bool:
+    @property
+    def _lag_over(self) -> bool:
+        """Whether the intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
+        if (since := self._chunk.in_doubt_since) is None:
+            return False
+        now = self._parts.now()
+        return min(age_s(since, now), now.ours - since.ours) > LAG_MAX_S
+
+    def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
         That is so when a request was sent long ago and may have been applied. In the meantime the server was away, or
@@ -205,11 +213,11 @@ class ChunkInHand:
         seen = [self._seen_at.get(id_) for id_ in ids]
         return any(at is None or max(wall - at[0], steady - at[1]) > RETRY_MAX_S for at in seen)
 
-    def _look_again(self) -> None:
+    def _renew_look_up(self) -> None:
         """Look the ids of the request that was due up again, before it is sent: an account may be active by now."""
         if not self.state.requests:
             self._sent_at = None
-        if not self.state.look_again():
+        if not self.state.renew_look_up():
             self._parts.tally.uncertain = (
                 f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so the guards "
                 "could not tell: raise --rate or lower --concurrency"
@@ -296,13 +304,13 @@ class ChunkInHand:
         return self._parts.lookup.proven
 
     @property
-    def seen(self) -> Mapping[str, Mapping[str, Any]]:
+    def noted(self) -> Mapping[str, Mapping[str, Any]]:
         """By id, what the log has to say of a row besides its outcome."""
         return {}
 
     def _texts(self, ids: Sequence[str]) -> Sequence[str]:
         """The texts that are left out of messages."""
-        return ids if self._parts.look_ups is None else self._parts.look_ups.texts(ids)
+        return ids if self._parts.job_look_ups is None else self._parts.job_look_ups.texts(ids)
 
     def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.account_match import Created, Keys, Presence, creation
+from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send
+from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.outcome import Reduction
@@ -29,12 +30,12 @@ class CreationInHand(ChunkInHand):
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: LookUps) -> None:
         """look_ups: those of the job."""
+        super().__init__(chunk, worker, parts)
         self._all_keys = look_ups.for_records(chunk.records)
         self._one_key = look_ups.for_records(chunk.records, one_key=True)  # finds what was created
         self._keys = {key for id_ in chunk.records.ids for key in self._all_keys.keys_of(id_)}
-        self._taken = False  # whether no other chunk in hand has one of these keys
-        super().__init__(chunk, worker, parts)
-        self._free: set[str] = set()  # ids of the records whose keys this session has seen to be free
+        self._keys_reserved = False  # whether no other chunk in hand has one of these keys
+        self._unused: set[str] = set()  # ids of the records whose keys this session has seen to be free
         self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
         self._noted: dict[str, dict[str, Any]] = {}
 
@@ -63,7 +64,7 @@ class CreationInHand(ChunkInHand):
         return lookup.proven or (lookup.none_listed and not self._parts.tally.succeeded)
 
     @property
-    def seen(self) -> Mapping[str, Mapping[str, Any]]:
+    def noted(self) -> Mapping[str, Mapping[str, Any]]:
         """`made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken."""
         return self._noted
 
@@ -73,15 +74,15 @@ class CreationInHand(ChunkInHand):
     def _reductions(self, record: Record) -> list[Reduction]:
         """What may be left out of a record that the API refuses: the parts that are gone before all others."""
         reductions = self._parts.job.reductions(record)
-        gone = self._parts.tally.gone_parts.intersection(part for each in reductions for part in each.parts)
-        return sorted(reductions, key=lambda each: not gone.issubset(each.parts))
+        gone = self._parts.tally.gone_references.intersection(part for each in reductions for part in each.references)
+        return sorted(reductions, key=lambda each: not gone.issubset(each.references))
 
     def as_sent(self, step: Send) -> Records:
         """Leave out the parts that the API has refused in several other records; not of a record that lacks others."""
         if step.left_out is not None:
             self._left_out |= dict.fromkeys(step.records.ids, step.left_out.lost)
             return step.records
-        if not (gone := self._parts.tally.gone_parts):
+        if not (gone := self._parts.tally.gone_references):
             return step.records
         reduced = [_without(record, self._parts.job, gone) for record in step.records]
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
@@ -96,38 +97,41 @@ class CreationInHand(ChunkInHand):
             (id_, account)
             for created in decision.data
             for id_, account in self._all_keys.match(step.records.ids, [created])[0].items()
-            if account.certain and account.made is not None and not account.before and account.keys is not Keys.OTHER
+            if account.certain
+            and account.made is not None
+            and not account.never_gone
+            and account.keys is not Keys.OTHER
         ]
         ids, made = Counter(id_ for id_, _ in claims), Counter(account.made for _, account in claims)
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
         for id_, account in created.items():
             self._note(id_, account)
-        self._note_parts(step, created)
+        self._note_references(step, created)
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
 
-    def _note_parts(self, step: Send, created: Collection[str]) -> None:
-        """Note which parts the API has refused, and which it has taken since then."""
+    def _note_references(self, step: Send, created: Collection[str]) -> None:
+        """Note which references the API has refused, and which it has taken since then."""
         tally = self._parts.tally
         if created and step.left_out is not None:
-            tally.refused_parts.update(step.left_out.parts)
-        for record in step.records if tally.refused_parts else ():
+            tally.refused_references.update(step.left_out.references)
+        for record in step.records if tally.refused_references else ():
             if record.id in created:
-                parts = {part for reduction in self._parts.job.reductions(record) for part in reduction.parts}
-                tally.taken_parts |= parts - tally.gone_parts
+                parts = {part for reduction in self._parts.job.reductions(record) for part in reduction.references}
+                tally.accepted_references |= parts - tally.gone_references
 
     async def look_up(self, step: LookUp) -> None:
         """Wait until no other chunk in hand has one of these keys: then a look-up shows what became of it."""
-        if not self._taken:
-            await self._parts.tally.keys.take(self._keys)
-            self._taken = True
+        if not self._keys_reserved:
+            await self._parts.tally.reserved.reserve(self._keys)
+            self._keys_reserved = True
         await super().look_up(step)
 
     def write_outcomes(self) -> None:
         """Enqueue the outcomes of the chunk, and let its keys go."""
         super().write_outcomes()
-        if self._taken:
-            self._parts.tally.keys.release(self._keys)
+        if self._keys_reserved:
+            self._parts.tally.reserved.release(self._keys)
 
     def _has_lagged(self, step: LookUp, found: Found) -> bool:  # noqa: ARG002 - any one shows it
         """An account that was created is there now."""
@@ -152,9 +156,9 @@ class CreationInHand(ChunkInHand):
                 account.created_at,
                 keys=account.keys,
                 certain=account.certain,
-                before=account.before,
+                never_gone=account.never_gone,
                 alike=account.alike,
-                free=id_ in self._free,
+                unused=id_ in self._unused,
             )
             found[id_] = creation(seen, self._intent_at if sent else None, parts.now())
             if found[id_] is Presence.REACHED:
@@ -163,7 +167,7 @@ class CreationInHand(ChunkInHand):
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
             if not account.certain:
                 parts.tally.uncertain = STRANGER
-        self._free.update(id_ for id_ in ids if id_ not in looked.accounts)
+        self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
 
     def _note(self, id_: str, account: Account) -> None:
@@ -189,16 +193,16 @@ def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
 
 def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:
     """Take a chunk in hand, as the job's target state wants it."""
-    if parts.job.target_state.created and parts.look_ups is not None:
-        return CreationInHand(chunk, worker, parts, parts.look_ups)
+    if parts.job.target_state.created and parts.job_look_ups is not None:
+        return CreationInHand(chunk, worker, parts, parts.job_look_ups)
     return ChunkInHand(chunk, worker, parts)
 
 
 def _without(record: Record, job: Job, gone: frozenset[str]) -> tuple[Record, str]:
     """A record without these parts, and what was left out."""
     lost: list[str] = []
-    while possible := [each for each in job.reductions(record) if gone.issuperset(each.parts)]:
-        left_out = max(possible, key=lambda each: len(each.parts))
+    while possible := [each for each in job.reductions(record) if gone.issuperset(each.references)]:
+        left_out = max(possible, key=lambda each: len(each.references))
         record = record._replace(payload=left_out.payload)
         lost.append(left_out.lost)
     return record, " and ".join(lost)

@@ -28,26 +28,26 @@ from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job, LookUps
 
 GONE_AFTER = 3
-"""Records that the API refuses with a part and takes without it, after which the part counts as gone."""
+"""Records that the API refuses with a reference and accepts without it. After so many, what it refers to is gone."""
 
 
-class KeysInHand:
+class ReservedKeys:
     """The keys of the chunks that are in hand, where accounts are created. No two of these chunks share one."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
         self._released = asyncio.Event()
 
-    async def take(self, keys: Collection[str]) -> None:
-        """Wait until no other chunk has one of these keys, and take them."""
+    async def reserve(self, keys: Collection[str]) -> None:
+        """Wait until no other chunk has one of these keys, and reserve them."""
         while not self._keys.isdisjoint(keys):
             await self._released.wait()
         self._keys.update(keys)
 
     def release(self, keys: Collection[str]) -> None:
-        """Let keys go."""
+        """End the reservation of these keys."""
         self._keys.difference_update(keys)
-        self._released.set()  # all that wait look again
+        self._released.set()  # all chunks that wait compare again
         self._released.clear()
 
 
@@ -56,15 +56,16 @@ class Tally:
     """What the chunks of a session have counted.
 
     settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
-    spared: rows that were not sent because of a guard.
+    spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
     unproven: rows that this pass left, because a look-up did not find them and does not prove absence (commas).
-    contradicted: rows that this pass left in doubt, because the API refuses them as unknown and look-ups find them.
+    contradicted: rows that this pass left in doubt, because API and look-ups contradict each other: the API calls an id
+        unknown that they find, or a key taken that they do not find.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    refused_parts: how many records the API has refused with a part and taken without it (`Reduction.parts`), such as a
-        department that no longer exists. taken_parts: those that it has taken in another record since.
-    keys: of the chunks in hand.
-    uncertain: why a chunk was left: its look-up returned accounts that do not have the ids that were looked up, or an
-        answer per id settled only some of its ids.
+    refused_references: by reference, how many records the API has refused with it and accepted without it.
+    accepted_references: those that it has accepted in another record since the first refusal.
+    reserved: the keys of the chunks in hand.
+    uncertain: the latest reason for which a chunk was left that is no failure of a request: a look-up returned accounts
+        that it was not asked for, an answer per id settled only some of its ids, a look-up was too old for the guards.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
     """
 
@@ -78,15 +79,15 @@ class Tally:
     contradicted: int = 0
     lags_in_vain: int = 0
     uncertain: str = ""
-    refused_parts: Counter[str] = field(default_factory=Counter)
-    taken_parts: set[str] = field(default_factory=set)
-    keys: KeysInHand = field(default_factory=KeysInHand)
+    refused_references: Counter[str] = field(default_factory=Counter)
+    accepted_references: set[str] = field(default_factory=set)
+    reserved: ReservedKeys = field(default_factory=ReservedKeys)
 
     @property
-    def gone_parts(self) -> frozenset[str]:
-        """The parts that do not exist any more: refused in several records, and never taken."""
-        refused = (part for part, rows in self.refused_parts.items() if rows >= GONE_AFTER)
-        return frozenset(refused) - self.taken_parts
+    def gone_references(self) -> frozenset[str]:
+        """References to what does not exist any more: refused in several records, and accepted in none since."""
+        refused = (reference for reference, rows in self.refused_references.items() if rows >= GONE_AFTER)
+        return frozenset(refused) - self.accepted_references
 
     @property
     def not_sent(self) -> int:
@@ -98,7 +99,7 @@ class Tally:
 class Parts:
     """What all chunks of a session share.
 
-    look_ups: those of the job, for records that are found by their keys. action: what is done to the ids of a chunk.
+    job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: what is done to the ids of a chunk.
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
@@ -108,7 +109,7 @@ class Parts:
 
     client: Client
     lookup: AccountLookup
-    look_ups: LookUps | None
+    job_look_ups: LookUps | None
     action: Action
     job: Job
     log: Checkpoint

@@ -26,25 +26,25 @@ PASSES = 2
 
 async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callable[[], int | None]) -> None:
     """Give every row of the export its outcome, or drain. left: how many ids this session may settle; None for all."""
-    export, progress, drain = plan.export, parts.log.progress, parts.drain
+    export, progress, drain, tally = plan.export, parts.log.progress, parts.drain, parts.tally
     passes = 0
     while passes < PASSES and not (drain.stop is not None or progress.complete or left() == 0):
-        spared = parts.tally.not_sent
+        not_sent = tally.not_sent
         rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
         batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
-        in_common = plan.arguments.job.in_common
-        chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=in_common)
-        parts.tally.unproven = parts.tally.contradicted = 0
+        job = plan.arguments.job
+        chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=job.in_common)
+        tally.unproven = tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
         write_held(parts)
         await workers.flush()
-        # Spared rows do not count for --limit: other rows take their places, in a pass that counts as the same one.
-        passes += left() is None or parts.tally.not_sent == spared
+        if left() is None or tally.not_sent == not_sent:  # else other rows take the place of spared ones (--limit)
+            passes += 1
 
 
-async def settle_chunk(parts: Parts, item: Chunk, worker: WorkerStatus) -> None:
+async def settle_chunk(parts: Parts, records: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. What follows from a response is decided in core/chunk_state.py."""
-    chunk = chunk_in_hand(item, worker, parts)
+    chunk = chunk_in_hand(records, worker, parts)
     await parts.lookup.prove(worker)  # when no sample was looked up: one control, for which all wait
     try:
         while (step := chunk.next_step()) is not None:

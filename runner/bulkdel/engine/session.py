@@ -121,7 +121,7 @@ class SendingSession:
             parts = Parts(
                 client=client,
                 lookup=lookup,
-                look_ups=self._look_ups,
+                job_look_ups=self._look_ups,
                 action=self._action,
                 job=plan.arguments.job,
                 log=log,
