@@ -357,7 +357,7 @@ AT = NOON.ours
         pytest.param(Created(AT + 1), NOON, LATER, REACHED, id="younger"),
         pytest.param(Created(AT - SKEW_S), NOON, LATER, REACHED, id="clocks may differ"),
         pytest.param(Created(AT - SKEW_S - 1), NOON, LATER, UNDATED, id="a time zone may be wrong"),
-        pytest.param(Created(AT - ZONE_MAX_S - 1), NOON, LATER, Presence.TAKEN, id="older"),
+        pytest.param(Created(AT - ZONE_MAX_S - 1), NOON, LATER, UNDATED, id="older, so a clock is wrong"),
         pytest.param(Created(AT + 1, keys=Keys.OTHER), NOON, LATER, Presence.TAKEN, id="another key"),
         pytest.param(Created(AT + 1, keys=Keys.SOME), NOON, LATER, UNDATED, id="not all of the keys"),
         pytest.param(Created(AT + 1, keys=Keys.SOME, unused=True), NOON, LATER, UNDATED, id="not all, once free"),

@@ -42,9 +42,9 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
     """Judge an account that has keys of an account that is to be created: `presence` turned round.
 
     moment: of the intent; None when no request may have been applied. Before an intent is written, a look-up has shown
-    that no account has the keys. So a younger account with all of them is the one that was created (REACHED). An older
-    one, by more than any time zone, and one with another value for a key are others (TAKEN). Anything else is UNDATED,
-    also an account that is not alike: another person may have been given the keys meanwhile.
+    that no account has the keys. So a younger account with all of them is the one that was created (REACHED). One with
+    another value for a key is another one (TAKEN). So is one that is not alike and older by more than any time zone.
+    Anything else is UNDATED: another person may have been given the keys meanwhile, or a clock is wrong.
     """
     if account.never_gone:
         return Presence.REACHED
@@ -55,7 +55,7 @@ def creation(account: Created, moment: Instant | None, now: Instant) -> Presence
     alike = account.alike and account.keys is Keys.ALL
     if account.at is None or moment.servers is None or now.servers is None:
         return Presence.REACHED if alike and account.unused else Presence.UNDATED
-    if account.at < moment.servers - ZONE_MAX_S:
+    if account.at < moment.servers - ZONE_MAX_S and not alike:
         return Presence.TAKEN
     dated = moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S and age_s(moment, now) <= REUSE_AFTER_S
     return Presence.REACHED if alike and (account.unused or dated) else Presence.UNDATED
