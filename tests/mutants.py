@@ -109,6 +109,13 @@ MUTANTS = (
         "e2e/test_forget.py::test_links_and_other_bytes_are_left_and_named",
     ),
     Mutant(
+        "forget leaves a copy of the memberships that a kill has ended",
+        "runner/bulkdel/commands/run_files.py",
+        'for part in _beside(Path(to), r"\.\w+\.part", before=".")',
+        'for part in _beside(log, r"\.\w+\.part", before=".")',
+        "e2e/test_forget.py::test_a_copy_of_the_memberships_that_a_kill_has_ended",
+    ),
+    Mutant(
         "forget removes files before the log says so",
         "runner/bulkdel/commands/forget.py",
         'log.add("forget", now, stamp(around.wall()))',

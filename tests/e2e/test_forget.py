@@ -22,6 +22,7 @@ from bulkdel.commands import forget as command
 from bulkdel.commands.status import audit
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel_jobs.genauth.memberships import GROUPS_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.full_users import full_users
@@ -34,8 +35,10 @@ from tests.harness import (
     check_second_reader,
     entries,
     finish,
+    kill,
     start,
     user_ids,
+    wait_until,
     write_objects,
 )
 
@@ -329,6 +332,28 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         ran = bulkdel(*restore)
         assert ran.code == 3
         assert f"its backup {tmp_path / 'backup.zst'} was removed by `bulkdel forget`" in ran.err
+
+
+def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None:
+    """Half-written, or whole and not in the log yet: its folder is that of the backup."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with case(tmp_path, IDS, latency_s=0.2, fault_paths=frozenset({GROUPS_PATH})) as it:
+        process = it.start("--backup", kept / "users.jsonl.gz", "--backup-memberships")
+        wait_until(lambda: it.served.ledger.by_path[GROUPS_PATH] > 1, process)  # the first is for the plan
+        kill(process)
+        whole = kept / "users.jsonl.memberships.jsonl.gz"
+        part = kept / f".{whole.name}.a1b2c3d4.part"
+        others = {".users.jsonl.gz.a1b2c3d4.part", f"{part.name}s", "mine.part"}
+        for path in (whole, part, *(kept / name for name in others)):
+            path.write_bytes(b"ids")
+        asked = forget(it.log, "--abandon")
+        assert f"  remove  {part}, what a killed command has left half-written, 3 bytes\n" in asked.out
+        assert f"  remove  {whole}, the backup of the memberships, 3 bytes\n" in asked.out
+        assert forget(it.log, "--abandon", "--confirm", 3).code == 0
+        assert {path.name for path in kept.iterdir()} == others
+        kept.rename(tmp_path / "moved")
+        assert forget(it.log).code == 0
 
 
 def test_each_file_is_named_once(tmp_path: Path) -> None:

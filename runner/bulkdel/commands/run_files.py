@@ -33,6 +33,8 @@ from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
 """The exports that a restore makes. Each has a log of its own."""
 
+MEMBERSHIPS = "the backup of the memberships"
+
 UNFINISHED = "what a killed command has left half-written"
 
 CLOCK_S = 5.0
@@ -193,7 +195,12 @@ def _named(log: Path, read: _Read) -> Iterator[Named]:
         yield Named(Path(name), "the backup of the records", known, resumable and current)
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
-        yield Named(Path(memberships.path), "the backup of the memberships", known, resumable)
+        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable)
+    elif (
+        to := progress.memberships_to
+    ) is not None:  # killed before the log had the copy: the next session replaces it
+        yield Named(Path(to), MEMBERSHIPS)
+        yield from (Named(part, UNFINISHED) for part in _beside(Path(to), r"\.\w+\.part", before="."))
     for export in (progress.header.export_path, log) if progress.asked["invalid"] else ():
         rows = Path(f"{export}{INVALID}")
         left = "was written again after the run had begun" if _is_younger(rows, read.began) else ""
@@ -209,10 +216,10 @@ def _named(log: Path, read: _Read) -> Iterator[Named]:
         yield Named(part, UNFINISHED)
 
 
-def _beside(log: Path, ending: str, before: str = "") -> list[Path]:
-    """The files beside the log with its own name and this ending, a regular expression."""
-    pattern = re.compile(re.escape(f"{before}{log.name}") + ending)
-    return sorted(path for path in log.parent.iterdir() if pattern.fullmatch(path.name))
+def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
+    """The files beside another one with its own name and this ending, a regular expression."""
+    pattern = re.compile(re.escape(f"{before}{file.name}") + ending)
+    return sorted(path for path in file.parent.glob("*") if pattern.fullmatch(path.name))
 
 
 def _is_younger(path: Path, began: float | None) -> bool:
