@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "forget leaves a copy of the memberships that a kill has ended",
         "runner/bulkdel/commands/run_files.py",
-        'for part in _beside(Path(to), r"\.\w+\.part", before=".")',
-        'for part in _beside(log, r"\.\w+\.part", before=".")',
+        r'for part in _beside(Path(to), r"\.\w+\.part", before=".")',
+        r'for part in _beside(log, r"\.\w+\.part", before=".")',
         "e2e/test_forget.py::test_a_copy_of_the_memberships_that_a_kill_has_ended",
     ),
     Mutant(
