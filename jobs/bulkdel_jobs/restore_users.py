@@ -1,6 +1,6 @@
 """The job `restore-users`: creates users again from the records of a backup, by GenAuth's V3 call create-users-batch.
 
-It is the undo of `delete-users`: `bulkdel restore` makes its export. What comes back, and what cannot, is in its plan.
+It is the undo of `delete-users`: `bulkdel restore` makes its export. Its plan says what comes back, and what does not.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RestoreUsers(GenAuthJob):
             *(("is lost", f"{name}: {why}") for name, why in NOT_BACK),
             ("passwords", PASSWORDS[parameters.passwords][1]),
             ("mails", "the API is asked to send none"),
-            ("is kept", f"an account that has the same {', '.join(KEYS.values())}: that user is refused"),
+            ("is kept", f"a user that has the same {' or '.join(KEYS.values())} now: the row is refused"),
         ]
 
     def reductions(self, record: Record) -> Sequence[Reduction]:

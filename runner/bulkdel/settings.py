@@ -43,7 +43,7 @@ RESTORE_MAP = ".restore.map.jsonl"
 """The endings, after the name of a run's log, of the files of its restore: its two exports, and the map of ids."""
 
 CHECKING = Group("What is read back", sort_key=0)
-UNDOING = Group("What is undone", sort_key=0)
+UNDOING = Group("What is restored", sort_key=0)
 READING = Group("How the export is read", sort_key=1)
 SENDING = Group("How it is sent", sort_key=2)
 SAFETY = Group("Guard rails", sort_key=3)
@@ -94,7 +94,7 @@ class CommonSettings:
     """TOML file with defaults for these options, in a table [run]. `bulkdel config example` prints one."""
 
     host: Annotated[str | None, Parameter(group=SERVER)] = None
-    """Base URL of the API, for a private deployment. Default: the job's own; for `verify`, the one of the run."""
+    """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
     ca_file: Annotated[Path | None, Parameter(group=SERVER)] = None
     """PEM file with a certificate authority to trust besides the system's."""
@@ -220,7 +220,7 @@ class Settings(SendingSettings):
     """Spare accounts that were created after this date; written in the same way."""
 
     only_status: Annotated[list[str] | None, Parameter(group=SAFETY, negative="", metavar="STATUS")] = None
-    """Spare accounts with any other status than this, as the plan shows it (Suspended). Repeatable."""
+    """Send only accounts with this status, as the plan shows it (Suspended), and spare all others. Repeatable."""
 
     max_delete: Annotated[int | None, Parameter(group=SAFETY), count(0)] = None
     """Refuse to start when the export asks for more ids than this, in a job that deletes or in any other."""
@@ -316,7 +316,7 @@ class RestoreSettings(SendingSettings):
     """The options of `restore`. It has none about the ids, because its export is made from the backup."""
 
     plan: Annotated[bool, Parameter(group=UNDOING), Flag] = False
-    """Only show the plan, and create nothing. Works without credentials too."""
+    """Only show the plan. No account is created; the derived export is written. Works without credentials too."""
 
     export: Annotated[str | None, Parameter(group=UNDOING)] = None
     """Where the export of the run is now, if it has moved."""

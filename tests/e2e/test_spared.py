@@ -267,7 +267,7 @@ def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_pa
         (("delete-groups",), "--spare-created-after: the look-ups of delete-groups return no time of creation"),
         (
             ("restore-users", "--passwords", "none"),
-            "--spare-created-after: restore-users deletes nothing that could be spared",
+            "--spare-created-after: restore-users creates what is not there; it spares nothing. Leave it out",
         ),
     ],
     ids=["groups", "restore"],

@@ -132,7 +132,7 @@ def restore(
     parameters: OfTheJob = None,
     given: Given,
 ) -> int:
-    """Undo a run: create the accounts again that it has deleted, from its backup. The same command again resumes.
+    """Create the accounts again that a run has deleted, from its backup. The same command again resumes.
 
     Makes an export of their records, CHECKPOINT.restore.jsonl, and goes the way of `run` with the job that undoes that
     run: plan, confirmation, checkpoint, summary. The plan says what does not come back.
@@ -140,7 +140,7 @@ def restore(
     Parameters
     ----------
     checkpoint: Path
-        The log of the run that is undone, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log of that run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
     """
     from bulkdel.checkpoint.reader import find_log
     from bulkdel.commands import restore as command

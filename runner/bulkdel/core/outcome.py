@@ -129,8 +129,8 @@ class Reduction(NamedTuple):
 class Settled(NamedTuple):
     """Records of one chunk that ended alike.
 
-    reason: a word where the kind alone would claim too much: `unproven`, `re-created`, `perhaps re-created`, `taken`,
-        `without departmentIds`.
+    reason: where the kind alone would claim too much: `unproven`, `re-created`, `perhaps re-created`, `taken`, or
+        `without` and what the account lacks. docs/reference.md lists all.
     attempts: requests that it took in a row, the last one included.
     """
 

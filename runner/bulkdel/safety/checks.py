@@ -84,7 +84,7 @@ def _check_records(arguments: RunArguments) -> None:
     if job.takes_records and settings.backup is not None:
         raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
     for guard in settings.guards.given if job.takes_records else ():
-        raise UsageError(f"{guard.option}: {job.name} deletes nothing that could be spared. Leave {guard.option} out")
+        raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
 
 
 def _check_copy(arguments: RunArguments) -> None:
