@@ -1127,14 +1127,14 @@ MUTANTS = (
         "runner/bulkdel/engine/creation.py",
         "if met.isdisjoint(keys):",
         "if met is not keys:",
-        "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[2]",
+        "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[2-refuse]",
     ),
     Mutant(
         "two chunks create accounts with one key at the same time",
         "runner/bulkdel/engine/parts.py",
         "        while not self._keys.isdisjoint(keys):\n            await self._released.wait()\n",
         "",
-        "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[1]",
+        "integration/test_key_lookup.py::test_two_records_with_the_same_keys_are_not_one_account[1-accept]",
     ),
     Mutant(
         "with a department that is gone another part of the user is lost",
