@@ -281,10 +281,10 @@ def _protected_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.server.administrator:
         yield "protected", "one administrator, the first that the API lists"
     counts = _spared(plan)
-    for guard, values in plan.guards.values.items():
-        if values:
-            sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""
-            yield "spared", f"{SPARED[guard].format(plan.words.noun, ' or '.join(values))} ({guard.option}){sampled}"
+    for guard in plan.guards.given:
+        sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""
+        values = " or ".join(plan.guards.typed(guard))
+        yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
 
 
 def _sample_text(server: SampleCheck, there: str) -> str:

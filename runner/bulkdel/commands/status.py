@@ -157,9 +157,8 @@ def _print_job(header: Header) -> None:
 
 
 def _print_guards(guards: Guards) -> None:
-    for guard, values in guards.values.items():
-        if values:
-            result(f"  guard      {guard.option} {', '.join(values)}")
+    for guard in guards.given:
+        result(f"  guard      {guard.option} {', '.join(guards.typed(guard))}")
 
 
 @dataclass(slots=True)

@@ -35,16 +35,22 @@ class Facts(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """One of the guards. option: as it is typed. fact: what it compares, by its name in `Facts`, and in words."""
+    """One of the guards.
+
+    option: as it is typed. name: its field of `Guards`, and its member in the log. fact: what it compares, by its name
+    in `Facts`, and in words.
+    """
 
     option: str
+    name: str
     fact: str
     words: str
 
 
-ACTIVE_SINCE = Guard("--spare-active-since", "last_seen_at", "time of the last sign-in")
-CREATED_AFTER = Guard("--spare-created-after", "created_at", "time of creation")
-ONLY_STATUS = Guard("--only-status", "status", "status")
+ACTIVE_SINCE = Guard("--spare-active-since", "active_since", "last_seen_at", "time of the last sign-in")
+CREATED_AFTER = Guard("--spare-created-after", "created_after", "created_at", "time of creation")
+ONLY_STATUS = Guard("--only-status", "statuses", "status", "status")
+GUARDS = (ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS)
 
 
 class Judged(NamedTuple):
@@ -84,26 +90,18 @@ class Guards:
     @property
     def given(self) -> tuple[Guard, ...]:
         """The guards that were given."""
-        # Asked for every account, so nothing is formatted here.
-        values = ((ACTIVE_SINCE, self.active_since), (CREATED_AFTER, self.created_after), (ONLY_STATUS, self.statuses))
-        return tuple(guard for guard, value in values if value is not None)
+        return tuple(guard for guard in GUARDS if getattr(self, guard.name) is not None)
 
-    @property
-    def values(self) -> Mapping[Guard, tuple[str, ...]]:
-        """The values of each guard, as they can be typed; none for a guard that was not given."""
-        return {
-            ACTIVE_SINCE: _typed(self.active_since),
-            CREATED_AFTER: _typed(self.created_after),
-            ONLY_STATUS: tuple(sorted(self.statuses or ())),
-        }
+    def typed(self, guard: Guard) -> tuple[str, ...]:
+        """The values of a guard, as they can be typed; none for a guard that was not given."""
+        value = getattr(self, guard.name)
+        if value is None:
+            return ()
+        return tuple(sorted(value)) if guard is ONLY_STATUS else (_iso(value).removesuffix("T00:00:00Z"),)
 
     def only(self, guard: Guard) -> Guards:
         """This guard without the others."""
-        return Guards(
-            self.active_since if guard is ACTIVE_SINCE else None,
-            self.created_after if guard is CREATED_AFTER else None,
-            self.statuses if guard is ONLY_STATUS else None,
-        )
+        return Guards(**{guard.name: getattr(self, guard.name)})
 
     def judge(self, records: Iterable[Facts]) -> Judged:
         """Compare every record that an id means. The account is spared when one of them is."""
@@ -125,14 +123,15 @@ class Guards:
 
     def to_json(self) -> dict[str, Any]:
         """As the log has them: only those that were given."""
-        named = {"active_since": self.active_since, "created_after": self.created_after}
-        times: dict[str, Any] = {name: _iso(at) for name, at in named.items() if at is not None}
-        return times if self.statuses is None else {**times, "statuses": sorted(self.statuses)}
+        return {
+            guard.name: sorted(self.statuses or ()) if guard is ONLY_STATUS else _iso(getattr(self, guard.name))
+            for guard in self.given
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_json`. Raises TypeError or ValueError for what no run wrote."""
-        if unknown := data.keys() - {"active_since", "created_after", "statuses"}:
+        if unknown := data.keys() - {guard.name for guard in GUARDS}:
             raise ValueError(f"unknown guards: {sorted(unknown)}")
         statuses = data.get("statuses")
         if statuses is not None and not (isinstance(statuses, list) and statuses and set(map(type, statuses)) == {str}):
@@ -157,24 +156,20 @@ NO_GUARDS = Guards()
 
 def _changes(before: Guards, now: Guards) -> list[Change]:
     """The guards that differ."""
-    old, new = before.values, now.values
-    return [Change(guard, old[guard], new[guard]) for guard in old if old[guard] != new[guard]]
+    return [
+        Change(guard, before.typed(guard), now.typed(guard))
+        for guard in GUARDS
+        if getattr(before, guard.name) != getattr(now, guard.name)
+    ]
 
 
 def _spares_as_much(guard: Guard, one: Guards, other: Guards) -> bool:
-    """Whether this guard of `one` spares every account that it spares in `other`."""
-    if not other.values[guard]:
-        return True
-    if not one.values[guard]:
-        return False
-    if guard is ONLY_STATUS:
-        return (one.statuses or frozenset()) <= (other.statuses or frozenset())
-    earlier, later = (each.active_since if guard is ACTIVE_SINCE else each.created_after for each in (one, other))
-    return earlier is not None and later is not None and earlier <= later
+    """Whether this guard of `one` spares every account that it spares in `other`.
 
-
-def _typed(at: float | None) -> tuple[str, ...]:
-    return () if at is None else (_iso(at).removesuffix("T00:00:00Z"),)
+    An earlier time spares more accounts, and so do fewer statuses: `<=` compares both.
+    """
+    mine, others = getattr(one, guard.name), getattr(other, guard.name)
+    return others is None or (mine is not None and bool(mine <= others))
 
 
 def _iso(at: float) -> str:
