@@ -453,17 +453,18 @@ def test_only_a_run_that_has_ended(tmp_path: Path) -> None:
 
 def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
     """disable-users is undone by enable-users from its backup, restore-users by delete-users: as it is printed."""
-    ids = user_ids(12)
+    ids = [f"{n:08d}-1111-2222-3333-444444444444" for n in range(12)]
     with undo(tmp_path, ids) as it:
         statuses = [it.served.pool.user(number)["status"] for number in range(12)]
-        where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL)
+        pattern = ("--id-pattern", "[0-9-]{36}")
+        where = ("--host", it.served.url, "--rate", 0, "--confirm", 12, "--pool", POOL, *pattern)
         log = tmp_path / "off.jsonl"
         backup = ("--backup", tmp_path / "off.backup.jsonl", "--checkpoint", log)
         disabled = bulkdel("run", "disable-users", it.export, *where, *backup)
         assert (disabled.code, "To undo" in disabled.err) == (0, False), disabled
         typed(bulkdel("restore", log), 12)
         assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
-        it.delete()
+        it.delete(*pattern)
         assert it.restore().code == 0
         typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12)
         assert not it.served.pool

@@ -229,6 +229,7 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     line = CommandLine("run", (undo.name, ids)).plus("--host", pinned["host"])
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
+    line = line.plus_given({"--id-pattern": pinned["source"]["id_pattern"]})
     if progress.backup is not None and hasattr(undo.parameters, "from_backup"):
         line = line.plus("--from-backup", progress.backup[0])
     return (
