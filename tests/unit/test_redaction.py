@@ -8,7 +8,7 @@ import pytest
 
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Response
 from bulkdel.core.outcome import Detail
-from bulkdel.core.redaction import READ_MAX, TEXT_MAX, IdRedactor, NoDecision, decision_on, redacted
+from bulkdel.core.redaction import READ_MAX, TEXT_MAX, IdRedactor, NoDecision, RecordRedactor, decision_on, redacted
 
 ID = "6229ffaaaaaaaaaacade3e3d"
 
@@ -98,3 +98,16 @@ def test_what_is_no_decision_names_the_function_that_made_it() -> None:
     with pytest.raises(NoDecision, match=r"read returned NoneType in the place of a Decision") as caught:
         decision_on(Response(200, b""), read, str, 0.0)
     assert caught.value.package == "tests"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ann Smith is no name", "[id] is no name"),
+        ("conflicts with someone.else@other.example.", "conflicts with [id]"),
+        ("<a@x.example>, (b+c@y.example)", "<[id]>, ([id])"),
+        ("at 5 @ noon", "at 5 @ noon"),
+    ],
+)
+def test_a_message_about_a_whole_record_names_no_person(text: str, expected: str) -> None:
+    assert RecordRedactor(["Ann Smith"])(text) == expected

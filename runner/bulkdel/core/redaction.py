@@ -129,3 +129,15 @@ class IdRedactor:
                     pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
                 text = re.sub(pattern, "[id]", text, flags=re.IGNORECASE)
         return text
+
+
+ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
+"""What may be the e-mail address of a person. A refusal may name whose key is taken."""
+
+
+class RecordRedactor(IdRedactor):
+    """Replaces the texts of whole records, and every e-mail address."""
+
+    def __call__(self, text: str) -> str:
+        """Return the text without the texts of the records and without addresses."""
+        return ADDRESS.sub("[id]", super().__call__(text))

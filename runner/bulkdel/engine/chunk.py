@@ -94,7 +94,7 @@ class ChunkInHand:
         Raises Halted for a protected id, or an id of which no copy can be made (--backup); nothing is sent.
         """
         parts, ids = self._parts, step.records.ids
-        self._redact = IdRedactor(self._texts(ids))
+        self._redact = self._redactor(ids)
         await parts.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
@@ -308,9 +308,10 @@ class ChunkInHand:
         """By id, what the log has to say of a row besides its outcome."""
         return {}
 
-    def _texts(self, ids: Sequence[str]) -> Sequence[str]:
-        """The texts that are left out of messages."""
-        return ids if self._parts.job_look_ups is None else self._parts.job_look_ups.texts(ids)
+    def _redactor(self, ids: Sequence[str]) -> IdRedactor:
+        """Make what takes the ids out of messages."""
+        look_ups = self._parts.job_look_ups
+        return IdRedactor(ids if look_ups is None else look_ups.texts(ids))
 
     def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""

@@ -17,6 +17,7 @@ from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
+from bulkdel.core.redaction import IdRedactor, RecordRedactor
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
@@ -68,13 +69,13 @@ class CreationInHand(ChunkInHand):
         """`made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken."""
         return self._noted
 
-    def _texts(self, ids: Collection[str]) -> list[str]:
-        return list(self._all_keys.texts(list(ids)))
+    def _redactor(self, ids: Sequence[str]) -> IdRedactor:
+        return RecordRedactor(self._all_keys.texts(ids))
 
     def _reductions(self, record: Record) -> list[Reduction]:
-        """What may be left out of a record that the API refuses: the parts that are gone before all others."""
+        """What may be left out of a record that the API refuses: first the references to what is gone."""
         reductions = self._parts.job.reductions(record)
-        gone = self._parts.tally.gone_references.intersection(part for each in reductions for part in each.references)
+        gone = self._parts.tally.gone_references.intersection(one for each in reductions for one in each.references)
         return sorted(reductions, key=lambda each: not gone.issubset(each.references))
 
     def as_sent(self, step: Send) -> Records:
