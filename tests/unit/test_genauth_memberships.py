@@ -99,6 +99,15 @@ def test_no_page_is_asked_for_again(data: Any) -> None:
         assert "no page" in decision.reason
 
 
+def test_half_of_a_surrogate_pair() -> None:
+    """In a name it changes nothing: JavaScript leaves it where it cuts an emoji in two. A code cannot be asked for."""
+    body = page({"code": "g", "userId": "u", "name": "half"}).body
+    named, coded = (Response(200, body.replace(b'"%b' % part, b'"\\ud83d')) for part in (b"half", b"g"))
+    assert READING.read_list(GROUPS, named).data.items == [GROUP]
+    assert READING.read_members(IN_GROUP, named).data.items == [{"userId": "u"}]
+    assert READING.read_list(GROUPS, coded).next_step is NextStep.RETRY
+
+
 def test_what_does_not_exist_any_more() -> None:
     """Only the statusCode says so. Without an envelope it is a wrong host or path."""
     decision = READING.read_members(IN_GROUP, answer(status_code=404))

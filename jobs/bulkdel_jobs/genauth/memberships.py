@@ -103,9 +103,7 @@ def _first_page(path: str, *query: tuple[str, str]) -> Request:
 
 def _group_or_role(path: str, item: Mapping[str, Any], within: str | None) -> list[GroupOrRole | Request]:
     """What an item of a list stands for. within: the namespace of a role."""
-    code = item["code"]
-    if not isinstance(code, str) or not code:
-        raise TypeError("a code is text")
+    code = _text(item["code"])
     if path == NAMESPACES_PATH:
         return [_first_page(ROLES_PATH, ("namespace", code))]
     if path == ROLES_PATH:
@@ -115,9 +113,7 @@ def _group_or_role(path: str, item: Mapping[str, Any], within: str | None) -> li
 
 def _user(user: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The member of a list of users."""
-    if not isinstance(user["userId"], str) or not user["userId"]:
-        raise TypeError("a user id is text")
-    return [{"userId": user["userId"]}]
+    return [{"userId": _text(user["userId"])}]
 
 
 def _assignment(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -125,13 +121,21 @@ def _assignment(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     times = {name: item[name] for name in TIMES if item.get(name) is not None}
     user = item.get("targetIdentifier")
     if isinstance(user, str) and user:
-        return [{"userId": user, **times}]
+        return [{"userId": _text(user), **times}]
     return [{"userId": None, **(UNKNOWN_END if times else {})}]
+
+
+def _text(value: object) -> str:
+    """A code or an id. Raises TypeError or ValueError for what a request cannot name: also for a lone surrogate."""
+    if not isinstance(value, str) or not value:
+        raise TypeError("a code or an id is text")
+    value.encode()
+    return value
 
 
 def _read_page(request: Request, response: Response, items: Callable[[Mapping[str, Any]], Sequence[Any]]) -> Decision:
     """Decide on a page of any of these lists. items: what an item of the response stands for."""
-    decision = read_envelope(response)
+    decision = read_envelope(response, exact=True)  # a name, which nothing reads here, may have a lone surrogate
     if decision.next_step is not NextStep.SETTLED:
         return decision
     try:
