@@ -20,7 +20,7 @@ from bulkdel_jobs.genauth.endpoints import UserLookUps, UserState, checked_ids, 
 from bulkdel_jobs.genauth.id_types import USER_IDS
 from bulkdel_jobs.genauth.job import GenAuthJob
 from bulkdel_jobs.genauth.memberships import GROUP_MEMBERS_PATH, ROLE_MEMBERS_PATH, UserMemberships
-from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
+from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, is_complete, read_listed, read_success
 from bulkdel_jobs.genauth.target import COLUMNS, Calls
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_has_none(codes: Collection[str], namespace: str | None, response: Respo
         return decision
     listed = decision.data
     has = {record.get("code") for record in listed if record.get("namespace", namespace) == namespace}
-    if has.isdisjoint(codes) and read_envelope(response).data.get("totalCount", len(listed)) != len(listed):
+    if has.isdisjoint(codes) and not is_complete(response, listed):
         return Decision(NextStep.RETRY, decision.detail, reason="the response lists only a part of what the user has")
     return decision._replace(data=has.isdisjoint(codes))
 

@@ -505,11 +505,11 @@ def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
 def test_a_restore_puts_back_what_still_has_a_group_or_a_role(tmp_path: Path) -> None:
     """Most memberships were in a group that is gone: they are absent, and the others come back, under one command.
 
-    A code may have characters that no export has in an id.
+    A code may have characters that no export has in an id, and a text half of a surrogate pair.
     """
     with filled(tmp_path, ".zst", assignment_targets=True) as (it, _):
         pool = it.served.pool
-        pool.access.add_group("line\u2028separator\n", range(3))
+        pool.access.add_group("line\u2028separator\n", range(3), {"description": "half of an emoji: \ud83d"})
         pool.access.add_role("\ufeff%3A", range(2), "tab\t")
         before = Counter(membership[:3] for membership in held(it))
         assert it.run().code == 0

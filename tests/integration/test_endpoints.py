@@ -270,7 +270,10 @@ def test_the_control_is_read_in_the_id_type_of_the_run(id_type: str) -> None:
     }
     ids = {"user_id": "u", "email": "e", "phone": "1", "username": "n", "external_id": "x"}
     expected = {**ids, "identity": f"{PROVIDER}:o", "sync_relation": "lark:o"}[id_type]
-    answer = {"statusCode": 200, "data": {"totalCount": 2, "list": [{}, None, user]}}
+    half = "half of an emoji: \ud83d"  # JSON can have it, and no request: JavaScript leaves it where it cuts a text
+    identity = {"extIdpId": half, "provider": half, "userIdInIdp": half}
+    unnameable = dict.fromkeys(user, half) | {"identities": [identity]}
+    answer = {"statusCode": 200, "data": {"totalCount": 3, "list": [{}, None, unnameable, user | {"name": half}]}}
     decision = look_ups.read_control(Response(200, json.dumps(answer).encode()))
     assert (decision.next_step, decision.data) == (NextStep.SETTLED, [expected])
 

@@ -16,7 +16,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.job import GroupOrRole, MembershipPage, Memberships
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import LIST_MAX
-from bulkdel_jobs.genauth.responses import read_envelope
+from bulkdel_jobs.genauth.responses import can_be_named, read_envelope
 
 GROUPS_PATH = "/api/v3/list-groups"
 NAMESPACES_PATH = "/api/v3/list-namespaces"
@@ -126,10 +126,9 @@ def _assignment(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _text(value: object) -> str:
-    """A code or an id. Raises TypeError or ValueError for what a request cannot name: also for a lone surrogate."""
-    if not isinstance(value, str) or not value:
+    """A code or an id. Raises TypeError for what no request can name."""
+    if not can_be_named(value):
         raise TypeError("a code or an id is text")
-    value.encode()
     return value
 
 

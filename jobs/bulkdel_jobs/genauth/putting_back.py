@@ -20,7 +20,15 @@ from bulkdel.job import Account, GroupOrRole, LookUps
 from bulkdel_jobs.genauth.codes import DEFAULT_NAMESPACE
 from bulkdel_jobs.genauth.endpoints import checked_ids, post
 from bulkdel_jobs.genauth.memberships import GROUPS_PATH, SEPARATOR, TIMES, id_of, part_of
-from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_envelope, read_listed, read_success
+from bulkdel_jobs.genauth.responses import (
+    API_CODE,
+    USER_NOT_FOUND,
+    can_be_named,
+    is_complete,
+    read_envelope,
+    read_listed,
+    read_success,
+)
 
 ADD_PATH = "/api/v3/add-group-members"
 ASSIGN_PATH = "/api/v3/assign-role"
@@ -134,7 +142,7 @@ class MembershipLookUps(LookUps):
         if decision.next_step is not NextStep.SETTLED:
             return decision
         codes = (record.get("code") for record in decision.data)
-        groups = [GroupOrRole("group", code) for code in codes if isinstance(code, str) and code]
+        groups = [GroupOrRole("group", code) for code in codes if can_be_named(code)]
         return decision._replace(data=[id_of(of, "user") for of in groups])
 
     def owner(self, user: str) -> Request:  # noqa: ARG002 - the key's own user may be put back like any other
@@ -168,7 +176,7 @@ def _read_listed_in(of: GroupOrRole, response: Response) -> Decision:
     if decision.next_step is not NextStep.SETTLED:
         return decision
     listed = any(_is(of, record) for record in decision.data)
-    if not listed and read_envelope(response).data.get("totalCount", len(decision.data)) != len(decision.data):
+    if not listed and not is_complete(response, decision.data):
         return Decision(NextStep.RETRY, decision.detail, reason="the response lists only a part of what the user has")
     return decision._replace(data=listed)
 

@@ -6,8 +6,8 @@ The body decides, unless there is no envelope in it: an HTTP 200 alone is no suc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -120,14 +120,30 @@ def read_list(response: Response) -> Decision:
 
 
 def read_listed(response: Response) -> Decision:
-    """Decide on the response of a call that answers one page of records: SETTLED with `data` = the list of them."""
-    decision = read_envelope(response)
+    """Decide on the response of a call that answers one page of records: SETTLED with `data` = the list of them.
+
+    They are kept as they came: a name with a lone surrogate must not make the page unreadable.
+    """
+    decision = read_envelope(response, exact=True)
     if decision.next_step is not NextStep.SETTLED:
         return decision
     listed = decision.data.get("list") if isinstance(decision.data, dict) else None
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         return _LOST._replace(detail=decision.detail, reason="the response holds no page of records")
     return decision._replace(data=listed)
+
+
+def is_complete(response: Response, listed: Sequence[object]) -> bool:
+    """Whether a page that `read_listed` has read is the whole list, by its totalCount."""
+    return bool(read_envelope(response, exact=True).data.get("totalCount", len(listed)) == len(listed))
+
+
+def can_be_named(text: object) -> TypeGuard[str]:
+    """Whether a request can name an id or a code: text without a lone surrogate, which UTF-8 does not have."""
+    try:
+        return isinstance(text, str) and len(text.encode()) > 0
+    except UnicodeEncodeError:
+        return False
 
 
 def _no_number(name: str) -> None:
