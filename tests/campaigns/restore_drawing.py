@@ -110,8 +110,6 @@ def draw(seed: int, *, small: bool = False) -> Drawn:
     rng = Random(f"restore {seed}")
     clashes = rng.choice(("refuse", "refuse", "partial", "accept"))
     rows = drawn_rows(rng, rng.randint(40, 110) * (1 if small else rng.randint(1, 5)), small=small)
-    if clashes == "accept":  # two users with one key, and a look-up shows only one of them
-        rows = [row for row in rows if row.kind != "twin"]
     size = rng.choice((50, 50, 17, 7))
     keys = [row.record[field] for row in rng.sample(rows, 5) for field in KEYS.values() if field in row.record]
     sessions = tuple(
