@@ -185,7 +185,7 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         say(f"To verify {what}:\n  {verify}")
     if _can_be_restored(plan, ended):
         undo = CommandLine("restore", log).plus_given(plan.arguments.settings.connection)
-        say(f"To undo it, as far as that is possible:\n  {undo}")
+        say(f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}")
     if not complete:
         now = datetime.now(UTC)
         again = ", with a new confirmation" if plan.until and plan.until <= now else ""

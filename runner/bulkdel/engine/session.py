@@ -274,7 +274,8 @@ def _last_failure(parts: Parts, noun: str) -> str:
     if tally.contradicted:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {LAG_MAX_S / 60:.0f} minutes"
         if parts.job.target_state.created:
-            return f"the API calls a key of {ids} taken, and no look-up finds it. Look-ups may lag: {wait}"
+            taken = f"the API says that other accounts have a key of {ids}, such as an email"
+            return f"{taken}, and no look-up finds them. Look-ups may lag: {wait}"
         return f"the API refused {ids} as unknown that look-ups find. Look-ups may lag behind deletions: {wait}"
     if not lookup.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
