@@ -103,7 +103,7 @@ class Switches:
     """The message of a success: the one of the documentation, or none, as the vendor's tests expect of some calls."""
 
     brand: Annotated[Literal["authing", "genauth"], OPEN] = "authing"
-    """Play the calls of this brand only. GenAuth's own SDK has no call for a resignation, so its cloud may have none."""
+    """Only the calls of this brand. GenAuth's own SDK has no call for a resignation, so its cloud may have none."""
 
     retry_after: Annotated[Literal["seconds", "date"] | None, OPEN] = None
     """In which form a 429 carries Retry-After. Default: it has none."""
