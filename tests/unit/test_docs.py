@@ -15,8 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel import errors
+from bulkdel import errors, job
 from bulkdel.core import summary
+from bulkdel.core.chunk_state import LookUpReason
+from bulkdel.core.creation_state import HIDDEN
+from bulkdel.core.guards import Spared
+from bulkdel.core.outcome import TAKEN
+from bulkdel.core.result_row import IN_DOUBT
 from bulkdel_jobs.genauth import creation
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +141,29 @@ def test_what_the_design_points_at_is_there() -> None:
 def test_the_page_on_undo_names_every_field_that_comes_back() -> None:
     rows = sections(ROOT / "docs" / "restore.md")["What comes back"]
     assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(creation.FIELDS)
+
+
+def test_the_reference_has_every_reason() -> None:
+    """Those that the core writes as texts, those with a name, and the beginning of one that the job completes."""
+    texts = [path.read_text() for path in (ROOT / "runner/bulkdel/core").glob("*.py")]
+    written = {reason for text in texts for reason in re.findall(r'reason="([^"]+)"', text)}
+    assert len(written) >= 5
+    table = first_cells(sections(REFERENCE)["Outcomes"].partition("### Reasons")[2])
+    shown = {reason for cell in table for reason in re.findall(r"`([^`]+)`", cell)}
+    assert shown == written | set(Spared) | {TAKEN, HIDDEN, IN_DOUBT, LookUpReason.REFUSED.value, "without"}
+
+
+def test_the_page_on_jobs_has_the_whole_contract() -> None:
+    """Every member of these classes, and no member that a class does not have."""
+    page = (ROOT / "docs" / "adding-a-job.md").read_text().partition("## What changed from edition")[0]
+    for part in (job.Job, job.LookUps, job.Memberships):
+        members = {name for name in {*vars(part), *part.__annotations__} if not name.startswith("_")}
+        assert not [name for name in members if not re.search(rf"\b{name}\b", page)], part
+    named = re.findall(r"`(Job|LookUps|Account|Keys|Action|Auth|Target|TargetOptions)\.(\w+)", page)
+    named += [("Account", name) for name in re.findall(r"^  - `(\w+)`", page, re.MULTILINE)]
+    assert len(named) >= 20
+    for part_name, name in named:
+        assert name in dir(getattr(job, part_name)), f"{part_name}.{name}"
 
 
 def test_what_the_examples_import_exists() -> None:
