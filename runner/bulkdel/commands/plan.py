@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import is_fresh
+from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
@@ -47,14 +47,16 @@ class Note:
 
 
 def plan(arguments: RunArguments) -> int:
-    """Make the preflight and the plan. No object that could delete is made here."""
+    """Make the preflight and the plan; with a checkpoint, that of its resume. No object that could delete is made."""
     with ExitStack() as stack, Signals() as signals:
         reading = ReadingProgress()
         with signals.phase(lambda: reading.text):
             check_arguments(arguments)
             target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
-            found = prepare(arguments, target, None, stack, reading, now=datetime.now(UTC), rng=rng)
-        if found.target.key is not None and found.ids:
+            path = arguments.checkpoint
+            log = None if is_fresh(path) else read_log(path).progress
+            found = prepare(arguments, target, log, stack, reading, now=datetime.now(UTC), rng=rng)
+        if found.target.key is not None and found.ids and not found.complete:
             found = run_loop(with_sample_check(found), signals, lambda: signing_in(found))
         if arguments.settings.json:
             result(json.dumps(plan_values(found)))
@@ -68,9 +70,13 @@ def _show(found: Plan) -> None:
         result(line)
     if found.ids == 0:
         result(f"There is nothing to {found.words.verb}.")
+    elif found.complete:
+        status = CommandLine("status", (str(found.checkpoint),))
+        result(f"This run is complete already: {status}")
+        return
     elif found.pool is None:
         result("Not signed in: without credentials neither the pool nor the ids could be checked.")
-    elif not is_fresh(found.checkpoint):
+    elif found.progress is not None:
         status = CommandLine("status", (str(found.checkpoint),))
         result(f"A checkpoint is there already, so `run` goes on with it: {status}")
     elif trouble := sample_trouble(found):
@@ -166,10 +172,10 @@ def plan_values(plan: Plan) -> dict[str, Any]:
     """The plan as values, for `plan --json`, without ids and texts of rows."""
     export, settings, server = plan.export, plan.arguments.settings, plan.server
     dialect, found = export.dialect, export.preflight
-    copy, backup, exists = export.file.spooled, settings.backup, not is_fresh(plan.checkpoint)
+    copy, backup, exists = export.file.spooled, settings.backup, plan.progress is not None
     trouble = {
         "nothing_to_delete": plan.ids == 0,
-        "not_signed_in": plan.pool is None,
+        "not_signed_in": plan.pool is None and not plan.complete,
         "checkpoint_exists": exists,
         "sample": sample_trouble(plan) is not None,
     }
@@ -212,7 +218,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "sample": _sample_values(plan) if server.asked else None,
         "notes": [{"note": note.name, **note.facts} for note in _notes(plan)],
         "trouble": [name for name, is_so in trouble.items() if is_so],
-        "command": None if plan.ids == 0 or settings.sandbox else plan.confirming_line.words,
+        "command": None if plan.ids == 0 or plan.complete or settings.sandbox else plan.confirming_line.words,
     }
 
 
