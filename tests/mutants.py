@@ -996,11 +996,18 @@ MUTANTS = (
         "e2e/test_restore.py::test_stopped_in_the_middle",
     ),
     Mutant(
-        "a run that goes on after its restore has begun is restored in part",
+        "a run deletes more while it is being restored",
+        "runner/bulkdel/safety/checks.py",
+        "    if log is not None and not log.complete and (undo := log.undo) is not None:\n",
+        "    if log is not None and log.complete and (undo := log.undo) is not None:\n",
+        "e2e/test_restore.py::test_a_run_of_which_a_restore_has_begun_is_not_resumed",
+    ),
+    Mutant(
+        "a run that has gone on since the plan of its restore is restored in part",
         "runner/bulkdel/commands/restore.py",
-        '    more = progress.counts["done"] - begun.facts["done"]\n',
-        '    more = progress.counts["done"] - max(begun.facts["done"], progress.counts["done"])\n',
-        "e2e/test_restore.py::test_a_run_that_goes_on_after_its_restore_has_begun",
+        '            if log.progress.counts["done"] != self.derived.done:\n',
+        '            if log.progress.counts["done"] < self.derived.done:\n',
+        "e2e/test_restore.py::test_a_run_that_goes_on_before_its_restore_is_confirmed",
     ),
     Mutant(
         "a restore that could not bring all rows back ends as a success",

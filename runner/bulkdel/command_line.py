@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from bulkdel.core.log_entries import Annotation
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable
 
@@ -119,8 +120,14 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(argument(path))
 
 
-def how_to_resume(progress: Progress) -> str:
-    """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt."""
+def how_to_resume(progress: Progress, log: Path) -> str:
+    """The command that resumes the run, as the stopped session would print it; or the ways to settle rows in doubt.
+
+    log: where it is. A run of which a restore has begun is not resumed: then it is what `how_to_restore` says.
+    """
+    if (undo := progress.undo) is not None:
+        so = "" if progress.complete else ", so the run is not resumed"
+        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, log)}"
     start, stop = (session.facts if session else {} for session in (progress.start, progress.stop))
     if not (words := stop.get("to_go_on") or start.get("to_go_on")):
         return "To go on, run the command of this run again."
@@ -129,6 +136,28 @@ def how_to_resume(progress: Progress) -> str:
         return how_to_settle_doubts(progress, words, where)
     again = ", with a new confirmation" if stop.get("not_after") else ""
     return f"To go on{again}{where}:\n  {shlex.join(words)}"
+
+
+def how_to_restore(progress: Progress, undo: Annotation, log: Path) -> str:
+    """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
+
+    undo: the latest annotation of the restore.
+    """
+    lines = []
+    if not is_restored(undo):
+        words = undo.facts.get("to_go_on") or CommandLine("restore", (str(log),)).words
+        where = f", in {undo.facts['cwd']}" if "cwd" in undo.facts else ""
+        lines.append(f"To go on with the restore{where}:\n  {shlex.join(words)}")
+    if not progress.complete:
+        rows = CommandLine("results", (str(log),)).plus("--only", "remaining")
+        lines.append(f"For the rows that remain, begin another run, with the ids of:\n  {rows}")
+    return "\n".join(lines)
+
+
+def is_restored(undo: Annotation) -> bool:
+    """Whether a restore has ended, and nothing of it remains. undo: its latest annotation."""
+    left = undo.facts.get("remaining"), undo.facts.get("memberships_remaining", 0)
+    return undo.facts.get("state") == "ended" and left == (0, 0)
 
 
 def blind(progress: Progress) -> bool:

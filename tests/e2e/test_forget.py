@@ -326,7 +326,7 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         for ending, count in zip(sorted(logs), (3, 1, 1), strict=True):
             assert noted(Path(f"{log}{ending}"))[-2:] == [("begun", None), ("ended", count)]
         told = bulkdel("status", log, env={}).out
-        assert told.count("restored, see ") == 1
+        assert told.count("restored on ") == 1
         ran = bulkdel("results", f"{log}.restore.jsonl.checkpoint.jsonl", env={})
         assert "the export was removed by `bulkdel forget`" in ran.err
         ran = bulkdel(*restore)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import random
 import shlex
 import signal
@@ -268,24 +270,62 @@ def test_runs_of_which_nothing_can_come_back(tmp_path: Path) -> None:
         assert "none of its 10 rows that were deleted has a record in the backup" in lost.err
 
 
-def test_a_run_that_goes_on_after_its_restore_has_begun(tmp_path: Path) -> None:
-    """Its new deletions are no part of the restore: refused, with a way that works."""
+def next_command(out: str) -> list[str]:
+    """The command that `status` prints under "To go on", without `bulkdel`."""
+    lines = out.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line.startswith("To go on")]
+    return shlex.split(lines[at + 1])[1:]
+
+
+def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> None:
+    """Refused, with the command that ends the restore, and the rows for another run. So no row is lost to either."""
     ids = user_ids(60)
     with undo(tmp_path, ids) as it:
         it.delete("--limit", 40)
         assert "40 rows of" in it.plan().out
         assert it.restore(40, "--limit", 10).code == 0
-        it.delete()
-        refused = it.restore(40)
-        assert refused.code == 3
-        assert "with 20 rows more" in refused.err
-        away = tmp_path / "away"
-        away.mkdir()
-        for path in tmp_path.glob("*.restore.*"):
-            path.rename(away / path.name)
-        ran = it.restore()
-        assert (ran.code, ran.counts()) == (1, {"done": 50, "refused": 10}), ran
+        for words in (it.deletion(), ["plan", *it.deletion()[1:]]):
+            refused = bulkdel(*words)
+            assert refused.code == 3, refused
+            assert "a restore of this run has begun" in refused.err
+            assert it.served.ledger.deleted == 40
+        told = bulkdel("status", it.log).out
+        assert "restore stopped on" in told
+        assert "10 of 40 rows, 30 remaining" in told
+        ran = bulkdel(*next_command(told))
+        assert (ran.code, ran.counts()) == (0, {"done": 40}), ran
+        assert len(it.map.read_text().splitlines()) == 40
+        told = bulkdel("status", it.log).out
+        assert "restored on" in told
+        assert "To go on" not in told
+        left = shlex.split(told.splitlines()[-1])[1:]
+        rows = [json.loads(line) for line in bulkdel(*left).out.splitlines()]
+        assert [row["id"] for row in rows] == ids[40:]
         assert len(it.served.pool) == 60
+
+
+def test_a_run_that_goes_on_before_its_restore_is_confirmed(tmp_path: Path) -> None:
+    """While the question stands, the run is resumed. Nothing is created, and the same command shows the new plan."""
+    ids = user_ids(60)
+    with undo(tmp_path, ids) as it:
+        it.delete("--limit", 40)
+        ours, theirs = pty.openpty()
+        try:
+            words = [word for word in it.restoring(40) if word not in {"--confirm", 40, "--pool", POOL}]
+            process = start(*words, stdin=theirs)
+            assert process.stderr is not None
+            assert any(line.startswith(b"Type the number of ids (40)") for line in process.stderr)
+            it.delete()
+            os.write(ours, b"40\n")
+            ran = finish(process)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert ran.code == 3, ran
+        assert "the run has gone on since the plan was made" in ran.err
+        assert not it.served.pool
+        Path(f"{it.derived}.checkpoint.jsonl").unlink()
+        assert it.restore(60).counts() == {"done": 60}
 
 
 def test_one_config_file_serves_both_ways(tmp_path: Path) -> None:
@@ -361,7 +401,7 @@ def test_users_whose_ids_have_any_shape(tmp_path: Path) -> None:
         assert [(each.field, each.after) for each in differences(before, pool)] == [("user", 0)]
         mapped = [json.loads(line)["old"] for line in it.map.read_text().splitlines()]
         assert mapped == [before.user(number)["userId"] for number in range(8)]
-        assert "8 of 8 restored, see" in bulkdel("status", it.log).out
+        assert "8 of 8 rows, 0 remaining; 4 of 4 memberships, 0 remaining, see" in bulkdel("status", it.log).out
 
 
 def test_a_user_whose_record_no_restore_could_read_is_kept(tmp_path: Path) -> None:

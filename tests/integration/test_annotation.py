@@ -35,7 +35,14 @@ LINES = recorded.lines_of(COMMITS)
 WHOLE = b"".join(LINES)
 BY = {"tool": "bulkdel 0.1.0", "user": "u", "machine": "m", "pid": 7}
 BEGUN: Mapping[str, Any] = {**BY, "state": "begun", "checkpoint": "r.jsonl"}
-ENDED: Mapping[str, Any] = {**BY, "state": "ended", "checkpoint": "r.jsonl", "rows": 10_000, "restored": 9_998}
+ENDED: Mapping[str, Any] = {
+    **BY,
+    "state": "ended",
+    "checkpoint": "r.jsonl",
+    "rows": 10_000,
+    "restored": 9_998,
+    "remaining": 0,
+}
 
 
 @pytest.fixture
@@ -236,19 +243,19 @@ def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]
     path.write_bytes(b"".join(recorded.lines_of([[header], *COMMITS[1:]])))
     annotate(path, "undo", BEGUN, AT)
     print_status(path, json=False)
-    assert f"  undo       undo begun on {AT} by u on m, see r.jsonl\n" in capsys.readouterr().out
+    assert f"  undo       restore begun on {AT} by u on m, see r.jsonl\n" in capsys.readouterr().out
     annotate(path, "undo", ENDED, AT)
     annotate(path, "forget", {**BY, "state": "ended", "removed": 3, "bytes": 4096}, AT)
     annotate(path, "forget", {}, AT)  # what a later version may leave out
     print_status(path, json=False)
     told = capsys.readouterr().out
-    assert f"  undo       undone on {AT} by u on m: 9,998 of 10,000 restored, see r.jsonl\n" in told
+    assert f"  undo       restored on {AT} by u on m: 9,998 of 10,000 rows, 0 remaining, see r.jsonl\n" in told
     assert f"  forget     files removed on {AT} by u on m: 3 of 4,096 bytes\n" in told
     assert f"  forget     removal of files begun on {AT} by ? on ?\n  to end it: bulkdel forget {path}\n" in told
-    assert "undo begun" not in told
+    assert "restore begun" not in told
     print_audit(path, json=False)
     told = capsys.readouterr().out
-    assert f"annotation, line 45: undo begun on {AT} by u on m, see r.jsonl\n" in told
+    assert f"annotation, line 45: restore begun on {AT} by u on m, see r.jsonl\n" in told
     assert "annotation, line 48: removal of files begun" in told
     assert "audit: 1 session, 48 commits" in told
     for show in (print_status, print_audit):

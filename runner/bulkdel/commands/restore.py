@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.annotation import annotate
+from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.lock import locked
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.command_line import CommandLine, argument, quoted
+from bulkdel.command_line import CommandLine, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.core.log_entries import Annotation, Saved, stamp
@@ -40,6 +40,9 @@ from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import refuse_differences, same_host
 from bulkdel.safety.run_plan import RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
+
+MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
+"""The facts of an annotation about the memberships: integers, or null before the first is put back."""
 
 SANDBOX = "sandbox"
 """The host that a run with --sandbox pins."""
@@ -78,18 +81,25 @@ def restore(arguments: RestoreArguments) -> int:
             _annotate_ended(found, ended)
         if found.progress.memberships is None or not ended.progress.complete or not ended.progress.counts["done"]:
             return ended.exit_code
-        return _put_back(arguments, found, signals) or ended.exit_code
+        exit_code, put_back = _put_back(arguments, found, signals)
+        with signals.phase(lambda: "ending the restore", ignore):
+            _annotate_ended(found, ended, put_back)
+        return exit_code or ended.exit_code
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is known before the restore. begun: whether it is resumed. restoring: the run of the undo."""
+    """What is known before the restore.
+
+    begun: what its earlier sessions have noted last in the log of the run; None before the first one has sent anything.
+    restoring: the run of the undo.
+    """
 
     log: Path
     progress: Progress
     job: Job
     derived: Derived
-    begun: bool
+    begun: Annotation | None
     restoring: RunArguments
 
     @property
@@ -99,12 +109,26 @@ class _Found:
     @property
     def facts(self) -> dict[str, Any]:
         """The facts of its annotations."""
-        derived, checkpoint = self.derived, printable(self.restoring.checkpoint.absolute())
-        counts = {"rows": derived.rows, "done": derived.done, "without_record": derived.missing}
-        return {"checkpoint": checkpoint, **counts}
+        derived, restoring = self.derived, self.restoring
+        return {
+            **process_facts(os.getpid()),
+            "checkpoint": printable(restoring.checkpoint.absolute()),
+            "to_go_on": restoring.line.without("--limit").words,
+            "cwd": printable(Path.cwd()),
+            "rows": derived.rows,
+            "done": derived.done,
+            "without_record": derived.missing,
+        }
 
     def annotate_begun(self) -> None:
-        _annotate(self.log, {"state": "begun", **self.facts})
+        """Note that the restore begins: from now on the run is not resumed. Raises NotAcceptable when it was."""
+        with annotating(self.log) as log:
+            if log.progress.counts["done"] != self.derived.done:
+                raise NotAcceptable(
+                    f"{self.log}: the run has gone on since the plan was made. Nothing was sent. Remove "
+                    f"{self.restoring.checkpoint}, then run the same command again."
+                )
+            log.add("undo", {"state": "begun", **self.facts}, stamp(time.time()))
 
 
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
@@ -112,9 +136,8 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{RESTORED}")
     progress = read_log(log).progress
     job, undo = _checked_jobs(arguments, progress)
-    begun = _begun(progress) if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
+    begun = progress.undo if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
     if begun is not None:
-        _check_unchanged(log, progress, begun)
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     if begun is None or not to.exists():
         derived = _derive(arguments, job, undo, to, signals)
@@ -139,11 +162,14 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         parameters=arguments.parameters,
         undoes=undoes,
     )
-    return _Found(log, progress, job, derived, begun is not None, restoring)
+    return _Found(log, progress, job, derived, begun, restoring)
 
 
-def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> int:
-    """Put back the memberships of the accounts that were restored, as one more run. Returns its exit code."""
+def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> tuple[int, Sequence[int]]:
+    """Put back the memberships of the accounts that were restored, as one more run.
+
+    Returns its exit code, and the values of the facts MEMBERSHIPS.
+    """
     memberships, kept = found.job.memberships, found.progress.memberships
     assert memberships is not None  # a run with a copy of them has some
     assert kept is not None
@@ -164,7 +190,7 @@ def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> i
         )
     if not derived.rows:
         say("None of these accounts has a membership to put back.")
-        return 1 if derived.unclear else 0
+        return 1 if derived.unclear else 0, (0, 0, 0)
     job = load_job(memberships.restored_by)
     job = job.configured(arguments.config.get(job.config_table, {}))
     accounts = found.restoring
@@ -174,7 +200,9 @@ def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> i
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )
-    return run_command.settle(putting).exit_code
+    ended = run_command.settle(putting)
+    counts = ended.progress.counts
+    return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 
 
 def undo_of(log: Path, progress: Progress) -> Job:
@@ -238,23 +266,6 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     )
 
 
-def _begun(progress: Progress) -> Annotation | None:
-    """The latest annotation that a restore of this run has begun; None when none has."""
-    undos = [entry for entry in progress.annotations if entry.event == "undo" and entry.facts.get("state") == "begun"]
-    return undos[-1] if undos else None
-
-
-def _check_unchanged(log: Path, progress: Progress, begun: Annotation) -> None:
-    """Refuse a run that has gone on since its restore began. Raises NotAcceptable."""
-    more = progress.counts["done"] - begun.facts["done"]
-    if more:
-        raise NotAcceptable(
-            f"{log}: since the restore began the run has gone on, with {counted(more, 'row')} more. Nothing was sent. "
-            f"To restore these too, move {argument(log)}.restore.* to another folder and run this again: accounts that "
-            "have come back already are then refused, and stay as they are."
-        )
-
-
 def _derive(arguments: RestoreArguments, job: Job, undo: Job, to: Path, signals: Signals) -> Derived:
     """Make the derived export."""
     log, settings, step = arguments.log, arguments.settings, "reading the export of the run"
@@ -303,10 +314,6 @@ def _nothing(log: Path, job: Job, derived: Derived) -> int:
     return 0
 
 
-def _annotate(log: Path, facts: Mapping[str, Any]) -> None:
-    annotate(log, "undo", {**process_facts(os.getpid()), **facts}, stamp(time.time()))
-
-
 def _write_map(found: _Found, ended: Summary) -> None:
     """Write the map of old and new ids, and say what has none."""
     restoring, words = found.restoring, found.restoring.job.words
@@ -322,14 +329,20 @@ def _write_map(found: _Found, ended: Summary) -> None:
         )
 
 
-def _annotate_ended(found: _Found, ended: Summary) -> None:
-    """Note in the log of the run what has come back, unless it says so already."""
-    counts, last = ended.progress.counts, found.progress.annotations[-1:]
-    now = {"state": "ended", **found.facts, "restored": counts["done"], "there": counts["already"]}
-    now |= {"remaining": ended.progress.remaining} | {kind: counts[kind] for kind in ("refused", "unknown")}
-    if last and found.begun and all(last[0].facts.get(name) == value for name, value in now.items()):
+def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | None = None) -> None:
+    """Note in the log of the run what has come back, unless it says so already.
+
+    put_back: the values of the facts MEMBERSHIPS; None before this session has put any back.
+    """
+    counts, noted = ended.progress.counts, found.begun.facts if found.begun else {}
+    now = {"restored": counts["done"], "there": counts["already"], "remaining": ended.progress.remaining}
+    now |= {kind: counts[kind] for kind in ("refused", "unknown")}
+    if found.progress.memberships is not None and counts["done"]:
+        before: Sequence[Any] = [noted.get(name) for name in MEMBERSHIPS]
+        now |= dict(zip(MEMBERSHIPS, put_back or before, strict=True))
+    if noted.get("state") == "ended" and all(noted.get(name) == value for name, value in now.items()):
         return
     try:
-        _annotate(found.log, now)
+        annotate(found.log, "undo", {"state": "ended", **found.facts, **now}, stamp(time.time()))
     except NotAcceptable as error:
         say(f"The log of the run does not say how far the restore is: {error}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, find_log, read_log, reading
-from bulkdel.command_line import CommandLine, how_to_resume
+from bulkdel.command_line import CommandLine, how_to_resume, is_restored
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
@@ -89,11 +89,11 @@ def print_status(path: Path, *, json: bool) -> int:
     if progress.in_doubt.size:
         were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
         remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without a response"
-        result(f"  {remaining}: the next run looks {them} up")
+        result(f"  {remaining}" + (": not restored" if progress.undo else f": the next run looks {them} up"))
     if log.damaged_tail:
         result(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
-    if not progress.complete:
-        result(how_to_resume(progress))
+    if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
+        result(how_to_resume(progress, path))
     return 0
 
 
@@ -119,16 +119,28 @@ def annotation_words(annotation: Annotation) -> str:
     """What an annotation says. A fact that it lacks is a question mark."""
     facts = annotation.facts
     where, by = printable(str(facts.get("checkpoint", "?"))), f"on {annotation.at} by {_by(facts)}"
-    removed, size, restored, rows = (_number(facts, name) for name in ("removed", "bytes", "restored", "rows"))
+    removed, size = (_number(facts, name) for name in ("removed", "bytes"))
     match annotation.event, facts.get("state"):
         case "undo", "ended":
-            return f"undone {by}: {restored} of {rows} restored, see {where}"
+            ended = "restored" if is_restored(annotation) else "restore stopped"
+            return f"{ended} {by}: {_restored_words(facts)}, see {where}"
         case "undo", _:
-            return f"undo begun {by}, see {where}"
+            return f"restore begun {by}, see {where}"
         case _, "ended":
             return f"files removed {by}: {removed} of {size} bytes"
         case _:
             return f"removal of files begun {by}"
+
+
+def _restored_words(facts: Mapping[str, Any]) -> str:
+    """How far a restore is: its rows, then the memberships where it puts some back."""
+    words = f"{_number(facts, 'restored')} of {_number(facts, 'rows')} rows, {_number(facts, 'remaining')} remaining"
+    if "memberships" not in facts:
+        return words
+    if facts["memberships"] is None:
+        return f"{words}, no membership yet"
+    of, left = _number(facts, "memberships"), _number(facts, "memberships_remaining")
+    return f"{words}; {_number(facts, 'memberships_restored')} of {of} memberships, {left} remaining"
 
 
 def _number(facts: Mapping[str, Any], name: str) -> str:

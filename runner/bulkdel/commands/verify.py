@@ -198,9 +198,10 @@ def _print_what_next(
     if not counts.claimed:
         say(f"The run calls no id {reopened.job.target_state.claimed}, so there is nothing to verify.")
     if counts.in_doubt:
+        settle = "" if progress.undo else " Let the run settle what is in doubt, then verify again."
         say(
-            f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up. "
-            f"Let the run settle what is in doubt, then verify again.\n{how_to_resume(progress)}"
+            f"{counted(counts.in_doubt, 'id', 'is', 'are')} in doubt: sent, and no response came; not looked up."
+            f"{settle}\n{how_to_resume(progress, arguments.checkpoint)}"
         )
     if ended.ending.why:
         say(f"Stopped: {ended.ending.why}")

@@ -123,6 +123,11 @@ class Progress:
         return self.remaining == 0
 
     @property
+    def undo(self) -> Annotation | None:
+        """What was noted last of a restore of this run; None when none has begun. Then the run is not resumed."""
+        return next((entry for entry in reversed(self.annotations) if entry.event == "undo"), None)
+
+    @property
     def forgotten(self) -> dict[str, str]:
         """When the removal of each file of this run has begun, by the path of the file."""
         removals = (entry for entry in self.annotations if entry.event == "forget")

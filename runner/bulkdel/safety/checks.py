@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.command_line import option_of
+from bulkdel.command_line import how_to_restore, option_of
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import MembershipsSaved, Saved
@@ -141,6 +141,18 @@ def checked_until(settings: Settings, now: datetime) -> datetime | None:
 
 
 # The files of the run
+
+
+def check_not_undone(log: Progress | None, path: Path) -> None:
+    """Refuse to resume a run of which a restore has begun: what it did then would not be restored.
+
+    Raises NotAcceptable.
+    """
+    if log is not None and not log.complete and (undo := log.undo) is not None:
+        raise NotAcceptable(
+            f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
+            f"{how_to_restore(log, undo, path)}"
+        )
 
 
 def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
