@@ -150,7 +150,7 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the lines that only some plans have."""
     copy, log, undoes = plan.export.file.spooled, plan.progress, plan.arguments.undoes
     if undoes is not None:
-        yield "undoes", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
+        yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
         if undoes.memberships is not None and not undoes.confirmed:
             what = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {plan.words.noun}s"
             yield "afterwards", f"{what} are put back"
