@@ -1012,7 +1012,7 @@ MUTANTS = (
     Mutant(
         "a restore that could not bring all rows back ends as a success",
         "runner/bulkdel/library.py",
-        ' + progress.counts["unknown"] + self._arguments.without_record\n',
+        ' + progress.counts["unknown"] + self._arguments.not_restorable\n',
         ' + progress.counts["unknown"]\n',
         "e2e/test_restore.py::test_rows_without_a_record",
     ),
@@ -1022,6 +1022,13 @@ MUTANTS = (
         "        lock(fd, path, RUN)\n        yield\n",
         "        yield\n",
         "e2e/test_restore.py::test_only_a_run_that_has_ended",
+    ),
+    Mutant(
+        "users are created before the copy of their memberships is looked for",
+        "runner/bulkdel/commands/restore.py",
+        "settings.without_memberships else _copy_of(arguments, kept)",
+        "settings.without_memberships else kept",
+        "e2e/test_restore.py::test_a_copy_of_the_memberships_that_is_lost",
     ),
     Mutant(
         "a restore takes a backup that was changed",

@@ -381,7 +381,7 @@ class Run:
 
     def _summary(self, result: SessionResult, log: Checkpoint) -> Summary:
         progress, ending, figures = log.progress, result.ending, result.figures
-        refused = progress.counts["refused"] + progress.counts["unknown"] + self._arguments.without_record
+        refused = progress.counts["refused"] + progress.counts["unknown"] + self._arguments.not_restorable
         return Summary(
             status=status_of(ending, complete=progress.complete),
             exit_code=exit_code(ending, complete=progress.complete, refused=refused),

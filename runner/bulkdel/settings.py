@@ -322,7 +322,10 @@ class RestoreSettings(SendingSettings):
     """Where the export of the run is now, if it has moved."""
 
     from_backup: Annotated[list[Path] | None, Parameter(group=UNDOING, negative="")] = None
-    """A backup that the run has written, if they have moved: name each of them. Repeatable."""
+    """A backup of the run, or its copy of the memberships, that has moved. Name every one that has. Repeatable."""
+
+    without_memberships: Annotated[bool, Parameter(group=UNDOING), Flag] = False
+    """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 
     @property
     def for_run(self) -> Settings:

@@ -349,13 +349,16 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
     before, pool = full_users(count), full_users(count)
     with undo(tmp_path, [ids_of(pool.user(number), "user_id")[0] for number in range(count)], pool=pool) as it:
         it.delete("--backup-memberships")
+        plan = it.plan().out
+        assert "restore-memberships: of the" in plan
+        assert "under the same confirmation; fires the webhook" in plan
         copies = [it.folder / it.backup, it.folder / "users.jsonl.memberships.jsonl.zst"]
         away = tmp_path / "away"
         away.mkdir()
         moved = [path.rename(away / path.name) for path in copies]
         ran = it.restore(count, *(word for path in moved for word in ("--from-backup", path)))
         assert ran.code == 1, ran
-        assert f"so they are not put back. All are in {moved[1]}" in ran.err
+        assert f'They have "endTime":"unknown" in {moved[1]}' in ran.err
         left = {difference.field for difference in differences(before, pool)}
         assert left == {"roles"}
 
@@ -375,6 +378,23 @@ def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
         assert "restore-users needs it: none, generate, reset-on-first-login; `bulkdel restore" in typed_as_it_is.err
         ran = it.restore(15)
         assert (ran.counts(), "To restore what" in ran.err) == ({"done": 15}, False), ran
+
+
+def test_a_copy_of_the_memberships_that_is_lost(tmp_path: Path) -> None:
+    """It is missed before any user is created; the printed command brings the users back without it."""
+    count = 20
+    before, pool = full_users(count), full_users(count)
+    with undo(tmp_path, [ids_of(pool.user(number), "user_id")[0] for number in range(count)], pool=pool) as it:
+        it.delete("--backup-memberships")
+        (it.folder / "users.jsonl.memberships.jsonl.zst").unlink()
+        refused = it.restore(count)
+        assert refused.code == 3, refused
+        assert "the copy of the memberships is not there, or has changed. Nothing was created" in refused.err
+        assert len(pool) == 0
+        ran = bulkdel(*shlex.split(refused.err.splitlines()[-1])[1:])
+        assert (ran.code, ran.counts()) == (0, {"done": count}), ran
+        assert {each.field for each in differences(before, pool)} == {"groups", "roles"}
+        assert f"{count} of {count} rows, 0 remaining, see" in bulkdel("status", it.log).out
 
 
 def shaped_users(shapes: Sequence[str]) -> Pool:

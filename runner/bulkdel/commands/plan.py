@@ -150,10 +150,7 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the lines that only some plans have."""
     copy, log, undoes = plan.export.file.spooled, plan.progress, plan.arguments.undoes
     if undoes is not None:
-        yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
-        if undoes.memberships is not None and not undoes.confirmed:
-            what = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {plan.words.noun}s"
-            yield "afterwards", f"{what} are put back"
+        yield from _restores_lines(undoes, plan.words.noun)
     if plan.until:
         yield "not after", until_words(plan.until)
     if plan.arguments.settings.limit is not None:
@@ -166,6 +163,18 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
         yield "sample", _sample_text(plan.server, there)
+
+
+def _restores_lines(undoes: Undone, noun: str) -> Iterator[tuple[str, str]]:
+    """Yield what a restore brings back, and what the run after it does under the same confirmation."""
+    if undoes.confirmed:
+        yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.log}"
+        return
+    yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.log}"
+    if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
+        which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"
+        fires = f"; fires {job.fires}" if job.fires else ""
+        yield "afterwards", f"{job.name}: {which}, under the same confirmation{fires}"
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:
@@ -318,7 +327,9 @@ def _undone_notes(undoes: Undone) -> Iterator[Note]:
     """Yield what a restore cannot bring back."""
     if undoes.memberships is None:
         yield Note("no_memberships", "the run kept no copy of groups and roles (--backup-memberships)")
-    if lost := undoes.without_record:
+    elif undoes.put_back_by is None:
+        yield Note("memberships_left_out", "groups and roles are not put back (--without-memberships)")
+    if lost := undoes.not_restorable:
         text = f"{counted(lost, 'row', 'has', 'have')} no record in a backup, and cannot be restored"
         yield Note("without_record", text, {"rows": lost})
     if doubts := undoes.in_doubt:

@@ -22,7 +22,7 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
-from bulkdel.core.log_entries import Annotation, Saved, stamp
+from bulkdel.core.log_entries import Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
@@ -79,9 +79,9 @@ def restore(arguments: RestoreArguments) -> int:
         with signals.phase(lambda: "ending the restore", ignore):
             _write_map(found, ended)
             _annotate_ended(found, ended)
-        if found.progress.memberships is None or not ended.progress.complete or not ended.progress.counts["done"]:
+        if found.copy is None or not ended.progress.complete or not ended.progress.counts["done"]:
             return ended.exit_code
-        exit_code, put_back = _put_back(arguments, found, signals)
+        exit_code, put_back = _put_back(found, found.copy, signals)
         with signals.phase(lambda: "ending the restore", ignore):
             _annotate_ended(found, ended, put_back)
         return exit_code or ended.exit_code
@@ -92,7 +92,7 @@ class _Found:
     """What is known before the restore.
 
     begun: what its earlier sessions have noted last in the log of the run; None before the first one has sent anything.
-    restoring: the run of the undo.
+    copy: of the memberships that are put back, where it is now; None when none are. restoring: the run of the undo.
     """
 
     log: Path
@@ -100,6 +100,7 @@ class _Found:
     job: Job
     derived: Derived
     begun: Annotation | None
+    copy: MembershipsSaved | None
     restoring: RunArguments
 
     @property
@@ -136,21 +137,24 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{RESTORED}")
     progress = read_log(log).progress
     job, undo = _checked_jobs(arguments, progress)
+    kept = progress.memberships
+    copy = None if kept is None or settings.without_memberships else _copy_of(arguments, kept)
     begun = progress.undo if not is_fresh(settings.for_run.checkpoint_for(str(to))) else None
     if begun is not None:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     if begun is None or not to.exists():
         derived = _derive(arguments, job, undo, to, signals)
-    pinned, kept = progress.header.pinned, progress.memberships
+    pinned = progress.header.pinned
     undoes = Undone(
         log,
         job.name,
         pinned["pool"],
         arguments.line,
         done=derived.done,
-        without_record=derived.missing,
+        not_restorable=derived.missing,
         in_doubt=progress.in_doubt.size,
         memberships=None if kept is None else kept.members,
+        put_back_by=_put_back_by(job, arguments) if copy is not None else None,
     )
     restoring = RunArguments(
         undo,
@@ -162,40 +166,61 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         parameters=arguments.parameters,
         undoes=undoes,
     )
-    return _Found(log, progress, job, derived, begun, restoring)
+    return _Found(log, progress, job, derived, begun, copy, restoring)
 
 
-def _put_back(arguments: RestoreArguments, found: _Found, signals: Signals) -> tuple[int, Sequence[int]]:
+def _copy_of(arguments: RestoreArguments, kept: MembershipsSaved) -> MembershipsSaved:
+    """The copy of the memberships: where the log says, or where --from-backup says.
+
+    Raises NotAcceptable when it is in neither place, before anything is created.
+    """
+    saved = Saved(kept.size, kept.crc)
+    given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
+    path = given[0] if given else Path(kept.path)
+    if not path.exists() or not is_backup(path, saved):
+        line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
+        raise NotAcceptable(
+            f"{path}: the copy of the memberships is not there, or has changed. Nothing was created. If it has moved, "
+            "name it, and each backup that has moved: --from-backup FILE\nTo bring back the accounts without their "
+            f"memberships:\n  {line}"
+        )
+    return replace(kept, path=str(path))
+
+
+def _put_back_by(job: Job, arguments: RestoreArguments) -> Job:
+    """The job that puts the memberships back."""
+    assert job.memberships is not None  # a run with a copy of them has some
+    found = load_job(job.memberships.restored_by)
+    return found.configured(arguments.config.get(found.config_table, {}))
+
+
+def _put_back(found: _Found, copy: MembershipsSaved, signals: Signals) -> tuple[int, Sequence[int]]:
     """Put back the memberships of the accounts that were restored, as one more run.
 
     Returns its exit code, and the values of the facts MEMBERSHIPS.
     """
-    memberships, kept = found.job.memberships, found.progress.memberships
+    memberships, accounts = found.job.memberships, found.restoring
     assert memberships is not None  # a run with a copy of them has some
-    assert kept is not None
     to, step = Path(f"{found.log}{RESTORED_MEMBERSHIPS}"), "reading the copy of the memberships"
 
     def read(lines: int) -> None:
         nonlocal step
         step = f"reading the copy of the memberships: {lines:,} so far"
 
-    given = [path for path in arguments.settings.from_backup or () if is_backup(path, Saved(kept.size, kept.crc))]
     with signals.phase(lambda: step):
-        moved = replace(kept, path=str(given[0])) if given else kept
-        derived = write_memberships(moved, found.map, to, memberships, read)
+        derived = write_memberships(copy, found.map, to, memberships, read)
     if derived.unclear:
         say(
-            f"Of {counted(derived.unclear, 'membership')} the copy does not say until when they last, so they are not "
-            f"put back. All are in {moved.path}"
+            f"{counted(derived.unclear, 'membership', 'is', 'are')} not put back, because the API did not say when "
+            f'they end. They have "endTime":"unknown" in {copy.path}: assign these roles by hand.'
         )
     if not derived.rows:
         say("None of these accounts has a membership to put back.")
         return 1 if derived.unclear else 0, (0, 0, 0)
-    job = load_job(memberships.restored_by)
-    job = job.configured(arguments.config.get(job.config_table, {}))
-    accounts = found.restoring
     assert accounts.undoes is not None
-    undoes = replace(accounts.undoes, without_record=derived.unclear, confirmed=True)
+    job = accounts.undoes.put_back_by
+    assert job is not None  # there is a copy
+    undoes = replace(accounts.undoes, not_restorable=derived.unclear, confirmed=True)
     settings = replace(accounts.settings, confirm=None, pool=None, confirm_host=None, id_pattern=None)
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
@@ -209,7 +234,10 @@ def undo_of(log: Path, progress: Progress) -> Job:
     """The undo of the run with this log. Raises UsageError or NotAcceptable when it has none that takes records."""
     job = load_job(progress.header.pinned["job"])
     if job.undo is None:
-        raise NotAcceptable(f"{log}: is the log of {job.name}, which cannot be undone.")
+        raise NotAcceptable(
+            f"{log}: is the log of {job.name}, which cannot be undone. Nothing was changed. Which jobs can be:\n  "
+            f"{CommandLine('jobs')}"
+        )
     undo = load_job(job.undo)
     if not undo.takes_records:
         raise UsageError(_other_way(log, progress, job, undo))
@@ -252,14 +280,14 @@ def _other_way(log: Path, progress: Progress, job: Job, undo: Job) -> str:
     """The commands that undo a run whose undo takes ids."""
     ids, pinned, member = f"{log}.done.jsonl", progress.header.pinned, "id"
     if job.target_state.created:  # its accounts have new ids
-        member = next(name for name, source in job.words.columns.items() if source == MADE)
+        member = next((name for name, source in job.words.columns.items() if source == MADE), MADE)
     results = CommandLine("results", (str(log),)).plus("--only", job.words.named_keys["done"])
     line = CommandLine("run", (undo.name, ids)).plus("--host", pinned["host"])
     if pinned["id_type"] != undo.id_type_default:
         line = line.plus("--id-type", pinned["id_type"])
     line = line.plus_given({"--id-pattern": pinned["source"]["id_pattern"]})
-    if progress.backup is not None and hasattr(undo.parameters, "from_backup"):
-        line = line.plus("--from-backup", progress.backup[0])
+    for option, value in job.undo_options(progress.backup[0] if progress.backup is not None else None):
+        line = line.plus(option, value)
     return (
         f"{log}: is the log of {job.name}. Its undo is {undo.name}, which takes ids and no records. To undo the run:\n"
         f"  {results} | jq .{member} > {quoted(ids)}\n  {line}"
@@ -308,7 +336,8 @@ def _nothing(log: Path, job: Job, derived: Derived) -> int:
     """End a restore without a row. Raises NotAcceptable when there would be some with their records."""
     if derived.done:
         raise NotAcceptable(
-            f"{log}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup."
+            f"{log}: none of its {counted(derived.done, 'row')} that were {job.words.done} has a record in the backup. "
+            "Nothing was created. If there are other backups of this run, name all of them: --from-backup FILE"
         )
     say(f"{log}: no row was {job.words.done}, so there is nothing to restore.")
     return 0
@@ -321,7 +350,11 @@ def _write_map(found: _Found, ended: Summary) -> None:
         held, lacking = write_map(restoring.checkpoint, Path(restoring.export), found.map)
         say(f"The new ids of {counted(held, words.noun)}, each beside the old one, are in {found.map}")
         if lacking:
-            say(f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}.")
+            rows = CommandLine("results", (str(restoring.checkpoint),)).plus("--only", "done")
+            say(
+                f"The log has no new id of {counted(lacking, f'{words.done} {words.noun}')}, so their memberships are "
+                f"not put back. They are the rows without a new id of:\n  {rows}"
+            )
     if found.derived.missing:
         say(
             f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "
@@ -337,7 +370,7 @@ def _annotate_ended(found: _Found, ended: Summary, put_back: Sequence[int] | Non
     counts, noted = ended.progress.counts, found.begun.facts if found.begun else {}
     now = {"restored": counts["done"], "there": counts["already"], "remaining": ended.progress.remaining}
     now |= {kind: counts[kind] for kind in ("refused", "unknown")}
-    if found.progress.memberships is not None and counts["done"]:
+    if found.copy is not None and counts["done"]:
         before: Sequence[Any] = [noted.get(name) for name in MEMBERSHIPS]
         now |= dict(zip(MEMBERSHIPS, put_back or before, strict=True))
     if noted.get("state") == "ended" and all(noted.get(name) == value for name, value in now.items()):

@@ -250,7 +250,10 @@ def _look(named: Named) -> PersonalFile | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NotAcceptable(f"{named.path}: cannot be read: {error.strerror}. Nothing was removed.") from error
+        raise NotAcceptable(
+            f"{named.path}: cannot be read: {error.strerror}. Nothing was removed. Make it readable, or "
+            "move it away; then run the same command again."
+        ) from error
     wanted = named.wanted and not kept
     return PersonalFile(named.path, named.what, found.st_size, sha256, identity_of(found), wanted, kept)
 

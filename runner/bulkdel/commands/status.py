@@ -41,7 +41,11 @@ FACTS = (
 )
 """Facts of a session's start entry that `--audit` shows."""
 
-HOW = {"typed": "typed on a terminal", "options": "by --confirm and --pool"}
+HOW = {
+    "typed": "typed on a terminal",
+    "options": "by --confirm and --pool",
+    "restore": "by the confirmation of the restore",
+}
 """How a run was confirmed, in words; any other value is printed as it is."""
 
 

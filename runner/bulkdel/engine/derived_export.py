@@ -146,7 +146,11 @@ def backups_of(
         elif known.size:
             on_missing(str(name))
     if left:
-        raise NotAcceptable(f"--from-backup {left[0]}: is no backup of this run: its first bytes are others.")
+        names = ", ".join(name for name, _ in progress.backups)
+        raise NotAcceptable(
+            f"--from-backup {left[0]}: is no backup of this run: its first bytes are others. Nothing was created. Name "
+            f"only those of this run, which wrote {names}"
+        )
     return [found[nth] for nth in sorted(found)]
 
 
@@ -173,7 +177,8 @@ def copies_of(
             yield index
     except sqlite3.Error as error:
         raise FileFailed(
-            f"the records of the backup cannot be sorted: {error}. Make room in {sqlite_folder()}."
+            f"the records of the backup cannot be sorted: {error}. Make room in {sqlite_folder()}, or "
+            "name another folder in SQLITE_TMPDIR; then run the same command again."
         ) from error
 
 
@@ -194,9 +199,13 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
                 done, missing, rows = done + 1, missing + (lines is None), rows + len(lines or ())
                 file.writelines(line + b"\n" for line in lines or ())
     except OSError as error:
-        raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
+        raise FileFailed(
+            f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
+        ) from error
     except Halted as error:  # whose message is meant for a run
-        raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
+        raise NotAcceptable(
+            f"{reopened.export.path}: was changed while it was read. Run the same command again."
+        ) from error
     return Derived(done, missing, rows)
 
 

@@ -34,6 +34,8 @@ SELECT = "SELECT kind, namespace, code, facts, new FROM found ORDER BY kind, nam
 NAMES = ("kind", "namespace", "code", "userId")
 """The members of a line of the copy that say which membership it is. The others are facts about it."""
 
+ANEW = "Remove it, then run the same command again: it makes the map anew."
+
 AT_ONCE = 10_000
 """Lines between two calls of `on_progress`."""
 
@@ -77,9 +79,14 @@ def write_memberships(
                     if row is not None:
                         file.write(f"{json.dumps(row, separators=(',', ':'))}\n".encode())
     except sqlite3.Error as error:
-        raise FileFailed(f"the memberships cannot be sorted: {error}. Make room in {sqlite_folder()}.") from error
+        raise FileFailed(
+            f"the memberships cannot be sorted: {error}. Make room in {sqlite_folder()}, or name another folder in "
+            "SQLITE_TMPDIR; then run the same command again."
+        ) from error
     except OSError as error:
-        raise FileFailed(f"{to}: cannot be written: {error.strerror}. Make room, then run this again.") from error
+        raise FileFailed(
+            f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."
+        ) from error
     return DerivedMemberships(written, unclear)
 
 
@@ -91,9 +98,11 @@ def _users(map_: Path) -> Iterator[tuple[str, str]]:
                 row = json.loads(line)
                 yield row["old"], row["new"]
     except OSError as error:
-        raise NotAcceptable(f"{map_}: the map of old and new ids cannot be read: {error.strerror}") from error
+        raise NotAcceptable(f"{map_}: the map of old and new ids cannot be read: {error.strerror}. {ANEW}") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise NotAcceptable(f"{map_}: is not the map of old and new ids that the restore has written") from error
+        raise NotAcceptable(
+            f"{map_}: is not the map of old and new ids that the restore has written. {ANEW}"
+        ) from error
 
 
 def _lines(copy: MembershipsSaved, on_progress: Callable[[int], None]) -> Iterator[tuple[str, str, str, str, str]]:
@@ -106,7 +115,10 @@ def _lines(copy: MembershipsSaved, on_progress: Callable[[int], None]) -> Iterat
             members += 1
             yield line["kind"], line.get("namespace", ""), line["code"], _facts(line), line["userId"]
     if members != copy.members:
-        raise NotAcceptable(f"{copy.path}: holds {members:,} memberships, but the log says {copy.members:,}")
+        raise NotAcceptable(
+            f"{copy.path}: holds {members:,} memberships, but the log says {copy.members:,}. Put "
+            "the file back, then run the same command again."
+        )
 
 
 def _facts(line: Mapping[str, Any]) -> str:

@@ -254,7 +254,7 @@ class SendingSession:
             datetime.fromtimestamp(self._surroundings.wall(), UTC),
             self._plan.until,
         )
-        lost = self._plan.arguments.without_record
+        lost = self._plan.arguments.not_restorable
         refused = progress.counts["refused"] + progress.counts["unknown"] + lost
         time_came = until is not None and now >= until and not progress.complete
         return {

@@ -410,7 +410,8 @@ def _still_there(server: SampleCheck, plan: Plan) -> str | None:
         return None
     return (
         f"{len(server.found)} of {server.asked} sampled accounts are still there under their old id. Is it the right "
-        f"export and pool {server.pool}? {plan.words.nothing}"
+        f"export and pool {server.pool}? {plan.words.nothing}. Accounts that were never deleted need no restore. To "
+        f"create the others, run {plan.arguments.job.name} on a copy of the export without these (docs/restore.md)"
     )
 
 

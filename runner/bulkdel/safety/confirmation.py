@@ -27,7 +27,7 @@ class How(enum.StrEnum):
     OPTIONS = "options"
     LIBRARY = "library"
     SANDBOX = "sandbox"
-    RESTORE = "with the restore of the accounts"
+    RESTORE = "restore"
     NOTHING = "nothing to delete"
 
 

@@ -38,9 +38,11 @@ class Undone:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
 
     log: of that run. job, pool: as its header pins them. line: the command line of the restore.
-    done: how many rows it carried out. without_record: how many of them have no record in a backup.
+    done: how many rows it carried out. not_restorable: how many have nothing that could be sent: no record in a backup,
+    or a membership whose end is unknown. With any, the exit code is 1.
     in_doubt: how many of its rows are in doubt; they are not restored.
     memberships: how many the copy of them holds, of all users; None without a copy.
+    put_back_by: the job that puts these back after the accounts; None when they are left out.
     confirmed: whether the restore was confirmed already: when memberships follow the accounts.
     """
 
@@ -49,9 +51,10 @@ class Undone:
     pool: str
     line: CommandLine
     done: int
-    without_record: int
+    not_restorable: int
     in_doubt: int
     memberships: int | None = None
+    put_back_by: Job | None = None
     confirmed: bool = False
 
 
@@ -88,9 +91,9 @@ class RunArguments:
         return own.plus_settings(self.settings, environ=self.environ, config=self.config)
 
     @property
-    def without_record(self) -> int:
-        """How many rows a `restore` cannot send, because no backup has their record."""
-        return 0 if self.undoes is None else self.undoes.without_record
+    def not_restorable(self) -> int:
+        """How many rows a `restore` has nothing to send for."""
+        return 0 if self.undoes is None else self.undoes.not_restorable
 
 
 @dataclass(frozen=True, slots=True)
