@@ -1031,6 +1031,13 @@ MUTANTS = (
         "e2e/test_restore.py::test_a_copy_of_the_memberships_that_is_lost",
     ),
     Mutant(
+        "the command that is printed to undo disable-users does not say which status the users get",
+        "runner/bulkdel/commands/restore.py",
+        "        line = line.plus(option, value)\n",
+        "        line = line.plus(option, value) if progress.backup is not None else line\n",
+        "e2e/test_restore.py::test_an_undo_that_takes_ids_is_a_command_to_type",
+    ),
+    Mutant(
         "a restore takes a backup that was changed",
         "runner/bulkdel/engine/backup.py",
         "    return os.fstat(fd).st_size >= known.size and _crc(fd, 0, known.size) == known.crc\n",

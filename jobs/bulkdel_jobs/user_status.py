@@ -5,7 +5,7 @@ Each undoes the other. Both send user ids and a status, and no other field.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,10 @@ class DisableUsers(GenAuthJob):
     target_state = TargetState("disabled", "not disabled", absence_reaches=False)
     undo = "enable-users"
     fires = FIRES
+
+    def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:
+        """The status that each user had, where it is known."""
+        return [("--from-backup", backup) if backup is not None else ("--status", "Activated")]
 
     def calls(self, parameters: Any) -> Calls:  # noqa: ARG002 - it has none
         """See `GenAuthJob`."""

@@ -435,6 +435,13 @@ class Job(Protocol):
         """What a user has to know before the confirmation, as lines of the plan: (name, text)."""
         return ()
 
+    def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - none, for most undos
+        """The job's own options that its undo needs, each with its value, when the undo takes ids.
+
+        backup: the path of what --backup of the run has written; None without it.
+        """
+        return ()
+
     def reductions(self, record: Record) -> Sequence[Reduction]:  # noqa: ARG002 - of an id nothing can be left out
         """What may be left out of a record that the API refuses, the most likely cause first.
 

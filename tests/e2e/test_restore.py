@@ -525,6 +525,10 @@ def test_an_undo_that_takes_ids_is_a_command_to_type(tmp_path: Path) -> None:
         assert (disabled.code, "To restore what" in disabled.err) == (0, False), disabled
         typed(bulkdel("restore", log), 12)
         assert [it.served.pool.user(number)["status"] for number in range(12)] == statuses
+        plain = tmp_path / "plain.jsonl"
+        assert bulkdel("run", "disable-users", it.export, *where, "--checkpoint", plain).code == 0
+        typed(bulkdel("restore", plain), 12)
+        assert {it.served.pool.user(number)["status"] for number in range(12)} == {"Activated"}
         it.delete(*pattern)
         assert it.restore().code == 0
         typed(bulkdel("restore", f"{it.derived}.checkpoint.jsonl"), 12)
