@@ -235,6 +235,14 @@ MUTANTS = (
         "e2e/test_spared.py::test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it",
     ),
     Mutant(
+        "a record that is half-way to the target state counts as never sent",
+        "runner/bulkdel/core/chunk_state.py",
+        "elif sub_chunk.maybe_applied and self.several_requests:",
+        "elif sub_chunk.maybe_applied and not self.several_requests:",
+        "unit/test_chunk_state.py::"
+        "test_a_record_of_which_one_of_several_requests_may_have_been_applied_is_not_called_untouched[True]",
+    ),
+    Mutant(
         "spared rows count for --limit",
         "runner/bulkdel/engine/pipeline.py",
         "if left() is None or tally.not_sent == not_sent:",

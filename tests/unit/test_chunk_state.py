@@ -1141,3 +1141,14 @@ def test_an_old_look_up_is_repeated_before_the_request() -> None:
     state.replied(OK)
     assert told(state) == [("absent", ["u3"], None), ("absent", ["u1"], None), ("done", ["u0"], None)]
     assert [record.id for record in state.spared] == ["u2"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_record_of_which_one_of_several_requests_may_have_been_applied_is_not_called_untouched(several: bool) -> None:
+    in_doubt = ChunkState(
+        chunk(1), in_doubt=True, lag_over=True, absence_reaches=False, several_requests=several, protected=True
+    )
+    in_doubt.looked_up(found("u0", presence=PROTECTED), proven=True)
+    assert in_doubt.next_step() is None
+    assert told(in_doubt) == ([("unknown", ["u0"], "excluded after it was sent")] if several else [])
+    assert len(in_doubt.spared) == (not several)

@@ -64,6 +64,10 @@ MAY_LAG = frozenset(
 """Reasons for which a look-up that finds an id is repeated: it may lag behind the request."""
 
 
+EXCLUDED_SINCE = "excluded after it was sent"
+"""The reason of an unknown outcome: a request may have been applied, and no look-up shows it."""
+
+
 class SubChunk(NamedTuple):
     """Records that share a history.
 
@@ -147,6 +151,7 @@ class ChunkState:
     look_first: look every id up before it is sent, so that outcomes are observed and not inferred.
     protected: these records must not be sent. Those in doubt were sent before they were excluded: they are looked up,
         and not sent again.
+    several_requests: whether a chunk takes several requests, so that a record may be half-way to the target state.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     absence_reaches: whether an id without an account is in the target state (`TargetState`).
     lag_over: in doubt for so long that a look-up cannot lag behind the request any more.
@@ -164,6 +169,7 @@ class ChunkState:
     resend_unproven: bool = False
     look_first: bool = False
     protected: bool = False
+    several_requests: bool = False
     can_look_up: bool = True
     absence_reaches: bool = True
     lag_over: bool = False
@@ -480,7 +486,7 @@ class ChunkState:
         elif why is LookUpReason.REFUSED and not self.can_look_up:
             self._settle("unknown", sub_chunk, sub_chunk.records, detail=sub_chunk.detail, reason=why.value)
         elif why is LookUpReason.IN_DOUBT and self.protected and not self.can_look_up:
-            self._settle("unknown", sub_chunk, sub_chunk.records, reason="excluded after it was sent")
+            self._settle("unknown", sub_chunk, sub_chunk.records, reason=EXCLUDED_SINCE)
         elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
             self._stack.append((sub_chunk, None))
         else:
@@ -492,6 +498,9 @@ class ChunkState:
             self._stack.append(
                 (sub_chunk._replace(records=Records.of(kept), again=sub_chunk.again + 1), LookUpReason.IN_DOUBT)
             )
+        elif sub_chunk.maybe_applied and self.several_requests:
+            # One of its requests may have had effect, and not the others: it is not in the target state, nor untouched.
+            self._settle("unknown", sub_chunk, Records.of(kept), reason=EXCLUDED_SINCE)
         else:
             self.spared += kept
 

@@ -293,6 +293,7 @@ class ChunkInHand:
             and not (chunk.protected or parts.look_first),
             look_first=parts.look_first,
             protected=chunk.protected,
+            several_requests=parts.several_requests,
             can_look_up=parts.lookup.possible,
             absence_reaches=parts.job.target_state.absence_reaches,
             lag_over=lag_over,

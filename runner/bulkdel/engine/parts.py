@@ -103,6 +103,7 @@ class Parts:
     log: where intents and outcomes become durable. backup: where a copy of every record is kept; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
+    several_requests: whether a chunk takes several requests.
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
@@ -124,6 +125,7 @@ class Parts:
     backup: Backup | None = None
     in_doubt_resend: bool = False
     look_first: bool = False
+    several_requests: bool = False
     guards: Guards = NO_GUARDS
     on_event: Callable[[Event], None] | None = None
 

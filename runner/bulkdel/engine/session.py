@@ -124,6 +124,7 @@ class SendingSession:
                 job_look_ups=self._look_ups,
                 action=self._action,
                 job=plan.arguments.job,
+                several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
                 log=log,
                 id_type=plan.id_type,
                 surroundings=around,
