@@ -88,8 +88,9 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
             result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
         if run.export is not None:
             result(f"  left    {run.export}, your own export")
-        ids = f"{counted(run.ids, 'id')}, with what the API said, and " if run.ids else ""
-        result(f"  stays   {run.log}, the log; it has {ids}the names of user and machine")
+        new = f"{counted(run.made, 'new id')} of restored accounts, " if run.made else ""
+        ids = f"{counted(run.ids, 'refused or unknown id')} with the API's message, " if run.ids else ""
+        result(f"  stays   {run.log}, the log; it has {new}{ids}the names of user and machine")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
         "stay: reports of `results --out`, snapshots, backups of the machine."

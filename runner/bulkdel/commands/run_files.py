@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
+from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STATE, STILL_THERE
 from bulkdel.core.log_entries import Outcome
 from bulkdel.core.run_state import Progress
@@ -86,8 +87,8 @@ class RunFiles:
     """One run and its files.
 
     sha256: of the sound lines of its log. files: those that are there. missing: those that the log knows, and that are
-    neither there nor removed by `forget`. ids: how many ids are in the log itself. export: the user's own; None when it
-    is not there.
+    neither there nor removed by `forget`. ids: how many refused and unknown ids are in the log itself. made: the
+    same of the new ids of restored accounts. export: the user's own; None when it is not there.
     """
 
     log: Path
@@ -96,6 +97,7 @@ class RunFiles:
     files: tuple[PersonalFile, ...]
     missing: tuple[Named, ...]
     ids: int
+    made: int
     export: Path | None
 
 
@@ -130,6 +132,7 @@ def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
         tuple(file for file in found.values() if file is not None),
         tuple(each for each in named if _is_missing(each, found, read.progress)),
         read.ids,
+        read.made,
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
     return [files, *(each for path, what in begun for each in _files_of(Path(f"{path}{LOG}"), (path, what)))]
@@ -162,28 +165,33 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 class _Read(NamedTuple):
-    """What is read from a log. began: when its first session did, in seconds; None when there was none."""
+    """What is read from a log. ids, made: as in `RunFiles`. began: when its first session did, in seconds, or None."""
 
     progress: Progress
     sha256: str
     ids: int
+    made: int
     began: float | None
 
     @classmethod
     def of(cls, log: Path) -> _Read:
-        ids, began = 0, None
+        ids, made, began = 0, 0, None
         with reading(log, RUN) as reader:
             for progress, entries in reader.folding():
-                ids += sum(len(entry.exceptions) for entry in entries if isinstance(entry, Outcome))
+                for entry in entries:
+                    if isinstance(entry, Outcome):
+                        ids += sum("id" in each for each in entry.exceptions)
+                        made += sum("made" in each for each in entry.exceptions)
                 if began is None and progress.start is not None:
                     began = datetime.fromisoformat(progress.start.at).timestamp()
-            return cls(progress, reader.sha.hexdigest(), ids, began)
+            return cls(progress, reader.sha.hexdigest(), ids, made, began)
 
 
 def _named(log: Path, read: _Read) -> Iterator[Named]:
     """Yield the files of one run, without its restore: each path once."""
     progress = read.progress
-    pinned, resumable = progress.header.pinned, not progress.complete
+    pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
+    restoring = progress.undo is not None and not is_restored(progress.undo)
     copy = Path(f"{log}{SPOOLED}")
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield Named(copy, "the copy of the piped export", Known(pinned["bytes"], pinned["sha256"]), resumable)
@@ -195,7 +203,7 @@ def _named(log: Path, read: _Read) -> Iterator[Named]:
         yield Named(Path(name), "the backup of the records", known, resumable and current)
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
-        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable)
+        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring)
     elif (
         to := progress.memberships_to
     ) is not None:  # killed before the log had the copy: the next session replaces it
