@@ -386,7 +386,7 @@ MUTANTS = (
         "what was changed and excluded since is called excluded",
         "runner/bulkdel/engine/chunk.py",
         "and (sent or id_ not in protected):\n",
-        "and id_ not in protected:\n",
+        "and (sent and id_ not in protected):\n",
         "e2e/test_jobs.py::test_what_was_sent_is_not_called_excluded",
     ),
     Mutant(
@@ -442,7 +442,7 @@ MUTANTS = (
         "a log with half a list is gone on with",
         "runner/bulkdel/checkpoint/reader.py",
         "        if fold is not None and not fold.born:\n",
-        "        if fold is not None and not fold.born and fold.stop:\n",
+        "        if fold is not None and not fold.born and fold.under_way:\n",
         "e2e/test_duplicates.py::test_a_list_that_was_not_written_whole_is_written_again[within the list]",
     ),
     Mutant(

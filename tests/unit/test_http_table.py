@@ -482,3 +482,9 @@ def test_without_a_table_or_a_host_it_says_what_is_missing() -> None:
         HttpJob().configured(table(ONE, host="http://api.example.com"))
     with pytest.raises(UsageError, match="no look-alike"):
         HttpJob().sandbox([], HttpJob.id_types["path_id"], None)
+
+
+def test_what_is_looked_up_is_pinned() -> None:
+    """A guard compares what a look-up returns: with another field it would spare other accounts."""
+    job = HttpJob().configured(table(ONE + LOOK_UP, look_up__last_seen_at="seen"))
+    assert job.pinned["[http] look_up"]["last_seen_at"] == "seen"

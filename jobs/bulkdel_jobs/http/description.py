@@ -71,7 +71,7 @@ class Description:
 
     host: None when only --host names it. base: the path below it that all requests share, and a part of the pool.
     in_path: whether the id stands in the path. chunk_size: ids in one request, at most. verb, done: the job's words.
-    pinned: what is sent, by the names of the table.
+    pinned: what is sent and what is looked up, by the names of the table.
     """
 
     host: str | None
@@ -135,6 +135,8 @@ def describe(value: Any) -> Description:
         "headers": dict(request.headers),
         "body": body,
         "verb": verb,
+        # What a look-up shows decides which accounts are spared (guards) and what became of rows in doubt.
+        **{name: value[name] for name in ("look_up", "administrators") if name in value},
     }
     return Description(
         host=host,
