@@ -204,7 +204,7 @@ def test_the_defaults(bench: Bench) -> None:
     assert bench.run("plan", "relaxed", "users.jsonl", *bench.to_it, "--json").summary["parameters"] == {"word": "a"}
     ran = bench.confirmed("--group", "eng")
     assert ran.code == 0, ran
-    assert bench.seen == [DEFAULTS]
+    assert bench.seen == [DEFAULTS, {"word": "a"}, DEFAULTS]
     assert entries(bench.log)[0]["parameters"] == DEFAULTS
     bench.run("run", "practise", "users.jsonl", "--sandbox", "--group", "ops", "--rate", 0)
     assert bench.seen[-1] == DEFAULTS | {"group": "ops"}
