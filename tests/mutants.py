@@ -109,6 +109,27 @@ MUTANTS = (
         "e2e/test_forget.py::test_links_and_other_bytes_are_left_and_named",
     ),
     Mutant(
+        "forget removes bad rows that were corrected",
+        "runner/bulkdel/commands/run_files.py",
+        "yield Named(name, what, known or None,",
+        "yield Named(name, what, None,",
+        "e2e/test_forget.py::test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left",
+    ),
+    Mutant(
+        "forget of a copied log removes the files of the original",
+        "runner/bulkdel/commands/run_files.py",
+        "if elsewhere and original is not None:",
+        "if elsewhere and original is log:",
+        "e2e/test_forget.py::test_a_copied_log_does_not_remove_the_files_of_the_original",
+    ),
+    Mutant(
+        "forget removes the map while memberships are to be put back",
+        "runner/bulkdel/commands/run_files.py",
+        '"the old and the new ids of a restore", wanted=restoring)',
+        '"the old and the new ids of a restore", wanted=resumable)',
+        "e2e/test_forget.py::test_the_files_of_a_restore_go_too_once_it_is_complete",
+    ),
+    Mutant(
         "forget leaves a copy of the memberships that a kill has ended",
         "runner/bulkdel/commands/run_files.py",
         r'for part in _beside(Path(to), r"\.\w+\.part", before=".")',

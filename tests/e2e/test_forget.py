@@ -78,6 +78,7 @@ def noted(log: Path) -> list[tuple[str | None, int | None]]:
     return [(entry.get("state"), entry.get("removed")) for entry in entries(log) if entry["type"] == "annotation"]
 
 
+LOGS = (".checkpoint.jsonl", ".sandbox.checkpoint.jsonl")
 FILES = {".input", ".backup.gz", ".invalid", ".invalid.reasons.csv"}
 
 
@@ -144,7 +145,6 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     backup.symlink_to(target)
     os.link(spooled, tmp_path / "another name")
     bad.write_text("corrected by hand")
-    os.utime(bad, (2**33, 2**33))
     os.mkfifo(f"{log}.still-there.jsonl")
     before = beside(log)
     ran = forget(log, "--confirm", 1)
@@ -152,7 +152,7 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     for path, why in (
         (backup, "is a symbolic link"),
         (spooled, "has 1 more name (hard links)"),
-        (bad, "was written again after the run had begun"),
+        (bad, "holds other bytes than those that the run wrote"),
         (f"{log}.still-there.jsonl", "is not a regular file"),
     ):
         assert f"  left    {path}, " in ran.out
@@ -165,6 +165,7 @@ def test_links_and_other_bytes_are_left_and_named(tmp_path: Path) -> None:
     ran = forget(log)
     assert ran.code == 1
     assert ran.out.count(": it holds other bytes than those that the run wrote\n") == 2
+    assert f"  left    {bad}, the bad rows that were left out: it cannot be compared with the export" in ran.out
     backup.write_bytes(target.read_bytes() + b"torn")  # a write that never became durable
     assert f"  remove  {backup}, " in forget(log).out
 
@@ -311,9 +312,26 @@ def test_the_files_of_a_restore_go_too_once_it_is_complete(tmp_path: Path) -> No
         assert bulkdel(*restore, "--limit", 5, "--chunk-size", 5).code == 0
         ran = forget(log)
         assert ran.code == 3
-        copy = f"{tmp_path / 'backup.memberships.jsonl.zst'} (the backup of the memberships)"
-        assert f"a run of them needs {copy}, {log}.restore.jsonl (the records of a restore)" in ran.err
+        backups = (
+            f"{tmp_path / 'backup.zst'} (the backup of the records)",
+            f"{tmp_path / 'backup.memberships.jsonl.zst'} (the backup of the memberships)",
+            f"{log}.restore.map.jsonl (the old and the new ids of a restore)",
+        )
+        for needed in (*backups, f"{log}.restore.jsonl (the records of a restore)"):
+            assert needed in ran.err
         assert bulkdel(*restore).code == 0
+        ended, lines = log.read_bytes(), log.read_bytes().splitlines(keepends=True)
+        memberships = [path for path in tmp_path.iterdir() if ".restore.memberships.jsonl" in path.name]
+        for path in memberships:
+            path.rename(tmp_path.parent / path.name)
+        log.write_bytes(b"".join(lines[:-1]))  # as a kill leaves it before the first membership is read
+        ran = forget(log, "--confirm", 4)
+        assert ran.code == 3
+        assert f"rows or memberships remain, and a run of them needs {', '.join(backups)}, " in ran.err
+        assert f"{log}.restore.jsonl (the records of a restore). Nothing was removed." in ran.err
+        log.write_bytes(ended)
+        for path in memberships:
+            (tmp_path.parent / path.name).rename(path)
         logs = {"", ".restore.jsonl.checkpoint.jsonl", ".restore.memberships.jsonl.checkpoint.jsonl"}
         personal = {".restore.jsonl", ".restore.map.jsonl", ".restore.memberships.jsonl"}
         others = {"export.jsonl", "backup.zst", "backup.memberships.jsonl.zst"}
@@ -472,10 +490,77 @@ def test_a_removal_that_removed_nothing_has_ended_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_moved_after_a_kill_does_not_count_twice(tmp_path: Path) -> None:
     log = run_of(tmp_path / "old")
-    (tmp_path / "old" / f"{log.name}.backup.gz").unlink()
     files = [{"path": str(path), "bytes": path.stat().st_size} for path in log.parent.iterdir() if path != log]
     annotate(log, "forget", {"state": "begun", "files": files}, stamp(0))
     shutil.move(tmp_path / "old", tmp_path / "new")
     moved = tmp_path / "new" / log.name
     assert forget(moved, "--confirm", len(files)).code == 0
     assert beside(moved) == {""}
+
+
+def test_files_of_a_moved_folder_are_found_beside_the_log(tmp_path: Path) -> None:
+    """Also where another file has a name that the log knows; and a file that is in neither place is named."""
+    log = run_of(tmp_path / "old", backup="kept.gz")
+    log.parent.rename(tmp_path / "new")
+    moved, backup = tmp_path / "new" / log.name, tmp_path / "new" / "kept.gz"
+    bytes_of_backup = backup.read_bytes()
+    backup.write_bytes(b"mine")
+    ran = forget(moved)
+    assert f"  left    {backup}, the backup of the records: it holds other bytes" in ran.out
+    backup.unlink()
+    ran = forget(moved, "--confirm", 3)
+    assert ran.code == 1, "a backup is missing"
+    assert f"  missing {log.parent / backup.name}, the backup of the records: if it has moved" in ran.out
+    backup.write_bytes(bytes_of_backup)
+    assert forget(moved, "--confirm", 1).code == 0
+    assert beside(moved) == {""}
+    assert forget(moved).code == 0
+
+
+def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.gz"
+    log, elsewhere = run_of(tmp_path / "first"), run_of(tmp_path / "second", backup="../kept.gz")
+    for each in (log, elsewhere):
+        copy = tmp_path / f"copy of {each.parent.name}" / each.name
+        shutil.copytree(each.parent, copy.parent)
+        before = bytes_in(each.parent) | {kept.name: kept.read_bytes()}
+        ran = forget(copy, "--confirm", 4 if each is log else 3)
+        assert beside(copy) == {""}
+        assert bytes_in(each.parent) | {kept.name: kept.read_bytes()} == before
+        assert ran.code == (0 if each is log else 1), ran.out
+    assert (
+        f"  left    {elsewhere.parent / '..' / kept.name}, the backup of the records: it belongs to the run of"
+        in ran.out
+    )
+    shutil.copytree(log.parent, tmp_path / "third")
+    log.unlink()  # then both backups hold the bytes of this run
+    ran = forget(tmp_path / "third" / log.name, "--confirm", 5)
+    assert ran.code == 0, ran.err
+    assert {path.name for path in log.parent.iterdir()} == {f"{log.name}{end}" for end in FILES - {".backup.gz"}}
+    assert forget(elsewhere, "--confirm", 4).code == 0
+    assert not kept.exists()
+
+
+def test_bad_rows_that_were_corrected_or_belong_to_another_run_too_are_left(tmp_path: Path) -> None:
+    """Whatever the times of the files are: the bytes are compared with those that the export gives."""
+    export = tmp_path / "e.jsonl"
+    export.write_bytes(PIPED)
+    log, rehearsal, third = (tmp_path / f"e.jsonl{end}" for end in (*LOGS, ".third"))
+    options = ("--sandbox", "--rate", 0, "--on-invalid", "skip")
+    for path in (log, rehearsal, third):
+        assert bulkdel("run", "delete-users", export, *options, "--checkpoint", path).code == 0
+    bad, why = tmp_path / "e.jsonl.invalid", tmp_path / "e.jsonl.invalid.reasons.csv"
+    for path in (rehearsal, third):
+        ran = forget(path)
+        assert (ran.code, ran.err) == (1, "There is nothing to remove.\n")
+        assert f"  left    {bad}, the bad rows that were left out: it belongs to the run of {log} too" in ran.out
+    was = bad.stat()
+    bad.write_bytes(BAD.replace(b"no id", b"an-id"))
+    os.utime(bad, ns=(was.st_atime_ns, was.st_mtime_ns))
+    ran = forget(log, "--confirm", 1)
+    assert ran.code == 1
+    assert f"  left    {bad}, the bad rows that were left out: it holds other bytes" in ran.out
+    assert (bad.exists(), why.exists()) == (True, False)
+    bad.write_bytes(BAD)
+    assert forget(rehearsal, "--confirm", 1).code == 0
+    assert not bad.exists()

@@ -261,7 +261,7 @@ def forget(
     confirm: int
         Confirm the number of files, as this command lists them without it.
     abandon: bool
-        Remove them although rows remain that could not be resumed without them.
+        Remove them although rows or memberships remain that could not be resumed without them.
     """
     from bulkdel.commands import forget as command
 

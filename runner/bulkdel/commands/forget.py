@@ -28,7 +28,7 @@ from bulkdel.output import result, say
 from bulkdel.safety.confirmation import How
 
 SOME_LEFT = 1
-"""Exit code when files were left because they are links, or not what the run wrote."""
+"""Exit code when files were left because they are links or not what the run wrote, or are not where they should be."""
 
 
 def forget(checkpoint: Path, *, confirm: int | None, abandon: bool) -> int:
@@ -98,14 +98,14 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
 
 
 def _refuse_wanted(runs: Sequence[RunFiles], line: CommandLine, *, abandon: bool) -> None:
-    """Refuse to remove what a run with rows left needs. Raises NotAcceptable."""
+    """Refuse to remove what a run or a restore that is not complete needs. Raises NotAcceptable."""
     wanted = [(run.log, file) for run in runs for file in _removable(run) if file.wanted]
     if wanted and not abandon:
         which = ", ".join(f"{file.path} ({file.what})" for _, file in wanted)
         status = CommandLine("status", (str(wanted[0][0]),))
         raise NotAcceptable(
-            f"rows remain, and a run of them needs {which}. Nothing was removed. How to go on with the run:\n"
-            f"  {status}\nTo give up these rows and remove the files:\n  {line.plus('--abandon')}"
+            f"rows or memberships remain, and a run of them needs {which}. Nothing was removed. How to go on "
+            f"with the run:\n  {status}\nTo give up these rows and remove the files:\n  {line.plus('--abandon')}"
         )
 
 
@@ -214,4 +214,5 @@ def _look_again(path: Path, line: CommandLine) -> bool:
 
 
 def _code(runs: Sequence[RunFiles]) -> int:
-    return SOME_LEFT if any(file.kept for run in runs for file in run.files) else 0
+    left = any(run.missing or any(file.kept for file in run.files) for run in runs)
+    return SOME_LEFT if left else 0

@@ -1,7 +1,8 @@
 """The files that the program wrote for a run and that hold personal data. Finds and judges them; changes nothing.
 
 They are found by the log and by the names that the program gives, never by a search. A file counts as the run's own
-only while nothing speaks against it: no link, and the bytes that the log knows.
+only while nothing speaks against it: no link, and the bytes that the log knows. The folder of the log may have been
+moved or copied since: a file that the log names by its path may lie beside the log now.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,8 +25,9 @@ from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STATE, STILL_THERE
 from bulkdel.core.log_entries import Outcome
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import NotAcceptable
-from bulkdel.export import REASONS
+from bulkdel.errors import BulkdelError, NotAcceptable
+from bulkdel.export import REASONS, bad_rows
+from bulkdel.export.reopen import Reopened
 from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
@@ -37,9 +39,6 @@ RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the mem
 MEMBERSHIPS = "the backup of the memberships"
 
 UNFINISHED = "what a killed command has left half-written"
-
-CLOCK_S = 5.0
-"""By how much the clock of a file server may be ahead of ours."""
 
 READ_BYTES = 1 << 20
 
@@ -59,7 +58,8 @@ class Known(NamedTuple):
 class Named(NamedTuple):
     """A file that the program may have written. known: its bytes; None when no log knows them.
 
-    wanted: whether a run that has rows left needs it. left: why it must not be removed; empty when it may be.
+    wanted: whether a run or a restore that is not complete needs it. left: why it must not be removed; empty when it
+    may be. expected: whether it must be there unless `forget` has removed it.
     """
 
     path: Path
@@ -67,6 +67,7 @@ class Named(NamedTuple):
     known: Known | None = None
     wanted: bool = False
     left: str = ""
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +110,25 @@ def files_of(log: Path) -> list[RunFiles]:
     return _files_of(log, None)
 
 
-def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
-    """See `files_of`. export: that of a restore, and what it is; None when the export is the user's own."""
+def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
+    """See `files_of`. export: that of a restore; None when the export is the user's own."""
     if is_locked(log):
         raise NotAcceptable(f"{log}: a {writer_words(log)} is under way. Wait for it to end, then run this again.")
     if is_held(Path(f"{log}{STATE}")):
         raise NotAcceptable(f"{log}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(log)
     pinned, complete = read.progress.header.pinned, read.progress.complete
-    derived = [(Path(f"{log}{ending}"), what) for ending, what in RESTORES.items()]
-    begun = [(path, what) for path, what in derived if Path(f"{path}{LOG}").exists()]
-    named = [*_named(log, read), *(Named(*each) for each in derived if each not in begun)]
+    original, restoring = _original(log, read.progress), _is_restoring(read.progress)
+    derived = [Named(Path(f"{log}{ending}"), what, wanted=restoring) for ending, what in RESTORES.items()]
+    begun = [each for each in derived if Path(f"{each.path}{LOG}").exists()]
+    own = _now(Path(read.progress.header.export_path), log, original)
+    names = [*_named(log, read, own), *(each for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
-        named.append(Named(*export, known, wanted=not complete))
+        names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
+    named = [placed for each in names for placed in _placed(each, log, original)]
     found = {each.path: _look(each) for each in named}
-    own, there = Path(read.progress.header.export_path), {path.absolute() for path in found}
+    there = {path.absolute() for path in found}
     files = RunFiles(
         log,
         read.progress,
@@ -135,13 +139,70 @@ def _files_of(log: Path, export: tuple[Path, str] | None) -> list[RunFiles]:
         read.made,
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
-    return [files, *(each for path, what in begun for each in _files_of(Path(f"{path}{LOG}"), (path, what)))]
+    return [files, *(each for which in begun for each in _files_of(Path(f"{which.path}{LOG}"), which))]
 
 
 def _is_missing(named: Named, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
-    """Whether a file that the log knows is not there, and not because an earlier `forget` has removed it."""
-    forgotten = printable(named.path.absolute()) in progress.forgotten
-    return named.known is not None and found[named.path] is None and not forgotten
+    """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
+    forgotten = {Path(name).name for name in progress.forgotten}  # its folder may have been moved since
+    return named.expected and found[named.path] is None and printable(named.path.name) not in forgotten
+
+
+def _original(log: Path, progress: Progress) -> Path | None:
+    """The log of the same run in a folder where its files were written: `log` is a copy of it. None without one."""
+    files = [progress.header.export_path, *(name for name, _ in progress.backups), progress.memberships_to]
+    if progress.start is not None:
+        facts = progress.start.facts
+        files.append(str(Path(facts.get("cwd", ""), facts.get("options", {}).get("checkpoint") or log.name)))
+    for folder in dict.fromkeys(Path(name).parent for name in files if name is not None):
+        other = folder / log.name
+        if not _is_same(other, log) and _run_id(other) == progress.header.run_id:
+            return other
+    return None
+
+
+def _run_id(log: Path) -> str | None:
+    """The id of the run with this log; None when it cannot be read."""
+    try:
+        return _Read.of(log).progress.header.run_id
+    except NotAcceptable:
+        return None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _now(path: Path, log: Path, original: Path | None) -> Path:
+    """Where a file that the log names by its path is now: there, or beside the log when that was moved or copied."""
+    beside = log.parent / path.name
+    is_beside = not _is_same(path.parent, log.parent) and os.path.lexists(beside)
+    return beside if is_beside and (original is not None or not os.path.lexists(path)) else path
+
+
+def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
+    """Yield a file where it is now. That may be two places, when the folder was copied and the first log is gone.
+
+    original: the log of which this one is a copy; its files are left.
+    """
+    now, beside = _now(named.path, log, original), named._replace(path=log.parent / named.path.name)
+    elsewhere = now == named.path and not _is_same(now.parent, log.parent)
+    if elsewhere and original is not None:
+        yield named._replace(left=f"belongs to the run of {original}, of which this log is a copy")
+    else:
+        yield named._replace(path=now)
+    if elsewhere and original is None and named.known is not None and os.path.lexists(now):
+        copy = _look(beside)
+        if copy is not None and not copy.kept:
+            yield beside
+
+
+def _is_restoring(progress: Progress) -> bool:
+    """Whether a restore of the run has begun and is not complete. It needs the backups and what it has made so far."""
+    return progress.undo is not None and not is_restored(progress.undo)
 
 
 def is_held(path: Path) -> bool:
@@ -165,33 +226,30 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 class _Read(NamedTuple):
-    """What is read from a log. ids, made: as in `RunFiles`. began: when its first session did, in seconds, or None."""
+    """What is read from a log. ids, made: as in `RunFiles`."""
 
     progress: Progress
     sha256: str
     ids: int
     made: int
-    began: float | None
 
     @classmethod
     def of(cls, log: Path) -> _Read:
-        ids, made, began = 0, 0, None
+        ids = made = 0
         with reading(log, RUN) as reader:
-            for progress, entries in reader.folding():
+            for progress, entries in reader.folding():  # noqa: B007 - the last one is kept
                 for entry in entries:
                     if isinstance(entry, Outcome):
                         ids += sum("id" in each for each in entry.exceptions)
                         made += sum("made" in each for each in entry.exceptions)
-                if began is None and progress.start is not None:
-                    began = datetime.fromisoformat(progress.start.at).timestamp()
-            return cls(progress, reader.sha.hexdigest(), ids, made, began)
+            return cls(progress, reader.sha.hexdigest(), ids, made)
 
 
-def _named(log: Path, read: _Read) -> Iterator[Named]:
-    """Yield the files of one run, without its restore: each path once."""
+def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
+    """Yield the files of one run, without its restore: each path once. export: where that of the run is now."""
     progress = read.progress
     pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
-    restoring = progress.undo is not None and not is_restored(progress.undo)
+    restoring = _is_restoring(progress)
     copy = Path(f"{log}{SPOOLED}")
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield Named(copy, "the copy of the piped export", Known(pinned["bytes"], pinned["sha256"]), resumable)
@@ -200,25 +258,25 @@ def _named(log: Path, read: _Read) -> Iterator[Named]:
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name
         known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
-        yield Named(Path(name), "the backup of the records", known, resumable and current)
+        wanted = (resumable and current) or restoring
+        yield Named(Path(name), "the backup of the records", known, wanted, expected=True)
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
-        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring)
+        yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)
     elif (
         to := progress.memberships_to
     ) is not None:  # killed before the log had the copy: the next session replaces it
         yield Named(Path(to), MEMBERSHIPS)
-        yield from (Named(part, UNFINISHED) for part in _beside(Path(to), r"\.\w+\.part", before="."))
-    for export in (progress.header.export_path, log) if progress.asked["invalid"] else ():
-        rows = Path(f"{export}{INVALID}")
-        left = "was written again after the run had begun" if _is_younger(rows, read.began) else ""
-        yield Named(rows, "the bad rows that were left out", wanted=_is_export_of_a_run(rows), left=left)
-        yield Named(Path(f"{rows}{REASONS}"), "the reasons of the bad rows")
+        folders = (Path(to), *(() if _is_same(Path(to).parent, log.parent) else (log.with_name(Path(to).name),)))
+        for each in folders:
+            yield from (Named(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
+    if progress.asked["invalid"]:
+        yield from _named_invalid(log, progress, export)
     for still in _beside(log, re.escape(STILL_THERE.removesuffix(".jsonl")) + r"(-\d+)?\.jsonl"):
         yield Named(still, "the list of those still there", wanted=_is_export_of_a_run(still))
     for torn in _beside(log, r"\.torn-\d+(-\d+)?"):
         yield Named(torn, "a torn line of the log")
-    yield Named(Path(f"{log}{RESTORE_MAP}"), "the old and the new ids of a restore")
+    yield Named(Path(f"{log}{RESTORE_MAP}"), "the old and the new ids of a restore", wanted=restoring)
     parts = "|".join(map(re.escape, (*RESTORES, RESTORE_MAP, STILL_THERE)))
     for part in _beside(log, rf"({parts})\.\w+\.part", before="."):
         yield Named(part, UNFINISHED)
@@ -230,9 +288,65 @@ def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
     return sorted(path for path in file.parent.glob("*") if pattern.fullmatch(path.name))
 
 
-def _is_younger(path: Path, began: float | None) -> bool:
-    """Whether a file was written after a run had begun: the run writes it before that."""
-    return began is not None and path.is_file() and path.stat().st_mtime > began + CLOCK_S
+def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Named]:
+    """Yield the file of bad rows and that of their reasons. Reads the export again where one of them is there.
+
+    The user may have corrected the rows, and another run may have written others to the same file. So both are left
+    unless the export gives the same bytes again.
+    """
+    bases = [Path(progress.header.export_path), log]
+    names = [Path(f"{base}{INVALID}{ending}") for base in bases for ending in ("", REASONS)]
+    if not any(os.path.lexists(each) for name in names for each in (name, log.parent / name.name)):
+        return
+    written = _written(log, export)
+    owner = _owner(log, progress, export)
+    for name in names:
+        is_rows = name.name.endswith(INVALID)
+        known = _listed_before(progress).get(printable(name.name)) or (written and written[0 if is_rows else 1])
+        left = "" if known else "cannot be compared with the export, which is not there or has changed"
+        left = f"belongs to the run of {owner} too, whose files are not removed yet" if owner else left
+        what = "the bad rows that were left out" if is_rows else "the reasons of the bad rows"
+        yield Named(name, what, known or None, is_rows and _is_export_of_a_run(name), left)
+
+
+def _written(log: Path, export: Path) -> tuple[Known, Known] | None:
+    """What the run wrote: the bad rows, and their reasons. None when the export is not there or has changed."""
+    sizes, shas = [0, 0], (hashlib.sha256(), hashlib.sha256())
+    try:
+        with ExitStack() as stack:
+            run = Reopened.open(log, str(export) if export.is_file() else None, stack)
+            for parts in bad_rows(run.export, run.dialect, run.options, run.fingerprint):
+                for number, part in enumerate(parts):
+                    sizes[number] += len(part)
+                    shas[number].update(part)
+    except BulkdelError:
+        return None
+    rows, reasons = (Known(size, sha.hexdigest()) for size, sha in zip(sizes, shas, strict=True))
+    return rows, reasons
+
+
+def _listed_before(progress: Progress) -> dict[str, Known]:
+    """The files that an earlier `forget` was to remove, by name: a kill may have come after the export was removed."""
+    removals = (entry.facts for entry in progress.annotations if entry.event == "forget")
+    files = (file for facts in removals for file in facts.get("files", ()) if "sha256" in file)
+    return {Path(file["path"]).name: Known(file["bytes"], file["sha256"]) for file in files}
+
+
+def _owner(log: Path, progress: Progress, export: Path) -> Path | None:
+    """The log that the bad rows belong to, where that is another one: the log with the name of the export.
+
+    Runs of one export, such as a rehearsal and the real one, write the same bytes to the same file. None when `forget`
+    has removed files of that log.
+    """
+    own = Path(f"{export}{LOG}")
+    if _is_same(own, log):
+        return None
+    try:
+        found = _Read.of(own).progress
+    except NotAcceptable:
+        return None
+    same = all(found.header.pinned[name] == progress.header.pinned[name] for name in ("sha256", "source"))
+    return own if same and not found.forgotten else None
 
 
 def _is_export_of_a_run(path: Path) -> bool:

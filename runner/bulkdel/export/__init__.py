@@ -1,7 +1,7 @@
 """Reading the export: bytes to rows, twice, the same both times. Knows nothing of requests, pace or outcomes."""
 
 from bulkdel.export.file import BLOCK, Export, Fingerprint, fingerprint, open_export
-from bulkdel.export.invalid_file import REASONS, write_invalid
+from bulkdel.export.invalid_file import REASONS, bad_rows, write_invalid
 from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.reader import read_rows
 from bulkdel.export.rows import Dialect, Parsed, ReadOptions
@@ -17,6 +17,7 @@ __all__ = [
     "Parsed",
     "Preflight",
     "ReadOptions",
+    "bad_rows",
     "fingerprint",
     "open_export",
     "preflight",

@@ -7,7 +7,7 @@ import errno
 import glob
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bulkdel.core.bad_rows import BadRow
@@ -40,12 +40,9 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
         for left in to.parent.glob(f".{glob.escape(to.name)}.*.part"):  # of a run that was killed
             left.unlink(missing_ok=True)
         with atomic_file(reasons) as why, atomic_file(to) as rows:
-            rows.write(header_of(export, dialect))
-            why.write(b"line,reason\n")
-            for parsed in read_rows(export, dialect, options, fingerprint):
-                if parsed.raw:
-                    rows.writelines(parsed.raw)
-                    why.write(_reasons(parsed.bad.values()))
+            for bad, reasons_of_bad in bad_rows(export, dialect, options, fingerprint):
+                rows.write(bad)
+                why.write(reasons_of_bad)
     except FileExistsError as error:
         raise NotAcceptable(
             f"{to}: holds other rows than those left out now, perhaps corrected by hand. Nothing was sent. "
@@ -56,6 +53,19 @@ def write_invalid(export: Export, dialect: Dialect, options: ReadOptions, finger
             f"{to}: {error.strerror}. The bad rows could not be written; nothing was sent and no part is kept. "
             f"Make room in {to.absolute().parent}, and run again."
         ) from error
+
+
+def bad_rows(
+    export: Export, dialect: Dialect, options: ReadOptions, fingerprint: Fingerprint
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the bytes of both files, part by part: the bad rows, and their reasons.
+
+    Raises Halted when the export has changed since the preflight.
+    """
+    yield header_of(export, dialect), b"line,reason\n"
+    for parsed in read_rows(export, dialect, options, fingerprint):
+        if parsed.raw:
+            yield b"".join(parsed.raw), _reasons(parsed.bad.values())
 
 
 def _reasons(bad: Iterable[BadRow]) -> bytes:
