@@ -133,7 +133,7 @@ MUTANTS = (
         "forget leaves a copy of the memberships that a kill has ended",
         "runner/bulkdel/commands/run_files.py",
         r'for part in _beside(each, r"\.\w+\.part", before=".")',
-        r'for part in _beside(log, r"\.\w+\.part", before=".")',
+        r'for part in _beside(each, r"\.\w+\.part", before="")',
         "e2e/test_forget.py::test_a_copy_of_the_memberships_that_a_kill_has_ended",
     ),
     Mutant(

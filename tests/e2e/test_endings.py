@@ -176,6 +176,8 @@ def test_a_typo_is_no_export(tmp_path: Path) -> None:
     ran = bulkdel("run", "delete-users", "--trimm", cwd=tmp_path)
     assert ran.code == 2
     assert "unknown option --trimm" in ran.err
+    ran = bulkdel("restore", "-", "--passwords", "none", cwd=tmp_path)
+    assert (ran.code, ran.err) == (2, "bulkdel: unknown option -. `bulkdel restore --help` lists them\n")
 
 
 def test_what_the_environment_sets_is_in_the_command(tmp_path: Path) -> None:

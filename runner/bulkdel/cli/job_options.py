@@ -32,7 +32,7 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     command, *others = [word for word in words if not word.startswith("-")] or [""]
     if command == RESTORE:
         after = [word for before, word in pairwise(words) if word in others and not before.startswith("-")]
-        return _undo_of_any(after or others)
+        return _undo_of_any(after or others, words)
     if command not in COMMANDS:
         return None
     installed = set(job_names())
@@ -44,8 +44,8 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     return jobs[0] if jobs else None
 
 
-def _undo_of_any(words: Sequence[str]) -> Job | None:
-    """The undo of the run with the log that one of these words names; None without words."""
+def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
+    """The undo of the run with the log that one of these words names; None without words. line: all words."""
     for word in words:
         if (log := log_of(Path(word))) is None:
             continue
@@ -54,6 +54,8 @@ def _undo_of_any(words: Sequence[str]) -> Job | None:
         undo = undo_of(log, read_log(log).progress)
         check_type(undo)
         return undo
+    if "-" in line:  # it is among no words, so the value of an option would be taken for the log
+        raise UsageError(f"unknown option -. `bulkdel {RESTORE} --help` lists them")
     for word in words[:1]:
         read_log(find_log(Path(word)))  # raises NotAcceptable: it is no log
     return None
