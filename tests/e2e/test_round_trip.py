@@ -76,7 +76,8 @@ def test_every_field_of_ten_thousand_users_comes_back(ending: str, tmp_path: Pat
             assert ids_of(pool.user(number), "username") == ids_of(old[line["old"]], "username")
         assert it.map.stat().st_mode & 0o777 == it.derived.stat().st_mode & 0o777 == 0o600
         told = bulkdel("status", it.log).out
-        assert f"{COUNT:,} of {COUNT:,} restored, see {it.derived}.checkpoint.jsonl" in told
+        assert f"{COUNT:,} of {COUNT:,} rows, 0 remaining; " in told
+        assert f"see {it.derived}.checkpoint.jsonl" in told
         states = [entry["state"] for entry in entries(it.log) if entry["type"] == "annotation"]
         assert (states[0], states[-1]) == ("begun", "ended")
         again = bulkdel(*restore)
