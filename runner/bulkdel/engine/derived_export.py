@@ -72,9 +72,13 @@ class CopyIndex:
         self._accounts = accounts
         self._size = 0
         self._rows = sqlite3.connect("")  # no name: a temporary file
-        self._rows.executescript(SCHEMA)
 
     def __enter__(self) -> Self:
+        try:
+            self._rows.executescript(SCHEMA)
+        except sqlite3.Error:
+            self._rows.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
