@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import MADE
 from bulkdel.core.outcome import OutcomeWords, Reduction
 from bulkdel.core.record import Record
 from bulkdel.core.target_state import CREATED
@@ -72,7 +73,7 @@ class RestoreUsers(GenAuthJob):
     words = OutcomeWords(
         names={"done": "restored", "already": "already there"},
         verb="restore",
-        columns={**COLUMNS, "newUserId": "made", "taken": "detail.taken"},
+        columns={**COLUMNS, "newUserId": MADE, "taken": "detail.taken"},
     )
     id_types = USER_IDS
     target_state = CREATED

@@ -322,6 +322,10 @@ class Auth(Protocol):
         """The server accepted the headers of this generation, independent of the rest of its response."""
 
 
+SANDBOX = "sandbox"
+"""The host that a run with --sandbox pins."""
+
+
 class Target(Protocol):
     """One API at one address with one set of credentials.
 

@@ -15,7 +15,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.job import Account, LookUps
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, LIST_MAX, checked_ids, post
-from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, read_list, read_listed, read_success
+from bulkdel_jobs.genauth.responses import can_be_named, read_list, read_listed, read_one, read_success
 from bulkdel_jobs.parts.json_values import epoch_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 
@@ -87,14 +87,7 @@ class CodeLookUps(LookUps):
 
     def read(self, response: Response) -> Decision:
         """Read the records that exist. The call for one code answers statusCode 404 where there is none."""
-        if self._things.batch:
-            return read_list(response)
-        decision = read_envelope(response, exact=True)
-        if decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied:
-            return decision._replace(next_step=NextStep.SETTLED, data=[])
-        if decision.next_step is NextStep.SETTLED and not isinstance(decision.data, dict):
-            return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason="the response holds no record")
-        return decision._replace(data=[decision.data])
+        return read_list(response) if self._things.batch else read_one(response)
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match records to codes exactly. A record of another namespace matches none."""

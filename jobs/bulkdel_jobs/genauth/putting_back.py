@@ -25,8 +25,8 @@ from bulkdel_jobs.genauth.responses import (
     USER_NOT_FOUND,
     can_be_named,
     is_complete,
-    read_envelope,
     read_listed,
+    read_one,
     read_success,
 )
 
@@ -105,12 +105,7 @@ class MembershipLookUps(LookUps):
 
     def read(self, response: Response) -> Decision:
         """Read the record of a group or a role. The API answers statusCode 404 where there is none."""
-        decision = read_envelope(response, exact=True)
-        if decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied:
-            return decision._replace(next_step=NextStep.SETTLED, data=[])
-        if decision.next_step is NextStep.SETTLED and not isinstance(decision.data, dict):
-            return Decision(NextStep.RETRY, decision.detail, maybe_applied=True, reason="the response holds no record")
-        return decision._replace(data=[decision.data])
+        return read_one(response)
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match the record of a group or a role to its memberships. Whether a user is in it, another call says."""

@@ -119,6 +119,19 @@ def read_list(response: Response) -> Decision:
     return decision
 
 
+def read_one(response: Response) -> Decision:
+    """Decide on the response of a call that answers one record: SETTLED with `data` = the list of it.
+
+    The list is empty where the API answers statusCode 404. The record is kept exactly as it came.
+    """
+    decision = read_envelope(response, exact=True)
+    if decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied:
+        return decision._replace(next_step=NextStep.SETTLED, data=[])
+    if decision.next_step is NextStep.SETTLED and not isinstance(decision.data, dict):
+        return _LOST._replace(detail=decision.detail, reason="the response holds no record")
+    return decision._replace(data=[decision.data])
+
+
 def read_listed(response: Response) -> Decision:
     """Decide on the response of a call that answers one page of records: SETTLED with `data` = the list of them.
 

@@ -22,18 +22,18 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
-from bulkdel.core.log_entries import Annotation, MembershipsSaved, Saved, stamp
+from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
 from bulkdel.engine.derived_memberships import write_memberships
 from bulkdel.engine.first_entries import process_facts
-from bulkdel.engine.id_map import MADE, write_map
+from bulkdel.engine.id_map import write_map
 from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable
-from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import from_pinned, parameters_of
@@ -43,9 +43,6 @@ from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, Restor
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
-
-SANDBOX = "sandbox"
-"""The host that a run with --sandbox pins."""
 
 
 @dataclass(frozen=True, slots=True)

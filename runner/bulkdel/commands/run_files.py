@@ -23,7 +23,7 @@ from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STATE, STILL_THERE
-from bulkdel.core.log_entries import Outcome
+from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
@@ -241,7 +241,7 @@ class _Read(NamedTuple):
                 for entry in entries:
                     if isinstance(entry, Outcome):
                         ids += sum("id" in each for each in entry.exceptions)
-                        made += sum("made" in each for each in entry.exceptions)
+                        made += sum(MADE in each for each in entry.exceptions)
             return cls(progress, reader.sha.hexdigest(), ids, made)
 
 
@@ -263,9 +263,8 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     if (memberships := progress.memberships) is not None:
         known = Known(memberships.size, crc=memberships.crc)
         yield Named(Path(memberships.path), MEMBERSHIPS, known, resumable or restoring, expected=True)
-    elif (
-        to := progress.memberships_to
-    ) is not None:  # killed before the log had the copy: the next session replaces it
+    elif (to := progress.memberships_to) is not None:
+        # Killed before the log had the copy. The next session replaces it.
         yield Named(Path(to), MEMBERSHIPS)
         folders = (Path(to), *(() if _is_same(Path(to).parent, log.parent) else (log.with_name(Path(to).name),)))
         for each in folders:

@@ -27,7 +27,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
-from bulkdel.job import TargetOptions
+from bulkdel.job import SANDBOX, TargetOptions
 from bulkdel.output import result, say
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
@@ -38,9 +38,6 @@ from bulkdel.verify.still_there import write_list
 STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
 """The two files of a verification: endings after the checkpoint's name."""
-
-SANDBOX = "sandbox"
-"""The host that a run with --sandbox pins."""
 
 
 @dataclass(frozen=True, slots=True)

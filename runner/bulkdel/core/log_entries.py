@@ -26,6 +26,9 @@ FORMAT = 2
 UNRELEASED = 1
 """The format of a version that was never released. It is refused by name."""
 
+MADE = "made"
+"""The member of an outcome's exception that holds the id which the API gave."""
+
 LINE_START = b'{"seq":'
 CRC_MEMBER = b',"crc":"'
 FACTS_BESIDE = frozenset({"type", "event", "at", "log_sha256"})

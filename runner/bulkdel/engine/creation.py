@@ -1,7 +1,7 @@
 """The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk`.
 
 A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_state` decides what follows from a
-response or a look-up. `core.account_match.creation` judges the accounts that a look-up finds.
+response or a look-up. `core.created_account.creation` judges the accounts that a look-up finds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.log_entries import MADE
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
@@ -79,7 +80,10 @@ class CreationInHand(ChunkInHand):
         return sorted(reductions, key=lambda each: not gone.issubset(each.references))
 
     def as_sent(self, step: Send) -> Records:
-        """Leave out the parts that the API has refused in several other records; not of a record that lacks others."""
+        """Leave out the references that the API has refused in several other records.
+
+        A record that lacks other references already is left as it is.
+        """
         if step.left_out is not None:
             self._left_out |= dict.fromkeys(step.records.ids, step.left_out.lost)
             return step.records
@@ -118,8 +122,8 @@ class CreationInHand(ChunkInHand):
             tally.refused_references.update(step.left_out.references)
         for record in step.records if tally.refused_references else ():
             if record.id in created:
-                parts = {part for reduction in self._parts.job.reductions(record) for part in reduction.references}
-                tally.accepted_references |= parts - tally.gone_references
+                references = {one for each in self._parts.job.reductions(record) for one in each.references}
+                tally.accepted_references |= references - tally.gone_references
 
     async def look_up(self, step: LookUp) -> None:
         """Wait until no other chunk in hand has one of these keys: then a look-up shows what became of it."""
@@ -172,9 +176,12 @@ class CreationInHand(ChunkInHand):
         return found
 
     def _note(self, id_: str, account: Account) -> None:
-        """Note what the log has to say of a created account. Where its record shows no parts: what was left out."""
+        """Note what the log has to say of a created account.
+
+        Where its record shows no references, that is what was left out.
+        """
         lost = account.lost or self._left_out.get(id_)
-        self._noted[id_] = {"made": account.made, **({"reason": f"without {lost}"} if lost else {})}
+        self._noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 
 def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
@@ -200,7 +207,7 @@ def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHa
 
 
 def _without(record: Record, job: Job, gone: frozenset[str]) -> tuple[Record, str]:
-    """A record without these parts, and what was left out."""
+    """A record without these references, and what was left out."""
     lost: list[str] = []
     while possible := [each for each in job.reductions(record) if gone.issuperset(each.references)]:
         left_out = max(possible, key=lambda each: len(each.references))

@@ -13,22 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from bulkdel.checkpoint.index import sqlite_folder
 from bulkdel.core.id_parser import IdCheck
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.run_state import Progress
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
+from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import LookUps
 
 SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
 CREATE TABLE forms (form BLOB NOT NULL, whole INTEGER NOT NULL, nth INTEGER NOT NULL);
 CREATE TABLE accounts (account BLOB PRIMARY KEY, nth INTEGER NOT NULL, taken INTEGER NOT NULL) WITHOUT ROWID;
@@ -61,28 +59,18 @@ class Derived:
 
 
 class CopyIndex:
-    """The copies of all backups of a run, found by the ids of the run. Use as a context manager.
+    """The copies of all backups of a run, found by the ids of the run.
 
-    id_type, look_ups: of the run. accounts: look-ups by the id that the undo knows an account by; it is never reused.
+    rows: a database with the tables of `SCHEMA`. id_type, look_ups: of the run. accounts: look-ups by the id that the
+    undo knows an account by; it is never reused.
     """
 
-    def __init__(self, id_type: IdType, look_ups: LookUps, accounts: LookUps) -> None:
+    def __init__(self, rows: sqlite3.Connection, id_type: IdType, look_ups: LookUps, accounts: LookUps) -> None:
+        self._rows = rows
         self._id_type = id_type
         self._look_ups = look_ups
         self._accounts = accounts
         self._size = 0
-        self._rows = sqlite3.connect("")  # no name: a temporary file
-
-    def __enter__(self) -> Self:
-        try:
-            self._rows.executescript(SCHEMA)
-        except sqlite3.Error:
-            self._rows.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rows.close()
 
     def fill(self, copies: Iterable[Copy], on_progress: Callable[[int], None]) -> None:
         """Add copies in the order in which they were saved. on_progress: called with how many there are so far."""
@@ -175,15 +163,10 @@ def copies_of(
 
     The other arguments are those of `CopyIndex`. Raises FileFailed when there is no room for the database.
     """
-    try:
-        with CopyIndex(id_type, look_ups, accounts) as index:
-            index.fill(chain.from_iterable(backups), on_progress)
-            yield index
-    except sqlite3.Error as error:
-        raise FileFailed(
-            f"the records of the backup cannot be sorted: {error}. Make room in {sqlite_folder()}, or "
-            "name another folder in SQLITE_TMPDIR; then run the same command again."
-        ) from error
+    with temporary_database(SCHEMA, "the records of the backup") as rows:
+        index = CopyIndex(rows, id_type, look_ups, accounts)
+        index.fill(chain.from_iterable(backups), on_progress)
+        yield index
 
 
 def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: Callable[[int], None]) -> Derived:

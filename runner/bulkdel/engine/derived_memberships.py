@@ -8,23 +8,19 @@ a temporary database of sqlite3. What a row looks like is decided by the job.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.index import sqlite_folder
 from bulkdel.core.log_entries import MembershipsSaved, Saved
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import copies_in
+from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.job import GroupOrRole, Memberships
 
 SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE users (old TEXT PRIMARY KEY, new TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE found (kind TEXT, namespace TEXT, code TEXT, facts TEXT, new TEXT);
 """
@@ -66,8 +62,7 @@ def write_memberships(
     Raises NotAcceptable when the copy or the map is not as it was written, FileFailed when there is no room.
     """
     try:
-        with closing(sqlite3.connect("", isolation_level=None)) as rows:  # no name: a temporary file
-            rows.executescript(SCHEMA)
+        with temporary_database(SCHEMA, "the memberships") as rows:
             rows.executemany("INSERT OR REPLACE INTO users VALUES (?, ?)", _users(map_))
             rows.executemany(JOIN, _lines(copy, on_progress))
             written = unclear = 0
@@ -78,11 +73,6 @@ def write_memberships(
                     written, unclear = written + (row is not None), unclear + (row is None)
                     if row is not None:
                         file.write(f"{json.dumps(row, separators=(',', ':'))}\n".encode())
-    except sqlite3.Error as error:
-        raise FileFailed(
-            f"the memberships cannot be sorted: {error}. Make room in {sqlite_folder()}, or name another folder in "
-            "SQLITE_TMPDIR; then run the same command again."
-        ) from error
     except OSError as error:
         raise FileFailed(
             f"{to}: cannot be written: {error.strerror}. Make room, then run the same command again."

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import orjson
 
+from bulkdel.core.log_entries import MADE
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
-
-MADE = "made"
-"""The member of an outcome's exception that holds the id which the API gave."""
 
 
 def write_map(log: Path, export: Path, to: Path) -> tuple[int, int]:

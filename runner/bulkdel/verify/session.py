@@ -24,7 +24,7 @@ from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.account_match import Instant, Sampled, future
-from bulkdel.core.log_entries import FINDINGS, Finding, Found, Session, VerifyHeader, stamp
+from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
 from bulkdel.core.ranges import ranges_of
 from bulkdel.core.record import Batch
 from bulkdel.core.skipped_rows import PositionSet, RowSet
@@ -105,7 +105,7 @@ def gone_rows(
         for result in results:
             if result.kind not in CLAIMED or result.outcome is None:
                 continue
-            made = {each["position"]: each["made"] for each in result.outcome.exceptions if each.get("made")}
+            made = {each["position"]: each[MADE] for each in result.outcome.exceptions if each.get(MADE)}
             at, recreated = Instant(result.outcome.at, result.outcome.ahead_s), result.outcome.reason == "re-created"
             for position in range(result.start, result.stop):
                 wanted = drawn is None or number == pick
