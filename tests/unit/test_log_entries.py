@@ -16,6 +16,8 @@ from bulkdel.core.log_entries import (
     FINDINGS,
     FORMAT,
     Annotation,
+    Change,
+    Changed,
     Damaged,
     Entry,
     Found,
@@ -27,6 +29,7 @@ from bulkdel.core.log_entries import (
     Saved,
     Session,
     Skipped,
+    Source,
     Unreadable,
     VerifyHeader,
     decode_line,
@@ -47,6 +50,16 @@ RANGES = st.sets(st.integers(0, 400), min_size=1, max_size=40).map(lambda found:
 FACTS = st.dictionaries(TEXT.filter(lambda name: name not in {"type", "event", "at", "log_sha256"}), JSON, max_size=3)
 COUNTS = st.fixed_dictionaries(dict.fromkeys(("rows", "ids", *SKIPS), COUNT))
 NAMES = st.dictionaries(TEXT, TEXT, max_size=3)
+RATE = st.floats(0, 100_000)
+CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
+    Changed.RATE: RATE,
+    Changed.CONCURRENCY: st.integers(1, 4_096),
+    Changed.UNTIL: TEXT,
+    Changed.PAUSED: st.booleans(),
+    Changed.STOP: st.just(value=True),
+    Changed.SCHEDULE: st.none() | RATE,
+    Changed.SLOWED: RATE,
+}
 HEADERS = st.builds(
     *(Header, TEXT, TEXT, TEXT, OBJECT, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
     names=NAMES,
@@ -72,6 +85,10 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Released, RANGES),
     st.builds(MembershipsSaved, TEXT, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
     st.builds(Session, st.sampled_from(["start", "stop"]), TEXT, TEXT, FACTS),
+    *(
+        st.builds(Change, TEXT, st.just(what), values, st.sampled_from(Source), st.none() | TEXT, st.none() | OBJECT)
+        for what, values in CHANGES.items()
+    ),
     st.builds(Annotation, st.sampled_from(EVENTS), TEXT, TEXT, FACTS),
     st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
     st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
@@ -166,6 +183,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "released": to_json(Released(((0, 5),))),
     "memberships": to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3)),
     "session": to_json(Session("start", "T", "ab")),
+    "change": to_json(Change("T", Changed.RATE, 10.0, Source.CTL)),
     "annotation": to_json(Annotation("undo", "T", "ab")),
     "header": to_json(recorded.header()),
     "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
@@ -254,3 +272,26 @@ def test_the_numbers_of_a_copy_of_memberships_are_numbers() -> None:
     entry = to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3))
     with pytest.raises(Unreadable, match="garbles"):
         from_json({**entry, "size": "9"})
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("rate", "10"),
+        ("rate", True),
+        ("concurrency", 1.5),
+        ("until", 6),
+        ("paused", 1),
+        ("stop", None),
+        ("slowed", None),
+    ],
+)
+def test_the_value_of_a_change_has_its_type(what: str, value: object) -> None:
+    with pytest.raises(Unreadable, match="change entry lacks or garbles a member"):
+        from_json({**GOOD["change"], "what": what, "value": value})
+
+
+@pytest.mark.parametrize("other", [{"what": "wish"}, {"source": "dream"}])
+def test_an_unknown_change_is_not_interpreted(other: dict[str, str]) -> None:
+    with pytest.raises(Unreadable, match="unknown change"):
+        from_json({**GOOD["change"], **other})

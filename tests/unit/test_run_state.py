@@ -12,6 +12,8 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.guards import Guards, Spared
 from bulkdel.core.log_entries import (
     Annotation,
+    Change,
+    Changed,
     Entry,
     Intent,
     MembershipsSaved,
@@ -20,6 +22,7 @@ from bulkdel.core.log_entries import (
     Saved,
     Session,
     Skipped,
+    Source,
     Unreadable,
 )
 from bulkdel.core.outcome import KINDS, SKIPS
@@ -187,6 +190,23 @@ def test_an_annotation_changes_no_count_and_no_session_and_ends_the_one_that_was
     assert progress.annotations == (note,)
     progress.apply(Session("stop", "t4", ""))
     assert progress.under_way is None
+
+
+def test_a_change_ends_with_its_session_and_may_carry_a_confirmation() -> None:
+    slower, faster = (Change(f"t{rate}", Changed.RATE, rate, Source.CTL, "ann") for rate in (1.0, 2.0))
+    resumed = Change("t5", Changed.PAUSED, False, Source.CTL, "ann", {"ids": 100})  # noqa: FBT003 - its value
+    progress, plain = folded(started(), slower, faster, resumed), folded(started())
+    assert progress.changes == {Changed.RATE: faster, Changed.PAUSED: resumed}
+    assert (progress.confirmed_at, recorded.state(progress)) == ("t5", recorded.state(plain))
+    assert folded(started(), slower).confirmed_at == plain.confirmed_at
+    progress.apply(started())
+    assert progress.changes == {}
+
+
+@pytest.mark.parametrize("before", [[], [Session("start", AT, ""), Session("stop", AT, "")]])
+def test_a_change_needs_a_session(before: list[Entry]) -> None:
+    with pytest.raises(Unreadable, match="no session was under way"):
+        folded(*before, Change("T", Changed.STOP, True, Source.KEY))  # noqa: FBT003 - its value
 
 
 def test_the_guards_of_the_latest_session_count() -> None:

@@ -6,6 +6,7 @@ specification. Ranges are half-open `[start, stop)` pairs of positions. Times ar
 
 from __future__ import annotations
 
+import enum
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -176,6 +177,59 @@ class Session:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Changed(enum.StrEnum):
+    """What a change changes, and what its value is."""
+
+    RATE = "rate"
+    """--rate, until the session ends. Requests a second; 0 is unlimited."""
+
+    CONCURRENCY = "concurrency"
+    """--concurrency, until the session ends."""
+
+    UNTIL = "until"
+    """--not-after, until the session ends: a time, ISO 8601 with its zone."""
+
+    PAUSED = "paused"
+    """True: nothing is sent from now on. False: the session continues."""
+
+    STOP = "stop"
+    """The session drains. The value is True."""
+
+    SCHEDULE = "schedule"
+    """The limit of --schedule from now on. Requests a second; null without a limit."""
+
+    SLOWED = "slowed"
+    """The rate that --slow-while has halved it to. Requests a second."""
+
+
+class Source(enum.StrEnum):
+    """Where a change came from."""
+
+    CTL = "ctl"
+    KEY = "key"
+    PAGE = "page"
+    PAUSE_FILE = "pause-file"
+    SCHEDULE = "schedule"
+    SLOW_WHILE = "slow-while"
+    LIBRARY = "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A running session was changed. It ends with the session: the next one begins with its command line.
+
+    user: who asked for it, as the operating system names them; None when the program itself did.
+    confirmed: what was confirmed anew, as in the header: a long pause asks for it.
+    """
+
+    at: str
+    what: Changed
+    value: float | str | bool | None
+    source: Source
+    user: str | None = None
+    confirmed: Mapping[str, Any] | None = None
+
+
 Event = Literal["undo", "forget"]
 """undo: another run restores what this run did. forget: files of this run that hold personal data are removed."""
 
@@ -220,7 +274,19 @@ class Found:
     ranges: Ranges
 
 
-Entry = Header | Skipped | MembershipsSaved | Intent | Outcome | Released | Session | Annotation | VerifyHeader | Found
+Entry = (
+    Header
+    | Skipped
+    | MembershipsSaved
+    | Intent
+    | Outcome
+    | Released
+    | Session
+    | Change
+    | Annotation
+    | VerifyHeader
+    | Found
+)
 
 
 _TYPES = {
@@ -228,6 +294,7 @@ _TYPES = {
     MembershipsSaved: "memberships",
     Released: "released",
     Session: "session",
+    Change: "change",
     Annotation: "annotation",
     VerifyHeader: "verify",
     Found: "found",
@@ -386,6 +453,22 @@ def _session(data: Mapping[str, Any]) -> Session:
     return Session(data["event"], data["at"], data["log_sha256"], _facts(data))
 
 
+def _change(data: Mapping[str, Any]) -> Change:
+    if data["what"] not in set(Changed) or data["source"] not in set(Source):
+        raise Unreadable(f"unknown change {data['what']!r} by {data['source']!r}: written by a newer bulkdel?")
+    what, value = Changed(data["what"]), data.get("value")
+    types: dict[Changed, tuple[type, ...]] = {
+        Changed.CONCURRENCY: (int,),
+        Changed.UNTIL: (str,),
+        Changed.PAUSED: (bool,),
+        Changed.STOP: (bool,),
+        Changed.SCHEDULE: (int, float, type(None)),
+    }
+    if type(value) not in types.get(what, (int, float)):
+        raise ValueError(f"no value for {what}: {value!r}")
+    return Change(data["at"], what, value, Source(data["source"]), data.get("user"), data.get("confirmed"))
+
+
 def _annotation(data: Mapping[str, Any]) -> Annotation:
     if data["event"] not in EVENTS:
         raise Unreadable(f"unknown annotation {data['event']!r}: written by a newer bulkdel?")
@@ -415,6 +498,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "outcome": _outcome,
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,
+    "change": _change,
     "annotation": _annotation,
     "verify": _verify_header,
     "found": _found,

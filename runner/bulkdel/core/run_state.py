@@ -16,6 +16,8 @@ from bulkdel.core.account_match import Instant
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import (
     Annotation,
+    Change,
+    Changed,
     Entry,
     Header,
     Intent,
@@ -45,6 +47,7 @@ class Progress:
     settled: rows with an outcome. in_doubt: rows with an intent and nothing after it. Neither counts skipped rows.
     start, stop: the latest session entry of each kind; stop is None while a session runs (or after a crash).
     under_way: the latest session unless something shows that it is over: its stop, or an annotation after it.
+    changes: the latest change of each kind in the latest session.
     annotations: what was done about the run outside of its sessions, in order.
     sessions: how many have started. confirmed_at: when the run was confirmed last.
     asked: rows, ids, excluded, duplicate, invalid of the export as it was confirmed last (exclude files may be added).
@@ -69,6 +72,7 @@ class Progress:
     start: Session | None = None
     stop: Session | None = None
     under_way: Session | None = None
+    changes: Mapping[Changed, Change] = field(default_factory=dict)
     annotations: tuple[Annotation, ...] = ()
     sessions: int = 0
     confirmed_at: str = ""
@@ -153,6 +157,8 @@ class Progress:
                 self._begin_session(entry)
             case Session():
                 self.stop, self.under_way = entry, None
+            case Change():
+                self._change(entry)
             case Annotation():
                 self.annotations, self.under_way = (*self.annotations, entry), None
             case _:  # the header is read before there is a Progress
@@ -175,6 +181,7 @@ class Progress:
         """Take in what a session says when it starts."""
         facts = entry.facts
         self.start, self.stop, self.under_way, self.sessions = entry, None, entry, self.sessions + 1
+        self.changes = {}
         self.confirmed_at = entry.at if facts.get("confirmed") else self.confirmed_at
         self.asked = facts.get("asked") or self.asked
         self.excluded = dict(facts.get("excluded") or self.excluded)
@@ -186,6 +193,12 @@ class Progress:
         if path is not None and self.backup is None:
             self.backup = path, Saved()
             self.backups = (*self.backups, self.backup)
+
+    def _change(self, entry: Change) -> None:
+        if self.under_way is None:
+            raise Unreadable("a change while no session was under way")
+        self.changes = {**self.changes, entry.what: entry}
+        self.confirmed_at = entry.at if entry.confirmed else self.confirmed_at
 
     def _keep_memberships(self, entry: MembershipsSaved) -> None:
         if self.sent or self.memberships is not None:

@@ -1,0 +1,1 @@
+"""Notifications about a run. None of them can hold up or fail a run."""
