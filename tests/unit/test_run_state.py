@@ -194,7 +194,7 @@ def test_an_annotation_changes_no_count_and_no_session_and_ends_the_one_that_was
 
 def test_a_change_ends_with_its_session_and_may_carry_a_confirmation() -> None:
     slower, faster = (Change(f"t{rate}", Changed.RATE, rate, Source.CTL, "ann") for rate in (1.0, 2.0))
-    resumed = Change("t5", Changed.PAUSED, False, Source.CTL, "ann", {"ids": 100})  # noqa: FBT003 - its value
+    resumed = Change("t5", Changed.PAUSED, False, Source.CTL, "ann", {"ids": 100})
     progress, plain = folded(started(), slower, faster, resumed), folded(started())
     assert progress.changes == {Changed.RATE: faster, Changed.PAUSED: resumed}
     assert (progress.confirmed_at, recorded.state(progress)) == ("t5", recorded.state(plain))
@@ -206,7 +206,7 @@ def test_a_change_ends_with_its_session_and_may_carry_a_confirmation() -> None:
 @pytest.mark.parametrize("before", [[], [Session("start", AT, ""), Session("stop", AT, "")]])
 def test_a_change_needs_a_session(before: list[Entry]) -> None:
     with pytest.raises(Unreadable, match="no session was under way"):
-        folded(*before, Change("T", Changed.STOP, True, Source.KEY))  # noqa: FBT003 - its value
+        fold([recorded.header(100), *before, Change("T", Changed.STOP, True, Source.KEY)])
 
 
 def test_the_guards_of_the_latest_session_count() -> None:
