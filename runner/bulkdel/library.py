@@ -311,6 +311,11 @@ class Run:
         return self._sending is not None
 
     @property
+    def run_id(self) -> str | None:
+        """The id of the run, as its log has it; None while there is no log."""
+        return self._log.progress.header.run_id if self._log else None
+
+    @property
     def recovered(self) -> Path | None:
         """The file that keeps the torn end of the log, which `plan` has cut off; None when it had none."""
         return self._log.recovered if self._log else None

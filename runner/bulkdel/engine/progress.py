@@ -107,6 +107,7 @@ class Snapshot:
     busy: whether every worker waits for a response, so that more workers would send more.
     slowed: why the rate is below the configured one.
     doing: what the session does before the first id is sent, in words; None once it sends ids.
+    silent_s: how long the server has given no useful response, as --patience measures it.
     """
 
     settled: int
@@ -118,6 +119,7 @@ class Snapshot:
     busy: bool = False
     slowed: Slowed | None = None
     doing: str | None = None
+    silent_s: float = 0.0
 
 
 class Speed:

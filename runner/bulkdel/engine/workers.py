@@ -209,6 +209,7 @@ class Workers:
             client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
             all(worker.state not in held for worker in list(self._tasks.values())),
             client.adaptive_rate.slowed(client.clock()),
+            silent_s=max(0.0, client.clock() - client.answered_at),
         )
 
     def _wake(self) -> None:
