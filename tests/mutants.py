@@ -1363,7 +1363,7 @@ MUTANTS = (
     ),
     Mutant(
         "what no session wrote is believed",
-        "runner/bulkdel/commands/status.py",
+        "runner/bulkdel/checkpoint/audit.py",
         "case _ if not sessions or sessions[-1].stop is not None:",
         "case _ if not sessions:",
         "e2e/test_audit.py::test_what_was_put_behind_the_last_session_does_not_pass",

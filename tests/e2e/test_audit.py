@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from bulkdel.commands.status import audit, print_audit
+from bulkdel.checkpoint.audit import audit
+from bulkdel.commands.status import print_audit
 from bulkdel.core.log_entries import Entry, Outcome, Session, frame
 from tests import recorded
 from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, finish, kill, user_ids
@@ -206,7 +207,7 @@ def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = tmp_path / "log"
     log.write_bytes(b"".join(recorded.lines_of([[recorded.header(100)], [Session("start", AT, "")]])))
     assert audit(log).fault is None
-    monkeypatch.setattr("bulkdel.commands.status.counts_of", lambda progress: {"deleted": 1, "remaining": 98})
+    monkeypatch.setattr("bulkdel.checkpoint.audit.counts_of", lambda progress: {"deleted": 1, "remaining": 98})
     fault = audit(log).fault
     assert fault is not None
     assert "do not add up to 100 rows: 1 deleted, 98 remaining" in fault

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from bulkdel.checkpoint.annotation import annotate
+from bulkdel.checkpoint.audit import audit
 from bulkdel.commands import forget as command
-from bulkdel.commands.status import audit
 from bulkdel.core.log_entries import stamp
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel_jobs.genauth.memberships import GROUPS_PATH

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bulkdel.checkpoint.annotation import annotate, annotating
+from bulkdel.checkpoint.audit import audit
 from bulkdel.checkpoint.index import LogIndex
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.commands.status import audit, print_audit, print_status
+from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core.log_entries import Annotation, Entry, Outcome, Session, frame
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import FileFailed, NotAcceptable

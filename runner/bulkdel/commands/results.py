@@ -121,11 +121,11 @@ def write_rows(
                     lines += map(line, _records(parsed, result, name, words.columns, hash_id))
             write(b"".join(lines))
     except Halted as error:  # whose message is meant for a run
-        raise NotAcceptable(f"{reopened.export.path}: was changed while it was read. Start again.") from error
+        raise NotAcceptable(f"{reopened.source.export.path}: was changed while it was read. Start again.") from error
     if rows != reopened.log_index.progress.rows:
         raise NotAcceptable(
-            f"{reopened.export.path}: {rows:,} rows were read, the run had {reopened.log_index.progress.rows:,}: the "
-            "report is wrong. Use the version of bulkdel that made the log."
+            f"{reopened.source.export.path}: {rows:,} rows were read, the run had "
+            f"{reopened.log_index.progress.rows:,}: the report is wrong. Use the version of bulkdel that made the log."
         )
     return tally
 

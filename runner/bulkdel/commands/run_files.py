@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.command_line import is_restored
-from bulkdel.commands.verify import STATE, STILL_THERE
+from bulkdel.commands.verify import STILL_THERE
 from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
@@ -32,6 +32,7 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
+from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
 """The exports that a restore makes. Each has a log of its own."""
@@ -313,7 +314,7 @@ def _written(log: Path, export: Path) -> tuple[Known, Known] | None:
     sizes, shas = [0, 0], (hashlib.sha256(), hashlib.sha256())
     try:
         with ExitStack() as stack:
-            run = Reopened.open(log, str(export) if export.is_file() else None, stack)
+            run = Reopened.open(log, str(export) if export.is_file() else None, stack).source
             for parts in bad_rows(run.export, run.dialect, run.options, run.fingerprint):
                 for number, part in enumerate(parts):
                     sizes[number] += len(part)

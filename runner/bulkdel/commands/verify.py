@@ -32,12 +32,12 @@ from bulkdel.output import result, say
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.settings import VerifySettings
+from bulkdel.verify.findings import STATE
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
 
-STATE = ".verify.jsonl"
 STILL_THERE = ".still-there.jsonl"
-"""The two files of a verification: endings after the checkpoint's name."""
+"""The ending, after the checkpoint's name, of the list of the rows that are still there."""
 
 
 @dataclass(frozen=True, slots=True)

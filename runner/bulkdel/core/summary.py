@@ -14,6 +14,13 @@ Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
 FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 """The figures of a session, as its stop entry and the summary have them."""
 
+HOW = {
+    "typed": "typed on a terminal",
+    "options": "by --confirm and --pool",
+    "restore": "by the confirmation of the restore",
+}
+"""How a run was confirmed, in words; any other value is printed as it is."""
+
 EXIT_COMPLETE = 0
 EXIT_REFUSED = 1
 EXIT_REMAINING = 4

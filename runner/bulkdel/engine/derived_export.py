@@ -191,7 +191,7 @@ def write_derived(reopened: Reopened, copies: CopyIndex, to: Path, on_progress: 
         ) from error
     except Halted as error:  # whose message is meant for a run
         raise NotAcceptable(
-            f"{reopened.export.path}: was changed while it was read. Run the same command again."
+            f"{reopened.source.export.path}: was changed while it was read. Run the same command again."
         ) from error
     return Derived(done, missing, rows)
 
@@ -209,6 +209,6 @@ def _done_ids(reopened: Reopened, on_progress: Callable[[int], None]) -> Iterato
                 yield from (row for row in found[result.start - start : result.stop - start] if isinstance(row, str))
     if rows != (wanted := reopened.log_index.progress.rows):
         raise NotAcceptable(
-            f"{reopened.export.path}: {rows:,} rows were read, the run had {wanted:,}. Use the version of bulkdel that "
-            "made the log."
+            f"{reopened.source.export.path}: {rows:,} rows were read, the run had {wanted:,}. Use the version of "
+            "bulkdel that made the log."
         )

@@ -21,11 +21,9 @@ from bulkdel.job import Job, load_job
 
 
 @dataclass(frozen=True, slots=True)
-class Reopened:
-    """A log with its index, and the export, whose SHA-256 is that of the run."""
+class RunExport:
+    """The export of an earlier run, whose SHA-256 is that of the run, and how it is read."""
 
-    path: Path
-    log_index: LogIndex
     job: Job
     id_type: IdType
     export: Export
@@ -34,21 +32,19 @@ class Reopened:
     fingerprint: Fingerprint
 
     @classmethod
-    def open(cls, path: Path, export: str | None, stack: ExitStack) -> Self:
-        """Open log and export; `stack` closes them. export: its path, if it has moved.
+    def open(cls, path: Path, progress: Progress, export: str | None, stack: ExitStack) -> Self:
+        """Open the export; `stack` closes it. path, progress: of the log. export: its path, if it has moved.
 
-        Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
+        Raises NotAcceptable when it is not the one that the run had.
         """
-        log_index = stack.enter_context(LogIndex(path))
-        header = log_index.progress.header
-        pinned = header.pinned
+        pinned = progress.header.pinned
         job = load_job(pinned["job"])
-        name = export or _where(path, header.export_path)
+        name = export or _where(path, progress.header.export_path)
         moved = "If the export has moved: --export PATH"
         try:
             opened = stack.enter_context(open_export(name))
         except NotAcceptable as error:
-            if export is None and (at := _forgotten(path, log_index.progress)) is not None:
+            if export is None and (at := _forgotten(path, progress)) is not None:
                 raise NotAcceptable(
                     f"{path}: the export was removed by `bulkdel forget`, on {at}. What the log has is shown by "
                     "`bulkdel status`. If there is another copy of the export: --export PATH"
@@ -72,14 +68,43 @@ class Reopened:
             whole=job.takes_records,
         )
         dialect = Dialect.from_json({**source, "guessed": False})
-        return cls(path, log_index, job, options.id_type, opened, options, dialect, found)
+        return cls(job, options.id_type, opened, options, dialect, found)
+
+    def rows(self) -> Iterator[Parsed]:
+        """Every row in order, batch by batch, in flat memory."""
+        return read_rows(self.export, self.dialect, self.options, self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A log with its index, and the export of its run."""
+
+    path: Path
+    log_index: LogIndex
+    job: Job
+    source: RunExport
+
+    @classmethod
+    def open(cls, path: Path, export: str | None, stack: ExitStack) -> Self:
+        """Open log and export; `stack` closes them. export: its path, if it has moved.
+
+        Raises NotAcceptable when the log cannot be read or the export is not the one that the run had.
+        """
+        log_index = stack.enter_context(LogIndex(path))
+        opened = RunExport.open(path, log_index.progress, export, stack)
+        return cls(path, log_index, opened.job, opened)
+
+    @property
+    def id_type(self) -> IdType:
+        """What kind of id the export holds."""
+        return self.source.id_type
 
     def rows(self) -> Iterator[tuple[Parsed, list[RowResult]]]:
         """Every row of the export in order, batch by batch, with its results. In flat memory.
 
         The results of a batch are ranges that cover it completely, in order.
         """
-        for parsed in read_rows(self.export, self.dialect, self.options, self.fingerprint):
+        for parsed in self.source.rows():
             start = parsed.batch.start
             yield parsed, self.log_index.between(start, start + len(parsed.batch.rows))
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.index import RowResult
-from bulkdel.checkpoint.reader import LogKind, is_fresh
+from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
@@ -40,6 +40,7 @@ from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
+from bulkdel.verify.findings import findings_log
 
 CONTROL_EVERY = 200
 """Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
@@ -67,14 +68,8 @@ def open_findings_log(
 
     Raises NotAcceptable for another file, or one that is damaged or in use; FileFailed when it cannot be written.
     """
-    kind = LogKind(
-        "verification",
-        "verify",
-        # With other pinned values the findings belong to another log, whose skipped rows are others.
-        lambda header, _: Findings(header, skipped if header.pinned == pinned else PositionSet()),
-        "--state",
-        "Move it away to verify everything once more.",
-    )
+    # With other pinned values the findings belong to another log, whose skipped rows are others.
+    kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet())
     aside = None
     if not is_fresh(path, kind):
         log = LogWriter[Findings].resume(path, how, kind)

@@ -1,0 +1,97 @@
+"""The audit of a log: every line, the hash that each session took of the log before it, and that the counts add up.
+
+Each session has recorded, at its start and at its stop, the SHA-256 of every byte before it, and so has each
+annotation. So the audit finds a change of an earlier line, even with a correct checksum. A change after the last such
+entry shows only when the SHA-256 of the log is compared with the one that the summary printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulkdel.checkpoint.reader import RUN, reading
+from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import counts_of
+from bulkdel.errors import NotAcceptable
+
+
+@dataclass(slots=True)
+class AuditedSession:
+    """One session as the log has it. line: where it starts. stop: None when it was killed, or is under way."""
+
+    line: int
+    start: Session
+    stop: Session | None = None
+
+
+@dataclass(slots=True)
+class Audit:
+    """The findings, up to the first fault.
+
+    annotations: each with its line. fault: the fault and its place; None without one. commits, sha256: of the lines
+    that were read. damaged_tail: bytes after the last whole line; no outcome relies on them.
+    """
+
+    progress: Progress | None = None
+    sessions: list[AuditedSession] = field(default_factory=list)
+    annotations: list[tuple[int, Annotation]] = field(default_factory=list)
+    commits: int = 0
+    sha256: str = ""
+    damaged_tail: int = 0
+    fault: str | None = None
+
+
+def audit(path: Path, each: Callable[[Iterable[Entry]], None] | None = None) -> Audit:
+    """Read every line of a log. Raises NotAcceptable only when it cannot be opened.
+
+    each: called with the entries of every line that was read, up to the first fault.
+    """
+    found = Audit()
+    with reading(path, RUN) as reader:
+        try:
+            for progress, entries in reader.folding():
+                found.progress = progress
+                for entry in entries:
+                    if isinstance(entry, Annotation):
+                        found.annotations.append((reader.seq + 1, entry))
+                    else:
+                        _add(found.sessions, entry, reader.seq + 1)
+                if each is not None:
+                    each(entries)
+        except Unreadable as error:
+            found.fault = f"{path}: {error}"
+        except NotAcceptable as error:
+            found.fault = str(error)
+        found.commits, found.sha256, found.damaged_tail = reader.seq, reader.sha.hexdigest(), reader.damaged_tail
+        stopped = bool(found.sessions) and found.sessions[-1].stop is not None and not reader.torn_annotation
+    if found.fault is None and found.progress is not None:
+        rows, counts = found.progress.rows, counts_of(found.progress)
+        if sum(counts.values()) != rows or min(counts.values()) < 0:
+            words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            found.fault = f"{path}: the counts do not add up to {rows} rows: {words}"
+        elif found.damaged_tail and stopped:
+            # A run that has stopped writes nothing more, and an annotation begins otherwise.
+            found.fault = f"{path}: {found.damaged_tail} bytes that no session wrote follow the last session's end"
+    return found
+
+
+def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
+    """Add an entry to the sessions. Raises Unreadable for one that no session wrote."""
+    match entry:
+        case Session(event="start"):
+            sessions.append(AuditedSession(line, entry))
+        case Header():
+            pass
+        case Skipped() if not sessions:
+            pass  # the list of skipped rows belongs to the header, which holds its SHA-256
+        case _ if not sessions or sessions[-1].stop is not None:
+            # The hash of no session covers an entry after the last stop, so there must be none.
+            kind = type(entry).__name__.lower()
+            raise Unreadable(f"line {line} holds an entry ({kind}) that no session wrote: none was under way")
+        case Session():
+            sessions[-1].stop = entry
+        case _:
+            pass
