@@ -12,6 +12,7 @@ from typing import Any, Self
 from bulkdel.core.log_entries import Annotation
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable
+from bulkdel.variables import BETWEEN
 
 ENV_PREFIX = "BULKDEL_"
 
@@ -27,12 +28,14 @@ class CommandLine:
     """A command line as values, so that it can be printed with other names and other options.
 
     command: the first word. names: the arguments that are no option, such as job and export; paths are not quoted yet.
-    options: each option with its values; a flag has none.
+    options: each option with its values; a flag has none. variables: those that set a table of the config, for which
+    there is no option.
     """
 
     command: str
     names: tuple[str, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def plus_settings(self, settings: Any, *, environ: Mapping[str, str], config: Mapping[str, Any]) -> Self:
         """Give the options of these settings, for any shell: the line does not rely on the environment.
@@ -40,7 +43,7 @@ class CommandLine:
         settings: the dataclass whose fields are the options of this command. config: the tables of the config file.
         A value that is the default is left out, unless the environment or the config file has another one.
         """
-        line, table = self, {name.replace("-", "_") for name in config.get("run", {})}
+        line, table = self.plus_variables(environ), {name.replace("-", "_") for name in config.get("run", {})}
         for one in fields(settings):
             value = getattr(settings, one.name)
             set_elsewhere = variable_of(one.name) in environ or one.name in table
@@ -49,6 +52,11 @@ class CommandLine:
             values = () if value is True else value if isinstance(value, list) else (value,)
             line = line.plus(option_of(one.name), *values)
         return line
+
+    def plus_variables(self, environ: Mapping[str, str]) -> Self:
+        """Set those variables of this environment that set a table of the config."""
+        own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and BETWEEN in name}
+        return replace(self, variables=dict(sorted(own.items())))
 
     def without(self, *options: str) -> Self:
         """Leave these options out."""
@@ -83,7 +91,8 @@ class CommandLine:
     @property
     def words(self) -> list[str]:
         """The words to type. The user and password of a URL are hidden, because output is often kept and shared."""
-        words = ["bulkdel", self.command, *map(argument, self.names)]
+        variables = [f"{name}={value}" for name, value in self.variables.items()]
+        words = [*(["env", *variables] if variables else []), "bulkdel", self.command, *map(argument, self.names)]
         for option, values in self.options.items():
             for value in values:
                 words += [f"{option}={value}"] if value.startswith("-") else [option, value]

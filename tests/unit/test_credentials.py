@@ -102,3 +102,30 @@ def test_a_secret_is_in_no_repr() -> None:
     assert SECRET not in repr(credentials)
     assert credentials.masked == "64f0…0001"
     assert Credentials("short", SECRET).masked == "…"
+
+
+def test_each_half_may_be_in_a_file_that_a_variable_names(tmp_path: Path) -> None:
+    """As containers mount them: readable for others, perhaps with one newline at the end."""
+    for name, text in (("id", f"{ID}\n"), ("secret", SECRET)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o444)
+    by_file = {f"{KEY_ID}_FILE": str(tmp_path / "id"), f"{KEY_SECRET}_FILE": str(tmp_path / "secret")}
+    assert find_credentials(by_file, None) == Credentials(ID, SECRET)
+    half = {KEY_ID: ID, f"{KEY_SECRET}_FILE": by_file[f"{KEY_SECRET}_FILE"]}
+    assert find_credentials(half, written(tmp_path, "x=y\n")) == Credentials(ID, SECRET)
+    with pytest.raises(UsageError, match=f"sets {KEY_ID} and {KEY_ID}_FILE: leave one of them out"):
+        find_credentials({KEY_ID: ID, **by_file}, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file"), (b"", "is empty"), (b"\n", "is empty"), (b"\xff", "not text"), (b"a\nb", "no key has")],
+)
+def test_such_a_file_that_cannot_be_used_is_named_and_not_quoted(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(UsageError, match=why) as caught:
+        find_credentials({KEY_ID: ID, f"{KEY_SECRET}_FILE": str(tmp_path / "secret")}, None)
+    assert KEY_SECRET in str(caught.value)

@@ -228,6 +228,9 @@ def test_a_secret_comes_from_the_environment_or_a_private_file(tmp_path: Path) -
     assert (found.value, found.source) == ("from-file", str(file))
     assert "from-file" not in repr(found)
     assert find_secret({}, "TOKEN", None) is None
+    found = find_secret({"TOKEN_FILE": str(file)}, "TOKEN", None)
+    assert found is not None
+    assert (found.value, found.source) == ("from-file", "TOKEN_FILE")
 
 
 @pytest.mark.parametrize(("text", "mode"), [("", 0o600), ("a\nb", 0o600), ("é", 0o600), ("fine", 0o640)])

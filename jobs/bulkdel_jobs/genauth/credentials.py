@@ -1,6 +1,6 @@
 """The two names of the API, and where its access key comes from: the environment, or a 0600 file that the config names.
 
-The key never comes from the command line.
+A variable may also name a file with its value (`value_of`). The key never comes from the command line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkdel.errors import UsageError
-from bulkdel_jobs.parts.secret import read_private
+from bulkdel_jobs.parts.secret import read_private, value_of
 
 _EXPORT = re.compile(r"^export\s+")
 """The word before each name in a file that a shell reads too."""
@@ -63,8 +63,9 @@ def find_credentials(environ: Mapping[str, str], file: str | None) -> Credential
 
     Raises UsageError for half a key, and for one that is no printable text.
     """
-    source, values = "the environment", environ
-    if file is not None and not (environ.get(KEY_ID) or environ.get(KEY_SECRET)):
+    found = {name: value_of(environ, name) for name in (KEY_ID, KEY_SECRET)}
+    source, values = "the environment", {name: value.value for name, value in found.items() if value is not None}
+    if file is not None and not values:
         source, values = file, _read(file)
     key_id, secret = values.get(KEY_ID, "").strip(), values.get(KEY_SECRET, "").strip()
     if not key_id and not secret:

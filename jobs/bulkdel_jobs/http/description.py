@@ -136,7 +136,7 @@ def describe(value: Any) -> Description:
         "body": body,
         "verb": verb,
         # What a look-up shows decides which accounts are spared (guards) and what became of rows in doubt.
-        **{name: value[name] for name in ("look_up", "administrators") if name in value},
+        **{name: taken for name, taken in table.taken.items() if name in {"look_up", "administrators"}},
     }
     return Description(
         host=host,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from bulkdel.errors import UsageError
+from bulkdel.variables import Variable
 
 Value = TypeVar("Value")
 
@@ -30,6 +31,7 @@ class Table:
         if not isinstance(value, Mapping):
             raise UsageError(f"config, [{name}]: is not a table")
         self._left: dict[str, Any] = dict(value)
+        self._taken: dict[str, Any] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._left
@@ -47,6 +49,9 @@ class Table:
         if key not in self._left:
             return default
         value = self._left.pop(key)
+        if isinstance(value, Variable):
+            value = _read(value, what, *(get_args(kind) or (kind,)))
+        self._taken[key] = value
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self.fault(key, f"is not {what}")
         return value
@@ -74,9 +79,13 @@ class Table:
     def list_of(self, key: str, *kinds: type) -> list[Any] | None:
         """A list of values of these types; None without one."""
         values = self.take(key, list, "a list")
+        names = " or ".join({str: "text", int: "whole number", bool: "true or false"}[kind] for kind in kinds)
+        if values is not None:
+            what = f"a list: each value in it is a {names}"
+            values = [_read(each, what, *kinds) if isinstance(each, Variable) else each for each in values]
+            self._taken[key] = values
         for value in values or ():
             if type(value) not in kinds:
-                names = " or ".join({str: "text", int: "whole number", bool: "true or false"}[kind] for kind in kinds)
                 raise self.fault(key, f"each value in it is a {names}")
         return values
 
@@ -106,7 +115,17 @@ class Table:
 
     def table(self, key: str) -> Table | None:
         """A table in this one; None without it."""
-        return Table(f"{self.name}.{key}", self._left.pop(key)) if key in self._left else None
+        if key not in self._left:
+            return None
+        value = self._left.pop(key)
+        value = _read(value, "a table; write it as in TOML", dict) if isinstance(value, Variable) else value
+        self._taken[key] = table = Table(f"{self.name}.{key}", value)
+        return table
+
+    @property
+    def taken(self) -> dict[str, Any]:
+        """The keys that were taken, with the values as they were read: the same for a file and for variables."""
+        return {key: value.taken if isinstance(value, Table) else value for key, value in self._taken.items()}
 
     def tables(self, key: str) -> list[Table]:
         """A list of tables in this one: [[name.key]]."""
@@ -118,3 +137,11 @@ class Table:
         for key, value in self._left.items():
             self.refuse_secret(key, key, value)
             raise self.fault(key, f"is not known here; this table has {known}")
+
+
+def _read(value: Variable, what: str, *kinds: type) -> Any:
+    """The value of a variable as one of these types. Raises UsageError; `what` says in words what it has to be."""
+    try:
+        return value.read_as(*kinds)
+    except ValueError:
+        raise UsageError(f"{value.variable}: is not {what}") from None

@@ -1,4 +1,4 @@
-"""Where a secret comes from: an environment variable, or a file that only its owner can read. Never argv."""
+"""Where a secret comes from: an environment variable, or a file that it or the config names. Never argv."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from pathlib import Path
 
 from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
+
+IN_FILE = "_FILE"
+"""After the name of a secret's variable: the variable that names a file with the secret, as containers mount it."""
+
+SECRET_MAX = 1 << 16
+"""Bytes of such a file, at most."""
 
 _HEADER_SAFE = re.compile(r"[ -~]+")
 
@@ -28,8 +34,8 @@ def find_secret(environ: Mapping[str, str], variable: str | None, file: str | No
 
     Raises UsageError for a file that cannot be read or that others can read, and for a secret that fits into no header.
     """
-    if variable is not None and (value := environ.get(variable, "").strip()):
-        found = Secret(value, variable)
+    if variable is not None and (given := value_of(environ, variable)) is not None:
+        found = given
     elif file is not None:
         found = Secret(read_private(file).strip(), file)
     else:
@@ -37,6 +43,29 @@ def find_secret(environ: Mapping[str, str], variable: str | None, file: str | No
     if not _HEADER_SAFE.fullmatch(found.value):  # not shown: it may be the secret
         raise UsageError(f"{found.source}: is empty, or has a character that no key has")
     return found
+
+
+def value_of(environ: Mapping[str, str], variable: str) -> Secret | None:
+    """The value of a variable, or the text of the file that NAME_FILE names; None when neither is set.
+
+    Such a file may be readable for others: the system that mounts it decides on its mode. Raises UsageError when both
+    are set, and for a file that cannot be read or is empty; no message quotes it.
+    """
+    value, path = environ.get(variable, "").strip(), environ.get(f"{variable}{IN_FILE}", "")
+    if not path:
+        return Secret(value, variable) if value else None
+    source = f"{variable}{IN_FILE}"
+    if value:
+        raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(SECRET_MAX).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UsageError(f"{source}: {path}: {reason}. Name a file with the secret") from error
+    if not (text := text.removesuffix("\n").removesuffix("\r")):
+        raise UsageError(f"{source}: {path}: is empty. Name a file with the secret")
+    return Secret(text, source)
 
 
 def read_private(file: str) -> str:

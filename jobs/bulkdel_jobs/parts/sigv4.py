@@ -31,12 +31,12 @@ class AwsKey:
 
 def aws_key(environ: Mapping[str, str]) -> AwsKey | None:
     """Read the key from the usual variables; None without one. Raises UsageError for half a key."""
-    key_id, secret = environ.get(KEY_ID, "").strip(), find_secret(environ, KEY_SECRET, None)
-    if not key_id and secret is None:
+    key_id, secret = find_secret(environ, KEY_ID, None), find_secret(environ, KEY_SECRET, None)
+    if key_id is None and secret is None:
         return None
-    if not key_id or secret is None:
+    if key_id is None or secret is None:
         raise UsageError(f"the environment has one of {KEY_ID} and {KEY_SECRET}, and not the other")
-    return AwsKey(key_id, secret, find_secret(environ, SESSION_TOKEN, None))
+    return AwsKey(key_id.value, secret, find_secret(environ, SESSION_TOKEN, None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

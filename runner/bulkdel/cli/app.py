@@ -14,8 +14,8 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
-from bulkdel.cli.config import ConfigFile, check_environment, forget_kubernetes, with_all_excluded
-from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_options_of
+from bulkdel.cli.config import JOB, ConfigFile, forget_kubernetes, tables_with, with_all_excluded
+from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
@@ -145,10 +145,9 @@ def restore(
     from bulkdel.checkpoint.reader import find_log
     from bulkdel.commands import restore as command
 
-    check_environment(os.environ)
+    tables = tables_with(given.config.tables, os.environ)
     _check_folder()
     log = find_log(checkpoint)
-    tables = given.config.tables
     return command.restore(command.RestoreArguments(log, settings or RestoreSettings(), tables, os.environ, parameters))
 
 
@@ -159,16 +158,16 @@ def _arguments(
     from bulkdel.parameters import parameters_of
     from bulkdel.safety.run_plan import RunArguments
 
-    check_environment(os.environ)
+    tables = tables_with(given.config.tables, os.environ)
     _check_folder()
     if is_option(export) and "--" not in given.words:
         raise UsageError(f"unknown option {export}. `bulkdel {command} --help` lists them")
     settings = with_all_excluded(settings or Settings(), os.environ, given.config.run)
     found = load_job(job)
-    found = found.configured(given.config.tables.get(found.config_table, {}))
+    found = found.configured(tables.get(found.config_table, {}))
     if parameters is None:  # no option of the job was given
         parameters = parameters_of(found, {})
-    return RunArguments(found, export, settings, given.config.tables, os.environ, command, parameters)
+    return RunArguments(found, export, settings, tables, os.environ, command, parameters)
 
 
 def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> int:
@@ -237,10 +236,10 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
     from bulkdel.checkpoint.reader import find_log
     from bulkdel.commands import verify as command
 
-    check_environment(os.environ)
+    tables = tables_with(given.config.tables, os.environ)
     log = find_log(checkpoint)
     settings = settings or VerifySettings()
-    return command.verify(command.VerifyArguments(log, settings, given.config.tables, os.environ))
+    return command.verify(command.VerifyArguments(log, settings, tables, os.environ))
 
 
 def forget(
@@ -413,6 +412,7 @@ def run_app(words: list[str]) -> int:
     config, job = ConfigFile(), None
     try:
         _check_text(words)
+        words = with_job(words, os.environ.get(JOB), lambda job: make_app(ConfigFile(), job=job))
         job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
         app = make_app(config, listed=not words or words[0].startswith("-"), job=job)
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,12 +17,20 @@ from cyclopts.config import Dict
 from bulkdel.command_line import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.settings import RestoreSettings, Settings, VerifySettings
+from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
 OPTIONS = frozenset(one.name for settings in (Settings, RestoreSettings, VerifySettings) for one in fields(settings))
 """Every option of `run`, `plan`, `restore` and `verify`."""
 
-KUBERNETES = re.compile(r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)")
-"""Variables that Kubernetes sets in every pod of a namespace which has a Service called `bulkdel`."""
+JOB = variable_of("job")
+ARGUMENTS = frozenset({JOB, variable_of("export")})
+"""The variables of the two arguments of `run` and `plan`."""
+
+KUBERNETES = re.compile(
+    r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)"
+    r"|BULKDEL_[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)?)"
+)
+"""Variables that Kubernetes sets in every pod of a namespace which has a Service called `bulkdel` or `bulkdel-…`."""
 
 
 class ConfigFile:
@@ -87,13 +95,61 @@ def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Map
     return replace(settings, exclude=list({path.resolve(): path for path in reversed(files)}.values())[::-1] or None)
 
 
-def check_environment(environ: Mapping[str, str]) -> None:
-    """Refuse a variable that no option reads, because a misspelt guard guards nothing. Raises UsageError."""
-    known = set(map(variable_of, OPTIONS))
-    for name in sorted(environ):
-        if name.startswith(ENV_PREFIX) and name not in known:
-            close = get_close_matches(name, known, 1)
-            raise UsageError(f"the environment sets {name}, which is no option" + (f"; {close[0]}?" if close else ""))
+def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """The tables of the config file, and above them those that the environment sets.
+
+    Pools and hosts that both protect add up: a guard must not replace another one. Raises UsageError for a variable
+    that no option and no table reads, because a misspelt guard guards nothing.
+    """
+    own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
+    options = {*map(variable_of, OPTIONS), *ARGUMENTS}
+    if not own.keys() - options:
+        return tables
+    # Only here: it loads every job.
+    from bulkdel.job import loadable_jobs
+    from bulkdel.safety.checks import PROTECT, PROTECTED
+
+    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in PROTECTED}
+    jobs = {job.config_table for job in loadable_jobs()}
+    nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
+    for name in sorted(own.keys() - options - nested.keys()):
+        close = _close(name, options | known, {PROTECT, *jobs})
+        raise UsageError(f"the environment sets {name}, which is no option" + (f"; {close}?" if close else ""))
+    found = table_of(nested, ENV_PREFIX)
+    for key, value in found.get(PROTECT, {}).items():
+        found[PROTECT][key] = _protected(value, tables.get(PROTECT, {}), key)
+    return merged(tables, found)
+
+
+def _protected(value: Variable, table: Any, key: str) -> Any:
+    """The value of a key of [protect]. table: that of the config file, which was not checked yet."""
+    before = table.get(key, []) if isinstance(table, dict) else []
+    if not isinstance(before, list):
+        return before  # refused when the table is read
+    try:
+        return [*before, *map(str, value.read_as(list))]
+    except ValueError:
+        raise UsageError(f"{value.variable}: write the names with spaces between them") from None
+
+
+def _table_of(name: str) -> str:
+    """The table that a variable belongs to; empty when it names none."""
+    table, mark, _ = name.removeprefix(ENV_PREFIX).partition(BETWEEN)
+    return table.lower() if mark else ""
+
+
+def _close(name: str, known: Collection[str], tables: Collection[str]) -> str:
+    """The name that was perhaps meant: one underscore where a table needs two, or a misspelt name."""
+    starts = [variable_of(table) for table in sorted(tables)]
+    for start in starts:
+        if name.startswith(f"{start}_") and not name.startswith(f"{start}{BETWEEN}"):
+            return f"{start}{BETWEEN}{name.removeprefix(start)[1:]}"
+    start, mark, key = name.partition(BETWEEN)
+    if start == variable_of("run"):  # the options are a table in the file only
+        return variable_of(key)
+    if mark and start not in starts:
+        return f"{each[0]}{BETWEEN}{key}" if (each := get_close_matches(start, starts, 1)) else ""
+    return next(iter(get_close_matches(name, known, 1)), "")
 
 
 def forget_kubernetes() -> None:

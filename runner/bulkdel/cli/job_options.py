@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Argument, CycloptsError, Group, Parameter
+from cyclopts import App, Argument, CycloptsError, Group, Parameter, UnknownOptionError
 
 from bulkdel.checkpoint.reader import find_log, log_of, read_log
 from bulkdel.errors import UsageError
@@ -40,8 +40,28 @@ def find_job(words: Sequence[str], app_with: Callable[[Job], App]) -> Job | None
     for job in jobs:
         check_type(job)
     if len(jobs) > 1:
-        jobs = [job for job in jobs if not _is_of_another(job, words, app_with(job))]
+        jobs = [job for job in jobs if not _is_of_another(job, words, app_with(job))] or jobs
     return jobs[0] if jobs else None
+
+
+def with_job(words: list[str], name: str | None, app_with: Callable[[Job], App]) -> list[str]:
+    """The words of a `run` or `plan`, with the job `name` of the environment where they have none of their own.
+
+    Raises UsageError for an empty name.
+    """
+    command = next((word for word in words if not word.startswith("-")), "")
+    if name is None or command not in COMMANDS:
+        return words
+    if not name:  # an unset variable of a script
+        raise UsageError("BULKDEL_JOB is empty: name a job, or leave it out")
+    installed = set(job_names())
+    for job in (load_job(word) for word in dict.fromkeys(words) if word in installed):
+        check_type(job)
+        # With two more words, a job is read also where the words name none.
+        if not _is_of_another(job, [*words, "x", "x"], app_with(job)):
+            return words
+    after = words.index(command) + 1
+    return [*words[:after], name, *words[after:]]
 
 
 def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
@@ -62,12 +82,15 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
 
 
 def _is_of_another(job: Job, words: Sequence[str], app: App) -> bool:
-    """Whether these words, read with the options of `job`, name another job."""
-    with suppress(CycloptsError):
+    """Whether these words, read with the options of `job`, name another job, or have an option of another one."""
+    try:
         _, bound, _, _ = app.parse_known_args(words)
-        name: str = bound.arguments.get("job", job.name)  # for --help no argument is bound
-        return name != job.name
-    return False
+    except UnknownOptionError:
+        return True
+    except CycloptsError:
+        return False
+    name: str = bound.arguments.get("job", job.name)  # for --help no argument is bound
+    return name != job.name
 
 
 def with_options_of(job: Job | None, command: Callable[..., int], *, named: bool = False) -> Callable[..., int]:

@@ -165,7 +165,7 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         say_summary("\n".join(lines))
     if ended.why:
         say(f"Stopped: {ended.why}")
-    log = (str(plan.checkpoint),)
+    log, environ = (str(plan.checkpoint),), plan.arguments.environ
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", log).plus("--only", "refused,unknown")
         say(f"Which were refused or are unknown, and why:\n  {which}")
@@ -179,12 +179,12 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         and plan.has_look_ups
         and (complete or ended.session.ending.limit_reached)
     ):
-        verify = CommandLine("verify", log).plus_given(plan.arguments.settings.connection)
+        verify = CommandLine("verify", log).plus_variables(environ).plus_given(plan.arguments.settings.connection)
         done, reached = plan.words.done, plan.arguments.job.target_state.reached
         what = "the result" if done == reached else f"that what was {done} is {reached}"
         say(f"To verify {what}:\n  {verify}")
     if _can_be_restored(plan, ended):
-        undo = CommandLine("restore", log).plus_given(plan.arguments.settings.connection)
+        undo = CommandLine("restore", log).plus_variables(environ).plus_given(plan.arguments.settings.connection)
         say(f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}")
     if not complete:
         now = datetime.now(UTC)

@@ -223,7 +223,8 @@ def _print_what_next(
             "--id-pattern": pinned["source"]["id_pattern"],
             **settings.connection,
         }
-        plan = CommandLine("plan", (pinned["job"], str(still_there))).plus_parameters(parameters).plus_given(given)
+        line_for = CommandLine("plan", (pinned["job"], str(still_there))).plus_variables(line.variables)
+        plan = line_for.plus_parameters(parameters).plus_given(given)
         left_over = reopened.job.target_state.not_reached
         say(
             f"Those {left_over} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"
