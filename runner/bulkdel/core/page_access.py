@@ -1,0 +1,105 @@
+"""Which requests to the live page are answered. Pure: takes what a request says of itself, returns the refusal.
+
+Any web page that a person visits can make the browser send requests to 127.0.0.1. So three things are compared: the
+name that the browser connected to (a page of another site may have its own name point here), the site that made the
+browser send the request, and the token.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bulkdel.core.listen_address import ListenAddress
+
+PROBES = frozenset({"/healthz", "/readyz"})
+"""They say nothing about the run but that it lives. Kubernetes asks them without a token."""
+
+PAGE = "/"
+FILES = frozenset({"/page.css", "/page.js", "/vendor/uPlot.iife.min.js", "/vendor/uPlot.min.css"})
+"""The files of the page. They are the same for every run, and the sign-in form needs them."""
+
+LOGIN = "/login"
+CONTROL = "/control"
+OTHER_SITES = frozenset({"cross-site", "same-site"})
+"""What a browser says in Sec-Fetch-Site of a request that another site caused, or another port of this one."""
+
+READING = frozenset({"GET", "HEAD"})
+
+HTTP_PORT = 80
+"""A browser leaves it out of the name."""
+
+
+class SignedIn(enum.Enum):
+    """How a request has proven that it knows the token."""
+
+    NO = "no"
+    COOKIE = "cookie"  # a browser sends it by itself, also when another site makes it send the request
+    TOKEN = "token"  # noqa: S105 - a word, no secret
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What a request says of itself. Headers that it lacks are empty."""
+
+    method: str
+    path: str
+    host: str
+    origin: str = ""
+    fetch_site: str = ""
+    content_type: str = ""
+    signed_in: SignedIn = SignedIn.NO
+
+
+class Refusal(NamedTuple):
+    """An HTTP status, and one line that says what to do."""
+
+    status: int
+    text: str
+
+
+FROM_ANOTHER_SITE = Refusal(403, "another site has made the browser send this request")
+SIGN_IN = Refusal(401, "sign in with the token, or send it as `Authorization: Bearer`")
+
+
+def refusal(request: PageRequest, address: ListenAddress, *, has_token: bool) -> Refusal | None:
+    """Why a request is not answered; None when it is.
+
+    address: where the page listens. has_token: whether the run was given a token. Without the token, reading is allowed
+    on a loopback address under its own name only.
+    """
+    here = address.loopback and _named_here(request.host, address)
+    if not has_token and not here:
+        return Refusal(421, f"the page is at {address.shown}; it does not answer to another name")
+    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, has_token=has_token)
+    return next((refused for wrong, refused in checks if wrong), None)
+
+
+def _of_reading(request: PageRequest, *, here: bool) -> list[tuple[bool, Refusal]]:
+    return [
+        (request.fetch_site in OTHER_SITES and request.path not in PROBES | {PAGE}, FROM_ANOTHER_SITE),
+        (not here and request.signed_in is SignedIn.NO and request.path not in PROBES | FILES, SIGN_IN),
+    ]
+
+
+def _of_writing(request: PageRequest, *, has_token: bool) -> list[tuple[bool, Refusal]]:
+    origin = request.origin.partition("://")[2].lower()
+    named = bool(request.origin) and origin == request.host.lower()
+    return [
+        (not has_token, Refusal(403, "this page only shows. To steer the run from it: run --listen-control TOKENFILE")),
+        (request.fetch_site in OTHER_SITES or (bool(request.origin) and not named), FROM_ANOTHER_SITE),
+        (request.content_type != "application/json", Refusal(415, "send application/json")),
+        (request.signed_in is SignedIn.NO and request.path != LOGIN, SIGN_IN),
+        # A browser sends the cookie by itself, but always names the site that makes it send a command.
+        (request.signed_in is SignedIn.COOKIE and request.path != LOGIN and not named, FROM_ANOTHER_SITE),
+    ]
+
+
+def _named_here(host: str, address: ListenAddress) -> bool:
+    """Whether `host`, as a request names it, is a name of a loopback address."""
+    if address.path:
+        return True  # no browser reaches a Unix socket
+    names = {address.authority.rpartition(":")[0], "localhost", "127.0.0.1", "[::1]"}
+    ports = {f":{address.port}", ""} if address.port == HTTP_PORT else {f":{address.port}"}
+    return host.lower() in {name + port for name in names for port in ports}

@@ -1,0 +1,180 @@
+"""The connections of the live page: where it listens, how many connections it takes, and how fast.
+
+The page shares its event loop with the run, so every cost is bounded here, before a byte of a request is parsed: how
+many connections are taken a second, how many are open, how long a request and its answer may take. A connection carries
+one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from bulkdel.core.listen_address import ListenAddress
+from bulkdel.errors import UsageError
+
+OPEN_MAX = 32
+"""Connections that are open at once. The next one is answered 503."""
+
+TAKEN_PER_S = 50.0
+"""Connections that are taken a second. A browser needs six for the page, Prometheus one a scrape."""
+
+TAKEN_AT_ONCE = 20
+"""Connections that are taken without a wait after a quiet time."""
+
+WAITING_MAX = 64
+"""Connections that wait in the kernel to be taken."""
+
+REQUEST_S = 5.0
+"""Until a whole request has to be there."""
+
+ANSWER_S = 10.0
+"""Until its answer has to be taken. A stream of events has a limit for each write instead."""
+
+SEND_BUFFER = 64 * 1024
+"""Bytes that the kernel keeps for a reader that is slow."""
+
+TRY_AGAIN_S = 0.5
+"""After a connection could not be taken: no descriptor is free."""
+
+MODE = 0o600
+"""Of a Unix socket."""
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open socket that listens. address: with the port that was taken."""
+
+    socket: socket.socket
+    address: ListenAddress
+
+    def close(self) -> None:
+        """Stop listening, and remove the Unix socket."""
+        path = Path(self.address.path)
+        with contextlib.suppress(OSError):
+            if self.address.path and stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+        self.socket.close()
+
+
+def listen(address: ListenAddress) -> Listener:
+    """Listen. Raises UsageError when the address is in use or not of this machine."""
+    try:
+        if address.path:
+            return _listen_at_path(address)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listening = socket.create_server((address.host, address.port), family=family, backlog=WAITING_MAX)
+        _set_up(listening)
+        return Listener(listening, replace(address, port=listening.getsockname()[1]))
+    except OSError as error:
+        at = f"unix:{address.path}" if address.path else address.authority
+        why = (os.strerror(error.errno) if error.errno else str(error)).lower()
+        raise UsageError(f"--listen {at}: {why}. Give another address, or leave it out") from error
+
+
+def _listen_at_path(address: ListenAddress) -> Listener:
+    """Listen on a Unix socket that only this user may connect to. Raises OSError."""
+    path = Path(address.path)
+    with contextlib.suppress(FileNotFoundError):
+        _remove_left_over(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(address.path)
+        path.chmod(MODE)  # nothing can connect before it listens
+        listening.listen(WAITING_MAX)
+        _set_up(listening)
+    except OSError:
+        listening.close()
+        raise
+    return Listener(listening, address)
+
+
+def _set_up(listening: socket.socket) -> None:
+    """Never block, and keep little for a slow reader: a connection has these options of its listener."""
+    listening.settimeout(0)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+
+def _answer_busy(taken: socket.socket) -> None:
+    """Answer and close, without a wait. What has arrived is read: else the close would take the answer back."""
+    with taken, contextlib.suppress(OSError):
+        taken.send(BUSY)
+        taken.shutdown(socket.SHUT_WR)
+        taken.recv(SEND_BUFFER)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove the socket of a run that was killed. Raises UsageError for anything else. path: not followed."""
+    found = path.lstat()
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise UsageError(f"--listen unix:{path}: there is a file, and it is no socket of yours. Give another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise UsageError(f"--listen unix:{path}: another run listens there. Give another path")
+
+
+@dataclass(slots=True)
+class _Open:
+    """One open connection. deadline: ends it."""
+
+    socket: socket.socket
+    deadline: asyncio.TimerHandle | None = None
+
+
+class Connections:
+    """Takes the connections of a listener, each for one request."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._open: dict[asyncio.Transport, _Open] = {}
+
+    async def take(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Take connections until cancelled. make: makes the protocol of one."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + 1 / TAKEN_PER_S, loop.time() - TAKEN_AT_ONCE / TAKEN_PER_S)
+            await asyncio.sleep(due - loop.time())
+            try:
+                taken, _ = await loop.sock_accept(self._listener.socket)
+            except OSError:
+                await asyncio.sleep(TRY_AGAIN_S)
+                continue
+            # The transport closes the socket once the last byte has left, or when it is aborted.
+            self._open = {transport: each for transport, each in self._open.items() if each.socket.fileno() != -1}
+            if len(self._open) >= OPEN_MAX:
+                _answer_busy(taken)
+                continue
+            transport, _ = await loop.connect_accepted_socket(make, taken)
+            self._open[transport] = _Open(taken)
+            self.limit(transport, REQUEST_S)
+
+    def limit(self, transport: asyncio.BaseTransport | None, seconds: float | None) -> None:
+        """End a connection after so many seconds from now, instead of the earlier limit. None: no limit."""
+        transport = cast("asyncio.Transport", transport)
+        if (found := self._open.get(transport)) is None:  # it is gone already
+            return
+        if found.deadline is not None:
+            found.deadline.cancel()
+        loop = asyncio.get_running_loop()
+        found.deadline = None if seconds is None else loop.call_later(seconds, transport.abort)
+
+    def close(self) -> None:
+        """End every connection."""
+        for transport, each in self._open.items():
+            if each.deadline is not None:
+                each.deadline.cancel()
+            transport.abort()
