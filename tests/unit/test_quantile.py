@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.latency import quantile
+from bulkdel.core.quantile import quantile
 
 BOUNDS = (0.1, 0.2, 0.4)
 
