@@ -64,6 +64,10 @@ FORGET_EPILOGUE = """Exit codes: 0 all is removed; 1 files were left: links, or 
 confirmed; 3 no checkpoint that can be read, a run is under way, or rows remain; 5 a file could not be removed.
 """
 
+REPORT_EPILOGUE = """Exit codes: 0 written; 2 usage, or a title that holds an id; 3 no checkpoint that can be read, or
+written and an audit failed; 5 it could not be written; 141 the reader of stdout has left.
+"""
+
 RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
 written; 141 the reader of stdout has left (`| head`).
 """
@@ -222,6 +226,36 @@ def results(
     return print_results(checkpoint, only=only, format_=format, out=out, export=export, hash_ids=hash_ids)
 
 
+def report(
+    *checkpoints: Path,
+    out: Path | None = None,
+    title: str | None = None,
+    ticket: str | None = None,
+    no_names: Flag = False,
+) -> int:
+    """Write a report of one or several runs, for a manager and an auditor: what is gone, what is not, and the proof.
+
+    One HTML page without a script, which prints on A4. It holds no id, no row and no message of a server.
+
+    Parameters
+    ----------
+    checkpoints: Path
+        The logs that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT beside each.
+    out: Path
+        Write to a new file that only you can read: .html for the page, .json for the same facts. Default: the page, to
+        stdout; on a terminal to CHECKPOINT.report.html.
+    title: str
+        The heading of the report.
+    ticket: str
+        The number of a change request, or the like.
+    no_names: bool
+        Leave out the names of users and machines.
+    """
+    from bulkdel.commands import report as command
+
+    return command.report(command.ReportArguments(checkpoints, out, title, ticket, no_names))
+
+
 def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given: Given) -> int:
     """Look up every id that a run says is gone, or in the target state, and report those that are not. Changes nothing.
 
@@ -353,6 +387,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     app.command(status, help_epilogue=STATUS_EPILOGUE)
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
+    app.command(report, config=[lambda *_: None], help_epilogue=REPORT_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
     # Not from the environment: BULKDEL_CONFIRM confirms a run.
     app.command(forget, config=[lambda *_: None], help_epilogue=FORGET_EPILOGUE)

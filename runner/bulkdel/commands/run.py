@@ -183,6 +183,8 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         done, reached = plan.words.done, plan.arguments.job.target_state.reached
         what = "the result" if done == reached else f"that what was {done} is {reached}"
         say(f"To verify {what}:\n  {verify}")
+    if complete:
+        say(f"To write a report:\n  {CommandLine('report', log)}")
     if _can_be_restored(plan, ended):
         undo = CommandLine("restore", log).plus_variables(environ).plus_given(plan.arguments.settings.connection)
         say(f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}")

@@ -16,6 +16,9 @@ from bulkdel.core.id_type import IdType
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Parsed, ReadOptions, fingerprint, open_export, read_rows
+from bulkdel.export.compression import decompressed
+from bulkdel.export.file import checked_blocks
+from bulkdel.export.lines import whole_lines
 from bulkdel.export.spool import SPOOLED
 from bulkdel.job import Job, load_job
 
@@ -73,6 +76,13 @@ class RunExport:
     def rows(self) -> Iterator[Parsed]:
         """Every row in order, batch by batch, in flat memory."""
         return read_rows(self.export, self.dialect, self.options, self.fingerprint)
+
+    def lines(self) -> Iterator[bytes]:
+        """Every line of the decompressed export, with its line feed. Raises Halted for a block that has changed."""
+        blocks = checked_blocks(self.export, self.fingerprint)
+        plain = decompressed(blocks, self.dialect.compression, self.export.path, self.export.block_size)
+        for block in whole_lines(plain, self.export.path):
+            yield from block.data.splitlines(keepends=True)
 
 
 @dataclass(frozen=True, slots=True)

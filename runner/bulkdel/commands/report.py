@@ -1,0 +1,190 @@
+"""`bulkdel report`: the order of its steps. It reads logs and exports, and sends nothing.
+
+read the logs → collect their texts → compare them with the exports → write the page, or the JSON
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.core.log_entries import stamp
+from bulkdel.durable import atomic_file, write_all
+from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.output import say
+from bulkdel.report import words
+from bulkdel.report.export_values import compare
+from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report
+from bulkdel.report.html import page
+from bulkdel.report.reading import ReadRun, Texts, facts_of
+from bulkdel.report.texts import TextCheck
+from bulkdel.settings import NOTE_MAX
+
+STDOUT = 1
+UNREAD = 141
+"""Exit code when the reader of stdout has left (`| head`)."""
+
+ENDINGS = (".html", ".json")
+PAGE = ".report.html"
+"""The ending, after the name of the first log, of a page without --out on a terminal."""
+
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.\w+")
+"""Looks like an e-mail address, which a name of a file may have without being in the export."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportArguments:
+    """The arguments of one `bulkdel report`."""
+
+    checkpoints: Sequence[Path]
+    out: Path | None = None
+    title: str | None = None
+    ticket: str | None = None
+    no_names: bool = False
+
+
+def report(arguments: ReportArguments) -> int:
+    """Write the report. Returns the exit code.
+
+    Raises UsageError for a title or ticket that holds a value of an export, NotAcceptable for a log that cannot be
+    read, and after the report is written for one whose audit has failed.
+    """
+    typed = {"--title": arguments.title, "--ticket": arguments.ticket}
+    _check(arguments, typed)
+    runs = [ReadRun.read(log) for log in _logs(arguments.checkpoints)]
+    out = arguments.out
+    if out is None and sys.stdout is not None and sys.stdout.isatty():
+        out = Path(f"{runs[0].path}{PAGE}")
+        _check_new(out)
+    found = _compared(runs, arguments, typed)
+    data = orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n" if _is_json(out) else page(found).encode()
+    code = _write(out, data)
+    if faults := [run.audit.fault for run in runs if run.audit.fault is not None]:
+        raise NotAcceptable(f"the report is written, and says that the audit failed: {faults[0]}")
+    return code
+
+
+def _check(arguments: ReportArguments, typed: dict[str, str | None]) -> None:
+    out = arguments.out
+    if out is not None:
+        if out.suffix.lower() not in ENDINGS:
+            raise UsageError(f"--out {out}: no format has this ending. Name a file that ends in {' or '.join(ENDINGS)}")
+        _check_new(out)
+    for option, text in typed.items():
+        if text is not None and not (text.strip() and text.isprintable() and len(text) <= NOTE_MAX):
+            raise UsageError(f"{option} {text[:80]!r}: one line of at most {NOTE_MAX} printable characters")
+
+
+def _check_new(out: Path) -> None:
+    if os.path.lexists(out):  # checked before the work, and again at its end
+        raise UsageError(f"--out {out}: is there already, and is not overwritten. Name another file with --out")
+
+
+def _logs(checkpoints: Sequence[Path]) -> list[Path]:
+    """The logs, each once. Raises UsageError when one is named twice, NotAcceptable when there is none."""
+    logs = [find_log(path) for path in checkpoints]
+    if twice := [log for log, times in Counter(log.resolve() for log in logs).items() if times > 1]:
+        raise UsageError(f"{twice[0]}: is named twice, so its rows would count twice. Name each log once")
+    return logs
+
+
+def _compared(runs: Sequence[ReadRun], arguments: ReportArguments, typed: dict[str, str | None]) -> Report:
+    """Collect every text, compare it with the exports, and make the report of what is left."""
+    free, names = set[str](), set[str]()
+
+    def take(into: set[str], value: str) -> str:
+        into.add(value)
+        return value
+
+    def name(value: str) -> str:
+        return take(names, value)
+
+    def text(value: str) -> str:
+        return take(free, value)
+
+    collecting = Texts(text=text, file=text, name=name, person=name)
+    for run in runs:
+        facts_of(run, collecting, None)
+    check = TextCheck(free | {text for text in typed.values() if text is not None}, names)
+    bad_rows = [compare(run.path, run.progress, check) for run in runs]
+    for run in runs:
+        run.see_made(check)
+    for option, given in typed.items():
+        if given is not None and check.holds(given):
+            raise UsageError(f"{option}: holds an id or another value of the export, and a report has none. Reword it")
+    if None in bad_rows and any(typed.values()):
+        say("An export could not be read, so title and ticket could not be compared with it. They are left out.")
+        typed = dict.fromkeys(typed)
+    facts = [
+        facts_of(run, _texts(check, arguments, compared=bad is not None), bad)
+        for run, bad in zip(runs, bad_rows, strict=True)
+    ]
+    counts, lights = Counter[str](), Counter[Light]()
+    for each in facts:
+        counts.update({outcome.name: outcome.count for outcome in each.outcomes})
+        lights[each.light] += 1
+    rows = sum(each.rows for each in facts)
+    return Report(
+        title=typed["--title"] or words.title(facts),
+        ticket=typed["--ticket"] or "",
+        made_at=stamp(datetime.now(UTC).timestamp()),
+        tool=f"bulkdel {version('bulkdel')}",
+        light=next(light for light in (Light.NOT_FINISHED, Light.LOOK, Light.FINE) if lights[light]),
+        sentence=facts[0].sentence if len(facts) == 1 else words.of_all(lights, counts, rows),
+        counts=counts,
+        rows=rows,
+        runs=tuple(facts),
+    )
+
+
+def _texts(check: TextCheck, arguments: ReportArguments, *, compared: bool) -> Texts:
+    """What is shown of the texts of one run. compared: whether its export could be read."""
+
+    def text(value: str) -> str:
+        if not compared:
+            return NOT_COMPARED
+        return LEFT_OUT if check.holds(value) else value
+
+    def file(value: str) -> str:
+        shown = text(value)
+        return LIKE_AN_ADDRESS if _ADDRESS.search(shown) else shown
+
+    def name(value: str) -> str:
+        return LEFT_OUT if check.holds(value) else value
+
+    return Texts(text=text, file=file, name=name, person=(lambda _: HIDDEN) if arguments.no_names else name)
+
+
+def _is_json(out: Path | None) -> bool:
+    return out is not None and out.suffix.lower() == ".json"
+
+
+def _write(out: Path | None, data: bytes) -> int:
+    """Write to the new file `out`, or to stdout. Raises FileFailed."""
+    if out is None:
+        if sys.stdout is None:  # it was closed at the start, and `cli.main` has opened /dev/null under its number
+            raise FileFailed("stdout is closed. Name a file with --out FILE")
+        try:
+            write_all(STDOUT, data)
+        except BrokenPipeError:
+            return UNREAD
+        except OSError as error:
+            raise FileFailed(f"stdout: {error.strerror}. The report is incomplete.") from error
+        return 0
+    try:
+        with atomic_file(out, may_replace=lambda *_: False) as file:
+            file.write(data)
+    except OSError as error:
+        raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
+    say(f"The report is {out}.")
+    return 0

@@ -1,0 +1,43 @@
+"""A report as one self-contained HTML page: no script, nothing from elsewhere. Every value is escaped."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from typing import Any
+
+from bulkdel.format import counted, span
+from bulkdel.report.charts import parts, throughput_svg
+from bulkdel.report.facts import PLACEHOLDERS, Report
+
+TEMPLATE = "report.html.j2"
+
+
+def page(report: Report) -> str:
+    """The page."""
+    import jinja2  # noqa: PLC0415 - only a report needs it
+    from markupsafe import Markup  # noqa: PLC0415
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"number": _number, "time": _time, "log_name": _log_name, "span": span}
+    environment.globals |= {
+        "parts": parts,
+        "counted": counted,
+        "chart": lambda shown: Markup(throughput_svg(shown)),  # noqa: S704 - numbers and our own words only
+    }
+    text = files("bulkdel.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(report=report)
+
+
+def _number(value: Any) -> str:
+    return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _time(at: str) -> str:
+    """A time of the log: 2026-11-25 14:03:12."""
+    return at[:19].replace("T", " ")
+
+
+def _log_name(name: str) -> str:
+    """The name of a log as it is typed; a placeholder for one that was left out."""
+    return "CHECKPOINT" if name in PLACEHOLDERS else shlex.quote(name)

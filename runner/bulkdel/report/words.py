@@ -1,0 +1,157 @@
+"""The fixed words of a report: what an outcome, a reason and a bad row mean, and the sentences about the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from bulkdel.core.bad_rows import Why
+from bulkdel.core.guards import Spared
+from bulkdel.core.log_entries import Change, Changed, Source
+from bulkdel.core.outcome import REMAINING
+from bulkdel.format import counted
+from bulkdel.report.facts import Light, RunFacts, VerifyFacts
+
+MEANINGS = {
+    "done": "The server confirmed it, or a look-up showed it after a response was lost.",
+    "already": "Nothing was left to do.",
+    "absent": "No such {noun} existed any more.",
+    "refused": "The server refused it, so nothing was changed.",
+    "unknown": "Nothing shows whether it was {done}. Look at each of them.",
+    "excluded": "Protected by an exclude file or a guard, and never sent.",
+    "duplicate": "An earlier row has the same id, and that one was sent.",
+    "invalid": "The row has no usable id, so nothing was sent for it.",
+    REMAINING: "Not settled yet. The same command goes on.",
+}
+"""One line for each outcome, by the engine's word."""
+
+REASONS = {
+    "unproven": "only the response of the server says so; no look-up confirmed it",
+    "re-created": "the {noun} that was meant is gone, and a newer one has the id",
+    "perhaps re-created": "a {noun} is there, and nothing tells whether it is the one that was meant",
+    "excluded after it was sent": "it was excluded after a request that may have had effect",
+    "refused after a request that may have been applied": "it was refused after a request that may have had effect",
+    "taken": "another {noun} has one of its keys",
+    "perhaps another account": "nothing tells whether this run created the {noun} that is there",
+    "a look-up may not find it": "a look-up may not find it",
+    Spared.ACTIVE: "spared: signed in lately (--spare-active-since)",
+    Spared.CREATED: "spared: created lately (--spare-created-after)",
+    Spared.STATUS: "spared: another status (--only-status)",
+    Spared.ADMINISTRATOR: "the administrator that the pool keeps",
+}
+"""The reasons that bulkdel and its jobs write. Any other reason is shown only when it holds no value of the export."""
+
+BY_A_FILE = "by an exclude file, or the key's own user"
+IN_DOUBT = "sent, and no response came"
+NO_CODE = "no code"
+OTHER_CODES = "other codes"
+
+BAD_ROWS = {
+    Why.CONTROL: "a control character in the id",
+    Why.SPACES: "spaces around the id",
+    Why.SHAPE: "not of the form of its id type",
+    Why.SPREADSHEET: "a number that a spreadsheet rewrote",
+    Why.NOT_UTF8: "not UTF-8",
+    Why.NOT_JSON: "not JSON",
+    Why.COLUMNS: "more or fewer columns than the first row",
+    Why.NO_MEMBER: "without the member of the id",
+    Why.MEMBER_TWICE: "the member of the id stands there twice",
+    Why.RESULT: "a row of an earlier run's results",
+}
+"""Why a row is bad, where the reason's own words have a place for a text of the row."""
+
+CHANGES = {
+    Changed.RATE: "{} requests a second",
+    Changed.CONCURRENCY: "{} requests at the same time",
+    Changed.UNTIL: "stops at {}",
+    Changed.STOP: "stopped",
+    Changed.SCHEDULE: "{} requests a second by --schedule",
+    Changed.SLOWED: "slowed to {} requests a second by --slow-while",
+}
+
+SOURCES = {
+    Source.CTL: "bulkdel ctl",
+    Source.KEY: "a key on the terminal",
+    Source.PAGE: "the live page",
+    Source.PAUSE_FILE: "the pause file",
+    Source.SCHEDULE: "the schedule",
+    Source.SLOW_WHILE: "the watched URL",
+    Source.LIBRARY: "the program that runs it",
+}
+
+
+def bad_row_words(why: Why) -> str:
+    """Why a row is bad, without any text of the row."""
+    return BAD_ROWS.get(why, why.value)
+
+
+def change_words(change: Change) -> str:
+    """A change in words."""
+    what, value = change.what, change.value
+    if what is Changed.PAUSED:
+        return "paused" if value else "continued"
+    if what is Changed.SCHEDULE and value is None:
+        return "no limit by --schedule"
+    if what is Changed.RATE and value == 0:
+        return "no limit of the rate"
+    return CHANGES[what].format(value)
+
+
+def date_words(at: str) -> str:
+    """The date of a time of the log: 25 Nov 2026."""
+    when = datetime.fromisoformat(at).astimezone(UTC)
+    return f"{when.day} {when:%b %Y}"
+
+
+def sentence(counts: Mapping[str, int], names: Mapping[str, str], rows: int, noun: str) -> str:
+    """The counts as a sentence. counts: by the engine's words. names: those of the job."""
+    done = counts["done"]
+    parts = [f"{done:,} of {counted(rows, noun, 'was', 'were')} {names.get('done', 'done')}"]
+    said = {
+        "already": (names.get("already", "already done"), "was", "were"),
+        "absent": ("did not exist", "", ""),
+        "refused": ("refused", "was", "were"),
+        "unknown": ("an unknown outcome", "has", "have"),
+        "excluded": ("protected", "was", "were"),
+        "duplicate": ("the same id as an earlier row", "has", "have"),
+        "invalid": ("no usable id", "has", "have"),
+        REMAINING: ("not settled", "is", "are"),
+    }
+    for kind, (words, one, more) in said.items():
+        if count := counts.get(kind, 0):
+            parts.append(" ".join(filter(None, (f"{count:,}", one if count == 1 else more, words))))
+    return "; ".join(parts) + "."
+
+
+def proof(found: VerifyFacts | None, *, readable: bool, sandbox: bool) -> str:
+    """The result of the verification as a sentence, or that there is none."""
+    if sandbox:
+        return "This was practice on a sandbox: no real account was touched, so there is nothing to verify."
+    if not readable:
+        return "The log of its verification cannot be read."
+    if found is None:
+        return "It has not been verified: the outcomes are those of the run's own log."
+    looked_up = found.gone + found.still_there
+    of = f"{looked_up:,} of {found.checked:,}"
+    sample = "" if found.checked == found.claimed else f", a sample of {found.claimed:,}"
+    parts = [f"all {found.reached}"]
+    if found.still_there or found.could_not_tell:
+        parts = [f"{found.gone:,} {found.reached}"]
+        parts += [f"{found.still_there:,} {found.not_reached}"] if found.still_there else []
+        parts += [f"{found.could_not_tell:,} without a finding"] if found.could_not_tell else []
+    when = f"A verification on {date_words(found.at)}" if found.ended else "A verification that has not ended"
+    later = "" if found.of_this_log else " The log has grown since."
+    return f"{when} looked up {of}{sample}: {', '.join(parts)}.{later}"
+
+
+def title(runs: Sequence[RunFacts]) -> str:
+    """The heading of a report without --title."""
+    return f"{runs[0].job} on {date_words(runs[0].begun)}" if len(runs) == 1 else f"{len(runs)} runs of bulkdel"
+
+
+def of_all(lights: Mapping[Light, int], counts: Mapping[str, int], rows: int) -> str:
+    """Several runs as a sentence. lights: how many runs have each. counts: rows by outcome."""
+    runs = sum(lights.values())
+    some = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    judged = ", ".join(f"{count} {light}" for light, count in lights.items() if count)
+    return f"{counted(runs, 'run')} with {counted(rows, 'row')}: {some}. By run: {judged}."
