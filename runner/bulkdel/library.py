@@ -22,6 +22,8 @@ import orjson
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Changed, Source
+from bulkdel.core.pace import By, Wish
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.first_entries import create_log, start_facts
@@ -34,7 +36,7 @@ from bulkdel.export.spool import SPOOLED, spool
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type, parameters_of
-from bulkdel.safety.checks import check_arguments, check_credentials
+from bulkdel.safety.checks import check_arguments, check_change, check_credentials
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments
@@ -42,6 +44,9 @@ from bulkdel.settings import Settings
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file beside the checkpoint, because an export is read twice."""
+
+LIBRARY = By(Source.LIBRARY)
+"""The origin of a change that a program makes."""
 
 ROWS_AT_ONCE = 1_000
 """Rows that are written to that file at a time."""
@@ -203,7 +208,7 @@ class Run:
         self._confirmed: Confirmed | None = None
         self._session: SendingSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
-        self._rate: float | None = None
+        self._wishes: list[Wish] = []  # the changes that came before the session
         self._doing = ""
 
     async def __aenter__(self) -> Self:
@@ -289,12 +294,56 @@ class Run:
         elif self._step is not None:
             self._step.cancel()
 
-    def set_rate(self, rate: float) -> None:
-        """Send `rate` requests a second from now on; 0 is unlimited."""
-        replace(self._arguments.settings, rate=rate).check()
-        self._rate = rate
+    def set_rate(self, rate: float, by: By = LIBRARY) -> None:
+        """Send at most `rate` requests a second from now on; 0 is unlimited. It takes the place of --rate.
+
+        by: for the log, in this method and the next ones. Raises UsageError for a rate that is refused.
+        """
+        self.apply(Wish(Changed.RATE, rate, by))
+
+    def set_concurrency(self, concurrency: int, by: By = LIBRARY) -> None:
+        """Keep at most so many requests in flight. A request too many is not stopped. Raises UsageError."""
+        self.apply(Wish(Changed.CONCURRENCY, concurrency, by))
+
+    def set_until(self, text: str, by: By = LIBRARY) -> None:
+        """Stop at this time, written as --not-after. Raises UsageError."""
+        self.apply(Wish(Changed.UNTIL, text, by))
+
+    def pause(self, by: By = LIBRARY) -> bool:
+        """Send nothing from now on; requests on the wire may finish. Returns False when it was paused already."""
+        return self.apply(Wish(Changed.PAUSED, value=True, by=by))
+
+    def resume(
+        self, by: By = LIBRARY, *, ids: int | None = None, pool: str | None = None, host: str | None = None
+    ) -> bool:
+        """Send again. Returns False when nothing was paused. ids, pool, host: see `confirm`.
+
+        Raises NotConfirmed after a pause of over a day with ids that may belong to other accounts by now, unless the
+        number of remaining rows and the pool are given. Raises UsageError when a pause file keeps the run paused.
+        """
+        return self.apply(Wish(Changed.PAUSED, value=False, by=by, confirmed=(ids, pool, host)))
+
+    def stop(self, by: By = LIBRARY) -> None:
+        """Stop as planned: requests on the wire may finish, nothing new is sent. The exit code is 6."""
+        self.apply(Wish(Changed.STOP, value=True, by=by))
+
+    def apply(self, wish: Wish) -> bool:
+        """Make a change: now, or when the sending begins. Returns False when nothing had to be changed.
+
+        Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
+        """
+        check_change(self._arguments, wish, datetime.fromtimestamp(self._surroundings.wall(), UTC))
         if self._session is not None:
-            self._session.set_rate(rate)
+            return self._session.apply(wish)
+        if self._sending is not None and self._sending.done():
+            raise UsageError(f"{wish.what.value}: the run has ended")
+        self._wishes.append(wish)
+        return True
+
+    async def changes_durable(self) -> None:
+        """Wait until every change so far is in the log, on the disk. Raises FileFailed."""
+        if self._session is not None:
+            await self._session.flush()
 
     def snapshot(self) -> Snapshot | None:
         """The current figures; None before the sending. May be called from any thread."""
@@ -376,8 +425,8 @@ class Run:
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
             )
-            if self._rate is not None:
-                self._session.set_rate(self._rate)
+            for wish in self._wishes:
+                self._session.apply(wish)
             if self._drained:
                 self._session.drain(self._signum)
             return self._summary(await self._session.run(), self._log)

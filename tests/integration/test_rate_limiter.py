@@ -257,3 +257,64 @@ async def test_a_real_server_sees_at_most_154_in_any_second_at_150() -> None:
         if most[-1] <= 154:
             break
     assert min(most) <= 154
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize(("before", "after"), [(50, 10), (10, 100), (0.1, 100), (0.5, 2), (2, 0.5)])
+async def test_a_change_holds_at_once_also_for_a_request_that_waits(before: float, after: float) -> None:
+    """Until the change the old rate holds, from then on the new one: each part is bounded, and used."""
+    rate_limiter = make(before)
+    await drive(rate_limiter, 5)
+    waiting = asyncio.create_task(drive(rate_limiter, 15, 4))
+    await asyncio.sleep(0.1)
+    rate_limiter.change_rate(after)
+    times = [at - 5.1 for at in await waiting if at > 5.1]
+    assert beyond(times, after) <= 1, "at most one request was on its way"
+    assert len(times) >= 0.97 * after * 9.5 - 1
+
+
+@pytest.mark.fake_clock
+async def test_a_limit_and_its_end_hold_for_a_request_that_waits() -> None:
+    rate_limiter = make(0.01)
+    await rate_limiter.acquire()
+    waiting = asyncio.create_task(rate_limiter.acquire())
+    await asyncio.sleep(1)
+    rate_limiter.change_rate(0)
+    await asyncio.wait_for(waiting, 0.3)
+    rate_limiter.change_rate(10)
+    times = [at - now() for at in await drive(rate_limiter, now() + 5)]
+    assert 0.98 * 50 - 1 <= len(times) <= 52
+
+
+@pytest.mark.fake_clock
+async def test_nothing_passes_while_the_limiter_is_held_and_no_burst_follows() -> None:
+    rate_limiter = make(50)
+    before = await drive(rate_limiter, 2)
+    rate_limiter.hold()
+    rate_limiter.hold()
+    assert await drive(rate_limiter, 100) == []
+    rate_limiter.change_rate(20)
+    assert rate_limiter.held_s == pytest.approx(98)
+    rate_limiter.release()
+    after = await drive(rate_limiter, 110)
+    assert beyond([*before], 50) <= 0
+    assert beyond([at - 100 for at in after], 20) <= 0
+    assert len(after) >= 0.98 * 20 * 10 - 1
+    assert rate_limiter.held_s == pytest.approx(98), "it grows no more"
+
+
+@pytest.mark.fake_clock
+async def test_a_hold_and_a_pause_both_have_to_end() -> None:
+    rate_limiter = make(50)
+    rate_limiter.hold()
+    rate_limiter.pause(10)
+    passing = asyncio.create_task(rate_limiter.acquire())
+    await asyncio.sleep(1)
+    rate_limiter.release()
+    await asyncio.sleep(8)
+    assert not passing.done()
+    rate_limiter.hold()
+    await asyncio.sleep(8)
+    assert not passing.done(), "the pause is over, and the second hold is not"
+    rate_limiter.release()
+    await passing

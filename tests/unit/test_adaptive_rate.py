@@ -175,12 +175,42 @@ def test_the_rate_never_leaves_its_bounds(ceiling: float, events: list[tuple[flo
 
 def test_another_ceiling_counts_from_now_on_and_is_halved_in_its_turn() -> None:
     adaptive_rate = AdaptiveRate(100.0)
-    adaptive_rate.throttled(10.0)
     adaptive_rate.set_ceiling(20.0, 15.0)
     assert adaptive_rate.rate(15.0) == 20.0
     assert adaptive_rate.slowed(15.0) is None
     adaptive_rate.throttled(20.0)
     assert adaptive_rate.rate(20.0) == 10.0
     assert adaptive_rate.rate(25.0) == 11.0, "1 % of the new ceiling a second"
-    adaptive_rate.set_ceiling(0.0, 30.0)
-    assert adaptive_rate.rate(30.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "then", "in_10_s"),
+    [
+        (100.0, 200.0, 50.0, 70.0),  # climbs by 1 % of the new ceiling a second
+        (100.0, 60.0, 50.0, 56.0),
+        (100.0, 20.0, 20.0, 20.0),  # the ceiling is lower than the lowered rate
+        (100.0, 0.0, 50.0, 55.0),  # 1 % of what it was, and faster once all is calm
+        (0.0, 100.0, 25.0, 35.0),  # halved without a ceiling, to half of the assumed rate
+    ],
+)
+def test_another_ceiling_does_not_undo_what_trouble_has_lowered(
+    before: float, after: float, then: float, in_10_s: float
+) -> None:
+    adaptive_rate = AdaptiveRate(before)
+    adaptive_rate.throttled(10.0)
+    adaptive_rate.set_ceiling(after, 10.0)
+    assert adaptive_rate.rate(10.0) == then
+    assert adaptive_rate.rate(20.0) == pytest.approx(in_10_s)
+    assert adaptive_rate.slowed(10.0) is (None if then == after else Slowed.THROTTLED)
+
+
+def test_something_else_that_is_slow_halves_the_rate_down_to_the_floor() -> None:
+    adaptive_rate = AdaptiveRate(16.0)
+    for at in range(10, 16):
+        adaptive_rate.slow(float(at))
+    assert adaptive_rate.slowed(15.0) is Slowed.SLOW_WHILE
+    assert adaptive_rate.rate(15.0) == 1.0
+    assert adaptive_rate.rate(200.0) == 16.0, "it climbs back"
+    unlimited = AdaptiveRate(0.0)
+    unlimited.slow(10.0)
+    assert unlimited.rate(10.0) == UNMEASURED / 2

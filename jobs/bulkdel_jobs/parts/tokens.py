@@ -120,7 +120,7 @@ class SignIn:
     async def __call__(self) -> SignedIn:
         """Sign in. Raises Halted when the server refuses, or gives no response for too long."""
         request, headers, secrets = self.request(), self.headers(), pattern_of(*self.secrets)
-        began, attempts = self.clock(), 0
+        began, held_s, attempts = self.clock(), self.rate_limiter.held_s, 0
         while True:
             await self.rate_limiter.acquire()
             response = await self.send(request, headers)
@@ -137,7 +137,8 @@ class SignIn:
                 raise Halted(f"sign-in: {decision.reason}")
             else:
                 raise Halted(f"sign-in refused: {_reason(decision)}; {self.check}")
-            self._check_patience(decision, attempts, self.clock() - began, wait_s)
+            waited_s = self.clock() - began - (self.rate_limiter.held_s - held_s)  # a hold is not the server's silence
+            self._check_patience(decision, attempts, waited_s, wait_s)
             if decision.next_step is NextStep.THROTTLED:
                 self.rate_limiter.pause(wait_s)  # all requests; the next acquire waits for it
             else:

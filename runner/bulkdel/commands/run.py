@@ -190,7 +190,8 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         say(f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}")
     if not complete:
         now = datetime.now(UTC)
-        again = ", with a new confirmation" if plan.until and plan.until <= now else ""
+        stop = ended.progress.stop
+        again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
         going = plan.line_after(ended.session.ending, now)
         say(
             how_to_settle_doubts(ended.progress, going.words)

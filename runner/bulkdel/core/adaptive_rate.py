@@ -32,6 +32,7 @@ class Slowed(enum.StrEnum):
 
     THROTTLED = "earlier_429"
     FAILURES = "earlier_failures"
+    SLOW_WHILE = "slow-while"  # what --slow-while asks was slow, or failed
 
 
 class AdaptiveRate:
@@ -42,7 +43,7 @@ class AdaptiveRate:
     """
 
     def __init__(self, ceiling: float) -> None:
-        self.set_ceiling(ceiling, 0.0)
+        self._begin(ceiling, ceiling, 0.0)
         self._halved_at = float("-inf")
         self._throttled_at = float("-inf")
         self._slowed = Slowed.THROTTLED
@@ -52,8 +53,18 @@ class AdaptiveRate:
         self._measured: int | None = None  # requests of the last whole second since the last trouble
 
     def set_ceiling(self, ceiling: float, now: float) -> None:
-        """Go on at this rate; 0 is unlimited. Trouble halves it again."""
-        self._ceiling = self._base = ceiling
+        """Go on with this ceiling; 0 is unlimited. A rate that trouble has lowered climbs on from where it is."""
+        if self.slowed(now) is None:
+            self._begin(ceiling, ceiling, now)
+            return
+        rate = self.rate(now)
+        self._begin(ceiling, min(rate, ceiling or rate), now)
+        if not ceiling:
+            self._step, self._floor = CLIMB_SHARE * rate, FLOOR_MIN
+
+    def _begin(self, ceiling: float, base: float, now: float) -> None:
+        """Climb from `base` to the ceiling from now on."""
+        self._ceiling, self._base = ceiling, base
         self._base_at = now
         self._step = CLIMB_SHARE * ceiling
         self._floor = min(ceiling, max(FLOOR_SHARE * ceiling, FLOOR_MIN))
@@ -86,6 +97,11 @@ class AdaptiveRate:
     def throttled(self, now: float) -> None:
         """Record a 429."""
         self._halve(now, Slowed.THROTTLED)
+        self._throttled_at = now
+
+    def slow(self, now: float) -> None:
+        """Halve the rate: what --slow-while asks was slow, or failed."""
+        self._halve(now, Slowed.SLOW_WHILE)
         self._throttled_at = now
 
     def record(self, now: float, *, failed: bool) -> None:

@@ -214,6 +214,10 @@ class Source(enum.StrEnum):
     LIBRARY = "library"
 
 
+Value = float | str | bool | None
+"""The value of a change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A running session was changed. It ends with the session: the next one begins with its command line.
@@ -224,7 +228,7 @@ class Change:
 
     at: str
     what: Changed
-    value: float | str | bool | None
+    value: Value
     source: Source
     user: str | None = None
     confirmed: Mapping[str, Any] | None = None

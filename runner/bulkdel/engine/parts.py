@@ -31,6 +31,10 @@ GONE_AFTER = 3
 """Records that the API refuses with a reference and accepts without it. After so many, what it refers to is gone."""
 
 
+CODES_MAX = 50
+"""Different codes of refusals that are counted apart."""
+
+
 class ReservedKeys:
     """The keys of the chunks that are in hand, where accounts are created. No two of these chunks share one."""
 
@@ -61,6 +65,7 @@ class Tally:
     contradicted: rows that this pass left in doubt, because API and look-ups contradict each other: the API calls an id
         unknown that they find, or a key taken that they do not find.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
+    refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
     refused_references: by reference, how many records the API has refused with it and accepted without it.
     accepted_references: those that it has accepted in another record since the first refusal.
     reserved: the keys of the chunks in hand.
@@ -79,6 +84,7 @@ class Tally:
     contradicted: int = 0
     lags_in_vain: int = 0
     uncertain: str = ""
+    refused_codes: Counter[str] = field(default_factory=Counter)
     refused_references: Counter[str] = field(default_factory=Counter)
     accepted_references: set[str] = field(default_factory=set)
     reserved: ReservedKeys = field(default_factory=ReservedKeys)
@@ -154,11 +160,21 @@ def write_settled(
                 {"position": record.position, **seen[record.id]} for record in records if record.id in seen
             )
         parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
+    _count_codes(tally.refused_codes, settled)
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
     if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
         why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
         parts.drain.begin(Stop(why, error=Halted(why)))
+
+
+def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
+    """Count refused rows by what distinguishes their refusals: numbers only, because a text may quote an id."""
+    for part in settled:
+        if part.kind == "refused":
+            values = (part.detail.code, *(value for _, value in part.detail.extra))
+            code = "/".join(str(value) for value in values if isinstance(value, int)) or "no code"
+            codes[code if code in codes or len(codes) < CODES_MAX else "others"] += len(part.records)
 
 
 def write_held(parts: Parts) -> None:

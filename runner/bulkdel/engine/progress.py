@@ -16,18 +16,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
+from bulkdel.core.pace import Pause
 from bulkdel.format import span
 from bulkdel.output import SafeStream
 
 QUEUE_MAX = 10_000
 """Events that wait for a slow caller or a slow stderr. Later ones are dropped and counted."""
 
-FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", *KINDS})
+FIELDS = frozenset({"chunk", "requests", "why", "signal", "dropped", "what", "value", "source", "user", *KINDS})
 """The fields that an event may have. Ids and tokens are not in the list, so they cannot reach a log."""
 
 INTERVAL_S = 5.0
@@ -56,8 +58,9 @@ NO_NAMES: Mapping[str, str] = MappingProxyType({})
 class Event:
     """An event of a run.
 
-    name: `chunk.settled` (fields: chunk, the positions; requests; the number of rows by outcome) or `run.draining`
-    (fields: signal, why). level: how much it matters.
+    name: `chunk.settled` (fields: chunk, the positions; requests; the number of rows by outcome), `run.draining`
+    (fields: signal, why) or `run.changed` (fields: what, value, source, user; as in the log's entry `change`).
+    level: how much it matters.
     """
 
     level: Level
@@ -108,6 +111,12 @@ class Snapshot:
     slowed: why the rate is below the configured one.
     doing: what the session does before the first id is sent, in words; None once it sends ids.
     silent_s: how long the server has given no useful response, as --patience measures it.
+    draining: whether the session stops. concurrency: of the workers. in_flight: requests on the wire.
+    breaker_open: whether the circuit breaker holds requests back. retries, throttled: as in the summary, so far.
+    latency: how many responses took how long, by the classes of `core.latency`, and the sum of their seconds.
+    limits: of the rate by name, requests a second; 0 is unlimited. binding: the name of the one that holds.
+    pause: the pause in force; None without one. confirm: the command that ends it, when it has to be confirmed.
+    until: when the session stops. limit: --limit. refused: how many rows were refused in this session, by code.
     """
 
     settled: int
@@ -120,6 +129,20 @@ class Snapshot:
     slowed: Slowed | None = None
     doing: str | None = None
     silent_s: float = 0.0
+    draining: bool = False
+    concurrency: int = 0
+    in_flight: int = 0
+    breaker_open: bool = False
+    retries: int = 0
+    throttled: int = 0
+    latency: tuple[tuple[int, ...], float] = ((), 0.0)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    binding: str | None = None
+    pause: Pause | None = None
+    confirm: str | None = None
+    until: datetime | None = None
+    limit: int | None = None
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 class Speed:

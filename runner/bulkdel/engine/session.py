@@ -16,18 +16,20 @@ from typing import Any
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
+from bulkdel.core.log_entries import Outcome, Session, Skipped, Source, stamp
 from bulkdel.core.outcome import COUNTED, KINDS
+from bulkdel.core.pace import Pause, Wish
 from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
+from bulkdel.engine.control import SessionControl
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
-from bulkdel.errors import FileFailed
+from bulkdel.errors import FileFailed, UsageError
 from bulkdel.format import counted, until_words
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.memberships import MembershipReader
@@ -81,8 +83,10 @@ class SendingSession:
         self._refused_max = number_or_share(plan.arguments.settings.max_refused)
         self._before = self._settled()
         self._resumed = log.progress.sessions > 0
-        self._rate: float | None = None
         self._workers: Workers | None = None  # while requests can be sent
+        self._control: SessionControl | None = None  # while it can be changed
+        self._wishes: list[Wish] = []  # those that came before
+        self._ended = False
         self._copying: MembershipsCopy | None = None
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
 
@@ -144,8 +148,9 @@ class SendingSession:
             concurrency, drain_s = settings.concurrency, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._workers = workers
-            if self._rate is not None:
-                self.set_rate(self._rate)
+            self._control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
+            for wish in self._wishes:
+                self._control.apply(wish)
             if plan.copies_memberships:
                 await self._copy_memberships(workers)
             await settle_export(plan, parts, workers, self._left)
@@ -155,6 +160,7 @@ class SendingSession:
                 "resumed": self._resumed,
                 "duration_s": round(around.steady() - began, 3),
             }
+        self._ended = True  # a change after the stop entry would belong to no session
         # A blind session: no look-up has found an existing user, so an empty response proves nothing.
         facts = self._stop_facts(self._ending(parts), blind=lookup.possible and not lookup.proven)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}))
@@ -179,11 +185,19 @@ class SendingSession:
             )
         self._drain.begin(stop)
 
-    def set_rate(self, rate: float) -> None:
-        """Change the rate, requests a second; 0 is unlimited."""
-        self._rate = rate
-        if self._workers is not None:
-            self._workers.client.adaptive_rate.set_ceiling(rate, self._workers.client.clock())
+    def apply(self, wish: Wish) -> bool:
+        """Change the session, now or as soon as it can send. See `SessionControl.apply`."""
+        if self._ended:
+            raise UsageError(f"{wish.what.value}: the run has ended")
+        if self._control is not None:
+            return self._control.apply(wish)
+        self._wishes.append(wish)
+        return True
+
+    async def flush(self) -> None:
+        """Wait until every change so far is durable. Raises FileFailed."""
+        if not self._ended:
+            await self._log.flush()
 
     def snapshot(self) -> Snapshot | None:
         """The current figures; None before requests can be sent."""
@@ -192,7 +206,20 @@ class SendingSession:
         progress = self._log.progress
         counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
         moment = self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
-        copying = self._copying
+        copying, control = self._copying, self._control
+        if control is not None:
+            pause, due = control.pauses.first, control.due
+            moment = replace(
+                moment,
+                limits=control.limits.named,
+                binding=control.limits.binding,
+                pause=pause,
+                confirm=str(control.confirming_line) if due else None,
+                until=control.until,
+                limit=self._plan.arguments.settings.limit,
+                refused=dict(self._tally.refused_codes),
+                waiting=_pause_words(pause) if pause is not None and not moment.draining else moment.waiting,
+            )
         return replace(moment, doing=copying.text) if copying is not None else moment
 
     async def _copy_memberships(self, workers: Workers) -> None:
@@ -253,7 +280,7 @@ class SendingSession:
         progress, now, until = (
             self._log.progress,
             datetime.fromtimestamp(self._surroundings.wall(), UTC),
-            self._plan.until,
+            self._control.until if self._control else self._plan.until,
         )
         lost = self._plan.arguments.not_restorable
         refused = progress.counts["refused"] + progress.counts["unknown"] + lost
@@ -267,6 +294,12 @@ class SendingSession:
             "limit_reached": ending.limit_reached,
             "blind": blind,
         }
+
+
+def _pause_words(pause: Pause) -> str:
+    """A pause in words: its origin, and since when."""
+    by = "by the pause file" if pause.source is Source.PAUSE_FILE else f"by {pause.user or 'the program'}"
+    return f"paused {by} since {datetime.fromtimestamp(pause.since).astimezone():%H:%M}"
 
 
 def _last_failure(parts: Parts, noun: str) -> str:

@@ -127,7 +127,7 @@ class Prefetch(Generic[T]):
 class Workers:
     """Settles the items of one pass after the other. One instance a session.
 
-    client: the way to the server that this session has.
+    client: the way to the server that this session has. concurrency: how many items are settled at the same time.
     """
 
     def __init__(
@@ -150,10 +150,11 @@ class Workers:
         self._log = log
         self._drain = drain
         self._surroundings = surroundings
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._drain_s = drain_s
         self._until = until
         self._tasks: dict[asyncio.Task[None], WorkerStatus] = {}
+        self._work_of: Callable[[WorkerStatus], Awaitable[None]] | None = None  # None between two passes
 
     async def run(self, items: Iterator[T], settle: Callable[[T, WorkerStatus], Awaitable[None]]) -> None:
         """Settle every item, or drain; then everything in the log is durable.
@@ -163,22 +164,20 @@ class Workers:
         client, drain = self.client, self._drain
         # Reading the disk does not count for --patience.
         prefetch = Prefetch(items, on_waited=client.extend_patience, clock=client.clock)
-        states = [WorkerStatus() for _ in range(self._concurrency)]
-        self._tasks = {
-            asyncio.create_task(self._drain_on_failure(self._work(prefetch, settle, worker))): worker
-            for worker in states
-        }
-        watches = [client.watch_patience(), self._log.watch_failure(), *([self._watch_time()] if self._until else [])]
+        self._tasks = {}
+        self._work_of = lambda worker: self._work(prefetch, settle, worker)
+        self._start_workers()
+        watches = [client.watch_patience(), self._log.watch_failure(), self._watch_time()]
         watching = [asyncio.create_task(self._drain_on_failure(watch)) for watch in watches]
         draining = asyncio.create_task(drain.begun.wait())
-        finished = asyncio.create_task(asyncio.wait(self._tasks))
+        finished = asyncio.create_task(self._all_ended())
         try:
             await asyncio.wait({finished, draining}, return_when=asyncio.FIRST_COMPLETED)
             for watch in (*watching, draining):
                 watch.cancel()
             if drain.stop is not None:
                 self._wake()
-            await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)
+            await asyncio.wait({finished}, timeout=self._drain_s if drain.stop else None)
             for task in self._tasks:
                 task.cancel()  # has no effect on one that is done
             await finished
@@ -188,7 +187,17 @@ class Workers:
                 raise failure  # an unexpected one, after the others have drained
             await self.flush()
         finally:
+            self._work_of = None
             await prefetch.aclose()
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Settle so many items at the same time from now on. A worker too many ends after its item."""
+        self.concurrency = concurrency
+        self._start_workers()
+
+    def set_until(self, epoch: float, words: str) -> None:
+        """Stop at this time: --not-after, as epoch seconds and in words."""
+        self._until = epoch, words
 
     async def flush(self) -> None:
         """Make everything in the log durable. Begins the drain when it cannot be written."""
@@ -200,6 +209,7 @@ class Workers:
     def snapshot(self, settled: int, rows: int, counts: dict[str, int]) -> Snapshot:
         """The current figures: the requests and the waiting, with the given figures of the rows."""
         client, held = self.client, {WorkerState.IDLE, WorkerState.WAITING}
+        states = [worker.state for task, worker in list(self._tasks.items()) if not task.done()]
         return Snapshot(
             settled,
             rows,
@@ -207,10 +217,32 @@ class Workers:
             client.transport.requests,
             client.rate_limiter.rate,
             client.waiting if self._drain.stop is None else "draining: requests on the wire may finish",
-            all(worker.state not in held for worker in list(self._tasks.values())),
+            len(states) >= self.concurrency and held.isdisjoint(states),
             client.adaptive_rate.slowed(client.clock()),
-            silent_s=max(0.0, client.clock() - client.answered_at),
+            silent_s=client.silent_s,
+            draining=self._drain.stop is not None,
+            concurrency=self.concurrency,
+            in_flight=states.count(WorkerState.ON_WIRE),
+            breaker_open=client.breaker.open,
+            latency=(tuple(client.latency.counts), client.latency.sum_s),
+            retries=client.figures["retries"],
+            throttled=client.figures["throttled"],
         )
+
+    def _start_workers(self) -> None:
+        """Begin the workers that are missing, while a pass is under way and the drain has not begun."""
+        if self._work_of is None or self._drain.stop is not None:
+            return
+        at_work = {worker.number for task, worker in self._tasks.items() if not task.done()}
+        for number in range(self.concurrency):
+            if number not in at_work:
+                worker = WorkerStatus(number)
+                self._tasks[asyncio.create_task(self._drain_on_failure(self._work_of(worker)))] = worker
+
+    async def _all_ended(self) -> None:
+        """Wait until every worker has ended, also those that begin meanwhile."""
+        while at_work := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(at_work)
 
     def _wake(self) -> None:
         """End every wait: for a pause, the limiter, a backoff, the disk. Requests on the wire continue.
@@ -226,9 +258,13 @@ class Workers:
     async def _work(
         self, items: Prefetch[T], settle: Callable[[T, WorkerStatus], Awaitable[None]], worker: WorkerStatus
     ) -> None:
-        """One worker: take an item, settle it, until there is none or the drain begins."""
+        """One worker: take an item, settle it, until there is none, the drain begins, or the concurrency is lower."""
         with job_faults():
-            while self._drain.stop is None and (item := await items.take()) is not None:
+            while (
+                self._drain.stop is None
+                and worker.number < self.concurrency
+                and (item := await items.take()) is not None
+            ):
                 await settle(item, worker)
 
     async def _drain_on_failure(self, step: Awaitable[Any]) -> None:
@@ -246,8 +282,10 @@ class Workers:
 
     async def _watch_time(self) -> None:
         """Drain at --not-after. Reads the wall clock every second: it may be set, and a laptop may sleep."""
-        assert self._until is not None, "else nothing is watched"
-        until, words = self._until
-        while (left_s := until - self._surroundings.wall()) > 0:  # noqa: ASYNC110 - no event announces it
+        while (left_s := self._left_s()) > 0:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(min(left_s, 1.0))
-        self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))
+        assert self._until is not None, "else there is no end"
+        self._drain.begin(Stop(f"it is {self._until[1]} (--not-after)", planned=True))
+
+    def _left_s(self) -> float:
+        return float("inf") if self._until is None else self._until[0] - self._surroundings.wall()

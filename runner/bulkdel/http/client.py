@@ -19,6 +19,7 @@ from typing import Protocol
 
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
+from bulkdel.core.latency import Latency
 from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
@@ -78,8 +79,12 @@ class WorkerState(enum.Enum):
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """The state of one worker. The client and the engine set it; the drain and the progress read it."""
+    """The state of one worker. The client and the engine set it; the drain and the progress read it.
 
+    number: among the workers of a pass, from 0.
+    """
+
+    number: int = 0
     state: WorkerState = WorkerState.IDLE
 
 
@@ -94,6 +99,7 @@ class Client:
     last_failure: the reason of the latest failure.
     clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock; 0 is
         when the clock was made.
+    latency: of the responses.
     """
 
     transport: Transport
@@ -109,6 +115,8 @@ class Client:
     now: Callable[[], float] = time.time
     clock: Uptime = field(default_factory=Uptime)
     answered_at: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    _held_at: float | None = field(default=None, init=False)
 
     async def ask(
         self,
@@ -137,11 +145,13 @@ class Client:
             self.adaptive_rate.sent(now)
             stopped_s = self.clock.stopped_s
             response = await self.transport.send(request, headers)
-            now = self.clock()
+            sent_at, now = now, self.clock()
             decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
             failed = decision.next_step is NextStep.RETRY
             # A time-out that ended while this process was stopped says nothing about the server.
             stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
+            if isinstance(response, Response):
+                self.latency.record(now - sent_at)
             if not stopped:
                 self.breaker.record(now, failed=failed)
                 if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high
@@ -180,11 +190,49 @@ class Client:
     @property
     def waiting(self) -> str | None:
         """Why no request is sent, for people; None while requests are sent."""
+        if self.held:
+            return "paused"
         if self.rate_limiter.paused_s > 0:
             return f"throttled, {self.rate_limiter.paused_s:.1f} s"
         if self.breaker.open:
             return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
         return self.auth.waiting
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the latest useful response, without the time in which this client was held."""
+        return max(0.0, (self.clock() if self._held_at is None else self._held_at) - self.answered_at)
+
+    @property
+    def held(self) -> bool:
+        """Whether `hold` was called."""
+        return self._held_at is not None
+
+    def hold(self) -> None:
+        """Send nothing until `release`, look-ups and sign-ins included. Requests on the wire may finish."""
+        if self._held_at is None:
+            self._held_at = self.clock()
+            self.rate_limiter.hold()
+
+    def release(self) -> None:
+        """End the hold. Its time is not the silence of the server."""
+        if self._held_at is not None:
+            self.extend_patience(self.clock() - self._held_at)
+            self._held_at = None
+            self.rate_limiter.release()
+
+    def set_ceiling(self, rate: float) -> None:
+        """Send at most `rate` requests a second from now on; 0 is unlimited. A rate that is lowered stays lowered."""
+        now = self.clock()
+        self.adaptive_rate.set_ceiling(rate, now)
+        self.rate_limiter.change_rate(self.adaptive_rate.rate(now))
+
+    def slow(self) -> float:
+        """Halve the rate, down to its floor. Returns it, requests a second."""
+        now = self.clock()
+        self.adaptive_rate.slow(now)
+        self.rate_limiter.change_rate(rate := self.adaptive_rate.rate(now))
+        return rate
 
     def drain(self) -> None:
         """Send nothing any more but look-ups that decide."""
@@ -199,7 +247,7 @@ class Client:
 
         Reads the clock every second: only then can the clock leave out the time in which this process was stopped.
         """
-        while (left_s := self.answered_at + self.patience_s - self.clock()) > 0:  # noqa: ASYNC110 - it moves meanwhile
+        while (left_s := self.patience_s - self.silent_s) > 0:  # noqa: ASYNC110 - it moves meanwhile
             await asyncio.sleep(min(left_s, TICK_S))
         failure = self.last_failure or "none"
         raise Halted(f"no useful response for {self.patience_s:g} s (--patience); the last failure: {failure}")

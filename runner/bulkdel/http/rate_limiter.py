@@ -1,14 +1,18 @@
-"""The rate limiter: a token bucket for the rate, and a pause after a 429. Every request passes here, a retry too."""
+"""The rate limiter: a token bucket for the rate, a pause after a 429, and a hold. Every request passes here."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
 
 BURST_SHARE = 0.01  # room in the bucket beyond one request, as a share of the rate: what a late wake-up may catch up
+
+CHANGE_S = 0.25
+"""A changed rate holds after so many seconds at the latest, also while a request waits in the bucket of a low rate."""
 
 
 class RateLimiter:
@@ -24,8 +28,12 @@ class RateLimiter:
     def __init__(self, rate: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._open_at = float("-inf")  # when the latest pause ends
+        self._held_at: float | None = None  # when the hold began; None without a hold
+        self._held_before_s = 0.0  # how long the holds lasted that have ended
+        self._released = asyncio.Event()
         self._bucket: AsyncLimiter | None = None  # None: unlimited, or not made yet
         self._bucket_rate = 0.0
+        self._changes = 0
         # One waiter at a time: aiolimiter wakes a crowd one by one, each late by a loop turn, and falls below the rate.
         self._turn = asyncio.Lock()
         self.taken = 0
@@ -41,33 +49,70 @@ class RateLimiter:
         """Seconds until the pause ends; 0 without a pause."""
         return max(0.0, self._open_at - self._clock())
 
+    @property
+    def held_s(self) -> float:
+        """Seconds that this limiter was held so far, in all."""
+        return self._held_before_s + (0.0 if self._held_at is None else self._clock() - self._held_at)
+
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long: a 429 arrived. An earlier pause that ends later stays in force."""
         self._open_at = max(self._open_at, self._clock() + seconds)
 
+    def hold(self) -> None:
+        """Let nothing through until `release`."""
+        if self._held_at is None:
+            self._held_at = self._clock()
+            self._released.clear()
+
+    def release(self) -> None:
+        """End the hold."""
+        self._held_before_s, self._held_at = self.held_s, None
+        self._released.set()
+
     def set_rate(self, rate: float) -> None:
-        """Go on at another rate. The next request still leaves at the old one."""
+        """Go on at another rate. A request that waits in the bucket still leaves at the old one."""
         if rate < 0:
             raise ValueError(f"not a rate: {rate}")
         self._rate = rate
+
+    def change_rate(self, rate: float) -> None:
+        """Go on at another rate, which also holds for a request that waits in the bucket.
+
+        For the changes that a person makes: were it called every second, a rate below one would let nothing through.
+        """
+        self.set_rate(rate)
+        self._changes += 1
 
     async def acquire(self) -> None:
         """Wait until one request may leave. May be cancelled at any moment; a cancelled call has taken nothing."""
         async with self._turn:
             while True:
+                while self._held_at is not None:
+                    await self._released.wait()
                 while (paused_s := self._open_at - self._clock()) > 0:  # noqa: ASYNC110 - another 429 may move the end
                     await asyncio.sleep(paused_s)
                 if self._rate and self._bucket is None:
                     await self._change_bucket()
-                if self._bucket is not None:
-                    await self._bucket.acquire()
+                passed = self._bucket is None or await self._pass_bucket(self._bucket)
                 if self._rate != self._bucket_rate:  # a changed rate holds from here on: no request waits in the bucket
                     await self._change_bucket()
-                # A pause may have begun meanwhile. The place in the bucket is then wasted, which only lowers the rate;
-                # kept until the pause ends, it would be a request beyond the rate.
-                if self._open_at <= self._clock():
+                # A pause or a hold may have begun meanwhile. The place in the bucket is then wasted, which only lowers
+                # the rate; kept until it ends, it would be a request beyond the rate.
+                if passed and self._open_at <= self._clock() and self._held_at is None:
                     break
             self.taken += 1
+
+    async def _pass_bucket(self, bucket: AsyncLimiter) -> bool:
+        """Wait for a place in the bucket. False when the rate was changed before there was one."""
+        if self._rate * CHANGE_S >= 1:  # the wait is short
+            await bucket.acquire()
+            return True
+        changes = self._changes
+        while self._changes == changes:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(bucket.acquire(), CHANGE_S)
+                return True
+        return False
 
     async def _change_bucket(self) -> None:
         """Make the bucket for the present rate: aiolimiter 1.3.0 ignores a changed `max_rate`.

@@ -11,15 +11,17 @@ import stat
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.command_line import how_to_restore, option_of
 from bulkdel.core.absence import COMMAS
 from bulkdel.core.id_type import IdType
-from bulkdel.core.log_entries import MembershipsSaved, Saved
+from bulkdel.core.log_entries import Changed, MembershipsSaved, Saved
+from bulkdel.core.pace import Wish
 from bulkdel.core.retry import sample_suffices
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
@@ -35,7 +37,9 @@ from bulkdel.times import until_of
 
 PROTECT = "protect"
 PROTECTED = ("pools", "hosts")
-"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name."""
+RATE_MAX = "rate_max"
+"""A table of the config file, and its members: pools are refused, hosts have to be confirmed by name, and a running
+session cannot be changed to a higher rate."""
 
 READ_BYTES = 1 << 20
 
@@ -50,6 +54,7 @@ def check_arguments(arguments: RunArguments) -> None:
         for name, value in arguments.config.items():
             if name not in tables or not isinstance(value, dict):  # it would have no effect
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
+    rate_max(arguments.config)
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
     if arguments.settings.backup_memberships and arguments.job.memberships is None:
@@ -350,11 +355,37 @@ def _protected(config: Mapping[str, Any], listed: str, fold: Callable[[str], str
     """The pools or hosts that the config protects. Raises UsageError for an unknown name: it would protect nothing."""
     table = config.get(PROTECT, {})
     for name, value in table.items():
+        if name == RATE_MAX:
+            continue
         if name not in PROTECTED:
-            raise UsageError(f"config, [{PROTECT}] {name}: has {' and '.join(PROTECTED)}, each a list of strings")
+            lists = f"{' and '.join(PROTECTED)}, each a list of strings"
+            raise UsageError(f"config, [{PROTECT}] {name}: has {lists}, and {RATE_MAX}, a number")
         if not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
             raise UsageError(f"config, [{PROTECT}] {name}: has to be a list of strings")
     return set(map(fold, table.get(listed, ())))
+
+
+def rate_max(config: Mapping[str, Any]) -> float | None:
+    """The highest rate that a running session may be changed to, requests a second. Raises UsageError."""
+    value = config.get(PROTECT, {}).get(RATE_MAX)
+    if value is not None and not (type(value) in {int, float} and value > 0):
+        raise UsageError(f"config, [{PROTECT}] {RATE_MAX}: has to be a number of requests a second above 0")
+    return None if value is None else float(value)
+
+
+def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
+    """Refuse a change of a running session whose value cannot work. Raises UsageError."""
+    settings, value = arguments.settings, wish.value
+    if wish.what is Changed.RATE:
+        rate, highest = cast("float", value), rate_max(arguments.config)
+        replace(settings, rate=rate).check()
+        if highest is not None and not 0 < rate <= highest:
+            asked = f"{rate:g} requests/s" if rate else "0 is unlimited"
+            raise UsageError(f"rate: {asked}, and [{PROTECT}] {RATE_MAX} of the config allows {highest:g}")
+    elif wish.what is Changed.CONCURRENCY:
+        replace(settings, concurrency=cast("int", value)).check()
+    elif wish.what is Changed.UNTIL and until_of(cast("str", value), now) <= now:
+        raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
 
 
 def host_word(config: Mapping[str, Any], host: str) -> str | None:

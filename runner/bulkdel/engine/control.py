@@ -1,0 +1,159 @@
+"""The control of a session that is under way: rate, concurrency, pause, end. Every change is an entry in its log.
+
+Owns which changes are refused, and their order of effects: the change holds at once, and its entry is enqueued with it.
+A source that reports a change as done waits first until the log is flushed. `live/` has the sources of changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.command_line import CommandLine
+from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.log_entries import Change, Changed, Value, stamp
+from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
+from bulkdel.engine.progress import Event
+from bulkdel.engine.workers import Drain, Stop, Workers
+from bulkdel.errors import NotConfirmed, UsageError
+from bulkdel.format import span, until_words
+from bulkdel.safety.confirmation import Confirmed, How
+from bulkdel.safety.run_plan import Plan
+from bulkdel.times import until_of
+
+
+class SessionControl:
+    """Changes a session. limits: of the rate. pauses: in force now. until: --not-after, or a change in its place."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Checkpoint,
+        workers: Workers,
+        drain: Drain,
+        *,
+        wall: Callable[[], float],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._plan = plan
+        self._log = log
+        self._workers = workers
+        self._drain = drain
+        self._wall = wall
+        self._on_event = on_event
+        self.limits = RateLimits(plan.arguments.settings.rate)
+        self.pauses = Pauses()
+        self.until = plan.until
+        self._slowest: float | None = None  # the lowest rate of --slow-while that is in the log
+
+    def apply(self, wish: Wish) -> bool:
+        """Make a change whose value was checked (`safety.checks.check_change`). Returns False when there was none.
+
+        Raises UsageError while a pause file keeps the run paused, NotConfirmed when the end of a long pause has to be
+        confirmed.
+        """
+        confirmed, value = None, wish.value
+        match wish.what:
+            case Changed.RATE:
+                self._change_limits(replace(self.limits, option=float(value or 0.0), source=wish.by.source))
+            case Changed.SCHEDULE:
+                self._change_limits(replace(self.limits, schedule=None if value is None else float(value)))
+            case Changed.CONCURRENCY:
+                self._workers.set_concurrency(int(value or 0))
+            case Changed.UNTIL:
+                value = self._change_until(str(value))
+            case Changed.STOP:
+                self._stop(wish.by)
+            case Changed.SLOWED:
+                value = self._slow()
+                if value is None:
+                    return False
+            case Changed.PAUSED if value:
+                if not self._pause(wish.by):
+                    return False
+            case Changed.PAUSED:
+                if self.pauses.first is None:
+                    return False
+                confirmed = self._resume(wish)
+        self._note(wish, value, confirmed)
+        return True
+
+    @property
+    def due(self) -> str | None:
+        """Why the end of the pause has to be confirmed; None when it has not."""
+        id_type, since = self._plan.id_type, self.pauses.since
+        if since is None or not id_type.reusable or self._plan.arguments.settings.sandbox:
+            return None
+        if (paused_s := self._wall() - since) <= REUSE_AFTER_S:
+            return None
+        return (
+            f"the run was paused for {span(paused_s)}, and a {id_type.name} may belong to another "
+            f"{self._plan.words.noun} by now: is the export still right?"
+        )
+
+    @property
+    def confirming_line(self) -> CommandLine:
+        """The command that ends a long pause."""
+        line = CommandLine("ctl", (str(self._plan.checkpoint), "resume"))
+        line = line.plus("--confirm", self._log.progress.remaining).plus("--pool", self._plan.pool or "")
+        return line.plus_given({"--confirm-host": self._plan.host_word})
+
+    def _note(self, wish: Wish, value: Value, confirmed: Confirmed | None) -> None:
+        by, at = wish.by, stamp(self._wall())
+        as_json = None if confirmed is None else confirmed.to_json()
+        self._log.enqueue(Change(at, wish.what, value, by.source, by.user, as_json))
+        fields = {"what": wish.what.value, "value": value, "source": by.source.value, "user": by.user}
+        self._on_event(Event("info", "run.changed", {key: one for key, one in fields.items() if one is not None}))
+
+    def _change_limits(self, limits: RateLimits) -> None:
+        before, self.limits = self.limits, limits
+        if limits.ceiling != before.ceiling:
+            self._workers.client.set_ceiling(limits.ceiling)
+
+    def _change_until(self, text: str) -> str:
+        self.until = until = until_of(text, datetime.fromtimestamp(self._wall(), UTC))
+        self._workers.set_until(until.timestamp(), until_words(until))
+        return until.isoformat()
+
+    def _stop(self, by: By) -> None:
+        why = f"stopped by {by.user or 'a caller'} ({by.source.value})"
+        self._on_event(Event("warning", "run.draining", {"why": "requests on the wire may finish"}))
+        self._drain.begin(Stop(why, planned=True))
+
+    def _slow(self) -> float | None:
+        """Halve the rate. Returns the new one; None when it was as low before, since the rate was last at its ceiling.
+
+        Without that, a failing --slow-while would add an entry every few seconds: the rate climbs in between.
+        """
+        client = self._workers.client
+        if client.adaptive_rate.slowed(client.clock()) is None:
+            self._slowest = None
+        rate, before = client.slow(), self._slowest
+        if before is not None and rate >= before:
+            return None
+        self._slowest = rate
+        return rate
+
+    def _pause(self, by: By) -> bool:
+        before = self.pauses
+        self.pauses = before.begun(Pause(by.source, by.user, self._wall()))
+        self._workers.client.hold()
+        return self.pauses != before
+
+    def _resume(self, wish: Wish) -> Confirmed | None:
+        """End the pause that this source may end, and send again when none is left."""
+        left, confirmed = self.pauses.ended(wish.by.source), None
+        if left == self.pauses:
+            raise UsageError("resume: the run is paused by its --pause-file. Remove the file")
+        if left.first is None and (due := self.due) is not None:
+            wanted = Confirmed(self._log.progress.remaining, self._plan.pool, How.OPTIONS, self._plan.host_word)
+            if wish.confirmed != (wanted.ids, wanted.pool, wanted.host):
+                self.pauses = self.pauses.kept_for_a_person()
+                raise NotConfirmed(f"resume: not confirmed: {due} To resume:\n  {self.confirming_line}")
+            confirmed = wanted
+        self.pauses = left
+        if left.first is None:
+            self._workers.client.release()
+        return confirmed
