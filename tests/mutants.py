@@ -42,6 +42,41 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the end waits for a server that hangs",
+        "runner/bulkdel/notify/sending.py",
+        "loop.call_later(sender.leave_s, work.cancel)",
+        "loop.call_later(sender.leave_s * 5, work.cancel)",
+        "integration/test_notifying.py::test_a_place_that_hangs_holds_up_neither_the_end_nor_another_place",
+    ),
+    Mutant(
+        "a long outage is told again and again",
+        "runner/bulkdel/notify/message.py",
+        "        if long == self._told:\n            return None\n",
+        "        if not long and not self._told:\n            return None\n",
+        "integration/test_notifying.py::test_a_long_outage_of_a_real_run_is_told_once_and_its_end",
+    ),
+    Mutant(
+        "the command of an event gets the credentials of the job",
+        "runner/bulkdel/notify/senders.py",
+        "if name in KEPT or name.startswith(KEPT_BEGINNING)",
+        "if name in KEPT or not name.startswith(KEPT_BEGINNING)",
+        "integration/test_notifying.py::test_the_command_gets_the_values_and_no_credentials",
+    ),
+    Mutant(
+        "the URL of a notification is in the printed command",
+        "runner/bulkdel/command_line.py",
+        'SECRET = frozenset({"notify"})',
+        'SECRET = frozenset({"proxy"})',
+        "e2e/test_notify.py::test_a_halt_and_a_stop_have_their_events",
+    ),
+    Mutant(
+        "a notice has the path of the checkpoint",
+        "runner/bulkdel/commands/notices.py",
+        "            host=plan.target.pinned_host,\n",
+        "            host=str(plan.checkpoint),\n",
+        "e2e/test_notify.py::test_nothing_about_a_person_is_sent",
+    ),
+    Mutant(
         "the memberships are copied when the ids are sent",
         "runner/bulkdel/engine/session.py",
         "            if plan.copies_memberships:\n                await self._copy_memberships(workers)\n"

@@ -19,6 +19,9 @@ ENV_PREFIX = "BULKDEL_"
 ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after", "only_status")
 """Options with which only ids are sent that a look-up has found."""
 
+SECRET = frozenset({"notify"})
+"""Options whose whole value is a secret. A printed command leaves them out, and the log has a word in their place."""
+
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
 
@@ -41,13 +44,14 @@ class CommandLine:
         """Give the options of these settings, for any shell: the line does not rely on the environment.
 
         settings: the dataclass whose fields are the options of this command. config: the tables of the config file.
-        A value that is the default is left out, unless the environment or the config file has another one.
+        A value that is the default is left out, unless the environment or the config file has another one. A secret is
+        left out too.
         """
-        line, table = self.plus_variables(environ), {name.replace("-", "_") for name in config.get("run", {})}
+        line = self.plus_variables(environ)
         for one in fields(settings):
             value = getattr(settings, one.name)
-            set_elsewhere = variable_of(one.name) in environ or one.name in table
-            if value is None or value is False or (value == one.default and not set_elsewhere):
+            set_elsewhere = is_set_elsewhere(one.name, environ, config)
+            if value is None or value is False or one.name in SECRET or (value == one.default and not set_elsewhere):
                 continue
             values = () if value is True else value if isinstance(value, list) else (value,)
             line = line.plus(option_of(one.name), *values)
@@ -116,6 +120,11 @@ def option_of(name: str) -> str:
 def variable_of(name: str) -> str:
     """The environment variable of this field."""
     return f"{ENV_PREFIX}{name.upper()}"
+
+
+def is_set_elsewhere(name: str, environ: Mapping[str, str], config: Mapping[str, Any]) -> bool:
+    """Whether the environment or the config file gives this field a value. config: the tables of the config file."""
+    return variable_of(name) in environ or name in {key.replace("-", "_") for key in config.get("run", {})}
 
 
 def argument(path: Path | str) -> str:

@@ -48,7 +48,8 @@ READING = Group("How the export is read", sort_key=1)
 SENDING = Group("How it is sent", sort_key=2)
 SAFETY = Group("Guard rails", sort_key=3)
 SERVER = Group("Where it is sent", sort_key=4)
-OUTPUT = Group("Output", sort_key=5)
+NOTIFYING = Group("Notifications", sort_key=5)
+OUTPUT = Group("Output", sort_key=6)
 
 DESCRIPTORS_BESIDE = 32
 """Files that are open besides the connections: ten (measured), the look-up of host names, and some to spare."""
@@ -86,21 +87,51 @@ def seconds(low: float, high: float) -> Parameter:
     return Parameter(converter=duration, validator=bounds, show_default=span, metavar="DURATION")
 
 
+@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class CommonSettings:
-    """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
+class NotifySettings:
+    """The options that `notify test` shares with the commands that it tests."""
 
     config: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """TOML file with defaults for these options, in a table [run]. `bulkdel config example` prints one."""
-
-    host: Annotated[str | None, Parameter(group=SERVER)] = None
-    """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
     ca_file: Annotated[Path | None, Parameter(group=SERVER)] = None
     """PEM file with a certificate authority to trust besides the system's."""
 
     proxy: Annotated[str | None, Parameter(group=SERVER)] = None
     """Proxy URL. Proxies named in the environment are not used."""
+
+    notify: Annotated[list[str] | None, Parameter(group=NOTIFYING, negative="", metavar="URL")] = None
+    """Post to this URL at the start and the end, at a halt, a planned stop and a long outage. Slack and Teams get their
+    own form. Other services by apprise (mailto://…). Repeatable; better in BULKDEL_NOTIFY, because it is a secret."""
+
+    on_event: Annotated[str | None, Parameter(group=NOTIFYING, metavar="COMMAND")] = None
+    """Run this command at the same events, without a shell, with BULKDEL_EVENT and more in its environment."""
+
+    def check(self) -> None:
+        """Refuse values that cannot work, also those that a library call gives. Raises UsageError naming the option."""
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            option, value = option_of(name), getattr(self, name)
+            for parameter in hint.__metadata__:
+                for validate in cast("tuple[Validator, ...]", getattr(parameter, "validator", ())):
+                    try:
+                        validate(object, value)
+                    except ValueError as error:
+                        raise UsageError(f"{option} {value:g}: {error}") from None
+            for item in value if isinstance(value, list) else [value]:
+                # An unset variable of a script leaves an empty text behind; as a path it is `.`.
+                if isinstance(item, str) and not item.strip():
+                    raise UsageError(f"{option} is empty: give a value, or leave it out")
+                if item == Path():
+                    raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonSettings(NotifySettings):
+    """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
+
+    host: Annotated[str | None, Parameter(group=SERVER)] = None
+    """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
     rate: Annotated[float, Parameter(group=SENDING, validator=Number(gte=0, lte=100_000))] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
@@ -121,21 +152,8 @@ class CommonSettings:
     """debug: one event per chunk. warning: no progress lines."""
 
     def check(self) -> None:
-        """Refuse values that cannot work, also those that a library call gives. Raises UsageError naming the option."""
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            option, value = option_of(name), getattr(self, name)
-            for parameter in hint.__metadata__:
-                for validate in cast("tuple[Validator, ...]", getattr(parameter, "validator", ())):
-                    try:
-                        validate(object, value)
-                    except ValueError as error:
-                        raise UsageError(f"{option} {value:g}: {error}") from None
-            for item in value if isinstance(value, list) else [value]:
-                # An unset variable of a script leaves an empty text behind; as a path it is `.`.
-                if isinstance(item, str) and not item.strip():
-                    raise UsageError(f"{option} is empty: give a value, or leave it out")
-                if item == Path():
-                    raise UsageError(f"{option} is empty, or names a folder: name a file, or leave it out")
+        """See `NotifySettings.check`."""
+        super().check()
         _check_open_files(self.concurrency, 1)
 
     @property

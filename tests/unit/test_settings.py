@@ -61,6 +61,8 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "json": False,
         "log_level": "info",
         "note": None,
+        "notify": None,
+        "on_event": None,
     }
 
 

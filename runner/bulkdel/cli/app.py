@@ -20,7 +20,7 @@ from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
-from bulkdel.settings import RestoreSettings, Settings, VerifySettings, count
+from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
@@ -66,6 +66,9 @@ confirmed; 3 no checkpoint that can be read, a run is under way, or rows remain;
 
 REPORT_EPILOGUE = """Exit codes: 0 written; 2 usage, or a title that holds an id; 3 no checkpoint that can be read, or
 written and an audit failed; 5 it could not be written; 141 the reader of stdout has left.
+"""
+
+NOTIFY_EPILOGUE = """Exit codes: 0 every place was told; 1 one or more were not; 2 usage or settings.
 """
 
 RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
@@ -331,6 +334,14 @@ def _how_it_is_undone(job: Job) -> str:
     return f"can be undone by {job.undo}"
 
 
+def notify_test(*, settings: NotifySettings | None = None) -> int:
+    """Tell every place of --notify and --on-event once, and print what each answered."""
+    from bulkdel.commands.notify import notify_test as command
+
+    tables_with({}, os.environ)  # refuses a misspelt variable
+    return command(settings or NotifySettings(), os.environ)
+
+
 def config_example() -> int:
     """Print a config file with every setting, its default and what it does."""
     from importlib.resources import files
@@ -395,6 +406,9 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")
     app.command(settings_file)
+    notifications = App(name="notify", help="Notifications about a run.", help_epilogue=NOTIFY_EPILOGUE)
+    notifications.command(notify_test, name="test", config=sources, help_epilogue=NOTIFY_EPILOGUE)
+    app.command(notifications)
     app.command(install_completion, name="--install-completion", help_epilogue=" ")
     _add_job_commands(app, listed=listed)
     return app

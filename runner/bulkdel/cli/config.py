@@ -16,6 +16,7 @@ from cyclopts.config import Dict
 
 from bulkdel.command_line import ENV_PREFIX, variable_of
 from bulkdel.errors import UsageError
+from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.settings import RestoreSettings, Settings, VerifySettings
 from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
@@ -57,7 +58,10 @@ class ConfigFile:
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
         # An option of another command is left out. A name that no command knows is left in, and cyclopts refuses it.
         run = {name: value for name, value in self.run.items() if name in known or name not in OPTIONS}
-        Dict(run, source=path, use_commands_as_keys=False)(app, commands, arguments)
+        # Below the names of the command: at the root, cyclopts leaves out a key that is also the name of a command.
+        for command in reversed(commands):
+            run = {command: run}
+        Dict(run, source=path)(app, commands, arguments)
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -101,7 +105,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     Pools and hosts that both protect add up: a guard must not replace another one. Raises UsageError for a variable
     that no option and no table reads, because a misspelt guard guards nothing.
     """
-    own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
+    own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and not _of_event(name)}
     options = {*map(variable_of, OPTIONS), *ARGUMENTS}
     if not own.keys() - options:
         return tables
@@ -130,6 +134,11 @@ def _protected(value: Variable, table: Any, key: str) -> Any:
         return [*before, *map(str, value.read_as(list))]
     except ValueError:
         raise UsageError(f"{value.variable}: write the names with spaces between them") from None
+
+
+def _of_event(name: str) -> bool:
+    """Whether a variable is one that --on-event sets: its command may call this program."""
+    return name == EVENT or name.startswith(f"{EVENT}_")
 
 
 def _table_of(name: str) -> str:

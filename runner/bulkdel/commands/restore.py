@@ -22,6 +22,7 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
+from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import Progress
 from bulkdel.engine.backup import copies_in, is_backup
@@ -64,24 +65,30 @@ class RestoreArguments:
 
 def restore(arguments: RestoreArguments) -> int:
     """Restore what a run has deleted, or resume that. Returns the exit code; raises BulkdelError as `run` does."""
-    arguments.settings.check()
-    with Signals() as signals:
-        with signals.phase(lambda: "reading the log of the run"), locked(arguments.log):
-            found = _prepare(arguments, signals)
-        if not found.derived.rows:
-            return _nothing(arguments.log, found.job, found.derived)
-        if arguments.settings.plan:
-            return plan_command.plan(found.restoring)
-        ended = run_command.settle(found.restoring, None if found.begun else found.annotate_begun)
-        with signals.phase(lambda: "ending the restore", ignore):
-            _write_map(found, ended)
-            _annotate_ended(found, ended)
-        if found.copy is None or not ended.progress.complete or not ended.progress.counts["done"]:
-            return ended.exit_code
-        exit_code, put_back = _put_back(found, found.copy, signals)
-        with signals.phase(lambda: "ending the restore", ignore):
-            _annotate_ended(found, ended, put_back)
-        return exit_code or ended.exit_code
+    settings = arguments.settings
+    settings.check()
+    told = replace(settings, notify=None, on_event=None) if settings.plan else settings  # a plan is no event
+    with notifying(told, arguments.environ, "restore") as notices, Signals() as signals:
+        return _restore(arguments, notices, signals)
+
+
+def _restore(arguments: RestoreArguments, notices: Notices, signals: Signals) -> int:
+    with signals.phase(lambda: "reading the log of the run"), locked(arguments.log):
+        found = _prepare(arguments, signals)
+    if not found.derived.rows:
+        return _nothing(arguments.log, found.job, found.derived)
+    if arguments.settings.plan:
+        return plan_command.plan(found.restoring)
+    ended = run_command.settle(found.restoring, notices, None if found.begun else found.annotate_begun)
+    with signals.phase(lambda: "ending the restore", ignore):
+        _write_map(found, ended)
+        _annotate_ended(found, ended)
+    if found.copy is None or not ended.progress.complete or not ended.progress.counts["done"]:
+        return ended.exit_code
+    exit_code, put_back = _put_back(found, found.copy, notices, signals)
+    with signals.phase(lambda: "ending the restore", ignore):
+        _annotate_ended(found, ended, put_back)
+    return exit_code or ended.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ def _put_back_by(job: Job, arguments: RestoreArguments) -> Job:
     return found.configured(arguments.config.get(found.config_table, {}))
 
 
-def _put_back(found: _Found, copy: MembershipsSaved, signals: Signals) -> tuple[int, Sequence[int]]:
+def _put_back(found: _Found, copy: MembershipsSaved, notices: Notices, signals: Signals) -> tuple[int, Sequence[int]]:
     """Put back the memberships of the accounts that were restored, as one more run.
 
     Returns its exit code, and the values of the facts MEMBERSHIPS.
@@ -222,7 +229,7 @@ def _put_back(found: _Found, copy: MembershipsSaved, signals: Signals) -> tuple[
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )
-    ended = run_command.settle(putting)
+    ended = run_command.settle(putting, notices)
     counts = ended.progress.counts
     return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 

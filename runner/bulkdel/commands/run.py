@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts
+from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
+from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
@@ -35,13 +36,20 @@ from bulkdel.safety.run_plan import Plan, RunArguments
 
 def run(arguments: RunArguments) -> int:
     """Run or resume. Returns the exit code; raises BulkdelError for a failure before the first request."""
-    return settle(arguments).exit_code
+    with notifying(arguments.settings, arguments.environ, "run", arguments.job.name) as notices:
+        return settle(arguments, notices).exit_code
 
 
-def settle(arguments: RunArguments, before_sending: Callable[[], None] | None = None) -> Summary:
+def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[], None] | None = None) -> Summary:
     """Do the same, and return the summary. before_sending: a blocking step before the first request."""
     events = arguments.settings.log_level == "debug"
-    opened = Run(arguments, chunk_events=events, before_sending=before_sending)
+
+    def begin() -> None:
+        if before_sending is not None:
+            before_sending()
+        notices.started(opened.run_id)
+
+    opened = Run(arguments, chunk_events=events, before_sending=begin)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     reporter = Reporter(opened.snapshot, level=arguments.settings.log_level, names=names)
@@ -53,16 +61,19 @@ def settle(arguments: RunArguments, before_sending: Callable[[], None] | None = 
         return opened.sending
 
     with Signals() as signals:
-        return run_loop(_run(opened, reporter), signals, lambda: None if reporter.ask() else opened.doing, drain)
+        return run_loop(
+            _run(opened, reporter, notices), signals, lambda: None if reporter.ask() else opened.doing, drain
+        )
 
 
-async def _run(opened: Run, reporter: Reporter) -> Summary:
+async def _run(opened: Run, reporter: Reporter, notices: Notices) -> Summary:
     async with opened:
         try:
             plan = await opened.plan()
         finally:
             if opened.recovered is not None:
                 say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.")
+        notices.planned(plan)
         if plan.complete and plan.progress is not None and plan.progress.stop is not None:
             say("This run is complete already; nothing was sent.")
         else:
@@ -71,10 +82,18 @@ async def _run(opened: Run, reporter: Reporter) -> Summary:
             if plan.ids == 0:
                 say(f"There is nothing to {plan.words.verb}.")
             await _confirm(opened, plan)
-        with reporter.running():
+        with reporter.running(), notices.watching(opened.snapshot, reporter.event):
             async for event in opened.start():
                 reporter.event(event)
         ended = await opened.finished()
+        notices.ended(
+            ended.progress,
+            ended.session.ending,
+            status=ended.status,
+            exit_code=ended.exit_code,
+            requests=ended.requests,
+            duration_s=ended.duration_s,
+        )
         _print_end(plan, ended)
         return ended
 
@@ -198,3 +217,10 @@ def _print_end(plan: Plan, ended: Summary) -> None:
             if blind(ended.progress)
             else f"To go on{again}:\n  {going}"
         )
+        _say_left_out(plan.arguments)
+
+
+def _say_left_out(arguments: RunArguments) -> None:
+    """Say that the printed command lacks --notify, unless the environment or the config file gives it."""
+    if arguments.settings.notify and not is_set_elsewhere("notify", arguments.environ, arguments.config):
+        say(f"Its --notify is left out, because a URL is a secret: add it, or set {variable_of('notify')}.")

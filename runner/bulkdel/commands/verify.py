@@ -15,6 +15,7 @@ from typing import Any
 from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, how_to_resume
+from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import Progress
@@ -59,8 +60,13 @@ class VerifyArguments:
 
 def verify(arguments: VerifyArguments) -> int:
     """Verify, or resume a verification. Returns the exit code; raises BulkdelError before the first look-up."""
+    arguments.settings.check()
+    with notifying(arguments.settings, arguments.environ, "verify") as notices:
+        return _verify(arguments, notices)
+
+
+def _verify(arguments: VerifyArguments, notices: Notices) -> int:
     settings, path, around = arguments.settings, arguments.checkpoint, Surroundings()
-    settings.check()
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
         if is_locked(path):
             raise NotAcceptable(
@@ -69,6 +75,7 @@ def verify(arguments: VerifyArguments) -> int:
         size, began = path.stat().st_size, around.steady()
         reopened = Reopened.open(path, settings.export, stack)
         progress, noun = reopened.log_index.progress, reopened.job.words.noun
+        notices.reopened(progress)
         if progress.header.pinned["host"] == SANDBOX:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no "
@@ -77,8 +84,7 @@ def verify(arguments: VerifyArguments) -> int:
         host = settings.host or progress.header.pinned["host"]
         table = arguments.config.get(reopened.job.config_table, {})
         reopened = replace(reopened, job=reopened.job.configured(table))
-        before = {"table": progress.header.pinned.get("table", {})}
-        refuse_differences(before, {"table": reopened.job.pinned}, path)
+        refuse_differences({"table": progress.header.pinned.get("table", {})}, {"table": reopened.job.pinned}, path)
         parameters = from_pinned(reopened.job, progress.header.parameters, path)
         target = reopened.job.target(TargetOptions(host, table, arguments.environ, parameters))
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
@@ -94,7 +100,8 @@ def verify(arguments: VerifyArguments) -> int:
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
-            ended = _look_up(VerifySession(reopened, log, target, settings, around), signals, settings.log_level)
+            session = VerifySession(reopened, log, target, settings, around)
+            ended = _look_up(session, signals, notices, settings.log_level)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
         if not ending.why and (not path.exists() or path.stat().st_size != size):
@@ -124,7 +131,9 @@ def verify(arguments: VerifyArguments) -> int:
         _print_what_next(
             arguments, reopened, counts, replace(ended, ending=ending), still_there=still_there, parameters=parameters
         )
-        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
+        code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
+        notices.verified(ending, summary, asdict(counts), code)
+        return code
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
@@ -145,7 +154,7 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     return log
 
 
-def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> VerifyResult:
+def _look_up(session: VerifySession, signals: Signals, notices: Notices, log_level: Level) -> VerifyResult:
     """Run the session, with its progress. The first signal drains it."""
     reporter = Reporter(session.snapshot, level=log_level)
 
@@ -154,7 +163,7 @@ def _look_up(session: VerifySession, signals: Signals, log_level: Level) -> Veri
         return "signing in" if session.snapshot() is None else None if reporter.ask() else "writing the findings"
 
     try:
-        with reporter.running():
+        with reporter.running(), notices.watching(session.snapshot, reporter.event):
             return run_loop(session.run(), signals, doing, session.drain)
     except Interrupted as error:
         return VerifyResult(Ending(signal=error.signal))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.command_line import SECRET
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
@@ -50,6 +51,7 @@ def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, 
     settings = asdict(plan.arguments.settings)
     if settings["proxy"] is not None:  # its URL may carry a password
         settings["proxy"] = "PROXY"
+    settings |= {name: name.upper() for name in SECRET if settings[name] is not None}
     return {
         **process_facts(pid),
         "command": str(plan.arguments.line),

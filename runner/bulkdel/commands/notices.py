@@ -1,0 +1,164 @@
+"""The notices of one command, for --notify and --on-event: when each is made, and with which values.
+
+The values come from the plan, the snapshots and the summary of the run. No id, path or message is among them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bulkdel.core.log_entries import stamp
+from bulkdel.core.outcome import REMAINING, SKIPS
+from bulkdel.core.run_state import Progress
+from bulkdel.core.summary import Ending, counts_of
+from bulkdel.engine.progress import Event, Snapshot
+from bulkdel.engine.signals import Interrupted
+from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, UsageError
+from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
+from bulkdel.notify.senders import senders_of
+from bulkdel.notify.sending import Notifier
+from bulkdel.output import say
+from bulkdel.safety.run_plan import Plan
+from bulkdel.settings import NotifySettings
+
+ERRORS: tuple[tuple[type[Exception], Cause], ...] = (
+    (NotConfirmed, Cause.NOT_CONFIRMED),
+    (UsageError, Cause.USAGE),
+    (NotAcceptable, Cause.NOT_ACCEPTABLE),
+    (FileFailed, Cause.FILE),
+    (Interrupted, Cause.SIGNAL),
+    (Halted, Cause.HALTED),
+    (Exception, Cause.FAULT),
+)
+"""The cause for each error. The first class that fits counts."""
+
+REFUSED = frozenset({UsageError.exit_code, NotAcceptable.exit_code})
+"""The exit codes of a run that was refused before its first request."""
+
+
+@dataclass(slots=True)
+class Notices:
+    """Makes the notices of one command. known: a notice with what is known of the run so far."""
+
+    notifier: Notifier
+    known: Notice
+
+    def planned(self, plan: Plan) -> None:
+        """Take in what the plan knows. Tells nothing."""
+        counts = plan.export.counts
+        new = {**{kind: counts[kind] for kind in map(str, SKIPS)}, REMAINING: counts["ids"]}
+        self.known = replace(
+            self.known,
+            job=plan.arguments.job.name,
+            pool=plan.pool,
+            host=plan.target.pinned_host,
+            run_id=None,
+            rows=counts["rows"],
+            counts=counts_of(plan.progress) if plan.progress else new,
+        )
+
+    def started(self, run_id: str | None) -> None:
+        """Tell that the first request will be sent."""
+        self.known = replace(self.known, run_id=run_id)
+        self._post(What.START)
+
+    def watching(
+        self, look: Callable[[], Snapshot | None], on_event: Callable[[Event], None]
+    ) -> AbstractContextManager[None]:
+        """Tell of long outages while the block runs. on_event: takes the failures of notifications meanwhile."""
+
+        def notice_of(what: What, moment: Snapshot) -> Notice:
+            counts = {**moment.counts, REMAINING: moment.rows - moment.settled}
+            silent_s = moment.silent_s if what is What.OUTAGE else None
+            return replace(self.known, what=what, at=_now(), counts=counts, silent_s=silent_s)
+
+        def warn(text: str) -> None:
+            on_event(Event("warning", "notify.failed", {"why": text}))
+
+        return self.notifier.watching(look, notice_of, warn)
+
+    def ended(
+        self, progress: Progress, ending: Ending, *, status: str, exit_code: int, requests: int, duration_s: float
+    ) -> None:
+        """Tell how a run has ended. requests, duration_s: of this session."""
+        self.known = replace(self.known, run_id=progress.header.run_id, counts=counts_of(progress))
+        self._post(
+            what_ended(status),
+            status=status,
+            exit_code=exit_code,
+            cause=cause_of(ending, complete=progress.complete),
+            requests=requests,
+            duration_s=duration_s,
+        )
+
+    def reopened(self, progress: Progress) -> None:
+        """Take in the run that is verified. Tells nothing."""
+        header = progress.header
+        self.known = replace(
+            self.known,
+            job=header.pinned["job"],
+            pool=header.pinned["pool"],
+            host=header.pinned["host"],
+            run_id=header.run_id,
+            rows=progress.rows,
+        )
+
+    def verified(self, ending: Ending, summary: Mapping[str, Any], counts: Mapping[str, int], exit_code: int) -> None:
+        """Tell how a verification has ended. summary: as it is printed. counts: of its findings."""
+        self._post(
+            What.VERIFY,
+            counts={name: count for name, count in counts.items() if name != "rows"},
+            status=summary["status"],
+            exit_code=exit_code,
+            cause=cause_of(ending, complete=summary["status"] == "complete"),
+            requests=summary["requests"],
+            duration_s=summary["duration_s"],
+        )
+
+    def failed(self, error: Exception) -> None:
+        """Tell of an exception that ends the command."""
+        exit_code = error.exit_code if isinstance(error, BulkdelError) else BulkdelError.exit_code
+        cause = next(cause for kind, cause in ERRORS if isinstance(error, kind))
+        status = "refused" if exit_code in REFUSED else "interrupted" if cause is Cause.SIGNAL else "halted"
+        self._post(what_ended(status), status=status, exit_code=exit_code, cause=cause)
+
+    def _post(self, what: What, **values: Any) -> None:
+        self.notifier.post(replace(self.known, what=what, at=_now(), **values))
+
+
+@contextmanager
+def notifying(
+    settings: NotifySettings, environ: Mapping[str, str], command: str, job: str | None = None
+) -> Iterator[Notices]:
+    """Tell what happens in this block, also of an exception that ends it. Then wait a while for what is not sent yet.
+
+    job: its name, where the command knows it from the start.
+
+    Raises UsageError for a place that cannot be told, before the block.
+    """
+    notifier = Notifier(senders_of(settings, environ), _warn)
+    notices = Notices(notifier, Notice(What.TEST, _now(), os.uname().nodename, command, job))
+    with notifier.running():
+        try:
+            yield notices
+        except Exception as error:
+            notices.failed(error)
+            raise
+
+
+def trial() -> Notice:
+    """The notice of `bulkdel notify test`."""
+    return Notice(What.TEST, _now(), os.uname().nodename, "notify test")
+
+
+def _now() -> str:
+    return stamp(time.time())
+
+
+def _warn(text: str) -> None:
+    say(f"Warning: {text}")

@@ -1,0 +1,210 @@
+"""The ways of a notice: posted to a URL, given to apprise, given to a command. Each tries once.
+
+None of them raises an exception for what a server, a service or a command does. No address is in an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from bulkdel.core.decision import NoResponse, Request
+from bulkdel.core.retry import retry_after_s
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import UsageError
+from bulkdel.http.transport import HttpTransport, TransportOptions, is_loopback
+from bulkdel.notify.addresses import AppriseAddress, Form, HttpAddress, address_of
+from bulkdel.notify.message import Notice, json_form, slack_form, teams_form, text_form, variables
+from bulkdel.settings import NotifySettings
+
+POST_S = 10.0
+"""How long one attempt to post may take."""
+
+LEAVE_S = 10.0
+"""How long the end of a run waits for a server or a service."""
+
+APPRISE_S = 10.0
+"""How long apprise may take. Its thread is left behind then."""
+
+COMMAND_S = 30.0
+"""How long the command of --on-event may take. It is killed then, with all that it has started.
+
+The end of a run waits for it as long.
+"""
+
+ANSWER_MAX = 64 * 1024
+"""Bytes of the body of an answer. No answer is longer, and none is shown."""
+
+EXTRA = "needs the extra 'notify': pip install 'bulkdel[notify]'"
+
+KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
+KEPT_BEGINNING = "LC_"
+"""The variables that the command of --on-event gets besides those of the notice.
+
+No other, because a job reads its credentials from any variable that its author or the config names.
+"""
+
+FORMS = {Form.JSON: json_form, Form.SLACK: slack_form, Form.TEAMS: teams_form}
+
+
+class Answer(NamedTuple):
+    """What came of one attempt. text: for people. again: whether another attempt may help; after_s: how much later."""
+
+    told: bool
+    text: str
+    again: bool = False
+    after_s: float | None = None
+
+
+class Sender(Protocol):
+    """One place that is told."""
+
+    @property
+    def name(self) -> str:
+        """The option, and of its value what may be shown."""
+        ...
+
+    @property
+    def leave_s(self) -> float:
+        """How long the end of a run waits for it."""
+        ...
+
+    async def send(self, notice: Notice) -> Answer:
+        """Try once."""
+        ...
+
+
+class HttpSender:
+    """Posts to a URL, through the transport of the runs: no redirect, no cookie, no environment, TLS always checked."""
+
+    def __init__(
+        self, address: HttpAddress, *, ca_file: Path | None, proxy: str | None, leave_s: float = LEAVE_S
+    ) -> None:
+        self.name, self.leave_s = f"--notify {address.host}", leave_s
+        self._address = address
+        proxy = None if is_loopback(address.origin) else proxy  # the loopback of the proxy is another machine
+        options = TransportOptions(address.origin, ca_file, proxy, total_s=POST_S, body_max=ANSWER_MAX)
+        self._transport = HttpTransport(options)
+
+    async def send(self, notice: Notice) -> Answer:
+        """See `Sender`."""
+        address = self._address
+        body = json.dumps(FORMS[address.form](notice)).encode()
+        async with self._transport as transport:  # a connection of its own: the next notice may come in hours
+            response = await transport.send(Request("POST", address.path, address.query, body), {})
+        if isinstance(response, NoResponse):
+            return Answer(told=False, text=response.reason, again=response.setup is None)
+        status = response.status
+        text = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return Answer(told=True, text=text)
+        if status < HTTPStatus.BAD_REQUEST:
+            return Answer(told=False, text=f"{text}; redirects are not followed")
+        passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        header = response.retry_after
+        after_s = None if header is None else retry_after_s(header, response.date, time.time())
+        return Answer(told=False, text=text, again=passing, after_s=after_s)
+
+
+class AppriseSender:
+    """Gives a notice to apprise, which knows a hundred services. It blocks, so each call has a thread of its own.
+
+    Raises UsageError without the extra, and for an address that apprise cannot read.
+    """
+
+    def __init__(self, address: AppriseAddress) -> None:
+        self.name, self.leave_s = f"--notify {address.scheme}://…", LEAVE_S
+        try:
+            import apprise  # noqa: PLC0415 - an extra, and slow to load
+        except ImportError:
+            raise UsageError(f"{self.name}: {EXTRA}") from None
+        for logger in ("apprise", "urllib3", "requests"):  # they name addresses in warnings
+            logging.getLogger(logger).addHandler(logging.NullHandler())
+            logging.getLogger(logger).propagate = False
+        asset = apprise.AppriseAsset(app_id="bulkdel", storage_mode="memory", http_redirects=False)
+        self._service = apprise.Apprise(asset=asset)
+        if not self._service.add(address.url):
+            raise UsageError(f"{self.name}: apprise knows no such service, or the address is incomplete")
+
+    async def send(self, notice: Notice) -> Answer:
+        """See `Sender`."""
+
+        def notify() -> bool:
+            return bool(self._service.notify(title=notice.title, body=text_form(notice), body_format="text"))
+
+        try:
+            sent = await asyncio.wait_for(in_thread(notify, lambda: None), APPRISE_S)
+        except TimeoutError:
+            return Answer(told=False, text=f"no answer within {APPRISE_S:g} s")
+        except Exception as error:  # noqa: BLE001 - of any of a hundred plugins; its text may name the address
+            return Answer(told=False, text=f"apprise failed: {type(error).__name__}")
+        return Answer(told=True, text="sent") if sent else Answer(told=False, text="the service refused it", again=True)
+
+
+class CommandSender:
+    """Runs the command of --on-event, without a shell: the values in its environment, the JSON on its stdin.
+
+    Its output is dropped: stdout belongs to the result of the run. A session of its own keeps it from the Ctrl-C that
+    drains the run.
+
+    Raises UsageError for a command that cannot be run.
+    """
+
+    def __init__(self, command: str, environ: Mapping[str, str], *, killed_after_s: float = COMMAND_S) -> None:
+        try:
+            self._words = shlex.split(command)
+        except ValueError as error:
+            raise UsageError(f"--on-event: cannot be read ({error}): quote it as for a shell") from error
+        if not self._words:
+            raise UsageError("--on-event is empty: name a program, or leave it out")
+        self.name, self.leave_s = f"--on-event {Path(self._words[0]).name}", killed_after_s
+        if shutil.which(self._words[0], path=environ.get("PATH")) is None:
+            raise UsageError(f"{self.name}: there is no such program, or it may not be executed")
+        kept = {name: environ[name] for name in environ if name in KEPT or name.startswith(KEPT_BEGINNING)}
+        self._environ = kept
+
+    async def send(self, notice: Notice) -> Answer:
+        """See `Sender`."""
+        null = asyncio.subprocess.DEVNULL
+        given: dict[str, Any] = {"stdin": asyncio.subprocess.PIPE, "stdout": null, "stderr": null}
+        environ = {**self._environ, **variables(notice)}
+        try:
+            process = await asyncio.create_subprocess_exec(*self._words, **given, env=environ, start_new_session=True)
+        except OSError as error:
+            return Answer(told=False, text=f"could not be run: {error.strerror}")
+        try:
+            await asyncio.wait_for(process.communicate(json.dumps(json_form(notice)).encode()), self.leave_s)
+        except TimeoutError:
+            return Answer(told=False, text=f"killed after {self.leave_s:g} s")
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        code = process.returncode
+        return Answer(told=code == 0, text=f"exit code {code}")
+
+
+def senders_of(settings: NotifySettings, environ: Mapping[str, str]) -> list[Sender]:
+    """Every place that these settings name. Raises UsageError, before anything is read or sent."""
+    senders: list[Sender] = []
+    for text in settings.notify or ():
+        address = address_of(text)
+        if isinstance(address, AppriseAddress):
+            senders.append(AppriseSender(address))
+        else:
+            senders.append(HttpSender(address, ca_file=settings.ca_file, proxy=settings.proxy))
+    if settings.on_event is not None:
+        senders.append(CommandSender(settings.on_event, environ))
+    return senders
