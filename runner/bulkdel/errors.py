@@ -13,6 +13,11 @@ class BulkdelError(Exception):
 
     exit_code = 4
 
+    @property
+    def public(self) -> str:
+        """The text without texts of rows, for a log that is collected."""
+        return str(self)
+
 
 class UsageError(BulkdelError):
     """Wrong options or settings, or the run was not confirmed."""

@@ -365,6 +365,13 @@ class Run:
         return self._log.progress.header.run_id if self._log else None
 
     @property
+    def pool(self) -> str | None:
+        """The user pool: that of the plan, or that of the log; None while neither is known."""
+        if self._plan is not None:
+            return self._plan.pool
+        return self._log.progress.header.pinned["pool"] if self._log else None
+
+    @property
     def recovered(self) -> Path | None:
         """The file that keeps the torn end of the log, which `plan` has cut off; None when it had none."""
         return self._log.recovered if self._log else None

@@ -1,4 +1,9 @@
-"""Standard output and standard error. Either may be gone, closed or full, and that must not end a run."""
+"""Standard output and standard error. Either may be gone, closed or full, and that must not end a run.
+
+What a command says on stderr goes through `say`, `say_error`, `note` and the reporter of the progress. They write to
+the `Log` of the command, which stands in for `sys.stderr` from `open_log` on. That is the one value of the process that
+they share: so text of Python itself and of any library has the format of --log-format too.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,12 @@ import contextlib
 import io
 import os
 import sys
-from typing import IO
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Literal
 
-from bulkdel.errors import FileFailed
+from bulkdel.errors import BulkdelError, FileFailed
+
+LogFormat = Literal["json", "text"]
 
 
 class SafeStream(io.TextIOBase):
@@ -61,15 +69,101 @@ class Stdout(SafeStream):
         return len(text)
 
 
-def say(text: str = "") -> None:
-    """Write a line for a person to stderr."""
-    SafeStream(sys.stderr).write(text + "\n")
+class Log(SafeStream):
+    """Standard error of one command: lines for people, or with `json` one JSON object a line.
+
+    Every object has run_id, job and pool (null while they are not known), event, level and timestamp.
+    """
+
+    def __init__(self, stream: IO[str] | None, *, json: bool = False) -> None:
+        super().__init__(stream)
+        self.json = json
+        self._known: Callable[[], Mapping[str, object]] = dict
+        self._begun = ""  # of a line
+        self._logger: Any = None
+
+    def know(self, known: Callable[[], Mapping[str, object]]) -> None:
+        """From now on, each object has what `known` returns of run_id, job and pool. It is called from any thread."""
+        self._known = known
+
+    def write(self, text: str) -> int:
+        """Write `text`, or drop it. As JSON, each line becomes an object: it comes from Python or from a library."""
+        if not self.json:
+            return super().write(text)
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self.put("warning", "text", text=line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write the line that was begun."""
+        if self._begun:
+            self.write("\n")
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()  # type: ignore[union-attr]
+
+    def put(self, level: str, event: str, **fields: object) -> None:
+        """Write one JSON object, whatever the format."""
+        super().write(self.rendered(level, event, **fields) + "\n")
+
+    def rendered(self, level: str, event: str, **fields: object) -> str:
+        """One JSON object as text."""
+        if self._logger is None:
+            import structlog  # noqa: PLC0415 - takes its time to load, and a person reads no JSON
+
+            stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+            steps: list[Any] = [structlog.processors.add_log_level, stamp, structlog.processors.JSONRenderer()]
+            self._logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=steps)
+        known = {"run_id": None, "job": None, "pool": None, **self._known()}
+        text: str = getattr(self._logger, level)(event, **{**known, **fields})
+        return text
+
+
+def open_log(*, json: bool) -> None:
+    """Begin a command: from now on a `Log` stands in for `sys.stderr`."""
+    sys.stderr = Log(sys.stderr, json=json)
+
+
+def stderr_log() -> Log:
+    """The log of this command; one of a moment where none was opened, as in a program that uses the library."""
+    return sys.stderr if isinstance(sys.stderr, Log) else Log(sys.stderr)
+
+
+def say(text: str = "", event: str = "note", *, level: str = "info", private: bool = False, **fields: object) -> None:
+    """Write text to stderr, for a person or as one JSON object.
+
+    event: its name in the object. private: the text may show ids, so the object has only the `fields`.
+    """
+    out = stderr_log()
+    if out.json:
+        out.put(level, event, **({} if private else {"text": text.strip("\n")}), **fields)
+    else:
+        out.write(text + "\n")
+
+
+def say_values(event: str, values: Mapping[str, object]) -> None:
+    """Write values as one JSON object; nothing for a person, who reads them on stdout."""
+    out = stderr_log()
+    if out.json:
+        out.put("info", event, **values)
+
+
+def say_error(error: BulkdelError) -> None:
+    """Write why the command ends. The JSON object has no text of a row of the export."""
+    out = stderr_log()
+    if out.json:
+        out.put("error", "error", text=error.public, exit_code=error.exit_code)
+    else:
+        out.write(f"bulkdel: {error}\n")
 
 
 def note(text: str) -> None:
     """Write a line to stderr from a signal handler. The stream may be in the middle of a write, so it is not used."""
+    out = stderr_log()
+    line = out.rendered("info", "note", text=text) if out.json else f"bulkdel: {text}"
     with contextlib.suppress(OSError):
-        os.write(2, (text + "\n").encode(errors="backslashreplace"))
+        os.write(2, (line + "\n").encode(errors="backslashreplace"))
 
 
 def result(text: str) -> None:

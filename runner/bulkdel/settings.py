@@ -22,6 +22,7 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
+from bulkdel.output import LogFormat
 from bulkdel.times import date_of, seconds_of, until_of
 
 NOTE_MAX = 1_000
@@ -150,6 +151,13 @@ class CommonSettings(NotifySettings):
 
     log_level: Annotated[Literal["debug", "info", "warning"], Parameter(group=OUTPUT)] = "info"
     """debug: one event per chunk. warning: no progress lines."""
+
+    log_format: Annotated[LogFormat | None, Parameter(group=OUTPUT)] = None
+    """json: each line of stderr is one JSON object. text: plain lines. Default: a bar on a terminal, and elsewhere the
+    progress as JSON lines."""
+
+    progress_every: Annotated[float, Parameter(group=OUTPUT), seconds(1, 3_600)] = 5.0
+    """How often a progress line is written (5s, 1m), where there is no bar."""
 
     def check(self) -> None:
         """See `NotifySettings.check`."""

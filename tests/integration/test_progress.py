@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -178,7 +180,7 @@ def test_only_listed_fields_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         lambda reporter: reporter.event(Event("debug", "chunk.settled", dict.fromkeys(sorted(FIELDS), 1))),
         level="debug",
     )
-    assert told[0].keys() - {"event", "level", "timestamp"} == FIELDS
+    assert told[0].keys() - {"event", "level", "timestamp", "run_id", "job", "pool"} == FIELDS
 
 
 @pytest.mark.parametrize(
@@ -271,41 +273,57 @@ def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.M
     with os.fdopen(theirs, "w") as terminal, stderr(monkeypatch, terminal):
         reader.start()
         reporter = Reporter(look, level="info")
-        reporter.event(Event("warning", "run.draining", {"signal": 2}))
+        reporter.event(Event("warning", "run.draining", {"signal": "SIGINT"}))
         with reporter.running():
             assert looked.wait(60)
             reporter.event(Event("warning", "run.halted", {"why": "late"}))
     reader.join(10)
     text = b"".join(seen).decode()
-    assert "run.draining: signal 2" in text
-    assert "why None" not in text
-    assert "1,500 deleted, 2 refused" in text
+    assert "SIGINT: the run stops" in text
+    assert "None" not in text
+    assert "1,500 deleted · 2 refused" in text
     assert "50%" in text
     assert "run.halted: why late" in text
     assert "{" not in text
 
 
+NIGHT = datetime(2026, 1, 31, 18, 0, tzinfo=UTC).astimezone()
+BUSY = Snapshot(43_651, 200_120, {"deleted": 43_651, "absent": 512, "refused": 12}, 1_234, 50.0, None, busy=True)
+
+
 @pytest.mark.parametrize(
-    ("moment", "per_s", "left_s", "expected"),
+    ("moment", "per_s", "left_s", "width", "expected"),
     [
-        (MOMENT, 2499.6, 0.6, "1,500 deleted, 2 refused · 2,500 ids/s · 40 requests · 1 s left"),
-        (MOMENT, 0.0, None, "1,500 deleted, 2 refused · 0 ids/s · 40 requests"),
+        (MOMENT, 2499.6, 0.6, None, "1 s left · 2,500 ids/s · 1,500 deleted · 2 refused · 40 requests"),
+        (MOMENT, 0.0, None, None, "0 ids/s · 1,500 deleted · 2 refused · 40 requests"),
         (
             Snapshot(0, 9, dict.fromkeys(KINDS, 0), 0, 50.0, None),
-            0.0,
-            None,
-            "nothing settled yet · 0 ids/s · 0 requests",
+            *(0.0, None, None),
+            "0 ids/s · no row has an outcome yet · 0 requests",
+        ),
+        (replace(MOMENT, waiting="throttled"), 9.0, 5.0, None, "waiting: throttled · 1,500 deleted · 2 refused"),
+        (replace(MOMENT, doing="reading groups"), 9.0, 5.0, 49, "reading groups · 1,500 deleted · 2 refused"),
+        # At 80 and 60 columns, counts go before the time left, the smallest first; a reason is cut last.
+        (BUSY, 480.0, 91.0, 64, "91 s left · 480 ids/s · 43,651 deleted · 512 absent · 12 refused"),
+        (BUSY, 480.0, 91.0, 44, "91 s left · 480 ids/s · 43,651 deleted"),
+        (BUSY, 480.0, 91.0, 12, "91 s left"),
+        (
+            replace(BUSY, until=NIGHT, limit=50_000),
+            *(480.0, 91.0, 64),
+            f"91 s left · 480 ids/s · stops at {NIGHT:%H:%M} · limit 50,000",
         ),
         (
-            Snapshot(1502, 3000, COUNTS, 40, 50.0, "throttled"),
-            9.0,
-            5.0,
-            "1,500 deleted, 2 refused · waiting: throttled",
+            replace(BUSY, waiting="the server fails, next probe in 4.7 s"),
+            0.0,
+            None,
+            30,
+            "waiting: the server fails, ne…",
         ),
     ],
 )
-def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, expected: str) -> None:
-    assert bar_text(moment, per_s, left_s, 0.0) == expected
+def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, width: int | None, expected: str) -> None:
+    assert bar_text(moment, per_s, left_s, 0.0, width=width) == expected
+    assert width is None or len(expected) <= width
 
 
 @pytest.mark.parametrize(

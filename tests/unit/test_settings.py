@@ -60,6 +60,8 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "in_doubt": "look-up",
         "json": False,
         "log_level": "info",
+        "log_format": None,
+        "progress_every": 5.0,
         "note": None,
         "notify": None,
         "on_event": None,
@@ -78,6 +80,7 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         ("max_delete", 0, 2**53, (-1,)),
         ("drain_s", 0, 3600, (7200,)),
         ("patience", 1, 30 * 86_400, (0, 0.5, 31 * 86_400)),
+        ("progress_every", 1, 3_600, (0.9, 3_601)),
     ],
 )
 def test_bounds(option: str, low: float, high: float, beyond: tuple[float, ...]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points, version
@@ -14,12 +13,12 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
-from bulkdel.cli.config import JOB, ConfigFile, forget_kubernetes, tables_with, with_all_excluded
+from bulkdel.cli.config import JOB, ConfigFile, forget_kubernetes, log_format, tables_with, with_all_excluded
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
-from bulkdel.output import SafeStream, Stdout, detach_stdio, result, say
+from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count
 
 if TYPE_CHECKING:
@@ -386,7 +385,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
         version=f"bulkdel {version('bulkdel')}",
         config=[Env(ENV_PREFIX, command=False, show=False)],
         console=Console(file=Stdout()),  # type: ignore[arg-type]  # it needs no more than a text stream
-        error_console=Console(file=SafeStream(sys.stderr)),  # type: ignore[arg-type]
+        error_console=Console(file=stderr_log()),  # type: ignore[arg-type]
     )
     sources = [*app.config, config]
     for command in (run, plan):
@@ -458,36 +457,46 @@ def _check_folder() -> None:
 def run_app(words: list[str]) -> int:
     """Run one command line; returns the exit code. Every error becomes a message."""
     forget_kubernetes()
+    open_log(json=log_format(words, os.environ) == "json")
     config, job = ConfigFile(), None
     try:
         _check_text(words)
         words = with_job(words, os.environ.get(JOB), lambda job: make_app(ConfigFile(), job=job))
         job = find_job(words, lambda job: make_app(ConfigFile(), job=job))
+        if job is not None:
+            named = {"job": job.name}
+            stderr_log().know(lambda: named)
         app = make_app(config, listed=not words or words[0].startswith("-"), job=job)
-        command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=True)
+        command, bound, injected = app.parse_args(
+            words, exit_on_error=False, print_error=not stderr_log().json, verbose=False
+        )
         given = {"given": Invocation(words, config)} if "given" in injected else {}
         code = command(*bound.args, **bound.kwargs, **given)
     except CycloptsError as error:
+        if stderr_log().json:
+            say(str(error), "error", level="error", exit_code=UsageError.exit_code)
         missing = error.argument if isinstance(error, MissingArgumentError) else None
         if job is not None and missing is not None and is_of(job, missing):
             choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
             what = f"run {job.name}" if words[0] != "restore" else "restore CHECKPOINT"
-            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it")
+            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it", "help")
         code = UsageError.exit_code
     except BulkdelError as error:
-        say(f"bulkdel: {error}")
+        say_error(error)
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - a bug in this program or in a job; the log has the state of the run
         from bulkdel.job import job_failed
 
         code = BulkdelError.exit_code
         if failed := job_failed(error):
-            say(f"bulkdel: {failed}")
+            say_error(failed)
         else:
-            say(trace_of(error))
             say(
-                "bulkdel: this is a bug in this program; please report it. The checkpoint is intact: the same command "
-                "resumes the run."
+                f"{trace_of(error)}\nbulkdel: this is a bug in this program; please report it. The checkpoint is "
+                "intact: the same command resumes the run.",
+                "bug",
+                level="error",
+                exit_code=code,
             )
     detach_stdio()
     return code if isinstance(code, int) else 0

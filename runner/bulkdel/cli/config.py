@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkdel.command_line import ENV_PREFIX, variable_of
+from bulkdel.command_line import ENV_PREFIX, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.settings import RestoreSettings, Settings, VerifySettings
@@ -159,6 +161,23 @@ def _close(name: str, known: Collection[str], tables: Collection[str]) -> str:
     if mark and start not in starts:
         return f"{each[0]}{BETWEEN}{key}" if (each := get_close_matches(start, starts, 1)) else ""
     return next(iter(get_close_matches(name, known, 1)), "")
+
+
+def log_format(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The value of --log-format before the words are parsed, because an error of the parsing has this format too."""
+
+    def value_of(name: str) -> str | None:
+        option = option_of(name)
+        typed = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+        typed += [value for word, value in pairwise(words) if word == option]
+        return typed[-1] if typed else environ.get(variable_of(name))
+
+    found = value_of("log_format")
+    if found is None and (path := value_of("config")):
+        with suppress(UsageError):  # raised again when the options are read
+            table = tables_of(path).get("run", {})
+            found = table.get("log_format", table.get("log-format"))
+    return found
 
 
 def forget_kubernetes() -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
 from bulkdel.commands.notices import Notices, notifying
-from bulkdel.commands.plan import plan_lines
+from bulkdel.commands.plan import plan_lines, plan_values
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
@@ -27,7 +27,7 @@ from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
-from bulkdel.output import say
+from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import How, confirmation_due
@@ -52,7 +52,15 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
     opened = Run(arguments, chunk_events=events, before_sending=begin)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
-    reporter = Reporter(opened.snapshot, level=arguments.settings.log_level, names=names)
+    settings = arguments.settings
+    reporter = Reporter(
+        opened.snapshot,
+        level=settings.log_level,
+        names=names,
+        interval_s=settings.progress_every,
+        log_format=settings.log_format,
+    )
+    stderr_log().know(lambda: {"run_id": opened.run_id, "job": arguments.job.name, "pool": opened.pool})
 
     def drain(signum: int) -> bool:
         """While requests may be under way, the first signal drains. Before that, it ends the command."""
@@ -72,15 +80,15 @@ async def _run(opened: Run, reporter: Reporter, notices: Notices) -> Summary:
             plan = await opened.plan()
         finally:
             if opened.recovered is not None:
-                say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.")
+                say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.", "log_recovered")
         notices.planned(plan)
         if plan.complete and plan.progress is not None and plan.progress.stop is not None:
-            say("This run is complete already; nothing was sent.")
+            say("This run is complete already; nothing was sent.", "complete_already")
         else:
             if not plan.complete:
-                say("\n".join(plan_lines(plan)))
+                say("\n".join(plan_lines(plan)), "plan", private=True, plan=plan_values(plan))
             if plan.ids == 0:
-                say(f"There is nothing to {plan.words.verb}.")
+                say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)
         with reporter.running(), notices.watching(opened.snapshot, reporter.event):
             async for event in opened.start():
@@ -115,7 +123,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     check_sample(plan)
     where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
     up_to = "Up to " if plan.guards else ""
-    say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.")
+    say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
         if wanted is not None and (typed := await _line_typed(noun, wanted)) != wanted:
@@ -128,7 +136,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
 
 async def _line_typed(noun: str, wanted: str) -> str:
     """Ask for a line on the terminal. The wait does not block the loop, so a signal ends it."""
-    say(f"Type the {noun} ({wanted}) to go on, anything else to stop:")
+    say(f"Type the {noun} ({wanted}) to go on, anything else to stop:", "question")
     loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
     readable = asyncio.Event()
     loop.add_reader(terminal, readable.set)
@@ -168,29 +176,32 @@ def _print_end(plan: Plan, ended: Summary) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
-        say(f"Responses that could not be written to the log: {lost}. The next run looks these ids up first.")
+        text = f"Responses that could not be written to the log: {lost}. The next run looks these ids up first."
+        say(text, "responses_lost", level="warning")
     if ended.session.kept:
         say(
             f"{counted(ended.session.kept, 'row', 'was kept and counts', 'were kept and count')} as "
-            "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user."
+            "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user.",
+            "rows_kept",
         )
     if ended.session.unproven:
-        say(_comma_text(plan, ended.session.unproven))
+        say(_comma_text(plan, ended.session.unproven), "rows_unproven")
     values = ended.to_json()
     if plan.arguments.settings.json:
         say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
     else:
         lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
         say_summary("\n".join(lines))
+    say_values("run.ended", values)
     if ended.why:
-        say(f"Stopped: {ended.why}")
-    log, environ = (str(plan.checkpoint),), plan.arguments.environ
+        say(f"Stopped: {ended.why}", "stopped", level="warning")
+    path, environ = (str(plan.checkpoint),), plan.arguments.environ
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
-        which = CommandLine("results", log).plus("--only", "refused,unknown")
-        say(f"Which were refused or are unknown, and why:\n  {which}")
+        which = CommandLine("results", path).plus("--only", "refused,unknown")
+        say(f"Which were refused or are unknown, and why:\n  {which}", "to_see_refused", command=which.words)
     left_out = plan.export.invalid_to
     if left_out is not None and left_out.exists():
-        say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}")
+        say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}", "bad_rows")
     complete = ended.progress.complete
     if (
         any(ended.progress.counts[kind] for kind in CLAIMED)
@@ -198,15 +209,20 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         and plan.has_look_ups
         and (complete or ended.session.ending.limit_reached)
     ):
-        verify = CommandLine("verify", log).plus_variables(environ).plus_given(plan.arguments.settings.connection)
+        verify = CommandLine("verify", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
         done, reached = plan.words.done, plan.arguments.job.target_state.reached
         what = "the result" if done == reached else f"that what was {done} is {reached}"
-        say(f"To verify {what}:\n  {verify}")
+        say(f"To verify {what}:\n  {verify}", "to_verify", command=verify.words)
     if complete:
-        say(f"To write a report:\n  {CommandLine('report', log)}")
+        report = CommandLine("report", path)
+        say(f"To write a report:\n  {report}", "to_report", command=report.words)
     if _can_be_restored(plan, ended):
-        undo = CommandLine("restore", log).plus_variables(environ).plus_given(plan.arguments.settings.connection)
-        say(f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}")
+        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
+        say(
+            f"To restore what was {plan.words.done}, as far as that is possible:\n  {undo}",
+            "to_restore",
+            command=undo.words,
+        )
     if not complete:
         now = datetime.now(UTC)
         stop = ended.progress.stop
@@ -215,7 +231,9 @@ def _print_end(plan: Plan, ended: Summary) -> None:
         say(
             how_to_settle_doubts(ended.progress, going.words)
             if blind(ended.progress)
-            else f"To go on{again}:\n  {going}"
+            else f"To go on{again}:\n  {going}",
+            "to_go_on",
+            command=going.words,
         )
         _say_left_out(plan.arguments)
 

@@ -22,14 +22,14 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
 from bulkdel.core.target_state import TargetState
 from bulkdel.core.verification import CLAIMED, Counts, Findings
-from bulkdel.engine.progress import Level, Reporter
+from bulkdel.engine.progress import Reporter
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
 from bulkdel.job import SANDBOX, TargetOptions
-from bulkdel.output import result, say
+from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.settings import VerifySettings
@@ -76,6 +76,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         reopened = Reopened.open(path, settings.export, stack)
         progress, noun = reopened.log_index.progress, reopened.job.words.noun
         notices.reopened(progress)
+        _name_the_run(progress)
         if progress.header.pinned["host"] == SANDBOX:
             raise NotAcceptable(
                 f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no "
@@ -101,7 +102,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
             session = VerifySession(reopened, log, target, settings, around)
-            ended = _look_up(session, signals, notices, settings.log_level)
+            ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
         if not ending.why and (not path.exists() or path.stat().st_size != size):
@@ -124,16 +125,20 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             "still_there_path": None if still_there is None else printable(still_there),
             "status": status_of(ending, complete=counts.complete(ending)),
         }
-        if settings.json:
-            result(json.dumps(summary))
-        else:
-            _print_summary(progress, counts, summary, reopened.job.target_state)
+        _print_summary(progress, counts, summary, reopened.job.target_state, as_json=settings.json)
         _print_what_next(
             arguments, reopened, counts, replace(ended, ending=ending), still_there=still_there, parameters=parameters
         )
         code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
         notices.verified(ending, summary, asdict(counts), code)
         return code
+
+
+def _name_the_run(progress: Progress) -> None:
+    """Name the run in each JSON object from now on."""
+    header = progress.header
+    known = {"run_id": header.run_id, "job": header.pinned["job"], "pool": header.pinned["pool"]}
+    stderr_log().know(lambda: known)
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
@@ -154,9 +159,14 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     return log
 
 
-def _look_up(session: VerifySession, signals: Signals, notices: Notices, log_level: Level) -> VerifyResult:
+def _look_up(session: VerifySession, signals: Signals, notices: Notices, settings: VerifySettings) -> VerifyResult:
     """Run the session, with its progress. The first signal drains it."""
-    reporter = Reporter(session.snapshot, level=log_level)
+    reporter = Reporter(
+        session.snapshot,
+        level=settings.log_level,
+        interval_s=settings.progress_every,
+        log_format=settings.log_format,
+    )
 
     def doing() -> str | None:
         """The current step; None while progress shows it."""
@@ -171,7 +181,13 @@ def _look_up(session: VerifySession, signals: Signals, notices: Notices, log_lev
         return VerifyResult(Ending(str(error), halted=True))
 
 
-def _print_summary(progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState) -> None:
+def _print_summary(
+    progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState, *, as_json: bool
+) -> None:
+    say_values("verification.ended", summary)
+    if as_json:
+        result(json.dumps(summary))
+        return
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
     reached = state.claimed if progress.counts["absent"] else state.reached
     result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {reached}")
@@ -210,7 +226,7 @@ def _print_what_next(
             f"{settle}\n{how_to_resume(progress, arguments.checkpoint)}"
         )
     if ended.ending.why:
-        say(f"Stopped: {ended.ending.why}")
+        say(f"Stopped: {ended.ending.why}", "stopped", level="warning")
     if left.undated:
         say(
             f"Could not tell {counted(left.undated, 'id')}: an account is there, and its age does not show whether it "
@@ -223,7 +239,7 @@ def _print_what_next(
         say(f"The look-ups of {counted(left.failed, 'id')} failed; the last failure: {left.last_failure or 'none'}")
     line = arguments.line.without("--again")
     if counts.could_not_tell and ended.possible:
-        say(f"To go on:\n  {line}")
+        say(f"To go on:\n  {line}", "to_go_on", command=line.words)
     if still_there is not None:
         pinned = progress.header.pinned
         given = {
@@ -237,5 +253,8 @@ def _print_what_next(
         left_over = reopened.job.target_state.not_reached
         say(
             f"Those {left_over} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"
-            f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}"
+            f"  {plan}\nTo read everything back once more after that:\n  {line.plus('--again')}",
+            "still_there",
+            level="warning",
+            command=plan.words,
         )

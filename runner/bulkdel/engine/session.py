@@ -181,7 +181,7 @@ class SendingSession:
         else:
             stop = Stop(signal.Signals(signum).name, signal=signum)
             self._on_event(
-                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; again to leave at once"})
+                Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
             )
         self._drain.begin(stop)
 

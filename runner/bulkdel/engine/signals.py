@@ -86,7 +86,7 @@ class Signals:
 
     def _print_step(self, _signum: int, _frame: FrameType | None) -> None:
         if (text := self._doing()) is not None:
-            note(f"bulkdel: {text}")
+            note(text)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.received is not None:
@@ -131,4 +131,5 @@ def run_loop(
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Report a failure that was not awaited. asyncio would print the text of the exception, which may hold ids."""
     error = context.get("exception")
-    say(f"bulkdel: {context['message']}" + (f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""))
+    trace = f"\n{trace_of(error)}" if isinstance(error, BaseException) else ""
+    say(f"bulkdel: {context['message']}{trace}", "bug", level="error")

@@ -13,12 +13,19 @@ class ExportRefused(NotAcceptable):
     """An export or an exclude file is not acceptable.
 
     line: of the fault; 0 without one. usable: the number of usable ids, when the whole file was read.
+    public: the message without texts of rows.
     """
 
-    def __init__(self, message: str, *, line: int = 0, usable: int = 0) -> None:
+    def __init__(self, message: str, *, public: str | None = None, line: int = 0, usable: int = 0) -> None:
         super().__init__(message)
         self.line = line
         self.usable = usable
+        self._public = public
+
+    @property
+    def public(self) -> str:
+        """See `BulkdelError`."""
+        return str(self) if self._public is None else self._public
 
 
 def refusal(
@@ -29,10 +36,12 @@ def refusal(
     line: int | None = None,
     byte: int | None = None,
     text: str | bytes | None = None,
+    private: str = "",
 ) -> ExportRefused:
     """Make the error that refuses an export.
 
-    line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: of the row.
+    line: 1-based, of the decompressed text. byte: 0-based, of the file as stored. text: of the row. private: more of
+    the reason, with texts of rows.
     """
     where = path
     if line is not None:
@@ -40,7 +49,8 @@ def refusal(
     if byte is not None:
         where += f", byte {byte}"
     shown = "" if text is None else f"{shortened(text)!r}: "
-    return ExportRefused(f"{where}: {shown}{reason}. {todo}", line=line or 0)
+    public = f"{where}: {reason}. {todo}"
+    return ExportRefused(f"{where}: {shown}{reason}{private}. {todo}", public=public, line=line or 0)
 
 
 def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
@@ -70,8 +80,10 @@ def bad_rows_refusal(
         return None
     first = min(group.first.line for group in groups)
     if bad == 1 < rows and on_invalid != "skip":
+        end = f"Nothing was sent. {_todo(groups, rows, allowed, on_invalid)}"
         return ExportRefused(
-            f"{path}, {shown(groups[0].first)}. Nothing was sent. {_todo(groups, rows, allowed, on_invalid)}",
+            f"{path}, {shown(groups[0].first)}. {end}",
+            public=f"{path}, {shown(groups[0].first, public=True)}. {end}",
             line=first,
             usable=rows - bad,
         )
@@ -80,22 +92,25 @@ def bad_rows_refusal(
         how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
     elif on_invalid == "skip":
         how_many += f", more than the {allowed:,} that --max-invalid allows"
+    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, allowed, on_invalid)
     return ExportRefused(
-        f"{path}: {how_many}. Nothing was sent.\n{_table(groups)}\n{_todo(groups, rows, allowed, on_invalid)}",
+        f"{begin}\n{_table(groups)}\n{end}",
+        public=f"{begin}\n{_table(groups, public=True)}\n{end}",
         line=first,
         usable=rows - bad,
     )
 
 
-def shown(bad: BadRow) -> str:
-    """One bad row in words: its line, its text and the reason."""
-    return f"line {bad.line}: {bad.text!r}: {bad.why.words}"
+def shown(bad: BadRow, *, public: bool = False) -> str:
+    """One bad row in words: its line, its text (unless it is `public`) and the reason."""
+    text = "" if public else f"{bad.text!r}: "
+    return f"line {bad.line}: {text}{bad.why.words}"
 
 
-def _table(groups: Sequence[BadGroup]) -> str:
+def _table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
     width = max(4, *(len(f"{group.count:,}") for group in groups))
     lines = [f"  {'rows':>{width}}  the first of them"]
-    lines += [f"  {group.count:>{width},}  {shown(group.first)}" for group in groups]
+    lines += [f"  {group.count:>{width},}  {shown(group.first, public=public)}" for group in groups]
     return "\n".join(lines)
 
 

@@ -204,9 +204,13 @@ def _guess(names: list[str], path: str, line: int, what: str, todo: str = "") ->
     raise _no_column(path, line, reason, names, todo)
 
 
-def _no_column(path: str, line: int, reason: str, names: list[str], todo: str = "") -> NotAcceptable:
+def _no_column(
+    path: str, line: int, reason: str, names: list[str], todo: str = "", *, twice: str = ""
+) -> NotAcceptable:
+    """The refusal for want of a column. Without a header, the names are the texts of a row."""
     shown = ", ".join(repr(name) for name in names[:50]) + (", …" if len(names) > 50 else "")  # noqa: PLR2004 - a screen
-    return refusal(path, f"{reason}; there are: {shown}", f"Name one with --id-field.{todo}", line=line)
+    private = f"{twice}; there are: {shown}"
+    return refusal(path, reason, f"Name one with --id-field.{todo}", line=line, private=private)
 
 
 def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
@@ -235,7 +239,7 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
         raise _no_column(path, line, f"no column {wanted}", row)
     if twice := sorted({each for each in row if row.count(each) > 1}):
         todo = " With a column number the names do not matter."
-        raise _no_column(path, line, f"the same header twice ({', '.join(twice)})", row, todo)
+        raise _no_column(path, line, "the same header twice", row, todo, twice=f" ({', '.join(twice)})")
     return replace(dialect, header=True, id_field=name, id_column=row.index(name), guessed=wanted is None)
 
 
