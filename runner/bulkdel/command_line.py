@@ -122,9 +122,16 @@ def variable_of(name: str) -> str:
     return f"{ENV_PREFIX}{name.upper()}"
 
 
+def file_variable_of(name: str) -> str:
+    """The environment variable that names a file with the value of this field, if it is a secret."""
+    return f"{variable_of(name)}_FILE"
+
+
 def is_set_elsewhere(name: str, environ: Mapping[str, str], config: Mapping[str, Any]) -> bool:
     """Whether the environment or the config file gives this field a value. config: the tables of the config file."""
-    return variable_of(name) in environ or name in {key.replace("-", "_") for key in config.get("run", {})}
+    return not {variable_of(name), file_variable_of(name)}.isdisjoint(environ) or name in {
+        key.replace("-", "_") for key in config.get("run", {})
+    }
 
 
 def argument(path: Path | str) -> str:

@@ -193,6 +193,23 @@ def test_notify_test(tmp_path: Path) -> None:
     assert len(kept.read_text().splitlines()) == 1
 
 
+def test_the_url_in_a_mounted_file(tmp_path: Path) -> None:
+    mounted = tmp_path / "notify"
+    with webhook() as told:
+        mounted.write_text(f"{told.url()}\n{told.url('refuses')}\n")
+        env = {"BULKDEL_NOTIFY_FILE": str(mounted)}
+        ran = bulkdel("notify", "test", env=env)
+        typed = bulkdel("notify", "test", "--notify", told.url(), env=env)
+        both = bulkdel("notify", "test", env={**env, "BULKDEL_NOTIFY": told.url()})
+    assert (ran.code, typed.code, both.code) == (1, 0, 2)
+    assert (told.events(), told.events("refuses")) == (["test"] * 2, ["test"])
+    assert "BULKDEL_NOTIFY and BULKDEL_NOTIFY_FILE: leave one of them out" in both.err
+    mounted.write_text("\n")
+    for path, why in ((mounted, "is empty"), (tmp_path / "missing", "No such file or directory")):
+        ran = bulkdel("run", "delete-users", "missing.jsonl", env={"BULKDEL_NOTIFY_FILE": str(path)})
+        assert (ran.code, f"BULKDEL_NOTIFY_FILE: {path}: {why}" in ran.err) == (2, True), ran
+
+
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [

@@ -141,6 +141,11 @@ def test_the_cause_is_the_one_that_the_exit_code_tells(ending: Ending, complete:
     assert cause_of(ending, complete=complete) == cause
 
 
+def test_a_stop_by_ctl_is_told_from_one_by_the_clock() -> None:
+    assert cause_of(Ending(planned=True), complete=False, asked=True) is Cause.ASKED
+    assert cause_of(Ending(halted=True), complete=False, asked=True) is Cause.HALTED
+
+
 @pytest.mark.parametrize(
     ("url", "form", "origin"),
     [

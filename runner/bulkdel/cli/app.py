@@ -13,7 +13,15 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
-from bulkdel.cli.config import JOB, ConfigFile, forget_kubernetes, log_format, tables_with, with_all_excluded
+from bulkdel.cli.config import (
+    JOB,
+    ConfigFile,
+    forget_kubernetes,
+    log_format,
+    secrets_in_files,
+    tables_with,
+    with_all_excluded,
+)
 from bulkdel.cli.job_options import described, find_job, for_completion, is_of, with_job, with_options_of
 from bulkdel.command_line import ENV_PREFIX, is_option
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
@@ -387,7 +395,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
         console=Console(file=Stdout()),  # type: ignore[arg-type]  # it needs no more than a text stream
         error_console=Console(file=stderr_log()),  # type: ignore[arg-type]
     )
-    sources = [*app.config, config]
+    sources = [*app.config, secrets_in_files, config]
     for command in (run, plan):
         if for_shell:
             app.command(for_completion(command))

@@ -16,7 +16,7 @@ from typing import Any
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkdel.command_line import ENV_PREFIX, option_of, variable_of
+from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.settings import RestoreSettings, Settings, VerifySettings
@@ -60,16 +60,46 @@ class ConfigFile:
             raise UsageError(f"--config {path}: [run] {own[0]}: a parameter of the job; give it on the command line")
         # An option of another command is left out. A name that no command knows is left in, and cyclopts refuses it.
         run = {name: value for name, value in self.run.items() if name in known or name not in OPTIONS}
-        # Below the names of the command: at the root, cyclopts leaves out a key that is also the name of a command.
-        for command in reversed(commands):
-            run = {command: run}
-        Dict(run, source=path)(app, commands, arguments)
+        _give(run, path, app, commands, arguments)
 
     @property
     def run(self) -> Mapping[str, Any]:
         """The table [run]."""
         table: Mapping[str, Any] = self.tables.get("run", {})
         return table
+
+
+def secrets_in_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give the command those secret options that are in a file: BULKDEL_NOTIFY_FILE, as containers mount secrets.
+
+    It is a source of values for cyclopts, like `ConfigFile`. The system that mounts such a file decides on its mode.
+    Raises UsageError; no message quotes the file.
+    """
+    known = {one.name for one in arguments}
+    for name in sorted(SECRET):
+        variable, path = file_variable_of(name), os.environ.get(file_variable_of(name))
+        if path is None or option_of(name) not in known:
+            continue
+        if variable_of(name) in os.environ:
+            raise UsageError(f"the environment sets {variable_of(name)} and {variable}: leave one of them out")
+        try:
+            words = Path(path).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise UsageError(f"{variable}: {path}: {reason}. Name a file with the value") from error
+        if not words:
+            raise UsageError(f"{variable}: {path}: is empty. Name a file with the value")
+        _give({name: words}, variable, app, commands, arguments)
+
+
+def _give(
+    values: Mapping[str, Any], source: str, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """Give a command these values of options, unless an earlier source has given it others."""
+    # Below the names of the command: at the root, cyclopts leaves out a key that is also the name of a command.
+    for command in reversed(commands):
+        values = {command: values}
+    Dict(dict(values), source=source)(app, commands, arguments)
 
 
 def tables_of(path: str) -> dict[str, Any]:
@@ -108,7 +138,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     that no option and no table reads, because a misspelt guard guards nothing.
     """
     own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and not _of_event(name)}
-    options = {*map(variable_of, OPTIONS), *ARGUMENTS}
+    options = {*map(variable_of, OPTIONS), *map(file_variable_of, SECRET), *ARGUMENTS}
     if not own.keys() - options:
         return tables
     # Only here: it loads every job.

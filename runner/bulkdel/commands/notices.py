@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bulkdel.core.log_entries import stamp
+from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import REMAINING, SKIPS
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, counts_of
@@ -91,7 +91,7 @@ class Notices:
             what_ended(status),
             status=status,
             exit_code=exit_code,
-            cause=cause_of(ending, complete=progress.complete),
+            cause=cause_of(ending, complete=progress.complete, asked=Changed.STOP in progress.changes),
             requests=requests,
             duration_s=duration_s,
         )

@@ -227,8 +227,11 @@ def what_ended(status: str) -> What:
     )
 
 
-def cause_of(ending: Ending, *, complete: bool) -> Cause | None:
-    """Why a session has ended before all was done; None when nothing is left. The order is that of the exit codes."""
+def cause_of(ending: Ending, *, complete: bool, asked: bool = False) -> Cause | None:
+    """Why a session has ended before all was done; None when nothing is left. The order is that of the exit codes.
+
+    asked: whether a change of the session has asked it to stop.
+    """
     if complete:
         return Cause.FILE if ending.file_failed else None
     causes = {
@@ -236,8 +239,8 @@ def cause_of(ending: Ending, *, complete: bool) -> Cause | None:
         Cause.SIGNAL: ending.signal is not None,
         Cause.HALTED: ending.halted,
         Cause.LIMIT: ending.limit_reached,
+        Cause.ASKED: ending.drained or (ending.planned and asked),
         Cause.NOT_AFTER: ending.planned,
-        Cause.ASKED: ending.drained,
     }
     return next((cause for cause, holds in causes.items() if holds), Cause.UNSETTLED)
 
