@@ -77,6 +77,41 @@ MUTANTS = (
         "e2e/test_notify.py::test_nothing_about_a_person_is_sent",
     ),
     Mutant(
+        "a report shows a text that holds a value of the export",
+        "runner/bulkdel/commands/report.py",
+        "return LEFT_OUT if check.holds(value) else value",
+        "return LEFT_OUT if check.holds(value) and not value else value",
+        "e2e/test_report.py::test_no_value_of_the_export_is_in_it",
+    ),
+    Mutant(
+        "a report compares its texts with the ids only",
+        "runner/bulkdel/report/export_values.py",
+        "                check.see(value)\n",
+        "                check.see(value[:0])\n",
+        "e2e/test_report.py::test_no_value_of_the_export_is_in_it",
+    ),
+    Mutant(
+        "a title may hold an id",
+        "runner/bulkdel/commands/report.py",
+        "if given is not None and check.holds(given):",
+        "if given is not None and check.holds(given) and not option:",
+        "e2e/test_report.py::test_no_value_of_the_export_is_in_it",
+    ),
+    Mutant(
+        "a report of a changed log says that the audit holds",
+        "runner/bulkdel/report/reading.py",
+        "return AuditFacts(found.fault is None, found.commits",
+        "return AuditFacts(found.commits >= 0, found.commits",
+        "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",
+    ),
+    Mutant(
+        "a report of a run under way calls it finished",
+        "runner/bulkdel/report/reading.py",
+        "if not run.progress.complete or run.pid is not None:",
+        "if not run.progress.rows or run.pid is not None:",
+        "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",
+    ),
+    Mutant(
         "the memberships are copied when the ids are sent",
         "runner/bulkdel/engine/session.py",
         "            if plan.copies_memberships:\n                await self._copy_memberships(workers)\n"

@@ -150,17 +150,15 @@ def _compared(runs: Sequence[ReadRun], arguments: ReportArguments, typed: dict[s
 def _texts(check: TextCheck, arguments: ReportArguments, *, compared: bool) -> Texts:
     """What is shown of the texts of one run. compared: whether its export could be read."""
 
-    def text(value: str) -> str:
-        if not compared:
-            return NOT_COMPARED
+    def name(value: str) -> str:
         return LEFT_OUT if check.holds(value) else value
+
+    def text(value: str) -> str:
+        return name(value) if compared else NOT_COMPARED
 
     def file(value: str) -> str:
         shown = text(value)
         return LIKE_AN_ADDRESS if _ADDRESS.search(shown) else shown
-
-    def name(value: str) -> str:
-        return LEFT_OUT if check.holds(value) else value
 
     return Texts(text=text, file=file, name=name, person=(lambda _: HIDDEN) if arguments.no_names else name)
 

@@ -89,10 +89,10 @@ def _holds(text: _Folded, value: _Folded, *, is_id: bool) -> bool:
     size, is_ascii = len(value.joined), value.joined.isascii()
     if not is_ascii:  # Chinese has no spaces between words, and its names have two characters
         return (is_id or size > 1) and value.joined in text.joined
+    if not is_id and _DATE.fullmatch(value.words):
+        return False
     inside = INSIDE_MIN if is_id else NAME_MIN
     if size >= inside and (is_id or " " in value.words) and value.joined in text.joined:
         return True
-    if not is_id and _DATE.fullmatch(value.words):
-        return False
     least = 1 if is_id else NUMBER_MIN if value.joined.isdigit() else WORD_MIN
     return size >= least and f" {value.words} " in f" {text.words} "
