@@ -24,7 +24,7 @@ from tests.harness import DELETIONS, POOL, Ran, bulkdel, case, kill, sandbox, us
 from tests.rawserver import ReceivedRequest
 
 NAMES = [f"{first} {last}" for first in ("Anna", "Boris", "Chloe", "Dmitri", "Élodie") for last in ("Miller", "Okafor")]
-MAILS = [f"{name.lower().replace(' ', '.').replace('é', 'e')}@example.com" for name in NAMES]
+MAILS = [f"{name[0].lower()}.{name.split()[1].lower()}{i}@example.com" for i, name in enumerate(NAMES)]
 PHONES = [f"+49170{i:07d}" for i in range(1234567, 1234567 + len(NAMES))]
 
 
@@ -80,7 +80,12 @@ async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     assert report_of(log, out=page).code == 0
     report(ReportArguments([log], values))
     written = "\n".join(path.read_text().casefold() for path in (page, values))
-    parts = [part for text in (*NAMES, *MAILS) for part in re.split(r"[ .@]", text) if part not in {"example", "com"}]
+    parts = [
+        part
+        for text in (*NAMES, *MAILS)
+        for part in re.split(r"[ .@]", text)
+        if part not in {"example", "com"} and len(part) > 2
+    ]
     quoted = [value for value in (*MAILS, *NAMES, *PHONES, *parts, "broken", "on leave") if value.casefold() in written]
     assert not quoted
     run = json.loads(values.read_text())["runs"][0]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 
+from bulkdel.export import fingerprint, open_export, recognise
+from bulkdel.export.reopen import RunExport
+from bulkdel.export.rows import ReadOptions
+from bulkdel.job import load_job
+from bulkdel.report.export_values import cells_of
 from bulkdel.report.texts import TextCheck
 
 ID, CELL = True, False
@@ -69,3 +78,42 @@ def test_one_value_is_compared_as_an_id_also_after_it_was_seen_as_a_cell() -> No
     check.see("smith")
     check.see("smith", is_id=True)
     assert check.holds("blacksmiths")
+
+
+A, B = "0" * 24, "1" * 24
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cells"),
+    [
+        (
+            "nested.jsonl",
+            (
+                f'{{"id":"{A}","of":{{"names":["Anna Miller",{{"phone":491701234567}}]}},"on":true,"off":null}}\n'
+                f'{{"id":"{B}","note":"Boris"}}\nno json, "Chloe Okafor"\n'
+            ),
+            {A, B, "Anna Miller", "491701234567", "Boris", "Chloe", "Okafor", "no", "json"},
+        ),
+        ("bare.jsonl", f'"{A}"\n"{B}"\n', {A, B}),
+        ("list.txt", f"{A}\n{B}\n", {A, B}),
+        (
+            "excel.csv",
+            f'\ufeffsep=;\nid;name;street\n{A};"Miller; Anna";"High Street\n5"\n{B};Boris\n',
+            {A, B, "Miller; Anna", "High Street\n5", "Boris"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_every_cell_of_an_export_is_compared(
+    name: str, content: str, cells: set[str], packed: bool, tmp_path: Path
+) -> None:
+    """Also the cells of bad rows, and those of a compressed file; no name of a column."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    job = load_job("delete-users")
+    options = ReadOptions(job.id_types["user_id"], job.id_types, on_invalid="skip")
+    with ExitStack() as stack:
+        export = stack.enter_context(open_export(str(path)))
+        dialect = recognise(export, options)
+        opened = RunExport(job, options.id_type, export, options, dialect, fingerprint(export))
+        assert set(cells_of(opened)) - {""} == cells

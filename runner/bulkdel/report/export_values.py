@@ -48,14 +48,14 @@ def compare(log: Path, progress: Progress, check: TextCheck) -> Counter[Why] | N
                         bad[row.why.why] += 1
                     else:
                         check.see(row, is_id=True)
-            for value in _cells(export):
+            for value in cells_of(export):
                 check.see(value)
     except BulkdelError:
         return None
     return bad
 
 
-def _cells(export: RunExport) -> Iterator[str]:
+def cells_of(export: RunExport) -> Iterator[str]:
     """Every cell of every row, each at least once."""
     rows = _csv_rows(export) if export.dialect.format == "csv" else _line_rows(export)
     while some := [row for _, row in zip(range(ROWS_AT_ONCE), rows, strict=False)]:
