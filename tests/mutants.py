@@ -42,6 +42,13 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "a notification may go to another machine without https",
+        "runner/bulkdel/notify/addresses.py",
+        'if scheme == "http" and not is_loopback(text):',
+        'if scheme == "http" and not is_loopback(text) and not text:',
+        "e2e/test_notify.py::test_a_place_that_cannot_be_told_is_refused_before_anything_is_read",
+    ),
+    Mutant(
         "the end waits for a server that hangs",
         "runner/bulkdel/notify/sending.py",
         "loop.call_later(sender.leave_s, work.cancel)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.harness import (
     bulkdel,
     case,
     finish,
+    kill,
     steady,
     user_ids,
     wait_until,
@@ -109,6 +111,21 @@ def test_a_server_that_hangs_is_left_at_the_second_signal(tmp_path: Path) -> Non
         assert_in_time(took_s < 1.0, took_s)
 
     steady(scenario, tmp_path)
+
+
+def test_a_command_that_outlives_a_killed_run_holds_nothing_of_it(tmp_path: Path) -> None:
+    pid, hangs = tmp_path / "pid", tmp_path / "hangs.sh"
+    hangs.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 1000\n")
+    hangs.chmod(0o700)
+    with told_case(tmp_path, latency_s=0.05) as (_, it):
+        process = it.start("--on-event", hangs, "--concurrency", 1, "--chunk-size", 1)
+        wait_until(lambda: pid.exists() and bool(pid.read_text()), process)
+        it.wait_until_deleted(1)
+        kill(process)
+        it.switch(latency_s=0.0)
+        ran = it.run()  # exit code 3 while another process has the lock
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 120}), ran
 
 
 @pytest.mark.soak

@@ -37,6 +37,9 @@ ERRORS: tuple[tuple[type[Exception], Cause], ...] = (
 )
 """The cause for each error. The first class that fits counts."""
 
+FAILED = "notify.failed"
+"""The event of a notice that a place was not told, in the log lines."""
+
 REFUSED = frozenset({UsageError.exit_code, NotAcceptable.exit_code})
 """The exit codes of a run that was refused before its first request."""
 
@@ -78,7 +81,7 @@ class Notices:
             return replace(self.known, what=what, at=_now(), counts=counts, silent_s=silent_s)
 
         def warn(text: str) -> None:
-            on_event(Event("warning", "notify.failed", {"why": text}))
+            on_event(Event("warning", FAILED, {"why": text}))
 
         return self.notifier.watching(look, notice_of, warn)
 
@@ -161,4 +164,4 @@ def _now() -> str:
 
 
 def _warn(text: str) -> None:
-    say(f"Warning: {text}")
+    say(f"Warning: {text}", FAILED, level="warning")

@@ -74,10 +74,14 @@ def address_of(text: str) -> HttpAddress | AppriseAddress:
         url, port = URL(), None
     if not url.host or port is None:
         raise UsageError(f"--notify {scheme}://…: is not a URL: give one like https://hooks.example.com/…")
-    host = url.host if url.is_default_port() else f"{url.host}:{port}"
-    if url.user is not None or url.password is not None:
-        raise UsageError(f"--notify {scheme}://…{host}: carries a user name or password, which is not sent")
-    if scheme == "http" and not is_loopback(text):
-        raise UsageError(f"--notify http://{host}/…: is not https, so anyone on the way could read it")
     origin = str(url.origin())
+    host = origin.removeprefix(f"{scheme}://")
+    if url.user is not None or url.password is not None:
+        raise UsageError(
+            f"--notify {scheme}://…{host}: carries a user name or password, which is not sent. Leave it out"
+        )
+    if scheme == "http" and not is_loopback(text):
+        raise UsageError(
+            f"--notify http://{host}/…: is not https, so anyone on the way could read it. Give an https:// URL"
+        )
     return HttpAddress(host, form_of(url.host), origin, url.raw_path, tuple(url.query.items()))

@@ -69,8 +69,7 @@ class Notifier:
 
     def post(self, notice: Notice) -> None:
         """Put a notice into the queue of each place. Never waits."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._put, notice)
+        self._call(self._put, notice)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -85,11 +84,10 @@ class Notifier:
         try:
             yield
         finally:
-            self._loop.call_soon_threadsafe(self._end)
+            self._call(self._end)
             with Signals() as signals, signals.phase(lambda: "sending notifications", lambda _: self._over.set()):
                 self._over.wait()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: all is sent
-                self._loop.call_soon_threadsafe(self._cancel)
+            self._call(self._cancel)
             thread.join(STOP_S)
 
     @contextlib.contextmanager
@@ -116,6 +114,12 @@ class Notifier:
         finally:
             watch.cancel()
             self._warn = before
+
+    def _call(self, step: Callable[..., None], *args: object) -> None:
+        """Do a step in the thread, unless it has ended."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(step, *args)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_exception_handler(lambda _loop, _context: None)  # asyncio would print texts that may name an address
@@ -150,7 +154,9 @@ class Notifier:
         look_s: float,
     ) -> None:
         while True:
-            moment = look()
+            moment = None
+            with contextlib.suppress(Exception):  # the run goes on meanwhile, and the next look finds it at rest
+                moment = look()
             if moment is not None and (what := outage.take(moment.silent_s)) is not None:
                 self._put(notice_of(what, moment))
             await asyncio.sleep(look_s)
