@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by
 from bulkdel.format import span
-from bulkdel.output import SafeStream, detach_stdio, result, say
+from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 
 FULL = Path("/dev/full")
 
@@ -164,6 +165,22 @@ def test_hush_does_no_harm(capfd: pytest.CaptureFixture[str], monkeypatch: pytes
         detach_stdio()
     with stderr(monkeypatch, closed()):
         detach_stdio()
+
+
+def test_what_python_writes_itself_is_json_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A traceback, a warning, a line without an end. A signal handler writes one object too."""
+    path = tmp_path / "log"
+    with path.open("w") as file, stderr(monkeypatch, file):
+        open_log(json=True)
+        traceback.print_exception(RuntimeError("two\nlines"))
+        stderr_log().know(lambda: {"run_id": "r"})
+        say("\nlines of\ntext", "note", command=["a"])
+        print("no end", end="", file=sys.stderr)  # noqa: T201
+        detach_stdio()
+    lines = lines_of(path)
+    assert [line["text"] for line in lines if line["event"] == "text"][-3:] == ["RuntimeError: two", "lines", "no end"]
+    (said,) = (line for line in lines if line["event"] == "note")
+    assert (said["text"], said["command"], said["run_id"], said["job"]) == ("lines of\ntext", ["a"], "r", None)
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,12 @@ LIMITED_SHARE = 0.9
 """Share of the rate. Below it, something else is the limit. Not 98 %, because a progress line measures a short time."""
 
 CONCURRENCY = "concurrency"
-LIMITS = {CONCURRENCY: "concurrency", Slowed.THROTTLED: "an earlier 429", Slowed.FAILURES: "earlier failures"}
+LIMITS = {
+    CONCURRENCY: "concurrency",
+    Slowed.THROTTLED: "an earlier 429",
+    Slowed.FAILURES: "earlier failures",
+    Slowed.SLOW_WHILE: "--slow-while",
+}
 """The limits below the rate: the value in progress lines, and its words in the bar."""
 
 LEVELS = ("debug", "info", "warning")
@@ -390,6 +395,11 @@ def sentence(event: Event) -> str:
         case "run.draining":
             by = f"{fields['signal']}: the run stops" if "signal" in fields else "The run stops"
             return f"{by}; {fields.get('why', '')}".rstrip("; ")
+        case "run.changed":
+            by = f" by {fields['user']}" if "user" in fields else ""
+            return f"Changed{by} ({fields.get('source')}): {fields.get('what')} {fields.get('value', '')}".rstrip()
+        case "notify.failed":
+            return str(fields.get("why", ""))
         case "events.dropped":
             return f"{fields['dropped']:,} events were left out, because stderr was too slow"
         case _:
