@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import resource
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,15 +59,32 @@ DESCRIPTORS_BESIDE = 32
 COUNT_MAX = 2**53
 """The largest count: beyond it, readers of JSON round."""
 
+_WHOLE = re.compile(r"-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
+
 Validator = Callable[[Any, Any], None]
 
 
+RATES = Number(gte=0, lte=100_000)
+"""The rates that may be set."""
+
+
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:
-    """Read a whole number. Refuses text that would have to be rounded: 1999.6 must not confirm 2000 ids."""
+    """Read a whole number, also as `199,719`: the plan shows it so.
+
+    Refuses text that would have to be rounded: 1999.6 must not confirm 2000 ids.
+    """
     text = tokens[0].value
-    if not re.fullmatch(r"-?[0-9]+", text):
+    if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a whole number.")
-    return int(text)
+    return int(text.replace(",", ""))
+
+
+def per_second(_type: object, tokens: Sequence[Token]) -> float:
+    """Read a rate: `10`, `0.5`, `1,000`, or with its unit, `10/s`."""
+    text = tokens[0].value.strip().removesuffix("/s").rstrip()
+    with suppress(ValueError):
+        return float(text.replace(",", "") if _WHOLE.fullmatch(text) else text)
+    raise ValueError(f"{tokens[0].value!r} is not a rate. Write 10 or 0.5 (requests a second), or 0 for no limit.")
 
 
 def duration(_type: object, tokens: Sequence[Token]) -> float:
@@ -134,7 +152,7 @@ class CommonSettings(NotifySettings):
     host: Annotated[str | None, Parameter(group=SERVER)] = None
     """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
-    rate: Annotated[float, Parameter(group=SENDING, validator=Number(gte=0, lte=100_000))] = 50.0
+    rate: Annotated[float, Parameter(group=SENDING, converter=per_second, validator=RATES)] = 50.0
     """Requests a second, look-ups and retries included; 0 is unlimited."""
 
     concurrency: Annotated[int, Parameter(group=SENDING), count(1, 4_096)] = 16

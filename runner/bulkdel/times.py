@@ -8,21 +8,21 @@ from datetime import UTC, datetime, time, timedelta
 
 from bulkdel.errors import UsageError
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?")
-_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
+_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
 
 def seconds_of(text: str) -> float:
-    """Read a duration: `30`, `30s`, `500ms`, `15m`, `15min`, `2h`. Raises ValueError.
+    """Read a duration: `30`, `30s`, `500ms`, `15m`, `15min`, `2h`, `1d`. Raises ValueError.
 
     The durations of cyclopts have no plain number, no `ms` and no `min`, and their `M` is a month.
     """
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not a duration. Write 30, 30s, 15m or 2h.")
+        raise ValueError(f"{text!r} is not a duration. Write 30, 30s, 15m, 2h or 1d.")
     return float(found[1]) * _UNITS_S[found[2]]
 
 

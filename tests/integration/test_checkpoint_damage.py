@@ -377,7 +377,7 @@ print(json.dumps(answers))
     if where != path:
         where.unlink()
         where.parent.rmdir()
-    denied = f"3 {where}: cannot be opened: Permission denied (--checkpoint)"
+    denied = f"3 {where}: cannot be opened: Permission denied (CHECKPOINT, or --checkpoint of `run`)"
     assert json.loads(ran.stdout) == [denied, denied, denied, "fine", denied, denied, "fine"]
 
 

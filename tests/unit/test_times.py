@@ -27,6 +27,7 @@ from bulkdel.times import seconds_of, until_of
         ("0.5h", 1800.0),
         ("1.5 m", 90.0),
         ("250ms", 0.25),
+        ("1d", 86_400.0),
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
@@ -34,7 +35,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "-1", "+1", "1d", "1h30m", "1,5", "1e3", "inf", "nan", ".5", "1.", "1 0", "1M", "\u0663m"]
+    "text", ["", "s", "-1", "+1", "1w", "1h30m", "1,5", "1e3", "inf", "nan", ".5", "1.", "1 0", "1M", "\u0663m"]
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):

@@ -87,7 +87,7 @@ RUN = LogKind(
     "run",
     "header",
     lambda header, skipped: Progress(header, skipped=skipped),
-    "--checkpoint",
+    "CHECKPOINT, or --checkpoint of `run`",
     "With another --checkpoint the run starts from the first row: ids that are gone already then count as absent.",
 )
 
@@ -148,7 +148,7 @@ def _begins_a_log(path: Path) -> bool:
         return False
 
 
-def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = "--checkpoint") -> int:
+def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = RUN.option) -> int:
     """Open a log that exists: a regular file, and no symbolic link. Raises NotAcceptable, naming the option."""
     try:
         # O_NONBLOCK: opening a named pipe would wait for its other end. It means nothing to a regular file.

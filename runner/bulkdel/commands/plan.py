@@ -158,8 +158,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if copy:
         yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"
     if log is not None:
-        settled = counted(log.rows - log.remaining, "row", "is", "are")
-        yield "going on", f"{settled} settled, {log.remaining:,} remaining"
+        settled = counted(log.rows - log.remaining, "row", "has", "have")
+        yield "going on", f"{settled} an outcome, {log.remaining:,} remaining"
     if plan.server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
         yield "sample", _sample_text(plan.server, there)

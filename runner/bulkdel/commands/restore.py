@@ -362,7 +362,7 @@ def _write_map(found: _Found, ended: Summary) -> None:
     if found.derived.missing:
         say(
             f"{counted(found.derived.missing, 'row', 'has', 'have')} no record in a backup and cannot be {words.done}. "
-            f"Which rows the run has settled:\n  {CommandLine('results', (str(found.log),))}"
+            f"Which rows have an outcome:\n  {CommandLine('results', (str(found.log),))}"
         )
 
 

@@ -155,7 +155,8 @@ def _annotation_values(annotation: Annotation) -> dict[str, Any]:
 
 def _print_job(header: Header) -> None:
     pinned = header.pinned
-    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}, by {pinned['id_type']}")
+    pool = "not signed in" if pinned["pool"] is None else f"pool {pinned['pool']}"
+    result(f"  job        {pinned['job']} on {pinned['host']}, {pool}, by {pinned['id_type']}")
     for option, value in by_option(header.parameters):
         result(f"  {'option':<10} {option} {value}")
 

@@ -112,7 +112,7 @@ def all_refused(parts: Sequence[Settled]) -> str:
     """Why a run halts after these refusals in a row. It names rows and not ids: the log of a run holds it."""
     positions = [position for part in parts for position in part.records.positions]
     return (
-        f"{len(positions)} ids in a row were refused with one code ({parts[-1].detail}), and none was settled between "
+        f"{len(positions)} ids in a row were refused with one code ({parts[-1].detail}), and none was accepted between "
         f"them. They are rows {min(positions):,} to {max(positions):,} of the export, counted from 0. That is rarely "
         "because of the ids. If it is, leave them out with --exclude"
     )

@@ -51,16 +51,16 @@ ABSENT_FIRST = 20  # so many absent ids, and none that is done, halt the run
 ABSENT_SHARE_AFTER = 200  # settled ids, after which more than half of them absent halt the run
 
 
-_NUMBER_OR_SHARE = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)%")
+_NUMBER_OR_SHARE = re.compile(r"([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)|([0-9]+(?:\.[0-9]+)?)%")
 
 
 def number_or_share(text: str) -> int | Fraction:
-    """Read `100` as a number, `1%` or `0.5%` as a share from 0 to 1. Raises ValueError."""
+    """Read `100` or `1,000` as a number, `1%` or `0.5%` as a share from 0 to 1. Raises ValueError."""
     found = _NUMBER_OR_SHARE.fullmatch(text)
     if found is None:
         raise ValueError(text)
     if found[1] is not None:
-        return int(found[1])
+        return int(found[1].replace(",", ""))
     share = Fraction(found[2]) / 100
     if share > 1:
         raise ValueError(text)

@@ -164,7 +164,7 @@ def write_settled(
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
     if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-        why = f"{tally.refused:,} of {tally.settled:,} ids settled now were refused (--max-refused)"
+        why = f"of the {tally.settled:,} ids that this session has done, {tally.refused:,} were refused (--max-refused)"
         parts.drain.begin(Stop(why, error=Halted(why)))
 
 
