@@ -47,6 +47,8 @@ MUTANTS = (
         'if scheme == "http" and not is_loopback(text):',
         'if scheme == "http" and not is_loopback(text) and not text:',
         "e2e/test_notify.py::test_a_place_that_cannot_be_told_is_refused_before_anything_is_read",
+    ),
+    Mutant(
         "the plan in a JSON log shows sampled ids",
         "runner/bulkdel/commands/run.py",
         '"plan", private=True, plan=plan_values(plan)',
