@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import bulkdel
+from bulkdel.commands.notices import Notices
 from bulkdel.errors import UsageError
 from bulkdel.notify.addresses import Form, HttpAddress, address_of
 from bulkdel.notify.message import Notice, What, json_form, slack_form, teams_form, text_form
@@ -172,6 +173,14 @@ async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path:
     os.close(reading)
 
 
+async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    file.write_text("no program")
+    file.chmod(0o700)
+    answered = await CommandSender(str(file), os.environ).send(NOTICE)
+    assert answered == Answer(told=False, text="could not be run: Exec format error")
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [("", "is empty"), ("no-such-program x", "there is no such program"), ("echo 'x", "No closing quotation")],
@@ -224,40 +233,46 @@ def test_a_warning_names_no_address() -> None:
 def test_without_a_place_there_is_no_thread() -> None:
     before = threading.active_count()
     notifier = Notifier([], print)
-    with notifier.running(), notifier.watching(lambda: None, lambda what, _: replace(NOTICE, what=what), print):
+    with notifier.running(), Notices(notifier, NOTICE).watching(lambda: None, print):
         notifier.post(NOTICE)
         assert threading.active_count() == before
 
 
 async def test_a_long_outage_of_a_real_run_is_told_once_and_its_end(tmp_path: Path) -> None:
-    """The server fails for a while in the middle of a run."""
+    """The server fails for a while in the middle of a run, which is then asked to stop."""
     with webhook() as told, case(tmp_path, user_ids(400), latency_s=0.01) as it:
         notifier = Notifier([http_sender(told.url())], print)
+        notices = Notices(notifier, Notice(What.TEST, "now", "m", "run"))
+        url = it.served.url
         opened = bulkdel.open_run(
-            "delete-users",
-            it.export,
-            host=it.served.url,
-            environ=KEYS,
-            rate=0,
-            concurrency=1,
-            chunk_size=5,
+            "delete-users", it.export, host=url, environ=KEYS, rate=0, concurrency=1, chunk_size=5
         )
         with notifier.running():
             async with opened as run:
-                plan = await run.plan()
+                notices.planned(await run.plan())
                 await run.confirm(ids=400, pool=POOL)
-
-                def notice_of(what: What, moment: bulkdel.Snapshot) -> Notice:
-                    return replace(NOTICE, what=what, silent_s=moment.silent_s, pool=plan.pool)
-
-                with notifier.watching(run.snapshot, notice_of, print, outage_s=0.3, look_s=0.02):
+                with notices.watching(run.snapshot, print, outage_s=0.3, look_s=0.02):
                     run.start()
                     await asyncio.to_thread(wait_until, lambda: it.served.pool.deleted >= 50)
                     it.switch(share_503=1.0)
                     await asyncio.to_thread(wait_until, lambda: bool(told.received))
                     it.switch(share_503=0.0)
-                    summary = await run.finished()
-    assert summary.counts["deleted"] == it.served.pool.deleted == 400
-    assert told.events() == ["outage", "outage-over"]
-    assert told.received[0].json["silent_s"] >= 0.3
-    assert "gets no useful response for" in told.received[0].json["text"]
+                    await asyncio.to_thread(wait_until, lambda: len(told.received) > 1)
+                    run.stop()
+                    ended = await run.finished()
+                notices.ended(
+                    ended.progress,
+                    ended.session.ending,
+                    status=ended.status,
+                    exit_code=ended.exit_code,
+                    requests=ended.requests,
+                    duration_s=ended.duration_s,
+                )
+    assert told.events() == ["outage", "outage-over", "stop"]
+    outage, over, stop = (each.json for each in told.received)
+    assert outage["silent_s"] >= 0.3
+    assert "gets no useful response for" in outage["text"]
+    assert over["silent_s"] is None
+    assert outage["counts"]["deleted"] + outage["counts"]["remaining"] == 400
+    assert (stop["status"], stop["cause"], stop["exit_code"]) == ("stopped", "asked", 6)
+    assert stop["counts"]["deleted"] == it.served.pool.deleted

@@ -21,7 +21,7 @@ from bulkdel.engine.signals import Interrupted
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
-from bulkdel.notify.sending import Notifier
+from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier
 from bulkdel.output import say
 from bulkdel.safety.run_plan import Plan
 from bulkdel.settings import NotifySettings
@@ -71,7 +71,12 @@ class Notices:
         self._post(What.START)
 
     def watching(
-        self, look: Callable[[], Snapshot | None], on_event: Callable[[Event], None]
+        self,
+        look: Callable[[], Snapshot | None],
+        on_event: Callable[[Event], None],
+        *,
+        outage_s: float = OUTAGE_S,
+        look_s: float = LOOK_S,
     ) -> AbstractContextManager[None]:
         """Tell of long outages while the block runs. on_event: takes the failures of notifications meanwhile."""
 
@@ -83,7 +88,7 @@ class Notices:
         def warn(text: str) -> None:
             on_event(Event("warning", FAILED, {"why": text}))
 
-        return self.notifier.watching(look, notice_of, warn)
+        return self.notifier.watching(look, notice_of, warn, outage_s=outage_s, look_s=look_s)
 
     def ended(
         self, progress: Progress, ending: Ending, *, status: str, exit_code: int, requests: int, duration_s: float

@@ -97,8 +97,8 @@ class Notifier:
         notice_of: Callable[[What, Snapshot], Notice],
         warn: Warn,
         *,
-        outage_s: float = OUTAGE_S,
-        look_s: float = LOOK_S,
+        outage_s: float,
+        look_s: float,
     ) -> Iterator[None]:
         """Look at the figures of a run every `look_s` until the block ends, and tell of outages of `outage_s`.
 
