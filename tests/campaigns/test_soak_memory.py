@@ -1,4 +1,4 @@
-"""Ten million ids in the memory of a hundred thousand: run, status, results, and going on after it."""
+"""Ten million ids in the memory of a hundred thousand: run, status, results, report, and going on after it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ pytestmark = pytest.mark.soak
 SMALL, LARGE = 100_000, 10_000_000
 GROWTH_MAX_KIB = 10 * 1024
 ALL_MAX_KIB = 120 * 1024
+READERS_MAX_KIB = 80 * 1024
+"""Of `status` and `report`: they run beside a run, or on a small machine afterwards."""
 
 
 def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, int]:
@@ -21,7 +23,7 @@ def peaks_kib(url: str, folder: Path, count: int, repeated: float) -> dict[str, 
     made = exports.write(folder, "objects", count, repeated=repeated)
     log = Path(f"{made.path}.checkpoint.jsonl")
     found = {"run": commands.ours(url, made, "--rate", 0, "--concurrency", 64).peak_kib}
-    for words in (["status"], ["results", "--out", f"{log}.out.jsonl"]):
+    for words in (["status"], ["results", "--out", f"{log}.out.jsonl"], ["report", "--out", f"{log}.html"]):
         words.insert(1, str(log))
         found[words[0]] = commands.measured([sys.executable, "-m", "bulkdel", *words]).peak_kib
     found["again"] = commands.measured(commands.run_words(url, made, log), commands.ENVIRON).peak_kib
@@ -35,3 +37,4 @@ def test_memory_is_flat_to_ten_million(repeated: float, tmp_path: Path) -> None:
     for name, kib in large.items():
         assert kib <= ALL_MAX_KIB, large
         assert kib - small[name] <= GROWTH_MAX_KIB, (name, small, large)
+        assert name not in {"status", "report"} or kib <= READERS_MAX_KIB, large

@@ -244,7 +244,7 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert found["rows"] == 604
     assert found["light"] == "not finished"
     assert found["sentence"].startswith(f"2 runs with 604 rows: {479 + gone} deleted, ")
-    assert found["sentence"].endswith("By run: 1 look, 1 not finished.")
+    assert found["sentence"].endswith("Of the runs: 1 to look at, 1 not finished.")
     assert "<h2>2. export.jsonl.checkpoint.jsonl</h2>" in page
 
 

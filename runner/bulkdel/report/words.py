@@ -15,7 +15,7 @@ from bulkdel.report.facts import Light, RunFacts, VerifyFacts
 MEANINGS = {
     "done": "The server confirmed it, or a look-up showed it after a response was lost.",
     "already": "Nothing was left to do.",
-    "absent": "No such {noun} existed any more.",
+    "absent": "There was no such {noun}.",
     "refused": "The server refused it, so nothing was changed.",
     "unknown": "Nothing shows whether it was {done}. Look at each of them.",
     "excluded": "Protected by an exclude file or a guard, and never sent.",
@@ -40,6 +40,9 @@ REASONS = {
     Spared.ADMINISTRATOR: "the administrator that the pool keeps",
 }
 """The reasons that bulkdel and its jobs write. Any other reason is shown only when it holds no value of the export."""
+
+LIGHTS = {Light.FINE: "fine", Light.LOOK: "to look at", Light.NOT_FINISHED: "not finished"}
+"""What a run is, by its light."""
 
 BY_A_FILE = "by an exclude file, or the key's own user"
 IN_DOUBT = "sent, and no response came"
@@ -153,5 +156,5 @@ def of_all(lights: Mapping[Light, int], counts: Mapping[str, int], rows: int) ->
     """Several runs as a sentence. lights: how many runs have each. counts: rows by outcome."""
     runs = sum(lights.values())
     some = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    judged = ", ".join(f"{count} {light}" for light, count in lights.items() if count)
-    return f"{counted(runs, 'run')} with {counted(rows, 'row')}: {some}. By run: {judged}."
+    judged = ", ".join(f"{lights[light]} {words}" for light, words in LIGHTS.items() if lights[light])
+    return f"{counted(runs, 'run')} with {counted(rows, 'row')}: {some}. Of the runs: {judged}."
