@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
+from bulkdel.core.schedule import Schedule, schedule_of
 from bulkdel.errors import UsageError
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
@@ -13,6 +14,9 @@ _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
+
+YEAR_DAYS = 366
+"""So many days ahead the times of a schedule are checked against changes of the clocks."""
 
 
 def seconds_of(text: str) -> float:
@@ -58,6 +62,39 @@ def until_of(text: str, now: datetime) -> datetime:
     if not readings:
         raise UsageError(f"--not-after {text!r}: more than a year ahead. Correct the date, or leave --not-after out")
     return readings[0]
+
+
+def schedule_at(option: str, text: str, now: datetime) -> Schedule:
+    """Read --schedule. Its times are in the time zone of this machine.
+
+    Raises UsageError for text that is no schedule, and for a time that the clocks skip or repeat within a year.
+    """
+    try:
+        schedule = schedule_of(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: {error}") from None
+    changes, today = set(schedule.changes), now.astimezone().date()
+    for date in (today + timedelta(days=n) for n in range(YEAR_DAYS)):
+        for minute in sorted(minute for day, minute in changes if day == date.weekday()):
+            at = datetime.combine(date, time(minute // 60, minute % 60))
+            if len(_readings_of_local(at)) > 1:
+                raise UsageError(
+                    f"{option} {text!r}: the clocks change on {date} about {at:%H:%M} ({zone_of(now)}), so that time is "
+                    "skipped or comes twice. Write another time"
+                )
+    return schedule
+
+
+def scheduled(schedule: Schedule, now: datetime) -> float | None:
+    """The limit of a schedule at this time, requests a second; None without a limit."""
+    local = now.astimezone()
+    return schedule.rate_at(local.weekday(), local.hour * 60 + local.minute)
+
+
+def zone_of(now: datetime) -> str:
+    """The time zone of this machine, with its offset at this time."""
+    local = now.astimezone()
+    return f"{local:%Z}, {local:%z}"
 
 
 def _readings_of_date(text: str, now: datetime) -> list[datetime]:
