@@ -87,6 +87,9 @@ class RunOptions(TypedDict, total=False):
     max_refused: str
     in_doubt: Literal["look-up", "resend"]
     note: str | None
+    pause_file: Path | None
+    slow_while: str | None
+    schedule: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,7 @@ class Run:
         self._confirmed: Confirmed | None = None
         self._session: SendingSession | None = None
         self._sending: asyncio.Task[Summary] | None = None
+        self._begun = asyncio.Event()
         self._wishes: list[Wish] = []  # the changes that came before the session
         self._doing = ""
 
@@ -349,6 +353,10 @@ class Run:
         """The current figures; None before the sending. May be called from any thread."""
         return None if self._session is None else self._session.snapshot()
 
+    async def begun(self) -> None:
+        """Wait until the run has the lock of its log. Waits for ever when it ends before."""
+        await self._begun.wait()
+
     @property
     def doing(self) -> str:
         """The current step in words."""
@@ -422,6 +430,7 @@ class Run:
             if self._log is None:
                 self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
                 self._stack.callback(self._log.close)
+            self._begun.set()
             if self._before_sending is not None:
                 await around.in_thread(self._before_sending, lambda: None)
             self._session = SendingSession(

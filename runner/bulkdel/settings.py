@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
+from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -24,7 +25,7 @@ from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.output import LogFormat
-from bulkdel.times import date_of, seconds_of, until_of
+from bulkdel.times import date_of, schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
 """Characters of `--note`."""
@@ -66,6 +67,19 @@ Validator = Callable[[Any, Any], None]
 
 RATES = Number(gte=0, lte=100_000)
 """The rates that may be set."""
+
+
+def check_url(text: str) -> None:
+    """Refuse a --slow-while that is no address to ask. Raises UsageError."""
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host or url.scheme not in {"http", "https"} or not text.isprintable() or " " in text:
+        raise UsageError(f"--slow-while {text!r}: is not a URL. Give one like https://sign-in.example.com/health")
+    if url.username is not None or url.password is not None:
+        raise UsageError("--slow-while: has a user or a password in it, and the log would keep them. Leave them out")
 
 
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:
@@ -213,6 +227,16 @@ class SendingSettings(CommonSettings):
     not_after: Annotated[str | None, Parameter(group=SAFETY)] = None
     """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
 
+    schedule: Annotated[str | None, Parameter(group=SENDING)] = None
+    """Lower limits of the rate by time of day (local): "Mon-Fri 08:00-18:00=10, else=50"."""
+
+    slow_while: Annotated[str | None, Parameter(group=SENDING, metavar="URL")] = None
+    """Ask this URL every 5 s. While its answer is not 200, or takes over a second, the rate is halved, and climbs back
+    afterwards. For a page that your users sign in at."""
+
+    pause_file: Annotated[Path | None, Parameter(group=SENDING)] = None
+    """Pause while this file exists."""
+
     max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
     on)."""
@@ -308,6 +332,8 @@ class Settings(SendingSettings):
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
             raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
         self._check_times(datetime.now(UTC))
+        if self.slow_while is not None:
+            check_url(self.slow_while)
         if self.id_pattern is not None:
             try:
                 re.compile(self.id_pattern)
@@ -329,6 +355,8 @@ class Settings(SendingSettings):
     def _check_times(self, now: datetime) -> None:
         if self.not_after is not None:
             until_of(self.not_after, now)
+        if self.schedule is not None:
+            schedule_at("--schedule", self.schedule, now)
         for option, text in self._dates.items():
             if text is not None and date_of(option, text) > now:
                 raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")

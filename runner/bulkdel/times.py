@@ -79,8 +79,8 @@ def schedule_at(option: str, text: str, now: datetime) -> Schedule:
             at = datetime.combine(date, time(minute // 60, minute % 60))
             if len(_readings_of_local(at)) > 1:
                 raise UsageError(
-                    f"{option} {text!r}: the clocks change on {date} about {at:%H:%M} ({zone_of(now)}), so that time is "
-                    "skipped or comes twice. Write another time"
+                    f"{option} {text!r}: the clocks change on {date} about {at:%H:%M} ({zone_of(now)}), so that "
+                    "time is skipped or comes twice. Write another time"
                 )
     return schedule
 

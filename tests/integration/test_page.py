@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
-from bulkdel.live.page.connections import OPEN_MAX, TAKEN_AT_ONCE, listen
+from bulkdel.live.connections import OPEN_MAX, TAKEN_AT_ONCE, listen
 from bulkdel.live.page.server import SeenRun, serving_page
 from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
 from bulkdel.live.page.stream import READERS_MAX

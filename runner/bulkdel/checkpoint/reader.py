@@ -22,6 +22,7 @@ from bulkdel.core.log_entries import (
     Annotation,
     Damaged,
     Entry,
+    Header,
     Session,
     Unreadable,
     decode_line,
@@ -310,6 +311,14 @@ def read_log(path: Path) -> Log:
     with reading(path, RUN) as reader:
         progress = reader.replay()
         return Log(progress, reader.sha.hexdigest(), reader.damaged_tail, reader.size)
+
+
+def header_of(path: Path) -> Header:
+    """Read only the header of the log of a run. Raises NotAcceptable."""
+    with reading(path, RUN) as reader:
+        header = next(reader.commits())[0]
+        assert isinstance(header, Header), "the first line begins like one"
+        return header
 
 
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:

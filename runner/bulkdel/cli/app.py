@@ -78,6 +78,10 @@ written and an audit failed; 5 it could not be written; 141 the reader of stdout
 NOTIFY_EPILOGUE = """Exit codes: 0 every place was told; 1 one or more were not; 2 usage or settings.
 """
 
+CTL_EPILOGUE = """Exit codes: 0 done; 2 the command is wrong or was refused, and nothing has changed; 3 no run is under
+way in this log, or it cannot be reached.
+"""
+
 RESULTS_EPILOGUE = """Exit codes: 0 all is written; 2 usage; 3 checkpoint or export not acceptable; 5 not all could be
 written; 141 the reader of stdout has left (`| head`).
 """
@@ -200,6 +204,27 @@ def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> i
     from bulkdel.commands.status import print_audit, print_status
 
     return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json)
+
+
+def ctl(checkpoint: Path, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False) -> int:
+    """Control a run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
+
+    The change holds until the run stops, and is kept in its log with your name. It works wherever the run's files are:
+    over ssh and in `kubectl exec` too.
+
+    Parameters
+    ----------
+    checkpoint: Path
+        The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+    command: str
+        status: what it does, and why it waits. pause, resume. rate N: at most N requests a second. concurrency N: at
+        most N in flight. until TIME: stop then. stop: finish what is on the wire, then stop (exit code 6).
+    json: bool
+        Print the answer as one JSON object: ok, text and status.
+    """
+    from bulkdel.commands import ctl as commands_ctl
+
+    return commands_ctl.ctl(checkpoint, list(command) or ["status"], json=json, environ=os.environ)
 
 
 def results(
@@ -404,6 +429,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     app.command(with_options_of(job, restore), config=sources)
     app.command(status, help_epilogue=STATUS_EPILOGUE)
     # Not from the environment: BULKDEL_FORMAT is the format of an export. An empty list would mean the app's sources.
+    app.command(ctl, config=[lambda *_: None], help_epilogue=CTL_EPILOGUE)
     app.command(results, config=[lambda *_: None], help_epilogue=RESULTS_EPILOGUE)
     app.command(report, config=[lambda *_: None], help_epilogue=REPORT_EPILOGUE)
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)

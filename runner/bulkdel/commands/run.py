@@ -27,6 +27,10 @@ from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
+from bulkdel.live.keys import Keyboard
+from bulkdel.live.sources import steerable
+from bulkdel.live.status import LiveStatus
+from bulkdel.live.steering import Steering
 from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
@@ -68,13 +72,14 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
             opened.drain(signum)
         return opened.sending
 
-    with Signals() as signals:
+    keyboard = Keyboard.of_stdin()
+    with Signals(keyboard.restore if keyboard is not None else None) as signals:
         return run_loop(
-            _run(opened, reporter, notices), signals, lambda: None if reporter.ask() else opened.doing, drain
+            _run(opened, reporter, notices, keyboard), signals, lambda: None if reporter.ask() else opened.doing, drain
         )
 
 
-async def _run(opened: Run, reporter: Reporter, notices: Notices) -> Summary:
+async def _run(opened: Run, reporter: Reporter, notices: Notices, keyboard: Keyboard | None) -> Summary:
     async with opened:
         try:
             plan = await opened.plan()
@@ -90,9 +95,11 @@ async def _run(opened: Run, reporter: Reporter, notices: Notices) -> Summary:
             if plan.ids == 0:
                 say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)
-        with reporter.running(), notices.watching(opened.snapshot, reporter.event):
-            async for event in opened.start():
-                reporter.event(event)
+        status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
+        async with steerable(opened, plan, status, steering, keyboard):
+            with reporter.running(), notices.watching(opened.snapshot, reporter.event):
+                async for event in opened.start():
+                    reporter.event(event)
         ended = await opened.finished()
         notices.ended(
             ended.progress,

@@ -21,8 +21,11 @@ _ELSE = re.compile(r"else\s*=\s*(?P<rate>\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a schedule. days: on which it begins; Monday is 0. begin, end: minutes of the day; it may end on the
-    next day. rate: requests a second."""
+    """A part of a schedule.
+
+    days: on which it begins; Monday is 0. begin, end: minutes of the day; it may end on the next day. rate: requests a
+    second.
+    """
 
     days: frozenset[int]
     begin: int

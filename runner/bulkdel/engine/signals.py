@@ -51,9 +51,13 @@ def ignore(signum: int) -> None:
 
 
 class Signals:
-    """Installs the handlers while it is entered. received: the number of the first signal that stops the command."""
+    """Installs the handlers while it is entered. received: the number of the first signal that stops the command.
 
-    def __init__(self) -> None:
+    leave: called before the second signal ends the program: it puts the terminal back.
+    """
+
+    def __init__(self, leave: Callable[[], None] | None = None) -> None:
+        self._leave = leave
         self._doing: Doing = lambda: None
         self._on_first: OnFirst = interrupt
         self._before: dict[int, object] = {}
@@ -91,6 +95,8 @@ class Signals:
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.received is not None:
             # As safe as a SIGKILL: only durable outcomes were counted. No clean-up may delay it.
+            if self._leave is not None:
+                self._leave()
             os._exit(128 + signum)
         self.received = signum
         self._on_first(signum)

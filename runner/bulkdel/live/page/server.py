@@ -23,7 +23,7 @@ from aiohttp import web
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, SignedIn, refusal
 from bulkdel.errors import trace_of
-from bulkdel.live.page.connections import ANSWER_S, Connections, listen
+from bulkdel.live.connections import ANSWER_S, Connections, listen
 from bulkdel.live.page.sign_in import NAME_MAX, SignIns, TooManyWrongTokensError
 from bulkdel.live.page.stream import LAST_S, Stream
 from bulkdel.output import say
@@ -50,6 +50,9 @@ COMMAND_MAX = 200
 """Characters of a command."""
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+"""The answer when too many connections are open."""
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -91,7 +94,7 @@ async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) 
     """
     listener = listen(address)
     try:
-        connections = Connections(listener)
+        connections = Connections(listener.socket, BUSY)
         page = _Page(listener.address, token, run, connections)
         runner = web.AppRunner(page.app, access_log=None, logger=_silent_logger(), **LIMITS)
         await runner.setup()

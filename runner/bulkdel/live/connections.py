@@ -1,6 +1,6 @@
-"""The connections of the live page: where it listens, how many connections it takes, and how fast.
+"""The connections of the live page and of the control socket: how many are taken, and how fast.
 
-The page shares its event loop with the run, so every cost is bounded here, before a byte of a request is parsed: how
+Both share their event loop with the run, so every cost is bounded here, before a byte of a request is parsed: how
 many connections are taken a second, how many are open, how long a request and its answer may take. A connection carries
 one request.
 """
@@ -46,8 +46,6 @@ TRY_AGAIN_S = 0.5
 
 MODE = 0o600
 """Of a Unix socket."""
-
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +102,10 @@ def _set_up(listening: socket.socket) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-def _answer_busy(taken: socket.socket) -> None:
+def _answer_busy(taken: socket.socket, answer: bytes) -> None:
     """Answer and close, without a wait. What has arrived is read: else the close would take the answer back."""
     with taken, contextlib.suppress(OSError):
-        taken.send(BUSY)
+        taken.send(answer)
         taken.shutdown(socket.SHUT_WR)
         taken.recv(SEND_BUFFER)
 
@@ -135,10 +133,14 @@ class _Open:
 
 
 class Connections:
-    """Takes the connections of a listener, each for one request."""
+    """Takes the connections of a listening socket, each for one request.
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    busy: the answer when too many are open.
+    """
+
+    def __init__(self, listening: socket.socket, busy: bytes) -> None:
+        self._listening = listening
+        self._busy = busy
         self._open: dict[asyncio.Transport, _Open] = {}
 
     async def take(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -149,14 +151,14 @@ class Connections:
             due = max(due + 1 / TAKEN_PER_S, loop.time() - TAKEN_AT_ONCE / TAKEN_PER_S)
             await asyncio.sleep(due - loop.time())
             try:
-                taken, _ = await loop.sock_accept(self._listener.socket)
+                taken, _ = await loop.sock_accept(self._listening)
             except OSError:
                 await asyncio.sleep(TRY_AGAIN_S)
                 continue
             # The transport closes the socket once the last byte has left, or when it is aborted.
             self._open = {transport: each for transport, each in self._open.items() if each.socket.fileno() != -1}
             if len(self._open) >= OPEN_MAX:
-                _answer_busy(taken)
+                _answer_busy(taken, self._busy)
                 continue
             transport, _ = await loop.connect_accepted_socket(make, taken)
             self._open[transport] = _Open(taken)

@@ -1,0 +1,56 @@
+"""Where the control socket of a run is. Owns the places and what is refused there; opens no connection.
+
+Beside the log, where the path is short enough for a Unix socket. Else in a folder of the user, named by the run id.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ENDING = ".sock"
+PATH_MAX = 100
+"""Bytes of the path of a Unix socket: Linux has room for 107, macOS for 103."""
+
+
+def beside(log: Path) -> Path:
+    """The socket beside the log."""
+    return Path(f"{log.resolve()}{ENDING}")
+
+
+def fits(path: Path) -> bool:
+    """Whether a socket may have this path."""
+    return len(os.fsencode(path)) <= PATH_MAX
+
+
+def folders(uid: int, environ: Mapping[str, str]) -> Iterator[Path]:
+    """The folders of a user where a run may have put its socket, the first choice first."""
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "bulkdel"
+    yield Path(f"/run/user/{uid}/bulkdel")
+    yield Path(f"/tmp/bulkdel-{uid}")  # noqa: S108 - it is checked, and has mode 0700
+
+
+def in_folder(folder: Path, run_id: str) -> Path:
+    """The socket of a run in such a folder."""
+    return folder / f"{run_id}{ENDING}"
+
+
+def is_own_folder(folder: Path, uid: int) -> bool:
+    """Whether a folder belongs to this user only: no link, mode 0700."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o077
+
+
+def is_socket_of(path: Path, uids: set[int]) -> bool:
+    """Whether there is a socket that belongs to one of these users, and no link to one."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid in uids

@@ -1,0 +1,53 @@
+"""The status of a running job as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bulkdel.format import counted, span, until_words
+
+BOUNDS = {
+    "rate": "--rate",
+    "ctl": "a change by ctl",
+    "key": "a key on the terminal",
+    "page": "a change on the page",
+    "library": "a change by a program",
+    "schedule": "--schedule",
+    "slow-while": "--slow-while: what it asks is slow, or was",
+    "earlier_429": "an earlier 429",
+    "earlier_failures": "earlier failures",
+    "concurrency": "the concurrency",
+}
+"""What bounds the rate, in words."""
+
+
+def status_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
+    """The lines. status: as `LiveStatus.to_json` makes it."""
+    head = f"{log}: {status['state']} (pid {status['pid']})"
+    lines = [head, f"  job        {status['job']} on {status['host']}, pool {status['pool']}"]
+    if "rows" not in status:
+        return [*lines, f"  now        {status['doing']}"]
+    rate, names = status["rate"], status["names"]
+    left = "" if status["left_s"] is None else f", {span(status['left_s'])} left"
+    share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
+    lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %){left}")
+    lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
+    allowed = "no limit" if not rate["allowed"] else f"{rate['allowed']:g} requests/s allowed"
+    bound = f" by {BOUNDS.get(rate['binding'], rate['binding'])}" if rate["binding"] else ""
+    lines.append(f"  rate       {rate['used']:g} requests/s; {allowed}{bound}")
+    in_flight = f"{status['in_flight']} of {status['concurrency']} in flight"
+    lines.append(
+        f"  requests   {counted(status['requests'], 'request')}, {counted(status['retries'], 'retry')}, "
+        f"{status['throttled']:,} answered 429; {in_flight}"
+    )
+    if status["waiting"] or status["doing"]:
+        lines.append(f"  waiting    {status['waiting'] or status['doing']}")
+    if status["until"]:
+        lines.append(f"  until      {until_words(datetime.fromisoformat(status['until']))}")
+    lines += [f"  refused    {count:,} with code {code}" for code, count in status["refused"].items()]
+    if status["confirm"]:
+        lines.append(f"  to resume, the run has to be confirmed:\n  {status['confirm']}")
+    return lines

@@ -1,0 +1,169 @@
+"""Steering: one line of text becomes a change of the running session, whatever source it comes from.
+
+Owns the commands and their answers. Socket, page and keys only carry the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from bulkdel.command_line import CommandLine
+from bulkdel.core.pace import By
+from bulkdel.engine.progress import Snapshot
+from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.format import until_words
+from bulkdel.library import Run
+from bulkdel.safety.run_plan import Plan
+
+COMMANDS = "status, pause, resume, rate N, concurrency N, until 18:00, stop"
+
+STEP = 1.2
+"""`faster` and `slower` change the rate by this factor."""
+
+RATE_LEAST = 0.1
+"""Requests a second that `slower` does not go below."""
+
+
+class Answer(NamedTuple):
+    """ok: whether the command was obeyed. text: a line or more about it, for people."""
+
+    ok: bool
+    text: str
+
+
+class Steering:
+    """Steers one run."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self._run = run
+        self._log = str(plan.checkpoint)
+
+    async def apply(self, command: str, by: By) -> Answer:
+        """Obey a command such as `rate 10`. A command that is refused changes nothing, and the answer says why.
+
+        A change is in the log, on the disk, before the answer.
+        """
+        try:
+            name, *words = command.split() or [""]
+            answer = self._commands[name.casefold()](words, by) if name.casefold() in self._commands else None
+            if answer is None:
+                return Answer(ok=False, text=f"{name[:20]!r} is no command. The commands are {COMMANDS}")
+            await self._run.changes_durable()
+        except BulkdelError as error:
+            return Answer(ok=False, text=str(error))
+        return Answer(ok=True, text=answer)
+
+    @property
+    def _commands(self) -> Mapping[str, Callable[[Sequence[str], By], str]]:
+        return {
+            "pause": self._pause,
+            "resume": self._resume,
+            "rate": self._rate,
+            "faster": lambda words, by: self._step(words, STEP, by),
+            "slower": lambda words, by: self._step(words, 1 / STEP, by),
+            "concurrency": self._concurrency,
+            "until": self._until,
+            "stop": self._stop,
+            "status": self._status,
+        }
+
+    @staticmethod
+    def _status(words: Sequence[str], _: By) -> str:
+        _none(words, "status")
+        return ""
+
+    def _pause(self, words: Sequence[str], by: By) -> str:
+        _none(words, "pause")
+        if not self._run.pause(by):
+            return "paused already"
+        return f"paused: requests on the wire may finish. To resume:\n  {CommandLine('ctl', (self._log, 'resume'))}"
+
+    def _resume(self, words: Sequence[str], by: By) -> str:
+        given = _options(words, {"--confirm": "N", "--pool": "ID", "--confirm-host": "NAME"}, "resume")
+        ids = None if (text := given.get("--confirm")) is None else _whole("resume --confirm", text)
+        if not self._run.resume(by, ids=ids, pool=given.get("--pool"), host=given.get("--confirm-host")):
+            return "not paused, so nothing was changed"
+        pause = self._snapshot.pause
+        return "resumed" if pause is None else "your pause has ended; the --pause-file still keeps the run paused"
+
+    def _rate(self, words: Sequence[str], by: By) -> str:
+        (text,) = _one(words, "rate", "10, in requests a second; 0 is unlimited")
+        return self._change_rate(_number("rate", text), by)
+
+    def _step(self, words: Sequence[str], factor: float, by: By) -> str:
+        _none(words, "faster and slower")
+        rate = next((rate for name, rate in self._snapshot.limits.items() if name != "schedule"), 0.0)
+        if not rate:
+            raise UsageError("the rate is unlimited. Give a rate first: rate 50")
+        return self._change_rate(max(RATE_LEAST, round(rate * factor, 1 if rate < 10 else 0)), by)  # noqa: PLR2004
+
+    def _change_rate(self, rate: float, by: By) -> str:
+        self._run.set_rate(rate, by)
+        moment = self._snapshot
+        said = f"at most {rate:g} requests/s from now on" if rate else "no limit of the rate from now on"
+        if moment.binding == "schedule":
+            return f"{said}; the schedule allows {moment.limits['schedule']:g} now"
+        if moment.slowed is not None:
+            return f"{said}; an earlier slow-down ({moment.slowed.value}) still holds it at {moment.rate:g}"
+        return said
+
+    def _concurrency(self, words: Sequence[str], by: By) -> str:
+        (text,) = _one(words, "concurrency", "16, requests in flight")
+        self._run.set_concurrency(number := _whole("concurrency", text), by)
+        return f"at most {number} in flight from now on"
+
+    def _until(self, words: Sequence[str], by: By) -> str:
+        if not words:
+            raise UsageError("until: write the time after it, such as 18:00 or 2026-01-31T06:00+02:00")
+        self._run.set_until(" ".join(words), by)
+        until = self._snapshot.until
+        assert until is not None, "it was set"
+        return f"stops at {until_words(until)}"
+
+    def _stop(self, words: Sequence[str], by: By) -> str:
+        _none(words, "stop")
+        self._run.stop(by)
+        return "stops: requests on the wire may finish, and nothing new is sent"
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        if (moment := self._run.snapshot()) is None:
+            raise UsageError("the run does not send yet. Try again in a moment")
+        return moment
+
+
+def _none(words: Sequence[str], name: str) -> None:
+    if words:
+        raise UsageError(f"{name}: takes no more words, and got {' '.join(words)[:40]!r}")
+
+
+def _one(words: Sequence[str], name: str, example: str) -> Sequence[str]:
+    if len(words) != 1:
+        raise UsageError(f"{name}: write one number after it, such as {example}")
+    return words
+
+
+def _options(words: Sequence[str], known: Mapping[str, str], name: str) -> dict[str, str]:
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) % 2 or given.keys() - known.keys():
+        usage = " ".join(f"[{option} {value}]" for option, value in known.items())
+        raise UsageError(f"{name}: write {name} {usage}")
+    return given
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text.removesuffix("/s").replace(",", ""))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{name} {text[:40]!r}: is not a number")
+    return number
+
+
+def _whole(name: str, text: str) -> int:
+    if not (digits := text.replace(",", "")).isdecimal() or not digits.isascii() or len(digits) > 16:  # noqa: PLR2004
+        raise UsageError(f"{name} {text[:40]!r}: is not a whole number")
+    return int(digits)
