@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import PROTECTED
+from bulkdel.safety.checks import PROTECTED, RATE_MAX
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.target import CONFIG_KEYS
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID
@@ -31,7 +31,7 @@ def everything_on(text: str) -> str:
 def test_every_setting_is_there_and_no_other() -> None:
     found = tables(everything_on(EXAMPLE.read_text()))
     assert found.keys() == {"run", "protect", "genauth"}
-    assert found["protect"].keys() == set(PROTECTED)
+    assert found["protect"].keys() == {*PROTECTED, RATE_MAX}
     # `config` names this very file.
     assert found["run"].keys() == {one.name for one in dataclasses.fields(Settings)} - {"config"}
     assert found["genauth"].keys() == CONFIG_KEYS

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import Why
+from bulkdel.core.change_words import SOURCES
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import (
     Annotation,
@@ -198,7 +199,7 @@ def test_changes(tmp_path: Path) -> None:
     ]
     assert (found.changes[0].source, found.changes[0].user) == ("bulkdel ctl", "ops")
     assert (len(found.changes), found.changes_left_out) == (CHANGES_MAX, len(made))
-    assert set(words.SOURCES) == set(Source)
+    assert set(SOURCES) == set(Source)
 
 
 def test_what_was_done_about_the_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.core.log_entries import Annotation, Entry, Header, Session, Skipped, Unreadable
+from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Skipped, Unreadable
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import NotAcceptable
@@ -20,11 +20,15 @@ from bulkdel.errors import NotAcceptable
 
 @dataclass(slots=True)
 class AuditedSession:
-    """One session as the log has it. line: where it starts. stop: None when it was killed, or is under way."""
+    """One session as the log has it.
+
+    line: where it starts. changes: while it ran. stop: None when it was killed, or is under way.
+    """
 
     line: int
     start: Session
     stop: Session | None = None
+    changes: list[Change] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -93,5 +97,7 @@ def _add(sessions: list[AuditedSession], entry: Entry, line: int) -> None:
             raise Unreadable(f"line {line} holds an entry ({kind}) that no session wrote: none was under way")
         case Session():
             sessions[-1].stop = entry
+        case Change():
+            sessions[-1].changes.append(entry)
         case _:
             pass

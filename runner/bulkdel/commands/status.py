@@ -11,8 +11,9 @@ from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import find_log, read_log
 from bulkdel.command_line import CommandLine, how_to_resume, is_restored
+from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
-from bulkdel.core.log_entries import Annotation, Header
+from bulkdel.core.log_entries import Annotation, Change, Header, Source
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import HOW, count_lines, counts_of, summary_of
 from bulkdel.errors import NotAcceptable
@@ -192,8 +193,21 @@ def _session_values(session: AuditedSession) -> dict[str, Any]:
         **{name: start.facts.get(name) for name in FACTS},
         "why": stop.facts.get("why") if stop else None,
         "exit": stop.facts.get("exit") if stop else None,
+        "changes": [_change_values(change) for change in session.changes],
         "log_sha256": start.log_sha256,
         "log_sha256_at_stop": stop.log_sha256 if stop else None,
+    }
+
+
+def _change_values(change: Change) -> dict[str, Any]:
+    return {
+        "at": change.at,
+        "what": change.what.value,
+        "value": change.value,
+        "source": change.source.value,
+        "user": change.user,
+        "confirmed": change.confirmed,
+        "words": change_words(change),
     }
 
 
@@ -262,6 +276,9 @@ def _print_session(number: int, session: Mapping[str, Any]) -> None:
     for sha256, name in (session["excluded"] or {}).items():
         result(f"  excluded   the ids of {name}, sha256 {sha256}")
     _print_guards(Guards.from_json(session["guards"] or {}))
+    for change in session["changes"]:
+        user = f" by {printable(change['user'])}" if change["user"] else ""
+        result(f"  changed    {change['at']}{user}, {SOURCES[Source(change['source'])]}: {change['words']}")
     if session["stop"]:
         result(f"  stopped    {session['why'] or '?'} (exit {session['exit']})")
     result(f"  log before {session['log_sha256']} at its start")

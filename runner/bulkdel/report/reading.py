@@ -19,6 +19,7 @@ from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.command_line import is_restored, option_of
 from bulkdel.core.bad_rows import Why
+from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import MADE, Annotation, Change, Changed, Entry, Outcome, Session
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
@@ -230,7 +231,7 @@ def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> 
         memberships=progress.memberships is not None,
         sessions=tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1)),
         changes=tuple(
-            ChangeFacts(each.at, words.change_words(each), words.SOURCES[each.source], _user(each.user, texts))
+            ChangeFacts(each.at, change_words(each), SOURCES[each.source], _user(each.user, texts))
             for each in gathered.changes
         ),
         changes_left_out=gathered.changes_left_out,

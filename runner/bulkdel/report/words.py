@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from bulkdel.core.bad_rows import Why
 from bulkdel.core.guards import Spared
-from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.core.outcome import REMAINING
 from bulkdel.format import counted
 from bulkdel.report.facts import Light, RunFacts, VerifyFacts
@@ -63,41 +62,10 @@ BAD_ROWS = {
 }
 """Why a row is bad, where the reason's own words have a place for a text of the row."""
 
-CHANGES = {
-    Changed.RATE: "{} requests a second",
-    Changed.CONCURRENCY: "{} requests at the same time",
-    Changed.UNTIL: "stops at {}",
-    Changed.STOP: "stopped",
-    Changed.SCHEDULE: "{} requests a second by --schedule",
-    Changed.SLOWED: "slowed to {} requests a second by --slow-while",
-}
-
-SOURCES = {
-    Source.CTL: "bulkdel ctl",
-    Source.KEY: "a key on the terminal",
-    Source.PAGE: "the live page",
-    Source.PAUSE_FILE: "the pause file",
-    Source.SCHEDULE: "the schedule",
-    Source.SLOW_WHILE: "the watched URL",
-    Source.LIBRARY: "the program that runs it",
-}
-
 
 def bad_row_words(why: Why) -> str:
     """Why a row is bad, without any text of the row."""
     return BAD_ROWS.get(why, why.value)
-
-
-def change_words(change: Change) -> str:
-    """A change in words."""
-    what, value = change.what, change.value
-    if what is Changed.PAUSED:
-        return "paused" if value else "continued"
-    if what is Changed.SCHEDULE and value is None:
-        return "no limit by --schedule"
-    if what is Changed.RATE and value == 0:
-        return "no limit of the rate"
-    return CHANGES[what].format(value)
 
 
 def date_words(at: str) -> str:
