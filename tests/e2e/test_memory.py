@@ -78,11 +78,23 @@ def peak_of_results_kib(log: Path, rows: int) -> int:
     return took(report).peak_kib
 
 
-def test_memory_of_results_is_flat(tmp_path: Path) -> None:
+def peak_of_report_kib(log: Path) -> int:
+    """Peak resident memory of `report`, KiB."""
+    out = log.with_suffix(".html")
+    kib = measured([*COMMAND, "report", str(log), "--out", str(out)]).peak_kib
+    assert "of 500,000 users were deleted" in out.read_text() or "of 100,000 users were deleted" in out.read_text()
+    return kib
+
+
+def test_memory_of_results_and_report_is_flat(tmp_path: Path) -> None:
     """Memory: none for an id, 24 bytes for a chunk. docs/performance.md has the figures of ten million ids."""
-    small, large = (peak_of_results_kib(make_run(tmp_path / f"{n}.jsonl", n), n) for n in (SMALL, LARGE))
-    assert large - small <= GROWTH_MAX_KIB, (small, large)
-    assert large <= ALL_MAX_KIB
+    logs = {n: make_run(tmp_path / f"{n}.jsonl", n) for n in (SMALL, LARGE)}
+    for small, large in (
+        [peak_of_results_kib(log, n) for n, log in logs.items()],
+        [peak_of_report_kib(log) for log in logs.values()],
+    ):
+        assert large - small <= GROWTH_MAX_KIB, (small, large)
+        assert large <= ALL_MAX_KIB
 
 
 def test_a_large_process_measures_a_small_one() -> None:

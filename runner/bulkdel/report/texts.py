@@ -25,6 +25,7 @@ KEPT_MAX = 10_000
 """Values that are remembered as compared: values of a column that repeats few values are compared once."""
 
 _BETWEEN = re.compile(r"[\W_]+")
+_BETWEEN_BYTES = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _DATE = re.compile(r"[0-9]{4} [0-9]{2} [0-9]{2}")
 """A date in the words of a value. It names no account, and file names often have one."""
 
@@ -56,27 +57,32 @@ class TextCheck:
         """texts: compared with every value. names: of users, machines, pools; each holds only an id that is equal."""
         self._texts = {text: _Folded.of(text) for text in texts}
         self._names = {name: _Folded.of(name) for name in names}
-        self._all = "\n".join(each.joined for each in (*self._texts.values(), *self._names.values()))
+        self._all = "\n".join(each.joined for each in (*self._texts.values(), *self._names.values())).encode()
         self._compared: set[tuple[str, bool]] = set()
         self._held: set[str] = set()
 
     def see(self, value: str, *, is_id: bool = False) -> None:
         """Compare one value. is_id: whether it is an id; otherwise it is another cell of a row."""
-        joined = _folded(value)
-        if not joined.isalnum():
-            joined = _BETWEEN.sub("", joined)
-        if joined and joined in self._all and (value, is_id) not in self._compared:
+        if self._may_hold(value):
             self._compare(value, is_id=is_id)
-        if "@" in value:  # anna.miller@… in a text as anna.miller; `info` alone names no person
-            local = value.partition("@")[0]
-            if _BETWEEN.search(local.strip("._-+")):
-                self.see(local)
+        if "@" in value and self._may_hold(local := value.partition("@")[0]) and _BETWEEN.search(local.strip("._-+")):
+            self._compare(local)  # anna.miller@… in a text as anna.miller; `info` alone names no person
 
     def holds(self, text: str) -> bool:
         """Whether a text, or a name, holds one of the values that were seen."""
         return text in self._held
 
-    def _compare(self, value: str, *, is_id: bool) -> None:
+    def _may_hold(self, value: str) -> bool:
+        """Whether any of all texts may hold this value; nearly always not, so this is what a comparison costs."""
+        if value.isascii():  # as bytes, because their translation is the fastest way to leave characters out
+            joined = value.encode().lower().translate(None, _BETWEEN_BYTES)
+        else:
+            joined = _Folded.of(value).joined.encode()
+        return bool(joined) and joined in self._all
+
+    def _compare(self, value: str, *, is_id: bool = False) -> None:
+        if (value, is_id) in self._compared:
+            return
         if len(self._compared) < KEPT_MAX:
             self._compared.add((value, is_id))
         wanted = _Folded.of(value)
