@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock clean
+.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -61,6 +61,11 @@ test-install:
 # A whole offboarding with each of the vendor's own SDKs against the sandbox, a minute. They come from pip and npm.
 test-sdks: $(STAMP)
 	$(BIN)/python -m tests.sdks
+
+# Real clicks on the live page in a headless Chromium, two minutes. playwright-core comes from npm, Chromium from Debian;
+# screenshots are kept in .page/.
+test-page: $(STAMP)
+	$(BIN)/python -m tests.browser
 
 # The examples of docs/http-job.md against independent servers: scim2-server, and moto for S3. They come from pip.
 test-http:
@@ -117,6 +122,6 @@ lock:
 	rm -rf .lock
 
 clean:
-	rm -rf $(VENV) .venv-* .lock .install .sdks .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .venv-* .lock .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis .import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +

@@ -380,6 +380,11 @@ class Run:
         return self._log.progress.header.pinned["pool"] if self._log else None
 
     @property
+    def writable(self) -> bool:
+        """Whether the log can be written, as far as is known."""
+        return self._log is None or self._log.failure is None
+
+    @property
     def recovered(self) -> Path | None:
         """The file that keeps the torn end of the log, which `plan` has cut off; None when it had none."""
         return self._log.recovered if self._log else None

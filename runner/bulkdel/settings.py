@@ -21,6 +21,7 @@ from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
+from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
@@ -244,6 +245,30 @@ class SendingSettings(CommonSettings):
     note: Annotated[str | None, Parameter(group=OUTPUT)] = None
     """Text for the log, such as the number of a change request. `status` shows it."""
 
+    listen: Annotated[str | None, Parameter(group=OUTPUT, metavar="ADDRESS")] = None
+    """Serve a live page and metrics at this address: 127.0.0.1:9400, [::1]:9400 or unix:/run/bulkdel.sock."""
+
+    listen_control: Annotated[Path | None, Parameter(group=OUTPUT, metavar="TOKENFILE")] = None
+    """File with a token that only you can read. With the token, the page can pause, slow down and stop the run."""
+
+    @property
+    def listen_address(self) -> ListenAddress | None:
+        """Where the live page listens; None without one. Raises UsageError for an address that cannot be used."""
+        if self.listen is None:
+            if self.listen_control is not None:
+                raise UsageError("--listen-control: needs --listen ADDRESS, which serves the page")
+            return None
+        try:
+            address = listen_address(self.listen)
+        except ValueError as error:
+            raise UsageError(f"--listen {self.listen}: {error}") from None
+        if not address.loopback and self.listen_control is None:
+            raise UsageError(
+                f"--listen {self.listen}: other machines could read the page. Give --listen-control TOKENFILE, so that "
+                "it asks for a token, or listen on 127.0.0.1"
+            )
+        return address
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -334,6 +359,7 @@ class Settings(SendingSettings):
         self._check_times(datetime.now(UTC))
         if self.slow_while is not None:
             check_url(self.slow_while)
+        _ = self.listen_address  # refuses one that cannot be used
         if self.id_pattern is not None:
             try:
                 re.compile(self.id_pattern)

@@ -506,7 +506,7 @@ def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
     # only the command line has these: in the library a call confirms the run, and nothing is printed or notified
     printed = {"json", "log_level", "log_format", "progress_every"}
-    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", *printed}
+    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", "listen", "listen_control", *printed}
     wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in others}
     assert get_type_hints(bulkdel.RunOptions) == wanted
 

@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
 from bulkdel.live.connections import OPEN_MAX, TAKEN_AT_ONCE, listen
-from bulkdel.live.page.server import SeenRun, serving_page
+from bulkdel.live.page.server import serving_page
 from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
 from bulkdel.live.page.stream import READERS_MAX
 from tests import pageclient
@@ -40,7 +40,8 @@ STATUS: dict[str, Any] = {
     "rows": 100,
     "settled": 40,
     "remaining": 55,
-    "counts": {"deleted": 39, "absent": 1, "excluded": 5},
+    "counts": {"deleted": 39, "absent": 1},
+    "left_out": 5,
     "names": {},
     "requests": 7,
     "retries": 1,
@@ -66,8 +67,14 @@ class MadeUpRun:
     """A run that only has a status, and takes every command but `no`."""
 
     status: dict[str, Any] = field(default_factory=lambda: dict(STATUS))
-    writable: bool = True
+    log_works: bool = True
     commands: list[tuple[str, str]] = field(default_factory=list)
+
+    def look(self) -> Mapping[str, Any]:
+        return self.status
+
+    def writable(self) -> bool:
+        return self.log_works
 
     async def steer(self, command: str, name: str) -> tuple[bool, str]:
         self.commands.append((command, name))
@@ -79,8 +86,7 @@ async def page(run: MadeUpRun, *, token: str | None = None, host: str = "127.0.0
     """Serve it at a free port."""
     with socket.create_server((host, 0)) as free:
         port: int = free.getsockname()[1]
-    seen = SeenRun(lambda: run.status, run.steer, lambda: run.writable)
-    async with serving_page(ListenAddress(host, port), token, seen):
+    async with serving_page(ListenAddress(host, port), token, run):
         yield port
 
 
@@ -97,7 +103,7 @@ async def test_what_is_read() -> None:
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["connection"] == "close"
         assert answers["/status.json"].json() == STATUS
-        run.status["state"], run.writable = "starting", False
+        run.status["state"], run.log_works = "starting", False
         probes = [await ask(port, "GET", path) for path in ("/healthz", "/readyz")]
         assert [(probe.status, probe.body) for probe in probes] == [
             (503, b"the log cannot be written\n"),
@@ -121,7 +127,7 @@ async def test_metrics() -> None:
     assert values == {
         ("bulkdel_rows", "deleted"): 39,
         ("bulkdel_rows", "absent"): 1,
-        ("bulkdel_rows", "excluded"): 5,
+        ("bulkdel_rows", "left_out"): 5,
         ("bulkdel_rows", "remaining"): 55,
         ("bulkdel_requests_total",): 7,
         ("bulkdel_retries_total",): 1,
@@ -162,11 +168,15 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 async def test_the_stream_begins_with_its_history_and_ends_with_the_run() -> None:
     run = MadeUpRun()
     async with page(run, token=TOKEN) as port:
-        await asyncio.sleep(1.1)  # a point a second
+        await asyncio.sleep(0.5)
+        run.status |= {"requests": 27, "latency": {"bounds_s": [0.1, 1.0], "counts": [4, 22, 1], "sum_s": 3.5}}
+        await asyncio.sleep(0.7)  # a point a second
         reader, writer = await pageclient.stream(port)
         name, hello = await pageclient.event(reader)
         assert (name, hello["control"], hello["name"]) == ("hello", True, None)
-        assert [point[1:] for point in hello["points"]] == [[50.0, 49.5, 0.0875, 1.0], [50.0, 49.5, None, None]]
+        first, second = (point[1:] for point in hello["points"])
+        assert (first, second[0], second[2:]) == ([50.0, 0.0, None, None], 50.0, [0.55, 0.955])
+        assert 15 < second[1] <= 20
         assert (await pageclient.event(reader))[0] == "status"
         run.status["settled"] = 41
         name, news = await pageclient.event(reader)
@@ -319,10 +329,9 @@ async def test_a_failure_is_answered_and_told_once(capsys: pytest.CaptureFixture
 async def test_a_unix_socket(tmp_path: Path) -> None:
     path, run = tmp_path / "p.sock", MadeUpRun()
     address = ListenAddress(path=str(path))
-    seen = SeenRun(lambda: run.status, run.steer, lambda: True)
     with socket.socket(socket.AF_UNIX) as left_over:  # of a run that was killed
         left_over.bind(str(path))
-    async with serving_page(address, None, seen):
+    async with serving_page(address, None, run):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert (await ask(str(path), "GET", "/status.json", Host="anything")).json() == STATUS
         with pytest.raises(UsageError, match="another run listens there"):
@@ -378,6 +387,18 @@ def test_the_token_file(tmp_path: Path, text: str, mode: int, says: str | None) 
     with pytest.raises(UsageError, match=says) as refused:
         read_token(path)
     assert text not in str(refused.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no token file of another owner was read: needs root")
+def test_a_mounted_token_file(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o440)
+    os.chown(path, os.geteuid() + 1, -1)
+    assert read_token(path) == TOKEN
+    path.chmod(0o444)
+    with pytest.raises(UsageError, match="others can read the token"):
+        read_token(path)
 
 
 def test_no_token_file(tmp_path: Path) -> None:

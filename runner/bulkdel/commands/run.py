@@ -28,6 +28,7 @@ from bulkdel.format import counted, session_lines
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
 from bulkdel.live.keys import Keyboard
+from bulkdel.live.page.run_on_page import on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
@@ -75,12 +76,17 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
     keyboard = Keyboard.of_stdin()
     with Signals(keyboard.restore if keyboard is not None else None) as signals:
         return run_loop(
-            _run(opened, reporter, notices, keyboard), signals, lambda: None if reporter.ask() else opened.doing, drain
+            _run(opened, arguments, reporter, notices, keyboard),
+            signals,
+            lambda: None if reporter.ask() else opened.doing,
+            drain,
         )
 
 
-async def _run(opened: Run, reporter: Reporter, notices: Notices, keyboard: Keyboard | None) -> Summary:
-    async with opened:
+async def _run(
+    opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, keyboard: Keyboard | None
+) -> Summary:
+    async with opened, on_page(opened, arguments) as page:
         try:
             plan = await opened.plan()
         finally:
@@ -96,6 +102,7 @@ async def _run(opened: Run, reporter: Reporter, notices: Notices, keyboard: Keyb
                 say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)
         status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
+        page.planned(status, steering)
         async with steerable(opened, plan, status, steering, keyboard):
             with reporter.running(), notices.watching(opened.snapshot, reporter.event):
                 async for event in opened.start():

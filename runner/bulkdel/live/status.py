@@ -77,6 +77,7 @@ class LiveStatus:
             "settled": moment.settled,
             "remaining": moment.rows - moment.settled,
             "counts": moment.counts,
+            "left_out": moment.settled - sum(moment.counts.values()),
             "requests": moment.requests,
             "retries": moment.retries,
             "throttled": moment.throttled,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.quantile import quantile
@@ -13,13 +13,11 @@ POINTS_MAX = 600
 """Points that are kept, one a second: a browser that connects anew gets them first."""
 
 WINDOW = 5
-"""Points over which the latency is measured. One second has too few requests at a low rate."""
-
-SHARES = (0.5, 0.95)
+"""Points over which rate and latency are measured. One second has too few requests at a low rate."""
 
 Point = tuple[float, float | None, float, float | None, float | None]
-"""Epoch seconds; requests a second allowed (None without a limit) and used; latency in seconds: half, and 95 %, of the
-requests of the last WINDOW seconds took at most so long (None without a request)."""
+"""Epoch seconds; requests a second that are allowed (None without a limit), and that were sent in the last WINDOW
+seconds; latency in seconds: half, and 95 %, of their responses took at most so long (None without one)."""
 
 
 class History:
@@ -28,25 +26,28 @@ class History:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._points: deque[Point] = deque(maxlen=POINTS_MAX)
-        self._counted: deque[list[int]] = deque(maxlen=WINDOW + 1)
+        self._counted: deque[tuple[float, int, Sequence[int]]] = deque(maxlen=WINDOW + 1)
 
     @property
     def points(self) -> list[Point]:
         """All of them."""
         return list(self._points)
 
-    def add(self, status: Mapping[str, Any]) -> Point:
-        """Take a point from a status of the run, and return it. Called once a second."""
-        rate, latency = status["rate"], status["latency"]
-        bounds_s, counts = latency["bounds_s"], list(latency["counts"])
-        self._counted.append(counts)
-        before = self._counted[0] if self._counted[0] is not counts else [0] * len(counts)
-        recent = [now - then for now, then in zip(counts, before, strict=True)]
+    def add(self, status: Mapping[str, Any]) -> Point | None:
+        """Take a point from a status of the run, and return it. Called once a second. None before the sending."""
+        if "latency" not in status:
+            return None
+        now, latency = self._wall(), status["latency"]
+        bounds_s, counts = latency["bounds_s"], latency["counts"]
+        self._counted.append((now, status["requests"], counts))
+        then, requests, before = self._counted[0]
+        recent = [after - count for after, count in zip(counts, before, strict=True)]
         point = (
-            round(self._wall(), 1),
-            rate["allowed"] or None,
-            round(rate["used"], 2),
-            *(_rounded(quantile(bounds_s, recent, share)) for share in SHARES),
+            round(now, 1),
+            status["rate"]["allowed"] or None,
+            round((status["requests"] - requests) / (now - then), 1) if now > then else 0.0,
+            _rounded(quantile(bounds_s, recent, 0.5)),
+            _rounded(quantile(bounds_s, recent, 0.95)),
         )
         self._points.append(point)
         return point

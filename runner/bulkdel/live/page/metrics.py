@@ -10,6 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 LABELS = ("job", "pool", "run_id")
 
+OTHER_ROWS = ("left_out", "remaining")
+"""Rows without an outcome of the server. With those that have one they add up to the export."""
+
 COUNTERS = {
     "bulkdel_requests": ("requests", "Requests of this session, look-ups and sign-ins included."),
     "bulkdel_retries": ("retries", "Requests of this session that were sent again."),
@@ -37,9 +40,11 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Read the status and turn it into metrics."""
         status = self._look()
+        if "counts" not in status:
+            return  # nothing is sent yet
         run = [str(status[name] or "") for name in LABELS]
         rows = GaugeMetricFamily("bulkdel_rows", "Rows of the export by outcome.", labels=[*LABELS, "outcome"])
-        for outcome, count in {**status["counts"], "remaining": status["remaining"]}.items():
+        for outcome, count in {**status["counts"], **{name: status[name] for name in OTHER_ROWS}}.items():
             rows.add_metric([*run, outcome], count)
         yield rows
         for name, (key, words) in COUNTERS.items():

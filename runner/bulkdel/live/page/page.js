@@ -17,24 +17,28 @@ const STATES = {
 
 const LIMITS = {
   rate: "the rate of the command line",
-  ctl: "a rate that was set meanwhile",
   schedule: "the schedule",
-  "slow-while": "--slow-while",
   earlier_429: "an earlier 429",
   earlier_failures: "earlier failures",
+  "slow-while": "the URL of --slow-while, which is slow",
   concurrency: "the concurrency",
 };
+const CHANGED = "the rate that was set meanwhile";
 
 const PLAN = {
   rows: "rows of the export",
   ids: "ids to send",
-  requests: "requests, at least",
-  excluded: "excluded",
   duplicate: "duplicates",
   invalid: "invalid rows",
-  sample: "ids looked up first",
-  found: "of these, found",
+  rate: "requests a second",
+  concurrency: "requests in flight, at most",
+  chunk_size: "ids in a request",
+  backup: "with a backup",
+  max_refused: "refused ids, at most",
+  patience_s: "patience, seconds",
 };
+
+const OUTCOMES = ["done", "already", "absent", "refused", "unknown", "left_out", "remaining"];
 
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
@@ -79,7 +83,9 @@ function milliseconds(seconds) {
 }
 
 function count(value) {
-  return value === null || value === undefined ? "–" : number.format(value);
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return typeof value === "number" ? number.format(value) : value;
 }
 
 /* ---- one status ---- */
@@ -87,14 +93,18 @@ function count(value) {
 function render(now) {
   status = now;
   const total = now.rows || 0;
-  document.title = `${total ? `${Math.floor((100 * now.settled) / total)} % · ` : ""}${now.job} · bulkdel`;
+  const share = total ? `${Math.floor((100 * now.settled) / total)} %` : "–";
+  document.title = `${total ? `${share} · ` : ""}${now.job} · bulkdel`;
   show("job", now.job);
   show("pool", [now.pool && `pool ${now.pool}`, now.host].filter(Boolean).join(" · "));
   show("state", ended ? "Ended" : STATES[now.state] || now.state);
   show("why", ended ? "" : why(now));
+  show("run-id", now.run_id || "–");
+  show("at", `as of ${timeOf(Date.parse(now.at))}`);
+  if (!now.counts) return; // nothing is sent yet
   show("settled", count(now.settled));
-  show("share", total ? `${Math.floor((100 * now.settled) / total)} %` : "–");
-  show("rows", total ? `of ${count(total)} rows` : "of the rows");
+  show("share", share);
+  show("rows", `of ${count(total)} rows`);
   show("left", span(now.left_s));
   show("speed", count(Math.round(now.per_s)));
   renderBar(now, total);
@@ -111,8 +121,6 @@ function render(now) {
   table("refused", refused.length ? refused.map(([code, rows]) => [code, count(rows)]) : [["none so far", ""]]);
   const plan = Object.entries(now.plan).filter(([, value]) => value !== null);
   table("plan", plan.map(([name, value]) => [PLAN[name] || name.replaceAll("_", " "), count(value)]));
-  show("run-id", now.run_id || "–");
-  show("at", `as of ${timeOf(Date.parse(now.at))}`);
   $("run").hidden = false;
   renderControls();
 }
@@ -124,10 +132,10 @@ function why(now) {
     words.push(`Paused${by} (${now.paused.source}) since ${timeOf(Date.parse(now.paused.since))}.`);
   }
   if (now.doing) words.push(`${now.doing}.`);
-  if (now.waiting) words.push(`Waiting: ${now.waiting}.`);
-  const rate = now.rate;
-  if (now.state === "sending" && rate.binding) {
-    words.push(`Limited by ${LIMITS[rate.binding] || rate.binding}.`);
+  if (now.waiting && !now.paused) words.push(`Waiting: ${now.waiting}.`);
+  if (now.confirm) words.push(`To resume: ${now.confirm}`);
+  if (now.state === "sending" && now.rate.binding) {
+    words.push(`Limited by ${LIMITS[now.rate.binding] || CHANGED}.`);
   }
   return words.join(" ");
 }
@@ -135,7 +143,8 @@ function why(now) {
 function renderBar(now, total) {
   const parts = Object.entries(now.counts)
     .filter(([, rows]) => rows)
-    .map(([kind, rows]) => [kind, now.names[kind] || kind, rows]);
+    .map(([kind, rows]) => [OUTCOMES.includes(kind) ? kind : "done", now.names[kind] || kind, rows]);
+  if (now.left_out) parts.push(["left_out", "left out", now.left_out]);
   if (total) parts.push(["remaining", "remaining", now.remaining]);
   const key = parts.map(([kind]) => kind).join();
   if ($("bar").dataset.key !== key) {
@@ -298,7 +307,7 @@ function connect() {
 function take(event) {
   const { status: now, point } = JSON.parse(event.data);
   news();
-  addPoint(point);
+  if (point) addPoint(point);
   render(now);
   renderCharts();
 }
@@ -354,9 +363,10 @@ function renderControls() {
   $("controls").hidden = !(canControl && signedInAs);
   const off = lost || ended || !status || status.state === "draining" || status.state === "starting";
   for (const control of document.querySelectorAll("#controls button, #controls input")) control.disabled = off;
-  if (!status) return;
+  if (!status || !status.counts) return;
   show("pause", status.paused ? "Resume" : "Pause");
-  fill("rate", status.rate.limits.ctl ?? status.rate.limits.rate ?? 0);
+  const [, rate] = Object.entries(status.rate.limits).find(([name]) => name !== "schedule") || [];
+  fill("rate", rate ?? 0);
   fill("concurrency", status.concurrency);
 }
 

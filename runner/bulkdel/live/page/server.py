@@ -12,10 +12,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -73,17 +72,20 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SeenRun:
-    """A run as the page sees and steers it.
+class SeenRun(Protocol):
+    """What the page needs of a run; see `RunOnPage`."""
 
-    look: its status, as `status.json` shows it. steer: takes a command and the name of the person, and returns whether
-    it was obeyed, and a line about it. writable: whether the log can be written, as far as is known.
-    """
+    def look(self) -> Mapping[str, Any]:
+        """The status, as `/status.json` shows it."""
+        ...
 
-    look: Callable[[], Mapping[str, Any]]
-    steer: Callable[[str, str], Awaitable[tuple[bool, str]]]
-    writable: Callable[[], bool]
+    async def steer(self, command: str, name: str) -> tuple[bool, str]:
+        """Obey a command of the person with this name."""
+        ...
+
+    def writable(self) -> bool:
+        """Whether the log can be written, as far as is known."""
+        ...
 
 
 @contextlib.asynccontextmanager

@@ -45,10 +45,14 @@ class TooManyWrongTokensError(Exception):
 
 
 def read_token(path: Path) -> str:
-    """Read the token file. Raises UsageError unless only its owner can read it, and the token is long enough."""
+    """Read the token file. Raises UsageError when others can read it, or the token is too short.
+
+    A file of another owner may be readable for its group: Kubernetes mounts secrets so for a pod with `fsGroup`.
+    """
     try:
         with path.open(encoding="ascii") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            found = os.fstat(file.fileno())
+            if stat.S_IMODE(found.st_mode) & (0o077 if found.st_uid == os.geteuid() else 0o007):
                 raise UsageError(f"--listen-control {path}: others can read the token. Fix: chmod 600 {quoted(path)}")
             token = file.read(TOKEN_MAX + 2).strip()
     except OSError as error:

@@ -1,0 +1,73 @@
+"""A run as its live page sees and steers it, from its first step to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from bulkdel.core.log_entries import Source, stamp
+from bulkdel.core.pace import By
+from bulkdel.format import printable
+from bulkdel.library import Run
+from bulkdel.live.status import LiveStatus
+from bulkdel.live.steering import Steering
+from bulkdel.safety.run_plan import RunArguments
+
+
+class RunOnPage:
+    """One run. Until it has its plan, only its current step is known, and it cannot be steered."""
+
+    def __init__(self, run: Run, job: str) -> None:
+        self._run = run
+        self._job = job
+        self._planned: tuple[LiveStatus, Steering] | None = None
+
+    def planned(self, status: LiveStatus, steering: Steering) -> None:
+        """Show and steer the run from now on."""
+        self._planned = status, steering
+
+    def look(self) -> Mapping[str, Any]:
+        """The status, as docs/live.md describes it."""
+        if self._planned is not None:
+            return self._planned[0].to_json()
+        return {
+            "at": stamp(time.time()),
+            "job": self._job,
+            "pool": self._run.pool,
+            "run_id": self._run.run_id,
+            "pid": os.getpid(),
+            "state": "starting",
+            "doing": printable(self._run.doing),
+        }
+
+    async def steer(self, command: str, name: str) -> tuple[bool, str]:
+        """Obey a command of the person with this name. Returns whether it was obeyed, and a text about it."""
+        if self._planned is None:
+            return False, "the run does not send yet. Try again in a moment"
+        return await self._planned[1].apply(command, By(Source.PAGE, name))
+
+    def writable(self) -> bool:
+        """Whether the log can be written, as far as is known."""
+        return self._run.writable
+
+
+@contextlib.asynccontextmanager
+async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]:
+    """Serve the page of `run` until the block ends, with --listen.
+
+    Raises UsageError when the address cannot be listened on, or the token file cannot be used.
+    """
+    settings = arguments.settings
+    seen = RunOnPage(run, arguments.job.name)
+    if (address := settings.listen_address) is None:
+        yield seen
+        return
+    from bulkdel.live.page.server import serving_page  # noqa: PLC0415 - loads a web server
+    from bulkdel.live.page.sign_in import read_token  # noqa: PLC0415 - the same
+
+    token = None if settings.listen_control is None else read_token(settings.listen_control)
+    async with serving_page(address, token, seen):
+        yield seen

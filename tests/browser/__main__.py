@@ -1,0 +1,47 @@
+"""`make test-page`: clicks through the live page in a headless Chromium, and keeps screenshots in `.page`.
+
+    python -m tests.browser
+
+Installs playwright-core with npm into `.page`, and Debian's Chromium with apt-get where it is missing and that is
+allowed. Then runs the tests that `make test` skips.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.browser.driving import BROWSER, FOLDER, PLAYWRIGHT, chromium
+
+QUIET = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+
+
+def main() -> int:
+    """Install, and run the tests. Returns the exit code of pytest, or 1 and a line that says what is missing."""
+    if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
+        return _cannot(f"{' and '.join(missing)} not on this machine; install Node 20 or newer")
+    FOLDER.mkdir(exist_ok=True)
+    if not PLAYWRIGHT.exists():
+        subprocess.run(["npm", "install", "--prefix", str(FOLDER), *QUIET, "playwright-core@1"], check=True)
+    if chromium() is None:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            return _cannot("no Chromium on this machine: apt-get install chromium")
+        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=True, env=environ)
+        words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
+        subprocess.run(words, check=True, env=environ)
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_page_browser.py"]
+    code = subprocess.run(tests, env=os.environ | {BROWSER: str(chromium())}, check=False).returncode
+    print(f"screenshots: {FOLDER}")
+    return code
+
+
+def _cannot(why: str) -> int:
+    print(f"the live page was not clicked: {why}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

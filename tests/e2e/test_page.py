@@ -1,0 +1,201 @@
+"""`run --listen`: the page of a real run, what it shows and steers, and that nothing it is asked slows the run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
+from tests.harness import (
+    Case,
+    assert_in_time,
+    bulkdel,
+    case,
+    entries,
+    finish,
+    kill,
+    run_on,
+    sandbox,
+    steady,
+    told_after,
+    user_ids,
+    wait_until,
+    write_objects,
+)
+from tests.pageclient import Answer, ask, event, stream
+
+TOKEN = "correct-horse-battery"
+READ = ("/", "/status.json", "/metrics", "/healthz", "/readyz", "/page.js", "/no")
+
+
+def token_file(folder: Path) -> Path:
+    path = folder / "page.token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    return path
+
+
+@contextmanager
+def served(it: Case, *options: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A run with a page, and the port of the page."""
+    process = it.start("--listen", "127.0.0.1:0", *options)
+    try:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", told_after(process, "Live page: ", None))
+        assert found is not None
+        yield process, int(found.group(1))
+    finally:
+        if process.returncode is None:
+            kill(process)
+
+
+def asked(port: int, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    return asyncio.run(ask(port, method, path, body, **headers))
+
+
+def test_the_page_of_a_run(tmp_path: Path) -> None:
+    """It shows what the server counts, and no id; a command has its effect, and is in the log."""
+    ids, bearer = user_ids(2_000), {"Authorization": f"Bearer {TOKEN}"}
+    with (
+        case(tmp_path, ids, users=ids[:-100], options=["--rate", 20, "--chunk-size", 10]) as it,
+        served(it, "--listen-control", token_file(tmp_path)) as (process, port),
+    ):
+        wait_until(lambda: asked(port, "GET", "/readyz").status == 200, process)
+        it.wait_until_deleted(100)
+        answers = [asked(port, "GET", path) for path in READ]
+        assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 200, 404]
+        status = answers[1].json()
+        assert (status["job"], status["rows"], status["state"]) == ("delete-users", 2_000, "sending")
+        assert 0 < status["settled"] <= it.served.pool.deleted
+        assert f'outcome="deleted",pool="{status["pool"]}",run_id="{status["run_id"]}"' in answers[2].body.decode()
+
+        async def read_stream() -> bytes:
+            reader, writer = await stream(port)
+            found = [await event(reader) for _ in range(3)]
+            writer.close()
+            assert [name for name, _ in found] == ["hello", "status", "status"]
+            return json.dumps(found).encode()
+
+        answers.append(Answer(200, {}, asyncio.run(read_stream())))
+        for answer in answers:
+            for secret in (*ids, TOKEN, SANDBOX_KEY_SECRET, str(tmp_path)):
+                assert secret.encode() not in answer.body
+
+        assert asked(port, "POST", "/control", {"command": "pause"}).status == 401
+        assert asked(port, "POST", "/control", {"command": "rate 5", "name": "cron"}, **bearer).json()["ok"]
+        assert not asked(port, "POST", "/control", {"command": "rate -5"}, **bearer).json()["ok"]
+        wait_until(lambda: asked(port, "GET", "/status.json").json()["rate"]["allowed"] == 5, process)
+        assert asked(port, "POST", "/control", {"command": "stop", "name": "cron"}, **bearer).json()["ok"]
+        assert finish(process).code == 6
+        changes = [each for each in entries(it.log) if each["type"] == "change"]
+        assert [(each["what"], each["value"], each["source"], each["user"]) for each in changes] == [
+            ("rate", 5, "page", "cron"),
+            ("stop", True, "page", "cron"),
+        ]
+        assert it.run().code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--listen", "0.0.0.0:0"], "other machines could read the page. Give --listen-control TOKENFILE"),
+        (["--listen", "9400"], "write 127.0.0.1:9400"),
+        (["--listen-control", "page.token"], "--listen-control: needs --listen ADDRESS"),
+        (["--listen", "127.0.0.1:0", "--listen-control", "no.token"], "Name a file with a token"),
+        (["--listen", "203.0.113.1:1", "--listen-control", "page.token"], "Give another address"),
+        (["--listen", "unix:export.jsonl"], "no socket of yours. Give another path"),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    token_file(tmp_path)
+    ids = user_ids(5)
+    export = write_objects(tmp_path / "export.jsonl", ids)
+    with sandbox(ids) as server:
+        ran = run_on(export, server, *options, ids=5)
+        assert (ran.code, server.ledger.requests) == (2, 0), ran
+    assert says in ran.err
+    assert not Path(f"{export}.checkpoint.jsonl").exists()
+
+
+def test_nothing_of_it_is_loaded_without_it() -> None:
+    """Neither by `--help` nor by `run`."""
+    costly = {"aiohttp.web", "prometheus_client", "bulkdel.live.page.server"}
+    loaded = f"import sys; print(*sorted({costly} & set(sys.modules)))"
+    for first in ("import bulkdel.commands.run", "from bulkdel.cli.app import run_app; run_app(['run', '--help'])"):
+        done = subprocess.run([sys.executable, "-c", f"{first}; {loaded}"], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "", done.stdout
+
+
+FUZZ = """
+import random, socket, sys, time
+port, seconds, rng = int(sys.argv[1]), float(sys.argv[2]), random.Random(7)
+here = b"Host: 127.0.0.1:%d\\r\\n" % port
+sent = [
+    b"GET /status.json HTTP/1.1\\r\\nHost: evil.example\\r\\n\\r\\n",
+    b"GET /events HTTP/1.1\\r\\n" + here + b"\\r\\n",
+    b"GET /metrics HTTP/1.1\\r\\n" + here + b"\\r\\n",
+    b"POST /control HTTP/1.1\\r\\n" + here + b"Content-Type: application/json\\r\\nContent-Length: 20\\r\\n\\r\\n{",
+    b'POST /control HTTP/1.1\\r\\n' + here + b'Content-Type: application/json\\r\\nAuthorization: Bearer wrong\\r\\n'
+    b'Content-Length: 18\\r\\n\\r\\n{"command":"stop"}',
+    b"POST /control HTTP/1.1\\r\\n" + here + b"Origin: http://evil.example\\r\\nSec-Fetch-Site: cross-site\\r\\n\\r\\n",
+    b"GET / HTTP/1.1\\r\\n" + here + b"X: " + b"y" * 100_000,
+    b"GET / HTTP/1.1\\r\\n" + here + b"X: y",
+    b"POST /login HTTP/1.1\\r\\n" + here + b"Transfer-Encoding: chunked\\r\\n\\r\\nffffffff\\r\\n" + b"z" * 100_000,
+    bytes(rng.randrange(256) for _ in range(2_000)),
+    b"",
+]
+kept, number, until = [], 0, time.monotonic() + seconds
+while time.monotonic() < until:
+    number += 1
+    try:
+        one = socket.create_connection(("127.0.0.1", port), timeout=0.02)
+        one.settimeout(0)
+        kept.append(one)
+        one.send(rng.choice(sent))
+    except OSError:
+        pass
+    if len(kept) > 200:
+        kept.pop(rng.randrange(len(kept))).close()
+    time.sleep(0.001)
+print(number)
+"""
+"""Hundreds of connections a second, of every wrong kind; most of them are held open."""
+
+
+@pytest.mark.alone
+def test_the_rate_of_the_run_while_its_page_is_attacked(tmp_path: Path) -> None:
+    """Without a token, cross-site, malformed, too long, slow and very many: within 5 %, and nothing is steered."""
+
+    def scenario(folder: Path) -> None:
+        with (
+            case(folder, user_ids(20_000), options=["--rate", 100, "--chunk-size", 10]) as it,
+            served(it, "--listen-control", token_file(folder)) as (process, port),
+        ):
+            it.wait_until_deleted(500)
+            arrivals, rates = it.served.ledger.arrivals, []
+            for words in (["-c", "import time; time.sleep(3)"], ["-c", FUZZ, str(port), "3"]):
+                began, count = time.monotonic(), len(arrivals)
+                done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+                rates.append((len(arrivals) - count) / (time.monotonic() - began))
+            assert int(done.stdout) > 300
+            assert_in_time(rates[1] >= 0.95 * rates[0], rates)
+            assert_in_time(rates[1] <= 1.05 * rates[0], rates)
+            wait_until(lambda: asked(port, "GET", "/healthz").status == 200, process)
+            assert [each for each in entries(it.log) if each["type"] == "change"] == []
+
+    steady(scenario, tmp_path)
+
+
+def test_a_restore_has_a_page_too() -> None:
+    assert "--listen" in bulkdel("restore", "--help", env={}).out
