@@ -91,6 +91,13 @@ def scheduled(schedule: Schedule, now: datetime) -> float | None:
     return schedule.rate_at(local.weekday(), local.hour * 60 + local.minute)
 
 
+def schedule_words(text: str, now: datetime) -> str:
+    """A schedule for people: with its zone, and the limit that it sets now."""
+    rate = scheduled(schedule_of(text), now)
+    limit = "no limit" if rate is None else f"at most {rate:g} requests/s"
+    return f"{text} (times in {zone_of(now)}; now {limit})"
+
+
 def zone_of(now: datetime) -> str:
     """The time zone of this machine, with its offset at this time."""
     local = now.astimezone()

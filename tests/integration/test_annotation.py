@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,12 +244,12 @@ def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]
     header = replace(recorded.header(400), pinned=pinned)
     path.write_bytes(b"".join(recorded.lines_of([[header], *COMMITS[1:]])))
     annotate(path, "undo", BEGUN, AT)
-    print_status(path, json=False)
+    print_status(path, json=False, environ={})
     assert f"  undo       restore begun on {AT} by u on m, see r.jsonl\n" in capsys.readouterr().out
     annotate(path, "undo", ENDED, AT)
     annotate(path, "forget", {**BY, "state": "ended", "removed": 3, "bytes": 4096}, AT)
     annotate(path, "forget", {}, AT)  # what a later version may leave out
-    print_status(path, json=False)
+    print_status(path, json=False, environ={})
     told = capsys.readouterr().out
     assert f"  undo       restored on {AT} by u on m: 9,998 of 10,000 rows, 0 remaining, see r.jsonl\n" in told
     assert f"  forget     files removed on {AT} by u on m: 3 of 4,096 bytes\n" in told
@@ -259,7 +260,7 @@ def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]
     assert f"annotation, line 45: restore begun on {AT} by u on m, see r.jsonl\n" in told
     assert "annotation, line 48: removal of files begun" in told
     assert "audit: 1 session, 48 commits" in told
-    for show in (print_status, print_audit):
+    for show in (partial(print_status, environ={}), print_audit):
         show(path, json=True)
         values = json.loads(capsys.readouterr().out)["annotations"]
         assert [(value["event"], value.get("state")) for value in values] == [

@@ -188,7 +188,7 @@ def _arguments(
     return RunArguments(found, export, settings, tables, os.environ, command, parameters)
 
 
-def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> int:
+def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False, watch: Flag = False) -> int:
     """Show the progress of a run from its checkpoint, also while it is under way.
 
     Parameters
@@ -200,10 +200,17 @@ def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False) -> i
     audit: bool
         Check every line, the hash that each session took of the log before it, and that the counts add up; show the
         user, the command and the confirmation of each session. Exit code 3 when a check fails.
+    watch: bool
+        Show it again and again until the run ends.
     """
     from bulkdel.commands.status import print_audit, print_status
+    from bulkdel.commands.watch import watch as watch_run
 
-    return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json)
+    if watch and (audit or json):
+        raise UsageError("--watch shows lines until the run ends. Leave --audit and --json out, or --watch")
+    if watch:
+        return watch_run(checkpoint, os.environ)
+    return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json, environ=os.environ)
 
 
 def ctl(checkpoint: Path, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False) -> int:

@@ -1,33 +1,19 @@
-"""`bulkdel ctl`: one command to a run that is under way, over its control socket. Found through the log of the run."""
+"""`bulkdel ctl`: one command to a run that is under way."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import find_log, header_of
-from bulkdel.command_line import CommandLine
-from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.live.socket_path import beside, folders, in_folder, is_socket_of
+from bulkdel.checkpoint.reader import find_log
+from bulkdel.errors import UsageError
+from bulkdel.live.ask import ask
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import result
 
-ANSWER_S = 10.0
-"""Without an answer for so long, the run cannot be reached."""
 
-ANSWER_MAX = 1 << 20
-"""Bytes of an answer."""
-
-
-def ctl(path: Path, words: list[str], *, json: bool, environ: Mapping[str, str]) -> int:
+def ctl(path: Path, words: Sequence[str], *, json: bool, environ: Mapping[str, str]) -> int:
     """Send a command to the run of this log, and print the answer. path: its log, or its export.
 
     Raises NotAcceptable when the run is not alive or cannot be reached, UsageError when it refuses the command.
@@ -36,46 +22,8 @@ def ctl(path: Path, words: list[str], *, json: bool, environ: Mapping[str, str])
     answer = ask(log, " ".join(words), environ)
     if json:
         result(dumps(answer))
-    elif answer["ok"] and answer["text"]:
-        result(answer["text"])
     elif answer["ok"]:
-        result("\n".join(status_lines(log, answer["status"])))
+        result(answer["text"] or "\n".join(status_lines(log, answer["status"])))
     if not answer["ok"]:
         raise UsageError(f"{log}: {answer['text']}")
     return 0
-
-
-def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Send a command to the run that has the lock of this log; returns its answer: `ok`, `text` and `status`.
-
-    Raises NotAcceptable.
-    """
-    run_id = header_of(log).run_id
-    if not is_locked(log):
-        state = CommandLine("status", (str(log),))
-        raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
-    owner = log.stat().st_uid
-    for path in (beside(log), *(in_folder(folder, run_id) for folder in folders(owner, environ))):
-        if not is_socket_of(path, {owner, os.geteuid(), 0}):
-            continue
-        with contextlib.suppress(OSError, ValueError):
-            answer: Mapping[str, Any] = orjson.loads(_exchange(path, command))
-            status = answer["status"]
-            if answer["ok"] in {True, False} and (status is None or status["run_id"] == run_id):
-                return answer
-    raise NotAcceptable(
-        f"{log}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
-        "machine and in the container where it runs, to its own user and to root"
-    )
-
-
-def _exchange(path: Path, command: str) -> bytes:
-    """Ask over the socket. Raises OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(ANSWER_S)
-        sock.connect(str(path))
-        sock.sendall(orjson.dumps({"command": command}) + b"\n")
-        received = bytearray()
-        while len(received) < ANSWER_MAX and (part := sock.recv(1 << 16)):
-            received += part
-    return bytes(received)

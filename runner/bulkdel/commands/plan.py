@@ -27,6 +27,7 @@ from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
+from bulkdel.times import schedule_words
 
 OLD_S = 86_400.0
 """A copy of the memberships that is older than this is called old."""
@@ -153,6 +154,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield from _restores_lines(undoes, plan.words.noun)
     if plan.until:
         yield "not after", until_words(plan.until)
+    if (schedule := plan.arguments.settings.schedule) is not None:
+        yield "schedule", schedule_words(schedule, datetime.now(UTC))
     if plan.arguments.settings.limit is not None:
         yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session"
     if copy:

@@ -15,9 +15,11 @@ from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import HOW, count_lines, counts_of, summary_of
+from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
+from bulkdel.live.ask import ask
+from bulkdel.live.status_lines import now_lines
 from bulkdel.output import result
 from bulkdel.parameters import by_option
 
@@ -38,19 +40,21 @@ FACTS = (
 """Facts of a session's start entry that `--audit` shows."""
 
 
-def print_status(path: Path, *, json: bool) -> int:
-    """Print progress and counts of a run. path: its log, or its export."""
+def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
+    """Print progress and counts of a run; of one that is under way, also what it does now. path: its log or export."""
     path = find_log(path)
     log = read_log(path)
     progress = log.progress
     pid = holder(path, progress)
     state = "running" if pid is not None else _state(progress)
+    live = live_status(path, environ) if pid is not None else None
     if json:
-        stop = progress.stop.facts if progress.stop else {}
+        stop = dict(progress.stop.facts) if progress.stop else {}
+        figures = {**stop, **{name: live[name] for name in FIGURES if live and name in live}}
         summary = summary_of(
             progress,
             state,
-            stop,
+            figures,
             checkpoint=printable(path),
             log_sha256=log.sha256,
             exit_code=stop.get("exit"),
@@ -60,6 +64,7 @@ def print_status(path: Path, *, json: bool) -> int:
             "sessions": progress.sessions,
             "note": progress.note,
             "pid": pid,
+            "live": live,
             "guards": progress.guards.to_json(),
             "annotations": [_annotation_values(annotation) for annotation in progress.annotations],
         }
@@ -77,6 +82,8 @@ def print_status(path: Path, *, json: bool) -> int:
         result(f"  {annotation.event:<10} {annotation_words(annotation)}")
         if annotation.event == "forget" and annotation.facts.get("state") != "ended":
             result(f"  to end it: {CommandLine('forget', (str(path),))}")
+    if live is not None:
+        result("\n".join(now_lines(live)))
     if pid is not None:
         return 0
     if progress.in_doubt.size:
@@ -88,6 +95,15 @@ def print_status(path: Path, *, json: bool) -> int:
     if not progress.complete or not (progress.undo is None or is_restored(progress.undo)):
         result(how_to_resume(progress, path))
     return 0
+
+
+def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """What the run that has the lock of this log does now; None when it cannot be asked."""
+    try:
+        status: Mapping[str, Any] | None = ask(log, "status", environ)["status"]
+    except NotAcceptable:
+        return None
+    return status
 
 
 def _state(progress: Progress) -> str:

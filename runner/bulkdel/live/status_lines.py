@@ -29,15 +29,23 @@ def status_lines(log: Path, status: Mapping[str, Any]) -> list[str]:
     head = f"{log}: {status['state']} (pid {status['pid']})"
     lines = [head, f"  job        {status['job']} on {status['host']}, pool {status['pool']}"]
     if "rows" not in status:
-        return [*lines, f"  now        {status['doing']}"]
-    rate, names = status["rate"], status["names"]
-    left = "" if status["left_s"] is None else f", {span(status['left_s'])} left"
+        return [*lines, *now_lines(status)]
     share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
-    lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %){left}")
+    lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
+    names = status["names"]
     lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
+    return [*lines, *now_lines(status)]
+
+
+def now_lines(status: Mapping[str, Any]) -> list[str]:
+    """The lines about what the log does not say: the rate, what bounds it, and why the run waits."""
+    if "rate" not in status:
+        return [f"  now        {status['doing']}"]
+    rate, lines = status["rate"], []
+    left = "" if status["left_s"] is None else f"; {span(status['left_s'])} left"
     allowed = "no limit" if not rate["allowed"] else f"{rate['allowed']:g} requests/s allowed"
     bound = f" by {BOUNDS.get(rate['binding'], rate['binding'])}" if rate["binding"] else ""
-    lines.append(f"  rate       {rate['used']:g} requests/s; {allowed}{bound}")
+    lines.append(f"  rate       {rate['used']:g} requests/s; {allowed}{bound}{left}")
     in_flight = f"{status['in_flight']} of {status['concurrency']} in flight"
     lines.append(
         f"  requests   {counted(status['requests'], 'request')}, {counted(status['retries'], 'retry')}, "

@@ -1,0 +1,65 @@
+"""`bulkdel status --watch`: the status again and again until the run ends, on any terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bulkdel.checkpoint.lock import holder
+from bulkdel.checkpoint.reader import find_log, read_log
+from bulkdel.commands.status import live_status, print_status
+from bulkdel.core.summary import count_lines
+from bulkdel.live.status_lines import status_lines
+from bulkdel.output import Stdout, result
+
+EVERY_S = 1.0
+"""Between two looks on a terminal that can redraw its lines."""
+
+PRINTED_EVERY_S = 5.0
+"""Between two looks elsewhere: each adds its lines."""
+
+SHARE_MAX = 0.2
+"""Share of the time that may go into reading a long log, when the run cannot be asked."""
+
+
+def watch(path: Path, environ: Mapping[str, str]) -> int:
+    """Show the status of a run until it ends, then how it ended. path: its log, or its export."""
+    log = find_log(path)
+    redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
+    if redraws:
+        _redraw(log, environ)
+    else:
+        _each(log, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
+    return print_status(log, json=False, environ=environ)
+
+
+def _redraw(log: Path, environ: Mapping[str, str]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as shown:
+        _each(log, environ, EVERY_S, lambda text: shown.update(Text(text), refresh=True))
+
+
+def _each(log: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
+    """Show the status at intervals until no run is under way."""
+    while True:
+        began = time.monotonic()
+        if (text := _text(log, environ)) is None:
+            return
+        show(text)
+        time.sleep(max(every_s, (time.monotonic() - began) / SHARE_MAX))
+
+
+def _text(log: Path, environ: Mapping[str, str]) -> str | None:
+    """The status of the run now: from the run, or else from its log. None when none is under way."""
+    if (status := live_status(log, environ)) is not None:
+        return "\n".join(status_lines(log, status))
+    progress = read_log(log).progress
+    if (pid := holder(log, progress)) is None:
+        return None
+    note = "  it does not answer, so this is from its log alone"
+    return "\n".join([f"{log}: running (pid {pid})", *count_lines(progress), note])
