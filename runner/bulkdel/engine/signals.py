@@ -112,26 +112,27 @@ def run_loop(
 
     doing: the current step. drain: called at the first signal instead; if it returns False, the coroutine is cancelled.
     """
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        loop.set_exception_handler(_report)
-        task = loop.create_task(main)
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    loop.set_exception_handler(_report)
+    task = loop.create_task(main)
 
-        def stop(signum: int) -> None:
-            if drain is None or not drain(signum):
-                task.cancel()
+    def stop(signum: int) -> None:
+        if drain is None or not drain(signum):
+            task.cancel()
 
-        def on_first(signum: int) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(stop, signum)
+    def on_first(signum: int) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop, signum)
 
-        with signals.phase(doing, on_first):
-            try:
-                return loop.run_until_complete(task)
-            except asyncio.CancelledError:
-                if signals.received is None:
-                    raise
-                raise Interrupted(signals.received) from None
+    # Also while the runner closes: the work is done then, and a signal does not change its result.
+    with signals.phase(doing, on_first), runner:
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if signals.received is None:
+                raise
+            raise Interrupted(signals.received) from None
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -22,10 +22,12 @@ class InThread(Protocol):
         ...
 
 
-async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:
+async def in_thread(step: Callable[[], T], stop: Callable[[], None], *, stop_s: float = STOP_S) -> T:
     """Run `step` in a thread of its own. When this is cancelled, `stop` is called, which should end the step soon.
 
     The thread is a daemon: one that never returns does not keep the program from ending.
+
+    stop_s: how long to wait for the end of a step that was stopped.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -54,5 +56,5 @@ async def in_thread(step: Callable[[], T], stop: Callable[[], None]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         stop()
-        await asyncio.wait({done}, timeout=STOP_S)
+        await asyncio.wait({done}, timeout=stop_s)
         raise

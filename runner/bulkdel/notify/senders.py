@@ -144,7 +144,7 @@ class AppriseSender:
             return bool(self._service.notify(title=notice.title, body=text_form(notice), body_format="text"))
 
         try:
-            sent = await asyncio.wait_for(in_thread(notify, lambda: None), APPRISE_S)
+            sent = await asyncio.wait_for(in_thread(notify, lambda: None, stop_s=0), APPRISE_S)
         except TimeoutError:
             return Answer(told=False, text=f"no answer within {APPRISE_S:g} s")
         except Exception as error:  # noqa: BLE001 - of any of a hundred plugins; its text may name the address

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from bulkdel.core.retry import backoff_s
 from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.signals import Signals
+from bulkdel.engine.threads import in_thread
 from bulkdel.notify.message import Notice, Outage, What
 from bulkdel.notify.senders import Answer, Sender
 
@@ -32,6 +36,9 @@ OUTAGE_S = 300.0
 
 LOOK_S = 1.0
 """Between two looks at the figures of the run."""
+
+WAIT_S = 0.25
+"""How long a signal may go unnoticed at the end of a command."""
 
 STOP_S = 1.0
 """How long the thread may take to end once its work is cancelled."""
@@ -52,6 +59,16 @@ async def deliver(sender: Sender, notice: Notice) -> Answer:
         attempt += 1
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that looks host names up in daemon threads.
+
+    asyncio uses threads that the end of the program waits for, and a name server may be silent for minutes.
+    """
+
+    async def getaddrinfo(self, *args: Any, **more: Any) -> Any:
+        return await in_thread(partial(socket.getaddrinfo, *args, **more), lambda: None, stop_s=0)
+
+
 class Notifier:
     """Tells every place what `post` is given, while it is `running`. Without a place it does nothing.
 
@@ -64,7 +81,7 @@ class Notifier:
         self._queues: list[asyncio.Queue[Notice | None]] = [asyncio.Queue() for _ in senders]
         self._dropped = 0
         self._over = threading.Event()
-        self._loop = asyncio.new_event_loop() if senders else None
+        self._loop = _Loop() if senders else None
         self._work: list[asyncio.Task[None]] = []
 
     def post(self, notice: Notice) -> None:
@@ -86,7 +103,8 @@ class Notifier:
         finally:
             self._call(self._end)
             with Signals() as signals, signals.phase(lambda: "sending notifications", lambda _: self._over.set()):
-                self._over.wait()
+                while not self._over.wait(WAIT_S):
+                    pass  # a signal that came just before a wait is handled after it
             self._call(self._cancel)
             thread.join(STOP_S)
 
@@ -139,7 +157,9 @@ class Notifier:
             try:
                 answer = await deliver(sender, notice)
             except asyncio.CancelledError:
-                self._warn(f"{sender.name}: was not told of {notice.what}, because it took too long")
+                waiting = [queue.get_nowait() for _ in range(queue.qsize())]
+                events = ", ".join(each.what for each in (notice, *waiting) if each is not None)
+                self._warn(f"{sender.name}: was not told of {events}, because it took too long")
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
                 answer = Answer(told=False, text=type(error).__name__)
