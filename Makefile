@@ -14,7 +14,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock clean
+.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -108,18 +108,27 @@ $(STAMP): pyproject.toml requirements.lock
 	$(PIP) --no-index --no-deps --no-build-isolation -e .
 	touch $@
 
-# Resolved on the oldest Python, whose markers are a superset. The lock names packages and hashes only: the user's pip
+# Resolved on the oldest Python, whose markers are a superset. A lock names packages and hashes only: the user's pip
 # configuration, servers and folders are kept out of it.
-lock:
+COMPILE := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock PYTHON=python3.11' \
+	.lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	--strip-extras --allow-unsafe --all-build-deps
+
+lock: .lock
+	$(COMPILE) --upgrade --extra test --output-file requirements.lock pyproject.toml
+	! grep -nE '://|^-|(^| )/' requirements.lock
+	$(MAKE) lock-image
 	rm -rf .lock
+
+# The lock of the image: the same versions, with the extras and without what only the tests need.
+lock-image: .lock
+	cp requirements.lock requirements-image.lock
+	$(COMPILE) --extra aws --extra metrics --extra notify --output-file requirements-image.lock pyproject.toml
+	! grep -nE '://|^-|(^| )/' requirements-image.lock
+
+.lock:
 	$(PYTHON) -m venv .lock
 	PIP_CONFIG_FILE=/dev/null .lock/bin/python -m pip install --quiet pip-tools
-	env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make lock PYTHON=python3.11' \
-		.lock/bin/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --strip-extras --allow-unsafe --all-build-deps --extra test \
-		--output-file requirements.lock pyproject.toml
-	! grep -nE '://|^-|(^| )/' requirements.lock
-	rm -rf .lock
 
 clean:
 	rm -rf $(VENV) .venv-* .lock .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
