@@ -14,7 +14,8 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 # The oldest Python that bulkdel supports and the newest of this machine. With pyenv: PYENV_VERSION=3.11.7:3.13.0
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-python check mutants soak soak-simulation bench bench-rate lock lock-image clean
+.PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-deploy test-python check mutants \
+	soak soak-simulation bench bench-rate lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -72,6 +73,11 @@ test-http:
 	$(MAKE) .venv-http/.installed VENV=.venv-http
 	.venv-http/bin/python -m pip install --quiet botocore 'moto[s3,server]' scim2-server
 	.venv-http/bin/python -m pytest -n 0 tests/e2e/test_http_servers.py tests/integration/test_parts_auth.py
+
+# The manifests by kubernetes-validate, the units by systemd-analyze, the image by buildah on a base of debootstrap, which
+# needs root. Two minutes the first time, then one. What the machine lacks is named and left out.
+test-deploy: $(STAMP)
+	$(BIN)/python -m tests.deploy
 
 # Every mutant: programs that break one promise each, and the test that must fail. Two minutes on two cores.
 mutants: $(STAMP)
@@ -131,6 +137,6 @@ lock-image: .lock
 	PIP_CONFIG_FILE=/dev/null .lock/bin/python -m pip install --quiet pip-tools
 
 clean:
-	rm -rf $(VENV) .venv-* .lock .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .venv-* .lock .deploy .install .sdks .page .reports build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis .import_linter_cache
 	find runner jobs tests -name __pycache__ -prune -exec rm -rf {} +
