@@ -136,6 +136,18 @@ def test_reasons_of_other_outcomes(tmp_path: Path) -> None:
     assert found.sentence == "15 of 100 users were deleted; 10 did not exist; 10 were protected; 65 are not settled."
 
 
+def test_the_users_of_many_sessions_are_named_once_and_some_are_counted(tmp_path: Path) -> None:
+    def by(user: str) -> list[Entry]:
+        return [replace(START, facts={"user": user, "machine": "m"})]
+
+    assert facts(tmp_path, [pinned()]).by_whom == ""
+    found = facts(tmp_path, [pinned()], by("a"), by("b"), by("a"))
+    assert found.by_whom == "Run by a on m and b on m in 3 sessions, from 2026-03-01 12Z UTC."
+    found = facts(tmp_path, [pinned()], *map(by, "abcdef"), [stop("halted", 4)])
+    assert found.by_whom.startswith("Run by a on m, b on m, c on m and 3 others in 6 sessions, from ")
+    assert found.by_whom.endswith(" to 2026-03-01 12Z UTC.")
+
+
 def test_every_bad_row_has_words_without_a_text_of_the_row() -> None:
     assert not [why for why in Why if set("{}") & set(words.bad_row_words(why))]
 

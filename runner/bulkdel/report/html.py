@@ -9,6 +9,7 @@ from typing import Any
 from bulkdel.format import counted, span
 from bulkdel.report.charts import parts, throughput_svg
 from bulkdel.report.facts import PLACEHOLDERS, Report
+from bulkdel.report.words import by, time_words
 
 TEMPLATE = "report.html.j2"
 
@@ -19,10 +20,11 @@ def page(report: Report) -> str:
     from markupsafe import Markup  # noqa: PLC0415
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"number": _number, "time": _time, "log_name": _log_name, "span": span}
+    environment.filters |= {"number": _number, "time": time_words, "log_name": _log_name, "span": span}
     environment.globals |= {
         "parts": parts,
         "counted": counted,
+        "by": by,
         "chart": lambda shown: Markup(throughput_svg(shown)),  # noqa: S704 - numbers and our own words only
     }
     text = files("bulkdel.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -31,11 +33,6 @@ def page(report: Report) -> str:
 
 def _number(value: Any) -> str:
     return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _time(at: str) -> str:
-    """A time of the log: 2026-11-25 14:03:12."""
-    return at[:19].replace("T", " ")
 
 
 def _log_name(name: str) -> str:

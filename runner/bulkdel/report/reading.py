@@ -200,12 +200,14 @@ def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> 
     audited = _audit(run)
     verification = _verification(run, texts)
     to_look_at = _to_look_at(run, verification)
+    sessions = tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1))
     return RunFacts(
         log=_file(texts, run.path),
         light=_light(run, to_look_at),
         state=_state(run),
         sentence=words.sentence(counts, header.names, progress.rows, header.noun),
         proof=words.proof(verification, readable=run.findings_readable, sandbox=sandbox),
+        by_whom=words.by_whom(sessions),
         to_look_at=to_look_at,
         job=str(pinned["job"]),
         noun=header.noun,
@@ -229,7 +231,7 @@ def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> 
         excluded=tuple(FileFacts(_file(texts, path), sha256) for sha256, path in progress.excluded.items()),
         backup=bool(progress.backups),
         memberships=progress.memberships is not None,
-        sessions=tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1)),
+        sessions=sessions,
         changes=tuple(
             ChangeFacts(each.at, change_words(each), SOURCES[each.source], _user(each.user, texts))
             for each in gathered.changes

@@ -9,13 +9,13 @@ from bulkdel.core.bad_rows import Why
 from bulkdel.core.guards import Spared
 from bulkdel.core.outcome import REMAINING
 from bulkdel.format import counted
-from bulkdel.report.facts import Light, RunFacts, VerifyFacts
+from bulkdel.report.facts import Light, RunFacts, SessionFacts, VerifyFacts
 
 MEANINGS = {
     "done": "The server confirmed it, or a look-up showed it after a response was lost.",
     "already": "Nothing was left to do.",
     "absent": "There was no such {noun}.",
-    "refused": "The server refused it, so nothing was changed.",
+    "refused": "The server refused it, so nothing was changed. bulkdel results shows its messages.",
     "unknown": "Nothing shows whether it was {done}. Look at each of them.",
     "excluded": "Protected by an exclude file or a guard, and never sent.",
     "duplicate": "An earlier row has the same id, and that one was sent.",
@@ -42,6 +42,9 @@ REASONS = {
 
 LIGHTS = {Light.FINE: "fine", Light.LOOK: "to look at", Light.NOT_FINISHED: "not finished"}
 """What a run is, by its light."""
+
+USERS_MAX = 4
+"""Users that the sentence about them names."""
 
 BY_A_FILE = "by an exclude file, or the key's own user"
 IN_DOUBT = "sent, and no response came"
@@ -113,6 +116,27 @@ def proof(found: VerifyFacts | None, *, readable: bool, sandbox: bool) -> str:
     when = f"A verification on {date_words(found.at)}" if found.ended else "A verification that has not ended"
     later = "" if found.of_this_log else " The log has grown since."
     return f"{when} looked up {of}{sample}: {', '.join(parts)}.{later}"
+
+
+def by_whom(sessions: Sequence[SessionFacts]) -> str:
+    """Who ran the sessions, and when; empty before the first one."""
+    if not sessions:
+        return ""
+    users = list(dict.fromkeys(by(each.user, each.machine) for each in sessions))
+    some = users if len(users) <= USERS_MAX else [*users[: USERS_MAX - 1], f"{len(users) - USERS_MAX + 1} others"]
+    names = " and ".join(filter(None, (", ".join(some[:-1]), some[-1])))
+    times = [sessions[0].start, *([sessions[-1].stop] if sessions[-1].stop else [])]
+    return f"Run by {names} in {counted(len(sessions), 'session')}, from {' to '.join(map(time_words, times))} UTC."
+
+
+def by(user: str, machine: str) -> str:
+    """A user and its machine."""
+    return user if user == machine else f"{user} on {machine}"
+
+
+def time_words(at: str) -> str:
+    """A time of the log: 2026-11-25 14:03:12."""
+    return at[:19].replace("T", " ")
 
 
 def title(runs: Sequence[RunFacts]) -> str:
