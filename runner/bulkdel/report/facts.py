@@ -36,6 +36,7 @@ class State(enum.StrEnum):
     RUNNING = "running"
     KILLED = "killed"
     NOT_BEGUN = "not begun"
+    NOT_READABLE = "not readable to its end"
     INCOMPLETE = "incomplete"
     STOPPED = "stopped"
     HALTED = "halted"
@@ -47,6 +48,7 @@ class Ended(enum.StrEnum):
 
     RUNNING = "it is under way"
     KILLED = "it was killed, or the machine went down"
+    NOT_READABLE = "the log cannot be read to its end"
     DONE = "every row has its outcome"
     LIMIT = "--limit was reached"
     NOT_AFTER = "the time of --not-after was reached"

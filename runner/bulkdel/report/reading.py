@@ -304,7 +304,7 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
         number=number,
         start=session.start.at,
         stop=session.stop.at if session.stop else None,
-        ended=_ended(session, running=run.pid is not None and session is run.audit.sessions[-1]),
+        ended=_ended(run, session),
         exit_code=stop.get("exit"),
         user=_user(start.get("user"), texts),
         machine=_user(start.get("machine"), texts),
@@ -319,9 +319,14 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
     )
 
 
-def _ended(session: AuditedSession, *, running: bool) -> Ended:
+def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - one class a line
+    if session.stop is None and session is run.audit.sessions[-1]:
+        if run.audit.fault is not None:
+            return Ended.NOT_READABLE
+        if run.pid is not None:
+            return Ended.RUNNING
     if session.stop is None:
-        return Ended.RUNNING if running else Ended.KILLED
+        return Ended.KILLED
     facts = session.stop.facts
     status, code = facts.get("status"), facts.get("exit")
     if status == "complete":
@@ -401,6 +406,8 @@ def _state(run: ReadRun) -> State:
         return State.RUNNING
     if progress.complete:
         return State.COMPLETE
+    if run.audit.fault is not None:
+        return State.NOT_READABLE
     if progress.stop is None:
         return State.KILLED if progress.start else State.NOT_BEGUN
     status = progress.stop.facts.get("status")
