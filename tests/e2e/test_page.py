@@ -90,6 +90,9 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
                 assert secret.encode() not in answer.body
 
         assert asked(port, "POST", "/control", {"command": "pause"}).status == 401
+        paused = asked(port, "POST", "/control", {"command": "pause", "name": "cron"}, **bearer)
+        assert paused.json()["text"].endswith("To resume:\n  bulkdel ctl CHECKPOINT resume")  # and no path
+        assert asked(port, "POST", "/control", {"command": "resume", "name": "cron"}, **bearer).json()["ok"]
         assert asked(port, "POST", "/control", {"command": "rate 5", "name": "cron"}, **bearer).json()["ok"]
         assert not asked(port, "POST", "/control", {"command": "rate -5"}, **bearer).json()["ok"]
         wait_until(lambda: asked(port, "GET", "/status.json").json()["rate"]["allowed"] == 5, process)
@@ -97,6 +100,8 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         assert finish(process).code == 6
         changes = [each for each in entries(it.log) if each["type"] == "change"]
         assert [(each["what"], each["value"], each["source"], each["user"]) for each in changes] == [
+            ("paused", True, "page", "cron"),
+            ("paused", False, "page", "cron"),
             ("rate", 5, "page", "cron"),
             ("stop", True, "page", "cron"),
         ]
