@@ -191,8 +191,8 @@ MUTANTS = (
     Mutant(
         "a title may hold an id",
         "runner/bulkdel/commands/report.py",
-        "if given is not None and check.holds(given):",
-        "if given is not None and check.holds(given) and not option:",
+        "if check.holds(text):",
+        "if check.holds(text) and not option:",
         "e2e/test_report.py::test_no_value_of_the_export_is_in_it",
     ),
     Mutant(
