@@ -112,6 +112,13 @@ MUTANTS = (
         "e2e/test_notify.py::test_a_place_that_cannot_be_told_is_refused_before_anything_is_read",
     ),
     Mutant(
+        "process 1 ignores SIGTERM until a command has its handlers",
+        "runner/bulkdel/cli/main.py",
+        "    if os.getpid() == 1:\n",
+        "    if os.getpid() == 0:\n",
+        "e2e/test_unattended.py::test_sigterm_ends_process_1_at_any_time",
+    ),
+    Mutant(
         "the plan in a JSON log shows sampled ids",
         "runner/bulkdel/commands/run.py",
         '"plan", private=True, plan=plan_values(plan)',

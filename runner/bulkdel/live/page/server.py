@@ -178,7 +178,8 @@ class _Page:
         """Print the first failure of the page."""
         if not self._failed:
             self._failed = True
-            say(f"bulkdel: the live page failed; the run continues. Please report this.\n{trace_of(error)}")
+            text = f"bulkdel: the live page failed; the run continues. Please report this.\n{trace_of(error)}"
+            say(text, "bug", level="error")
 
     async def _page(self, _request: web.Request) -> web.Response:
         return self._index_page(200)
