@@ -20,6 +20,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bulkdel.core.adaptive_rate import Slowed
+from bulkdel.core.change_words import with_origin
+from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.core.outcome import KINDS
 from bulkdel.core.pace import Pause
 from bulkdel.format import span
@@ -396,8 +398,8 @@ def sentence(event: Event) -> str:
             by = f"{fields['signal']}: the run stops" if "signal" in fields else "The run stops"
             return f"{by}; {fields.get('why', '')}".rstrip("; ")
         case "run.changed":
-            by = f" by {fields['user']}" if "user" in fields else ""
-            return f"Changed{by} ({fields.get('source')}): {fields.get('what')} {fields.get('value', '')}".rstrip()
+            what, source = Changed(fields["what"]), Source(fields["source"])
+            return with_origin(Change("", what, fields.get("value"), source, fields.get("user")))
         case "notify.failed":
             return str(fields.get("why", ""))
         case "events.dropped":
