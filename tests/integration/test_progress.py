@@ -22,7 +22,7 @@ import pytest
 import bulkdel.engine.progress as progress_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by
+from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 
@@ -341,6 +341,31 @@ BUSY = Snapshot(43_651, 200_120, {"deleted": 43_651, "absent": 512, "refused": 1
 def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, width: int | None, expected: str) -> None:
     assert bar_text(moment, per_s, left_s, 0.0, width=width) == expected
     assert width is None or len(expected) <= width
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        (
+            "run.draining",
+            {"signal": "SIGTERM", "why": "requests on the wire may finish"},
+            "SIGTERM: the run stops; requests on the wire may finish",
+        ),
+        ("run.draining", {"why": "requests on the wire may finish"}, "The run stops; requests on the wire may finish"),
+        (
+            "run.changed",
+            {"what": "rate", "value": 20, "source": "ctl", "user": "ann"},
+            "20 requests a second, by ann (bulkdel ctl)",
+        ),
+        ("run.changed", {"what": "paused", "value": True, "source": "pause-file"}, "Paused, by the pause file"),
+        ("run.changed", {"what": "schedule", "source": "schedule"}, "No limit by --schedule, by the schedule"),
+        ("notify.failed", {"why": "late"}, "late"),
+        ("events.dropped", {"dropped": 1200}, "1,200 events were left out, because stderr was too slow"),
+        ("chunk.settled", {"requests": 1, "done": 50}, "chunk.settled: requests 1, done 50"),
+    ],
+)
+def test_an_event_as_a_sentence(name: str, fields: dict[str, Any], expected: str) -> None:
+    assert sentence(Event("info", name, fields)) == expected
 
 
 @pytest.mark.parametrize(
