@@ -84,6 +84,11 @@ def test_why_a_session_ended_is_a_class(last: Session, ended: Ended, tmp_path: P
     assert "secret" not in str(found)
 
 
+def test_a_stop_that_a_user_asked_for_is_not_that_of_not_after(tmp_path: Path) -> None:
+    asked = Change(AT, Changed.STOP, True, Source.KEY, "ops")
+    assert facts(tmp_path, [pinned()], [START], [asked], [stop("stopped", 6)]).sessions[0].ended is Ended.ASKED
+
+
 def test_before_the_first_session_and_what_is_no_log(tmp_path: Path) -> None:
     found = facts(tmp_path, [pinned()])
     assert found.state is State.NOT_BEGUN

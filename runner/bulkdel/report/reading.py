@@ -331,6 +331,8 @@ def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - o
     status, code = facts.get("status"), facts.get("exit")
     if status == "complete":
         return Ended.DONE
+    if status == "stopped" and any(change.what is Changed.STOP for change in session.changes):
+        return Ended.ASKED
     if status == "interrupted":
         return Ended.SIGNAL if isinstance(code, int) and code > EXIT_SIGNAL else Ended.ASKED
     if code == EXIT_FILE:
