@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import commands, exports, parts, resuming
+from tests.bench import commands, exports, parts, resuming, watched
 from tests.bench.bare import CHUNK
 from tests.bench.commands import Cost
 from tests.bench.serving import CA_FILE, Served, serving
@@ -74,6 +74,14 @@ class Bench:
         return {
             "bare": lambda: commands.bare(self._url, requests, 16, PACE),
             "ours": lambda: commands.ours(self._url, made, "--rate", PACE),
+        }
+
+    def on_page(self, requests: int) -> Mapping[str, Take]:
+        """The real command at PACE requests a second, without and with a live page that is watched."""
+        made = self.made("objects", count=requests * CHUNK)
+        return {
+            "without": lambda: commands.ours(self._url, made, "--rate", PACE),
+            "with": lambda: watched.watched(self._url, made, "--rate", PACE),
         }
 
     def resumed(self, count: int) -> float:
@@ -150,19 +158,29 @@ def compare(bench: Bench, *, count: int, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def adaptive_rate(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
-    """CPU of a request at PACE a second: of a long run less a short one, so that starting up is not in it."""
-    short, long = (2 * PACE, 6 * PACE) if quick else (2 * PACE, 14 * PACE)
-    takes = {f"{name} {size}": take for size in (short, long) for name, take in bench.paced(size).items()}
-    costs = rounds(takes, count)
-
-    def us(name: str) -> list[float]:
+def cpu_us(paced: Callable[[int], Mapping[str, Take]], *, count: int, short: int, long: int) -> dict[str, list[float]]:
+    """CPU of a request at PACE a second, by round: of a long run less a short one, so that starting up is not in it."""
+    takes = {(name, size): take for size in (short, long) for name, take in paced(size).items()}
+    costs = rounds({f"{name} {size}": take for (name, size), take in takes.items()}, count)
+    found: dict[str, list[float]] = {}
+    for name in {name: None for name, _ in takes}:
         pairs = zip(costs[f"{name} {short}"], costs[f"{name} {long}"], strict=True)
-        return [1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs]
+        found[name] = [1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs]
+    return found
 
-    ours, bare = us("ours"), us("bare")
-    times = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
-    return {"bare": statistics.median(bare), "ours": statistics.median(ours), "times": times}
+
+def adaptive_rate(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
+    """CPU of a request, compared with the bare loop."""
+    us = cpu_us(bench.paced, count=count, short=2 * PACE, long=(6 if quick else 14) * PACE)
+    times = statistics.median(a / b for a, b in zip(us["ours"], us["bare"], strict=True))
+    return {name: statistics.median(values) for name, values in us.items()} | {"times": times}
+
+
+def live_page(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
+    """CPU of a request without and with a page that is watched; every other round in the other order (ABBA)."""
+    us = cpu_us(bench.on_page, count=count, short=3 * PACE, long=(9 if quick else 23) * PACE)
+    more = statistics.median(b / a - 1 for a, b in zip(us["without"], us["with"], strict=True))
+    return {name: statistics.median(values) for name, values in us.items()} | {"more": more}
 
 
 def flat(bench: Bench, *, count: int) -> dict[int, dict[str, float]]:
@@ -193,6 +211,9 @@ def show(found: Mapping[str, Any]) -> None:
     paced = found["paced"]
     print(f"\nat --rate {PACE}: {paced['ours']:.0f} µs CPU a request, the bare loop {paced['bare']:.0f}", end="")
     print(f", {paced['times']:.2f} times as much")
+    page = found["page"]
+    print(f"with a live page that is watched: {page['with']:.0f} µs instead of {page['without']:.0f}", end="")
+    print(f", {100 * page['more']:+.1f} %")
     print(f"--help in {found['help_s']:.2f} s; first deletion of a run of 1,000 ids after {found['first_s']:.2f} s")
     for size, one in found.get("flat", {}).items():
         print(f"{int(size):,} ids: {one['us_per_id']:.2f} µs an id while sending; peak {one['peak_mib']:.0f} MiB")
@@ -224,6 +245,7 @@ def main() -> None:
             "speed": compare(bench, count=count, quick=given.quick),
             "parts_us": bench.parts(),
             "paced": adaptive_rate(bench, count=1 if given.quick else 2, quick=given.quick),
+            "page": live_page(bench, count=2 if given.quick else 6, quick=given.quick),
             "help_s": bench.help_s(),
             "first_s": min(thousand().first_s for _ in range(3)),
         }
