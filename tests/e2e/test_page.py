@@ -16,6 +16,7 @@ import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
 from tests.harness import (
+    POOL,
     Case,
     assert_in_time,
     bulkdel,
@@ -25,6 +26,7 @@ from tests.harness import (
     kill,
     run_on,
     sandbox,
+    start,
     steady,
     told_after,
     user_ids,
@@ -44,14 +46,19 @@ def token_file(folder: Path) -> Path:
     return path
 
 
+def port_of(process: subprocess.Popen[bytes]) -> int:
+    """The port that the run has printed."""
+    found = re.search(r"http://127\.0\.0\.1:(\d+)/", told_after(process, "Live page: ", None))
+    assert found is not None
+    return int(found.group(1))
+
+
 @contextmanager
 def served(it: Case, *options: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A run with a page, and the port of the page."""
     process = it.start("--listen", "127.0.0.1:0", *options)
     try:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", told_after(process, "Live page: ", None))
-        assert found is not None
-        yield process, int(found.group(1))
+        yield process, port_of(process)
     finally:
         if process.returncode is None:
             kill(process)
@@ -106,6 +113,32 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
             ("stop", True, "page", "cron"),
         ]
         assert it.run().code == 0
+
+
+def test_the_page_before_the_first_request(tmp_path: Path) -> None:
+    """It is there while the export is read, so that a probe of Kubernetes does not end a long preflight."""
+    ids = user_ids(20)
+    with sandbox(ids) as server:
+        words = (
+            "run",
+            "delete-users",
+            "-",
+            "--checkpoint",
+            tmp_path / "log",
+            "--id-type",
+            "user_id",
+            "--host",
+            server.url,
+        )
+        confirmed = ("--confirm", 20, "--pool", POOL, "--listen", "127.0.0.1:0")
+        process = start(*words, *confirmed, "--json", stdin=subprocess.PIPE)
+        port = port_of(process)
+        answers = {path: asked(port, "GET", path) for path in ("/healthz", "/readyz", "/status.json", "/metrics", "/")}
+        assert [answer.status for answer in answers.values()] == [200, 503, 200, 200, 200]
+        status = answers["/status.json"].json()
+        assert (status["state"], status["doing"]) == ("starting", "opening the export")
+        out, err = process.communicate("".join(f'"{id_}"\n' for id_ in ids).encode(), 60)
+        assert (process.returncode, server.pool.deleted) == (0, 20), (out, err)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,9 @@ async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) 
         await runner.setup()
         server = runner.server
         assert server is not None, "it is set up"
-        say(f"Live page: {listener.address.shown}" + ("" if page.metrics else f"\nNote: {NO_METRICS}"))
+        say(f"Live page: {listener.address.shown}", "live_page", address=listener.address.shown)
+        if page.metrics is None:
+            say(f"Note: {NO_METRICS}", "no_metrics", level="warning")
         tasks = [asyncio.create_task(work) for work in (connections.take(server), page.stream.tick())]
         try:
             yield
