@@ -113,6 +113,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
             ("stop", True, "page", "cron"),
         ]
         assert it.run().code == 0
+        assert it.effects(ids) == [1] * 1_900 + [0] * 100
 
 
 def test_the_page_before_the_first_request(tmp_path: Path) -> None:
