@@ -138,11 +138,16 @@ async def test_a_bad_export_raises_before_anything_is_sent(tmp_path: Path) -> No
         assert it.served.ledger.requests == 0
 
 
-def test_an_unknown_job_or_setting() -> None:
+def test_an_unknown_job() -> None:
     with pytest.raises(bulkdel.UsageError, match="no job 'nope'"):
         bulkdel.open_run("nope", "export.jsonl")
-    with pytest.raises(TypeError):
-        bulkdel.open_run("delete-users", "export.jsonl", speed=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["speed", "schedule", "pause_file", "slow_while", "notify", "listen"])
+def test_an_option_that_would_have_no_effect_is_refused(name: str) -> None:
+    options: Any = {name: "00:00-24:00=1"}
+    with pytest.raises(TypeError, match=f"no option '{name}'"):
+        bulkdel.open_run("delete-users", "export.jsonl", **options)
 
 
 def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
@@ -504,9 +509,10 @@ def test_rows_need_a_checkpoint() -> None:
 
 def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
-    # only the command line has these: in the library a call confirms the run, and nothing is printed or notified
+    # only the command line has these: in the library a call confirms and steers the run, and nothing is printed
     printed = {"json", "log_level", "log_format", "progress_every"}
-    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", "listen", "listen_control", *printed}
+    steered = {"listen", "listen_control", "pause_file", "schedule", "slow_while"}
+    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", *steered, *printed}
     wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in others}
     assert get_type_hints(bulkdel.RunOptions) == wanted
 
