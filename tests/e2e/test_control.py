@@ -324,7 +324,7 @@ def test_until_and_stop_end_the_run_as_planned_and_the_next_one_begins_with_its_
             assert json.loads(ctl(it, "status", "--json").out)["status"]["until"] is None
             assert "stops" in ctl(it, "stop").out
             ran = finish(process)
-            assert (ran.code, ran.summary["status"], "(ctl)" in ran.err) == (6, "stopped", True)
+            assert (ran.code, ran.summary["status"], "(bulkdel ctl)" in ran.err) == (6, "stopped", True)
             assert "with a new confirmation" not in ran.err
         it.options[1] = 0
         assert it.run().counts() == {"deleted": it.ids}

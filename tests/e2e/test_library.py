@@ -23,7 +23,10 @@ import pytest
 import bulkdel
 from bulkdel.core.decision import Decision, Response
 from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Source
+from bulkdel.core.pace import By
 from bulkdel.job import Target, TargetOptions
+from bulkdel.live.steering import Steering
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
@@ -206,6 +209,18 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
             assert (await run.finished()).status == "complete"
             assert time.monotonic() - began < 30
         assert_all_deleted_once(it, IDS)
+
+
+async def test_a_command_before_the_sending_is_refused_and_not_obeyed_later(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        async with opened(it) as run:
+            plan = await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            answer = await Steering(run, plan).apply("concurrency 1", By(Source.PAGE, "Ann"))
+            assert (answer.ok, "does not send yet" in answer.text) == (False, True)
+            run.start()
+            summary = await run.finished()
+        assert (summary.status, summary.progress.changes) == ("complete", {})
 
 
 async def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:

@@ -167,7 +167,10 @@ class Speed:
         self._taken: deque[tuple[float, int, int]] = deque()
 
     def take(self, moment: Snapshot) -> tuple[float, float | None, float]:
-        """Add a snapshot. Returns (ids a second, seconds left, requests a second); None without movement."""
+        """Add a snapshot. Returns (ids a second, seconds left, requests a second).
+
+        The seconds left are None while no row is settled, and while the run is paused.
+        """
         now = self._clock()
         self._taken.append((now, moment.settled, moment.requests))
         while now - self._taken[0][0] > SPEED_S:
@@ -176,7 +179,7 @@ class Speed:
         if now == first_at:
             return 0.0, None, 0.0
         per_s = (moment.settled - settled) / (now - first_at)
-        left_s = (moment.rows - moment.settled) / per_s if per_s > 0 else None
+        left_s = (moment.rows - moment.settled) / per_s if per_s > 0 and moment.pause is None else None
         return per_s, left_s, (moment.requests - requests) / (now - first_at)
 
 
