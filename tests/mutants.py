@@ -119,6 +119,13 @@ MUTANTS = (
         "e2e/test_unattended.py::test_sigterm_ends_process_1_at_any_time",
     ),
     Mutant(
+        "of a secret that is given twice one is taken",
+        "jobs/bulkdel_jobs/parts/secret.py",
+        '    if value:\n        raise UsageError(f"the environment sets',
+        '    if value == path:\n        raise UsageError(f"the environment sets',
+        "unit/test_credentials.py::test_each_half_may_be_in_a_file_that_a_variable_names",
+    ),
+    Mutant(
         "the plan in a JSON log shows sampled ids",
         "runner/bulkdel/commands/run.py",
         '"plan", private=True, plan=plan_values(plan)',

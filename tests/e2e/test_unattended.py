@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -19,7 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.harness import COMMAND, KEYS, POOL, assert_permitted, bulkdel, case, entries, environment, user_ids
+from tests.harness import (
+    COMMAND,
+    KEYS,
+    POOL,
+    assert_permitted,
+    bulkdel,
+    case,
+    entries,
+    environment,
+    finish,
+    start,
+    user_ids,
+)
 
 IDS = user_ids(60)
 
@@ -147,6 +160,22 @@ def test_errors_are_json_too(tmp_path: Path) -> None:
     config.write_text('[run]\nlog_format = "json"\nraet = 5\n')
     ran = bulkdel("run", "delete-users", rows, "--config", config)
     assert (ran.code, objects(ran.err)[0]["event"]) == (2, "error"), ran
+
+
+def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
+    """SIGUSR1 while a pipe is read: the line about the step does not go through the stream."""
+    variables = {**KEYS, "BULKDEL_LOG_FORMAT": "json"}
+    log = tmp_path / "log.jsonl"
+    process = start("run", "delete-users", "-", "--checkpoint", log, env=variables, stdin=subprocess.PIPE)
+    assert process.stderr is not None
+    while not select.select([process.stderr], [], [], 0.1)[0]:  # ignored until the command has its handlers
+        assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+    (step, *_) = objects(os.read(process.stderr.fileno(), 1 << 16).decode())
+    process.terminate()
+    ran = finish(process)
+    assert (step["event"], step["job"]) == ("note", "delete-users"), step
+    assert (ran.code, objects(ran.err)[-1]["exit_code"]) == (143, 143), ran
 
 
 # ── as the entry point of a container ─────────────────────────────────────────────────────────────────────────────────
