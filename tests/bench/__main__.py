@@ -76,13 +76,9 @@ class Bench:
             "ours": lambda: commands.ours(self._url, made, "--rate", PACE),
         }
 
-    def on_page(self, requests: int) -> Mapping[str, Take]:
-        """The real command at PACE requests a second, without and with a live page that is watched."""
-        made = self.made("objects", count=requests * CHUNK)
-        return {
-            "without": lambda: commands.ours(self._url, made, "--rate", PACE),
-            "with": lambda: watched.watched(self._url, made, "--rate", PACE),
-        }
+    def on_page(self, requests: int) -> tuple[Cost, Cost]:
+        """The real command at PACE requests a second, without a live page and with one that is watched."""
+        return watched.side_by_side(self._url, self.made("objects", count=requests * CHUNK), "--rate", PACE)
 
     def resumed(self, count: int) -> float:
         """Seconds from the start of a run that was stopped at nine tenths to its first new deletion."""
@@ -158,29 +154,30 @@ def compare(bench: Bench, *, count: int, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def cpu_us(paced: Callable[[int], Mapping[str, Take]], *, count: int, short: int, long: int) -> dict[str, list[float]]:
-    """CPU of a request at PACE a second, by round: of a long run less a short one, so that starting up is not in it."""
-    takes = {(name, size): take for size in (short, long) for name, take in paced(size).items()}
-    costs = rounds({f"{name} {size}": take for (name, size), take in takes.items()}, count)
-    found: dict[str, list[float]] = {}
-    for name in {name: None for name, _ in takes}:
-        pairs = zip(costs[f"{name} {short}"], costs[f"{name} {long}"], strict=True)
-        found[name] = [1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs]
-    return found
-
-
 def adaptive_rate(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
-    """CPU of a request, compared with the bare loop."""
-    us = cpu_us(bench.paced, count=count, short=2 * PACE, long=(6 if quick else 14) * PACE)
-    times = statistics.median(a / b for a, b in zip(us["ours"], us["bare"], strict=True))
-    return {name: statistics.median(values) for name, values in us.items()} | {"times": times}
+    """CPU of a request at PACE a second: of a long run less a short one, so that starting up is not in it."""
+    short, long = (2 * PACE, 6 * PACE) if quick else (2 * PACE, 14 * PACE)
+    takes = {f"{name} {size}": take for size in (short, long) for name, take in bench.paced(size).items()}
+    costs = rounds(takes, count)
+
+    def us(name: str) -> list[float]:
+        pairs = zip(costs[f"{name} {short}"], costs[f"{name} {long}"], strict=True)
+        return [1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs]
+
+    ours, bare = us("ours"), us("bare")
+    times = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    return {"bare": statistics.median(bare), "ours": statistics.median(ours), "times": times}
 
 
 def live_page(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
-    """CPU of a request without and with a page that is watched; every other round in the other order (ABBA)."""
-    us = cpu_us(bench.on_page, count=count, short=3 * PACE, long=(9 if quick else 23) * PACE)
-    more = statistics.median(b / a - 1 for a, b in zip(us["without"], us["with"], strict=True))
-    return {name: statistics.median(values) for name, values in us.items()} | {"more": more}
+    """CPU of a request without a live page and with one that is watched: long runs less short ones, side by side."""
+    short, long = 3 * PACE, (9 if quick else 23) * PACE
+    found = []
+    for _ in range(count):
+        pairs = zip(bench.on_page(short), bench.on_page(long), strict=True)
+        found.append([1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs])
+    without, with_page = (statistics.median(values) for values in zip(*found, strict=True))
+    return {"without": without, "with": with_page, "more": statistics.median(seen / plain - 1 for plain, seen in found)}
 
 
 def flat(bench: Bench, *, count: int) -> dict[int, dict[str, float]]:

@@ -7,6 +7,8 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from tests.bench.commands import Cost, ours
 from tests.bench.exports import Made
@@ -15,12 +17,26 @@ SCRAPE_S = 5.0
 """Between two scrapes of /metrics; Prometheus takes 15 s or more."""
 
 
-def watched(url: str, export: Made, *options: object) -> Cost:
+def side_by_side(url: str, export: Made, *options: object) -> tuple[Cost, Cost]:
+    """The real command without a page, and with one that is watched, at the same time.
+
+    So both meet the same spells of a busy machine, which would hide a difference of one per cent.
+    """
+    plain, seen = (Path(f"{export.path}.{name}.log") for name in ("plain", "seen"))
+    for log in (plain, seen):
+        log.unlink(missing_ok=True)
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(ours, url, export, *options, log=plain)
+        other = threads.submit(watched, url, export, *options, log=seen)
+        return one.result(), other.result()
+
+
+def watched(url: str, export: Made, *options: object, log: Path) -> Cost:
     """The real command with a page, a reader of its stream, and a scraper."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with _watching(port) as seen:
-        cost = ours(url, export, *options, "--listen", f"127.0.0.1:{port}")
+        cost = ours(url, export, *options, "--listen", f"127.0.0.1:{port}", log=log)
     if not all(seen.values()):
         raise RuntimeError(f"the page was not watched: {seen}")
     return cost
