@@ -924,14 +924,12 @@ MUTANTS = (
     Mutant(
         "failures that are not retrieved",
         "runner/bulkdel/engine/workers.py",
-        "            await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
         "            for task in self._tasks:\n"
         "                task.cancel()  # has no effect on one that is done\n"
         "            await finished\n"
         "            # Every exception is retrieved: asyncio would print the others, whose text may hold ids.\n"
         "            failures = [task.exception() for task in self._tasks if not task.cancelled()]\n",
-        "            _, late = await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
-        "            for task in late:\n"
+        "            for task in [task for task in self._tasks if not task.done()]:\n"
         "                task.cancel()\n"
         "            await finished\n"
         "            failures = (task.exception() for task in self._tasks if not task.cancelled())\n",
@@ -990,8 +988,8 @@ MUTANTS = (
     Mutant(
         "a misspelt variable is ignored",
         "runner/bulkdel/cli/config.py",
-        "if name.startswith(ENV_PREFIX) and name not in known:",
-        "if name.startswith(ENV_PREFIX) and name not in known and not known:",
+        "for name in sorted(own.keys() - options - nested.keys()):",
+        "for name in sorted(own.keys() - options - nested.keys() - own.keys()):",
         "e2e/test_command.py::test_a_misspelt_variable_is_no_guard",
     ),
     Mutant(
@@ -1420,8 +1418,8 @@ MUTANTS = (
     Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
-        'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self.client.last_failure = f"it is {words} (--not-after)"',
+        'self._drain.begin(Stop(f"it is {self._until[1]} (--not-after)", planned=True))',
+        'self.client.last_failure = f"it is {self._until[1]} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
@@ -1532,8 +1530,8 @@ MUTANTS = (
     Mutant(
         "still there does not matter to verify",
         "runner/bulkdel/commands/verify.py",
-        "        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)\n",
-        "        return exit_code(ending, complete=counts.complete(ending), refused=0)\n",
+        "        code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)\n",
+        "        code = exit_code(ending, complete=counts.complete(ending), refused=0)\n",
         "e2e/test_verify.py::test_the_report_for_people",
     ),
     Mutant(
