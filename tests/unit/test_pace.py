@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bulkdel.core.change_words import with_origin
-from bulkdel.core.latency import BOUNDS_S, Latency
 from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.core.pace import Pause, Pauses, RateLimits
 
@@ -53,16 +52,6 @@ def test_a_pause_whose_file_has_gone_is_left_to_a_person() -> None:
     kept = Pauses().begun(FILE).kept_for_a_person()
     assert kept.ended(Source.PAUSE_FILE) == kept
     assert kept.ended(Source.CTL) == Pauses()
-
-
-def test_the_time_of_every_response_is_counted_once() -> None:
-    latency = Latency()
-    for seconds in (0.0, 0.01, 0.011, 60.0, 61.0):
-        latency.record(seconds)
-    assert len(latency.counts) == len(BOUNDS_S) + 1
-    assert (latency.counts[0], latency.counts[1], latency.counts[-2], latency.counts[-1]) == (2, 1, 1, 1)
-    assert sum(latency.counts) == 5
-    assert latency.sum_s == pytest.approx(121.021)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.quantile import quantile
+from bulkdel.core.latency import quantile
 
 POINTS_MAX = 600
 """Points that are kept, one a second: a browser that connects anew gets them first."""
