@@ -50,7 +50,7 @@ from bulkdel.report.facts import (
 )
 from bulkdel.report.texts import TextCheck
 from bulkdel.report.timeline import Timeline
-from bulkdel.settings import OUTPUT, Settings
+from bulkdel.settings import Settings
 from bulkdel.verify.findings import STATE, findings_log
 
 CODES_MAX = 100
@@ -61,6 +61,9 @@ CHANGES_MAX = 200
 
 TEXTS = frozenset({"id_type", "id_field", "id_pattern", "max_refused", "max_invalid", "not_after", "schedule"})
 """Options whose value is a text and is shown. Others name files, hosts or secrets, or are shown elsewhere."""
+
+OF_THE_OUTPUT = frozenset({"json", "log_level", "log_format", "progress_every"})
+"""Options that change nothing but what is printed. They are not shown."""
 
 CODE_BELOW = 1_000_000
 """A smaller number is a code. A larger one may be an id, and is compared like a text."""
@@ -344,13 +347,11 @@ def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - o
 
 def _options(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
     """The options that differ from the default: numbers, choices, and the texts that are in TEXTS."""
-    found, hints = [], get_type_hints(Settings, include_extras=True)
+    found, kinds = [], get_type_hints(Settings)
     for one in fields(Settings):
-        value, kind = values.get(one.name), get_type_hints(Settings)[one.name]
-        groups = [group for each in hints[one.name].__metadata__ for group in each.group]
-        if value is None or value == one.default or OUTPUT in groups:
+        value, kind, option = values.get(one.name), kinds[one.name], option_of(one.name)
+        if value is None or value == one.default or one.name in OF_THE_OUTPUT:
             continue
-        option = option_of(one.name)
         if one.name in TEXTS:
             found.append(OptionFacts(option, texts.text(printable(str(value)))))
         elif isinstance(value, bool):
@@ -471,9 +472,7 @@ RESTORED = ("restored", "rows", "removed")
 def _confirmed(confirmed: Mapping[str, Any]) -> str:
     if not isinstance(ids := confirmed.get("ids"), int):
         return "nothing was confirmed"
-    how = str(confirmed.get("how", ""))
-    known = {**HOW, "library": "by the program that runs it", "sandbox": "not asked: a sandbox"}
-    return f"{counted(ids, 'id')}, {known.get(how, 'in another way')}"
+    return f"{counted(ids, 'id')}, {HOW.get(str(confirmed.get('how', '')), 'in another way')}"
 
 
 def _user(name: Any, texts: Texts) -> str:
