@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         "the bar is wider than the terminal",
-        "runner/bulkdel/engine/progress.py",
+        "runner/bulkdel/engine/reporter.py",
         "        if len(text) + len(BETWEEN) + len(part) > width:\n",
         "        if len(text) + len(BETWEEN) > width:\n",
         "e2e/test_unattended.py::test_the_bar_at_80_and_60_columns_and_lines_on_a_dumb_terminal",

@@ -22,7 +22,8 @@ import pytest
 import bulkdel.engine.progress as progress_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by, sentence
+from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limited_by
+from bulkdel.engine.reporter import Reporter, bar_text, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 
