@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
 from tests.harness import (
+    COMMAND,
     POOL,
     Case,
     assert_in_time,
     bulkdel,
     case,
     entries,
+    environment,
     finish,
     kill,
     run_on,
@@ -234,6 +237,32 @@ def test_the_rate_of_the_run_while_its_page_is_attacked(tmp_path: Path) -> None:
             assert [each for each in entries(it.log) if each["type"] == "change"] == []
 
     steady(scenario, tmp_path)
+
+
+def test_the_page_leaves_the_run_its_descriptors(tmp_path: Path) -> None:
+    """With the lowest limit of open files that is accepted, and every connection of the page held open."""
+    with case(tmp_path, user_ids(2_000), options=["--rate", 200, "--chunk-size", 10], latency_s=0.05) as it:
+        limit = 'ulimit -n "$1" && shift && exec "$@"'
+        words = [*COMMAND, *map(str, it.args), "--listen", "127.0.0.1:0"]
+        done = subprocess.run(
+            ["sh", "-c", limit, "sh", "81", *words], env=environment(), capture_output=True, check=False
+        )
+        assert (done.returncode, it.served.ledger.requests) == (2, 0)
+        assert b"only 81 files may be open at once, and --concurrency 16 needs 82" in done.stderr
+        process = subprocess.Popen(
+            ["sh", "-c", limit, "sh", "82", *words],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        port = port_of(process)
+        it.wait_until_deleted(100)
+        with ExitStack() as held:
+            for _ in range(80):
+                held.enter_context(closing(socket.create_connection(("127.0.0.1", port))))
+            ran = finish(process)
+        assert (ran.code, ran.summary["retries"], ran.counts()) == (0, 0, {"deleted": 2_000}), ran
 
 
 def test_a_restore_has_a_page_too() -> None:

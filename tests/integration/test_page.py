@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
-from bulkdel.live.connections import OPEN_MAX, TAKEN_AT_ONCE, listen
-from bulkdel.live.page.server import serving_page
+from bulkdel.live.connections import TAKEN_AT_ONCE, listen
+from bulkdel.live.page.server import OPEN_MAX, serving_page
 from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
 from bulkdel.live.page.stream import READERS_MAX
 from tests import pageclient

@@ -50,6 +50,9 @@ COMMAND_MAX = 200
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
+OPEN_MAX = 32
+"""Connections that are open at once. The next one is answered 503."""
+
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 """The answer when too many connections are open."""
 
@@ -96,7 +99,7 @@ async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) 
     """
     listener = listen(address)
     try:
-        connections = Connections(listener.socket, BUSY)
+        connections = Connections(listener.socket, most=OPEN_MAX, busy=BUSY)
         page = _Page(listener.address, token, run, connections)
         runner = web.AppRunner(page.app, access_log=None, logger=_silent_logger(), **LIMITS)
         await runner.setup()
