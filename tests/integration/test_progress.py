@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-import bulkdel.engine.progress as progress_module
+import bulkdel.engine.reporter as reporter_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
 from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limited_by
@@ -221,7 +221,7 @@ def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: Level, e
 
 
 def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(progress_module, "FRAME_S", 0.001)
+    monkeypatch.setattr(reporter_module, "FRAME_S", 0.001)
     enough = threading.Event()
     looks = iter(range(1_000_000))
 
@@ -239,7 +239,7 @@ def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(progress_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(reporter_module, "QUEUE_MAX", 2)
 
     def next_step(reporter: Reporter) -> None:
         for number in range(5):
@@ -264,7 +264,7 @@ def test_a_look_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "FRAME_S", 0.01)
+    monkeypatch.setattr(reporter_module, "FRAME_S", 0.01)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     ours, theirs = os.openpty()
