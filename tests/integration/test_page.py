@@ -245,6 +245,11 @@ async def test_the_token() -> None:
             (["stop"], {"Authorization": bearer}, 400),
             ({"command": "stop", "more": "x" * 9000}, {"Authorization": bearer}, 413),
         ]
+        bytes_of_no_text = (
+            b"POST /control HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        )
+        for header in (b"Cookie: bulkdel-%d=\xff" % port, b"Authorization: Bearer \xff"):
+            assert (await send(port, bytes_of_no_text + header + b"\r\n\r\n{}")).status == 401
         found = [(await ask(port, "POST", "/control", body, **headers)).status for body, headers, _ in wrong]
         assert found == [status for _, _, status in wrong]
         assert (await ask(port, "POST", "/login", {"name": "", "token": TOKEN}, **here)).status == 400
