@@ -211,14 +211,14 @@ MUTANTS = (
     ),
     Mutant(
         "a report of a changed log says that the audit holds",
-        "runner/bulkdel/report/reading.py",
+        "runner/bulkdel/report/run_facts.py",
         "return AuditFacts(found.fault is None, found.commits",
         "return AuditFacts(found.commits >= 0, found.commits",
         "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",
     ),
     Mutant(
         "a report of a run under way calls it finished",
-        "runner/bulkdel/report/reading.py",
+        "runner/bulkdel/report/run_facts.py",
         "if not run.progress.complete or run.pid is not None:",
         "if not run.progress.rows or run.pid is not None:",
         "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",

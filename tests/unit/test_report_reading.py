@@ -28,8 +28,9 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.errors import NotAcceptable
 from bulkdel.report import words
-from bulkdel.report.facts import Ended, Light, OptionFacts, RunFacts, State
-from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun, Texts, facts_of
+from bulkdel.report.facts import Ended, Light, OptionFacts, RunFacts, State, Texts
+from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
+from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.verify.findings import STATE
 from tests.recorded import AT, deleted, header, lines_of
