@@ -42,11 +42,88 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "the page answers under any name",
+        "runner/bulkdel/core/page_access.py",
+        "    if not has_token and not here:\n",
+        "    if not has_token and not address.loopback:\n",
+        "unit/test_page_access.py::test_the_name_of_the_page",
+    ),
+    Mutant(
+        "another port of this machine steers the run from a browser",
+        "runner/bulkdel/core/page_access.py",
+        'OTHER_SITES = frozenset({"cross-site", "same-site"})',
+        'OTHER_SITES = frozenset({"cross-site"})',
+        "unit/test_page_access.py::test_another_site",
+    ),
+    Mutant(
+        "a cookie steers without an origin",
+        "runner/bulkdel/core/page_access.py",
+        "request.path != LOGIN and not named, FROM_ANOTHER_SITE",
+        'request.path != LOGIN and origin == "null", FROM_ANOTHER_SITE',
+        "integration/test_page.py::test_the_token",
+    ),
+    Mutant(
+        "the status is shown to a network without the token",
+        "runner/bulkdel/core/page_access.py",
+        "request.path not in PROBES | FILES, SIGN_IN",
+        'request.path in {PAGE, "/events"}, SIGN_IN',
+        "integration/test_page.py::test_in_a_network_nothing_is_shown_without_the_token",
+    ),
+    Mutant(
+        "a wrong token costs nothing",
+        "runner/bulkdel/live/page/sign_in.py",
+        "await asyncio.sleep(WRONG_S)",
+        "await asyncio.sleep(0)",
+        "integration/test_page.py::test_wrong_tokens_are_slow_and_few",
+    ),
+    Mutant(
+        "the group may read the token",
+        "runner/bulkdel/live/page/sign_in.py",
+        "0o077 if",
+        "0o037 if",
+        "integration/test_page.py::test_the_token_file",
+    ),
+    Mutant(
+        "connections are taken as fast as they come",
+        "runner/bulkdel/live/connections.py",
+        "TAKEN_PER_S = 50.0",
+        "TAKEN_PER_S = 5_000.0",
+        "integration/test_page.py::test_connections_are_taken_at_a_bounded_rate",
+    ),
+    Mutant(
+        "a reader that takes nothing is kept",
+        "runner/bulkdel/live/page/stream.py",
+        "                sent = self._latest\n                async with asyncio.timeout(WRITE_S):\n",
+        "                sent = self._latest\n                async with asyncio.timeout(None):\n",
+        "integration/test_page.py::test_slow_and_many_connections_are_ended",
+    ),
+    Mutant(
+        "an answer of the page has the path of the log",
+        "runner/bulkdel/live/page/run_on_page.py",
+        "return obeyed, self._without_path(text)",
+        "return obeyed, text",
+        "e2e/test_page.py::test_the_page_of_a_run",
+    ),
+    Mutant(
         "a notification may go to another machine without https",
         "runner/bulkdel/notify/addresses.py",
         'if scheme == "http" and not is_loopback(text):',
         'if scheme == "http" and not is_loopback(text) and not text:',
         "e2e/test_notify.py::test_a_place_that_cannot_be_told_is_refused_before_anything_is_read",
+    ),
+    Mutant(
+        "process 1 ignores SIGTERM until a command has its handlers",
+        "runner/bulkdel/cli/main.py",
+        "    if os.getpid() == 1:\n",
+        "    if os.getpid() == 0:\n",
+        "e2e/test_unattended.py::test_sigterm_ends_process_1_at_any_time",
+    ),
+    Mutant(
+        "of a secret that is given twice one is taken",
+        "jobs/bulkdel_jobs/parts/secret.py",
+        '    if value:\n        raise UsageError(f"the environment sets',
+        '    if value == path:\n        raise UsageError(f"the environment sets',
+        "unit/test_credentials.py::test_each_half_may_be_in_a_file_that_a_variable_names",
     ),
     Mutant(
         "the plan in a JSON log shows sampled ids",
@@ -71,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         "the bar is wider than the terminal",
-        "runner/bulkdel/engine/progress.py",
+        "runner/bulkdel/engine/reporter.py",
         "        if len(text) + len(BETWEEN) + len(part) > width:\n",
         "        if len(text) + len(BETWEEN) > width:\n",
         "e2e/test_unattended.py::test_the_bar_at_80_and_60_columns_and_lines_on_a_dumb_terminal",
@@ -128,20 +205,20 @@ MUTANTS = (
     Mutant(
         "a title may hold an id",
         "runner/bulkdel/commands/report.py",
-        "if given is not None and check.holds(given):",
-        "if given is not None and check.holds(given) and not option:",
+        "if check.holds(text):",
+        "if check.holds(text) and not option:",
         "e2e/test_report.py::test_no_value_of_the_export_is_in_it",
     ),
     Mutant(
         "a report of a changed log says that the audit holds",
-        "runner/bulkdel/report/reading.py",
+        "runner/bulkdel/report/run_facts.py",
         "return AuditFacts(found.fault is None, found.commits",
         "return AuditFacts(found.commits >= 0, found.commits",
         "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",
     ),
     Mutant(
         "a report of a run under way calls it finished",
-        "runner/bulkdel/report/reading.py",
+        "runner/bulkdel/report/run_facts.py",
         "if not run.progress.complete or run.pid is not None:",
         "if not run.progress.rows or run.pid is not None:",
         "e2e/test_report.py::test_under_way_killed_changed_and_without_its_export",
@@ -847,14 +924,12 @@ MUTANTS = (
     Mutant(
         "failures that are not retrieved",
         "runner/bulkdel/engine/workers.py",
-        "            await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
         "            for task in self._tasks:\n"
         "                task.cancel()  # has no effect on one that is done\n"
         "            await finished\n"
         "            # Every exception is retrieved: asyncio would print the others, whose text may hold ids.\n"
         "            failures = [task.exception() for task in self._tasks if not task.cancelled()]\n",
-        "            _, late = await asyncio.wait(self._tasks, timeout=self._drain_s if drain.stop else None)\n"
-        "            for task in late:\n"
+        "            for task in [task for task in self._tasks if not task.done()]:\n"
         "                task.cancel()\n"
         "            await finished\n"
         "            failures = (task.exception() for task in self._tasks if not task.cancelled())\n",
@@ -913,8 +988,8 @@ MUTANTS = (
     Mutant(
         "a misspelt variable is ignored",
         "runner/bulkdel/cli/config.py",
-        "if name.startswith(ENV_PREFIX) and name not in known:",
-        "if name.startswith(ENV_PREFIX) and name not in known and not known:",
+        "for name in sorted(own.keys() - options - nested.keys()):",
+        "for name in sorted(own.keys() - options - nested.keys() - own.keys()):",
         "e2e/test_command.py::test_a_misspelt_variable_is_no_guard",
     ),
     Mutant(
@@ -1343,8 +1418,8 @@ MUTANTS = (
     Mutant(
         "time window ignored",
         "runner/bulkdel/engine/workers.py",
-        'self._drain.begin(Stop(f"it is {words} (--not-after)", planned=True))',
-        'self.client.last_failure = f"it is {words} (--not-after)"',
+        'self._drain.begin(Stop(f"it is {self._until[1]} (--not-after)", planned=True))',
+        'self.client.last_failure = f"it is {self._until[1]} (--not-after)"',
         "e2e/test_guards.py::test_not_after_stops_and_goes_on_later",
     ),
     Mutant(
@@ -1455,8 +1530,8 @@ MUTANTS = (
     Mutant(
         "still there does not matter to verify",
         "runner/bulkdel/commands/verify.py",
-        "        return exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)\n",
-        "        return exit_code(ending, complete=counts.complete(ending), refused=0)\n",
+        "        code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)\n",
+        "        code = exit_code(ending, complete=counts.complete(ending), refused=0)\n",
         "e2e/test_verify.py::test_the_report_for_people",
     ),
     Mutant(

@@ -53,7 +53,10 @@ ROWS_AT_ONCE = 1_000
 
 
 class RunOptions(TypedDict, total=False):
-    """The settings of a run. Names, meanings and defaults are those of `bulkdel run` (docs/reference.md)."""
+    """The settings of a run. Names, meanings and defaults are those of `bulkdel run` (docs/reference.md).
+
+    It has no option that only the command obeys, such as --schedule: a program calls `Run.set_rate` and `Run.pause`.
+    """
 
     checkpoint: Path | None
     host: str | None
@@ -87,9 +90,6 @@ class RunOptions(TypedDict, total=False):
     max_refused: str
     in_doubt: Literal["look-up", "resend"]
     note: str | None
-    pause_file: Path | None
-    slow_while: str | None
-    schedule: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,11 @@ def open_run(
     config: the tables of a config file, without [run]: options are arguments. environ: where credentials are found;
     os.environ by default. events_max: how many events may wait to be taken; later ones are dropped and counted.
 
-    Raises UsageError for a job that is not installed, for wrong parameters, and for a `config` with options.
+    Raises UsageError for a job that is not installed, for wrong parameters, and for a `config` with options; TypeError
+    for an option that is not in `RunOptions`.
     """
+    if unknown := sorted(options.keys() - RunOptions.__annotations__.keys()):  # it would have no effect
+        raise TypeError(f"open_run has no option {unknown[0]!r}")
     if config and "run" in config:  # left unread, its exclude files would protect nothing
         raise UsageError("config has the table [run], which the library does not read. Give its options as arguments")
     settings = replace(Settings(), **options)

@@ -56,7 +56,11 @@ NOTIFYING = Group("Notifications", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 
 DESCRIPTORS_BESIDE = 32
-"""Files that are open besides the connections: ten (measured), the look-up of host names, and some to spare."""
+"""Files that are open besides the connections: ten (measured), eight connections of `bulkdel ctl`, the look-up of host
+names, and some to spare."""
+
+DESCRIPTORS_OF_PAGE = 34
+"""Those of --listen besides: 32 connections of browsers, the one that is taken next, and the socket that listens."""
 
 COUNT_MAX = 2**53
 """The largest count: beyond it, readers of JSON round."""
@@ -195,7 +199,28 @@ class CommonSettings(NotifySettings):
     def check(self) -> None:
         """See `NotifySettings.check`."""
         super().check()
-        _check_open_files(self.concurrency, 1)
+        self._check_open_files(1)
+
+    @property
+    def _descriptors_beside(self) -> int:
+        return DESCRIPTORS_BESIDE
+
+    def _check_open_files(self, ends: int) -> None:
+        """Refuse a limit of open files that is too low for the connections.
+
+        ends: how many ends of each connection are in this process. In the middle of a run, a connection that cannot be
+        opened would look like a failing server.
+        """
+        beside, concurrency = self._descriptors_beside, self.concurrency
+        needed = concurrency * ends + beside
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit != resource.RLIM_INFINITY and limit < needed:
+            fitting = (limit - beside) // ends
+            lower = f", or --concurrency {fitting} or lower" if fitting > 0 else ""
+            raise UsageError(
+                f"only {limit} files may be open at once, and --concurrency {concurrency} needs {needed}: raise the "
+                f"limit (ulimit -n {needed}){lower}"
+            )
 
     @property
     def connection(self) -> dict[str, Path | str | None]:
@@ -250,6 +275,10 @@ class SendingSettings(CommonSettings):
 
     listen_control: Annotated[Path | None, Parameter(group=OUTPUT, metavar="TOKENFILE")] = None
     """File with a token that only you can read. With the token, the page can pause, slow down and stop the run."""
+
+    @property
+    def _descriptors_beside(self) -> int:
+        return super()._descriptors_beside + (DESCRIPTORS_OF_PAGE if self.listen else 0)
 
     @property
     def listen_address(self) -> ListenAddress | None:
@@ -337,7 +366,7 @@ class Settings(SendingSettings):
         """Refuse values that cannot work. chunk_max: ids that the API takes at once. Raises UsageError."""
         super().check()
         if self.sandbox:  # its server is in this process, so both ends of a connection count
-            _check_open_files(self.concurrency, 2)
+            self._check_open_files(2)
         if self.chunk_size is not None and self.chunk_size > chunk_max:
             raise UsageError(f"--chunk-size {self.chunk_size}: the API takes at most {chunk_max} ids in one request")
         for option, text, noun in (
@@ -451,20 +480,3 @@ class VerifySettings(CommonSettings):
 
     state: Annotated[Path | None, Parameter(group=CHECKING)] = None
     """Where the progress of the verification is kept. Default: CHECKPOINT.verify.jsonl."""
-
-
-def _check_open_files(concurrency: int, ends: int) -> None:
-    """Refuse a limit of open files that is too low for the connections.
-
-    ends: how many ends of each connection are in this process. In the middle of a run, a connection that cannot be
-    opened would look like a failing server.
-    """
-    needed = concurrency * ends + DESCRIPTORS_BESIDE
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < needed:
-        fitting = (limit - DESCRIPTORS_BESIDE) // ends
-        lower = f", or --concurrency {fitting} or lower" if fitting > 0 else ""
-        raise UsageError(
-            f"only {limit} files may be open at once, and --concurrency {concurrency} needs {needed}: raise the limit "
-            f"(ulimit -n {needed}){lower}"
-        )

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import commands, exports, parts, resuming
+from tests.bench import commands, exports, parts, resuming, watched
 from tests.bench.bare import CHUNK
 from tests.bench.commands import Cost
 from tests.bench.serving import CA_FILE, Served, serving
@@ -75,6 +75,10 @@ class Bench:
             "bare": lambda: commands.bare(self._url, requests, 16, PACE),
             "ours": lambda: commands.ours(self._url, made, "--rate", PACE),
         }
+
+    def on_page(self, requests: int) -> tuple[Cost, Cost]:
+        """The real command at PACE requests a second, without a live page and with one that is watched."""
+        return watched.side_by_side(self._url, self.made("objects", count=requests * CHUNK), "--rate", PACE)
 
     def resumed(self, count: int) -> float:
         """Seconds from the start of a run that was stopped at nine tenths to its first new deletion."""
@@ -165,6 +169,17 @@ def adaptive_rate(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
     return {"bare": statistics.median(bare), "ours": statistics.median(ours), "times": times}
 
 
+def live_page(bench: Bench, *, count: int, quick: bool) -> dict[str, float]:
+    """CPU of a request without a live page and with one that is watched: long runs less short ones, side by side."""
+    short, long = 3 * PACE, (9 if quick else 23) * PACE
+    found = []
+    for _ in range(count):
+        pairs = zip(bench.on_page(short), bench.on_page(long), strict=True)
+        found.append([1e6 * (much.cpu_s - little.cpu_s) / (long - short) for little, much in pairs])
+    without, with_page = (statistics.median(values) for values in zip(*found, strict=True))
+    return {"without": without, "with": with_page, "more": statistics.median(seen / plain - 1 for plain, seen in found)}
+
+
 def flat(bench: Bench, *, count: int) -> dict[int, dict[str, float]]:
     """What an id costs while it is sent, and what memory the run takes, by the size of the export."""
     sizes = (100_000, 1_000_000, 10_000_000)
@@ -193,6 +208,9 @@ def show(found: Mapping[str, Any]) -> None:
     paced = found["paced"]
     print(f"\nat --rate {PACE}: {paced['ours']:.0f} µs CPU a request, the bare loop {paced['bare']:.0f}", end="")
     print(f", {paced['times']:.2f} times as much")
+    page = found["page"]
+    print(f"with a live page that is watched: {page['with']:.0f} µs instead of {page['without']:.0f}", end="")
+    print(f", {100 * page['more']:+.1f} %")
     print(f"--help in {found['help_s']:.2f} s; first deletion of a run of 1,000 ids after {found['first_s']:.2f} s")
     for size, one in found.get("flat", {}).items():
         print(f"{int(size):,} ids: {one['us_per_id']:.2f} µs an id while sending; peak {one['peak_mib']:.0f} MiB")
@@ -224,6 +242,7 @@ def main() -> None:
             "speed": compare(bench, count=count, quick=given.quick),
             "parts_us": bench.parts(),
             "paced": adaptive_rate(bench, count=1 if given.quick else 2, quick=given.quick),
+            "page": live_page(bench, count=2 if given.quick else 6, quick=given.quick),
             "help_s": bench.help_s(),
             "first_s": min(thousand().first_s for _ in range(3)),
         }

@@ -95,6 +95,7 @@ def _check_content(image: Image) -> None:
     (packages,) = python.glob("python3.*/site-packages")
     there = {path.name for path in packages.iterdir()}
     assert {"apprise", "prometheus_client", "botocore", "aiohttp", "bulkdel", "bulkdel_jobs"} <= there
+    assert (packages / "bulkdel" / "live" / "page" / "index.html").exists()
     assert not {"pip", "setuptools", "pytest", "genauth"} & there
     process = image.start(["run", "--help"])
     out, _ = process.communicate(timeout=60)
@@ -139,6 +140,9 @@ def _check_run(image: Image, served: Sandbox) -> None:
     log = data / "users.jsonl.checkpoint.jsonl"
     assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (UID, 0o600)
     assert entries(log)[0]["type"] == "header"
+    process = image.start(["report", "/data/users.jsonl", "--out", "/data/report.html"])
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, b"<svg" in (data / "report.html").read_bytes()) == (0, True), out
     # Any other user may run it too, where the folder is its own.
     os.chown(data, 1000, 1000)
     log.unlink()

@@ -157,7 +157,7 @@ def test_keys_on_the_terminal_steer_the_run_and_leave_it_as_it_was(folder: Path)
         with reading(ours, shown):
             it.wait_until_deleted(1)
             wait_until(lambda: b"Keys: p pause" in shown, process)
-            for key, text in ((b"?", b"Keys: p"), (b"-", b"at most 42 requests/s"), (b"p", b"paused: ")):
+            for key, text in ((b"?", b"Keys: p"), (b"-", b"42 requests a second, by"), (b"p", b"Paused, by")):
                 del shown[:]
                 os.write(ours, key)
                 wait_until(lambda text=text: text in shown, process)  # type: ignore[misc]
@@ -166,7 +166,7 @@ def test_keys_on_the_terminal_steer_the_run_and_leave_it_as_it_was(folder: Path)
             time.sleep(0.7)
             assert it.served.ledger.arrivals[-1] == last
             os.write(ours, b"xp++")
-            wait_until(lambda: b"at most 60 requests/s" in shown, process)
+            wait_until(lambda: b"60 requests a second" in shown, process)
             os.write(ours, b"q")
             out, _ = process.communicate(timeout=30)
         assert process.returncode == 6
@@ -324,7 +324,7 @@ def test_until_and_stop_end_the_run_as_planned_and_the_next_one_begins_with_its_
             assert json.loads(ctl(it, "status", "--json").out)["status"]["until"] is None
             assert "stops" in ctl(it, "stop").out
             ran = finish(process)
-            assert (ran.code, ran.summary["status"], "(ctl)" in ran.err) == (6, "stopped", True)
+            assert (ran.code, ran.summary["status"], "(bulkdel ctl)" in ran.err) == (6, "stopped", True)
             assert "with a new confirmation" not in ran.err
         it.options[1] = 0
         assert it.run().counts() == {"deleted": it.ids}

@@ -23,7 +23,10 @@ import pytest
 import bulkdel
 from bulkdel.core.decision import Decision, Response
 from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Source
+from bulkdel.core.pace import By
 from bulkdel.job import Target, TargetOptions
+from bulkdel.live.steering import Steering
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch
@@ -138,11 +141,16 @@ async def test_a_bad_export_raises_before_anything_is_sent(tmp_path: Path) -> No
         assert it.served.ledger.requests == 0
 
 
-def test_an_unknown_job_or_setting() -> None:
+def test_an_unknown_job() -> None:
     with pytest.raises(bulkdel.UsageError, match="no job 'nope'"):
         bulkdel.open_run("nope", "export.jsonl")
-    with pytest.raises(TypeError):
-        bulkdel.open_run("delete-users", "export.jsonl", speed=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["speed", "schedule", "pause_file", "slow_while", "notify", "listen"])
+def test_an_option_that_would_have_no_effect_is_refused(name: str) -> None:
+    options: Any = {name: "00:00-24:00=1"}
+    with pytest.raises(TypeError, match=f"no option '{name}'"):
+        bulkdel.open_run("delete-users", "export.jsonl", **options)
 
 
 def test_options_in_the_config_are_refused(tmp_path: Path) -> None:
@@ -201,6 +209,18 @@ async def test_the_rate_can_be_changed_under_way(tmp_path: Path) -> None:
             assert (await run.finished()).status == "complete"
             assert time.monotonic() - began < 30
         assert_all_deleted_once(it, IDS)
+
+
+async def test_a_command_before_the_sending_is_refused_and_not_obeyed_later(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        async with opened(it) as run:
+            plan = await run.plan()
+            await run.confirm(ids=400, pool=POOL)
+            answer = await Steering(run, plan).apply("concurrency 1", By(Source.PAGE, "Ann"))
+            assert (answer.ok, "does not send yet" in answer.text) == (False, True)
+            run.start()
+            summary = await run.finished()
+        assert (summary.status, summary.progress.changes) == ("complete", {})
 
 
 async def test_a_snapshot_says_how_far_it_is(tmp_path: Path) -> None:
@@ -504,9 +524,10 @@ def test_rows_need_a_checkpoint() -> None:
 
 def test_the_options_are_those_of_the_command_line() -> None:
     hints = get_type_hints(Settings)
-    # only the command line has these: in the library a call confirms the run, and nothing is printed or notified
+    # only the command line has these: in the library a call confirms and steers the run, and nothing is printed
     printed = {"json", "log_level", "log_format", "progress_every"}
-    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", "listen", "listen_control", *printed}
+    steered = {"listen", "listen_control", "pause_file", "schedule", "slow_while"}
+    others = {"config", "confirm", "pool", "confirm_host", "notify", "on_event", *steered, *printed}
     wanted = {one.name: hints[one.name] for one in fields(Settings) if one.name not in others}
     assert get_type_hints(bulkdel.RunOptions) == wanted
 

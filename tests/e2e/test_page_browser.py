@@ -53,14 +53,14 @@ class Shown:
 
 
 @contextmanager
-def shown(folder: Path, browser: Browser, *options: object, port: int = 0, count: int = 20_000) -> Iterator[Shown]:
-    """Begin a run with a page."""
+def shown(folder: Path, browser: Browser, host: str = "127.0.0.1", count: int = 20_000) -> Iterator[Shown]:
+    """Begin a run with a page at a free port."""
     token = folder / "page.token"
     token.write_text(TOKEN)
     token.chmod(0o600)
     ids = user_ids(count)
     with case(folder, ids, users=ids[: -count // 10], options=["--rate", RATE, "--chunk-size", 10]) as it:
-        run = it.start("--listen", f"127.0.0.1:{port}", "--listen-control", token, *options)
+        run = it.start("--listen", f"{host}:0", "--listen-control", token)
         try:
             line = told_after(run, "Live page: ", None)
             found = re.search(r"http://[\d.:]+/", line)
@@ -234,7 +234,7 @@ def test_a_browser_that_hangs(tmp_path: Path, browser: Browser) -> None:
 
 
 def test_in_a_network_the_page_asks_for_the_token_first(tmp_path: Path, browser: Browser) -> None:
-    with shown(tmp_path, browser, "--listen", "0.0.0.0:0") as it:
+    with shown(tmp_path, browser, "0.0.0.0") as it:
         url = it.url.replace("0.0.0.0", "127.0.0.1")
         browser.open(url)
         browser.wait_for("!document.querySelector('#sign-in').hidden")

@@ -284,3 +284,5 @@ def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None
     assert "the report is written, and says that the audit failed" in ran.err
     assert f"The audit of the log FAILED after {changed} commits" in ran.out
     assert "nothing in this report can be relied on" in ran.out
+    assert "the log cannot be read to its end" in ran.out
+    assert "was killed" not in ran.out

@@ -7,7 +7,9 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -18,7 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.harness import COMMAND, KEYS, POOL, bulkdel, case, entries, environment, user_ids
+from tests.harness import (
+    COMMAND,
+    KEYS,
+    POOL,
+    assert_permitted,
+    bulkdel,
+    case,
+    entries,
+    environment,
+    finish,
+    start,
+    user_ids,
+)
 
 IDS = user_ids(60)
 
@@ -146,6 +160,65 @@ def test_errors_are_json_too(tmp_path: Path) -> None:
     config.write_text('[run]\nlog_format = "json"\nraet = 5\n')
     ran = bulkdel("run", "delete-users", rows, "--config", config)
     assert (ran.code, objects(ran.err)[0]["event"]) == (2, "error"), ran
+
+
+def test_what_a_signal_handler_writes_is_json_too(tmp_path: Path) -> None:
+    """SIGUSR1 while a pipe is read: the line about the step does not go through the stream."""
+    variables = {**KEYS, "BULKDEL_LOG_FORMAT": "json"}
+    log = tmp_path / "log.jsonl"
+    process = start("run", "delete-users", "-", "--checkpoint", log, env=variables, stdin=subprocess.PIPE)
+    assert process.stderr is not None
+    while not select.select([process.stderr], [], [], 0.1)[0]:  # ignored until the command has its handlers
+        assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+    (step, *_) = objects(os.read(process.stderr.fileno(), 1 << 16).decode())
+    process.terminate()
+    ran = finish(process)
+    assert (step["event"], step["job"]) == ("note", "delete-users"), step
+    assert (ran.code, objects(ran.err)[-1]["exit_code"]) == (143, 143), ran
+
+
+# ── as the entry point of a container ─────────────────────────────────────────────────────────────────────────────────
+
+
+def first_process(*words: object, variables: dict[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start the command as process 1 of a namespace. Also returns the file in /proc that has its pid out here."""
+    unshare = shutil.which("unshare")
+    assert unshare, "install util-linux: this test runs the command as process 1 of a namespace of its own"
+    alone = (unshare, "--map-root-user", "--pid", "--fork", "--kill-child")
+    assert_permitted(*alone)
+    process = subprocess.Popen(
+        [*alone, *COMMAND, *map(str, words)],
+        env=environment({**KEYS, **variables}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return process, Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+
+def test_sigterm_ends_process_1_at_any_time(tmp_path: Path) -> None:
+    """Process 1 gets no signal without a handler. Before there is anything to drain, it ends; later it drains."""
+    fifo = tmp_path / "config.toml"
+    os.mkfifo(fifo)
+    process, child = first_process("run", "x", "y", "--config", fifo, variables={})
+    with process, fifo.open("wb"):  # opened by both, so the command reads its config file
+        os.kill(int(child.read_text()), signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        code = process.poll()
+        process.kill()
+    assert code == 143
+    with case(tmp_path, IDS, options=("--rate", 10, "--chunk-size", 1)) as it:
+        process, child = first_process(*it.args, variables={})
+        it.wait_until_deleted(3)
+        os.kill(int(child.read_text()), signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, b"SIGTERM" in out) == (143, True), out
+        assert 3 <= sum(it.effects(IDS)) < len(IDS)
+        it.options = ["--rate", 0]
+        ran = it.run()
+        assert (ran.code, it.effects(IDS)) == (0, [1] * len(IDS)), ran
 
 
 # ── terminals ─────────────────────────────────────────────────────────────────────────────────────────────────────────

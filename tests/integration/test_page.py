@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
-from bulkdel.live.connections import OPEN_MAX, TAKEN_AT_ONCE, listen
-from bulkdel.live.page.server import serving_page
+from bulkdel.live.connections import TAKEN_AT_ONCE, listen
+from bulkdel.live.page.server import OPEN_MAX, serving_page
 from bulkdel.live.page.sign_in import WRONG_AT_ONCE, read_token
 from bulkdel.live.page.stream import READERS_MAX
 from tests import pageclient
@@ -245,6 +245,11 @@ async def test_the_token() -> None:
             (["stop"], {"Authorization": bearer}, 400),
             ({"command": "stop", "more": "x" * 9000}, {"Authorization": bearer}, 413),
         ]
+        bytes_of_no_text = (
+            b"POST /control HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        )
+        for header in (b"Cookie: bulkdel-%d=\xff" % port, b"Authorization: Bearer \xff"):
+            assert (await send(port, bytes_of_no_text + header + b"\r\n\r\n{}")).status == 401
         found = [(await ask(port, "POST", "/control", body, **headers)).status for body, headers, _ in wrong]
         assert found == [status for _, _, status in wrong]
         assert (await ask(port, "POST", "/login", {"name": "", "token": TOKEN}, **here)).status == 400

@@ -19,10 +19,11 @@ from typing import IO, Any
 
 import pytest
 
-import bulkdel.engine.progress as progress_module
+import bulkdel.engine.reporter as reporter_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Event, Level, Reporter, Snapshot, Speed, bar_text, limited_by
+from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limited_by
+from bulkdel.engine.reporter import Reporter, bar_text, sentence
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 
@@ -220,7 +221,7 @@ def test_levels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: Level, e
 
 
 def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(progress_module, "FRAME_S", 0.001)
+    monkeypatch.setattr(reporter_module, "FRAME_S", 0.001)
     enough = threading.Event()
     looks = iter(range(1_000_000))
 
@@ -238,7 +239,7 @@ def test_progress_comes_at_intervals(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_events_beyond_the_queue_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(progress_module, "QUEUE_MAX", 2)
+    monkeypatch.setattr(reporter_module, "QUEUE_MAX", 2)
 
     def next_step(reporter: Reporter) -> None:
         for number in range(5):
@@ -263,7 +264,7 @@ def test_a_look_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_on_a_terminal_there_is_a_bar_and_events_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "FRAME_S", 0.01)
+    monkeypatch.setattr(reporter_module, "FRAME_S", 0.01)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     ours, theirs = os.openpty()
@@ -341,6 +342,31 @@ BUSY = Snapshot(43_651, 200_120, {"deleted": 43_651, "absent": 512, "refused": 1
 def test_bar_text(moment: Snapshot, per_s: float, left_s: float | None, width: int | None, expected: str) -> None:
     assert bar_text(moment, per_s, left_s, 0.0, width=width) == expected
     assert width is None or len(expected) <= width
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        (
+            "run.draining",
+            {"signal": "SIGTERM", "why": "requests on the wire may finish"},
+            "SIGTERM: the run stops; requests on the wire may finish",
+        ),
+        ("run.draining", {"why": "requests on the wire may finish"}, "The run stops; requests on the wire may finish"),
+        (
+            "run.changed",
+            {"what": "rate", "value": 20, "source": "ctl", "user": "ann"},
+            "20 requests a second, by ann (bulkdel ctl)",
+        ),
+        ("run.changed", {"what": "paused", "value": True, "source": "pause-file"}, "Paused, by the pause file"),
+        ("run.changed", {"what": "schedule", "source": "schedule"}, "No limit by --schedule, by the schedule"),
+        ("notify.failed", {"why": "late"}, "late"),
+        ("events.dropped", {"dropped": 1200}, "1,200 events were left out, because stderr was too slow"),
+        ("chunk.settled", {"requests": 1, "done": 50}, "chunk.settled: requests 1, done 50"),
+    ],
+)
+def test_an_event_as_a_sentence(name: str, fields: dict[str, Any], expected: str) -> None:
+    assert sentence(Event("info", name, fields)) == expected
 
 
 @pytest.mark.parametrize(

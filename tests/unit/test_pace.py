@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bulkdel.core.latency import BOUNDS_S, Latency
-from bulkdel.core.log_entries import Source
+from bulkdel.core.change_words import with_origin
+from bulkdel.core.log_entries import Change, Changed, Source
 from bulkdel.core.pace import Pause, Pauses, RateLimits
 
 
@@ -54,11 +54,14 @@ def test_a_pause_whose_file_has_gone_is_left_to_a_person() -> None:
     assert kept.ended(Source.CTL) == Pauses()
 
 
-def test_the_time_of_every_response_is_counted_once() -> None:
-    latency = Latency()
-    for seconds in (0.0, 0.01, 0.011, 60.0, 61.0):
-        latency.record(seconds)
-    assert len(latency.counts) == len(BOUNDS_S) + 1
-    assert (latency.counts[0], latency.counts[1], latency.counts[-2], latency.counts[-1]) == (2, 1, 1, 1)
-    assert sum(latency.counts) == 5
-    assert latency.sum_s == pytest.approx(121.021)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Change("", Changed.RATE, 10.0, Source.CTL, "ann"), "10 requests a second, by ann (bulkdel ctl)"),
+        (Change("", Changed.PAUSED, True, Source.PAUSE_FILE), "Paused, by the pause file"),
+        (Change("", Changed.SCHEDULE, None, Source.SCHEDULE), "No limit by --schedule, by the schedule"),
+        (Change("", Changed.CONCURRENCY, 3, Source.PAGE, "bob"), "3 requests at the same time, by bob (the live page)"),
+    ],
+)
+def test_a_change_in_words_has_its_origin(change: Change, words: str) -> None:
+    assert with_origin(change) == words

@@ -28,8 +28,9 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.errors import NotAcceptable
 from bulkdel.report import words
-from bulkdel.report.facts import Ended, Light, OptionFacts, RunFacts, State
-from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun, Texts, facts_of
+from bulkdel.report.facts import Ended, Light, OptionFacts, RunFacts, State, Texts
+from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
+from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.verify.findings import STATE
 from tests.recorded import AT, deleted, header, lines_of
@@ -82,6 +83,11 @@ def test_why_a_session_ended_is_a_class(last: Session, ended: Ended, tmp_path: P
     assert found.state is State(last.facts["status"])
     assert found.light is Light.NOT_FINISHED
     assert "secret" not in str(found)
+
+
+def test_a_stop_that_a_user_asked_for_is_not_that_of_not_after(tmp_path: Path) -> None:
+    asked = Change(AT, Changed.STOP, True, Source.KEY, "ops")
+    assert facts(tmp_path, [pinned()], [START], [asked], [stop("stopped", 6)]).sessions[0].ended is Ended.ASKED
 
 
 def test_before_the_first_session_and_what_is_no_log(tmp_path: Path) -> None:

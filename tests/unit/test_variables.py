@@ -40,7 +40,7 @@ def test_a_value_of_another_type(text: str, kind: type) -> None:
         Variable(text, "BULKDEL_X__Y").read_as(kind)
 
 
-FILE = {"protect": {"pools": ["a"]}, "genauth": {"brand": "genauth", "lang": "de-DE"}}
+FILE = {"protect": {"pools": ["a"], "rate_max": 30}, "genauth": {"brand": "genauth", "lang": "de-DE"}}
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,18 @@ FILE = {"protect": {"pools": ["a"]}, "genauth": {"brand": "genauth", "lang": "de
     [
         ({"BULKDEL_RATE": "5", "HOME": "/"}, FILE),
         ({"BULKDEL_GENAUTH__BRAND": "authing"}, {**FILE, "genauth": {"brand": "authing", "lang": "de-DE"}}),
-        ({"BULKDEL_PROTECT__POOLS": "b c"}, {**FILE, "protect": {"pools": ["a", "b", "c"]}}),
-        ({"BULKDEL_PROTECT__HOSTS": "h:8080"}, {**FILE, "protect": {"pools": ["a"], "hosts": ["h:8080"]}}),
+        ({"BULKDEL_PROTECT__POOLS": "b c"}, {**FILE, "protect": {"pools": ["a", "b", "c"], "rate_max": 30}}),
+        (
+            {"BULKDEL_PROTECT__HOSTS": "h:8080"},
+            {**FILE, "protect": {"pools": ["a"], "rate_max": 30, "hosts": ["h:8080"]}},
+        ),
+        ({"BULKDEL_PROTECT__RATE_MAX": "40"}, {**FILE, "protect": {"pools": ["a"], "rate_max": 30}}),
+        ({"BULKDEL_PROTECT__RATE_MAX": "12.5"}, {**FILE, "protect": {"pools": ["a"], "rate_max": 12.5}}),
         ({"BULKDEL_HTTP__AUTH__KIND": "none"}, {**FILE, "http": {"auth": {"kind": "none"}}}),
     ],
 )
 def test_the_environment_stands_above_the_file(environ: dict[str, str], tables: dict[str, Any]) -> None:
-    """Only what both protect adds up."""
+    """Only of [protect] the guards of both hold: names add up, and the smaller rate counts."""
     assert tables_with(FILE, environ) == tables
 
 
@@ -66,6 +71,7 @@ def test_the_environment_stands_above_the_file(environ: dict[str, str], tables: 
         ("BULKDEL_GENAUHT__BRAND", "; BULKDEL_GENAUTH__BRAND?"),
         ("BULKDEL_PROTECT__POOL", "; BULKDEL_PROTECT__POOLS?"),
         ("BULKDEL_RUN__RATE", "; BULKDEL_RATE?"),
+        ("BULKDEL_PROTECT__RATE_MAX", "BULKDEL_PROTECT__RATE_MAX: write a number"),
         ("BULKDEL_RATE__X", "which is no option"),
         ("BULKDEL_HTTP__", "write BULKDEL_TABLE__KEY"),
     ],

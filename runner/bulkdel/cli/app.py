@@ -48,7 +48,7 @@ EPILOGUE = """Exit codes, and what a scheduler should do:
 - 3 export, checkpoint or pool not acceptable, nothing sent: alarm
 - 4 halted, or ids remaining: alarm; fix the cause, run again
 - 5 a file could not be written: alarm; make room, run again
-- 6 stopped at --not-after with ids remaining: run again in the next window
+- 6 stopped as planned (--not-after, ctl stop) with ids remaining: run again in the next window
 - 129, 130, 143 interrupted: run again
 """
 

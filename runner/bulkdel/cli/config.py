@@ -134,7 +134,7 @@ def with_all_excluded(settings: Settings, environ: Mapping[str, str], table: Map
 def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
     """The tables of the config file, and above them those that the environment sets.
 
-    Pools and hosts that both protect add up: a guard must not replace another one. Raises UsageError for a variable
+    In [protect] the guards of both hold: one must not replace another. Raises UsageError for a variable
     that no option and no table reads, because a misspelt guard guards nothing.
     """
     own = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX) and not _of_event(name)}
@@ -143,9 +143,9 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import PROTECT, PROTECTED
+    from bulkdel.safety.checks import PROTECT, PROTECTED, RATE_MAX
 
-    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in PROTECTED}
+    known = {f"{variable_of(PROTECT)}{BETWEEN}{key.upper()}" for key in (*PROTECTED, RATE_MAX)}
     jobs = {job.config_table for job in loadable_jobs()}
     nested = {name: value for name, value in own.items() if name in known or _table_of(name) in jobs}
     for name in sorted(own.keys() - options - nested.keys()):
@@ -153,12 +153,13 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         raise UsageError(f"the environment sets {name}, which is no option" + (f"; {close}?" if close else ""))
     found = table_of(nested, ENV_PREFIX)
     for key, value in found.get(PROTECT, {}).items():
-        found[PROTECT][key] = _protected(value, tables.get(PROTECT, {}), key)
+        read = _names if key in PROTECTED else _number
+        found[PROTECT][key] = read(value, tables.get(PROTECT, {}), key)
     return merged(tables, found)
 
 
-def _protected(value: Variable, table: Any, key: str) -> Any:
-    """The value of a key of [protect]. table: that of the config file, which was not checked yet."""
+def _names(value: Variable, table: Any, key: str) -> Any:
+    """The pools or hosts of a variable, and those of the config file's table, which was not checked yet."""
     before = table.get(key, []) if isinstance(table, dict) else []
     if not isinstance(before, list):
         return before  # refused when the table is read
@@ -166,6 +167,16 @@ def _protected(value: Variable, table: Any, key: str) -> Any:
         return [*before, *map(str, value.read_as(list))]
     except ValueError:
         raise UsageError(f"{value.variable}: write the names with spaces between them") from None
+
+
+def _number(value: Variable, table: Any, key: str) -> Any:
+    """The number of a variable, or that of the table where it is smaller: the stricter guard holds."""
+    before = table.get(key) if isinstance(table, dict) else None
+    try:
+        number = value.read_as(int, float)
+    except ValueError:
+        raise UsageError(f"{value.variable}: write a number") from None
+    return before if isinstance(before, int | float) and before < number else number
 
 
 def _of_event(name: str) -> bool:

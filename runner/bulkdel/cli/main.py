@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. An early Ctrl-C ends it without a traceback."""
     # `run` and `verify` print progress at this signal. By default it ends a process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    _heed_signals_as_first_process()
     gc.set_threshold(GARBAGE_MIN)
     _forbid_core_dumps()
     _fill_streams()
@@ -33,6 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     _ignore_signals()
     return code
+
+
+def _heed_signals_as_first_process() -> None:
+    """End at SIGTERM and SIGHUP before a command has its own handlers, also as the entry point of a container.
+
+    Process 1 of a namespace gets no signal without a handler, so a container would not stop until it is killed.
+    """
+    if os.getpid() == 1:
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, lambda signum, _: os._exit(128 + signum))
 
 
 def _ignore_signals() -> None:

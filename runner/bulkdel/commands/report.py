@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +24,10 @@ from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.output import say
 from bulkdel.report import words
 from bulkdel.report.export_values import compare
-from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report
+from bulkdel.report.facts import HIDDEN, LEFT_OUT, LIKE_AN_ADDRESS, NOT_COMPARED, Light, Report, RunFacts, Texts
 from bulkdel.report.html import page
-from bulkdel.report.reading import ReadRun, Texts, facts_of
+from bulkdel.report.reading import ReadRun
+from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.settings import NOTE_MAX
 
@@ -52,6 +53,12 @@ class ReportArguments:
     ticket: str | None = None
     no_names: bool = False
 
+    @property
+    def typed(self) -> dict[str, str]:
+        """The texts that were given, by option."""
+        given = {"--title": self.title, "--ticket": self.ticket}
+        return {option: text for option, text in given.items() if text is not None}
+
 
 def report(arguments: ReportArguments) -> int:
     """Write the report. Returns the exit code.
@@ -59,29 +66,37 @@ def report(arguments: ReportArguments) -> int:
     Raises UsageError for a title or ticket that holds a value of an export, NotAcceptable for a log that cannot be
     read, and after the report is written for one whose audit has failed.
     """
-    typed = {"--title": arguments.title, "--ticket": arguments.ticket}
-    _check(arguments, typed)
+    _check(arguments)
     runs = [ReadRun.read(log) for log in _logs(arguments.checkpoints)]
     out = arguments.out
     if out is None and sys.stdout is not None and sys.stdout.isatty():
         out = Path(f"{runs[0].path}{PAGE}")
         _check_new(out)
-    found = _compared(runs, arguments, typed)
-    data = orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n" if _is_json(out) else page(found).encode()
-    code = _write(out, data)
+    check = _check_of_texts(runs, arguments)
+    bad_rows = [compare(run.path, run.progress, check) for run in runs]
+    for run in runs:
+        run.see_made(check)
+    arguments = _with_what_may_be_shown(arguments, check, compared=None not in bad_rows)
+    facts = [
+        facts_of(run, _texts(check, compared=bad is not None, no_names=arguments.no_names), bad)
+        for run, bad in zip(runs, bad_rows, strict=True)
+    ]
+    found = _report_of(facts, arguments)
+    is_json = out is not None and out.suffix.lower() == ".json"
+    code = _write(out, orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n" if is_json else page(found).encode())
     if faults := [run.audit.fault for run in runs if run.audit.fault is not None]:
         raise NotAcceptable(f"the report is written, and says that the audit failed: {faults[0]}")
     return code
 
 
-def _check(arguments: ReportArguments, typed: dict[str, str | None]) -> None:
+def _check(arguments: ReportArguments) -> None:
     out = arguments.out
     if out is not None:
         if out.suffix.lower() not in ENDINGS:
             raise UsageError(f"--out {out}: no format has this ending. Name a file that ends in {' or '.join(ENDINGS)}")
         _check_new(out)
-    for option, text in typed.items():
-        if text is not None and not (text.strip() and text.isprintable() and len(text) <= NOTE_MAX):
+    for option, text in arguments.typed.items():
+        if not (text.strip() and text.isprintable() and len(text) <= NOTE_MAX):
             raise UsageError(f"{option} {text[:80]!r}: one line of at most {NOTE_MAX} printable characters")
 
 
@@ -98,56 +113,42 @@ def _logs(checkpoints: Sequence[Path]) -> list[Path]:
     return logs
 
 
-def _compared(runs: Sequence[ReadRun], arguments: ReportArguments, typed: dict[str, str | None]) -> Report:
-    """Collect every text, compare it with the exports, and make the report of what is left."""
-    free, names = set[str](), set[str]()
+def _check_of_texts(runs: Sequence[ReadRun], arguments: ReportArguments) -> TextCheck:
+    """Collect every text that the report would show: the facts are made once, and each text is noted."""
+    free, names = set(arguments.typed.values()), set[str]()
 
-    def take(into: set[str], value: str) -> str:
-        into.add(value)
+    def text(value: str) -> str:
+        free.add(value)
         return value
 
     def name(value: str) -> str:
-        return take(names, value)
+        names.add(value)
+        return value
 
-    def text(value: str) -> str:
-        return take(free, value)
+    for run in runs:
+        facts_of(run, Texts(text=text, file=text, name=name, person=name), None)
+    return TextCheck(free, names)
 
-    collecting = Texts(text=text, file=text, name=name, person=name)
-    for run in runs:
-        facts_of(run, collecting, None)
-    check = TextCheck(free | {text for text in typed.values() if text is not None}, names)
-    bad_rows = [compare(run.path, run.progress, check) for run in runs]
-    for run in runs:
-        run.see_made(check)
-    for option, given in typed.items():
-        if given is not None and check.holds(given):
+
+def _with_what_may_be_shown(arguments: ReportArguments, check: TextCheck, *, compared: bool) -> ReportArguments:
+    """Leave out title and ticket when they could not be compared with every export.
+
+    Raises UsageError for one that holds a value of an export.
+    """
+    for option, text in arguments.typed.items():
+        if check.holds(text):
             raise UsageError(f"{option}: holds an id or another value of the export, and a report has none. Reword it")
-    if None in bad_rows and any(typed.values()):
-        say("An export could not be read, so title and ticket could not be compared with it. They are left out.")
-        typed = dict.fromkeys(typed)
-    facts = [
-        facts_of(run, _texts(check, arguments, compared=bad is not None), bad)
-        for run, bad in zip(runs, bad_rows, strict=True)
-    ]
-    counts, lights = Counter[str](), Counter[Light]()
-    for each in facts:
-        counts.update({outcome.name: outcome.count for outcome in each.outcomes})
-        lights[each.light] += 1
-    rows = sum(each.rows for each in facts)
-    return Report(
-        title=typed["--title"] or words.title(facts),
-        ticket=typed["--ticket"] or "",
-        made_at=stamp(datetime.now(UTC).timestamp()),
-        tool=f"bulkdel {version('bulkdel')}",
-        light=next(light for light in (Light.NOT_FINISHED, Light.LOOK, Light.FINE) if lights[light]),
-        sentence=facts[0].sentence if len(facts) == 1 else words.of_all(lights, counts, rows),
-        counts=counts,
-        rows=rows,
-        runs=tuple(facts),
+    if compared or not arguments.typed:
+        return arguments
+    say(
+        "An export could not be read, so title and ticket could not be compared with it. They are left out.",
+        "title_left_out",
+        level="warning",
     )
+    return replace(arguments, title=None, ticket=None)
 
 
-def _texts(check: TextCheck, arguments: ReportArguments, *, compared: bool) -> Texts:
+def _texts(check: TextCheck, *, compared: bool, no_names: bool) -> Texts:
     """What is shown of the texts of one run. compared: whether its export could be read."""
 
     def name(value: str) -> str:
@@ -160,11 +161,27 @@ def _texts(check: TextCheck, arguments: ReportArguments, *, compared: bool) -> T
         shown = text(value)
         return LIKE_AN_ADDRESS if _ADDRESS.search(shown) else shown
 
-    return Texts(text=text, file=file, name=name, person=(lambda _: HIDDEN) if arguments.no_names else name)
+    return Texts(text=text, file=file, name=name, person=(lambda _: HIDDEN) if no_names else name)
 
 
-def _is_json(out: Path | None) -> bool:
-    return out is not None and out.suffix.lower() == ".json"
+def _report_of(facts: Sequence[RunFacts], arguments: ReportArguments) -> Report:
+    """Put the runs together."""
+    counts, lights = Counter[str](), Counter[Light]()
+    for each in facts:
+        counts.update({outcome.name: outcome.count for outcome in each.outcomes})
+        lights[each.light] += 1
+    rows = sum(each.rows for each in facts)
+    return Report(
+        title=arguments.title or words.title(facts),
+        ticket=arguments.ticket or "",
+        made_at=stamp(datetime.now(UTC).timestamp()),
+        tool=f"bulkdel {version('bulkdel')}",
+        light=next(light for light in (Light.NOT_FINISHED, Light.LOOK, Light.FINE) if lights[light]),
+        sentence=facts[0].sentence if len(facts) == 1 else words.of_all(lights, counts, rows),
+        counts=counts,
+        rows=rows,
+        runs=tuple(facts),
+    )
 
 
 def _write(out: Path | None, data: bytes) -> int:
@@ -184,5 +201,5 @@ def _write(out: Path | None, data: bytes) -> int:
             file.write(data)
     except OSError as error:
         raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
-    say(f"The report is {out}.")
+    say(f"The report is {out}.", "report_written", path=str(out))
     return 0

@@ -20,7 +20,7 @@ from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
-from bulkdel.engine.progress import Reporter
+from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS

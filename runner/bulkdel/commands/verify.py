@@ -22,7 +22,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
 from bulkdel.core.target_state import TargetState
 from bulkdel.core.verification import CLAIMED, Counts, Findings
-from bulkdel.engine.progress import Reporter
+from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError

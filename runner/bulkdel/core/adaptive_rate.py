@@ -19,7 +19,8 @@ FLOOR_SHARE = 1 / 16  # of the ceiling
 FLOOR_MIN = 1.0  # requests a second
 
 # Without a ceiling. UNMEASURED: the assumed rate of a run before its first whole second (the default of --rate). CALM_S
-# after the last 429 the rate grows by GROWTH a second. At UNLIMITED_FROM, the highest --rate, it is unlimited again.
+# after the last 429, or the last halving by --slow-while, the rate grows by GROWTH a second. At UNLIMITED_FROM, the
+# highest --rate, it is unlimited again.
 UNMEASURED = 50.0
 CALM_S = 10.0
 GROWTH = 1.1
@@ -45,7 +46,7 @@ class AdaptiveRate:
     def __init__(self, ceiling: float) -> None:
         self._begin(ceiling, ceiling, 0.0)
         self._halved_at = float("-inf")
-        self._throttled_at = float("-inf")
+        self._throttled_at = float("-inf")  # the last 429, or the last halving by --slow-while
         self._slowed = Slowed.THROTTLED
         self._failures: deque[bool] = deque(maxlen=FAILURE_WINDOW)
         self._second_at: float | None = None  # when the second that is being counted began; None after trouble

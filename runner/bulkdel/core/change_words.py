@@ -33,4 +33,11 @@ def change_words(change: Change) -> str:
         return "no limit by --schedule"
     if what is Changed.RATE and value == 0:
         return "no limit of the rate"
-    return CHANGES[what].format(value)
+    return CHANGES[what].format(f"{value:g}" if isinstance(value, float) else value)
+
+
+def with_origin(change: Change) -> str:
+    """A change in words, with the user and the source."""
+    words = change_words(change)
+    by = f"by {change.user} ({SOURCES[change.source]})" if change.user else f"by {SOURCES[change.source]}"
+    return f"{words[0].upper()}{words[1:]}, {by}"

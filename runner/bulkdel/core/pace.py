@@ -36,7 +36,7 @@ class RateLimits:
 
     @property
     def binding(self) -> str:
-        """The limit that holds; with equal ones that which a person gave."""
+        """The limit that holds; of two equal ones, the one that a person gave."""
         if self.schedule and self.ceiling < (self.option or float("inf")):
             return Source.SCHEDULE.value
         return self._option

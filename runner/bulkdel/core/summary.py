@@ -17,9 +17,11 @@ FIGURES = ("requests", "retries", "throttled", "resumed", "duration_s")
 HOW = {
     "typed": "typed on a terminal",
     "options": "by --confirm and --pool",
+    "library": "by the program that runs it",
+    "sandbox": "not asked: a sandbox",
     "restore": "by the confirmation of the restore",
 }
-"""How a run was confirmed, in words; any other value is printed as it is."""
+"""How a run was confirmed (`safety.confirmation.How`), in words."""
 
 EXIT_COMPLETE = 0
 EXIT_REFUSED = 1

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.change_words import SOURCES
 from bulkdel.core.log_entries import Change, Changed, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
 from bulkdel.engine.progress import Event
@@ -118,7 +119,7 @@ class SessionControl:
         return until.isoformat()
 
     def _stop(self, by: By) -> None:
-        why = f"stopped by {by.user or 'a caller'} ({by.source.value})"
+        why = f"asked by {by.user or 'a caller'} ({SOURCES[by.source]})"
         self._on_event(Event("warning", "run.draining", {"why": "requests on the wire may finish"}))
         self._drain.begin(Stop(why, planned=True))
 

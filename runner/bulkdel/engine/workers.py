@@ -35,8 +35,8 @@ thread would cost more, with more the items would take more memory."""
 class Stop:
     """Why a session stops before its end.
 
-    signal: its number, if a signal stopped it. error: the failure that stopped it. planned: --not-after has come.
-    asked: the caller drained the run.
+    signal: its number, if a signal stopped it. error: the failure that stopped it. planned: --not-after has come, or a
+    change asks for the stop. asked: the caller drained the run.
     """
 
     why: str

@@ -20,9 +20,6 @@ from typing import cast
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import UsageError
 
-OPEN_MAX = 32
-"""Connections that are open at once. The next one is answered 503."""
-
 TAKEN_PER_S = 50.0
 """Connections that are taken a second. A browser needs six for the page, Prometheus one a scrape."""
 
@@ -135,11 +132,12 @@ class _Open:
 class Connections:
     """Takes the connections of a listening socket, each for one request.
 
-    busy: the answer when too many are open.
+    most: how many are open at once. `settings` counts their descriptors. busy: the answer to the next one.
     """
 
-    def __init__(self, listening: socket.socket, busy: bytes) -> None:
+    def __init__(self, listening: socket.socket, *, most: int, busy: bytes) -> None:
         self._listening = listening
+        self._most = most
         self._busy = busy
         self._open: dict[asyncio.Transport, _Open] = {}
 
@@ -157,7 +155,7 @@ class Connections:
                 continue
             # The transport closes the socket once the last byte has left, or when it is aborted.
             self._open = {transport: each for transport, each in self._open.items() if each.socket.fileno() != -1}
-            if len(self._open) >= OPEN_MAX:
+            if len(self._open) >= self._most:
                 _answer_busy(taken, self._busy)
                 continue
             transport, _ = await loop.connect_accepted_socket(make, taken)

@@ -31,6 +31,9 @@ LINE_MAX = 4_096
 WAITING_MAX = 64
 """Connections that wait in the kernel to be taken."""
 
+OPEN_MAX = 8
+"""Connections that are open at once."""
+
 BUSY = b'{"ok":false,"text":"too many connections at once. Try again in a moment"}\n'
 
 PEER = struct.Struct("iII")
@@ -50,7 +53,7 @@ async def serving_socket(
         yield
         return
     path, sock = listening
-    connections = Connections(sock, BUSY)
+    connections = Connections(sock, most=OPEN_MAX, busy=BUSY)
     taking = asyncio.create_task(connections.take(lambda: _Conversation(steering, look)))
     inode = path.lstat().st_ino
     try:

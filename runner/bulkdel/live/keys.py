@@ -73,7 +73,9 @@ async def reading_keys(
             key = (await typed.get()).casefold()
             command = ("resume" if paused() else "pause") if key == "p" else COMMANDS.get(key)
             if command is not None:
-                say((await steering.apply(command, By(Source.KEY, user))).text)
+                answer = await steering.apply(command, By(Source.KEY, user))
+                if not answer.ok:  # what was done is shown as an event
+                    say(answer.text)
             elif key == "?":
                 say(HELP)
 

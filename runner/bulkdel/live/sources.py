@@ -52,7 +52,8 @@ async def steerable(
         await asyncio.wait(tasks)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:  # the run did not need it
-                say(f"bulkdel: a source of changes failed; the run was not touched.\n{trace_of(error)}")
+                text = f"bulkdel: a source of changes failed; the run was not touched.\n{trace_of(error)}"
+                say(text, "bug", level="error")
 
 
 async def _steer(run: Run, plan: Plan, status: LiveStatus, steering: Steering, keyboard: Keyboard | None) -> None:

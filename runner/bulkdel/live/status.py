@@ -98,7 +98,7 @@ class LiveStatus:
             "waiting": moment.waiting,
             "breaker": "open" if moment.breaker_open else "closed",
             "per_s": round(per_s, 1),
-            "left_s": None if left_s is None or pause is not None else round(left_s),
+            "left_s": None if left_s is None else round(left_s),
             "latency": _latency(*moment.latency),
             "refused": moment.refused,
         }

@@ -7,19 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bulkdel.core.change_words import SOURCES
+from bulkdel.core.log_entries import Source
+from bulkdel.core.pace import BY_HAND, OPTION
+from bulkdel.engine.progress import LIMITS
 from bulkdel.format import counted, span, until_words
 
-BOUNDS = {
-    "rate": "--rate",
-    "ctl": "a change by ctl",
-    "key": "a key on the terminal",
-    "page": "a change on the page",
-    "library": "a change by a program",
-    "schedule": "--schedule",
-    "slow-while": "--slow-while: what it asks is slow, or was",
-    "earlier_429": "an earlier 429",
-    "earlier_failures": "earlier failures",
-    "concurrency": "the concurrency",
+BOUNDS: Mapping[str, str] = {
+    OPTION: "--rate",
+    Source.SCHEDULE: "--schedule",
+    **{source: f"a change ({SOURCES[source]})" for source in BY_HAND},
+    **LIMITS,
 }
 """What bounds the rate, in words."""
 
@@ -44,7 +42,8 @@ def now_lines(status: Mapping[str, Any]) -> list[str]:
     rate, lines = status["rate"], []
     left = "" if status["left_s"] is None else f"; {span(status['left_s'])} left"
     allowed = "no limit" if not rate["allowed"] else f"{rate['allowed']:g} requests/s allowed"
-    bound = f" by {BOUNDS.get(rate['binding'], rate['binding'])}" if rate["binding"] else ""
+    binds = rate["binding"] if rate["allowed"] or rate["binding"] in LIMITS else None
+    bound = f"; limited by {BOUNDS.get(binds, binds)}" if binds else ""
     lines.append(f"  rate       {rate['used']:g} requests/s; {allowed}{bound}{left}")
     in_flight = f"{status['in_flight']} of {status['concurrency']} in flight"
     lines.append(

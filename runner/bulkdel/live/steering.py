@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bulkdel.command_line import CommandLine
+from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.progress import LIMITS, Snapshot
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.format import until_words
 from bulkdel.library import Run
@@ -47,13 +48,16 @@ class Steering:
         """
         try:
             name, *words = command.split() or [""]
-            answer = self._commands[name.casefold()](words, by) if name.casefold() in self._commands else None
-            if answer is None:
+            obey = self._commands.get(name.casefold())
+            if obey is None:
                 return Answer(ok=False, text=f"{name[:20]!r} is no command. The commands are {COMMANDS}")
+            if obey != self._status:
+                _ = self._snapshot  # refuses a change before the sending: whether it can be made is not known yet
+            text = obey(words, by)
             await self._run.changes_durable()
         except BulkdelError as error:
             return Answer(ok=False, text=str(error))
-        return Answer(ok=True, text=answer)
+        return Answer(ok=True, text=text)
 
     @property
     def _commands(self) -> Mapping[str, Callable[[Sequence[str], By], str]]:
@@ -94,7 +98,8 @@ class Steering:
 
     def _step(self, words: Sequence[str], factor: float, by: By) -> str:
         _none(words, "faster and slower")
-        rate = next((rate for name, rate in self._snapshot.limits.items() if name != "schedule"), 0.0)
+        limits = self._snapshot.limits
+        rate = next((rate for name, rate in limits.items() if name != Source.SCHEDULE), 0.0)
         if not rate:
             raise UsageError("the rate is unlimited. Give a rate first: rate 50")
         return self._change_rate(max(RATE_LEAST, round(rate * factor, 1 if rate < 10 else 0)), by)  # noqa: PLR2004
@@ -103,10 +108,10 @@ class Steering:
         self._run.set_rate(rate, by)
         moment = self._snapshot
         said = f"at most {rate:g} requests/s from now on" if rate else "no limit of the rate from now on"
-        if moment.binding == "schedule":
-            return f"{said}; the schedule allows {moment.limits['schedule']:g} now"
+        if moment.binding == Source.SCHEDULE:
+            return f"{said}; the schedule allows {moment.limits[Source.SCHEDULE]:g} now"
         if moment.slowed is not None:
-            return f"{said}; an earlier slow-down ({moment.slowed.value}) still holds it at {moment.rate:g}"
+            return f"{said}; now {moment.rate:g}, because of {LIMITS[moment.slowed]}"
         return said
 
     def _concurrency(self, words: Sequence[str], by: By) -> str:

@@ -1,13 +1,13 @@
 """What a report says, as values. No field holds an id, a message, a text of a row, or a path beyond a file's name.
 
-`words` gives the sentences about them; `reading` makes them from a log. A text that was not written by bulkdel has been
-compared with every value of the exports before it comes here; where it holds one, `LEFT_OUT` stands in its place.
+`words` gives the sentences about them; `run_facts` makes them from a log. A text that bulkdel did not write has
+been compared with every value of the exports before it comes here; where it holds one, `LEFT_OUT` is in its place.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bulkdel.report.timeline import Throughput
@@ -19,6 +19,20 @@ HIDDEN = "(left out: --no-names)"
 """In the place of a text."""
 
 PLACEHOLDERS = frozenset({LEFT_OUT, NOT_COMPARED, LIKE_AN_ADDRESS, HIDDEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a report shows of a text that bulkdel did not write.
+
+    text: free text, such as a note. file: the name of a file. name: of a host or a pool. person: of a user or a
+    machine.
+    """
+
+    text: Callable[[str], str]
+    file: Callable[[str], str]
+    name: Callable[[str], str]
+    person: Callable[[str], str]
 
 
 class Light(enum.StrEnum):
@@ -36,6 +50,7 @@ class State(enum.StrEnum):
     RUNNING = "running"
     KILLED = "killed"
     NOT_BEGUN = "not begun"
+    NOT_READABLE = "not readable to its end"
     INCOMPLETE = "incomplete"
     STOPPED = "stopped"
     HALTED = "halted"
@@ -47,6 +62,7 @@ class Ended(enum.StrEnum):
 
     RUNNING = "it is under way"
     KILLED = "it was killed, or the machine went down"
+    NOT_READABLE = "the log cannot be read to its end"
     DONE = "every row has its outcome"
     LIMIT = "--limit was reached"
     NOT_AFTER = "the time of --not-after was reached"

@@ -7,17 +7,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bulkdel.core.quantile import quantile
+from bulkdel.core.latency import quantile
 
 POINTS_MAX = 600
 """Points that are kept, one a second: a browser that connects anew gets them first."""
 
-WINDOW = 5
+RATE_WINDOW = 2
+LATENCY_WINDOW = 5
 """Points over which rate and latency are measured. One second has too few requests at a low rate."""
 
 Point = tuple[float, float | None, float, float | None, float | None]
-"""Epoch seconds; requests a second that are allowed (None without a limit), and that were sent in the last WINDOW
-seconds; latency in seconds: half, and 95 %, of their responses took at most so long (None without one)."""
+"""Epoch seconds; requests a second that are allowed (None without a limit), and that were sent in the last RATE_WINDOW
+seconds; latency in seconds: half, and 95 %, of the responses of the last LATENCY_WINDOW seconds took at most so long
+(None without one)."""
 
 
 class History:
@@ -26,7 +28,7 @@ class History:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._points: deque[Point] = deque(maxlen=POINTS_MAX)
-        self._counted: deque[tuple[float, int, Sequence[int]]] = deque(maxlen=WINDOW + 1)
+        self._counted: deque[tuple[float, int, Sequence[int]]] = deque(maxlen=LATENCY_WINDOW + 1)
 
     @property
     def points(self) -> list[Point]:
@@ -40,7 +42,8 @@ class History:
         now, latency = self._wall(), status["latency"]
         bounds_s, counts = latency["bounds_s"], latency["counts"]
         self._counted.append((now, status["requests"], counts))
-        then, requests, before = self._counted[0]
+        then, requests, _ = self._counted[max(0, len(self._counted) - 1 - RATE_WINDOW)]
+        _, _, before = self._counted[0]
         recent = [after - count for after, count in zip(counts, before, strict=True)]
         point = (
             round(now, 1),

@@ -6,6 +6,7 @@ const STALE_S = 5; // without news for so long, the page says so
 const AGAIN_MS = 2000; // between two attempts to connect
 const SURE_MS = 5000; // a second click on Stop within this time stops
 const POINTS_MAX = 600;
+const SECONDS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // between two times below a chart
 
 const STATES = {
   starting: "Starting",
@@ -50,6 +51,7 @@ let lost = false;
 let ended = false;
 let canControl = false;
 let signedInAs = null;
+let locked = false; // nothing is shown without the token
 let status = null;
 let points = [];
 let sure = null;
@@ -62,6 +64,12 @@ function show(id, text) {
 
 function timeOf(ms) {
   return clock.format(new Date(ms));
+}
+
+function dayTimeOf(iso) {
+  const at = new Date(iso);
+  const today = at.toDateString() === new Date().toDateString();
+  return today ? clock.format(at) : at.toLocaleString("en-GB");
 }
 
 function span(seconds) {
@@ -101,12 +109,13 @@ function render(now) {
   show("why", ended ? "" : why(now));
   show("run-id", now.run_id || "–");
   show("at", `as of ${timeOf(Date.parse(now.at))}`);
+  $("run-and-time").hidden = false;
   if (!now.counts) return; // nothing is sent yet
   show("settled", count(now.settled));
   show("share", share);
   show("rows", `of ${count(total)} rows`);
-  show("left", span(now.left_s));
-  show("speed", count(Math.round(now.per_s)));
+  show("left", ended ? "–" : span(now.left_s));
+  show("speed", ended ? "–" : count(Math.round(now.per_s)));
   renderBar(now, total);
   table("requests", [
     ["sent", count(now.requests)],
@@ -114,7 +123,7 @@ function render(now) {
     ["sent again", count(now.retries)],
     ["answered 429", count(now.throttled)],
     ["circuit breaker", now.breaker],
-    ...(now.until ? [["stops at", new Date(now.until).toLocaleString("en-GB")]] : []),
+    ...(now.until ? [["stops at", dayTimeOf(now.until)]] : []),
     ...(now.limit ? [["stops after ids", count(now.limit)]] : []),
   ]);
   const refused = Object.entries(now.refused).sort((a, b) => b[1] - a[1]);
@@ -195,6 +204,7 @@ function chart(id, caption, columns, words) {
     stroke: colour(stroke),
     width: 2,
     dash,
+    paths: index === 1 ? uPlot.paths.stepped({ align: 1 }) : undefined,
     points: { show: false },
     spanGaps: index !== 1,
   }));
@@ -216,7 +226,7 @@ function chart(id, caption, columns, words) {
         cursor: { drag: { x: false, y: false } },
         scales: { y: { range: (_, __, high) => [0, high ? high * 1.1 : 1] } },
         axes: [
-          { ...axis(), values: (_, times) => timesOf(times), space: 80, size: 30 },
+          { ...axis(), values: (_, times) => timesOf(times), incrs: SECONDS, space: 80, size: 30 },
           { ...axis(), values: (_, values) => values.map((value) => words(value).replace("/s", "")), size: 58 },
         ],
         series: [{}, ...series],
@@ -286,6 +296,7 @@ function connect() {
     const hello = JSON.parse(event.data);
     canControl = hello.control;
     signedInAs = hello.name;
+    locked = false;
     const first = hello.points.length ? hello.points[0][0] : Infinity;
     points = [...points.filter((point) => point[0] < first), ...hello.points].slice(-POINTS_MAX);
     ended = false;
@@ -338,8 +349,9 @@ async function askWhy() {
     const answer = await fetch("status.json", { cache: "no-store" });
     if (answer.status === 401) {
       news();
+      locked = true;
       show("state", "Not signed in");
-      askToSignIn(true, "This page is open to a network, so it shows the run to those who have the token.");
+      askToSignIn(true, "This page is open to a network, so it asks for the token before it shows the run.");
       return;
     }
   } catch {
@@ -349,7 +361,7 @@ async function askWhy() {
 }
 
 setInterval(() => {
-  if (!lost && $("sign-in").hidden && Date.now() - newsAt > 1000 * STALE_S) lose();
+  if (!lost && !locked && Date.now() - newsAt > 1000 * STALE_S) lose();
 }, 1000);
 
 /* ---- control ---- */

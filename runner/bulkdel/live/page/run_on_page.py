@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from bulkdel.command_line import quoted
 from bulkdel.core.log_entries import Source, stamp
 from bulkdel.core.pace import By
 from bulkdel.format import printable
@@ -16,13 +18,20 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.safety.run_plan import RunArguments
 
+LOG = "CHECKPOINT"
+"""What the page shows in the place of the path of the log: a path may have a name or an email in it."""
+
 
 class RunOnPage:
-    """One run. Until it has its plan, only its current step is known, and it cannot be steered."""
+    """One run. Until it has its plan, only its current step is known, and it cannot be steered.
 
-    def __init__(self, run: Run, job: str) -> None:
+    job: its name. log: its path, as printed commands have it.
+    """
+
+    def __init__(self, run: Run, job: str, log: str) -> None:
         self._run = run
         self._job = job
+        self._log = re.compile(rf"(?<!\S){re.escape(log)}(?!\S)")
         self._planned: tuple[LiveStatus, Steering] | None = None
 
     def planned(self, status: LiveStatus, steering: Steering) -> None:
@@ -32,7 +41,9 @@ class RunOnPage:
     def look(self) -> Mapping[str, Any]:
         """The status, as docs/live.md describes it."""
         if self._planned is not None:
-            return self._planned[0].to_json()
+            status = self._planned[0].to_json()
+            command = status.get("confirm")
+            return status if command is None else {**status, "confirm": self._without_path(command)}
         return {
             "at": stamp(time.time()),
             "job": self._job,
@@ -47,11 +58,15 @@ class RunOnPage:
         """Obey a command of the person with this name. Returns whether it was obeyed, and a text about it."""
         if self._planned is None:
             return False, "the run does not send yet. Try again in a moment"
-        return await self._planned[1].apply(command, By(Source.PAGE, name))
+        obeyed, text = await self._planned[1].apply(command, By(Source.PAGE, name))
+        return obeyed, self._without_path(text)
 
     def writable(self) -> bool:
         """Whether the log can be written, as far as is known."""
         return self._run.writable
+
+    def _without_path(self, text: str) -> str:
+        return self._log.sub(LOG, text)
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +76,7 @@ async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]
     Raises UsageError when the address cannot be listened on, or the token file cannot be used.
     """
     settings = arguments.settings
-    seen = RunOnPage(run, arguments.job.name)
+    seen = RunOnPage(run, arguments.job.name, quoted(arguments.checkpoint))
     if (address := settings.listen_address) is None:
         yield seen
         return

@@ -50,6 +50,9 @@ COMMAND_MAX = 200
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
+OPEN_MAX = 32
+"""Connections that are open at once. The next one is answered 503."""
+
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 """The answer when too many connections are open."""
 
@@ -96,13 +99,15 @@ async def serving_page(address: ListenAddress, token: str | None, run: SeenRun) 
     """
     listener = listen(address)
     try:
-        connections = Connections(listener.socket, BUSY)
+        connections = Connections(listener.socket, most=OPEN_MAX, busy=BUSY)
         page = _Page(listener.address, token, run, connections)
         runner = web.AppRunner(page.app, access_log=None, logger=_silent_logger(), **LIMITS)
         await runner.setup()
         server = runner.server
         assert server is not None, "it is set up"
-        say(f"Live page: {listener.address.shown}" + ("" if page.metrics else f"\nNote: {NO_METRICS}"))
+        say(f"Live page: {listener.address.shown}", "live_page", address=listener.address.shown)
+        if page.metrics is None:
+            say(f"Note: {NO_METRICS}", "no_metrics", level="warning")
         tasks = [asyncio.create_task(work) for work in (connections.take(server), page.stream.tick())]
         try:
             yield
@@ -178,7 +183,8 @@ class _Page:
         """Print the first failure of the page."""
         if not self._failed:
             self._failed = True
-            say(f"bulkdel: the live page failed; the run continues. Please report this.\n{trace_of(error)}")
+            text = f"bulkdel: the live page failed; the run continues. Please report this.\n{trace_of(error)}"
+            say(text, "bug", level="error")
 
     async def _page(self, _request: web.Request) -> web.Response:
         return self._index_page(200)

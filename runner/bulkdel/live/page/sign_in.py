@@ -80,7 +80,7 @@ class SignIns:
             return False
         if self._waiting >= WRONG_AT_ONCE:
             raise TooManyWrongTokensError
-        if hmac.compare_digest(token.encode(), self._token.encode()):
+        if hmac.compare_digest(token.encode(errors="surrogatepass"), self._token.encode()):
             return True
         self._waiting += 1
         try:
@@ -110,4 +110,4 @@ class SignIns:
 
 
 def _hash(cookie: str) -> bytes:
-    return hashlib.sha256(cookie.encode()).digest()
+    return hashlib.sha256(cookie.encode(errors="surrogatepass")).digest()

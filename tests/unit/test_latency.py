@@ -1,4 +1,4 @@
-"""Shares of a latency histogram."""
+"""The histogram of the latency, and its shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.core.quantile import quantile
+from bulkdel.core.latency import BOUNDS_S, Latency, quantile
 
 BOUNDS = (0.1, 0.2, 0.4)
 
@@ -37,3 +37,13 @@ def test_it_is_in_the_bucket_of_the_exact_one(times: list[float], share: float) 
     low, high = next((low, high) for low, high in zip((0, *BOUNDS), BOUNDS, strict=False) if low < exact <= high)
     assert found is not None
     assert low <= found <= high * (1 + 1e-9)
+
+
+def test_the_time_of_every_response_is_counted_once() -> None:
+    latency = Latency()
+    for seconds in (0.0, 0.01, 0.011, 60.0, 61.0):
+        latency.record(seconds)
+    assert len(latency.counts) == len(BOUNDS_S) + 1
+    assert (latency.counts[0], latency.counts[1], latency.counts[-2], latency.counts[-1]) == (2, 1, 1, 1)
+    assert sum(latency.counts) == 5
+    assert latency.sum_s == pytest.approx(121.021)

@@ -1,0 +1,61 @@
+"""Users, files and options of a run as a report shows them: a text that bulkdel did not write passes `Texts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
+
+from bulkdel.command_line import option_of
+from bulkdel.core.guards import Guards
+from bulkdel.format import printable
+from bulkdel.parameters import by_option
+from bulkdel.report.facts import OptionFacts, Texts
+from bulkdel.settings import Settings
+
+TEXTS = frozenset({"id_type", "id_field", "id_pattern", "max_refused", "max_invalid", "not_after", "schedule"})
+"""Options whose value is a text and is shown. Others name files, hosts or secrets, or are shown elsewhere."""
+
+OF_THE_OUTPUT = frozenset({"json", "log_level", "log_format", "progress_every"})
+"""Options that change nothing but what is printed. They are not shown."""
+
+
+def options_of(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
+    """The options that differ from the default: numbers, choices, and the texts that are in TEXTS."""
+    found, kinds = [], get_type_hints(Settings)
+    for one in fields(Settings):
+        value, kind, option = values.get(one.name), kinds[one.name], option_of(one.name)
+        if value is None or value == one.default or one.name in OF_THE_OUTPUT:
+            continue
+        if one.name in TEXTS:
+            found.append(OptionFacts(option, texts.text(printable(str(value)))))
+        elif isinstance(value, bool):
+            found.append(OptionFacts(option, ""))
+        elif isinstance(value, int | float) or (get_origin(kind) is Literal and isinstance(value, str)):
+            found.append(OptionFacts(option, repr(value).removesuffix(".0").strip("'")))
+    return tuple(found)
+
+
+def parameters_of(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
+    """The job's own options; of a file only the name and the SHA-256."""
+    named = {
+        name: {**value, "path": Path(str(value["path"])).name} if isinstance(value, dict) and "path" in value else value
+        for name, value in values.items()
+    }
+    return tuple(OptionFacts(option, texts.text(printable(value))) for option, value in by_option(named))
+
+
+def guards_of(guards: Guards, texts: Texts) -> tuple[OptionFacts, ...]:
+    """The guards that were given."""
+    return tuple(OptionFacts(each.option, texts.text(", ".join(guards.typed(each)))) for each in guards.given)
+
+
+def user_of(name: Any, texts: Texts) -> str:
+    """The name of a user or a machine; a question mark where the log has none."""
+    return texts.person(printable(name)) if isinstance(name, str) and name else "?"
+
+
+def file_of(texts: Texts, path: Path | str) -> str:
+    """The name of a file, without its folder."""
+    return texts.file(printable(Path(path).name))

@@ -1,0 +1,235 @@
+"""From a log that was read to the facts of a report.
+
+Every text that bulkdel did not write itself passes `Texts`. A first pass over the facts collects these texts, so that
+they can be compared with the exports; a second pass makes the facts of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bulkdel.checkpoint.audit import AuditedSession
+from bulkdel.command_line import is_restored
+from bulkdel.core.bad_rows import Why
+from bulkdel.core.change_words import SOURCES, change_words
+from bulkdel.core.log_entries import Annotation, Changed
+from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, HOW
+from bulkdel.core.verification import Counts
+from bulkdel.format import counted, printable
+from bulkdel.job import SANDBOX
+from bulkdel.report import words
+from bulkdel.report.facts import (
+    AnnotationFacts,
+    AuditFacts,
+    ChangeFacts,
+    Ended,
+    FileFacts,
+    Light,
+    RunFacts,
+    SessionFacts,
+    State,
+    Texts,
+    VerifyFacts,
+)
+from bulkdel.report.option_facts import file_of, guards_of, options_of, parameters_of, user_of
+from bulkdel.report.outcome_facts import outcomes_of
+from bulkdel.report.reading import ReadRun
+
+
+def facts_of(run: ReadRun, texts: Texts, bad_rows: Mapping[Why, int] | None) -> RunFacts:
+    """The facts of one run. bad_rows: how many, by reason; None when the export was not compared."""
+    progress, gathered, header = run.progress, run.gathered, run.progress.header
+    pinned, sandbox = header.pinned, header.pinned["host"] == SANDBOX
+    outcomes = outcomes_of(run, texts, bad_rows)
+    counts = {each.kind: each.count for each in outcomes}
+    audited = _audit(run)
+    verification = _verification(run, texts)
+    to_look_at = _to_look_at(run, verification)
+    sessions = tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1))
+    return RunFacts(
+        log=file_of(texts, run.path),
+        light=_light(run, to_look_at),
+        state=_state(run),
+        sentence=words.sentence(counts, header.names, progress.rows, header.noun),
+        proof=words.proof(verification, readable=run.findings_readable, sandbox=sandbox),
+        by_whom=words.by_whom(sessions),
+        to_look_at=to_look_at,
+        job=str(pinned["job"]),
+        noun=header.noun,
+        host=texts.name(str(pinned["host"])),
+        pool=texts.name(str(pinned["pool"] or "not signed in")),
+        sandbox=sandbox,
+        id_type=str(pinned["id_type"]),
+        run_id=header.run_id,
+        begun=header.at,
+        tool=header.tool,
+        confirmed=_confirmed(header.confirmed),
+        note=texts.text(printable(progress.note)) if progress.note else "",
+        export=FileFacts(file_of(texts, header.export_path), str(pinned["sha256"])),
+        export_bytes=int(pinned["bytes"]),
+        rows=progress.rows,
+        compared=bad_rows is not None,
+        outcomes=outcomes,
+        in_doubt=progress.in_doubt.size,
+        parameters=parameters_of(header.parameters, texts),
+        guards=guards_of(progress.guards, texts),
+        excluded=tuple(FileFacts(file_of(texts, path), sha256) for sha256, path in progress.excluded.items()),
+        backup=bool(progress.backups),
+        memberships=progress.memberships is not None,
+        sessions=sessions,
+        changes=tuple(
+            ChangeFacts(each.at, change_words(each), SOURCES[each.source], user_of(each.user, texts))
+            for each in gathered.changes
+        ),
+        changes_left_out=gathered.changes_left_out,
+        annotations=tuple(_annotation(each, texts) for each in progress.annotations),
+        throughput=gathered.timeline.throughput(),
+        verification=verification,
+        audit=audited,
+    )
+
+
+def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -> SessionFacts:
+    start, stop = session.start.facts, session.stop.facts if session.stop else {}
+    return SessionFacts(
+        number=number,
+        start=session.start.at,
+        stop=session.stop.at if session.stop else None,
+        ended=_ended(run, session),
+        exit_code=stop.get("exit"),
+        user=user_of(start.get("user"), texts),
+        machine=user_of(start.get("machine"), texts),
+        tool=str(start.get("tool") or "?"),
+        confirmed=_confirmed(start["confirmed"]) if start.get("confirmed") else "",
+        note=texts.text(printable(start["note"])) if start.get("note") else "",
+        options=options_of(start.get("options") or {}, texts),
+        requests=stop.get("requests"),
+        retries=stop.get("retries"),
+        throttled=stop.get("throttled"),
+        duration_s=stop.get("duration_s"),
+    )
+
+
+def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - one class a line
+    if session.stop is None and session is run.audit.sessions[-1]:
+        if run.audit.fault is not None:
+            return Ended.NOT_READABLE
+        if run.pid is not None:
+            return Ended.RUNNING
+    if session.stop is None:
+        return Ended.KILLED
+    facts = session.stop.facts
+    status, code = facts.get("status"), facts.get("exit")
+    if status == "complete":
+        return Ended.DONE
+    if status == "stopped" and any(change.what is Changed.STOP for change in session.changes):
+        return Ended.ASKED
+    if status == "interrupted":
+        return Ended.SIGNAL if isinstance(code, int) and code > EXIT_SIGNAL else Ended.ASKED
+    if code == EXIT_FILE:
+        return Ended.FILE
+    if facts.get("limit_reached"):
+        return Ended.LIMIT
+    return {"stopped": Ended.NOT_AFTER, "halted": Ended.HALTED}.get(str(status), Ended.LEFT)
+
+
+def _verification(run: ReadRun, texts: Texts) -> VerifyFacts | None:
+    findings = run.findings
+    if findings is None or findings.start is None:
+        return None
+    pinned, facts = findings.header.pinned, findings.start.facts
+    counts = Counts.of(run.progress, findings, pinned.get("sample"))
+    return VerifyFacts(
+        at=findings.stop.at if findings.stop else findings.start.at,
+        ended=findings.stop is not None,
+        of_this_log=pinned.get("log_sha256") == run.audit.sha256,
+        user=user_of(facts.get("user"), texts),
+        machine=user_of(facts.get("machine"), texts),
+        reached=run.target_state.claimed if run.progress.counts["absent"] else run.target_state.reached,
+        not_reached=run.target_state.not_reached,
+        gone=counts.gone,
+        still_there=counts.still_there,
+        could_not_tell=counts.could_not_tell,
+        recreated=counts.recreated,
+        checked=counts.checked,
+        claimed=counts.claimed,
+    )
+
+
+def _audit(run: ReadRun) -> AuditFacts:
+    found = run.audit
+    torn = 0 if run.pid is not None else found.damaged_tail  # half a commit of a run that is under way is none
+    return AuditFacts(found.fault is None, found.commits, len(found.sessions), found.sha256, torn)
+
+
+def _state(run: ReadRun) -> State:
+    progress = run.progress
+    if run.pid is not None:
+        return State.RUNNING
+    if progress.complete:
+        return State.COMPLETE
+    if run.audit.fault is not None:
+        return State.NOT_READABLE
+    if progress.stop is None:
+        return State.KILLED if progress.start else State.NOT_BEGUN
+    status = progress.stop.facts.get("status")
+    return State(status) if status in set(State) else State.INCOMPLETE
+
+
+def _light(run: ReadRun, to_look_at: Sequence[str]) -> Light:
+    """Fine: complete, and nothing is left to look at. Protected and repeated rows are as intended."""
+    if not run.progress.complete or run.pid is not None:
+        return Light.NOT_FINISHED
+    return Light.LOOK if to_look_at else Light.FINE
+
+
+def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
+    """What a person should look at, one sentence each."""
+    progress, noun = run.progress, run.progress.header.noun
+    findings = {"still": found.still_there, "untold": found.could_not_tell} if found else {}
+    counts = {**progress.counts, **findings}
+    sentences = {
+        "refused": ("was refused by the server", "were refused by the server"),
+        "unknown": ("has an unknown outcome", "have an unknown outcome"),
+        "invalid": ("row has no usable id: correct it and run it", "rows have no usable id: correct them and run them"),
+        "still": (f"is {run.target_state.not_reached}", f"are {run.target_state.not_reached}"),
+        "untold": ("has no finding of the verification", "have no finding of the verification"),
+    }
+    said = []
+    for kind, (one, more) in sentences.items():
+        if count := counts.get(kind, 0):
+            what = f"{count:,}" if kind == "invalid" else counted(count, noun)
+            said.append(f"{what} {one if count == 1 else more}.")
+    if run.audit.fault is not None:
+        said.append("The audit of the log failed.")
+    if not run.findings_readable:
+        said.append("The log of the verification cannot be read.")
+    if progress.undo is not None:
+        said.append("A restore of this run has begun: what it did is being undone.")
+    return tuple(said)
+
+
+def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
+    facts = entry.facts
+    numbers = {name: f"{facts[name]:,}" if isinstance(facts.get(name), int) else "?" for name in RESTORED}
+    match entry.event, facts.get("state"):
+        case "undo", "ended":
+            done = "A restore has ended" if is_restored(entry) else "A restore has stopped"
+            what = f"{done}: {numbers['restored']} of {numbers['rows']} rows are back"
+        case "undo", _:
+            what = f"A restore has begun: {numbers['rows']} rows"
+        case _, "ended":
+            what = f"Files with personal data were removed: {numbers['removed']}"
+        case _:
+            what = "The removal of files with personal data has begun"
+    return AnnotationFacts(entry.at, what, user_of(facts.get("user"), texts), user_of(facts.get("machine"), texts))
+
+
+RESTORED = ("restored", "rows", "removed")
+
+
+def _confirmed(confirmed: Mapping[str, Any]) -> str:
+    if not isinstance(ids := confirmed.get("ids"), int):
+        return "nothing was confirmed"
+    return f"{counted(ids, 'id')}, {HOW.get(str(confirmed.get('how', '')), 'in another way')}"
