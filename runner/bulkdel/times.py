@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time as clocks
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
@@ -17,6 +18,16 @@ _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:
 
 YEAR_DAYS = 366
 """So many days ahead the times of a schedule are checked against changes of the clocks."""
+
+
+def since_boot() -> float:
+    """Seconds of a clock that only grows, and that also counts the time in which the machine sleeps.
+
+    What another process may rely on, such as a share of the rate, ends by this clock. `time.monotonic` of Linux stands
+    still while a laptop or a virtual machine sleeps; that of macOS does not.
+    """
+    clock = getattr(clocks, "CLOCK_BOOTTIME", clocks.CLOCK_MONOTONIC)
+    return clocks.clock_gettime(clock)
 
 
 def seconds_of(text: str) -> float:

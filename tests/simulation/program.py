@@ -103,8 +103,8 @@ class Machine:
 
     @asynccontextmanager
     async def _connect(self, target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[Client]:
-        clocks = {"wall": self.wall, "steady": self.loop.time}
-        async with connect(target, settings, pool=pool, transport=self.connect(), **clocks) as client:
+        wall, steady, transport = self.wall, self.loop.time, self.connect()
+        async with connect(target, settings, pool=pool, transport=transport, wall=wall, steady=steady) as client:
             yield client
 
 

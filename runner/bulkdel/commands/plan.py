@@ -21,6 +21,7 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
+from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
 from bulkdel.output import result
 from bulkdel.parameters import by_option
@@ -58,7 +59,9 @@ def plan(arguments: RunArguments) -> int:
             log = None if is_fresh(path) else read_log(path).progress
             found = prepare(arguments, target, log, stack, reading, now=datetime.now(UTC), rng=rng)
         if found.target.key is not None and found.ids and not found.complete:
-            found = run_loop(with_sample_check(found), signals, lambda: signing_in(found))
+            found = run_loop(
+                with_sample_check(found, connect=connect_in(arguments.environ)), signals, lambda: signing_in(found)
+            )
         if arguments.settings.json:
             result(json.dumps(plan_values(found)))
         else:

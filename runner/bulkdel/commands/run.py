@@ -22,9 +22,11 @@ from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
 from bulkdel.format import counted, session_lines
+from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
 from bulkdel.live.keys import Keyboard
@@ -54,7 +56,8 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
             before_sending()
         notices.started(opened.run_id)
 
-    opened = Run(arguments, chunk_events=events, before_sending=begin)
+    around = Surroundings(connect=connect_in(arguments.environ))
+    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     settings = arguments.settings

@@ -15,15 +15,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
-from bulkdel.core.adaptive_rate import AdaptiveRate
+from bulkdel.core.adaptive_rate import AdaptiveRate, Slowed
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
 from bulkdel.core.latency import Latency
 from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import CircuitBreaker, backoff_s
 from bulkdel.errors import Halted
 from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
 from bulkdel.job import Auth, Target, job_faults
 from bulkdel.settings import CommonSettings
@@ -88,6 +90,38 @@ class WorkerStatus:
     state: WorkerState = WorkerState.IDLE
 
 
+class Rate(Protocol):
+    """Requests a second that may be sent now: `AdaptiveRate` has the methods. `SharedRate` is a share of one."""
+
+    def rate(self, now: float, /) -> float:
+        """Requests a second from now on; 0 is unlimited."""
+        ...
+
+    def slowed(self, now: float, /) -> Slowed | None:
+        """Why the rate is below the configured one; None when it is not."""
+        ...
+
+    def set_ceiling(self, ceiling: float, now: float, /) -> None:
+        """Go on with this ceiling; 0 is unlimited."""
+        ...
+
+    def sent(self, now: float, /) -> None:
+        """Count a request."""
+        ...
+
+    def record(self, now: float, /, *, failed: bool) -> None:
+        """Record whether a request failed. A 429 is no failure."""
+        ...
+
+    def throttled(self, now: float, /) -> None:
+        """Record a 429."""
+        ...
+
+    def slow(self, now: float, /) -> None:
+        """Halve the rate."""
+        ...
+
+
 @dataclass(slots=True)
 class Client:
     """The one way to the server: deletions, look-ups and controls.
@@ -107,7 +141,7 @@ class Client:
     auth: Auth
     pause_s: float
     patience_s: float
-    adaptive_rate: AdaptiveRate
+    adaptive_rate: Rate
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     figures: dict[str, int] = field(default_factory=lambda: {"retries": 0, "throttled": 0})
     draining: bool = False
@@ -194,6 +228,8 @@ class Client:
             return "paused"
         if self.rate_limiter.paused_s > 0:
             return f"throttled, {self.rate_limiter.paused_s:.1f} s"
+        if self.rate_limiter.without_share:
+            return "waiting for a share of the rate, which other processes use too"
         if self.breaker.open:
             return f"the server fails, next probe in {self.breaker.wait_s(self.clock()):.1f} s"
         return self.auth.waiting
@@ -293,19 +329,24 @@ async def connect(
     transport: Transport | None = None,
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
+    keeper: KeeperAddress | None = None,
 ) -> AsyncIterator[Client]:
     """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
 
     pool: the one that every token must carry; None when it is not known yet.
     transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`.
+    keeper: of the rate that this process shares with others; None when it has the rate for itself.
 
     Raises UsageError for a host, proxy or CA file that cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
+        rate_limiter = RateLimiter(settings.rate, clock=steady)
+        rate: Rate = AdaptiveRate(settings.rate)
+        if keeper is not None:  # entered first: the share is given back when nothing can be sent any more
+            rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate))
         if transport is None:
             options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
             transport = await stack.enter_async_context(HttpTransport(options))
-        rate_limiter = RateLimiter(settings.rate, clock=steady)
         uptime = Uptime(steady)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
         client = Client(
@@ -314,10 +355,16 @@ async def connect(
             auth,
             target.pause_s,
             settings.patience,
-            AdaptiveRate(settings.rate),
+            rate,
             now=wall,
             clock=uptime,
         )
         stack.callback(asyncio.create_task(uptime.tick()).cancel)
         stack.enter_context(job_faults())
         yield client
+
+
+def connect_in(environ: Mapping[str, str]) -> Connect:
+    """How a process with this environment opens the way to the server: with the keeper that its parent has named."""
+    text = environ.get(ADDRESS)
+    return connect if text is None else partial(connect, keeper=KeeperAddress.of(text))

@@ -1,4 +1,7 @@
-"""The rate limiter: a token bucket for the rate, a pause after a 429, and a hold. Every request passes here."""
+"""The rate limiter: a token bucket for the rate, a pause after a 429, and a hold. Every request passes here.
+
+Where several processes share one rate, the limiter also ends with the share of this process (`shared_rate`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
+
+from bulkdel.times import since_boot
 
 BURST_SHARE = 0.01  # room in the bucket beyond one request, as a share of the rate: what a late wake-up may catch up
 
@@ -25,8 +30,20 @@ class RateLimiter:
     taken: requests let through so far.
     """
 
-    def __init__(self, rate: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        share_clock: Callable[[], float] = since_boot,
+    ) -> None:
+        """Begin with a rate. share_clock: for the end of a share; it has to count the time of a sleeping machine."""
         self._clock = clock
+        self._share_clock = share_clock
+        self._share_until = float("inf")
+        self._renewed = asyncio.Event()
+        self._limited_since: float | None = None  # since when a request waits for the bucket or a share
+        self._limited_before_s = 0.0  # how long those have waited that are through
         self._open_at = float("-inf")  # when the latest pause ends
         self._held_at: float | None = None  # when the hold began; None without a hold
         self._held_before_s = 0.0  # how long the holds lasted that have ended
@@ -53,6 +70,27 @@ class RateLimiter:
     def held_s(self) -> float:
         """Seconds that this limiter was held so far, in all."""
         return self._held_before_s + (0.0 if self._held_at is None else self._clock() - self._held_at)
+
+    @property
+    def limited_s(self) -> float:
+        """Seconds in which a request waited for its place in the bucket, or for a share, so far and in all."""
+        return self._limited_before_s + (0.0 if self._limited_since is None else self._clock() - self._limited_since)
+
+    @property
+    def limits(self) -> bool:
+        """Whether a request waits for its place in the bucket, or for a share."""
+        return self._limited_since is not None
+
+    @property
+    def without_share(self) -> bool:
+        """Whether nothing may be sent because the share of this process has ended."""
+        return self._share_clock() >= self._share_until
+
+    def let_until(self, at: float) -> None:
+        """Let requests through until `at`, by `share_clock`, unless this is called again: a share lasts so long."""
+        self._share_until = at
+        self._renewed.set()
+        self._renewed.clear()
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long: a 429 arrived. An earlier pause that ends later stays in force."""
@@ -93,12 +131,18 @@ class RateLimiter:
                     await asyncio.sleep(paused_s)
                 if self._rate and self._bucket is None:
                     await self._change_bucket()
-                passed = self._bucket is None or await self._pass_bucket(self._bucket)
+                self._limited_since = self._clock()
+                try:
+                    while self.without_share:
+                        await self._renewed.wait()
+                    passed = self._bucket is None or await self._pass_bucket(self._bucket)
+                finally:
+                    self._limited_before_s, self._limited_since = self.limited_s, None
                 if self._rate != self._bucket_rate:  # a changed rate holds from here on: no request waits in the bucket
                     await self._change_bucket()
-                # A pause or a hold may have begun meanwhile. The place in the bucket is then wasted, which only lowers
-                # the rate; kept until it ends, it would be a request beyond the rate.
-                if passed and self._open_at <= self._clock() and self._held_at is None:
+                # A pause or a hold may have begun meanwhile, or the share has ended. The place in the bucket is then
+                # wasted, which only lowers the rate; kept until it ends, it would be a request beyond the rate.
+                if passed and self._open_at <= self._clock() and self._held_at is None and not self.without_share:
                     break
             self.taken += 1
 

@@ -1,0 +1,154 @@
+"""The keeper of a rate: divides it among processes that send at the same time, and listens for them on a Unix socket.
+
+Owns the socket and the keeper's side of the protocol; `core.rate_shares` decides. The other side, with the protocol, is
+`http.shared_rate`. How to use it:
+
+    async with keeping_rate({"pool 1": 50.0, "pool 2": 20.0}, over_all=60.0) as keeper:
+        env = {**os.environ, ADDRESS: keeper.address("pool 1").text}
+        child = await asyncio.create_subprocess_exec(*command, env=env)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bulkdel.core.adaptive_rate import Slowed
+from bulkdel.core.rate_shares import LASTS_S, Ask, RateShares, Share
+from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.times import since_boot
+
+LOOK_S = 0.1
+"""So often is looked whether a share has expired, or the rate has climbed."""
+
+
+class RateKeeper:
+    """Divides the rates of groups, and one over all of them. Made by `keeping_rate`."""
+
+    def __init__(self, shares: RateShares, path: Path, clock: Callable[[], float]) -> None:
+        self._shares = shares
+        self._path = path
+        self._clock = clock
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._numbers = count(1)
+
+    def address(self, group: str) -> KeeperAddress:
+        """What a process of this group has to know."""
+        return KeeperAddress(str(self._path), group)
+
+    def set_rate(self, group: str, rate: float) -> None:
+        """Divide so many requests a second in this group from now on; 0 is unlimited. Begins a group that is new."""
+        self._shares.set_rate(group, rate, self._clock())
+        self._send_due()
+
+    def set_over_all(self, rate: float) -> None:
+        """Divide so many requests a second over all groups from now on; 0 is unlimited."""
+        self._shares.set_over_all(rate)
+        self._send_due()
+
+    def slow(self, group: str) -> float:
+        """Halve the rate of a group, down to its floor. Returns it, requests a second."""
+        self._shares.slow(group, self._clock())
+        self._send_due()
+        return self.rate(group)
+
+    def rate(self, group: str) -> float:
+        """Requests a second of this group now; 0 is unlimited."""
+        return self._shares.rate(group, self._clock())
+
+    def slowed(self, group: str) -> Slowed | None:
+        """Why the rate of a group is below the configured one; None when it is not."""
+        return self._shares.slowed(group, self._clock())
+
+    def pause_s(self, group: str) -> float:
+        """Seconds until the pause of a group after a 429 ends; 0 without a pause."""
+        return self._shares.pause_s(group, self._clock())
+
+    async def look(self) -> None:
+        """Send the shares that have changed with time, until cancelled."""
+        while True:
+            self._send_due()
+            await asyncio.sleep(LOOK_S)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one process. Its share lasts until it gives it back, or until it expires: not until it disconnects."""
+        name = f"process {next(self._numbers)}"
+        self._writers[name] = writer
+        try:
+            group = orjson.loads(await reader.readline())["group"]
+            while line := await reader.readline():
+                said = orjson.loads(line)
+                if said.pop("end", False):
+                    self._shares.give_back(name)
+                    break
+                self._shares.ask(name, group, _ask(said), self._clock())
+                self._send_due()
+        except (OSError, ValueError, KeyError, TypeError):  # it was killed, or it is no worker
+            pass
+        finally:
+            del self._writers[name]
+            writer.close()
+            self._send_due()
+
+    def close(self) -> None:
+        """Close every connection. The processes go on until their shares expire."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _send_due(self) -> None:
+        for share in self._shares.due(self._clock()):
+            if (writer := self._writers.get(share.worker)) is not None:
+                writer.write(_line(share))
+
+
+@asynccontextmanager
+async def keeping_rate(
+    rates: Mapping[str, float],
+    *,
+    over_all: float = 0.0,
+    restarted: bool = False,
+    clock: Callable[[], float] = since_boot,
+    lasts_s: float = LASTS_S,
+) -> AsyncIterator[RateKeeper]:
+    """Keep rates until the block ends. rates: requests a second of each group; 0 is unlimited. over_all: of all.
+
+    restarted: whether processes may have shares of an earlier keeper. Then the first one is granted after 3 s. True
+    unless it is certain that the processes of an earlier keeper have ended, or that there was none.
+    """
+    now = clock()
+    shares = RateShares(over_all, now=now, restarted=restarted, lasts_s=lasts_s)
+    for group, rate in rates.items():
+        shares.set_rate(group, rate, now)
+    folder = Path(tempfile.mkdtemp(prefix="bulkdel-"))  # mode 0700, and a short path: a socket has room for few bytes
+    keeper = RateKeeper(shares, folder / "rate", clock)
+    try:
+        server = await asyncio.start_unix_server(keeper.serve, folder / "rate")
+        looking = asyncio.create_task(keeper.look())
+        try:
+            yield keeper
+        finally:
+            looking.cancel()
+            server.close()
+            keeper.close()
+            with suppress(asyncio.CancelledError):
+                await looking
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask(said: dict[str, Any]) -> Ask:
+    return Ask(**{**said, "wants": math.inf if said["wants"] is None else float(said["wants"])})
+
+
+def _line(share: Share) -> bytes:
+    values = {**share._asdict(), "rate": 0.0 if math.isinf(share.rate) else share.rate}
+    return orjson.dumps(values) + b"\n"

@@ -1,0 +1,257 @@
+"""Several processes share one rate: what they send together, by the times at which their requests were let through.
+
+The limiters, the keeper and its socket are the real ones. Time jumps where nothing happens. tests/e2e/test_shards.py
+has the same with processes, signals and the arrivals of a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.http.shared_rate import KeeperAddress, SharedRate, sharing
+from tests.loops import now
+
+EXPIRED_S = LASTS_S * CLOCKS_APART
+
+
+def beyond(times: list[float], rate: float, workers: int) -> float:
+    """How far the worst of all windows is beyond rate * W + workers + 2 % of rate; at most 0 when the bound holds."""
+    lowest, worst = math.inf, -math.inf
+    for count, at in enumerate(sorted(times)):
+        lowest = min(lowest, count - rate * at)
+        worst = max(worst, count + 1 - rate * at - lowest)
+    return worst - (workers + 0.02 * rate) - 1e-6
+
+
+def within(times: list[float], begin: float, end: float) -> int:
+    return sum(begin <= at < end for at in times)
+
+
+class Sender:
+    """A process that sends as fast as it may. times: of its requests."""
+
+    def __init__(self, limiter: RateLimiter, shared: SharedRate) -> None:
+        self.limiter = limiter
+        self.shared = shared
+        self.times: list[float] = []
+
+    async def send(self, pause_s: float = 0.0) -> None:
+        """One of its workers. pause_s: what its server takes for a response."""
+        while True:
+            self.limiter.set_rate(self.shared.rate(now()))
+            await self.limiter.acquire()
+            self.shared.sent(now())
+            self.times.append(now())
+            await asyncio.sleep(pause_s)
+            self.shared.record(now(), failed=False)
+
+
+@asynccontextmanager
+async def sending(
+    address: KeeperAddress, *, workers: int = 16, pause_s: float = 0.0, own: float = 0.0
+) -> AsyncIterator[Sender]:
+    clock = asyncio.get_running_loop().time
+    limiter = RateLimiter(0, clock=clock, share_clock=clock)
+    async with sharing(address, limiter, own, clock) as shared:
+        sender = Sender(limiter, shared)
+        tasks = [asyncio.create_task(sender.send(pause_s)) for _ in range(workers)]
+        try:
+            yield sender
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def keeping(rate: float, **more: float) -> AsyncIterator[RateKeeper]:
+    async with keeping_rate({"pool": rate}, clock=asyncio.get_running_loop().time, **more) as keeper:  # type: ignore[arg-type]
+        yield keeper
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize("rate", [2.0, 50.0, 150.0, 1000.0])
+async def test_processes_that_join_and_end_stay_within_the_rate_and_use_it(rate: float) -> None:
+    times: list[float] = []
+    async with keeping(rate) as keeper, AsyncExitStack() as lasting:
+        lasts = [await lasting.enter_async_context(sending(keeper.address("pool"))) for _ in range(2)]
+        await asyncio.sleep(5)
+        for _ in range(3):
+            async with sending(keeper.address("pool")) as sender:
+                await asyncio.sleep(4)
+            times += sender.times
+        await asyncio.sleep(5)
+    for sender in lasts:
+        times += sender.times
+    assert beyond(times, rate, 3) <= 0
+    assert len(times) >= 0.98 * rate * 22 - 4 * 3, len(times)
+
+
+@pytest.mark.fake_clock
+@pytest.mark.parametrize("rate", [50.0, 150.0, 500.0])
+async def test_what_a_slow_process_leaves_is_used_by_the_others(rate: float) -> None:
+    async with keeping(rate) as keeper:
+        address = keeper.address("pool")
+        async with (
+            sending(address, workers=4, pause_s=0.8) as slow,
+            sending(address) as fast,
+            sending(address) as other,
+        ):
+            await asyncio.sleep(23)
+    senders = (slow, fast, other)
+    assert beyond([at for sender in senders for at in sender.times], rate, 3) <= 0
+    used = sum(within(sender.times, 3, 23) for sender in senders)
+    assert used >= 0.98 * rate * 20
+    assert within(slow.times, 3, 23) >= 0.85 * 20 * 4 / 0.8  # it is slow because of its server, not of its share
+    assert within(fast.times, 3, 23) == pytest.approx(within(other.times, 3, 23), rel=0.05)
+
+
+@pytest.mark.fake_clock
+async def test_a_process_without_work_leaves_the_rate_to_the_others_and_gets_its_part_at_once() -> None:
+    async with keeping(100) as keeper:
+        address = keeper.address("pool")
+        async with sending(address) as busy, sending(address, workers=1, pause_s=10.0) as seldom:
+            await asyncio.sleep(9)
+            assert within(busy.times, 4, 9) >= 0.98 * 100 * 5
+            waited = asyncio.create_task(seldom.limiter.acquire())
+            await asyncio.sleep(0.4)
+            assert waited.done()
+
+
+@pytest.mark.fake_clock
+async def test_the_keeper_counts_the_share_of_a_process_that_is_gone_until_it_has_expired() -> None:
+    """A process connects, gets a share, and disconnects without a word: it may go on sending meanwhile."""
+    async with keeping(100) as keeper, sending(keeper.address("pool")) as other:
+        await asyncio.sleep(3)
+        reader, writer = await asyncio.open_unix_connection(keeper.address("pool").path)
+        ask = {"number": 1, "serial": 0, "wants": None}
+        writer.write(b'{"group":"pool"}\n' + orjson.dumps(ask) + b"\n")
+        asked_at = now()
+        share = orjson.loads(await reader.readline())
+        assert share["rate"] == pytest.approx(50)
+        writer.close()
+        await asyncio.sleep(8)
+        expired = asked_at + EXPIRED_S
+        assert within(other.times, asked_at + 0.2, expired) <= 51 * (EXPIRED_S - 0.2)
+        assert within(other.times, expired + 1.2, expired + 4.2) >= 0.98 * 100 * 3
+
+
+@pytest.mark.fake_clock
+async def test_nothing_is_sent_without_a_keeper_and_a_new_keeper_waits_for_the_shares_of_the_old_one() -> None:
+    clock = asyncio.get_running_loop().time
+    async with AsyncExitStack() as stack:
+        first = AsyncExitStack()
+        keeper = await first.enter_async_context(keeping(100))
+        senders = [await stack.enter_async_context(sending(keeper.address("pool"))) for _ in range(2)]
+        path = keeper.address("pool").path
+        await asyncio.sleep(3)
+        await first.aclose()
+        closed = now()
+        await asyncio.sleep(5)
+        times = [at for sender in senders for at in sender.times]
+        assert beyond(times, 100, 2) <= 0
+        assert max(times) <= closed + LASTS_S
+        assert all(sender.limiter.without_share for sender in senders)
+        async with keeping_rate({"pool": 100.0}, restarted=True, clock=clock) as second:
+            _link(second.address("pool").path, path)
+            begun = now()
+            await asyncio.sleep(8)
+        times = [at for sender in senders for at in sender.times]
+        assert not within(times, closed + LASTS_S, begun + EXPIRED_S)
+        assert within(times, begun + EXPIRED_S + 0.5, begun + EXPIRED_S + 3.5) >= 0.98 * 100 * 3
+        assert beyond(times, 100, 2) <= 0
+
+
+def _link(target: str, path: str) -> None:
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).symlink_to(target)
+
+
+@pytest.mark.fake_clock
+async def test_a_429_pauses_every_process_at_once_and_halves_the_rate_once() -> None:
+    async with keeping(100) as keeper:
+        address = keeper.address("pool")
+        async with sending(address) as one, sending(address) as other:
+            await asyncio.sleep(5)
+            at = now()
+            one.shared.throttled(at)
+            one.limiter.pause(2.0)
+            other.shared.throttled(at)  # its answer to the same burst
+            other.limiter.pause(2.0)
+            await asyncio.sleep(0.01)
+            assert keeper.pause_s("pool") == pytest.approx(2, abs=0.1)
+            assert keeper.rate("pool") == 50
+            await asyncio.sleep(5)
+    times = one.times + other.times
+    assert not within(times, at + 0.02, at + 1.99)
+    assert within(times, at + 2, at + 4.5) <= 2.5 * 55 + 3
+
+
+@pytest.mark.fake_clock
+async def test_one_process_alone_is_told_of_the_429_of_another() -> None:
+    async with keeping(100) as keeper:
+        address = keeper.address("pool")
+        async with sending(address) as one, sending(address) as other:
+            await asyncio.sleep(2)
+            at = now()
+            one.shared.throttled(at)
+            one.limiter.pause(2.0)
+            await asyncio.sleep(4)
+    assert not within(other.times, at + 0.05, at + 2)
+
+
+@pytest.mark.fake_clock
+async def test_a_process_has_a_limit_of_its_own_too_and_leaves_the_rest() -> None:
+    async with keeping(100) as keeper:
+        address = keeper.address("pool")
+        async with sending(address, own=10) as bounded, sending(address) as other:
+            await asyncio.sleep(8)
+            assert within(bounded.times, 3, 8) <= 10 * 5 + 2
+            assert within(other.times, 3, 8) >= 0.98 * 90 * 5
+            bounded.shared.set_ceiling(0.0, now())
+            await asyncio.sleep(6)
+            assert within(bounded.times, 10, 14) >= 0.95 * 50 * 4
+
+
+@pytest.mark.fake_clock
+async def test_groups_have_rates_of_their_own_and_one_over_all() -> None:
+    clock = asyncio.get_running_loop().time
+    async with keeping_rate({"a": 100.0, "b": 30.0}, over_all=90.0, clock=clock) as keeper:
+        async with sending(keeper.address("a")) as one, sending(keeper.address("b")) as other:
+            await asyncio.sleep(6)
+            assert within(other.times, 2, 6) == pytest.approx(30 * 4, rel=0.03)
+            assert within(one.times, 2, 6) == pytest.approx(60 * 4, rel=0.03)
+            keeper.set_over_all(0.0)
+            keeper.set_rate("b", 10.0)
+            await asyncio.sleep(5)
+            assert within(other.times, 7, 11) == pytest.approx(10 * 4, abs=3)
+            assert within(one.times, 8, 11) == pytest.approx(100 * 3, rel=0.03)
+        assert keeper.slow("a") == 50
+        assert keeper.slowed("a") == "slow-while"
+
+
+@pytest.mark.fake_clock
+async def test_what_is_no_worker_is_disconnected_and_disturbs_nothing() -> None:
+    async with keeping(100) as keeper, sending(keeper.address("pool")) as sender:
+        for words in (b"GET / HTTP/1.1\n", b'{"group":"other"}\n{"number":1,"wants":1}\n', b'{"group":"pool"}\n[]\n'):
+            reader, writer = await asyncio.open_unix_connection(keeper.address("pool").path)
+            writer.write(words)
+            assert await reader.read() == b""
+            writer.close()
+        await asyncio.sleep(2)
+        assert within(sender.times, 1, 2) >= 98
+
+
+def test_an_address_is_text_in_the_environment_of_a_child() -> None:
+    address = KeeperAddress("/tmp/x/rate", "https://core.example.com pool 1")
+    assert KeeperAddress.of(address.text) == address
