@@ -416,7 +416,7 @@ class Run:
         target = find_target(arguments)
         around = self._surroundings
         if not is_fresh(arguments.checkpoint):
-            resumed = around.resume_log(arguments.checkpoint)
+            resumed = around.resume_log(arguments.checkpoint, around.terms_of(arguments.settings))
             try:
                 self._reading.check()
             except Drained:  # the run was left while the log was opened, so the stack is closed already

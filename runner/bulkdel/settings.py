@@ -26,6 +26,7 @@ from bulkdel.core.retry import number_or_share
 from bulkdel.errors import UsageError
 from bulkdel.format import span
 from bulkdel.output import LogFormat
+from bulkdel.store_path import store_path
 from bulkdel.times import date_of, schedule_at, seconds_of, until_of
 
 NOTE_MAX = 1_000
@@ -54,6 +55,9 @@ SAFETY = Group("Guard rails", sort_key=3)
 SERVER = Group("Where it is sent", sort_key=4)
 NOTIFYING = Group("Notifications", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
+
+IN_FLIGHT_WITH_STORE = 512
+"""Enough for 1,000 requests a second, each of 300 ms. Rows in doubt follow the rate, not this number: `engine.gate`."""
 
 DESCRIPTORS_BESIDE = 32
 """Files that are open besides the connections: ten (measured), eight connections of `bulkdel ctl`, the look-up of host
@@ -211,7 +215,7 @@ class CommonSettings(NotifySettings):
         ends: how many ends of each connection are in this process. In the middle of a run, a connection that cannot be
         opened would look like a failing server.
         """
-        beside, concurrency = self._descriptors_beside, self.concurrency
+        beside, concurrency = self._descriptors_beside, self.in_flight
         needed = concurrency * ends + beside
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit != resource.RLIM_INFINITY and limit < needed:
@@ -221,6 +225,11 @@ class CommonSettings(NotifySettings):
                 f"only {limit} files may be open at once, and --concurrency {concurrency} needs {needed}: raise the "
                 f"limit (ulimit -n {needed}){lower}"
             )
+
+    @property
+    def in_flight(self) -> int:
+        """How many chunks are under way at the same time."""
+        return self.concurrency
 
     @property
     def connection(self) -> dict[str, Path | str | None]:
@@ -263,6 +272,13 @@ class SendingSettings(CommonSettings):
     pause_file: Annotated[Path | None, Parameter(group=SENDING)] = None
     """Pause while this file exists."""
 
+    store: Annotated[str | None, Parameter(group=OUTPUT, metavar="URL")] = None
+    """Keep the log in a store, not in a file: s3://bucket/run, gs://…, az://… or file:///shared/run. It outlives this
+    machine: the same command goes on from any other. --concurrency is 512 then by default."""
+
+    take_over: Annotated[bool, Parameter(group=OUTPUT), Flag] = False
+    """With --store: do not watch for 11 s whether the last session still writes. For one that is surely dead."""
+
     max_refused: Annotated[str, Parameter(group=SAFETY)] = "1%"
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
     on)."""
@@ -279,6 +295,13 @@ class SendingSettings(CommonSettings):
     @property
     def _descriptors_beside(self) -> int:
         return super()._descriptors_beside + (DESCRIPTORS_OF_PAGE if self.listen else 0)
+
+    @property
+    def in_flight(self) -> int:
+        """See `CommonSettings`. A commit to a store takes far longer than one to a file, so more are under way."""
+        if self.store is None or self.concurrency != CommonSettings.concurrency:
+            return self.concurrency
+        return IN_FLIGHT_WITH_STORE
 
     @property
     def listen_address(self) -> ListenAddress | None:
@@ -379,21 +402,16 @@ class Settings(SendingSettings):
             except ValueError:
                 ways = f"write a number of {noun}, or a share of them like 1% or 0.5%"
                 raise UsageError(f"{option} {text!r}: {ways}") from None
+        self._check_store()
         if self.backup_memberships and self.backup is None:
             raise UsageError("--backup-memberships: needs --backup FILE, which also names the file of the memberships")
-        if self.format == "lines" and self.id_field is not None:
-            raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
         if self.note is not None and not (self.note.isprintable() and len(self.note) <= NOTE_MAX):
             raise UsageError(f"--note {self.note[:80]!r}: one line of at most {NOTE_MAX} printable characters")
         self._check_times(datetime.now(UTC))
+        self._check_fields()
         if self.slow_while is not None:
             check_url(self.slow_while)
         _ = self.listen_address  # refuses one that cannot be used
-        if self.id_pattern is not None:
-            try:
-                re.compile(self.id_pattern)
-            except re.error as error:
-                raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
 
     @property
     def guards(self) -> Guards:
@@ -416,8 +434,27 @@ class Settings(SendingSettings):
             if text is not None and date_of(option, text) > now:
                 raise UsageError(f"{option} {text!r}: is in the future, so it would spare no account. Correct the date")
 
+    def _check_fields(self) -> None:
+        if self.format == "lines" and self.id_field is not None:
+            raise UsageError(f"--id-field {self.id_field}: with --format lines each line is an id, and has no fields")
+        if self.id_pattern is not None:
+            try:
+                re.compile(self.id_pattern)
+            except re.error as error:
+                raise UsageError(f"--id-pattern {self.id_pattern!r}: {error}") from error
+
+    def _check_store(self) -> None:
+        if self.store is not None:
+            store_path(self.store)  # refuses what is no URL of a store
+            if self.checkpoint is not None:
+                raise UsageError("--store and --checkpoint: both say where the log is. Give one of them")
+        elif self.take_over:
+            raise UsageError("--take-over: needs --store URL. A log in a file is locked by its process")
+
     def checkpoint_for(self, export: str) -> Path:
         """Where the log goes. Raises UsageError when standard input gives no name to derive it from."""
+        if self.store is not None:
+            return store_path(self.store)
         if self.checkpoint is not None:
             return self.checkpoint
         if export == "-" or export.startswith(("/dev/", "/proc/")):

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from bulkdel.checkpoint.file import How
+from bulkdel.checkpoint.licence import Terms
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Header, Saved, stamp
 from bulkdel.core.skipped_rows import SkippedRows
@@ -85,11 +86,11 @@ class Machine:
             open_backup=self._open_backup,
         )
 
-    def _create_log(self, path: Path, header: Header, skipped: SkippedRows) -> Checkpoint:
+    def _create_log(self, path: Path, header: Header, skipped: SkippedRows, _: Terms) -> Checkpoint:
         header = replace(header, run_id=f"{self.rng.getrandbits(128):032x}")
         return Checkpoint.create(path, header, skipped, self._how(self.log))
 
-    def _resume_log(self, path: Path) -> Checkpoint:
+    def _resume_log(self, path: Path, _: Terms) -> Checkpoint:
         return Checkpoint.resume(path, self._how(self.log))
 
     def _open_backup(self, path: Path, durable: Saved | None) -> Backup:
@@ -102,9 +103,16 @@ class Machine:
         return How(file.calls, self._thread(), f"{self.rng.getrandbits(64):016x}")
 
     @asynccontextmanager
-    async def _connect(self, target: Target, settings: CommonSettings, *, pool: str | None) -> AsyncIterator[Client]:
-        wall, steady, transport = self.wall, self.loop.time, self.connect()
-        async with connect(target, settings, pool=pool, transport=transport, wall=wall, steady=steady) as client:
+    async def _connect(
+        self,
+        target: Target,
+        settings: CommonSettings,
+        *,
+        pool: str | None,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> AsyncIterator[Client]:
+        network, wall, steady = self.connect(), self.wall, self.loop.time
+        async with connect(target, settings, pool=pool, transport=network, wall=wall, steady=steady) as client:
             yield client
 
 

@@ -59,6 +59,8 @@ def test_defaults_are_those_that_scripts_rely_on() -> None:
         "schedule": None,
         "slow_while": None,
         "pause_file": None,
+        "store": None,
+        "take_over": False,
         "max_refused": "1%",
         "in_doubt": "look-up",
         "json": False,

@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from bulkdel.checkpoint.file import PLAIN, How, LogFile
+from bulkdel.checkpoint.file import PLAIN, How
+from bulkdel.checkpoint.opening import OpenLog, resume_log
 from bulkdel.checkpoint.reader import RUN
 from bulkdel.core.log_entries import Annotation, Event, to_json
 from bulkdel.core.run_state import Progress
@@ -22,7 +23,7 @@ from bulkdel.errors import FileFailed
 class Annotator:
     """The log of a run, locked for annotations. progress: the state that it describes."""
 
-    def __init__(self, file: LogFile, progress: Progress) -> None:
+    def __init__(self, file: OpenLog, progress: Progress) -> None:
         self._file = file
         self.progress = progress
 
@@ -52,7 +53,7 @@ def annotating(path: Path, how: How = PLAIN) -> Iterator[Annotator]:
     be repaired.
     """
     try:
-        file, progress = LogFile.resume(path, RUN, how)
+        file, progress = resume_log(path, RUN, how)
     except OSError as error:
         raise _failed(path, error) from error
     try:

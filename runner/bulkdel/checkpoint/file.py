@@ -17,8 +17,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from bulkdel.checkpoint.licence import TERMS, Terms
 from bulkdel.checkpoint.lock import lock
-from bulkdel.checkpoint.reader import F, LogKind, Reader, Unborn, open_log
+from bulkdel.checkpoint.reader import F, FileLines, LogKind, Reader, Unborn, open_log
 from bulkdel.core.log_entries import frame
 from bulkdel.durable import DISK, Disk, atomic_file, check_place
 from bulkdel.errors import NotAcceptable
@@ -29,11 +30,13 @@ class How:
     """How a log is written; a simulation passes its own.
 
     thread: runs the commits, one after the other; None for a thread of its own. nonce: None for a random one.
+    terms: how a log in a store is written.
     """
 
     disk: Disk = DISK
     thread: concurrent.futures.Executor | None = None
     nonce: str | None = None
+    terms: Terms = TERMS
 
 
 PLAIN = How()
@@ -54,6 +57,12 @@ class LogFile:
     """
 
     __slots__ = ("_disk", "_fd", "nonce", "path", "recovered", "seq", "sha", "size")
+
+    adopted = None
+    """A file is created under its lock: no process goes on with what another one has begun."""
+
+    licence = None
+    """A process has a file for as long as it holds the lock."""
 
     def __init__(self, fd: int, path: Path, how: How) -> None:
         self._fd = fd
@@ -94,7 +103,7 @@ class LogFile:
         file = cls(fd, path, how)
         try:
             lock(fd, path, kind)
-            reader = Reader(fd, path, kind)
+            reader = Reader(FileLines(fd), path, kind)
             fold = reader.replay()
             file.seq, file.size, file.sha = reader.seq, reader.size, reader.sha
             if reader.damaged_tail:
@@ -115,6 +124,9 @@ class LogFile:
         self.size += len(line)
         self.sha.update(line)
 
+    def begin(self) -> None:
+        """End the creation."""
+
     def close(self) -> None:
         """Close the file, and with it the lock. Errors are ignored: every line is durable already."""
         fd, self._fd = self._fd, -1  # once closed, the number may belong to another file
@@ -127,7 +139,7 @@ class LogFile:
         The file must be empty, or hold the remains of a process that was killed while it created the log: a torn
         header, which is saved, or a header with a part of its list of skipped rows, which this process writes again.
         """
-        reader = Reader(self._fd, self.path, kind)
+        reader = Reader(FileLines(self._fd), self.path, kind)
         with suppress(Unborn):
             if any(fold.born for fold, _ in reader.folding()):
                 raise NotAcceptable(f"{self.path}: a log exists already. Run the same command again to go on.")

@@ -79,8 +79,13 @@ class GroupCommit(ABC, Generic[Item, Written]):
             self._batches.append(batch)
         batch.items.append(item)
         batch.size += size
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_batches())
+        self._wake()
+
+    def touch(self) -> None:
+        """Write a batch even if there is no item for it. After a failure nothing is written."""
+        if self.failure is None and not self._batches:
+            self._batches.append(_Batch())
+            self._wake()
 
     async def flush(self) -> None:
         """Wait until everything that was added is durable. Raises FileFailed when it never will be.
@@ -104,6 +109,10 @@ class GroupCommit(ABC, Generic[Item, Written]):
             batch = self._batches[0]
             self._end(batch.job or self._thread.submit(self._write, batch.items))
         self._thread.shutdown()
+
+    def _wake(self) -> None:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_batches())
 
     async def _write_batches(self) -> None:
         """Write one batch after the other until none is left: written here, or by `close`."""

@@ -10,12 +10,16 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import RUN, Fold, LogKind, open_log, reading
+from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.errors import NotAcceptable
+from bulkdel.store.lines import StoreLines
+from bulkdel.store.objects import open_objects
+from bulkdel.store_path import StorePath
 
 TRIES = 5
 TRY_PAUSE_S = 0.02
@@ -44,7 +48,17 @@ def lock(fd: int, path: Path, kind: LogKind[Any]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the log of a run, and change nothing. Raises NotAcceptable when a process has it."""
+    """Hold the lock of the log of a run, and change nothing. Raises NotAcceptable when a process has it.
+
+    A store has no lock: that no process writes the log is seen once, before.
+    """
+    if isinstance(path, StorePath):
+        if is_locked(path):
+            raise NotAcceptable(
+                f"{path}: a {writer_words(path)} is under way. Wait for it to end, then run this again."
+            )
+        yield
+        return
     fd = open_log(path)
     try:
         lock(fd, path, RUN)
@@ -53,8 +67,10 @@ def locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a run has the lock of this log."""
+def is_locked(path: Path, kind: LogKind[Any] = RUN) -> bool:
+    """Whether a run has the lock of this log; of one in a store, whether a process writes it: that may take 11 s."""
+    if isinstance(path, StorePath):
+        return _is_written(path, kind)
     fd = open_log(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -65,6 +81,15 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(fd)  # lets the shared lock go
     return False
+
+
+def _is_written(path: StorePath, kind: LogKind[Any]) -> bool:
+    """Whether a process writes a log in a store: a session has not ended, and another line appears."""
+    with reading(path, kind) as reader:
+        if reader.replay().under_way is None:
+            return False
+        with closing(StoreLines(open_objects(path))) as lines:
+            return wait_for_line(lines, reader.seq + 1, path) is not None
 
 
 def holder(path: Path, fold: Fold) -> int | None:

@@ -33,6 +33,9 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.settings import LOG, SANDBOX_LOG
+from bulkdel.store.lines import StoreLines
+from bulkdel.store.objects import open_objects
+from bulkdel.store_path import StorePath
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
@@ -114,9 +117,9 @@ class Log:
 def find_log(path: Path) -> Path:
     """Return the log that `path` means: this file, or the log beside the export `path`, whose name is then printed.
 
-    Raises NotAcceptable when there is neither.
+    The URL of a store means the log in it. Raises NotAcceptable when there is neither.
     """
-    if _begins_a_log(path):
+    if isinstance(path, StorePath) or _begins_a_log(path):
         return path
     beside = [log for log in _beside(path) if log.is_file()]
     if beside:
@@ -130,7 +133,7 @@ def find_log(path: Path) -> Path:
 
 def log_of(path: Path) -> Path | None:
     """The log that `path` means, as `find_log` finds it, without a word; None when there is none."""
-    if _begins_a_log(path):
+    if isinstance(path, StorePath) or _begins_a_log(path):
         return path
     return next((log for log in _beside(path) if _begins_a_log(log)), None)
 
@@ -164,18 +167,58 @@ def open_log(path: Path, flags: int = os.O_RDONLY, *, option: str = RUN.option) 
     return fd
 
 
+class Lines(Protocol):
+    """The lines of a log as they are stored: in a file, or in a store."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the lines in their order, each with its newline; the last one may be torn."""
+        ...
+
+    def tail(self, start: int, line: bytes) -> bytes | None:
+        """The bytes from `start` on, where `line` is. None where a commit is whole or absent, so that none is torn."""
+        ...
+
+    def length(self, start: int) -> int:
+        """How many bytes there are from `start` on."""
+        ...
+
+
+class FileLines:
+    """The lines of the file `fd` as it is now: `Lines`. Lines that are written meanwhile are not read."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._stop = os.fstat(fd).st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """See `Lines`."""
+        start = 0
+        with open(self._fd, "rb", buffering=READ_BYTES, closefd=False) as file:
+            file.seek(0)
+            while line := file.readline(min(LINE_MAX, self._stop - start)):
+                start += len(line)
+                yield line
+
+    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - it may have been cut off meanwhile
+        """See `Lines`."""
+        return os.pread(self._fd, min(LINE_MAX + 1, self._stop - start), start)
+
+    def length(self, start: int) -> int:
+        """See `Lines`."""
+        return self._stop - start
+
+
 class Reader(Generic[F]):
-    """One pass over the log in `fd` as it is now. Lines that are written meanwhile are not read.
+    """One pass over the lines of a log.
 
     seq: of the last sound line, which is also its line number. size: bytes of the sound lines. last: the last of them.
     damaged_tail: bytes behind them. torn_annotation: whether these are the beginning of an annotation.
     """
 
-    def __init__(self, fd: int, path: Path, kind: LogKind[F]) -> None:
-        self._fd = fd
+    def __init__(self, lines: Lines, path: Path, kind: LogKind[F]) -> None:
+        self._lines = lines
         self._path = path
         self._kind = kind
-        self._stop = os.fstat(fd).st_size
         self._nonce = ""
         self._nonces = set[str]()  # of all sessions and annotations so far
         self._annotates = False  # whether the last line is an annotation
@@ -188,26 +231,27 @@ class Reader(Generic[F]):
 
     def commits(self) -> Iterator[list[Entry]]:
         """The entries, line by line. Raises NotAcceptable for corruption and for what this version cannot read."""
-        with open(self._fd, "rb", buffering=READ_BYTES, closefd=False) as file:
-            file.seek(0)
-            while line := file.readline(min(LINE_MAX, self._stop - self.size)):
-                try:
-                    nonce, entries = decode_line(line, self.seq + 1)
-                    if not self.seq and not line.startswith(self._kind.beginning):
-                        raise self._foreign()
-                    self._check(nonce, entries)
-                except Unreadable as error:
-                    raise NotAcceptable(f"{self._here}: {error}") from error
-                except Damaged as error:
-                    self._judge(line, error)
-                    return
-                yield entries
-                self.seq += 1
-                self.size += len(line)
-                self.last = line
-                self.sha.update(line)
+        for line in self._lines:
+            try:
+                entries = self.read(line)
+            except Damaged as error:
+                self._judge(line, error)
+                return
+            yield entries
+            self._passed(line)
         if not self.seq:
             raise Unborn(f"{self._path}: is empty, so nothing was sent under it. Run the same command again.")
+
+    def read(self, line: bytes) -> list[Entry]:
+        """The entries of the next line. Raises NotAcceptable for what this version cannot read, and Damaged."""
+        try:
+            nonce, entries = decode_line(line, self.seq + 1)
+            if not self.seq and not line.startswith(self._kind.beginning):
+                raise self._foreign()
+            self._check(nonce, entries)
+        except Unreadable as error:
+            raise NotAcceptable(f"{self._here}: {error}") from error
+        return entries
 
     def folding(self) -> Iterator[tuple[F, list[Entry]]]:
         """The entries, line by line, each line folded into the one state before it is handed out.
@@ -234,6 +278,19 @@ class Reader(Generic[F]):
         fold, _ = deque(self.folding(), maxlen=1).pop()
         return fold
 
+    def take(self, line: bytes) -> list[Entry]:
+        """Read one more line, and take it for the last one. Raises what `read` raises."""
+        entries = self.read(line)
+        self._passed(line)
+        return entries
+
+    def _passed(self, line: bytes) -> None:
+        """Take a line for read."""
+        self.seq += 1
+        self.size += len(line)
+        self.last = line
+        self.sha.update(line)
+
     @property
     def _here(self) -> str:
         return f"{self._path}: line {self.seq + 1} (byte {self.size})"
@@ -259,18 +316,17 @@ class Reader(Generic[F]):
 
     def _judge(self, line: bytes, damage: Damaged) -> None:
         """Distinguish a torn tail from corruption. `line` is the first damaged line; the lines before it are sound."""
-        tail = os.pread(self._fd, min(LINE_MAX + 1, self._stop - self.size), self.size)
+        tail = self._lines.tail(self.size, line)
+        if tail is None:
+            raise self._corrupt(damage)
         if not tail.startswith(line) and self.seq:
             return  # a run has just cut the torn tail off; the lines that were read are sound
         whole = [part for part in tail.splitlines(keepends=True) if sound(part)]
         if not self.seq and not whole:
             self._judge_first(tail)
         if whole or len(tail) > LINE_MAX or tail.count(LINE_START) > 1:
-            raise NotAcceptable(
-                f"{self._here} is damaged ({damage}), and it is not the last thing that was written: "
-                f"commits that were safe on disk are lost or changed. {self._todo}"
-            )
-        self.damaged_tail = self._stop - self.size
+            raise self._corrupt(damage)
+        self.damaged_tail = self._lines.length(self.size)
         beginning = b'%s%d,"entries":[{"type":"annotation",' % (LINE_START, self.seq + 1)
         self.torn_annotation = tail.startswith(beginning[: len(tail)])
 
@@ -280,6 +336,12 @@ class Reader(Generic[F]):
             raise self._foreign()
         if len(tail) <= LINE_MAX and tail.count(LINE_START) <= 1:
             raise self._killed_while_created()
+
+    def _corrupt(self, damage: Damaged) -> NotAcceptable:
+        return NotAcceptable(
+            f"{self._here} is damaged ({damage}), and it is not the last thing that was written: "
+            f"commits that were safe on disk are lost or changed. {self._todo}"
+        )
 
     def _foreign(self) -> NotAcceptable:
         name, option = self._kind.name, self._kind.option
@@ -298,12 +360,41 @@ class Reader(Generic[F]):
 
 @contextmanager
 def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
-    """Open a log for one pass over it, without its lock: also while a process writes it."""
+    """Open a log for one pass over it, without its lock: also while a process writes it.
+
+    Raises NotAcceptable when it cannot be opened, or when the store fails meanwhile.
+    """
+    if isinstance(path, StorePath):
+        lines = StoreLines(open_objects(path))
+        try:
+            yield Reader(lines, path, kind)
+        except OSError as error:
+            raise unreachable(path, error) from error
+        finally:
+            lines.close()
+        return
     fd = open_log(path, option=kind.option)
     try:
-        yield Reader(fd, path, kind)
+        yield Reader(FileLines(fd), path, kind)
     finally:
         os.close(fd)
+
+
+def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
+    """The process of a session, in words."""
+    facts = session.facts if session is not None else {}
+    where = ", ".join(
+        f"{name} {facts[key]}" for name, key in (("host", "machine"), ("pid", "pid"), ("user", "user")) if key in facts
+    )
+    return f"another {kind.name} ({where})" if where else f"another {kind.name}"
+
+
+def unreachable(path: Path, error: OSError) -> NotAcceptable:
+    """The error for a store that cannot be read."""
+    return NotAcceptable(
+        f"{path}: the store cannot be read: {error.strerror or error}. Check the URL, the network and the credentials, "
+        "then run this again."
+    )
 
 
 def read_log(path: Path) -> Log:
@@ -323,7 +414,7 @@ def header_of(path: Path) -> Header:
 
 def is_fresh(path: Path, kind: LogKind[Any] = RUN) -> bool:
     """Whether a new log begins here: there is none, or its creation was cut short. Raises what `Reader` raises."""
-    if not os.path.lexists(path):
+    if not isinstance(path, StorePath) and not os.path.lexists(path):
         return True
     try:
         with reading(path, kind) as reader:

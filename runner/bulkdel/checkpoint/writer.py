@@ -7,22 +7,26 @@ an entry means. `Checkpoint` is the log of a run; a verification has a log of an
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import errno
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, Self
+from typing import Generic, NoReturn, Self, TypeVar
 
 import orjson
 
-from bulkdel.checkpoint.file import PLAIN, How, LogFile
+from bulkdel.checkpoint.file import PLAIN, How
 from bulkdel.checkpoint.group_commit import GroupCommit
+from bulkdel.checkpoint.licence import Licence
+from bulkdel.checkpoint.opening import OpenLog, create_log, resume_log
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
+from bulkdel.checkpoint.store_log import Fenced, Overtaken
 from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.errors import FileFailed
+from bulkdel.errors import FileFailed, NotAcceptable
 
 COMMIT_BYTES = 1 << 20
 """A line that has grown to this takes no further entry: a longer one would take more memory to read."""
@@ -34,6 +38,15 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 """Bytes of the longest entry. Even in a line that is almost full it fits LINE_MAX, with the frame of the line."""
 
 
+KEEPS = 20
+"""How often in one licence `LogWriter.keep` looks whether a renewal is due."""
+
+SAME_RUN = ("pinned", "parameters", "counts", "excluded", "skipped_sha256", "guards")
+"""Members of a header that two processes agree in when they create the same log."""
+
+H = TypeVar("H", bound=Header | VerifyHeader)
+
+
 class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
     """A log that is locked for this process. `enqueue` and `flush` belong to one event loop at a time.
 
@@ -41,7 +54,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
     failure, lost: see `GroupCommit`; the items are entries, each with its bytes.
     """
 
-    def __init__(self, file: LogFile, progress: F, how: How) -> None:
+    def __init__(self, file: OpenLog, progress: F, how: How) -> None:
         """Take an open log."""
         thread = how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         super().__init__(COMMIT_BYTES, thread, progress.apply)
@@ -65,16 +78,20 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         `is_fresh(path)` must hold: else NotAcceptable. FileFailed when it cannot be written.
         """
         skipped = skipped or SkippedRows()
-        part, progress = _encode(header), kind.fold(header, skipped)
+        part = _encode(header)
         try:
-            file = LogFile.create(path, kind, part, how)
+            file = create_log(path, kind, part, how)
             try:
+                progress = kind.fold(_same_run(file, header), skipped)
                 for reason, ranges in skipped.entries():
                     file.commit([_encode(Skipped(reason, ranges))])
+                file.begin()
             except BaseException:
                 file.close()
                 raise
             return cls(file, progress, how)
+        except Fenced as error:
+            raise NotAcceptable(f"{path}: a log exists already. Run the same command again to go on.") from error
         except OSError as error:
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be created: {error.strerror}. Nothing was sent. "
@@ -88,12 +105,38 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
         NotAcceptable when it is in use, corrupt or no log; FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*LogFile.resume(path, kind, how), how)
+            return cls(*resume_log(path, kind, how), how)
         except OSError as error:
             raise FileFailed(
                 f"{path}: the log of the {kind.name} cannot be written: {error.strerror}. Nothing was sent. "
                 "Make room or repair the disk, then run the same command again."
             ) from error
+
+    @property
+    def licence(self) -> Licence | None:
+        """The licence to send, which commits renew; None for a file, which a process has for as long as it locks it."""
+        return self._file.licence
+
+    async def begun(self) -> None:
+        """Wait until the start entry of this session is durable.
+
+        Raises NotAcceptable when another process has begun a session in the same log of a store, and FileFailed.
+        """
+        try:
+            await self.flush()
+        except FileFailed as error:
+            if isinstance(error.__cause__, Fenced):
+                raise NotAcceptable(f"{error} Nothing was sent.") from error
+            raise
+
+    async def keep(self) -> NoReturn:
+        """Renew the licence while there is nothing to write: in a pause, or an outage. Until cancelled."""
+        while self.licence is not None:
+            if self.licence.renewal_due:
+                self.touch()
+            await asyncio.sleep(self.licence.length_s / KEEPS)
+        await asyncio.Event().wait()
+        raise AssertionError("it waits for ever")
 
     @property
     def sha256(self) -> str:
@@ -128,6 +171,13 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
 
     def _write(self, items: list[tuple[Entry, bytes]]) -> list[Entry]:
         """Make one line durable; returns its entries, each session with the hash of everything before the line."""
+        while True:
+            entries, parts = self._encoded(items)
+            with suppress(Overtaken):  # the bytes before the line are others now
+                self._file.commit(parts)
+                return entries
+
+    def _encoded(self, items: list[tuple[Entry, bytes]]) -> tuple[list[Entry], list[bytes]]:
         entries, parts = [], []
         for entry, part in items:
             if isinstance(entry, Session):
@@ -135,21 +185,44 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
                 part = _encode(entry)  # noqa: PLW2901
             entries.append(entry)
             parts.append(part)
-        self._file.commit(parts)
-        return entries
+        return entries, parts
 
     def _failure_of(self, error: BaseException) -> FileFailed:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, Fenced):
+            return FileFailed(
+                f"{self.path}: {reason}. This run sends nothing more. To see the log: bulkdel status {self.path}"
+            )
+        if self.licence is not None:
+            return FileFailed(
+                f"{self.path}: the log cannot be written: {reason}. Nothing more is sent. Check the store and the "
+                "network, then run the same command again: it goes on from what is in the store."
+            )
         # Without the file the same command would start over; a run would count the ids that it deleted as absent.
         gone = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ESTALE}
         todo = "Put back the file that was there" if gone else "Make room or repair the disk"
         return FileFailed(
-            f"{self.path}: the log cannot be written: {getattr(error, 'strerror', None) or error}. "
+            f"{self.path}: the log cannot be written: {reason}. "
             f"Nothing more is sent. {todo}, then run the same command again: it goes on from what is in this file."
         )
 
 
 Checkpoint = LogWriter[Progress]
 """The log of a run."""
+
+
+def _same_run(file: OpenLog, header: H) -> H:
+    """The header that the log has: ours, or that of a process which creates the same log or was killed at it.
+
+    Raises NotAcceptable when that is the log of another run.
+    """
+    if (adopted := file.adopted) is None:
+        return header
+    if not isinstance(adopted, type(header)) or any(
+        getattr(adopted, name, None) != getattr(header, name, None) for name in SAME_RUN
+    ):
+        raise NotAcceptable(f"{file.path}: the log of another run is there. Give --store another URL.")
+    return adopted
 
 
 def _encode(entry: Entry) -> bytes:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Token
 from cyclopts.config import Env
 from rich.console import Console
 
@@ -28,6 +28,7 @@ from bulkdel.errors import BulkdelError, FileFailed, UsageError, trace_of
 from bulkdel.format import printable
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.settings import NotifySettings, RestoreSettings, Settings, VerifySettings, count
+from bulkdel.store_path import log_path
 
 if TYPE_CHECKING:
     from bulkdel.job import Job
@@ -98,6 +99,14 @@ class Invocation:
 Given = Annotated[Invocation, Parameter(parse=False)]
 OfTheJob = Annotated[Any, Parameter(parse=False)]
 """The parameters of a job that has some: `with_options_of` gives the command their options."""
+
+
+def _log_path(_type: object, tokens: Sequence[Token]) -> Path:
+    return log_path(tokens[0].value)
+
+
+CheckpointPath = Annotated[Path, Parameter(converter=_log_path)]
+"""The path of a log or of its export, or the URL of the store of a log."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True)]
 """A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. The type
@@ -143,7 +152,7 @@ def plan(
 
 
 def restore(
-    checkpoint: Path,
+    checkpoint: CheckpointPath,
     /,
     *,
     settings: RestoreSettings | None = None,
@@ -158,7 +167,8 @@ def restore(
     Parameters
     ----------
     checkpoint: Path
-        The log of that run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log of that run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     """
     from bulkdel.checkpoint.reader import find_log
     from bulkdel.commands import restore as command
@@ -188,13 +198,14 @@ def _arguments(
     return RunArguments(found, export, settings, tables, os.environ, command, parameters)
 
 
-def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False, watch: Flag = False) -> int:
+def status(checkpoint: CheckpointPath, /, *, json: Flag = False, audit: Flag = False, watch: Flag = False) -> int:
     """Show the progress of a run from its checkpoint, also while it is under way.
 
     Parameters
     ----------
     checkpoint: Path
-        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     json: bool
         Print one JSON object.
     audit: bool
@@ -213,7 +224,9 @@ def status(checkpoint: Path, /, *, json: Flag = False, audit: Flag = False, watc
     return print_audit(checkpoint, json=json) if audit else print_status(checkpoint, json=json, environ=os.environ)
 
 
-def ctl(checkpoint: Path, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False) -> int:
+def ctl(
+    checkpoint: CheckpointPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen=True)], json: Flag = False
+) -> int:
     """Control a run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
 
     The change holds until the run stops, and is kept in its log with your name. It works wherever the run's files are:
@@ -222,7 +235,8 @@ def ctl(checkpoint: Path, /, *command: Annotated[str, Parameter(allow_leading_hy
     Parameters
     ----------
     checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     command: str
         status: what it does, and why it waits. pause, resume. rate N: at most N requests a second. concurrency N: at
         most N in flight. until TIME: stop then. stop: finish what is on the wire, then stop (exit code 6).
@@ -235,7 +249,7 @@ def ctl(checkpoint: Path, /, *command: Annotated[str, Parameter(allow_leading_hy
 
 
 def results(
-    checkpoint: Path,
+    checkpoint: CheckpointPath,
     /,
     *,
     only: str | None = None,
@@ -249,7 +263,8 @@ def results(
     Parameters
     ----------
     checkpoint: Path
-        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log that `run` keeps, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     only: str
         Outcomes to write, separated by commas: done (deleted for delete-users), already, absent, refused, unknown,
         excluded, duplicate, invalid and remaining. The output of `--only refused,unknown` can be given to `run` as
@@ -269,7 +284,7 @@ def results(
 
 
 def report(
-    *checkpoints: Path,
+    *checkpoints: CheckpointPath,
     out: Path | None = None,
     title: str | None = None,
     ticket: str | None = None,
@@ -298,7 +313,7 @@ def report(
     return command.report(command.ReportArguments(checkpoints, out, title, ticket, no_names))
 
 
-def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given: Given) -> int:
+def verify(checkpoint: CheckpointPath, /, *, settings: VerifySettings | None = None, given: Given) -> int:
     """Look up every id that a run says is gone, or in the target state, and report those that are not. Changes nothing.
 
     Run again, it resumes where it stopped. An empty response counts only while a control, an existing account, is found
@@ -307,7 +322,8 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
     Parameters
     ----------
     checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     """
     from bulkdel.checkpoint.reader import find_log
     from bulkdel.commands import verify as command
@@ -319,7 +335,7 @@ def verify(checkpoint: Path, /, *, settings: VerifySettings | None = None, given
 
 
 def forget(
-    checkpoint: Path,
+    checkpoint: CheckpointPath,
     /,
     *,
     confirm: Annotated[int | None, count(0)] = None,
@@ -332,7 +348,8 @@ def forget(
     Parameters
     ----------
     checkpoint: Path
-        The log of the run, EXPORT.checkpoint.jsonl by default; or the EXPORT beside it.
+        The log of the run, EXPORT.checkpoint.jsonl by default; the EXPORT beside it, or the URL of
+        its --store.
     confirm: int
         Confirm the number of files, as this command lists them without it.
     abandon: bool

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Argument, CycloptsError, Group, Parameter, UnknownOptionError
@@ -17,6 +16,7 @@ from bulkdel.checkpoint.reader import find_log, log_of, read_log
 from bulkdel.errors import UsageError
 from bulkdel.job import Job, job_names, load_job
 from bulkdel.parameters import check_type, default_of
+from bulkdel.store_path import log_path
 
 COMMANDS = frozenset({"run", "plan"})
 RESTORE = "restore"
@@ -67,7 +67,7 @@ def with_job(words: list[str], name: str | None, app_with: Callable[[Job], App])
 def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
     """The undo of the run with the log that one of these words names; None without words. line: all words."""
     for word in words:
-        if (log := log_of(Path(word))) is None:
+        if (log := log_of(log_path(word))) is None:
             continue
         from bulkdel.commands.restore import undo_of  # only `restore` needs all that it imports
 
@@ -77,7 +77,7 @@ def _undo_of_any(words: Sequence[str], line: Sequence[str]) -> Job | None:
     if "-" in line:  # it is among no words, so the value of an option would be taken for the log
         raise UsageError(f"unknown option -. `bulkdel {RESTORE} --help` lists them")
     for word in words[:1]:
-        read_log(find_log(Path(word)))  # raises NotAcceptable: it is no log
+        read_log(find_log(log_path(word)))  # raises NotAcceptable: it is no log
     return None
 
 

@@ -41,6 +41,10 @@ from bulkdel.parameters import from_pinned, parameters_of
 from bulkdel.safety.checks import refuse_differences, same_host
 from bulkdel.safety.run_plan import RunArguments, Undone
 from bulkdel.settings import RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS, RestoreSettings
+from bulkdel.store_path import beside
+
+MEMBERSHIPS_STORE = ".memberships"
+"""The ending, after --store, of the store with the log of the run that puts the memberships back."""
 
 MEMBERSHIPS = ("memberships", "memberships_restored", "memberships_remaining")
 """The facts of an annotation about the memberships: integers, or null before the first is put back."""
@@ -109,7 +113,7 @@ class _Found:
 
     @property
     def map(self) -> Path:
-        return Path(f"{self.log}{RESTORE_MAP}")
+        return beside(self.log, RESTORE_MAP)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -138,7 +142,7 @@ class _Found:
 
 def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     """Check the run, and make the derived export unless the restore has begun. The lock of the log is held."""
-    settings, log, to = arguments.settings, arguments.log, Path(f"{arguments.log}{RESTORED}")
+    settings, log, to = arguments.settings, arguments.log, beside(arguments.log, RESTORED)
     progress = read_log(log).progress
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
@@ -205,7 +209,7 @@ def _put_back(found: _Found, copy: MembershipsSaved, notices: Notices, signals: 
     """
     memberships, accounts = found.job.memberships, found.restoring
     assert memberships is not None  # a run with a copy of them has some
-    to, step = Path(f"{found.log}{RESTORED_MEMBERSHIPS}"), "reading the copy of the memberships"
+    to, step = beside(found.log, RESTORED_MEMBERSHIPS), "reading the copy of the memberships"
 
     def read(lines: int) -> None:
         nonlocal step
@@ -225,7 +229,15 @@ def _put_back(found: _Found, copy: MembershipsSaved, notices: Notices, signals: 
     job = accounts.undoes.put_back_by
     assert job is not None  # there is a copy
     undoes = replace(accounts.undoes, not_restorable=derived.unclear, confirmed=True)
-    settings = replace(accounts.settings, confirm=None, pool=None, confirm_host=None, id_pattern=None)
+    store = accounts.settings.store
+    settings = replace(
+        accounts.settings,
+        confirm=None,
+        pool=None,
+        confirm_host=None,
+        id_pattern=None,
+        store=None if store is None else f"{store}{MEMBERSHIPS_STORE}",  # each run has a log of its own
+    )
     putting = replace(
         accounts, job=job, export=str(to), settings=settings, parameters=parameters_of(job, {}), undoes=undoes
     )

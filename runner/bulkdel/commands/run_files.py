@@ -32,6 +32,7 @@ from bulkdel.export.spool import SPOOLED
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
+from bulkdel.store_path import beside
 from bulkdel.verify.findings import STATE
 
 RESTORES = {RESTORED: "the records of a restore", RESTORED_MEMBERSHIPS: "the memberships of a restore"}
@@ -115,12 +116,12 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     """See `files_of`. export: that of a restore; None when the export is the user's own."""
     if is_locked(log):
         raise NotAcceptable(f"{log}: a {writer_words(log)} is under way. Wait for it to end, then run this again.")
-    if is_held(Path(f"{log}{STATE}")):
+    if is_held(beside(log, STATE)):
         raise NotAcceptable(f"{log}: a verification is under way. Wait for it to end, then run this again.")
     read = _Read.of(log)
     pinned, complete = read.progress.header.pinned, read.progress.complete
     original, restoring = _original(log, read.progress), _is_restoring(read.progress)
-    derived = [Named(Path(f"{log}{ending}"), what, wanted=restoring) for ending, what in RESTORES.items()]
+    derived = [Named(beside(log, ending), what, wanted=restoring) for ending, what in RESTORES.items()]
     begun = [each for each in derived if Path(f"{each.path}{LOG}").exists()]
     own = _now(Path(read.progress.header.export_path), log, original)
     names = [*_named(log, read, own), *(each for each in derived if each not in begun)]
@@ -179,9 +180,10 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _now(path: Path, log: Path, original: Path | None) -> Path:
     """Where a file that the log names by its path is now: there, or beside the log when that was moved or copied."""
-    beside = log.parent / path.name
-    is_beside = not _is_same(path.parent, log.parent) and os.path.lexists(beside)
-    return beside if is_beside and (original is not None or not os.path.lexists(path)) else path
+    folder = beside(log, "").parent
+    here = folder / path.name
+    is_beside = not _is_same(path.parent, folder) and os.path.lexists(here)
+    return here if is_beside and (original is not None or not os.path.lexists(path)) else path
 
 
 def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
@@ -189,16 +191,17 @@ def _placed(named: Named, log: Path, original: Path | None) -> Iterator[Named]:
 
     original: the log of which this one is a copy; its files are left.
     """
-    now, beside = _now(named.path, log, original), named._replace(path=log.parent / named.path.name)
-    elsewhere = now == named.path and not _is_same(now.parent, log.parent)
+    folder = beside(log, "").parent
+    now, other = _now(named.path, log, original), named._replace(path=folder / named.path.name)
+    elsewhere = now == named.path and not _is_same(now.parent, folder)
     if elsewhere and original is not None:
         yield named._replace(left=f"belongs to the run of {original}, of which this log is a copy")
     else:
         yield named._replace(path=now)
     if elsewhere and original is None and named.known is not None and os.path.lexists(now):
-        copy = _look(beside)
+        copy = _look(other)
         if copy is not None and not copy.kept:
-            yield beside
+            yield other
 
 
 def _is_restoring(progress: Progress) -> bool:
@@ -251,7 +254,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     progress = read.progress
     pinned, resumable = progress.header.pinned, not progress.complete and progress.undo is None
     restoring = _is_restoring(progress)
-    copy = Path(f"{log}{SPOOLED}")
+    copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
         yield Named(copy, "the copy of the piped export", Known(pinned["bytes"], pinned["sha256"]), resumable)
     part = copy.with_name(f".{copy.name}.part")
@@ -267,7 +270,8 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     elif (to := progress.memberships_to) is not None:
         # Killed before the log had the copy. The next session replaces it.
         yield Named(Path(to), MEMBERSHIPS)
-        folders = (Path(to), *(() if _is_same(Path(to).parent, log.parent) else (log.with_name(Path(to).name),)))
+        near = beside(log, "").with_name(Path(to).name)
+        folders = (Path(to), *(() if _is_same(Path(to).parent, near.parent) else (near,)))
         for each in folders:
             yield from (Named(part, UNFINISHED) for part in _beside(each, r"\.\w+\.part", before="."))
     if progress.asked["invalid"]:
@@ -276,7 +280,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
         yield Named(still, "the list of those still there", wanted=_is_export_of_a_run(still))
     for torn in _beside(log, r"\.torn-\d+(-\d+)?"):
         yield Named(torn, "a torn line of the log")
-    yield Named(Path(f"{log}{RESTORE_MAP}"), "the old and the new ids of a restore", wanted=restoring)
+    yield Named(beside(log, RESTORE_MAP), "the old and the new ids of a restore", wanted=restoring)
     parts = "|".join(map(re.escape, (*RESTORES, RESTORE_MAP, STILL_THERE)))
     for part in _beside(log, rf"({parts})\.\w+\.part", before="."):
         yield Named(part, UNFINISHED)
@@ -285,7 +289,7 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
 def _beside(file: Path, ending: str, before: str = "") -> list[Path]:
     """The files beside another one with its own name and this ending, a regular expression."""
     pattern = re.compile(re.escape(f"{before}{file.name}") + ending)
-    return sorted(path for path in file.parent.glob("*") if pattern.fullmatch(path.name))
+    return sorted(path for path in beside(file, "").parent.glob("*") if pattern.fullmatch(path.name))
 
 
 def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Named]:
@@ -294,9 +298,10 @@ def _named_invalid(log: Path, progress: Progress, export: Path) -> Iterator[Name
     The user may have corrected the rows, and another run may have written others to the same file. So both are left
     unless the export gives the same bytes again.
     """
-    bases = [Path(progress.header.export_path), log]
+    near = beside(log, "")
+    bases = [Path(progress.header.export_path), near]
     names = [Path(f"{base}{INVALID}{ending}") for base in bases for ending in ("", REASONS)]
-    if not any(os.path.lexists(each) for name in names for each in (name, log.parent / name.name)):
+    if not any(os.path.lexists(each) for name in names for each in (name, near.parent / name.name)):
         return
     written = _written(log, export)
     owner = _owner(log, progress, export)

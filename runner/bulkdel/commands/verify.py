@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.lock import is_locked, writer_words
+from bulkdel.checkpoint.reader import read_log
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine, how_to_resume
 from bulkdel.commands.notices import Notices, notifying
@@ -33,7 +34,8 @@ from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.settings import VerifySettings
-from bulkdel.verify.findings import STATE
+from bulkdel.store_path import StorePath, beside
+from bulkdel.verify.findings import findings_path
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 from bulkdel.verify.still_there import write_list
 
@@ -72,7 +74,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             raise NotAcceptable(
                 f"{path}: a {writer_words(path)} is under way, so rows still change. Verify when it has ended."
             )
-        size, began = path.stat().st_size, around.steady()
+        end, began = _end_of(path), around.steady()
         reopened = Reopened.open(path, settings.export, stack)
         progress, noun = reopened.log_index.progress, reopened.job.words.noun
         notices.reopened(progress)
@@ -105,12 +107,12 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
-        if not ending.why and (not path.exists() or path.stat().st_size != size):
+        if not ending.why and _end_of(path) != end:
             # The rows that the run has settled since were not looked up.
             ending = Ending("the run has continued meanwhile: verify again when it has ended", halted=True)
         if log.progress.rows["there"].size and ending.signal is None and not ending.file_failed:
             try:
-                still_there = write_list(reopened, log.progress.rows["there"], Path(f"{path}{STILL_THERE}"))
+                still_there = write_list(reopened, log.progress.rows["there"], beside(path, STILL_THERE))
             except (FileFailed, Halted) as error:  # the export may have changed between the look-ups and the list
                 file_failed = isinstance(error, FileFailed)
                 ending = Ending(str(error), file_failed=file_failed, halted=not file_failed)
@@ -134,6 +136,14 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         return code
 
 
+def _end_of(log: Path) -> object:
+    """What changes when the log grows: the size of a file, or the hash of a log in a store. None when it is gone."""
+    try:
+        return read_log(log).sha256 if isinstance(log, StorePath) else log.stat().st_size
+    except (OSError, NotAcceptable):
+        return None
+
+
 def _name_the_run(progress: Progress) -> None:
     """Name the run in each JSON object from now on."""
     header = progress.header
@@ -151,7 +161,7 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
         "pool": header.pinned["pool"],
         "sample": settings.sample,
     }
-    path, skipped = settings.state or Path(f"{arguments.checkpoint}{STATE}"), reopened.log_index.progress.skipped.rows
+    path, skipped = settings.state or findings_path(arguments.checkpoint), reopened.log_index.progress.skipped.rows
     log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again)
     if aside is not None:
         why = "as --again says" if settings.again else "the log has grown since, or host or sample have changed"

@@ -56,6 +56,7 @@ class ChunkInHand:
         self._seen_at: dict[str, tuple[float, float]] = {}  # by id, when its latest look-up began: by both clocks
         self._spared: dict[str, Spared] = {}  # by id, why its account is spared
         self._unproven: set[str] = set()  # not found by the latest look-ups, without proof that they are absent
+        self._at_gate = False  # whether it has a place there
         self._intent_at = since  # of the first intent for these records
 
     @cached_property
@@ -115,6 +116,8 @@ class ChunkInHand:
         """
         if self._intended.issuperset(step.records.positions) and not self._copied:
             return
+        await self._parts.gate.enter()
+        self._at_gate = True
         at, ahead_s = self._parts.now()
         backup = self._parts.backup
         self._intended.update(step.records.positions)  # it is written even if the wait is cancelled
@@ -133,6 +136,7 @@ class ChunkInHand:
         self._sent_at = self._sent_at or self._now_s()
 
         def expired() -> bool:
+            self._pass_gate()
             return self._id_may_be_reused() or self._is_stale(step.records.ids)
 
         decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
@@ -159,6 +163,7 @@ class ChunkInHand:
         Some are held back, and with them some of earlier chunks (`core.held_outcomes`).
         """
         state, parts, tally = self.state, self._parts, self._parts.tally
+        self._pass_gate()
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
@@ -180,6 +185,11 @@ class ChunkInHand:
         tally.contradicted += state.contradicted
         if parts.held.halt is not None:
             parts.drain.begin(Stop(parts.held.halt, error=Halted(parts.held.halt)))
+
+    def _pass_gate(self) -> None:
+        if self._at_gate:
+            self._at_gate = False
+            self._parts.gate.leave()
 
     @property
     def _lag_over(self) -> bool:

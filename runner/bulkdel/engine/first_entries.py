@@ -43,7 +43,8 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
     )
     if export.invalid_to is not None:
         write_invalid(export.file, export.dialect, export.options, export.fingerprint, export.invalid_to)
-    return surroundings.create_log(plan.checkpoint, header, export.skipped)
+    terms = surroundings.terms_of(plan.arguments.settings)
+    return surroundings.create_log(plan.checkpoint, header, export.skipped, terms)
 
 
 def start_facts(plan: Plan, confirmed: Confirmed | None, pid: int) -> dict[str, Any]:

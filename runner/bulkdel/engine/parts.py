@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from bulkdel.core.log_entries import Outcome, Released, stamp
 from bulkdel.core.outcome import Settled
 from bulkdel.core.retry import too_many_refused
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
@@ -111,6 +113,7 @@ class Parts:
     refused_max: --max-refused. in_doubt_resend: --in-doubt resend. look_first: look every id up before it is sent.
     several_requests: whether a chunk takes several requests.
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
+    gate: where a chunk waits before its intent.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
     """
 
@@ -133,6 +136,7 @@ class Parts:
     look_first: bool = False
     several_requests: bool = False
     guards: Guards = NO_GUARDS
+    gate: Gate = field(default_factory=OpenGate)
     on_event: Callable[[Event], None] | None = None
 
     def now(self) -> Instant:
@@ -198,3 +202,17 @@ def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
     for part in settled:
         counts[part.kind] = counts.get(part.kind, 0) + len(part.records)
     return counts
+
+
+def doubts_wait_s(parts: Parts) -> float:
+    """Seconds until the rows in doubt may be looked up: the process before this one cannot send them any more then.
+
+    0 but for a log in a store that was taken over without a watch (`checkpoint.licence`).
+    """
+    return 0.0 if parts.log.licence is None else parts.log.licence.predecessor_s
+
+
+async def wait_for_doubts(parts: Parts) -> None:
+    """Wait for that time, or for the drain."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(parts.drain.begun.wait(), doubts_wait_s(parts))

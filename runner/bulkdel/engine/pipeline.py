@@ -13,7 +13,7 @@ from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.record import Chunk
 from bulkdel.engine.creation import chunk_in_hand
-from bulkdel.engine.parts import Parts, write_held
+from bulkdel.engine.parts import Parts, doubts_wait_s, wait_for_doubts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.export import read_rows
@@ -32,13 +32,16 @@ async def settle_export(plan: Plan, parts: Parts, workers: Workers, left: Callab
         not_sent = tally.not_sent
         rows = read_rows(export.file, export.dialect, export.options, export.fingerprint, progress.begin)
         batches = (parsed.batch for parsed in takewhile(lambda _: drain.stop is None, rows))
-        job = plan.arguments.job
+        job, early = plan.arguments.job, doubts_wait_s(parts) > 0
         chunks = chunks_of(batches, progress, plan.chunk_size, plan.protected, left(), in_common=job.in_common)
+        chunks = (chunk for chunk in chunks if not (early and chunk.in_doubt_since is not None))
         tally.unproven = tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, parts))  # each worker: one chunk after the other
         write_held(parts)
         await workers.flush()
-        if left() is None or tally.not_sent == not_sent:  # else other rows take the place of spared ones (--limit)
+        if early:  # the process before may still send its rows in doubt; meanwhile the fresh ones were sent
+            await wait_for_doubts(parts)
+        elif left() is None or tally.not_sent == not_sent:  # else other rows take the place of spared ones (--limit)
             passes += 1
 
 

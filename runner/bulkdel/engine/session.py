@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from bulkdel.core.ranges import size_of
 from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.summary import Ending, exit_code, key_of, status_of
 from bulkdel.engine.control import SessionControl
+from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
@@ -31,6 +32,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.format import counted, until_words
+from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.memberships import MembershipReader
 from bulkdel.safety.run_plan import Plan
@@ -103,15 +105,17 @@ class SendingSession:
                 backup = await asyncio.to_thread(around.open_backup, settings.backup, plan.backup_known)
                 stack.push_async_callback(asyncio.to_thread, backup.close)
             log.enqueue(Session("start", stamp(around.wall()), "", self._start))
-            if backup is not None:
-                await log.flush()  # before the first copy: else the log would not know the file
+            stack.callback(asyncio.create_task(log.keep()).cancel)
+            if backup is not None or log.licence is not None:
+                # Before the first copy: else the log would not know the file. In a store: before any other effect.
+                await log.begun()
             if plan.more_excluded and plan.export.preflight is not None:
                 excluded = plan.export.preflight.skipped.by_reason["excluded"]
                 for ranges in log.progress.untouched(excluded).parts():
                     log.enqueue(Skipped("excluded", ranges))
                     await log.flush()
             pool = log.progress.header.pinned["pool"]
-            client = await stack.enter_async_context(around.connect(plan.target, settings, pool=pool))
+            client = await stack.enter_async_context(self._connect(pool))
             proven, fullest = bool(plan.server.found), plan.server.fullest
             lookup = AccountLookup(
                 client,
@@ -142,10 +146,11 @@ class SendingSession:
                 in_doubt_resend=settings.in_doubt == "resend",
                 look_first=plan.look_first,
                 guards=plan.guards,
+                gate=OpenGate() if log.licence is None else Gate(lambda: client.rate_limiter.rate),
                 on_event=self._on_event if self._chunk_events else None,
             )
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
-            concurrency, drain_s = settings.concurrency, settings.drain_s
+            concurrency, drain_s = settings.in_flight, settings.drain_s
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
             self._workers = workers
             self._control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
@@ -240,6 +245,14 @@ class SendingSession:
                 await workers.flush()  # before the first intent
         finally:
             self._copying = None
+
+    def _connect(self, pool: str) -> AbstractAsyncContextManager[Client]:
+        """Open the way to the server, on which nothing leaves without the licence of a log in a store."""
+        plan, licence = self._plan, self._log.licence
+        settings = plan.arguments.settings
+        if licence is None:
+            return self._surroundings.connect(plan.target, settings, pool=pool)
+        return self._surroundings.connect(plan.target, settings, pool=pool, may_send=lambda: licence.valid)
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent

@@ -21,6 +21,7 @@ from bulkdel.export.file import checked_blocks
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.spool import SPOOLED
 from bulkdel.job import Job, load_job
+from bulkdel.store_path import beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Reopened:
 
 def _where(path: Path, recorded: str) -> str:
     """The path of the export: the copy that the run made of a pipe, or the path that the log has recorded."""
-    copy = Path(f"{path}{SPOOLED}")
+    copy = beside(path, SPOOLED)
     return str(copy) if copy.exists() and not Path(recorded).is_file() else recorded
 
 

@@ -32,6 +32,9 @@ from bulkdel.settings import CommonSettings
 
 BREAKER_POLL_S = 0.25  # how often a request that waits for the breaker looks: another request's probe may close it
 
+LICENCE_POLL_S = 0.05
+"""How often a request that waits for the licence looks for it."""
+
 TICK_S = 1.0
 """Seconds between two readings of `Uptime`."""
 
@@ -134,6 +137,7 @@ class Client:
     clock: the time in which this process ran. answered_at: when the latest useful response came, by that clock; 0 is
         when the clock was made.
     latency: of the responses.
+    may_send: whether this process has the licence to send. The transport asks once more, last.
     """
 
     transport: Transport
@@ -150,6 +154,7 @@ class Client:
     clock: Uptime = field(default_factory=Uptime)
     answered_at: float = 0.0
     latency: Latency = field(default_factory=Latency)
+    may_send: Callable[[], bool] = lambda: True
     _held_at: float | None = field(default=None, init=False)
 
     async def ask(
@@ -172,6 +177,7 @@ class Client:
         while decides or not self.draining:
             if not decides:
                 worker.state = WorkerState.WAITING
+            await self._licensed()
             headers, generation, now = await self._admission(request)
             if (self.draining and not decides) or too_late():
                 break
@@ -179,6 +185,8 @@ class Client:
             self.adaptive_rate.sent(now)
             stopped_s = self.clock.stopped_s
             response = await self.transport.send(request, headers)
+            if isinstance(response, NoResponse) and response.withheld:
+                continue
             sent_at, now = now, self.clock()
             decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
             failed = decision.next_step is NextStep.RETRY
@@ -187,9 +195,7 @@ class Client:
             if isinstance(response, Response):
                 self.latency.record(now - sent_at)
             if not stopped:
-                self.breaker.record(now, failed=failed)
-                if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high
-                    self.adaptive_rate.record(now, failed=failed)
+                self._record(decision, now)
             if failed:
                 self.last_failure = self.last_failure if stopped else decision.reason
                 # If this halts, the worker is still on the wire, so its chunk counts as touched.
@@ -212,6 +218,21 @@ class Client:
                 break
         worker.state = before
         return None
+
+    def _record(self, decision: Decision, now: float) -> None:
+        """Count a response for the circuit breaker and the adaptive rate. now: when its request left."""
+        failed = decision.next_step is NextStep.RETRY
+        self.breaker.record(now, failed=failed)
+        if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high
+            self.adaptive_rate.record(now, failed=failed)
+
+    async def _licensed(self) -> None:
+        """Wait until this process may send. That time is not the silence of the server."""
+        began = self.clock()
+        while not self.may_send():  # noqa: ASYNC110 - a commit in another thread renews the licence
+            await asyncio.sleep(LICENCE_POLL_S)
+        if (waited_s := self.clock() - began) > LICENCE_POLL_S:
+            self.extend_patience(waited_s)
 
     async def back_off(self, attempts: int, after_s: float, chance: float) -> None:
         """Wait before a request is sent again after `attempts` without a usable response, and count it as a retry.
@@ -314,7 +335,12 @@ class Connect(Protocol):
     """How the way to the server is opened: `connect`, or what a simulation passes in its place."""
 
     def __call__(
-        self, target: Target, settings: CommonSettings, *, pool: str | None
+        self,
+        target: Target,
+        settings: CommonSettings,
+        *,
+        pool: str | None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> AbstractAsyncContextManager[Client]:
         """Open it; see `connect`."""
         ...
@@ -326,6 +352,7 @@ async def connect(
     settings: CommonSettings,
     *,
     pool: str | None,
+    may_send: Callable[[], bool] = lambda: True,
     transport: Transport | None = None,
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
@@ -334,6 +361,7 @@ async def connect(
     """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
 
     pool: the one that every token must carry; None when it is not known yet.
+    may_send: whether this process has the licence to send; see `Client`.
     transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`.
     keeper: of the rate that this process shares with others; None when it has the rate for itself.
 
@@ -346,7 +374,7 @@ async def connect(
             rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate))
         if transport is None:
             options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout_s)
-            transport = await stack.enter_async_context(HttpTransport(options))
+            transport = await stack.enter_async_context(HttpTransport(options, may_send=may_send))
         uptime = Uptime(steady)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
         client = Client(
@@ -358,6 +386,7 @@ async def connect(
             rate,
             now=wall,
             clock=uptime,
+            may_send=may_send,
         )
         stack.callback(asyncio.create_task(uptime.tick()).cancel)
         stack.enter_context(job_faults())

@@ -146,6 +146,10 @@ class _UnaskedResponse(aiohttp.ClientConnectionError):
     """Bytes lay on a connection before the request was written."""
 
 
+class _Withheld(aiohttp.ClientConnectionError):
+    """There is no licence to send. Nothing was written."""
+
+
 class _Connector(aiohttp.TCPConnector):
     """Gives a request its connection.
 
@@ -155,8 +159,9 @@ class _Connector(aiohttp.TCPConnector):
     unconnected: requests that were not given a connection. Nothing of them was sent.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, may_send: Callable[[], bool], **options: Any) -> None:
         super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, **options)
+        self._may_send = may_send
         self.unconnected: set[aiohttp.ClientRequest] = set()
 
     async def connect(self, req: aiohttp.ClientRequest, *args: Any, **more: Any) -> aiohttp.connector.Connection:
@@ -167,6 +172,9 @@ class _Connector(aiohttp.TCPConnector):
         if connection.protocol is not None and connection.protocol.should_close:
             connection.close()
             raise _UnaskedResponse
+        if not self._may_send():  # the last step before the request is written
+            connection.release()
+            raise _Withheld
         self.unconnected.remove(req)
         return connection
 
@@ -222,7 +230,14 @@ class HttpTransport:
     Raises UsageError for a host, proxy or CA file that cannot be used.
     """
 
-    def __init__(self, options: TransportOptions, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        options: TransportOptions,
+        *,
+        now: Callable[[], float] = time.time,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """may_send: called as the last step before a request is written; if it returns False, the request is not."""
         # A connection is a part of an attempt, so it must not take longer than the whole.
         self._options = replace(options, connect_s=min(options.connect_s, options.total_s))
         self._host = check_host(options.host)
@@ -230,6 +245,7 @@ class HttpTransport:
         # Loading the system's trust store takes 20 ms, and plain HTTP does not need it.
         self._tls = _tls(options.ca_file) if self._host.startswith("https:") or options.ca_file else True
         self._now = now
+        self._may_send = may_send
         self._connector: _Connector
         self._session: aiohttp.ClientSession | None = None
         self._answered = False
@@ -240,7 +256,7 @@ class HttpTransport:
 
     async def __aenter__(self) -> Self:
         options = self._options
-        self._connector = _Connector(ssl=self._tls)
+        self._connector = _Connector(self._may_send, ssl=self._tls)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             timeout=aiohttp.ClientTimeout(options.total_s, connect=options.connect_s, sock_read=options.read_s),
@@ -302,6 +318,8 @@ class HttpTransport:
         return Response(answered.status, whole, answered.headers.get("retry-after"), date, link)
 
     def _lost(self, error: Exception, *, sent: bool) -> NoResponse:
+        if isinstance(error, _Withheld):
+            return WITHHELD
         proxied = self._proxy is not None
         faults = FAULTS if sent else (*(THROUGH_PROXY if proxied else ()), *NOT_CONNECTED, *FAULTS)
         text = next(text for kind, text in faults if isinstance(error, kind))
@@ -315,6 +333,7 @@ class HttpTransport:
 
 
 TOO_LARGE = NoResponse("response too large", sent=True)
+WITHHELD = NoResponse("this process has no licence to send", sent=False, withheld=True)
 GARBLED = NoResponse("response broken off or garbled", sent=True)
 UNASKED = NoResponse("response in an encoding that was not asked for", sent=True)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from bulkdel.checkpoint.lock import is_locked
-from bulkdel.checkpoint.reader import header_of
+from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable
 from bulkdel.live.socket_path import beside, folders, in_folder, is_socket_of
+from bulkdel.store_path import StorePath
 
 ANSWER_S = 10.0
 """Without an answer for so long, the run cannot be reached."""
@@ -30,22 +31,49 @@ def ask(log: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
     Raises NotAcceptable.
     """
     run_id = header_of(log).run_id
+    if isinstance(log, StorePath):
+        return _ask_of_store(log, run_id, command, environ)
     if not is_locked(log):
         state = CommandLine("status", (str(log),))
         raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
     owner = log.stat().st_uid
-    for path in (beside(log), *(in_folder(folder, run_id) for folder in folders(owner, environ))):
-        if not is_socket_of(path, {owner, os.geteuid(), 0}):
+    places = (beside(log), *(in_folder(folder, run_id) for folder in folders(owner, environ)))
+    if (answer := _answer(places, {owner, os.geteuid(), 0}, run_id, command)) is not None:
+        return answer
+    raise NotAcceptable(
+        f"{log}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
+        "machine and in the container where it runs, to its own user and to root"
+    )
+
+
+def _ask_of_store(log: StorePath, run_id: str, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Ask the run with a log in a store. Its socket is in a folder of its user, on the machine where it runs."""
+    own = os.geteuid()
+    places = [in_folder(folder, run_id) for folder in folders(own, environ)]
+    if (answer := _answer(places, {own, 0}, run_id, command)) is not None:
+        return answer
+    progress = read_log(log).progress
+    state = CommandLine("status", (str(log),))
+    if progress.under_way is None:
+        raise NotAcceptable(f"{log}: no run is under way in this log. To see how it ended:\n  {state}")
+    where = writer_of(progress.under_way, RUN)
+    raise NotAcceptable(
+        f"{log}: it is controlled on the machine and by the user of {where}, and nothing answers here. Run this "
+        f"command there. To see whether it still runs:\n  {state}"
+    )
+
+
+def _answer(places: Iterable[Path], users: set[int], run_id: str, command: str) -> Mapping[str, Any] | None:
+    """The answer of this run at the first of these sockets that it has; None when it has none of them."""
+    for path in places:
+        if not is_socket_of(path, users):
             continue
         with contextlib.suppress(OSError, ValueError):
             answer: Mapping[str, Any] = orjson.loads(_exchange(path, command))
             status = answer["status"]
             if answer["ok"] in {True, False} and (status is None or status["run_id"] == run_id):
                 return answer
-    raise NotAcceptable(
-        f"{log}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
-        "machine and in the container where it runs, to its own user and to root"
-    )
+    return None
 
 
 def _exchange(path: Path, command: str) -> bytes:

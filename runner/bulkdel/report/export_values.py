@@ -22,6 +22,7 @@ from bulkdel.errors import BulkdelError
 from bulkdel.export import Dialect
 from bulkdel.export.reopen import RunExport
 from bulkdel.report.texts import TextCheck
+from bulkdel.store_path import beside as beside_log
 
 ROWS_AT_ONCE = 1_000
 """Rows of which the different cells are compared together: most columns repeat few values."""
@@ -36,7 +37,7 @@ def compare(log: Path, progress: Progress, check: TextCheck) -> Counter[Why] | N
 
     Returns None when the export is not there, has changed, or cannot be read. Then the texts are not compared.
     """
-    beside = log.with_name(Path(progress.header.export_path).name)
+    beside = beside_log(log, "").with_name(Path(progress.header.export_path).name)
     moved = str(beside) if not Path(progress.header.export_path).is_file() and beside.is_file() else None
     bad: Counter[Why] = Counter()
     try:

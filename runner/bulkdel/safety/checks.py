@@ -33,6 +33,7 @@ from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck
 from bulkdel.settings import Settings
+from bulkdel.store_path import StorePath
 from bulkdel.times import until_of
 
 PROTECT = "protect"
@@ -66,10 +67,7 @@ def check_arguments(arguments: RunArguments) -> None:
         check_exclude(str(path))
     checked_id_type(arguments.job, arguments.settings)
     _check_records(arguments)
-    folder = arguments.checkpoint.absolute().parent
-    with suppress(PermissionError):  # opening the file gives the reason
-        if not folder.is_dir():
-            raise UsageError(f"--checkpoint {arguments.checkpoint}: the folder {folder} does not exist; make it first")
+    _check_folder(arguments.checkpoint)
     _check_copy(arguments)
 
 
@@ -106,6 +104,18 @@ def _check_copy(arguments: RunArguments) -> None:
             f"would begin a new run and send {done} ids again. Nothing was sent. To go on:\n  {line}\n"
             "To begin a new run all the same, copy the file and give it another name."
         )
+
+
+def _check_folder(log: Path) -> None:
+    """Refuse a folder that does not exist. A share that is not mounted must not become a folder of this machine."""
+    folder, option = log.absolute().parent, "--checkpoint"
+    if isinstance(log, StorePath):
+        if log.scheme != "file":
+            return
+        folder, option = log.directory.parent, "--store"
+    with suppress(PermissionError):  # opening the file gives the reason
+        if not folder.is_dir():
+            raise UsageError(f"{option} {log}: the folder {folder} does not exist; make it first")
 
 
 def check_credentials(target: Target | None, log: Progress | None) -> None:

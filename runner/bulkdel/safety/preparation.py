@@ -46,6 +46,7 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
+from bulkdel.store_path import beside
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
@@ -185,10 +186,10 @@ def _read_export(
     again: parse every row: for a new run, or for a resume with more exclude files. Any other resume only hashes the
     export, because the log has its counts.
     """
-    copy = Path(f"{arguments.checkpoint}{SPOOLED}")
+    copy = beside(arguments.checkpoint, SPOOLED)
     file = stack.enter_context(open_export(arguments.export, spool_to=copy, on_progress=reading.copied))
     piped = file.spooled is not None or file.is_file(copy)
-    invalid_to = Path(f"{arguments.checkpoint if piped else arguments.export}{INVALID}")
+    invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
     if log is not None and not again:
         dialect, read = recognise(file, options), fingerprint(file, reading.read)
         left_out = invalid_to if log.asked["invalid"] else None
@@ -203,7 +204,7 @@ def _read_export(
         sample_size=SAMPLE_SIZE if log is None else 0,
         on_progress=reading.read,
         known=None if log is None else log.skipped.by_reason["duplicate"],
-        temporary=arguments.checkpoint.absolute().parent,
+        temporary=beside(arguments.checkpoint, "").absolute().parent,
     )
     left_out = invalid_to if found.counts["invalid"] else None
     return CheckedExport(file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found)

@@ -255,8 +255,12 @@ class Plan:
         export, line = str(self.export.file.spooled or self.arguments.export), self.arguments.line
         if self.arguments.undoes is None:
             line = replace(line, names=(self.arguments.job.name, export))
-        if "--checkpoint" not in line.options and self.checkpoint != self.arguments.settings.default_checkpoint(export):
+        if not {
+            "--checkpoint",
+            "--store",
+        } & line.options.keys() and self.checkpoint != self.arguments.settings.default_checkpoint(export):
             line = line.plus("--checkpoint", self.checkpoint)
+        line = line.without("--take-over")  # it was for the session before this one
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
 
     @property

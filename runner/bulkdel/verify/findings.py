@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from bulkdel.checkpoint.reader import LogKind
+from bulkdel.checkpoint.reader import LogKind, is_fresh
 from bulkdel.core.log_entries import VerifyHeader
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
+from bulkdel.store_path import StorePath, beside
 
 STATE = ".verify.jsonl"
 """The ending, after the name of the log of the run, of the log of its verification."""
+
+
+AGAIN_MAX = 1_000
+"""Verifications of one run whose findings are kept in a store."""
+
+
+def findings_path(log: Path) -> Path:
+    """Where the latest verification of this run is; in a store, the next place after it has a higher number."""
+    if not isinstance(log, StorePath):
+        return beside(log, STATE)
+    latest, kind = log / "verify", findings_log(lambda _: PositionSet())
+    for number in range(1, AGAIN_MAX):
+        path = log / "verify" / str(number)
+        if is_fresh(path, kind):
+            break
+        latest = path
+    return latest
+
+
+def next_findings_path(path: Path) -> Path:
+    """The place of a new verification in a store. What is there is never overwritten."""
+    number = int(path.name) + 1 if path.name.isdecimal() else 1
+    return (path.parent if path.name.isdecimal() else path) / str(number)
 
 
 def findings_log(skipped: Callable[[VerifyHeader], PositionSet]) -> LogKind[Findings]:

@@ -8,6 +8,7 @@ when it is in the target state of the job.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -40,7 +41,8 @@ from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
 from bulkdel.job import Target
 from bulkdel.settings import VerifySettings
-from bulkdel.verify.findings import findings_log
+from bulkdel.store_path import StorePath
+from bulkdel.verify.findings import findings_log, next_findings_path
 
 CONTROL_EVERY = 200
 """Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
@@ -71,10 +73,15 @@ def open_findings_log(
     # With other pinned values the findings belong to another log, whose skipped rows are others.
     kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet())
     aside = None
-    if not is_fresh(path, kind):
+    if isinstance(path, StorePath) and not path.name.isdecimal():
+        path = next_findings_path(path)
+    elif not is_fresh(path, kind):
         log = LogWriter[Findings].resume(path, how, kind)
         if log.progress.header.pinned == pinned and not again:
             return log, None
+        if isinstance(path, StorePath):
+            log.close()
+            return open_findings_log(next_findings_path(path), pinned, skipped, at=at, again=again, how=how)[0], path
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
         try:
             path.rename(aside)
@@ -187,6 +194,8 @@ class VerifySession:
                     "No id was looked up. Use the key of that pool."
                 )
             log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
+            await log.begun()
+            keeping = asyncio.create_task(log.keep())
             workers = Workers(client, log, self._drain, around, concurrency=settings.concurrency, drain_s=DRAIN_S)
             live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
             await self._alone(live, self._control)
@@ -196,6 +205,7 @@ class VerifySession:
                 await self._alone(live, self._confirm)
                 if not self._left.failed or self._drain.stop is not None:
                     break
+            keeping.cancel()
         stop, figures = self._drain.stop or Stop(""), {"requests": client.transport.requests, **client.figures}
         log.enqueue(Session("stop", stamp(around.wall()), "", {"why": stop.why or "done", **figures}))
         await log.aclose()

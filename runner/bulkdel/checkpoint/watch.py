@@ -1,0 +1,40 @@
+"""Watching a log in a store: a process that has it writes a line every half of a licence, also when it is paused."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bulkdel.checkpoint.licence import TERMS, Terms
+from bulkdel.checkpoint.reader import unreachable
+from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line
+from bulkdel.store.lines import StoreLines
+
+LOOK_S = 0.2
+"""How often a watch looks for the next line."""
+
+
+def wait_for_line(lines: StoreLines, seq: int, path: Path, terms: Terms = TERMS) -> bytes | None:
+    """Wait for this line, until the licence of any process must have lapsed. None when nothing has written it.
+
+    Raises NotAcceptable when the store cannot be read.
+    """
+    until = terms.clock() + terms.wait_s
+    while True:
+        try:
+            line = lines.line(seq)
+        except OSError as error:
+            raise unreachable(path, error) from error
+        if line is not None or terms.clock() >= until:
+            return line
+        time.sleep(min(LOOK_S, terms.licence_s / 10))
+
+
+def session_of(line: bytes | None, seq: int) -> Session | None:
+    """The session that begins with this line; None when none does."""
+    try:
+        entries = decode_line(line or b"", seq).entries
+    except (Damaged, Unreadable):
+        return None
+    first = entries[0] if entries else None
+    return first if isinstance(first, Session) and first.event == "start" else None

@@ -1,0 +1,93 @@
+"""Creating an object until its effect is certain: repeated with the same bytes, hedged, compared on "exists".
+
+An answer may be lost after the object was created, and a repetition is then told that it exists. Some stores say so too
+when two attempts meet (409). So "exists" means nothing until the object was read: our bytes are a success, no object
+means another attempt, other bytes are those of another writer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from bulkdel.store.objects import Objects
+
+HEDGE_S = 0.1
+HEDGE_LEAST_S = 0.05
+"""A second attempt begins when the first has no answer for so long: at first, and at least."""
+
+HEDGED_AT_ONCE = 4
+"""Attempts that are under way at the same time."""
+
+RECENT = 100
+"""Attempts whose times decide when the next one is hedged."""
+
+PAUSE_S, PAUSE_MAX_S = 0.1, 1.0
+"""After a failed attempt. It doubles each time. It is far below the licence, which lapses meanwhile."""
+
+LOOK_S = 1.0
+"""How often an attempt without an answer is compared with the patience."""
+
+
+class Taken(Exception):
+    """Another writer has created the object, with other bytes."""
+
+
+class Creator:
+    """Creates one object after the other, each until its effect is certain. For one thread at a time."""
+
+    def __init__(self, objects: Objects, patience_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """patience_s: an object that cannot be created for so long is given up."""
+        self._objects = objects
+        self._patience_s = patience_s
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(HEDGED_AT_ONCE, thread_name_prefix="store")
+        self._took: deque[float] = deque(maxlen=RECENT)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
+        began, pause_s, failure = self._clock(), PAUSE_S, OSError("no answer")
+        due, under_way = began, set[Future[bool]]()
+        while True:
+            now = self._clock()
+            if now - began > self._patience_s:
+                raise failure
+            if now >= due and len(under_way) < HEDGED_AT_ONCE:
+                under_way.add(self._threads.submit(self._attempt, name, data))
+                due = now + self._hedge_s if self._objects.hedged else float("inf")
+            if not under_way:
+                time.sleep(min(due - now, LOOK_S))
+                continue
+            ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
+            for attempt in ended:
+                try:
+                    ours = attempt.result()
+                except OSError as error:
+                    failure, due = error, self._clock() + pause_s
+                    pause_s = min(pause_s * 2, PAUSE_MAX_S)
+                    continue
+                if not ours:
+                    raise Taken(name)
+                self._took.append(self._clock() - began)
+                return
+
+    def close(self) -> None:
+        """End the threads. An attempt that is under way may still have its effect: it has the same bytes."""
+        self._threads.shutdown(wait=False)
+
+    def _attempt(self, name: str, data: bytes) -> bool:
+        """Try once. Returns whether the object has our bytes; OSError while that is not known."""
+        if self._objects.create(name, data):
+            return True
+        if (found := self._objects.get(name)) is None:
+            raise OSError(f"{name} is said to exist, and cannot be read yet")
+        return found == data
+
+    @property
+    def _hedge_s(self) -> float:
+        """How long an attempt may take before another one begins: longer than 95 % of the recent ones."""
+        if len(self._took) < RECENT:
+            return HEDGE_S
+        return max(HEDGE_LEAST_S, sorted(self._took)[RECENT * 95 // 100])

@@ -1,0 +1,65 @@
+"""A directory that machines share, as a store. An object is a file that gets its name when it is whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from bulkdel.durable import sync, sync_directory, write_all
+
+NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+MODE = 0o600
+"""For the owner only: a log holds refused ids."""
+
+
+class Directory:
+    """The files below one directory: `Objects`. Hard links decide which of two writers creates a file."""
+
+    hedged = False
+    """A second write to a slow disk only makes it slower."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, name: str, data: bytes) -> bool:
+        """See `Objects`. The file and its name are on the disk when it returns."""
+        path = self._root / name
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        try:
+            fd = os.open(part, NEW, MODE)
+        except FileNotFoundError:
+            self._make_folder(path.parent)
+            fd = os.open(part, NEW, MODE)
+        try:
+            try:
+                write_all(fd, data)
+                sync(fd)
+            finally:
+                os.close(fd)
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return False
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        sync_directory(path)
+        return True
+
+    def get(self, name: str) -> bytes | None:
+        """See `Objects`."""
+        try:
+            return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, mode 0700, durably."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        with suppress(FileExistsError):  # another process may make it at the same time
+            folder.mkdir(mode=0o700)
+        sync_directory(folder)

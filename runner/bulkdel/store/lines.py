@@ -1,0 +1,94 @@
+"""The lines of a log in a store, in their order: line 17 is the object `log/000000000017`.
+
+The log is the lines 1 to g, where g + 1 is the first number that does not exist. Readers and writers know no other
+rule, and nothing is listed: a list may lack what exists. Rolls, which hold a thousand lines each, only spare requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, islice
+from typing import TypeVar
+
+from bulkdel.store.objects import Objects
+
+LINES_A_ROLL = 1_000
+
+AT_ONCE = 32
+"""Lines that are read at the same time."""
+
+ROLLS_AT_ONCE = 4
+"""Rolls that are read at the same time. Each has some megabytes."""
+
+T = TypeVar("T")
+
+
+def line_name(seq: int) -> str:
+    """The name of the object with this line."""
+    return f"log/{seq:012d}"
+
+
+def roll_name(last: int) -> str:
+    """The name of the object with the thousand lines up to `last`."""
+    return f"roll/{last:012d}"
+
+
+class StoreLines:
+    """The lines of a log in a store: `checkpoint.reader.Lines`. Use it in one thread, and close it."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store")
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the lines that there are. Raises OSError when the store fails."""
+        rolls = self._ahead(self._roll, range(LINES_A_ROLL, 10**12, LINES_A_ROLL), ROLLS_AT_ONCE)
+        for first, roll in zip(count(1, LINES_A_ROLL), rolls, strict=False):
+            if roll is not None:
+                yield from roll.splitlines(keepends=True)
+                continue
+            number = 0
+            for number, line in enumerate(self.lines(range(first, first + LINES_A_ROLL)), 1):  # noqa: B007 - it is used
+                yield line
+            if number < LINES_A_ROLL:
+                return
+
+    def lines(self, numbers: range) -> Iterator[bytes]:
+        """Yield these lines, up to the first that does not exist."""
+        for line in self._ahead(self.line, numbers, AT_ONCE):
+            if line is None:
+                return
+            yield line
+
+    def line(self, seq: int) -> bytes | None:
+        """Read one line; None when there is none of this number yet."""
+        return self._objects.get(line_name(seq))
+
+    def tail(self, start: int, line: bytes) -> bytes | None:  # noqa: ARG002 - an object is whole or absent
+        """See `checkpoint.reader.Lines`: no line is torn."""
+        return None
+
+    def length(self, start: int) -> int:  # noqa: ARG002 - see `tail`
+        """See `checkpoint.reader.Lines`."""
+        return 0
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _roll(self, last: int) -> bytes | None:
+        return self._objects.get(roll_name(last))
+
+    def _ahead(self, read: Callable[[int], T], numbers: Iterable[int], at_once: int) -> Iterator[T]:
+        """Call `read` for one number after the other, for some of them at the same time."""
+        left = iter(numbers)
+        under_way = deque[Future[T]](self._threads.submit(read, number) for number in islice(left, at_once))
+        try:
+            while under_way:
+                yield under_way.popleft().result()
+                under_way.extend(self._threads.submit(read, number) for number in islice(left, 1))
+        finally:
+            for attempt in under_way:
+                attempt.cancel()

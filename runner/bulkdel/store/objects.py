@@ -1,0 +1,40 @@
+"""What a store of a log can do: create an object if there is none of its name, and read it. Nothing else is needed.
+
+Objects are never overwritten or deleted. Every call blocks, may be made by several threads, and raises OSError where
+its effect is not known: a time-out, a broken connection, a server that fails.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bulkdel.store.directory import Directory
+from bulkdel.store.remote import Remote
+from bulkdel.store_path import StorePath
+
+
+class Objects(Protocol):
+    """The objects below one URL.
+
+    hedged: whether a second attempt beside a slow one is likely to be faster.
+    """
+
+    @property
+    def hedged(self) -> bool:
+        """Whether a second attempt beside a slow one is likely to be faster."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create an object; True on success, and it is durable then. False when there is one of this name."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """Read an object; None when there is none."""
+        ...
+
+
+def open_objects(path: StorePath) -> Objects:
+    """Open the store at this URL. Creates nothing. Raises UsageError when what it needs is not installed."""
+    if path.scheme == "file":
+        return Directory(path.directory)
+    return Remote(path)

@@ -1,0 +1,51 @@
+"""The probe of a store: whether it creates an object only if there is none. Without that, two runs could both send."""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+
+from bulkdel.errors import NotAcceptable
+from bulkdel.store.objects import Objects
+from bulkdel.store_path import StorePath
+
+AT_ONCE = 16
+"""Writers of one object. Exactly one may create it."""
+
+TRIES = 3
+"""Probes in which an answer may be lost."""
+
+HELP = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
+
+
+def probe(objects: Objects, path: StorePath) -> None:
+    """Let 16 writers create one object at once. Raises NotAcceptable for a store that lets more than one do so."""
+    why = ""
+    for _ in range(TRIES):
+        name, texts = f"probe/{secrets.token_hex(8)}", [b"%d\n" % number for number in range(AT_ONCE)]
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as threads:
+            attempts = {threads.submit(objects.create, name, text): text for text in texts}
+            created = [attempts[each] for each in as_completed(attempts) if _created(each)]
+        failed = [error for each in attempts if isinstance(error := each.exception(), OSError)]
+        if len(created) > 1:
+            raise NotAcceptable(
+                f"{path}: {len(created)} of {AT_ONCE} writers created the same object, so two runs could not be kept "
+                f"apart. {HELP}"
+            )
+        try:
+            found = objects.get(name)
+        except OSError as error:
+            failed.append(error)
+            found = None
+        if not failed:
+            if not created or found != created[0]:
+                raise NotAcceptable(f"{path}: an object does not hold what its one writer has written. {HELP}")
+            return
+        if created and found == created[0]:
+            return  # some answers were lost, and one writer has won
+        why = failed[0].strerror or str(failed[0])
+    raise NotAcceptable(f"{path}: cannot be written: {why}. Nothing was sent. {HELP}")
+
+
+def _created(attempt: Future[bool]) -> bool:
+    return attempt.exception() is None and attempt.result()

@@ -1,0 +1,78 @@
+"""The URL of a store in the place where commands take the path of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path, PosixPath
+from urllib.parse import urlsplit
+
+from bulkdel.errors import UsageError
+
+SCHEMES = ("s3", "gs", "az", "file")
+"""The stores that may hold a log: S3, Google Cloud Storage, Azure, and a directory that machines share."""
+
+EXAMPLES = "s3://bucket/run, gs://bucket/run, az://container/run or file:///shared/run"
+
+
+class StorePath(PosixPath):
+    """The URL of a store, as a path. No file has this path, so whatever opens it as a file fails.
+
+    It is printed as the URL. `/` and `parent` work as they do for a path.
+    """
+
+    def __str__(self) -> str:
+        scheme, *names = self.parts
+        return f"{scheme}//{'/' if self.scheme == 'file' else ''}{'/'.join(names)}"
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    @property
+    def scheme(self) -> str:
+        """s3, gs, az or file."""
+        return self.parts[0].removesuffix(":")
+
+    @property
+    def directory(self) -> Path:
+        """The directory of a `file` URL."""
+        return Path("/", *self.parts[1:])
+
+    def absolute(self) -> StorePath:
+        """The same: a URL depends on no folder."""
+        return self
+
+    def resolve(self, strict: bool = False) -> StorePath:  # noqa: ARG002, FBT001, FBT002 - as pathlib has it
+        """The same: a URL depends on no folder."""
+        return self
+
+
+def is_store_url(text: str) -> bool:
+    """Whether a text is the URL of a store, and no path."""
+    return text.partition("://")[0] in SCHEMES and "://" in text
+
+
+def store_path(text: str) -> StorePath:
+    """Read the URL of a store. Raises UsageError."""
+    try:
+        url = urlsplit(text)
+        host, user = url.hostname, url.username or url.password
+    except ValueError:
+        host, user = None, None
+    if user is not None:  # not shown: there is a secret in it
+        raise UsageError(
+            "--store: has a user or a password in it. Credentials come from the environment; leave them out"
+        )
+    named = url.path.strip("/") if is_store_url(text) else ""
+    plain = text.isprintable() and not ({"?", "#"} & set(text)) and not {".", "..", ""} & set(named.split("/"))
+    if not plain or (url.scheme == "file") == bool(host):
+        raise UsageError(f"--store {text!r}: is not the URL of a store. Give one like {EXAMPLES}")
+    return StorePath(f"{url.scheme}:", *([host] if host else []), *named.split("/"))
+
+
+def log_path(text: str) -> Path:
+    """Read what commands take as CHECKPOINT: the path of a file, or the URL of a store. Raises UsageError."""
+    return store_path(text) if is_store_url(text) else Path(text)
+
+
+def beside(log: Path, ending: str) -> Path:
+    """The file beside a log, with its name and this ending. The files beside a store are in the current folder."""
+    return Path(f"{log.name}{ending}") if isinstance(log, StorePath) else Path(f"{log}{ending}")

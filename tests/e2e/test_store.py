@@ -1,0 +1,175 @@
+"""The log in a store that is a directory: the commands, a second run, a process that was killed or stopped.
+
+The oracle is the server: its count per id, and when each request arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel_jobs.sandbox import DELETE_PATH
+from tests.harness import (
+    Ran,
+    assert_in_time,
+    bulkdel,
+    case,
+    finish,
+    kill,
+    user_ids,
+    wait_for_arrivals,
+    wait_until,
+)
+from tests.store_child import LICENCE_S, ran, started
+
+IDS = user_ids(600, seed=15)
+
+
+def lines(store: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((store / "log").glob("0*"))]
+
+
+def joined(store: Path, to: Path) -> Path:
+    """The log as a file would hold it."""
+    to.write_bytes(b"".join(lines(store)))
+    return to
+
+
+def summary(ran: Ran) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ran.out.splitlines()[-1])
+    return found
+
+
+def test_every_command_takes_the_url(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    url = f"file://{store}"
+    with case(tmp_path, IDS, users=[*IDS, "f" * 24]) as it:
+        args = [*it.args, "--store", url]
+        stopped = bulkdel(*args, "--limit", 200)
+        assert (stopped.code, stopped.summary["remaining"]) == (0, 400), stopped.err
+        assert f"--store {url}" in stopped.err, "the printed command goes on with this log"
+        whole = bulkdel(*args)
+        assert (whole.code, whole.counts()) == (0, {"deleted": 600}), whole.err
+        assert it.effects(IDS) == [1] * 600
+        assert whole.summary["checkpoint"] == url
+        assert whole.summary["log_sha256"] == hashlib.sha256(b"".join(lines(store))).hexdigest()
+        assert not list(tmp_path.glob("*.checkpoint.jsonl"))
+        as_file = joined(store, tmp_path / "log.jsonl")
+        status, of_file = (bulkdel("status", log, "--json", env={}) for log in (url, as_file))
+        assert status.summary | {"checkpoint": ""} == of_file.summary | {"checkpoint": ""}
+        assert bulkdel("status", url, "--audit", env={}).code == 0
+        results, of_file = (bulkdel("results", log, env={}) for log in (url, as_file))
+        assert results.code == 0
+        assert results.out == of_file.out
+        verified = bulkdel("verify", url, "--host", it.served.url, "--json", "--rate", 0, cwd=tmp_path)
+        assert (verified.code, verified.found()) == (0, (600, 0, 0)), verified.err
+        assert (store / "verify/1/log/000000000001").exists()
+        assert "already" in bulkdel("verify", url, "--host", it.served.url, cwd=tmp_path).err
+        report = bulkdel("report", url, "--out", tmp_path / "r.json", env={})
+        assert report.code == 0, report.err
+        assert json.loads((tmp_path / "r.json").read_text())["runs"][0]["verification"] is not None
+        controlled = bulkdel("ctl", url, "status", env={})
+        assert (controlled.code, "no run is under way" in controlled.err) == (3, True), controlled.err
+        assert bulkdel("forget", url, env={}, cwd=tmp_path).code == 0
+        assert {path.stat().st_mode & 0o777 for path in store.rglob("*") if path.is_file()} == {0o600}
+        again = bulkdel(*args)
+        assert again.summary == whole.summary, "a complete run started again repeats its summary"
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:10]) as it:
+        for url, words in (
+            ("file:///nowhere/at/all", "does not exist"),
+            ("s3://bucket", "is not the URL of a store"),
+            ("s3://key:secret@bucket/run", "has a user or a password"),
+            ("ftp://host/run", "is not the URL of a store"),
+        ):
+            refused = bulkdel(*it.args, "--store", url)
+            assert (refused.code, words in refused.err, "secret" in refused.err) == (2, True, False), refused.err
+        for options in (("--store", f"file://{tmp_path}/s", "--checkpoint", "x"), ("--take-over",)):
+            assert bulkdel(*it.args, *options).code == 2, options
+        assert it.served.ledger.requests == 0
+        assert bulkdel("status", f"file://{tmp_path}/none", env={}).code == 3
+
+
+def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
+    """A paused run writes too, so a second one sees it, names it, and sends nothing."""
+    store, options = tmp_path / "store", {"rate": 100.0, "chunk_size": 5}
+    with case(tmp_path, IDS) as it, started(store, it.export, it.served.url, 600, **options) as first:
+        it.wait_until_deleted(50)
+        first.send_signal(signal.SIGUSR1)
+        wait_until(lambda: b'"what":"paused"' in b"".join(lines(store)), first)
+        wait_for_arrivals(it.served)
+        sent = it.served.ledger.by_path[DELETE_PATH]
+        second = ran(store, it.export, it.served.url, 600)
+        assert second.code == 3, second
+        assert f"host {os.uname().nodename}, pid {first.pid}, user " in second.err
+        assert it.served.ledger.by_path[DELETE_PATH] == sent
+        wait_until(lambda: any(b'"entries":[]' in line for line in lines(store)), first)
+        first.send_signal(signal.SIGUSR2)
+        ended = finish(first)
+        assert (ended.code, it.effects(IDS)) == (0, [1] * 600), ended.err
+
+
+def test_killed_and_taken_over(tmp_path: Path) -> None:
+    """After a SIGKILL the next run watches for 1.1 licences, then goes on; nothing is lost."""
+    store = tmp_path / "store"
+    with case(tmp_path, IDS, latency_s=0.02) as it:
+        with started(store, it.export, it.served.url, 600, rate=200.0, chunk_size=5) as first:
+            it.wait_until_deleted(100)
+            kill(first)
+        began = time.monotonic()
+        ended = ran(store, it.export, it.served.url, 600, rate=0.0)
+        assert ended.code == 0, ended
+        assert time.monotonic() - began >= 1.1 * LICENCE_S
+        assert "Watching for 1 s" in ended.err
+        assert it.effects(IDS) == [1] * 600
+        assert summary(ended)["resumed"] is True
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:
+    """SIGSTOP, a successor, SIGCONT: of the old process nothing arrives any more. It ends with exit code 5.
+
+    With --take-over the successor sends at once, but leaves the rows in doubt alone for 1.1 licences.
+    """
+    store = tmp_path / "store"
+    options: dict[str, Any] = {"rate": 100.0, "chunk_size": 1}
+    with (
+        case(tmp_path, IDS, latency_s=0.05) as it,
+        started(store, it.export, it.served.url, 600, **options) as old,
+    ):
+        it.wait_until_deleted(60)
+        old.send_signal(signal.SIGSTOP)
+        wait_for_arrivals(it.served)
+        number = len(lines(store))
+        began, sent = time.monotonic(), it.served.ledger.by_path[DELETE_PATH]
+        with started(store, it.export, it.served.url, 600, rate=0.0, take_over=take_over) as new:
+            if take_over:
+                it.wait_until_deleted(550)
+                fresh_s = time.monotonic() - began
+                in_doubt = [id_ for id_ in IDS if it.served.ledger.effects(id_) == 0]
+                assert in_doubt, "the rows in doubt wait"
+                assert_in_time(fresh_s < 1.1 * LICENCE_S + 2, fresh_s)
+            ended = finish(new)
+        assert ended.code == 0, ended
+        fence = json.loads(lines(store)[number])["entries"][0]
+        assert (fence["event"], fence["pid"]) == ("start", new.pid), "the next line is the fence"
+        assert it.served.ledger.by_path[DELETE_PATH] > sent
+        wait_for_arrivals(it.served)
+        at = it.served.ledger.requests
+        old.send_signal(signal.SIGCONT)
+        thawed = finish(old)
+        assert thawed.code == 5, thawed
+        assert f"pid {new.pid}" in summary(thawed)["why"]
+        assert "has taken it over" in summary(thawed)["why"]
+        wait_for_arrivals(it.served)
+        assert it.served.ledger.requests == at, "of the old process nothing has arrived"
+        assert it.effects(IDS) == [1] * 600
