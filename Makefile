@@ -15,7 +15,7 @@ QUICK_TESTS := tests/unit --ignore-glob='*/test_export_*'
 PYTHONS ?= python3.11 python3.13
 
 .PHONY: demo quick test timed test-page test-all-pythons test-install test-sdks test-http test-deploy test-python check mutants \
-	soak soak-simulation bench bench-rate lock lock-image clean
+	soak soak-simulation bench bench-rate bench-store lock lock-image clean
 
 demo: $(STAMP)
 	$(BIN)/bulkdel demo
@@ -100,6 +100,11 @@ bench: $(STAMP)
 # How much of the rate is used, in a minute. A slow machine does not change the figures; a busy one may.
 bench-rate: $(STAMP)
 	$(BIN)/python -m tests.bench_rate
+
+# The same with the log in a store whose commits take 40 ms, some of them 2 s: how much of the rate is used, and how many
+# rows a kill would leave in doubt. Two minutes.
+bench-store: $(STAMP)
+	$(BIN)/python -m tests.bench_store
 
 check: $(STAMP)
 	$(BIN)/ruff check

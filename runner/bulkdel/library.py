@@ -59,6 +59,8 @@ class RunOptions(TypedDict, total=False):
     """
 
     checkpoint: Path | None
+    store: str | None
+    take_over: bool
     host: str | None
     ca_file: Path | None
     proxy: str | None

@@ -6,9 +6,9 @@ this licence must have lapsed. So both count the same seconds, each on its own c
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from bulkdel.store.means import MEANS, Means
 
 LICENCE_S = 10.0
 """Seconds for which one commit licenses sending, from its begin."""
@@ -20,24 +20,19 @@ WAIT_SHARE = 1.1
 """A successor waits this much of a licence: two clocks do not run exactly alike."""
 
 
-def suspended_clock() -> float:
-    """Seconds that also count while the machine sleeps: a frozen virtual machine must not take up an old licence."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a log in a store is written.
 
     licence_s: see LICENCE_S; tests pass a shorter one. patience_s: a commit that fails is repeated for so long.
     take_over: begin without watching whether another process still writes the log.
-    clock: counts while the machine sleeps.
+    means: clock, threads and network.
     """
 
     licence_s: float = LICENCE_S
     patience_s: float = 900.0
     take_over: bool = False
-    clock: Callable[[], float] = suspended_clock
+    means: Means = MEANS
 
     @property
     def wait_s(self) -> float:
@@ -64,17 +59,17 @@ class Licence:
     @property
     def valid(self) -> bool:
         """Whether a request may leave now."""
-        return self._terms.clock() - self._began < self._terms.licence_s
+        return self._terms.means.clock() - self._began < self._terms.licence_s
 
     @property
     def renewal_due(self) -> bool:
         """Whether so much of it has passed that a commit is due, also when there is nothing to write."""
-        return self._terms.clock() - self._began >= self._terms.licence_s * RENEW_SHARE
+        return self._terms.means.clock() - self._began >= self._terms.licence_s * RENEW_SHARE
 
     @property
     def predecessor_s(self) -> float:
         """Seconds until the licence of the process before this one has lapsed for sure; 0 when it has."""
-        return max(0.0, self._predecessor_until - self._terms.clock())
+        return max(0.0, self._predecessor_until - self._terms.means.clock())
 
     def renew(self, began: float) -> None:
         """A commit counts. began: when the first attempt to write it began, by the clock of the terms."""
@@ -82,4 +77,4 @@ class Licence:
 
     def succeed(self) -> None:
         """This process has just taken the log over from one whose licence may still be valid."""
-        self._predecessor_until = self._terms.clock() + self._terms.wait_s
+        self._predecessor_until = self._terms.means.clock() + self._terms.wait_s

@@ -18,7 +18,6 @@ from bulkdel.checkpoint.reader import RUN, Fold, LogKind, open_log, reading
 from bulkdel.checkpoint.watch import wait_for_line
 from bulkdel.errors import NotAcceptable
 from bulkdel.store.lines import StoreLines
-from bulkdel.store.objects import open_objects
 from bulkdel.store_path import StorePath
 
 TRIES = 5
@@ -88,7 +87,7 @@ def _is_written(path: StorePath, kind: LogKind[Any]) -> bool:
     with reading(path, kind) as reader:
         if reader.replay().under_way is None:
             return False
-        with closing(StoreLines(open_objects(path))) as lines:
+        with closing(StoreLines(path)) as lines:
             return wait_for_line(lines, reader.seq + 1, path) is not None
 
 

@@ -34,7 +34,6 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.settings import LOG, SANDBOX_LOG
 from bulkdel.store.lines import StoreLines
-from bulkdel.store.objects import open_objects
 from bulkdel.store_path import StorePath
 
 LINE_MAX = 8 << 20
@@ -365,7 +364,7 @@ def reading(path: Path, kind: LogKind[F]) -> Iterator[Reader[F]]:
     Raises NotAcceptable when it cannot be opened, or when the store fails meanwhile.
     """
     if isinstance(path, StorePath):
-        lines = StoreLines(open_objects(path))
+        lines = StoreLines(path)
         try:
             yield Reader(lines, path, kind)
         except OSError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +22,6 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.output import say
 from bulkdel.store.certain import Creator, Taken
 from bulkdel.store.lines import LINES_A_ROLL, StoreLines, line_name, roll_name
-from bulkdel.store.objects import open_objects
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath
 
@@ -53,13 +51,14 @@ class StoreLog:
 
     def __init__(self, path: StorePath, kind: LogKind[Any], terms: Terms, nonce: str | None) -> None:
         """Open the store. Raises NotAcceptable for one that cannot keep two runs apart."""
-        self._objects = open_objects(path)
-        probe(self._objects, path)
+        means = terms.means
+        self._objects = means.open(path)
+        probe(self._objects, path, means)
         self._kind = kind
         self._terms = terms
-        self._creator = Creator(self._objects, terms.patience_s)
-        self._lines = StoreLines(self._objects)
-        self._rolls = ThreadPoolExecutor(1, thread_name_prefix="rolls")
+        self._creator = Creator(self._objects, terms.patience_s, means)
+        self._lines = StoreLines(path, means)
+        self._rolls = means.threads(1)
         self._reader: Reader[Any] = Reader(self._lines, path, kind)
         self._fold: Any = None
         self._overtakes = False  # the session before may be under way, and this one has not written yet
@@ -138,7 +137,7 @@ class StoreLog:
     def _append(self, parts: Sequence[bytes]) -> None:
         """Create the next line. The same number always has the same bytes, however often it is tried. Raises Taken."""
         line = frame(self.seq + 1, parts, self.nonce)
-        began = self._terms.clock()
+        began = self._terms.means.clock()
         self._creator.create(line_name(self.seq + 1), line)
         self.licence.renew(began)
         if self._overtakes:

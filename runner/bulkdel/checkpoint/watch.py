@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from bulkdel.checkpoint.licence import TERMS, Terms
@@ -19,15 +18,16 @@ def wait_for_line(lines: StoreLines, seq: int, path: Path, terms: Terms = TERMS)
 
     Raises NotAcceptable when the store cannot be read.
     """
-    until = terms.clock() + terms.wait_s
+    means = terms.means
+    until = means.clock() + terms.wait_s
     while True:
         try:
             line = lines.line(seq)
         except OSError as error:
             raise unreachable(path, error) from error
-        if line is not None or terms.clock() >= until:
+        if line is not None or means.clock() >= until:
             return line
-        time.sleep(min(LOOK_S, terms.licence_s / 10))
+        means.sleep(min(LOOK_S, terms.licence_s / 10))
 
 
 def session_of(line: bytes | None, seq: int) -> Session | None:

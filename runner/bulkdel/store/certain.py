@@ -7,24 +7,29 @@ means another attempt, other bytes are those of another writer.
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from statistics import median
 
+from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
 
-HEDGE_S = 0.1
-HEDGE_LEAST_S = 0.05
-"""A second attempt begins when the first has no answer for so long: at first, and at least."""
+HEDGE_S, HEDGE_LEAST_S, HEDGE_MOST_S = 0.1, 0.05, 1.0
+"""A second attempt begins when the first has no answer for so long: at first, at least, and at most."""
+
+HEDGE_TIMES = 2
+"""And when it takes this many times as long as most. A few attempts that are very late do not change that."""
 
 HEDGED_AT_ONCE = 4
 """Attempts that are under way at the same time."""
 
+THREADS = 16
+"""Attempts that are very late occupy some of them, after a later attempt has succeeded."""
+
 RECENT = 100
 """Attempts whose times decide when the next one is hedged."""
 
-PAUSE_S, PAUSE_MAX_S = 0.1, 1.0
+PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 """After a failed attempt. It doubles each time. It is far below the licence, which lapses meanwhile."""
 
 LOOK_S = 1.0
@@ -38,18 +43,19 @@ class Taken(Exception):
 class Creator:
     """Creates one object after the other, each until its effect is certain. For one thread at a time."""
 
-    def __init__(self, objects: Objects, patience_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
         """patience_s: an object that cannot be created for so long is given up."""
         self._objects = objects
         self._patience_s = patience_s
-        self._clock = clock
-        self._threads = ThreadPoolExecutor(HEDGED_AT_ONCE, thread_name_prefix="store")
+        self._clock = means.clock
+        self._sleep = means.sleep
+        self._threads = means.threads(THREADS)
         self._took: deque[float] = deque(maxlen=RECENT)
 
     def create(self, name: str, data: bytes) -> None:
         """Create the object. Raises Taken, and OSError after the patience: then it may be created or not."""
         began, pause_s, failure = self._clock(), PAUSE_S, OSError("no answer")
-        due, under_way = began, set[Future[bool]]()
+        due, under_way = began, set[Future[float | None]]()
         while True:
             now = self._clock()
             if now - began > self._patience_s:
@@ -58,36 +64,37 @@ class Creator:
                 under_way.add(self._threads.submit(self._attempt, name, data))
                 due = now + self._hedge_s if self._objects.hedged else float("inf")
             if not under_way:
-                time.sleep(min(due - now, LOOK_S))
+                self._sleep(min(due - now, LOOK_S))
                 continue
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
             for attempt in ended:
                 try:
-                    ours = attempt.result()
+                    took_s = attempt.result()
                 except OSError as error:
                     failure, due = error, self._clock() + pause_s
                     pause_s = min(pause_s * 2, PAUSE_MAX_S)
                     continue
-                if not ours:
+                if took_s is None:
                     raise Taken(name)
-                self._took.append(self._clock() - began)
+                self._took.append(took_s)
                 return
 
     def close(self) -> None:
         """End the threads. An attempt that is under way may still have its effect: it has the same bytes."""
         self._threads.shutdown(wait=False)
 
-    def _attempt(self, name: str, data: bytes) -> bool:
-        """Try once. Returns whether the object has our bytes; OSError while that is not known."""
-        if self._objects.create(name, data):
-            return True
-        if (found := self._objects.get(name)) is None:
-            raise OSError(f"{name} is said to exist, and cannot be read yet")
-        return found == data
+    def _attempt(self, name: str, data: bytes) -> float | None:
+        """Try once. Returns how long it took; None when the object has other bytes. OSError while that is not known."""
+        began = self._clock()
+        if not self._objects.create(name, data) and (found := self._objects.get(name)) != data:
+            if found is None:
+                raise OSError(None, f"{name} is said to exist, and cannot be read")
+            return None
+        return self._clock() - began
 
     @property
     def _hedge_s(self) -> float:
-        """How long an attempt may take before another one begins: longer than 95 % of the recent ones."""
+        """How long an attempt may take before another one begins."""
         if len(self._took) < RECENT:
             return HEDGE_S
-        return max(HEDGE_LEAST_S, sorted(self._took)[RECENT * 95 // 100])
+        return min(max(HEDGE_LEAST_S, median(self._took) * HEDGE_TIMES), HEDGE_MOST_S)

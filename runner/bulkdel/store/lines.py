@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import count, islice
 from typing import TypeVar
 
-from bulkdel.store.objects import Objects
+from bulkdel.store.means import MEANS, Means
+from bulkdel.store_path import StorePath
 
 LINES_A_ROLL = 1_000
 
@@ -38,9 +39,10 @@ def roll_name(last: int) -> str:
 class StoreLines:
     """The lines of a log in a store: `checkpoint.reader.Lines`. Use it in one thread, and close it."""
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store")
+    def __init__(self, path: StorePath, means: Means = MEANS) -> None:
+        """Open the store at this URL."""
+        self._objects = means.open(path)
+        self._threads = means.threads(AT_ONCE)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the lines that there are. Raises OSError when the store fails."""

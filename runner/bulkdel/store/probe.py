@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 
 from bulkdel.errors import NotAcceptable
+from bulkdel.store.means import MEANS, Means
 from bulkdel.store.objects import Objects
 from bulkdel.store_path import StorePath
 
@@ -18,12 +19,12 @@ TRIES = 3
 HELP = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
 
 
-def probe(objects: Objects, path: StorePath) -> None:
+def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
     """Let 16 writers create one object at once. Raises NotAcceptable for a store that lets more than one do so."""
     why = ""
     for _ in range(TRIES):
         name, texts = f"probe/{secrets.token_hex(8)}", [b"%d\n" % number for number in range(AT_ONCE)]
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as threads:
+        with means.threads(AT_ONCE) as threads:
             attempts = {threads.submit(objects.create, name, text): text for text in texts}
             created = [attempts[each] for each in as_completed(attempts) if _created(each)]
         failed = [error for each in attempts if isinstance(error := each.exception(), OSError)]

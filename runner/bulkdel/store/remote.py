@@ -6,6 +6,7 @@ is made once: whoever calls repeats it, and compares.
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ REQUEST_S = 3.0
 TEXT_MAX = 200
 """Characters of the store's own words in a message."""
 
-_QUERY = re.compile(r"\?\S*")  # a signed URL has its signature there
+_QUERY = re.compile(r"(?<=\w)\?\S*")  # a signed URL has its signature there
 
 
 class Remote:
@@ -34,12 +35,15 @@ class Remote:
         except ImportError:
             raise UsageError(f"{path}: needs obstore. Install it with: pip install 'bulkdel[remote]'") from None
         self._obstore = obstore
-        self._exists, self._absent, self._failed = AlreadyExistsError, NotFoundError, BaseError
+        self._exists = AlreadyExistsError
+        self._absent = (NotFoundError, FileNotFoundError)
+        self._failed = (BaseError, OSError)
         limit = timedelta(seconds=REQUEST_S)
         try:
             self._store = from_url(
                 str(path),
-                client_options={"timeout": limit, "connect_timeout": limit},
+                # Given here, the options hide those of the environment.
+                client_options={"timeout": limit, "connect_timeout": limit, "allow_http": _http_is_allowed()},
                 retry_config={"max_retries": 0, "retry_timeout": limit},
             )
         except (BaseError, ValueError) as error:
@@ -65,6 +69,11 @@ class Remote:
             raise OSError(None, _words(error)) from None
 
 
+def _http_is_allowed() -> bool:
+    return os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"}
+
+
 def _words(error: Exception) -> str:
     """The store's own words in one line, without a query, which may be signed."""
-    return " ".join(_QUERY.sub("", str(error)).split())[:TEXT_MAX]
+    text = str(error).partition("Debug source")[0]
+    return " ".join(_QUERY.sub("", text).split())[:TEXT_MAX]

@@ -1,0 +1,185 @@
+"""A small S3 server that lies: as much of the protocol as obstore needs for a log, and a switch for each lie.
+
+It speaks PUT with `If-None-Match: *`, GET, and nothing else. What it holds is the oracle: `objects`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+
+
+class Lie(Enum):
+    """What a PUT is answered beside the truth."""
+
+    LOST = "it has its effect, and the answer is lost"
+    CUT = "it has no effect, and no answer"
+    EXISTS = "it has its effect, and is answered 412: as a proxy that has repeated it"
+    CONFLICT = "it has no effect, and is answered 409: another attempt is under way"
+    BUSY = "it has no effect, and is answered 503"
+    BROKEN = "it has its effect, and is answered 500"
+
+
+@dataclass(frozen=True)
+class StoreSwitches:
+    """What the server does from now on.
+
+    shares: of the PUTs, by lie. put_s: seconds that one takes. slow: share of those that take `slow_s` longer.
+    fences: whether `If-None-Match` is obeyed. down: every request is answered 503.
+    """
+
+    shares: Mapping[Lie, float] = field(default_factory=dict)
+    put_s: float = 0.0
+    slow: float = 0.0
+    slow_s: float = 2.0
+    fences: bool = True
+    down: bool = False
+
+
+class StoreServer:
+    """The objects of a bucket, and what was asked. switches: may be replaced at any time.
+
+    puts: by path. lies: told so far. written: how often each object was given bytes; more than once only without a
+    fence.
+    """
+
+    def __init__(self, url: str, chance: random.Random) -> None:
+        self.url = url
+        self.switches = StoreSwitches()
+        self.objects: dict[str, bytes] = {}
+        self.puts: Counter[str] = Counter()
+        self.lies: Counter[Lie] = Counter()
+        self.written: Counter[str] = Counter()
+        self.chance = chance
+        self.lock = threading.Lock()
+
+    def switch(self, **changes: Any) -> None:
+        """Change what the server does."""
+        self.switches = replace(self.switches, **changes)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables by which obstore finds the server. There is a secret in them that no output may have."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "eu-central-1",
+        }
+
+    def lines(self, prefix: str) -> list[bytes]:
+        """The lines of the log below a prefix, up to the first that is missing."""
+        found, number = [], 1
+        while (line := self.objects.get(f"{prefix}/log/{number:012d}")) is not None:
+            found.append(line)
+            number += 1
+        return found
+
+
+SECRET = "wJalrXUtnFEMIexampleSECRET"
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    store: StoreServer
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        store, name = self.store, self.path.partition("?")[0].removeprefix("/bucket/")
+        switches = store.switches
+        with store.lock:
+            store.puts[name] += 1
+            lie, slow = self._lie(switches), store.chance.random() < switches.slow
+        if (seconds := switches.put_s * store.chance.uniform(0.85, 1.15)) > 0:
+            time.sleep(seconds)
+        if switches.down or lie is Lie.BUSY:
+            self._answer(503, "SlowDown")
+        elif lie is Lie.CUT:
+            self.close_connection = True
+        elif lie is Lie.CONFLICT:
+            self._answer(409, "ConditionalRequestConflict")
+        else:
+            with store.lock:
+                created = name not in store.objects
+                if created or not switches.fences or "if-none-match" not in self.headers:
+                    store.objects[name] = body
+                    store.written[name] += 1
+                    created = True
+            if slow:  # the effect is there, the answer is late
+                time.sleep(switches.slow_s)
+            if lie is Lie.LOST:
+                self.close_connection = True
+            elif lie is Lie.BROKEN:
+                self._answer(500, "InternalError")
+            elif not created or lie is Lie.EXISTS:
+                self._answer(412, "PreconditionFailed")
+            else:
+                self._answer(200)
+
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0].removeprefix("/bucket/")
+        found = self.store.objects.get(name)
+        if self.store.switches.down:
+            self._answer(503, "SlowDown")
+        elif found is None:
+            self._answer(404, "NoSuchKey")
+        else:
+            self._answer(200, body=found)
+
+    def _lie(self, switches: StoreSwitches) -> Lie | None:
+        draw = self.store.chance.random()
+        for lie, share in switches.shares.items():
+            if draw < share:
+                self.store.lies[lie] += 1
+                return lie
+            draw -= share
+        return None
+
+    def _answer(self, status: int, code: str = "", body: bytes | None = None) -> None:
+        text = ERROR.format(code=code).encode() if body is None and status != 200 else body or b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("ETag", '"e"')
+        self.send_header("Last-Modified", "Thu, 26 Nov 2026 08:00:00 GMT")
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that was killed or has given up."""
+
+
+@contextmanager
+def store_server(seed: int = 0) -> Iterator[StoreServer]:
+    """Serve a bucket named `bucket` until the block ends."""
+    handler = type("Request", (_Request,), {})
+    server = _Server(("127.0.0.1", 0), handler)
+    store = StoreServer(f"http://127.0.0.1:{server.server_address[1]}", random.Random(seed))
+    handler.store = store  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield store
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
