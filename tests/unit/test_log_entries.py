@@ -16,6 +16,9 @@ from bulkdel.core.log_entries import (
     FINDINGS,
     FORMAT,
     Annotation,
+    BatchConfirmed,
+    BatchHeader,
+    BatchRunEnded,
     Change,
     Changed,
     Damaged,
@@ -92,6 +95,9 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Annotation, st.sampled_from(EVENTS), TEXT, TEXT, FACTS),
     st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
     st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
+    st.builds(BatchHeader, TEXT, TEXT, TEXT),
+    st.builds(BatchConfirmed, TEXT, COUNT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, OBJECT, max_size=3)),
+    st.builds(BatchRunEnded, TEXT, TEXT, COUNT, OBJECT),
     HEADERS,
 )
 
@@ -188,6 +194,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "header": to_json(recorded.header()),
     "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
     "found": to_json(Found("T", "gone", ((0, 5),))),
+    "batch": to_json(BatchHeader("t", "T", "night.toml")),
+    "confirmed": to_json(BatchConfirmed("T", 5, "d", "typed", "me", {"a": {"ids": 5}})),
+    "run_ended": to_json(BatchRunEnded("T", "a", 0, {"status": "complete"})),
 }
 
 

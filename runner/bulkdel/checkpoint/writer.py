@@ -23,7 +23,7 @@ from bulkdel.checkpoint.licence import Licence
 from bulkdel.checkpoint.opening import OpenLog, create_log, resume_log
 from bulkdel.checkpoint.reader import LINE_MAX, RUN, F, LogKind
 from bulkdel.checkpoint.store_log import Fenced, Overtaken
-from bulkdel.core.log_entries import Entry, Header, Session, Skipped, VerifyHeader, to_json
+from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, Skipped, VerifyHeader, to_json
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
@@ -68,7 +68,7 @@ class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):
     def create(
         cls,
         path: Path,
-        header: Header | VerifyHeader,
+        header: Header | VerifyHeader | BatchHeader,
         skipped: SkippedRows | None = None,
         how: How = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Token
 from cyclopts.config import Env
 from rich.console import Console
 
+from bulkdel.cli.batch import make_batch
 from bulkdel.cli.config import (
     JOB,
     ConfigFile,
@@ -459,6 +460,7 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
     app.command(verify, config=sources, help_epilogue=VERIFY_EPILOGUE)
     # Not from the environment: BULKDEL_CONFIRM confirms a run.
     app.command(forget, config=[lambda *_: None], help_epilogue=FORGET_EPILOGUE)
+    app.command(make_batch())
     app.command(jobs, help_epilogue=" ")
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")

@@ -20,6 +20,7 @@ from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
+from bulkdel.engine.parent import draining_with_parent
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
@@ -37,7 +38,7 @@ from bulkdel.live.steering import Steering
 from bulkdel.output import say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.checks import check_sample
-from bulkdel.safety.confirmation import How, confirmation_due
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due
 from bulkdel.safety.run_plan import Plan, RunArguments
 
 
@@ -89,7 +90,8 @@ def settle(arguments: RunArguments, notices: Notices, before_sending: Callable[[
 async def _run(
     opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, keyboard: Keyboard | None
 ) -> Summary:
-    async with opened, on_page(opened, arguments) as page:
+    parent = draining_with_parent(arguments.environ, opened.drain)
+    async with opened, parent, on_page(opened, arguments) as page:
         try:
             plan = await opened.plan()
         finally:
@@ -128,6 +130,10 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     settings, word = plan.arguments.settings, plan.host_word
     if plan.complete or settings.sandbox or plan.ids == 0:
         return  # no request will be sent, or only to the sandbox
+    if (digest := plan.arguments.environ.get(CONFIRMED_PLAN)) is not None:
+        check_digest(plan, digest)
+        await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.BATCH)
+        return
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
         return
@@ -143,7 +149,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     say(f"\n{up_to}{counted(plan.ids, 'id')} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
     asked = {"number of ids": str(plan.ids), "name of the host, which the config protects": word}
     for noun, wanted in asked.items():
-        if wanted is not None and (typed := await _line_typed(noun, wanted)) != wanted:
+        if wanted is not None and (typed := await line_typed(noun, wanted)) != wanted:
             raise NotConfirmed(
                 f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question:\n"
                 f"  {plan.confirming_line}"
@@ -151,7 +157,7 @@ async def _confirm(opened: Run, plan: Plan) -> None:
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 
 
-async def _line_typed(noun: str, wanted: str) -> str:
+async def line_typed(noun: str, wanted: str) -> str:
     """Ask for a line on the terminal. The wait does not block the loop, so a signal ends it."""
     say(f"Type the {noun} ({wanted}) to go on, anything else to stop:", "question")
     loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()

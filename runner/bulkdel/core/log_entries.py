@@ -278,6 +278,42 @@ class Found:
     ranges: Ranges
 
 
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """First entry of the log of a batch. file: of its runs; a hint for people."""
+
+    tool: str
+    at: str
+    file: str
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfirmed:
+    """These runs of a batch were confirmed, all at once.
+
+    ids: of all of them. digest: of their plans. how: as of a run. user: of the system.
+    runs: by name; of each the digest of its plan, its ids, job, host, pool and checkpoint.
+    """
+
+    at: str
+    ids: int
+    digest: str
+    how: str
+    user: str
+    runs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRunEnded:
+    """The process of one run of a batch has ended. facts: the summary of that run, as far as there is one."""
+
+    at: str
+    name: str
+    exit: int
+    facts: Mapping[str, Any]
+
+
 Entry = (
     Header
     | Skipped
@@ -290,6 +326,9 @@ Entry = (
     | Annotation
     | VerifyHeader
     | Found
+    | BatchHeader
+    | BatchConfirmed
+    | BatchRunEnded
 )
 
 
@@ -302,6 +341,9 @@ _TYPES = {
     Annotation: "annotation",
     VerifyHeader: "verify",
     Found: "found",
+    BatchHeader: "batch",
+    BatchConfirmed: "confirmed",
+    BatchRunEnded: "run_ended",
 }
 
 
@@ -494,6 +536,16 @@ def _found(data: Mapping[str, Any]) -> Found:
     return Found(data["at"], data["finding"], _ranges(data["ranges"]))
 
 
+def _batch_header(data: Mapping[str, Any]) -> BatchHeader:
+    _check_format(data)
+    return BatchHeader(data["tool"], data["at"], data["file"])
+
+
+def _confirmed(data: Mapping[str, Any]) -> BatchConfirmed:
+    runs = {str(name): dict(run) for name, run in data["runs"].items()}
+    return BatchConfirmed(data["at"], int(data["ids"]), data["digest"], data["how"], data["user"], runs)
+
+
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "header": _header,
     "skipped": _skipped,
@@ -506,6 +558,9 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "annotation": _annotation,
     "verify": _verify_header,
     "found": _found,
+    "batch": _batch_header,
+    "confirmed": _confirmed,
+    "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], int(data["exit"]), dict(data["facts"])),
 }
 
 

@@ -20,6 +20,7 @@ HOW = {
     "library": "by the program that runs it",
     "sandbox": "not asked: a sandbox",
     "restore": "by the confirmation of the restore",
+    "batch": "by the confirmation of the batch",
 }
 """How a run was confirmed (`safety.confirmation.How`), in words."""
 

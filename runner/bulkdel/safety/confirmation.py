@@ -20,6 +20,11 @@ NEXT_DAY_S = 6 * 3600.0
 probably repeated by mistake. A time of the next day has to be given with its date."""
 
 
+CONFIRMED_PLAN = "_BULKDEL_CONFIRMED_PLAN"
+"""The environment variable by which a batch tells its child process the digest of the plan that was confirmed. It is no
+option: a process that is given one sends nothing of another plan."""
+
+
 class How(enum.StrEnum):
     """How a run was confirmed, as the log keeps it."""
 
@@ -28,6 +33,7 @@ class How(enum.StrEnum):
     LIBRARY = "library"
     SANDBOX = "sandbox"
     RESTORE = "restore"
+    BATCH = "batch"
     NOTHING = "nothing to delete"
 
 
@@ -72,6 +78,16 @@ def confirm(plan: Plan, *, ids: int | None, pool: str | None, host: str | None, 
             f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
         )
     return Confirmed(plan.ids, plan.pool, how, word)
+
+
+def check_digest(plan: Plan, digest: str) -> None:
+    """Compare the plan with the one that was confirmed as a part of a batch. Raises NotConfirmed."""
+    if plan.digest != digest:
+        raise NotConfirmed(
+            "not confirmed: this is no longer the plan that was confirmed for the batch. The export, an exclude file, "
+            f"the pool, a guard or a parameter has changed. {plan.words.nothing}. Run the batch again; it shows the "
+            "new plan and asks for this run again"
+        )
 
 
 def confirmed_before(plan: Plan, now: float) -> Confirmed | None:

@@ -18,6 +18,7 @@ from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.outcome import OutcomeWords
+from bulkdel.core.plan_digest import digest_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
@@ -285,6 +286,28 @@ class Plan:
             with suppress(UsageError):  # the clocks change about then
                 line = line.plus("--not-after", until_of(text, now).isoformat())
         return line
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything that a confirmation covers. It is the same before the run and on a resume."""
+        settings, pinned = self.arguments.settings, self.pinned()
+        if self.progress is not None and self.complete:  # a complete run does not sign in
+            pinned["pool"] = self.progress.header.pinned["pool"]
+        return digest_of(
+            {
+                **pinned,
+                "ids": self.ids,
+                "excluded": sorted(file.sha256 for file in self.excluded),
+                "guards": self.guards.to_json(),
+                "parameters": dict(self.parameters),
+                "limit": settings.limit,
+                "backup": settings.backup is not None,
+                "memberships": settings.backup_memberships,
+                "look_first": self.look_first,
+                "in_doubt": settings.in_doubt,
+                "allow_absent": settings.allow_absent,
+            }
+        )
 
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by the SHA-256 of its bytes, as the log keeps it."""

@@ -1,0 +1,128 @@
+"""`bulkdel batch`: its commands, options and exit codes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from bulkdel.cli.config import ARGUMENTS, OPTIONS, tables_with
+from bulkdel.command_line import ENV_PREFIX, variable_of
+from bulkdel.errors import UsageError
+from bulkdel.output import LogFormat
+from bulkdel.settings import RATES, count, per_second, seconds
+
+EPILOGUE = """Exit codes: the first that applies to one of the runs: 5, 129/130/143, 4, 3, 2, 6, 1, 0. They mean the
+same as those of `bulkdel run`.
+"""
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Parallel = Annotated[int | None, count(1, 1_000)]
+Rate = Annotated[float | None, Parameter(converter=per_second, validator=RATES)]
+Only = Annotated[list[str] | None, Parameter(negative="", metavar="NAME")]
+
+
+def plan(file: Path, /, *, parallel: Parallel = None, rate_over_all: Rate = None, json: Flag = False) -> int:
+    """Plan every run of a batch, show one table and the command that runs it, and change nothing.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch, such as night.toml.
+    parallel: int
+        Plan so many runs at once. Default: `parallel` of the file, or 4.
+    rate_over_all: float
+        Requests a second of all runs together; 0 is unlimited.
+    json: bool
+        Print the plan as one JSON object. It has no id and no text of a row.
+    """
+    from bulkdel.commands import batch as command
+
+    check_environment(os.environ)
+    return command.plan(
+        command.BatchArguments(file, os.environ, parallel=parallel, rate_over_all=rate_over_all, json=json)
+    )
+
+
+def run(
+    file: Path,
+    /,
+    *,
+    confirm: Annotated[int | None, count(0)] = None,
+    plan: Annotated[str | None, Parameter(metavar="DIGEST")] = None,
+    parallel: Parallel = None,
+    rate_over_all: Rate = None,
+    not_after: str | None = None,
+    stop_after_failures: Annotated[int | None, count(1)] = None,
+    json: Flag = False,
+    log_format: LogFormat | None = None,
+    progress_every: Annotated[float, seconds(1, 3_600)] = 5.0,
+) -> int:
+    """Run every run of a batch after one confirmation, or resume it. A run that halts stops no other.
+
+    Each run is a process of its own, with its own log and its own credentials. Complete runs are not started again.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch, such as night.toml.
+    confirm: int
+        Confirm the number of ids of all runs, as `batch plan` shows it. Together with --plan.
+    plan: str
+        Confirm the plan by its digest, as `batch plan` shows it. Together with --confirm.
+    parallel: int
+        So many runs at once. Default: `parallel` of the file, or 4.
+    rate_over_all: float
+        Requests a second of all runs together; 0 is unlimited.
+    not_after: str
+        Stop every run at this time, and begin no other: 06:00, 06:00Z, 06:00+02:00, or a date with it.
+    stop_after_failures: int
+        Begin no other run when so many have ended with exit code 2, 3, 4 or 5.
+    json: bool
+        Print the summary as one JSON object, the last line of stdout.
+    log_format: str
+        json: each line of stderr is one JSON object. text: plain lines. Default: a table on a terminal, and elsewhere
+        the progress as JSON lines.
+    progress_every: float
+        How often a progress line is written (5s, 1m), where there is no table.
+    """
+    from bulkdel.commands import batch as command
+
+    check_environment(os.environ)
+    return command.run(
+        command.BatchArguments(
+            file,
+            os.environ,
+            parallel=parallel,
+            rate_over_all=rate_over_all,
+            not_after=not_after,
+            stop_after_failures=stop_after_failures,
+            confirm=confirm,
+            plan=plan,
+            json=json,
+            log_format=log_format,
+            progress_every=progress_every,
+        )
+    )
+
+
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that sets an option: the runs of a batch have theirs in its file. Raises UsageError."""
+    tables_with({}, environ)  # refuses a misspelt one
+    options = {variable_of(name): name for name in OPTIONS}
+    for name in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
+        if name in ARGUMENTS or name in options or name.removesuffix("_FILE") in options:
+            where = f"write {options.get(name, 'it')} into [defaults] of the file" if name in options else "unset it"
+            raise UsageError(f"the environment sets {name}, which a batch does not read: {where}")
+
+
+def make_batch(name: str = "batch") -> App:
+    """The command `bulkdel batch`."""
+    app = App(name=name, help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
+    for command in (plan, run):
+        # Not from the environment: BULKDEL_CONFIRM confirms one run.
+        app.command(command, config=[lambda *_: None], help_epilogue=EPILOGUE)
+    return app

@@ -1,0 +1,438 @@
+"""`bulkdel batch plan` and `bulkdel batch run`: the order of the steps for many runs. Each is a child process.
+
+read the file → plan each run → one table → one confirmation → run each → one summary
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.writer import LogWriter
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.batch_words import due_words, plan_values, summary_lines, summary_values, table_lines
+from bulkdel.commands.run import line_typed
+from bulkdel.core.batch import (
+    COMPLETE,
+    FAILURES,
+    BatchState,
+    Due,
+    PlannedRun,
+    ToConfirm,
+    first_that_applies,
+    group_rates,
+    planned_run,
+    twins,
+)
+from bulkdel.core.log_entries import BatchConfirmed, BatchRunEnded, Session, stamp
+from bulkdel.core.summary import EXIT_FILE, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
+from bulkdel.engine.first_entries import process_facts
+from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
+from bulkdel.errors import FileFailed, NotConfirmed, UsageError
+from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_log import open_batch_log, read_state
+from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
+from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.format import counted, until_words
+from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.output import LogFormat, result, say, say_error, say_values
+from bulkdel.output import summary as say_summary
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How
+from bulkdel.times import is_time_of_day, until_of
+
+PLAN_LOG = "plan.log"
+RUN_LOG = "run.log"
+"""In the folder of a run: what its processes write to stderr."""
+
+PINNED = ("job", "host", "pool", "ids", "rows", "sha256", "digest", "id_reusable")
+"""The values of a plan that the log of the batch keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchArguments:
+    """The arguments of the caller. Those that are None are as the file of the batch says.
+
+    confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
+    """
+
+    file: Path
+    environ: Mapping[str, str]
+    parallel: int | None = None
+    rate_over_all: float | None = None
+    not_after: str | None = None
+    stop_after_failures: int | None = None
+    confirm: int | None = None
+    plan: str | None = None
+    json: bool = False
+    log_format: LogFormat | None = None
+    progress_every: float = 5.0
+
+    def batch(self) -> Batch:
+        """Read the file. Raises UsageError."""
+        given = {
+            name: value
+            for name in ("parallel", "rate_over_all", "not_after", "stop_after_failures")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(read_batch(self.file), **given)
+
+    @property
+    def line(self) -> CommandLine:
+        """The command line of `batch run` with these arguments, without a confirmation."""
+        given = {
+            "--parallel": self.parallel,
+            "--rate-over-all": self.rate_over_all,
+            "--not-after": self.not_after,
+            "--stop-after-failures": self.stop_after_failures,
+        }
+        line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
+        return line.plus("--json") if self.json else line
+
+
+def plan(arguments: BatchArguments) -> int:
+    """Plan every run, and show one table. Returns the first exit code of the runs that cannot begin."""
+    batch = arguments.batch()
+    state = read_state(batch.log, batch.path)
+    children = Children(batch.base)
+    with Signals(children.leave) as signals:
+
+        async def plan_all() -> list[PlannedRun]:
+            async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
+                return await _plan_all(
+                    batch, state, children, keeper=keeper, environ=arguments.environ, begin=lambda _: None
+                )
+
+        planned = run_loop(plan_all(), signals, lambda: "planning the runs")
+    _check_twins(planned)
+    due = state.due(planned, time.time())
+    to_confirm = ToConfirm.of([run for run in planned if run.name in due])
+    command = _confirming(arguments, to_confirm) if due else arguments.line
+    if arguments.json:
+        result(json.dumps(plan_values(planned, due, to_confirm, command)))
+    else:
+        for line in table_lines(planned, due):
+            result(line)
+        if due:
+            result(f"Nothing was changed. To run this plan:\n  {command}")
+        elif any(not run.trouble for run in planned):
+            result(f"Every run that can begin is confirmed. To go on:\n  {command}")
+    return first_that_applies(run.exit for run in planned if run.trouble)
+
+
+def run(arguments: BatchArguments) -> int:
+    """Run or resume every run of the batch. Returns the exit code: the first that applies to one of the runs."""
+    batch = arguments.batch()
+    until = None if batch.not_after is None else until_of(batch.not_after, datetime.now(UTC))
+    if until is not None and until <= datetime.now(UTC):
+        raise UsageError(f"--not-after {batch.not_after!r}: has passed. Nothing was sent. Give a later time")
+    night = Night(batch, arguments, until)
+    with Signals(night.children.leave) as signals:
+        return run_loop(night.run(), signals, night.progress_text, night.drain)
+
+
+class Night:
+    """One `batch run`: the processes of its runs, what they report, and what follows from it."""
+
+    def __init__(self, batch: Batch, arguments: BatchArguments, until: datetime | None) -> None:
+        self._batch = batch
+        self._arguments = arguments
+        self._until = until
+        self._ended: dict[str, Ended] = {}
+        self._failures = 0
+        self._signum: int | None = None
+        self._sending = False
+        self._failed: FileFailed | None = None
+        self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
+        self.children = Children(batch.base)
+
+    def progress_text(self) -> str:
+        """What is under way, in words."""
+        phases = Counter(run.phase for run in self._progress.values())
+        return ", ".join(f"{count:,} {phase}" for phase, count in phases.items())
+
+    def drain(self, signum: int) -> bool:
+        """Stop: every child drains, and no other begins. False while only plans are under way: they are ended."""
+        if self._sending:
+            self._signum = signum
+            self.children.send_signal(signum)
+        return self._sending
+
+    async def run(self) -> int:
+        """Plan, confirm, run, and print the summary. Returns the exit code."""
+        batch, began = self._batch, time.monotonic()
+        log: LogWriter[BatchState] | None = None
+        if batch.log.exists():
+            log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
+        try:
+            state = log.progress if log is not None else read_state(batch.log, batch.path)
+            self._check_day(state)
+            # Shares of the keeper before may last, when the batch before was killed.
+            restarted = state.under_way is not None
+            async with keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper:
+                planned = await self._plan(state, keeper)
+                confirmed = await self._confirm(planned, state)
+                if log is None:
+                    log = await in_thread(lambda: open_batch_log(batch.log, batch.path, _now()), lambda: None)
+                log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
+                if confirmed is not None:
+                    log.enqueue(confirmed)
+                await log.flush()
+                self._sending = True
+                await self._settle_all(planned, log, keeper)
+            code = first_that_applies([ended.exit for ended in self._ended.values()])
+            until = None if self._until is None or code != EXIT_STOPPED else self._until.isoformat()
+            log.enqueue(Session("stop", _now(), "", {"exit": code, "not_after": until}))
+            await log.aclose()
+            if self._failed is None and log.failure is not None:
+                self._failed = log.failure
+        finally:
+            if log is not None:
+                await log.aclose()
+        if self._failed is not None:
+            say_error(self._failed)
+            code = EXIT_FILE
+        self._print_end(planned, code, time.monotonic() - began)
+        return code
+
+    def _check_day(self, state: BatchState) -> None:
+        """Refuse a time of day that has just stopped this batch: now it would mean the next day."""
+        text, stopped = self._batch.not_after, state.stop.facts.get("not_after") if state.stop else None
+        if text is None or stopped is None or self._until is None or not is_time_of_day(text):
+            return
+        before = datetime.fromisoformat(stopped)
+        if time.time() - before.timestamp() <= NEXT_DAY_S and before.time() == self._until.time():
+            line = self._arguments.line.plus("--not-after", self._until.isoformat())
+            raise NotConfirmed(
+                f"--not-after {text} has just stopped this batch, and would now mean {until_words(self._until)}. "
+                f"Nothing was sent. If that is what you want:\n  {line}"
+            )
+
+    async def _plan(self, state: BatchState, keeper: RateKeeper) -> list[PlannedRun]:
+        def planning(name: str) -> None:
+            self._progress[name].phase = "planning"
+
+        environ = self._arguments.environ
+        planned = await _plan_all(self._batch, state, self.children, keeper=keeper, environ=environ, begin=planning)
+        for run in planned:
+            self._progress[run.name].take_plan(run)
+        _check_twins(planned)
+        due = state.due(planned, time.time())
+        say(
+            "\n".join(table_lines(planned, due)),
+            "batch.plan",
+            plan=plan_values(planned, due, _to_confirm(planned, due)),
+        )
+        return planned
+
+    async def _confirm(self, planned: Sequence[PlannedRun], state: BatchState) -> BatchConfirmed | None:
+        """Compare the options with the plan, or ask on the terminal; None when nothing is due. Raises NotConfirmed."""
+        arguments, due = self._arguments, state.due(planned, time.time())
+        to_confirm, given = _to_confirm(planned, due), (arguments.confirm, arguments.plan)
+        line = _confirming(arguments, to_confirm)
+        if (arguments.confirm is None) is not (arguments.plan is None):
+            missing = "--confirm" if arguments.confirm is None else "--plan"
+            again = f" To confirm:\n  {line}" if due else ""
+            raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
+        if not due:
+            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation])
+            if arguments.plan is not None and given not in {*state.given, (everything.ids, everything.digest)}:
+                raise NotConfirmed(
+                    "not confirmed: --confirm and --plan are not those of a plan of this batch, and every run that can "
+                    f"begin is confirmed already. Nothing was sent. Without them:\n  {arguments.line}"
+                )
+            return None
+        how = How.OPTIONS
+        if arguments.plan is None:
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
+            total = f"{counted(to_confirm.ids, 'id')} of {counted(len(due), 'run')}"
+            say(f"\n{total} will be sent: {due_words(due)}.", "question")
+            if (typed := await line_typed("number of ids", str(to_confirm.ids))) != str(to_confirm.ids):
+                raise NotConfirmed(
+                    f"not confirmed: {typed!r} is not {to_confirm.ids}. Nothing was sent. To confirm without a "
+                    f"question:\n  {line}"
+                )
+            how = How.TYPED
+        elif given != (to_confirm.ids, to_confirm.digest):
+            raise NotConfirmed(
+                f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} is not this plan; "
+                f"{due_words(due)}. Nothing was sent. If this plan is what you want:\n  {line}"
+            )
+        specs = {run.name: run.spec for run in self._batch.runs}
+        runs = {
+            run.name: {**{name: run.values[name] for name in PINNED}, "spec": specs[run.name]}
+            for run in planned
+            if run.name in due
+        }
+        user = process_facts(os.getpid())["user"]
+        return BatchConfirmed(_now(), to_confirm.ids, to_confirm.digest, how.value, user, runs)
+
+    async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
+        """Run every run that can begin, so many at once. A run that halts stops no other."""
+        batch = self._batch
+        by_name = {run.name: run for run in batch.runs}
+        able = [run for run in planned if not run.trouble and not run.complete]
+        groups = {run.name: by_name[run.name].rate_group or run.group for run in able}
+        rates = group_rates((groups[run.name], by_name[run.name].rate) for run in able)
+        for group, rate in {
+            **rates,
+            **{name: batch.rate_groups[name] for name in rates if name in batch.rate_groups},
+        }.items():
+            keeper.set_rate(group, rate)
+        for run in planned:
+            if run.trouble:
+                self._end(run.name, Ended(run.exit, error=run.trouble))
+            elif run.complete:
+                before = log.progress.ended[run.name]
+                self._end(run.name, Ended(before.exit, before.facts))
+        places = asyncio.Semaphore(batch.parallel)
+
+        async def settle(run: PlannedRun) -> None:
+            async with places:
+                if (code := self._closed) is not None:
+                    self._end(run.name, Ended(code, error="it was not started"))
+                    return
+                ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]).text)
+                self._end(run.name, ended)
+                await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
+
+        reporter = BatchReporter(
+            list(self._progress.values()),
+            log_format=self._arguments.log_format,
+            interval_s=self._arguments.progress_every,
+        )
+        async with reporter.running():
+            await asyncio.gather(*map(settle, able))
+
+    @property
+    def _closed(self) -> int | None:
+        """The exit code of a run that may not begin any more; None while one may."""
+        if self._failed is not None:
+            return EXIT_FILE
+        if self._signum is not None:
+            return EXIT_SIGNAL + self._signum
+        limit = self._batch.stop_after_failures
+        if limit is not None and self._failures >= limit:
+            return EXIT_REMAINING
+        if self._until is not None and datetime.now(UTC) >= self._until:
+            return EXIT_STOPPED
+        return None
+
+    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: str) -> Ended:
+        more: dict[str, Any] = {
+            "json": True,
+            "log_format": "json",
+            "progress_every": f"{self._arguments.progress_every:g}s",
+            "pool": planned.values["pool"],
+            "confirm": planned.ids,
+        }
+        if not planned.needs_confirmation:
+            del more["pool"], more["confirm"]
+        if self._until is not None:
+            own = run.options.get("not_after")
+            until = self._until if own is None else min(self._until, until_of(str(own), datetime.now(UTC)))
+            more["not_after"] = until.isoformat()
+        environ = {**run.environ(self._arguments.environ), ADDRESS: keeper, CONFIRMED_PLAN: planned.digest}
+        progress = self._progress[run.name]
+        progress.phase = "running"
+        log = self._batch.base / run.folder / RUN_LOG
+        return await self.children.run(run.words("run", more), environ, log, progress.take)
+
+    def _end(self, name: str, ended: Ended) -> None:
+        self._ended[name] = ended
+        self._failures += ended.exit in FAILURES
+        self._progress[name].end(ended.exit, ended.result)
+
+    async def _keep(self, log: LogWriter[BatchState], entry: BatchRunEnded) -> None:
+        """Write to the log of the batch. When that fails every child drains, and no other begins."""
+        try:
+            log.enqueue(entry)
+            await log.flush()
+        except FileFailed as error:
+            self._failed = error
+            self.children.send_signal(signal.SIGTERM)
+
+    def _print_end(self, planned: Sequence[PlannedRun], code: int, duration_s: float) -> None:
+        values = summary_values([(run, self._ended[run.name]) for run in planned], code, duration_s)
+        if self._arguments.json:
+            say_summary(json.dumps(values))
+        else:
+            say_summary("\n".join(summary_lines(values)))
+        say_values("batch.ended", values)
+        file = str(self._arguments.file)
+        if code in COMPLETE:
+            verify, report = (CommandLine("batch", (name, file)) for name in ("verify", "report"))
+            say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
+        else:
+            say(f"To go on with the runs that are not complete:\n  {self._arguments.line}", "to_go_on")
+
+
+async def _plan_all(
+    batch: Batch,
+    state: BatchState,
+    children: Children,
+    *,
+    keeper: RateKeeper,
+    environ: Mapping[str, str],
+    begin: Callable[[str], object],
+) -> list[PlannedRun]:
+    """Plan every run in a child process, so many at once. A complete run is not planned again.
+
+    begin: called with the name of each run whose plan begins.
+    """
+    places = asyncio.Semaphore(batch.parallel)
+
+    async def plan_one(run: BatchRun) -> PlannedRun:
+        if state.is_complete(run.name, run.spec):
+            return PlannedRun(run.name, state.confirmed[run.name], complete=True)
+        async with places:
+            begin(run.name)
+            folder = batch.base / run.folder
+            await in_thread(lambda: _make(folder), lambda: None)
+            keeper.set_rate(f"plan of {run.name}", run.rate)
+            own = {**run.environ(environ), ADDRESS: keeper.address(f"plan of {run.name}").text}
+            words = run.words("plan", {"json": True, "log_format": "json"})
+            ended = await children.run(words, own, folder / PLAN_LOG, lambda _: None)
+            return planned_run(run.name, run.options, ended.result, ended.exit, ended.error)
+
+    return list(await asyncio.gather(*map(plan_one, batch.runs)))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFailed(f"{folder}: the folder of a run cannot be made: {error.strerror}. Nothing was sent") from error
+
+
+def _check_twins(planned: Sequence[PlannedRun]) -> None:
+    if (pair := twins(planned)) is not None:
+        raise UsageError(
+            f"the runs {pair[0]!r} and {pair[1]!r} have one pool and one export, so each would count what the other "
+            "has done. Nothing was sent. Leave one of them out"
+        )
+
+
+def _to_confirm(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:
+    return ToConfirm.of([run for run in planned if run.name in due])
+
+
+def _confirming(arguments: BatchArguments, to_confirm: ToConfirm) -> CommandLine:
+    """The command that confirms without a question."""
+    return arguments.line.plus("--confirm", to_confirm.ids).plus("--plan", to_confirm.digest)
+
+
+def _now() -> str:
+    return stamp(time.time())

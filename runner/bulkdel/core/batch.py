@@ -1,0 +1,215 @@
+"""A batch of runs: what `plan` found about each, what of it was confirmed, and how they end together. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bulkdel.core.account_match import REUSE_AFTER_S
+from bulkdel.core.log_entries import BatchConfirmed, BatchHeader, BatchRunEnded, Entry, Session, Unreadable
+from bulkdel.core.plan_digest import digest_of_all
+from bulkdel.core.summary import EXIT_COMPLETE, EXIT_FILE, EXIT_REFUSED, EXIT_REMAINING, EXIT_SIGNAL, EXIT_STOPPED
+
+EXIT_USAGE = 2
+EXIT_NOT_ACCEPTABLE = 3
+
+FAILURES = frozenset({EXIT_USAGE, EXIT_NOT_ACCEPTABLE, EXIT_REMAINING, EXIT_FILE})
+"""Exit codes of a run that count for --stop-after-failures."""
+
+COMPLETE = frozenset({EXIT_COMPLETE, EXIT_REFUSED})
+"""Exit codes of a run that may be complete. 0 is also that of a run which has reached its --limit."""
+
+STOPPED_BY = {-1: 129, -2: 130, -15: 143}
+"""The exit code for a process that a signal has ended, by the return code of Python."""
+
+
+def exit_code_of(returncode: int) -> int:
+    """The exit code for the return code of a process. One that was killed leaves ids remaining."""
+    return returncode if returncode >= 0 else STOPPED_BY.get(returncode, EXIT_REMAINING)
+
+
+def first_that_applies(codes: Iterable[int]) -> int:
+    """The exit code of a batch: of those of its runs the first of 5, signal, 4, 3, 2, 6, 1, 0."""
+    return min(codes, key=_place, default=EXIT_COMPLETE)
+
+
+def _place(code: int) -> tuple[int, int]:
+    """Where an exit code stands in that order. A code that no run has counts as 4: the process has failed."""
+    order = (EXIT_FILE, EXIT_SIGNAL, EXIT_REMAINING, EXIT_NOT_ACCEPTABLE, EXIT_USAGE, EXIT_STOPPED, EXIT_REFUSED, 0)
+    known = EXIT_SIGNAL if code in STOPPED_BY.values() else code if code in order else EXIT_REMAINING
+    return order.index(known), code
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """What `plan` found about one run, or why the run cannot begin.
+
+    values: as `plan --json` prints them; empty without a plan. complete: the run is, so it was not planned again.
+    trouble: why the run cannot begin; empty when it can. exit: the exit code that this trouble would give the run.
+    """
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+    exit: int = 0
+    complete: bool = False
+
+    @property
+    def ids(self) -> int:
+        """How many ids of the whole export are to be sent; 0 without a plan."""
+        return int(self.values.get("ids", 0))
+
+    @property
+    def digest(self) -> str:
+        """The digest of the plan."""
+        return str(self.values["digest"])
+
+    @property
+    def group(self) -> str:
+        """What has one rate: the host and the pool."""
+        return f"{self.values['host']} {self.values['pool']}"
+
+    @property
+    def needs_confirmation(self) -> bool:
+        """Whether ids of a real pool would be sent."""
+        return not self.trouble and self.ids > 0 and self.values["host"] != "sandbox"
+
+
+def planned_run(
+    name: str, wanted: Mapping[str, Any], values: Mapping[str, Any], exit_code: int, error: str
+) -> PlannedRun:
+    """Judge what `plan` has found: whether the run can begin.
+
+    wanted: the options of the run. values: of the plan. exit_code, error: how the process of the plan has ended.
+    """
+    kinds = values.get("trouble", ())
+    pool, host = wanted.get("pool"), values.get("confirm_host")
+    if exit_code or not values:
+        return PlannedRun(
+            name, trouble=error or f"its plan ended with exit code {exit_code}", exit=exit_code or EXIT_REMAINING
+        )
+    if "not_signed_in" in kinds:
+        return PlannedRun(name, values, "it has no credentials", EXIT_USAGE)
+    if pool is not None and not values["complete"] and values["pool"] != pool:
+        return PlannedRun(
+            name, values, f"its credentials are of pool {values['pool']}, not {pool}", EXIT_NOT_ACCEPTABLE
+        )
+    if "sample" in kinds:
+        return PlannedRun(name, values, "too few of its sampled ids exist: wrong pool or column?", EXIT_REMAINING)
+    if host is not None and wanted.get("confirm_host") != host:
+        text = f'[protect] hosts of its config has {host}. If that is meant, write confirm_host = "{host}"'
+        return PlannedRun(name, values, text, EXIT_USAGE)
+    return PlannedRun(name, values)
+
+
+class Due(enum.StrEnum):
+    """Why a run has to be confirmed."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    OLD = "confirmed over a day ago"
+
+
+class BatchState:
+    """The state that the log of a batch describes. It is the fold of that log.
+
+    confirmed: of each run that was confirmed, its values of the latest confirmation, and `at`, when that was.
+    given: the numbers of ids and digests that were confirmed. ended: of each run that has ended, the latest end.
+    start, stop: the latest session entries. under_way: the latest session; None when it has stopped.
+    """
+
+    def __init__(self, header: BatchHeader) -> None:
+        self.header = header
+        self.born = True
+        self.confirmed: dict[str, Mapping[str, Any]] = {}
+        self.given: set[tuple[int, str]] = set()
+        self.ended: dict[str, BatchRunEnded] = {}
+        self.start: Session | None = None
+        self.stop: Session | None = None
+        self.under_way: Session | None = None
+
+    def apply(self, entry: Entry) -> None:
+        """Fold in one entry. Raises Unreadable for one that no batch writes."""
+        match entry:
+            case BatchConfirmed(at, ids, digest, _, _, runs):
+                self.given.add((ids, digest))
+                for name, run in runs.items():
+                    self.confirmed[name] = {**run, "at": at}
+                    self.ended.pop(name, None)  # an end counts for the plan that was confirmed before it
+            case BatchRunEnded():
+                self.ended[entry.name] = entry
+            case Session(event="start"):
+                self.start, self.stop, self.under_way = entry, None, entry
+            case Session():
+                self.stop, self.under_way = entry, None
+            case _:
+                raise Unreadable("an entry that no batch writes")
+
+    def is_complete(self, name: str, spec: str) -> bool:
+        """Whether this run is complete, and is the one that the file still describes. spec: the digest of that."""
+        ended, run = self.ended.get(name), self.confirmed.get(name)
+        return (
+            ended is not None
+            and run is not None
+            and run["spec"] == spec
+            and ended.exit in COMPLETE
+            and ended.facts.get("status") == "complete"
+        )
+
+    def due(self, planned: Sequence[PlannedRun], now: float) -> dict[str, Due]:
+        """The runs that have to be confirmed, each with the reason. now: epoch seconds."""
+        found = {}
+        for run in planned:
+            if run.complete or not run.needs_confirmation:
+                continue
+            before = self.confirmed.get(run.name)
+            if before is None:
+                found[run.name] = Due.NEW
+            elif before["digest"] != run.digest:
+                found[run.name] = Due.CHANGED
+            elif run.values["id_reusable"] and now - datetime.fromisoformat(before["at"]).timestamp() > REUSE_AFTER_S:
+                found[run.name] = Due.OLD
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ToConfirm:
+    """What has to be confirmed at once. ids: of all these runs. digest: of their plans. runs: their names."""
+
+    ids: int
+    digest: str
+    runs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[PlannedRun]) -> ToConfirm:
+        """Add the runs up."""
+        digest = digest_of_all((run.name, run.digest) for run in runs)
+        return cls(sum(run.ids for run in runs), digest, tuple(run.name for run in runs))
+
+
+def twins(planned: Sequence[PlannedRun]) -> tuple[str, str] | None:
+    """Two runs that would send one export to one pool; None when there are none."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for run in planned:
+        if run.trouble or run.values.get("host") == "sandbox":
+            continue
+        key = tuple(run.values[name] for name in ("host", "pool", "sha256"))
+        if key in seen:
+            return seen[key], run.name
+        seen[key] = run.name
+    return None
+
+
+def group_rates(groups: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The rate of each group: the lowest of its runs, requests a second. 0 is unlimited.
+
+    groups: of each run its group and its own rate.
+    """
+    rates: dict[str, float] = {}
+    for group, rate in groups:
+        before = rates.get(group, 0.0)
+        rates[group] = min(before, rate) if before and rate else before or rate
+    return rates

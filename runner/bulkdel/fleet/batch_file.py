@@ -1,0 +1,419 @@
+"""The file of a batch, night.toml: which runs there are. Owns its keys; plans and starts nothing.
+
+Every path in it is relative to its folder, which is also the working folder of each run.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from bulkdel.command_line import ENV_PREFIX, SECRET, CommandLine, option_of, variable_of
+from bulkdel.core.plan_digest import digest_of
+from bulkdel.errors import UsageError
+from bulkdel.job import Job, load_job
+from bulkdel.parameters import check_type
+from bulkdel.settings import CommonSettings, Settings
+from bulkdel.variables import BETWEEN
+
+BATCH_KEYS = (
+    *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
+    *("not_after", "stop_after_failures"),
+)
+"""The keys of the file itself."""
+
+NOT_DEFAULT = ("name", "export")
+"""The keys of a run that cannot be a default: they are of one run."""
+
+TABLES = ("credentials", "parameters")
+"""The keys of a run that are tables."""
+
+OWN_KEYS = (*NOT_DEFAULT, "job", "credentials_file", "rate_group", *TABLES)
+"""The keys of a run that are no options of `run`."""
+
+OF_THE_BATCH = {
+    "confirm": "the batch is confirmed as a whole",
+    "json": "`bulkdel batch … --json` has it",
+    "log_format": "the log of each run is JSON",
+    "listen": "`bulkdel batch run --listen` serves one page for all runs",
+    "listen_control": "`bulkdel batch ctl` steers the runs",
+}
+"""Options of `run` that a batch sets itself, and what to use instead."""
+
+IN_ENVIRONMENT = (*SECRET, "proxy")
+"""Options that may hold a secret. A child process gets them in its environment."""
+
+KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV")
+KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR")
+"""The variables that each child process gets, besides its credentials and those that set a table of the config.
+
+No other, because a job reads its credentials from any variable that its author or the config names.
+"""
+
+LOG = "checkpoint.jsonl"
+"""The name of the log of a run in its folder."""
+
+BETWEEN_ITEMS = ";"
+"""Between the items of a list in a cell of a CSV file."""
+
+PARALLEL = 4
+"""So many runs are under way at once by default."""
+
+NAME_MAX = 64
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+
+SETTINGS = frozenset(one.name for one in fields(Settings))
+COMMON = frozenset(one.name for one in fields(CommonSettings))
+"""The options of `run`; those that `verify` has too."""
+
+RATE = Settings().rate
+
+_FLAGS = frozenset(name for name, hint in get_type_hints(Settings).items() if hint is bool)
+_LISTS = frozenset({"exclude", "only_status", "notify"})
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One run of a batch, as its file describes it.
+
+    job, export: the arguments of `run`. options: of `run`, by the name of the field. parameters: of the job.
+    credentials: by the name of a variable of the child process the name of the variable of this process.
+    folder: of the run, relative to that of the file. table: the config table of the job.
+    """
+
+    name: str
+    job: str
+    export: str
+    folder: Path
+    table: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    credentials_file: str | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    rate_group: str | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its log, relative to the folder of the file."""
+        return Path(self.options.get("checkpoint", self.folder / LOG))
+
+    @property
+    def rate(self) -> float:
+        """Its own --rate, requests a second; 0 is unlimited."""
+        return float(self.options.get("rate", RATE))
+
+    @property
+    def spec(self) -> str:
+        """The digest of what the file says about it."""
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        return digest_of({**named, "folder": str(self.folder)})
+
+    def words(self, command: str, more: Mapping[str, Any] = NOTHING) -> list[str]:
+        """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
+        line = CommandLine(command, (self.job, self.export))
+        for name, value in {**self.options, "checkpoint": self.checkpoint, **more}.items():
+            if name not in IN_ENVIRONMENT:
+                line = _plus(line, name, value, flag=name in _FLAGS)
+        for name, value in self.parameters.items():
+            line = _plus(line, name, value, flag=False)
+        return line.words[1:]
+
+    def verify_words(self) -> list[str]:
+        """The command line of `verify`."""
+        line = CommandLine("verify", (str(self.checkpoint),))
+        for name, value in self.options.items():
+            if name in COMMON and name not in IN_ENVIRONMENT:
+                line = _plus(line, name, value, flag=name in _FLAGS)
+        return line.words[1:]
+
+    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """The environment of its processes: with its own credentials, and none of another run.
+
+        Raises UsageError for a variable that is not set.
+        """
+        kept = {
+            name: value
+            for name, value in environ.items()
+            if name in KEPT or name.startswith(KEPT_BEGINNINGS) or (name.startswith(ENV_PREFIX) and BETWEEN in name)
+        }
+        for name, source in self.credentials.items():
+            if source not in environ:
+                raise UsageError(f"run {self.name!r}, credentials: the variable {source} is not set. Set it")
+            kept[name] = environ[source]
+        if self.credentials_file is not None:
+            kept[f"{variable_of(self.table)}{BETWEEN}CREDENTIALS_FILE"] = self.credentials_file
+        for name in IN_ENVIRONMENT:
+            if (value := self.options.get(name)) is not None:
+                kept[variable_of(name)] = " ".join(value) if isinstance(value, list) else str(value)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch, as its file describes it.
+
+    path: of the file. runs: in its order. parallel: how many runs are under way at once, at most.
+    rate_over_all: of all runs together, requests a second; 0 is unlimited. rate_groups: the rates of named groups.
+    not_after: as of `run`. stop_after_failures: after so many failed runs no other begins; None for never.
+    """
+
+    path: Path
+    runs: tuple[BatchRun, ...]
+    parallel: int = PARALLEL
+    rate_over_all: float = 0.0
+    rate_groups: Mapping[str, float] = field(default_factory=dict)
+    not_after: str | None = None
+    stop_after_failures: int | None = None
+
+    @property
+    def base(self) -> Path:
+        """The folder of the file: every path is relative to it."""
+        return self.path.absolute().parent
+
+    @property
+    def log(self) -> Path:
+        """The log of the batch."""
+        return Path(f"{self.path}.batch.jsonl")
+
+    def only(self, names: Collection[str]) -> Sequence[BatchRun]:
+        """The runs with these names; all without names. Raises UsageError for a name that no run has."""
+        known = [run.name for run in self.runs]
+        for name in names:
+            if name not in known:
+                raise UsageError(f"--only {name}: {self.path} has no run with this name{_meant(name, known)}")
+        return [run for run in self.runs if not names or run.name in names]
+
+
+def read_batch(path: Path) -> Batch:
+    """Read the file of a batch. Raises UsageError that names the run and the key."""
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. Name the file of the batch, such as night.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+    _check_keys(f"{path}", tables, BATCH_KEYS)
+    defaults = _table(tables.get("defaults", {}), f"{path}, [defaults]")
+    for name in NOT_DEFAULT:
+        if name in defaults:
+            raise UsageError(f"{path}, [defaults] {name}: every run has its own. Write it into each [[run]]")
+    folder = Path(_text(tables.get("folder", path.stem), f"{path}, folder"))
+    rows = [(f"{path}, [[run]] number {number}", run) for number, run in enumerate(_runs(path, tables), 1)]
+    if "from" in tables:
+        rows += _rows(path.absolute().parent / _text(tables["from"], f"{path}, from"))
+    if not rows:
+        raise UsageError(f'{path}: has no run. Write a table [[run]] for each, or name a CSV file: from = "pools.csv"')
+    runs = tuple(_run(where, _merged(defaults, run), folder) for where, run in rows)
+    _check_apart(path, runs)
+    rates = _table(tables.get("rate_groups", {}), f"{path}, [rate_groups]")
+    return Batch(
+        path,
+        runs,
+        parallel=_count(tables.get("parallel", PARALLEL), f"{path}, parallel"),
+        rate_over_all=_rate(tables.get("rate_over_all", 0), f"{path}, rate_over_all"),
+        rate_groups={name: _rate(rate, f"{path}, [rate_groups] {name}") for name, rate in rates.items()},
+        not_after=_text(tables["not_after"], f"{path}, not_after") if "not_after" in tables else None,
+        stop_after_failures=_count(tables["stop_after_failures"], f"{path}, stop_after_failures")
+        if "stop_after_failures" in tables
+        else None,
+    )
+
+
+def _runs(path: Path, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    runs = tables.get("run", [])
+    if not (isinstance(runs, list) and all(isinstance(run, dict) for run in runs)):
+        raise UsageError(f"{path}: 'run' is not a list of tables. Begin each run with a line [[run]]")
+    return [{name.replace("-", "_"): value for name, value in run.items()} for run in runs]
+
+
+def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The runs of a CSV file, one a row, each with where it stands. The header has the keys; a dot reaches a table."""
+    found = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UsageError(f"{where}: has another number of cells than the header")
+                run: dict[str, Any] = {}
+                for column, cell in row.items():
+                    table, dot, name = column.strip().replace("-", "_").partition(".")
+                    if not cell.strip():
+                        continue
+                    if dot:
+                        run.setdefault(table, {})[name] = _value_of(name, cell)
+                    else:
+                        run[table] = _value_of(table, cell)
+                found.append((where, run))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. The key 'from' names it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not CSV: {error}") from error
+    return found
+
+
+def _value_of(name: str, cell: str) -> Any:
+    """The value of a cell, which is text, as its key wants it."""
+    if name in _LISTS:
+        return [item.strip() for item in cell.split(BETWEEN_ITEMS) if item.strip()]
+    if name in _FLAGS and cell.strip().lower() in {"true", "false"}:
+        return cell.strip().lower() == "true"
+    return cell.strip()
+
+
+def _merged(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a run above the defaults. Tables and exclude lists add up: a guard must not replace another one."""
+    both = {**defaults, **run}
+    for name in TABLES:
+        if isinstance(defaults.get(name), dict) and isinstance(run.get(name), dict):
+            both[name] = {**defaults[name], **run[name]}
+    if "exclude" in defaults and "exclude" in run:
+        both["exclude"] = [*_listed(defaults["exclude"]), *_listed(run["exclude"])]
+    return both
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _run(where: str, keys: Mapping[str, Any], folder: Path) -> BatchRun:
+    for name in keys:
+        if name in OF_THE_BATCH:
+            raise UsageError(f"{where}, {name}: cannot be given for one run; {OF_THE_BATCH[name]}. Leave it out")
+    _check_keys(where, keys, (*OWN_KEYS, *sorted(SETTINGS - OF_THE_BATCH.keys())))
+    for name in ("name", "job", "export"):
+        if name not in keys:
+            raise UsageError(f'{where}: has no {name}. Write {name} = "…"')
+    name = _text(keys["name"], f"{where}, name")
+    if not _NAME.fullmatch(name) or len(name) > NAME_MAX:
+        raise UsageError(
+            f"{where}, name {name!r}: is also the name of a folder. Write letters, digits, dots, hyphens and "
+            f"underscores, at most {NAME_MAX}, the first a letter or a digit"
+        )
+    where = f"{where} ({name})"
+    job = load_job(_text(keys["job"], f"{where}, job"))
+    check_type(job)
+    export = _text(keys["export"], f"{where}, export")
+    if export == "-":
+        raise UsageError(f"{where}, export: a batch has no standard input. Name a file")
+    options = {name: _option(value, f"{where}, {name}") for name, value in keys.items() if name in SETTINGS}
+    if "exclude" in options:
+        options["exclude"] = _listed(options["exclude"])
+    if "rate" in options:
+        options["rate"] = _rate(options["rate"], f"{where}, rate")
+    file, group = keys.get("credentials_file"), keys.get("rate_group")
+    return BatchRun(
+        name,
+        job.name,
+        export,
+        folder / name,
+        job.config_table,
+        options,
+        _parameters(where, job, keys.get("parameters", {})),
+        None if file is None else _text(file, f"{where}, credentials_file"),
+        _credentials(where, keys.get("credentials", {})),
+        None if group is None else _text(group, f"{where}, rate_group"),
+    )
+
+
+def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
+    table = _table(table, f"{where}, parameters")
+    known = {one.name for one in fields(job.parameters)} if job.parameters is not None else set[str]()
+    found = {name.replace("-", "_"): value for name, value in table.items()}
+    _check_keys(f"{where}, parameters of {job.name}", found, sorted(known))
+    return {name: _option(value, f"{where}, parameters.{name}") for name, value in found.items()}
+
+
+def _credentials(where: str, table: Any) -> dict[str, str]:
+    """By the variable that the job reads, the variable that has the value here. No secret stands in the file."""
+    found = {name: _text(value, f"{where}, credentials.{name}") for name, value in _table(table, where).items()}
+    for name, source in found.items():
+        if not source.isidentifier():  # not shown: it may be the secret itself
+            raise UsageError(
+                f"{where}, credentials.{name}: is not the name of an environment variable. Write the name of the "
+                "variable that has the secret, or use credentials_file"
+            )
+    return found
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in table:
+        if name not in known:
+            what = _meant(name, known) or (f". It has {', '.join(known)}" if len(known) < len(BATCH_KEYS) else "")
+            raise UsageError(f"{where}: unknown key {name!r}{what}")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"; {close[0]!r}?" if close else ""
+
+
+def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
+    """Refuse two runs with one name or one log. Some file systems do not tell upper from lower case."""
+    base = path.absolute().parent
+    keys: dict[str, Callable[[BatchRun], Hashable]] = {
+        "name": lambda run: run.name.lower(),
+        "checkpoint": lambda run: (base / run.checkpoint).resolve(),
+    }
+    for what, of in keys.items():
+        counts = Counter(map(of, runs))
+        twice = [run.name for run in runs if counts[of(run)] > 1]
+        if twice:
+            raise UsageError(f"{path}: the runs {twice[0]!r} and {twice[1]!r} have one {what}. Give each its own")
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: is not a table")
+    return {name.replace("-", "_") if where.endswith("[defaults]") else name: each for name, each in value.items()}
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise UsageError(f"{where}: write a text")
+    return value
+
+
+def _option(value: Any, where: str) -> Any:
+    items = value if isinstance(value, list) else [value]
+    for item in items:
+        if not isinstance(item, str | int | float) or (isinstance(item, str) and not item.isprintable()):
+            raise UsageError(f"{where}: write a text, a number, true or false, or a list of texts")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{where}: write a whole number, at least 1")
+    return value
+
+
+def _rate(value: Any, where: str) -> float:
+    try:
+        rate = float(value.removesuffix("/s") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        rate = -1.0
+    if isinstance(value, bool) or not 0 <= rate <= 100_000:  # noqa: PLR2004 - the bounds of --rate
+        raise UsageError(f"{where}: write requests a second, such as 50, or 0 for no limit")
+    return rate
+
+
+def _plus(line: CommandLine, name: str, value: Any, *, flag: bool) -> CommandLine:
+    """The line with an option; a flag of `run` that is off is left out."""
+    if isinstance(value, bool):
+        if value:
+            return line.plus(option_of(name))
+        return line if flag else line.plus(f"--no-{option_of(name)[2:]}")
+    return line.plus(option_of(name), *(value if isinstance(value, list) else (value,)))

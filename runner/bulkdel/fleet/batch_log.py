@@ -1,0 +1,45 @@
+"""The log of a batch: what was confirmed, and how each run has ended.
+
+What happened to the ids is in the logs of the runs. This log has their lines, their lock and their
+rules for damage.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from bulkdel.checkpoint.reader import LogKind, is_fresh, reading
+from bulkdel.checkpoint.writer import LogWriter
+from bulkdel.core.batch import BatchState
+from bulkdel.core.log_entries import BatchHeader
+from bulkdel.format import printable
+
+BATCH: LogKind[BatchState] = LogKind(
+    "batch",
+    "batch",
+    lambda header, _: BatchState(header),
+    "the name of the file of the batch",
+    "Move it away to confirm every run anew. The logs of the runs stay, and are resumed.",
+)
+
+
+def read_state(log: Path, file: Path) -> BatchState:
+    """What the log says now, without its lock; an empty state without a log. file: of the batch."""
+    if not os.path.lexists(log) or is_fresh(log, BATCH):
+        return BatchState(header(file, ""))
+    with reading(log, BATCH) as reader:
+        return reader.replay()
+
+
+def open_batch_log(log: Path, file: Path, at: str) -> LogWriter[BatchState]:
+    """Open the log to write to it, or create it. Raises NotAcceptable when another batch writes it, FileFailed."""
+    if is_fresh(log, BATCH):
+        return LogWriter.create(log, header(file, at), kind=BATCH)
+    return LogWriter.resume(log, kind=BATCH)
+
+
+def header(file: Path, at: str) -> BatchHeader:
+    """The first entry of a log."""
+    return BatchHeader(f"bulkdel {version('bulkdel')}", at, printable(file.absolute()))

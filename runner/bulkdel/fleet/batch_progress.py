@@ -1,0 +1,145 @@
+"""The progress of a batch: the state of each run as its process reports it, and a reporter that shows all on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bulkdel.core.batch import PlannedRun
+from bulkdel.format import span
+from bulkdel.output import LogFormat, SafeStream, stderr_log
+
+RUNNING = "running"
+FRAME_S = 0.5
+"""Between two frames of the table on a terminal."""
+
+SHOWN = 20
+"""Runs in one progress line, at most."""
+
+
+@dataclass(slots=True)
+class RunProgress:
+    """Where one run is. phase: waiting, planning, running, or how it has ended.
+
+    settled, rows: as its last progress said. per_s: ids a second. left_s: seconds. note: why it waits, or what it does.
+    """
+
+    name: str
+    phase: str = "waiting"
+    settled: int = 0
+    rows: int = 0
+    per_s: float = 0.0
+    left_s: float | None = None
+    note: str = ""
+    exit: int | None = None
+
+    def take_plan(self, planned: PlannedRun) -> None:
+        """Take in the plan."""
+        self.phase, self.rows = "waiting", int(planned.values.get("rows", 0))
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take in an event of its process."""
+        if event.get("event") == "progress":
+            self.settled, self.rows = event["settled"], event["rows"]
+            self.per_s, self.left_s = event["per_s"], event["left_s"]
+            self.note = event.get("waiting") or event.get("doing") or ""
+        elif event.get("event") == "run.draining":
+            self.note = "draining"
+
+    def end(self, code: int, summary: Mapping[str, Any]) -> None:
+        """Take in its end."""
+        self.phase, self.exit = str(summary.get("status", "not started")), code
+        self.per_s, self.left_s, self.note = 0.0, None, ""
+        if "rows" in summary:
+            self.rows = summary["rows"]
+            self.settled = summary["rows"] - summary["remaining"]
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        share = f"{100 * self.settled / self.rows:5.1f} %" if self.rows else "      -"
+        left = f", {span(self.left_s)} left" if self.left_s is not None and not self.note else ""
+        return f"{self.settled:>13,} of {self.rows:>13,} {share}  " + (self.note or f"{self.per_s:,.0f} ids/s{left}")
+
+
+class BatchReporter:
+    """Shows the progress while it is `running`: a table on a terminal, lines elsewhere."""
+
+    def __init__(self, runs: Sequence[RunProgress], *, log_format: LogFormat | None, interval_s: float) -> None:
+        self._runs = runs
+        self._log = stderr_log()
+        on_terminal, is_dumb = self._log.isatty(), os.environ.get("TERM") == "dumb"
+        self._redraws = on_terminal and not is_dumb and log_format is None
+        self._as_text = log_format == "text" or (on_terminal and is_dumb and log_format is None)
+        self._interval_s = interval_s
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Show it until the block ends."""
+        task = asyncio.create_task(self._redraw() if self._redraws else self._write_lines())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _write_lines(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            values = progress_values(self._runs)
+            if self._as_text:
+                self._log.write("\n".join([f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()]) + "\n")
+            else:
+                self._log.put("info", "batch.progress", **values)
+
+    async def _redraw(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
+        from rich.live import Live  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        file: SafeStream = self._log
+        console = Console(file=file, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
+        with Live(console=console, auto_refresh=False, transient=True) as shown:
+            while True:
+                lines = [_head(progress_values(self._runs)), *self._lines()[: max(1, console.height - 3)]]
+                shown.update(Text("\n".join(lines), overflow="ellipsis", no_wrap=True), refresh=True)
+                await asyncio.sleep(FRAME_S)
+
+    def _lines(self) -> list[str]:
+        running = [run for run in self._runs if run.phase == RUNNING]
+        width = max((len(run.name) for run in running), default=0)
+        return [f"  {run.name:<{width}} {run.line}" for run in running]
+
+
+def progress_values(runs: Sequence[RunProgress]) -> dict[str, Any]:
+    """The progress of a batch as values: totals, and the runs under way."""
+    running = [run for run in runs if run.phase == RUNNING]
+    return {
+        "runs": len(runs),
+        "phases": dict(Counter(run.phase for run in runs)),
+        "settled": sum(run.settled for run in runs),
+        "rows": sum(run.rows for run in runs),
+        "per_s": round(sum(run.per_s for run in running)),
+        "running": [
+            {
+                "name": run.name,
+                "settled": run.settled,
+                "rows": run.rows,
+                "per_s": run.per_s,
+                "waiting": run.note or None,
+            }
+            for run in running[:SHOWN]
+        ],
+    }
+
+
+def _head(values: Mapping[str, Any]) -> str:
+    phases = ", ".join(f"{count:,} {phase}" for phase, count in values["phases"].items())
+    return f"{values['settled']:,} of {values['rows']:,} rows, {values['per_s']:,} ids/s; runs: {phases}"

@@ -1,0 +1,290 @@
+"""What a batch decides: what has to be confirmed, which exit code applies, what its file may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkdel.core.batch import (
+    BatchState,
+    Due,
+    PlannedRun,
+    ToConfirm,
+    exit_code_of,
+    first_that_applies,
+    group_rates,
+    planned_run,
+    twins,
+)
+from bulkdel.core.log_entries import BatchConfirmed, BatchHeader, BatchRunEnded, Found, Session, Unreadable, stamp
+from bulkdel.core.plan_digest import digest_of, digest_of_all
+from bulkdel.errors import UsageError
+from bulkdel.fleet.batch_file import read_batch
+
+NOW = datetime(2026, 1, 31, 6, tzinfo=UTC).timestamp()
+VALUES: Mapping[str, Any] = {
+    "job": "delete-users",
+    "host": "https://a",
+    "pool": "p",
+    "ids": 5,
+    "rows": 6,
+    "sha256": "e",
+    "digest": "d",
+    "id_reusable": False,
+    "complete": False,
+    "trouble": [],
+    "confirm_host": None,
+}
+
+# The exit codes in their order; 129, 130 and 143 are one place.
+ORDER = ((5,), (129, 130, 143), (4,), (3,), (2,), (6,), (1,), (0,))
+
+
+@pytest.mark.parametrize(("first", "later"), [(i, j) for i, j in product(range(8), range(8)) if i < j])
+def test_the_first_exit_code_that_applies(first: int, later: int) -> None:
+    for one, other in product(ORDER[first], ORDER[later]):
+        for codes in permutations((one, other, 0)):
+            assert first_that_applies(codes) == one
+    assert first_that_applies([]) == 0
+
+
+def test_a_process_that_has_failed_leaves_ids_remaining() -> None:
+    assert [exit_code_of(code) for code in (0, 6, 130, -1, -2, -15, -9, -11)] == [0, 6, 130, 129, 130, 143, 4, 4]
+    assert first_that_applies([77, 3]) == 77
+    assert first_that_applies([77, 5]) == 5
+
+
+def test_the_digest_covers_every_value_and_no_order() -> None:
+    values = {"job": "j", "guards": {"a": 1, "b": [1, 2]}, "ids": 5}
+    assert digest_of(values) == digest_of({"ids": 5, "guards": {"b": [1, 2], "a": 1}, "job": "j"})
+    changed = ({"ids": 6}, {"job": "k"}, {"guards": {"a": 1, "b": [2, 1]}}, {"guards": {"a": 1}}, {"more": None})
+    assert len({digest_of(values), *(digest_of({**values, **change}) for change in changed)}) == 1 + len(changed)
+    whole = digest_of_all([("a", "1"), ("b", "2")])
+    assert whole == digest_of_all([("b", "2"), ("a", "1")])
+    assert len({whole, digest_of_all([("a", "2"), ("b", "1")]), digest_of_all([("a", "1")])}) == 3
+
+
+def confirmed(at: float = NOW, **runs: str) -> BatchConfirmed:
+    """A confirmation of these runs, each with its digest."""
+    named = {name: {**VALUES, "digest": digest, "spec": f"spec of {name}"} for name, digest in runs.items()}
+    return BatchConfirmed(stamp(at), 5, "whole", "typed", "me", named)
+
+
+def state_of(*entries: Any) -> BatchState:
+    state = BatchState(BatchHeader("t", stamp(NOW), "night.toml"))
+    for entry in entries:
+        state.apply(entry)
+    return state
+
+
+def run(name: str = "a", **values: Any) -> PlannedRun:
+    return PlannedRun(name, {**VALUES, **values})
+
+
+def test_what_has_to_be_confirmed() -> None:
+    state = state_of(confirmed(a="d", b="d"), confirmed(NOW + 1, c="d2"))
+    runs = [run("a"), run("b", digest="other"), run("c"), run("d"), run("e", ids=0), run("f", host="sandbox")]
+    refused = PlannedRun("g", trouble="no", exit=3)
+    assert state.due([*runs, refused], NOW + 2) == {"b": Due.CHANGED, "c": Due.CHANGED, "d": Due.NEW}
+    assert state.due([PlannedRun("d", VALUES, complete=True)], NOW) == {}
+    old = [run("a", id_reusable=True)]
+    assert state.due(old, NOW + 86_400) == {}
+    assert state.due(old, NOW + 86_401) == {"a": Due.OLD}
+    assert state.given == {(5, "whole")}
+    both = ToConfirm.of([run("a"), run("b", digest="other")])
+    assert both == ToConfirm(10, digest_of_all([("a", "d"), ("b", "other")]), ("a", "b"))
+
+
+def test_a_run_is_complete_until_the_file_describes_another() -> None:
+    ends = {"a": (0, "complete"), "b": (1, "complete"), "c": (0, "incomplete"), "d": (4, "halted")}
+    entries = [BatchRunEnded("T", name, code, {"status": status}) for name, (code, status) in ends.items()]
+    state = state_of(
+        confirmed(a="d", b="d", c="d", d="d"), *entries, BatchRunEnded("T", "z", 0, {"status": "complete"})
+    )
+    assert [name for name in "abcdz" if state.is_complete(name, f"spec of {name}")] == ["a", "b"]
+    assert not state.is_complete("a", "another")
+    assert not state.is_complete("never", "spec of never")
+    state.apply(confirmed(a="d2"))
+    assert not state.is_complete("a", "spec of a")
+
+
+def test_the_sessions_of_a_batch() -> None:
+    state = state_of(Session("start", "T", ""))
+    assert state.under_way is state.start is not None
+    state.apply(Session("stop", "T", "", {"exit": 6}))
+    assert state.under_way is None
+    assert state.stop is not None
+    with pytest.raises(Unreadable):
+        state.apply(Found("T", "gone", ((0, 1),)))
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "code"),
+    [
+        ({}, {}, 0),
+        ({"trouble": ["not_signed_in"]}, {}, 2),
+        ({"trouble": ["sample"]}, {}, 4),
+        ({"trouble": ["checkpoint_exists", "nothing_to_delete"]}, {}, 0),
+        ({}, {"pool": "p"}, 0),
+        ({}, {"pool": "q"}, 3),
+        ({"complete": True, "pool": None}, {"pool": "q"}, 0),
+        ({"confirm_host": "a.example"}, {}, 2),
+        ({"confirm_host": "a.example"}, {"confirm_host": "b.example"}, 2),
+        ({"confirm_host": "a.example"}, {"confirm_host": "a.example"}, 0),
+    ],
+)
+def test_which_run_cannot_begin(values: dict[str, Any], wanted: dict[str, Any], code: int) -> None:
+    planned = planned_run("a", wanted, {**VALUES, **values}, 0, "")
+    assert (planned.exit, bool(planned.trouble)) == (code, code > 0)
+
+
+def test_a_plan_that_has_failed() -> None:
+    assert planned_run("a", {}, {}, 3, "bad row") == PlannedRun("a", trouble="bad row", exit=3)
+    assert planned_run("a", {}, {}, 0, "").exit == 4
+    assert planned_run("a", {}, VALUES, 2, "").trouble == "its plan ended with exit code 2"
+
+
+def test_two_runs_with_one_pool_and_one_export() -> None:
+    assert twins([run("a"), run("b", sha256="other"), run("c", pool="q"), run("d", host="https://b")]) is None
+    assert twins([run("a"), PlannedRun("x", trouble="no"), run("s", host="sandbox"), run("b", job="k")]) == ("a", "b")
+
+
+def test_a_group_has_the_lowest_rate_of_its_runs() -> None:
+    groups = [("g", 50.0), ("g", 20.0), ("g", 0.0), ("h", 0.0), ("i", 0.0), ("i", 7.0)]
+    assert group_rates(groups) == {"g": 20.0, "h": 0.0, "i": 7.0}
+    assert run("a").group == "https://a p"
+
+
+FILE = """
+folder = "out"
+parallel = 2
+[rate_groups]
+eu = "100/s"
+[defaults]
+job = "delete-users"
+exclude = "keep.jsonl"
+rate = 20
+credentials = { GENAUTH_ACCESS_KEY_ID = "ID" }
+[[run]]
+name = "one"
+export = "one.jsonl"
+look-first = true
+trim = false
+exclude = ["more.jsonl"]
+notify = ["https://hooks.example/secret"]
+credentials = { GENAUTH_ACCESS_KEY_SECRET = "SECRET_OF_ONE" }
+rate_group = "eu"
+[[run]]
+name = "two"
+job = "kick-users"
+export = "-odd.jsonl"
+parameters = { app = ["a1", "a2"] }
+credentials_file = "two.env"
+checkpoint = "two.log"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "night.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_file(tmp_path: Path) -> None:
+    batch = read_batch(written(tmp_path, FILE))
+    one, two = batch.runs
+    assert (batch.parallel, batch.rate_groups, batch.base) == (2, {"eu": 100.0}, tmp_path)
+    assert one.words("run", {"confirm": 5}) == [
+        *("run", "delete-users", "one.jsonl", "--exclude", "keep.jsonl", "--exclude", "more.jsonl", "--rate", "20"),
+        *("--look-first", "--checkpoint", "out/one/checkpoint.jsonl", "--confirm", "5"),
+    ]
+    assert two.words("plan")[:3] == ["plan", "kick-users", "./-odd.jsonl"]
+    assert two.words("plan")[-4:] == ["--app", "a1", "--app", "a2"]
+    assert two.checkpoint == Path("two.log")
+    environ = {
+        "PATH": "p",
+        "ID": "id",
+        "SECRET_OF_ONE": "s1",
+        "GENAUTH_ACCESS_KEY_SECRET": "of another",
+        "AWS_KEY": "k",
+        "BULKDEL_PROTECT__POOLS": "p9",
+        "BULKDEL_RATE": "1",
+        "LC_ALL": "C",
+    }
+    shared = {"PATH": "p", "BULKDEL_PROTECT__POOLS": "p9", "LC_ALL": "C", "GENAUTH_ACCESS_KEY_ID": "id"}
+    secret = {"GENAUTH_ACCESS_KEY_SECRET": "s1", "BULKDEL_NOTIFY": "https://hooks.example/secret"}
+    assert one.environ(environ) == {**shared, **secret}
+    assert two.environ(environ) == {**shared, "BULKDEL_GENAUTH__CREDENTIALS_FILE": "two.env"}
+    with pytest.raises(UsageError, match="SECRET_OF_ONE is not set"):
+        one.environ({"ID": "id"})
+    assert len({one.spec, two.spec, read_batch(written(tmp_path, FILE.replace('"ID"', '"ID2"'))).runs[0].spec}) == 3
+
+
+def test_the_runs_of_a_csv_file(tmp_path: Path) -> None:
+    (tmp_path / "pools.csv").write_text(
+        "name,export,trim,exclude,credentials.GENAUTH_ACCESS_KEY_ID,rate\n"
+        "a,a.jsonl,true,k1.jsonl; k2.jsonl,ID_A,5\n"
+        '"b",b.jsonl,false,,,\n'
+    )
+    head = 'from = "pools.csv"\n[defaults]\njob = "delete-users"\n'
+    a, b = read_batch(written(tmp_path, head)).runs
+    assert a.options == {"trim": True, "exclude": ["k1.jsonl", "k2.jsonl"], "rate": 5.0}
+    assert (a.credentials, b.options) == ({"GENAUTH_ACCESS_KEY_ID": "ID_A"}, {"trim": False})
+    (tmp_path / "pools.csv").write_text("name,export\na,a.jsonl,more\n")
+    with pytest.raises(UsageError, match=r"pools.csv, line 2: has another number of cells"):
+        read_batch(written(tmp_path, head))
+
+
+BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("paralel = 2\n" + BEGIN, "unknown key 'paralel'; 'parallel'?"),
+        (BEGIN + "rat = 2\n", r"number 1: unknown key 'rat'; 'rate'?"),
+        (BEGIN + "max_refusd = 1\n", "'max_refused'?"),
+        (BEGIN + 'parameters = { ap = "x" }\n', "parameters of delete-users: unknown key 'ap'"),
+        (BEGIN.replace("delete-users", "kick-users") + 'parameters = { ap = "x" }\n', "'app'?"),
+        (BEGIN.replace("delete-users", "delete-user"), "delete-user"),
+        (BEGIN + "confirm = 5\n", "confirm: cannot be given for one run; the batch is confirmed as a whole"),
+        (BEGIN + 'listen = "127.0.0.1:9400"\n', "listen: cannot be given"),
+        (BEGIN.replace('"a"', '"../a"'), "is also the name of a folder"),
+        (BEGIN.replace('"a"', '"a."'), "is also the name of a folder"),
+        (BEGIN.replace('"a.jsonl"', '"-"'), "no standard input"),
+        (BEGIN + BEGIN, "have one name"),
+        (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
+        (BEGIN + 'checkpoint = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'checkpoint = "l"\n', "have one checkpoint"),
+        ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),
+        (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
+        ('[[run]]\nname = "a"\njob = "delete-users"\n', "has no export"),
+        (BEGIN + "rate = -1\n", "write requests a second"),
+        (BEGIN + "rate = true\n", "write requests a second"),
+        (BEGIN + "exclude = [1979-05-27]\n", "write a text"),
+        (BEGIN + 'credentials_file = ""\n', "write a text"),
+        (BEGIN + 'credentials = { GENAUTH_ACCESS_KEY_SECRET = "s3cr3t-value" }\n', "is not the name of an environment"),
+        ("parallel = 0\n" + BEGIN, "at least 1"),
+        ("", "has no run"),
+        ("run = 5\n", "is not a list of tables"),
+        ('from = "none.csv"\n', "No such file"),
+        ("defaults = 5\n" + BEGIN, "is not a table"),
+        ("[[run]\n", "not TOML"),
+    ],
+)
+def test_what_the_file_may_not_say(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        read_batch(written(tmp_path, text))
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_which_runs_are_meant(tmp_path: Path) -> None:
+    batch = read_batch(written(tmp_path, FILE))
+    assert [run.name for run in batch.only([])] == ["one", "two"]
+    assert [run.name for run in batch.only(["two"])] == ["two"]
+    with pytest.raises(UsageError, match=r"no run with this name; .two.\?"):
+        batch.only(["twoo"])
