@@ -205,7 +205,7 @@ def test_the_file(tmp_path: Path) -> None:
     ]
     assert two.words("plan")[:3] == ["plan", "kick-users", "./-odd.jsonl"]
     assert two.words("plan")[-4:] == ["--app", "a1", "--app", "a2"]
-    assert two.checkpoint == Path("two.log")
+    assert (one.log_in(tmp_path), two.log_in(tmp_path)) == (tmp_path / "out/one/checkpoint.jsonl", tmp_path / "two.log")
     environ = {
         "PATH": "p",
         "ID": "id",
@@ -259,7 +259,8 @@ BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
         (BEGIN.replace('"a.jsonl"', '"-"'), "no standard input"),
         (BEGIN + BEGIN, "have one name"),
         (BEGIN + BEGIN.replace('"a"', '"A"'), "have one name"),
-        (BEGIN + 'checkpoint = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'checkpoint = "l"\n', "have one checkpoint"),
+        (BEGIN + 'checkpoint = "x/../l"\n' + BEGIN.replace('"a"', '"b"') + 'checkpoint = "l"\n', "have one log"),
+        ('[defaults]\nstore = "s3://b/n"\n' + BEGIN + BEGIN.replace('"a"', '"b"'), "have one log"),
         ('[defaults]\nname = "a"\n' + BEGIN, "every run has its own"),
         (BEGIN.replace("export", "expert"), "unknown key 'expert'; 'export'?"),
         ('[[run]]\nname = "a"\njob = "delete-users"\n', "has no export"),

@@ -44,7 +44,7 @@ KEEPS = 20
 SAME_RUN = ("pinned", "parameters", "counts", "excluded", "skipped_sha256", "guards")
 """Members of a header that two processes agree in when they create the same log."""
 
-H = TypeVar("H", bound=Header | VerifyHeader)
+H = TypeVar("H", bound=Header | VerifyHeader | BatchHeader)
 
 
 class LogWriter(GroupCommit[tuple[Entry, bytes], Entry], Generic[F]):

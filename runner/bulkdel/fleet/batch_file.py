@@ -22,6 +22,7 @@ from bulkdel.errors import UsageError
 from bulkdel.job import Job, load_job
 from bulkdel.parameters import check_type
 from bulkdel.settings import CommonSettings, Settings
+from bulkdel.store_path import store_path
 from bulkdel.variables import BETWEEN
 
 BATCH_KEYS = (
@@ -43,7 +44,7 @@ OF_THE_BATCH = {
     "confirm": "the batch is confirmed as a whole",
     "json": "`bulkdel batch … --json` has it",
     "log_format": "the log of each run is JSON",
-    "listen": "`bulkdel batch run --listen` serves one page for all runs",
+    "listen": "`bulkdel batch status --watch` shows all runs",
     "listen_control": "`bulkdel batch ctl` steers the runs",
 }
 """Options of `run` that a batch sets itself, and what to use instead."""
@@ -63,6 +64,9 @@ LOG = "checkpoint.jsonl"
 
 BETWEEN_ITEMS = ";"
 """Between the items of a list in a cell of a CSV file."""
+
+RUNS_MAX = 10_000
+"""Runs of a batch: one entry of its log has all that were confirmed at once."""
 
 PARALLEL = 4
 """So many runs are under way at once by default."""
@@ -103,9 +107,14 @@ class BatchRun:
     rate_group: str | None = None
 
     @property
-    def checkpoint(self) -> Path:
-        """Its log, relative to the folder of the file."""
-        return Path(self.options.get("checkpoint", self.folder / LOG))
+    def log(self) -> str:
+        """Its log: a path relative to the folder of the file, or the URL of a store."""
+        store = self.options.get("store")
+        return str(self.options.get("checkpoint", self.folder / LOG)) if store is None else str(store)
+
+    def log_in(self, base: Path) -> Path:
+        """Its log. base: the folder of the file. Raises UsageError for what is no URL of a store."""
+        return store_path(self.log) if "store" in self.options else base / self.log
 
     @property
     def rate(self) -> float:
@@ -121,7 +130,8 @@ class BatchRun:
     def words(self, command: str, more: Mapping[str, Any] = NOTHING) -> list[str]:
         """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
         line = CommandLine(command, (self.job, self.export))
-        for name, value in {**self.options, "checkpoint": self.checkpoint, **more}.items():
+        own = {} if "store" in self.options else {"checkpoint": self.log}
+        for name, value in {**self.options, **own, **more}.items():
             if name not in IN_ENVIRONMENT:
                 line = _plus(line, name, value, flag=name in _FLAGS)
         for name, value in self.parameters.items():
@@ -130,7 +140,7 @@ class BatchRun:
 
     def verify_words(self) -> list[str]:
         """The command line of `verify`."""
-        line = CommandLine("verify", (str(self.checkpoint),))
+        line = CommandLine("verify", (self.log,))
         for name, value in self.options.items():
             if name in COMMON and name not in IN_ENVIRONMENT:
                 line = _plus(line, name, value, flag=name in _FLAGS)
@@ -215,6 +225,8 @@ def read_batch(path: Path) -> Batch:
     if not rows:
         raise UsageError(f'{path}: has no run. Write a table [[run]] for each, or name a CSV file: from = "pools.csv"')
     runs = tuple(_run(where, _merged(defaults, run), folder) for where, run in rows)
+    if len(rows) > RUNS_MAX:
+        raise UsageError(f"{path}: has {len(rows):,} runs; a batch takes {RUNS_MAX:,}. Make two of it")
     _check_apart(path, runs)
     rates = _table(tables.get("rate_groups", {}), f"{path}, [rate_groups]")
     return Batch(
@@ -365,7 +377,7 @@ def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
     base = path.absolute().parent
     keys: dict[str, Callable[[BatchRun], Hashable]] = {
         "name": lambda run: run.name.lower(),
-        "checkpoint": lambda run: (base / run.checkpoint).resolve(),
+        "log": lambda run: run.log_in(base).resolve(),
     }
     for what, of in keys.items():
         counts = Counter(map(of, runs))

@@ -1,0 +1,189 @@
+"""A night of many pools: one confirmation, a process a run, and the servers' own counts at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkdel_jobs.sandbox import Sandbox
+from tests.harness import KEYS, Ran, bulkdel, entries, finish, sandbox, start, user_ids, wait_until, write_objects
+
+OVER_ALL = 30.0
+
+
+@dataclass
+class Night:
+    """A folder with night.toml, and a sandbox for each of its pools."""
+
+    folder: Path
+    pools: dict[str, Sandbox]
+    ids: dict[str, list[str]]
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "night.toml"
+
+    def write(self, *names: str, head: str = "", **more: str) -> None:
+        """Describe these runs. more: further lines of a run."""
+        lines = [head]
+        for name in names:
+            lines += ["[[run]]", f'name = "{name}"', f'export = "{name}.jsonl"', f'host = "{self.pools[name].url}"']
+            lines.append(more.get(name, ""))
+        self.file.write_text("\n".join(lines))
+
+    def batch(self, command: str, *options: object, env: Mapping[str, str] | None = None) -> Ran:
+        return bulkdel("batch", command, self.file, *options, env=env or {})
+
+    def confirmed(self) -> list[str]:
+        """The options that `batch plan` shows."""
+        planned = json.loads(self.batch("plan", "--json").out)["to_confirm"]
+        return ["--confirm", str(planned["ids"]), "--plan", planned["plan"]]
+
+    def effects(self, name: str) -> list[int]:
+        """How often each id was really deleted, by the server's own count."""
+        return [self.pools[name].ledger.effects(id_, "user_id") for id_ in self.ids[name]]
+
+    def log(self, name: str) -> Path:
+        return self.folder / "night" / name / "checkpoint.jsonl"
+
+    def pid_of(self, name: str) -> int | None:
+        """Of the process of a run, by its log."""
+        if not self.log(name).exists():
+            return None
+        pids = [entry["pid"] for entry in entries(self.log(name)) if entry.get("event") == "start"]
+        return int(pids[-1]) if pids else None
+
+
+@contextmanager
+def night(folder: Path, counts: Mapping[str, int], **switches: Any) -> Iterator[Night]:
+    """A sandbox, an export and a credentials file for each pool."""
+    key = folder / "key.env"
+    key.write_text("".join(f"{name}={value}\n" for name, value in KEYS.items()))
+    key.chmod(0o600)
+    ids = {name: user_ids(count, seed=seed) for seed, (name, count) in enumerate(counts.items())}
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(sandbox(ids[name], **switches)) for name in counts}
+        for name in counts:
+            write_objects(folder / f"{name}.jsonl", ids[name])
+        yield Night(folder, pools, ids)
+
+
+HEAD = '[defaults]\njob = "delete-users"\ncredentials_file = "key.env"\nrate = 0\n'
+
+
+def asked(refused: Ran) -> list[str]:
+    """The options of the command that an unconfirmed batch prints."""
+    words = shlex.split(next(line for line in refused.err.splitlines() if line.startswith("  bulkdel ")))
+    return words[words.index("--confirm") :]
+
+
+def beyond(times: list[float], rate: float, workers: int) -> float:
+    """How far the worst of all windows is beyond rate * W + workers + 2 % of rate."""
+    lowest, worst = math.inf, -math.inf
+    for count, at in enumerate(sorted(times)):
+        lowest = min(lowest, count - rate * at)
+        worst = max(worst, count + 1 - rate * at - lowest)
+    return worst - (workers + 0.02 * rate)
+
+
+def test_different_endings_in_one_night(tmp_path: Path) -> None:
+    """One run completes, one halts, one has a wrong key. Mended, and with another run, the command does the rest."""
+    with night(tmp_path, {"good": 60, "halts": 60, "locked": 10, "late": 20}) as it:
+        wrong = 'credentials = { GENAUTH_ACCESS_KEY_ID = "ID", GENAUTH_ACCESS_KEY_SECRET = "NO" }'
+        head = HEAD.replace('credentials_file = "key.env"\n', "")
+        key = 'credentials_file = "key.env"'
+        it.write("good", "halts", "locked", head=head, good=key, halts=key, locked=wrong)
+        it.pools["halts"].switches = it.pools["halts"].switches.changed({"forbidden": True})
+        env = {"ID": KEYS["GENAUTH_ACCESS_KEY_ID"], "NO": "a-wrong-secret"}
+        unconfirmed = it.batch("run", env=env)
+        assert (unconfirmed.code, it.pools["good"].ledger.deleted) == (2, 0), unconfirmed
+        options = asked(unconfirmed)
+        assert options[1] == "120"
+        ran = it.batch("run", "--json", *options, env=env)
+        ended = {run["name"]: (run["status"], run["exit_code"]) for run in ran.summary["runs"]}
+        assert ended == {"good": ("complete", 0), "halts": ("halted", 4), "locked": ("not started", 4)}, ran
+        assert (ran.code, it.effects("good"), sum(it.effects("halts"))) == (4, [1] * 60, 0)
+        assert it.pools["locked"].ledger.deleted == 0
+        log = Path(f"{it.file}.batch.jsonl")
+        files = [log, *(tmp_path / "night").rglob("*.log"), it.log("good")]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert not any("a-wrong-secret" in path.read_text() for path in files)
+        confirmed = [entry for entry in entries(log) if entry["type"] == "confirmed"]
+        assert [(entry["ids"], entry["how"], *entry["runs"]) for entry in confirmed] == [
+            (120, "options", "good", "halts")
+        ]
+        header = entries(it.log("good"))[0]
+        assert header["confirmed"]["how"] == "batch"
+
+        # The cause is mended, and a run is added: only what was not confirmed is asked for.
+        it.pools["halts"].switches = it.pools["halts"].switches.changed({"forbidden": False})
+        it.write("good", "halts", "locked", "late", head=head, good=key, halts=key, locked=key, late=key)
+        again = it.batch("run", *options)
+        assert (again.code, "2 runs are new" in again.err) == (2, True), again
+        assert sum(it.effects("halts")) + it.pools["locked"].ledger.deleted + it.pools["late"].ledger.deleted == 0
+        more = asked(again)
+        assert more[1] == "30"
+        done = it.batch("run", "--json", *more)
+        assert (done.code, done.summary["status"]) == (0, "complete"), done
+        assert done.summary["totals"]["deleted"] == 150
+        assert [effects for name in it.ids for effects in it.effects(name)] == [1] * 150
+        requests = sum(pool.ledger.requests for pool in it.pools.values())
+        # Complete runs are not started again, and the first confirmation still counts.
+        assert it.batch("run", *options).code == 0
+        assert sum(pool.ledger.requests for pool in it.pools.values()) == requests
+
+
+def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
+    """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
+    with night(tmp_path, {"a": 60, "b": 60}) as it:
+        it.write("a", "b", head=f"rate_over_all = {OVER_ALL}\n" + HEAD + "chunk_size = 1\n")
+        options = it.confirmed()
+        process = start("batch", "run", it.file, *options, env={}, start_new_session=True)
+        wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        pid = it.pid_of("a")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        before = it.pools["b"].ledger.deleted
+        wait_until(lambda: it.pools["b"].ledger.deleted > before + 5, process)
+        process.send_signal(signal.SIGINT)
+        ran = finish(process)
+        assert ran.code == 130, ran
+        assert 5 < sum(it.effects("b")) < 60
+        again = it.batch("run", *options, "--json")
+        assert again.code == 0, again
+        assert it.effects("b") == [1] * 60
+        assert [run["status"] for run in again.summary["runs"]] == ["complete", "complete"]
+        assert again.summary["totals"]["remaining"] == 0
+        assert it.effects("a") == [1] * 60
+        times = [at for pool in it.pools.values() for at in pool.ledger.arrivals]
+        late = 0.1 * OVER_ALL  # what a busy machine delays arrives with what comes after it
+        assert beyond(times, OVER_ALL, 2) <= late, sorted(times)
+
+
+def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
+    with night(tmp_path, {"a": 200}) as it:
+        it.write("a", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\n")
+        options = it.confirmed()
+        process = start("batch", "run", it.file, *options, env={}, start_new_session=True)
+        wait_until(lambda: it.pools["a"].ledger.deleted > 5, process)
+        pid = it.pid_of("a")
+        assert pid is not None
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not is_alive(pid), timeout_s=10)
+        assert 5 < sum(it.effects("a")) < 200
+
+
+def is_alive(pid: int) -> bool:
+    told = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return told.stdout[:1] not in {"", "Z"}
