@@ -302,7 +302,7 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
             refused = ctl(it, *words.split(), code=2)
             assert why in refused.err, (words, refused.err)
         assert "not paused" in ctl(it, "resume").out
-        assert "by ctl" not in ctl(it, "status").out
+        assert "limited by --rate" in ctl(it, "status").out
         ctl(it, "rate", 60)
         ended(it, process)
         assert changes(it) == [("rate", 60.0, "ctl")]
