@@ -79,6 +79,15 @@ def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
     return EXIT_STOPPED if ending.planned else EXIT_REMAINING
 
 
+def state_of(progress: Progress) -> str:
+    """The state of a run that is not under way: complete, killed, not begun, or the status of its last session."""
+    if progress.complete:
+        return "complete"
+    if progress.stop is None:
+        return "killed" if progress.start else "not begun"
+    return str(progress.stop.facts.get("status", "incomplete"))
+
+
 def counts_of(progress: Progress) -> dict[str, int]:
     """Rows by outcome, with the word for scripts; they add up to the rows."""
     return {key_of(progress, kind): count for kind, count in _counts(progress).items()}
