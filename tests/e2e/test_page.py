@@ -102,6 +102,10 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         assert asked(port, "POST", "/control", {"command": "pause"}).status == 401
         paused = asked(port, "POST", "/control", {"command": "pause", "name": "cron"}, **bearer)
         assert paused.json()["text"].endswith("To resume:\n  bulkdel ctl CHECKPOINT resume")  # and no path
+        time.sleep(0.2)  # the requests that were on the wire arrive
+        arrived = it.served.ledger.requests
+        time.sleep(0.5)
+        assert it.served.ledger.requests == arrived
         assert asked(port, "POST", "/control", {"command": "resume", "name": "cron"}, **bearer).json()["ok"]
         assert asked(port, "POST", "/control", {"command": "rate 5", "name": "cron"}, **bearer).json()["ok"]
         assert not asked(port, "POST", "/control", {"command": "rate -5"}, **bearer).json()["ok"]
