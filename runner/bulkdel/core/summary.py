@@ -36,8 +36,8 @@ class Ending:
     """How a session ended, as far as the log's counts do not say it.
 
     why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
-    outage, a permission. limit_reached: --limit was. planned: the run stopped as planned, at its --not-after.
-    drained: the program that runs it as a library has drained it.
+    outage, a permission. limit_reached: --limit was. planned: it was at --not-after, or a change
+    asked for it. drained: the program that runs it as a library has drained it.
     """
 
     why: str = ""

@@ -176,7 +176,7 @@ class SendingSession:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
         why = "requests on the wire may finish"
         if signum is None:
-            stop = Stop("the caller drained the run", asked=True)
+            stop = Stop("the caller drained the run", drained=True)
             self._on_event(Event("warning", "run.draining", {"why": why}))
         else:
             stop = Stop(signal.Signals(signum).name, signal=signum)
@@ -259,7 +259,7 @@ class SendingSession:
         """How the session ended. A signal that came after the last row was settled does not count."""
         progress, stop = self._log.progress, self._drain.stop
         done = progress.complete or self._left() == 0
-        if stop is not None and (stop.signal is not None or stop.asked) and done:
+        if stop is not None and (stop.signal is not None or stop.drained) and done:
             stop = None
         why = stop.why if stop else ""
         if stop is None and not done:
@@ -270,10 +270,10 @@ class SendingSession:
             why=why,
             signal=stop.signal if stop else None,
             file_failed=self._log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None and not stop.planned and not stop.asked,
+            halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
             limit_reached=self._left() == 0,
             planned=stop is not None and stop.planned,
-            drained=stop is not None and stop.asked,
+            drained=stop is not None and stop.drained,
         )
 
     def _stop_facts(self, ending: Ending, *, blind: bool) -> dict[str, Any]:
