@@ -335,7 +335,9 @@ class Run:
         self.apply(Wish(Changed.STOP, value=True, by=by))
 
     def apply(self, wish: Wish) -> bool:
-        """Make a change: now, or when the sending begins. Returns False when nothing had to be changed.
+        """Make a change. Returns False when nothing had to be changed.
+
+        Before the sending, a change is kept until then, and True is returned.
 
         Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
         """
