@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -137,13 +138,28 @@ def run_loop(
             loop.call_soon_threadsafe(stop, signum)
 
     # Also while the runner closes: the work is done then, and a signal does not change its result.
-    with signals.phase(doing, on_first), runner:
+    with signals.phase(doing, on_first), _waking(loop), runner:
         try:
             return loop.run_until_complete(task)
         except asyncio.CancelledError:
             if signals.received is None:
                 raise
             raise Interrupted(signals.received) from None
+
+
+@contextmanager
+def _waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake the loop at every signal. The system may give one to another thread; then the loop would sleep on."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        loop.add_reader(ours, ours.recv, 4_096)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
