@@ -22,13 +22,10 @@ LOOK_S = 0.25
 """Between two looks at the pause file: a pause holds within a second."""
 
 SLOW_S = 1.0
-"""A response that takes longer than this is slow."""
+"""A response of which the end takes longer than this is slow. It is not waited for any longer."""
 
 ASK_EVERY_S = 5.0
 """Between two requests to the URL."""
-
-ASK_MAX_S = 10.0
-"""Without a response for so long, the request has failed."""
 
 
 class PauseFile:
