@@ -209,6 +209,7 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
     refused = {
         "is there already": ReportArguments([log], out),
         "ends in .html or .json": ReportArguments([log], tmp_path / "r.pdf"),
+        "name the log of a run": ReportArguments([]),
         "--title ' ': one line": ReportArguments([log], title=" "),
         "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }

@@ -90,6 +90,8 @@ def report(arguments: ReportArguments) -> int:
 
 
 def _check(arguments: ReportArguments) -> None:
+    if not arguments.checkpoints:
+        raise UsageError("report: name the log of a run, or its export: bulkdel report CHECKPOINT")
     out = arguments.out
     if out is not None:
         if out.suffix.lower() not in ENDINGS:
