@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -37,8 +36,15 @@ class PauseFile:
         self._there = False
 
     def look(self) -> None:
-        """Pause or resume the run if the file has come or gone."""
-        if (there := os.path.lexists(self._path)) == self._there:
+        """Pause or resume the run if the file has come or gone. A folder that cannot be read changes nothing."""
+        try:
+            self._path.lstat()
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError:
+            return
+        if there == self._there:
             return
         self._there = there
         _wish(self._run, Wish(Changed.PAUSED, there, By(Source.PAUSE_FILE)))
