@@ -450,9 +450,8 @@ class Run:
                 surroundings=around,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
+                wishes=self._wishes,
             )
-            for wish in self._wishes:
-                self._session.apply(wish)
             if self._drained:
                 self._session.drain(self._signum)
             return self._summary(await self._session.run(), self._log)

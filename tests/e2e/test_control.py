@@ -266,6 +266,8 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
         status = json.loads(ctl(it, "status", "--json").out)["status"]
         assert (status["rate"]["limits"], status["concurrency"]) == ({"ctl": 20.0}, 3)
         it.switch(share_503=0.0, latency_s=0.0)
+        if state == "429":
+            assert b'"type":"throttled"' in it.log.read_bytes(), "for the report, which marks it"
         if state == "draining":
             assert finish(process).code == 143
             assert it.run().code == 0

@@ -209,7 +209,7 @@ def test_changes(tmp_path: Path) -> None:
         "4 requests at the same time",
         f"stops at {AT}",
         "paused",
-        "continued",
+        "resumed",
         "no limit by --schedule",
         "5 requests a second by --schedule",
         "slowed to 2.5 requests a second by --slow-while",

@@ -434,7 +434,8 @@ def make_app(config: ConfigFile, *, listed: bool = False, job: Job | None = None
         else:
             app.command(with_options_of(job, command), config=sources)
     app.command(with_options_of(job, restore), config=sources)
-    app.command(status, help_epilogue=STATUS_EPILOGUE)
+    # Not from the environment: in a container BULKDEL_JSON is meant for the run.
+    app.command(status, config=[lambda *_: None], help_epilogue=STATUS_EPILOGUE)
     app.command(ctl, config=[_no_source], help_epilogue=CTL_EPILOGUE)
     app.command(results, config=[_no_source], help_epilogue=RESULTS_EPILOGUE)
     app.command(report, config=[_no_source], help_epilogue=REPORT_EPILOGUE)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.format import counted, until_words
@@ -56,7 +57,8 @@ class SessionResult:
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
-    start: the facts of its start entry. on_event: called with each event. chunk_events: whether chunks are events.
+    wishes: the changes that came before it. start: the facts of its start entry. on_event: called with each event.
+    chunk_events: whether chunks are events.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class SendingSession:
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
+        wishes: Sequence[Wish] = (),
     ) -> None:
         self._plan = plan
         self._log = log
@@ -85,7 +88,7 @@ class SendingSession:
         self._resumed = log.progress.sessions > 0
         self._workers: Workers | None = None  # while requests can be sent
         self._control: SessionControl | None = None  # while it can be changed
-        self._wishes: list[Wish] = []  # those that came before
+        self._wishes = [*wishes]  # until it can be changed
         self._ended = False
         self._copying: MembershipsCopy | None = None
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
@@ -150,10 +153,14 @@ class SendingSession:
             self._workers = workers
             self._control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
             for wish in self._wishes:
-                self._control.apply(wish)
+                with suppress(UsageError):  # a resume that a pause file refuses, for example: nothing has changed
+                    self._control.apply(wish)
+            throttled = ThrottledNotes(client, log, around.wall)
+            stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
                 await self._copy_memberships(workers)
             await settle_export(plan, parts, workers, self._left)
+            throttled.note()
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
                 **client.figures,
