@@ -213,6 +213,8 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
         "--title ' ': one line": ReportArguments([log], title=" "),
         "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }
+    (tmp_path / "copy.jsonl").write_bytes(log.read_bytes())
+    refused["copy.jsonl: is of the same run as "] = ReportArguments([log, tmp_path / "copy.jsonl"])
     for words, arguments in refused.items():
         with pytest.raises(UsageError, match=words):
             report(arguments)
@@ -247,6 +249,13 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert found["sentence"].startswith(f"2 runs with 604 rows: {479 + gone} deleted, ")
     assert found["sentence"].endswith("Of the runs: 1 to look at, 1 not finished.")
     assert "<h2>2. export.jsonl.checkpoint.jsonl</h2>" in page
+    assert "practice" not in found["sentence"]
+    (tmp_path / "-p.jsonl").write_text(f'"{IDS[0]}"\n')
+    assert bulkdel("run", "delete-users", "./-p.jsonl", "--sandbox", env={}, cwd=tmp_path).code == 0
+    practice = tmp_path / "-p.jsonl.sandbox.checkpoint.jsonl"
+    sentence = facts(tmp_path, done[1], practice)["sentence"]
+    assert "1 of the rows was practice on a sandbox: no real account was touched." in sentence
+    assert "<pre>bulkdel results ./-p.jsonl.sandbox.checkpoint.jsonl --only" in report_of(practice).out
 
 
 def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None:
