@@ -126,6 +126,13 @@ MUTANTS = (
         "unit/test_credentials.py::test_each_half_may_be_in_a_file_that_a_variable_names",
     ),
     Mutant(
+        "a command before the sending is obeyed later",
+        "runner/bulkdel/live/steering.py",
+        "            if obey != self._status:\n",
+        "            if obey == self._status:\n",
+        "e2e/test_library.py::test_a_command_before_the_sending_is_refused_and_not_obeyed_later",
+    ),
+    Mutant(
         "the plan in a JSON log shows sampled ids",
         "runner/bulkdel/commands/run.py",
         '"plan", private=True, plan=plan_values(plan)',

@@ -135,7 +135,7 @@ def apply(log: Log, entry: dict[str, Any]) -> None:
             if log.copied or any(map(log.ends.count, map(MARKS.get, KINDS))) or log.in_doubt:  # type: ignore[arg-type]
                 raise Refused("the copy of the memberships is not older than the first intent")
             log.copied = True
-        case {"type": "change", "what": _, "source": _} if log.begun:
+        case {"type": "change", "what": _, "source": _} | {"type": "throttled", "responses": _} if log.begun:
             pass
         case {"type": "annotation", "event": "undo" | "forget"} if log.complete and log.header["type"] == "header":
             pass

@@ -337,7 +337,9 @@ class Run:
         self.apply(Wish(Changed.STOP, value=True, by=by))
 
     def apply(self, wish: Wish) -> bool:
-        """Make a change: now, or when the sending begins. Returns False when nothing had to be changed.
+        """Make a change. Returns False when nothing had to be changed.
+
+        Before the sending, a change is kept until then, and True is returned.
 
         Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
         """
@@ -450,9 +452,8 @@ class Run:
                 surroundings=around,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
+                wishes=self._wishes,
             )
-            for wish in self._wishes:
-                self._session.apply(wish)
             if self._drained:
                 self._session.drain(self._signum)
             return self._summary(await self._session.run(), self._log)

@@ -159,7 +159,7 @@ def say_error(error: BulkdelError) -> None:
 
 
 def note(text: str) -> None:
-    """Write a line to stderr from a signal handler. The stream may be in the middle of a write, so it is not used."""
+    """Write a line to stderr from any thread. The stream may be in the middle of a write, so it is not used."""
     out = stderr_log()
     line = out.rendered("info", "note", text=text) if out.json else f"bulkdel: {text}"
     with contextlib.suppress(OSError):

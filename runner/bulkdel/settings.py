@@ -78,7 +78,7 @@ RATES = Number(gte=0, lte=100_000)
 """The rates that may be set."""
 
 
-def check_url(text: str) -> None:
+def check_slow_while(text: str) -> None:
     """Refuse a --slow-while that is no address to ask. Raises UsageError."""
     try:
         url = urlsplit(text)
@@ -410,7 +410,7 @@ class Settings(SendingSettings):
         self._check_times(datetime.now(UTC))
         self._check_fields()
         if self.slow_while is not None:
-            check_url(self.slow_while)
+            check_slow_while(self.slow_while)
         _ = self.listen_address  # refuses one that cannot be used
 
     @property

@@ -266,6 +266,8 @@ def test_changes_in_every_state_lose_no_id(state: str, folder: Path) -> None:
         status = json.loads(ctl(it, "status", "--json").out)["status"]
         assert (status["rate"]["limits"], status["concurrency"]) == ({"ctl": 20.0}, 3)
         it.switch(share_503=0.0, latency_s=0.0)
+        if state == "429":
+            assert b'"type":"throttled"' in it.log.read_bytes(), "for the report, which marks it"
         if state == "draining":
             assert finish(process).code == 143
             assert it.run().code == 0
@@ -302,7 +304,7 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
             refused = ctl(it, *words.split(), code=2)
             assert why in refused.err, (words, refused.err)
         assert "not paused" in ctl(it, "resume").out
-        assert "by ctl" not in ctl(it, "status").out
+        assert "limited by --rate" in ctl(it, "status").out
         ctl(it, "rate", 60)
         ended(it, process)
         assert changes(it) == [("rate", 60.0, "ctl")]

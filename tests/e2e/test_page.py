@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_SECRET
+from tests.e2e.test_restore import undo
 from tests.harness import (
     COMMAND,
     POOL,
     Case,
     assert_in_time,
-    bulkdel,
     case,
     entries,
     environment,
@@ -102,6 +102,10 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         assert asked(port, "POST", "/control", {"command": "pause"}).status == 401
         paused = asked(port, "POST", "/control", {"command": "pause", "name": "cron"}, **bearer)
         assert paused.json()["text"].endswith("To resume:\n  bulkdel ctl CHECKPOINT resume")  # and no path
+        time.sleep(0.2)  # the requests that were on the wire arrive
+        arrived = it.served.ledger.requests
+        time.sleep(0.5)
+        assert it.served.ledger.requests == arrived
         assert asked(port, "POST", "/control", {"command": "resume", "name": "cron"}, **bearer).json()["ok"]
         assert asked(port, "POST", "/control", {"command": "rate 5", "name": "cron"}, **bearer).json()["ok"]
         assert not asked(port, "POST", "/control", {"command": "rate -5"}, **bearer).json()["ok"]
@@ -265,5 +269,9 @@ def test_the_page_leaves_the_run_its_descriptors(tmp_path: Path) -> None:
         assert (ran.code, ran.summary["retries"], ran.counts()) == (0, 0, {"deleted": 2_000}), ran
 
 
-def test_a_restore_has_a_page_too() -> None:
-    assert "--listen" in bulkdel("restore", "--help", env={}).out
+def test_a_restore_has_a_page_too(tmp_path: Path) -> None:
+    with undo(tmp_path, user_ids(5)) as it:
+        it.delete()
+        ran = it.restore(5, "--listen", "127.0.0.1:0")
+    assert ran.code == 0, ran
+    assert re.search(r"Live page: http://127\.0\.0\.1:\d+/", ran.err)

@@ -21,7 +21,7 @@ from tests.browser.driving import Browser, browsing
 from tests.harness import POOL, Case, case, entries, finish, kill, told_after, user_ids
 
 TOKEN = "correct-horse-battery"
-RATE = 40
+RATE = 50
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Shown:
 
 
 @contextmanager
-def shown(folder: Path, browser: Browser, host: str = "127.0.0.1", count: int = 20_000) -> Iterator[Shown]:
+def shown(folder: Path, browser: Browser, host: str = "127.0.0.1", count: int = 25_000) -> Iterator[Shown]:
     """Begin a run with a page at a free port."""
     token = folder / "page.token"
     token.write_text(TOKEN)

@@ -209,9 +209,12 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
     refused = {
         "is there already": ReportArguments([log], out),
         "ends in .html or .json": ReportArguments([log], tmp_path / "r.pdf"),
+        "name the log of a run": ReportArguments([]),
         "--title ' ': one line": ReportArguments([log], title=" "),
         "is named twice": ReportArguments([log, log.parent / ".." / log.parent.name / log.name]),
     }
+    (tmp_path / "copy.jsonl").write_bytes(log.read_bytes())
+    refused["copy.jsonl: is of the same run as "] = ReportArguments([log, tmp_path / "copy.jsonl"])
     for words, arguments in refused.items():
         with pytest.raises(UsageError, match=words):
             report(arguments)
@@ -246,6 +249,13 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert found["sentence"].startswith(f"2 runs with 604 rows: {479 + gone} deleted, ")
     assert found["sentence"].endswith("Of the runs: 1 to look at, 1 not finished.")
     assert "<h2>2. export.jsonl.checkpoint.jsonl</h2>" in page
+    assert "practice" not in found["sentence"]
+    (tmp_path / "-p.jsonl").write_text(f'"{IDS[0]}"\n')
+    assert bulkdel("run", "delete-users", "./-p.jsonl", "--sandbox", env={}, cwd=tmp_path).code == 0
+    practice = tmp_path / "-p.jsonl.sandbox.checkpoint.jsonl"
+    sentence = facts(tmp_path, done[1], practice)["sentence"]
+    assert "1 of the rows was practice on a sandbox: no real account was touched." in sentence
+    assert "<pre>bulkdel results ./-p.jsonl.sandbox.checkpoint.jsonl --only" in report_of(practice).out
 
 
 def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None:
@@ -256,7 +266,7 @@ def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None
         it.wait_until_deleted(100)
         running = facts(tmp_path, it.log)["runs"][0]
         kill(process)
-    assert running["state"] == running["light"].replace("not finished", "running")
+    assert (running["state"], running["light"]) == ("running", "not finished")
     assert running["sessions"][0]["ended"] == "it is under way"
     with it.log.open("ab") as log:
         log.write(b'{"seq":')

@@ -251,6 +251,18 @@ def test_every_signal_twice_in_every_state(state: State, signum: signal.Signals,
     test_a_second_signal_leaves_at_once(state, signum, tmp_path)
 
 
+@pytest.mark.parametrize(("state", "told"), [(preflight, "bulkdel: "), (sending, '"event": "progress"')])
+def test_thousands_of_questions_do_not_end_a_run(state: State, told: str, tmp_path: Path) -> None:
+    """SIGUSR1 as fast as a program can send it, while the export is read, and while ids are deleted."""
+    with state(tmp_path) as running:
+        for _ in range(20_000):
+            os.kill(running.process.pid, signal.SIGUSR1)
+        assert told_after(running.process, told)
+        running.process.send_signal(signal.SIGTERM)
+        ran = finish(running.process)
+        assert (ran.code, "Traceback" in ran.err) == (128 + signal.SIGTERM, False), ran.err
+
+
 def test_nohup_stays_nohup(tmp_path: Path) -> None:
     """SIGHUP was ignored when the run was started, so the terminal may go; SIGTERM still drains."""
     program = shutil.which("nohup")

@@ -33,6 +33,7 @@ from bulkdel.core.log_entries import (
     Session,
     Skipped,
     Source,
+    Throttled,
     Unreadable,
     VerifyHeader,
     decode_line,
@@ -92,6 +93,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
         st.builds(Change, TEXT, st.just(what), values, st.sampled_from(Source), st.none() | TEXT, st.none() | OBJECT)
         for what, values in CHANGES.items()
     ),
+    st.builds(Throttled, TEXT, st.integers(1, 2**53)),
     st.builds(Annotation, st.sampled_from(EVENTS), TEXT, TEXT, FACTS),
     st.builds(VerifyHeader, TEXT, TEXT, OBJECT),
     st.builds(Found, TEXT, st.sampled_from(FINDINGS), RANGES),
@@ -190,6 +192,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "memberships": to_json(MembershipsSaved("T", "users.memberships.jsonl", 9, 8, 1, 2, 3)),
     "session": to_json(Session("start", "T", "ab")),
     "change": to_json(Change("T", Changed.RATE, 10.0, Source.CTL)),
+    "throttled": to_json(Throttled("T", 3)),
     "annotation": to_json(Annotation("undo", "T", "ab")),
     "header": to_json(recorded.header()),
     "verify": to_json(VerifyHeader("t", "T", {"run_id": "r"})),
@@ -304,3 +307,9 @@ def test_the_value_of_a_change_has_its_type(what: str, value: object) -> None:
 def test_an_unknown_change_is_not_interpreted(other: dict[str, str]) -> None:
     with pytest.raises(Unreadable, match="unknown change"):
         from_json({**GOOD["change"], **other})
+
+
+@pytest.mark.parametrize("responses", [0, -1, 1.0, "3", True])
+def test_a_number_of_responses_is_a_number(responses: object) -> None:
+    with pytest.raises(Unreadable, match="throttled entry lacks or garbles a member"):
+        from_json({**GOOD["throttled"], "responses": responses})

@@ -28,7 +28,8 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.errors import NotAcceptable
 from bulkdel.report import words
-from bulkdel.report.facts import Ended, Light, OptionFacts, RunFacts, State, Texts
+from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
+from bulkdel.report.html import page
 from bulkdel.report.reading import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
@@ -209,7 +210,7 @@ def test_changes(tmp_path: Path) -> None:
         "4 requests at the same time",
         f"stops at {AT}",
         "paused",
-        "continued",
+        "resumed",
         "no limit by --schedule",
         "5 requests a second by --schedule",
         "slowed to 2.5 requests a second by --slow-while",
@@ -248,6 +249,10 @@ def test_what_was_done_about_the_run(tmp_path: Path) -> None:
     assert "secret" not in str(found)
 
 
+def report_of(run: RunFacts) -> Report:
+    return Report("", "", AT, "bulkdel 0", run.light, run.sentence, {}, run.rows, (run,))
+
+
 def complete(folder: Path) -> ReadRun:
     return read(folder, [pinned(20)], [START], [Intent(AT, ((0, 20),)), deleted(0, 20)], [stop("complete", 0)])
 
@@ -273,6 +278,7 @@ def test_a_verification(tmp_path: Path) -> None:
     found = verified(tmp_path, START, Found(AT, "gone", ((0, 15),)), Found(AT, "there", ((15, 18),)), done)
     assert found.proof.endswith("looked up 18 of 20: 15 gone, 3 still there, 2 without a finding.")
     assert found.to_look_at == ("3 users are still there.", "2 users have no finding of the verification.")
+    assert "<td>18 of 20 that the run says are gone</td>" in page(report_of(found))
     found = verified(tmp_path, START, Found(AT, "gone", ((0, 5),)), done, sample=5, log_sha256="of an earlier state")
     assert found.proof.endswith("looked up 5 of 5, a sample of 20: all gone. The log has grown since.")
     found = verified(tmp_path, START, Found(AT, "recreated", ((0, 20),)))

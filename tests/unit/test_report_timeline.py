@@ -54,6 +54,24 @@ def test_memory_is_flat_and_no_row_is_lost() -> None:
     assert max(shown.per_minute) == pytest.approx(180, rel=0.01)
 
 
+def test_responses_429_are_marked_in_their_buckets_also_when_these_are_widened() -> None:
+    timeline = Timeline()
+    timeline.begin(at(0))
+    timeline.settle(at(1), 50)
+    timeline.throttle(at(10), 3)
+    timeline.settle(at(20), 50)
+    timeline.end(at(30))
+    before = timeline.throughput()
+    assert list(before.throttled) == [10.5]
+    assert "answered 429" in throughput_svg(before)
+    timeline.throttle(at(1_000), 1)
+    timeline.settle(at(BUCKETS_MAX * 16 - 1), 50)
+    shown = timeline.throughput()
+    assert shown.bucket_s == 16
+    assert list(shown.throttled) == [8.0, 1_000 // 16 * 16 + 8]
+    assert "answered 429" not in throughput_svg(Timeline().throughput())
+
+
 def test_pauses() -> None:
     timeline = Timeline()
     timeline.begin(at(0))

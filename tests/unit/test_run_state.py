@@ -23,6 +23,7 @@ from bulkdel.core.log_entries import (
     Session,
     Skipped,
     Source,
+    Throttled,
     Unreadable,
 )
 from bulkdel.core.outcome import KINDS, SKIPS
@@ -199,12 +200,15 @@ def test_a_change_ends_with_its_session_and_may_carry_a_confirmation() -> None:
     assert progress.changes == {Changed.RATE: faster, Changed.PAUSED: resumed}
     assert (progress.confirmed_at, recorded.state(progress)) == ("t5", recorded.state(plain))
     assert folded(started(), slower).confirmed_at == plain.confirmed_at
+    progress.apply(Throttled("t6", 2))
     progress.apply(started())
     assert progress.changes == {}
 
 
 @pytest.mark.parametrize("before", [[], [Session("start", AT, ""), Session("stop", AT, "")]])
 def test_a_change_needs_a_session(before: list[Entry]) -> None:
+    with pytest.raises(Unreadable, match="responses 429, while no session was under way"):
+        fold([recorded.header(100), *before, Throttled("T", 1)])
     with pytest.raises(Unreadable, match="no session was under way"):
         fold([recorded.header(100), *before, Change("T", Changed.STOP, True, Source.KEY)])
 

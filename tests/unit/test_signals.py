@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,10 +83,19 @@ def test_outside_every_phase_a_signal_interrupts(signals: Signals) -> None:
 
 
 def test_what_is_being_done_is_that_of_the_innermost_phase(signals: Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    def told() -> str:
+        signal.raise_signal(signal.SIGUSR1)
+        text, until = "", time.monotonic() + 10
+        while not text.endswith("\n") and time.monotonic() < until:  # a thread prints it
+            text += capfd.readouterr().err
+        return text
+
     with signals.phase(lambda: "reading"):
         with signals.phase(lambda: "looking up"):
+            assert told() == "bulkdel: looking up\n"
+        assert told() == "bulkdel: reading\n"
+        asked = threading.Event()
+        with signals.phase(asked.set):
             signal.raise_signal(signal.SIGUSR1)
-        signal.raise_signal(signal.SIGUSR1)
-        with signals.phase(lambda: None):
-            signal.raise_signal(signal.SIGUSR1)
-    assert capfd.readouterr().err == "bulkdel: looking up\nbulkdel: reading\n"
+            assert asked.wait(10)
+    assert capfd.readouterr().err == ""

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.core.guards import Spared
-from bulkdel.core.log_entries import Outcome
+from bulkdel.core.log_entries import Entry, Outcome, Session
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import Ending, Status, count_lines, counts_of, exit_code, status_of, summary_of
+from bulkdel.core.summary import Ending, Status, count_lines, counts_of, exit_code, state_of, status_of, summary_of
 from tests import recorded
 from tests.recorded import fold
 
@@ -161,6 +161,21 @@ def test_the_summary_has_the_keys_that_scripts_rely_on_in_their_order() -> None:
     told = {"requests": 9, "retries": 2, "throttled": 1, "resumed": True, "duration_s": 1.5}
     assert {name: summary[name] for name in told} == told
     assert (summary["checkpoint"], summary["log_sha256"], summary["status"]) == ("c", "s", "incomplete")
+
+
+def test_the_state_of_a_run_that_is_not_under_way() -> None:
+    start = Session("start", AT, "")
+    halted, early = Session("stop", AT, "", {"status": "halted"}), Session("stop", AT, "")
+    entries: list[tuple[list[Entry], str]] = [
+        ([], "not begun"),
+        ([start], "killed"),
+        ([start, halted], "halted"),
+        ([start, early], "incomplete"),
+        ([start, halted, start], "killed"),
+        ([start, recorded.deleted(0, 2)], "complete"),
+    ]
+    for after, state in entries:
+        assert state_of(fold([recorded.header(2), *after])) == state
 
 
 def test_what_each_guard_has_spared_stands_below_the_excluded_rows() -> None:

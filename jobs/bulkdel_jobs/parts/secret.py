@@ -11,12 +11,10 @@ from pathlib import Path
 
 from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
+from bulkdel.secret_file import read_secret
 
 IN_FILE = "_FILE"
 """After the name of a secret's variable: the variable that names a file with the secret, as containers mount it."""
-
-SECRET_MAX = 1 << 16
-"""Bytes of such a file, at most."""
 
 _HEADER_SAFE = re.compile(r"[ -~]+")
 
@@ -58,8 +56,7 @@ def value_of(environ: Mapping[str, str], variable: str) -> Secret | None:
     if value:
         raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(SECRET_MAX).decode()
+        text = read_secret(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise UsageError(f"{source}: {path}: {reason}. Name a file with the secret") from error
@@ -75,7 +72,7 @@ def read_private(file: str) -> str:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
             raise UsageError(f"{path}: others can read the secret in it. Fix: chmod 600 {quoted(path)}")
-        return path.read_text(encoding="utf-8")
+        return read_secret(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise UsageError(f"credentials file {path}: {reason}") from error

@@ -19,6 +19,7 @@ from cyclopts.config import Dict
 from bulkdel.command_line import ENV_PREFIX, SECRET, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import VARIABLE as EVENT
+from bulkdel.secret_file import read_secret
 from bulkdel.settings import RestoreSettings, Settings, VerifySettings
 from bulkdel.variables import BETWEEN, Variable, merged, table_of
 
@@ -83,7 +84,7 @@ def secrets_in_files(app: App, commands: tuple[str, ...], arguments: ArgumentCol
         if variable_of(name) in os.environ:
             raise UsageError(f"the environment sets {variable_of(name)} and {variable}: leave one of them out")
         try:
-            words = Path(path).read_text(encoding="utf-8").split()
+            words = read_secret(Path(path)).split()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise UsageError(f"{variable}: {path}: {reason}. Name a file with the value") from error

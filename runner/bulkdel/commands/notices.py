@@ -93,7 +93,10 @@ class Notices:
     def ended(
         self, progress: Progress, ending: Ending, *, status: str, exit_code: int, requests: int, duration_s: float
     ) -> None:
-        """Tell how a run has ended. requests, duration_s: of this session."""
+        """Tell how a run has ended. requests, duration_s: of this session.
+
+        Not its `Summary`: `verify` imports this module, and must not import what deletes.
+        """
         self.known = replace(self.known, run_id=progress.header.run_id, counts=counts_of(progress))
         self._post(
             what_ended(status),

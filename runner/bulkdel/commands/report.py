@@ -68,6 +68,7 @@ def report(arguments: ReportArguments) -> int:
     """
     _check(arguments)
     runs = [ReadRun.read(log) for log in _logs(arguments.checkpoints)]
+    _check_different(runs)
     out = arguments.out
     if out is None and sys.stdout is not None and sys.stdout.isatty():
         out = Path(f"{runs[0].path}{PAGE}")
@@ -90,6 +91,8 @@ def report(arguments: ReportArguments) -> int:
 
 
 def _check(arguments: ReportArguments) -> None:
+    if not arguments.checkpoints:
+        raise UsageError("report: name the log of a run, or its export: bulkdel report CHECKPOINT")
     out = arguments.out
     if out is not None:
         if out.suffix.lower() not in ENDINGS:
@@ -111,6 +114,17 @@ def _logs(checkpoints: Sequence[Path]) -> list[Path]:
     if twice := [log for log, times in Counter(log.resolve() for log in logs).items() if times > 1]:
         raise UsageError(f"{twice[0]}: is named twice, so its rows would count twice. Name each log once")
     return logs
+
+
+def _check_different(runs: Sequence[ReadRun]) -> None:
+    """Raise UsageError when two logs are of one run: a copy, perhaps of an earlier state."""
+    known: dict[str, Path] = {}
+    for run in runs:
+        run_id = run.progress.header.run_id
+        if run_id in known:
+            both = f"{run.path}: is of the same run as {known[run_id]}"
+            raise UsageError(f"{both}, so its rows would count twice. Name one of them")
+        known[run_id] = run.path
 
 
 def _check_of_texts(runs: Sequence[ReadRun], arguments: ReportArguments) -> TextCheck:
@@ -171,13 +185,14 @@ def _report_of(facts: Sequence[RunFacts], arguments: ReportArguments) -> Report:
         counts.update({outcome.name: outcome.count for outcome in each.outcomes})
         lights[each.light] += 1
     rows = sum(each.rows for each in facts)
+    practice = sum(each.rows for each in facts if each.sandbox)
     return Report(
         title=arguments.title or words.title(facts),
         ticket=arguments.ticket or "",
         made_at=stamp(datetime.now(UTC).timestamp()),
         tool=f"bulkdel {version('bulkdel')}",
         light=next(light for light in (Light.NOT_FINISHED, Light.LOOK, Light.FINE) if lights[light]),
-        sentence=facts[0].sentence if len(facts) == 1 else words.of_all(lights, counts, rows),
+        sentence=facts[0].sentence if len(facts) == 1 else words.of_all(lights, counts, rows, practice),
         counts=counts,
         rows=rows,
         runs=tuple(facts),

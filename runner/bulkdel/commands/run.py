@@ -218,6 +218,11 @@ def _print_end(plan: Plan, ended: Summary) -> None:
     say_values("run.ended", values)
     if ended.why:
         say(f"Stopped: {ended.why}", "stopped", level="warning")
+    _print_next_commands(plan, ended)
+
+
+def _print_next_commands(plan: Plan, ended: Summary) -> None:
+    """Print the commands that may follow: what was refused, the verification, the report, the undo, the resume."""
     path, environ = (str(plan.checkpoint),), plan.arguments.environ
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", path).plus("--only", "refused,unknown")

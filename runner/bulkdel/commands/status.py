@@ -14,8 +14,7 @@ from bulkdel.command_line import CommandLine, how_to_resume, is_restored
 from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, Header, Source
-from bulkdel.core.run_state import Progress
-from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, summary_of
+from bulkdel.core.summary import FIGURES, HOW, count_lines, counts_of, state_of, summary_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, printable
 from bulkdel.live.ask import ask
@@ -46,7 +45,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     log = read_log(path)
     progress = log.progress
     pid = holder(path, progress)
-    state = "running" if pid is not None else _state(progress)
+    state = "running" if pid is not None else state_of(progress)
     live = live_status(path, environ) if pid is not None else None
     if json:
         stop = dict(progress.stop.facts) if progress.stop else {}
@@ -104,14 +103,6 @@ def live_status(log: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | No
     except NotAcceptable:
         return None
     return status
-
-
-def _state(progress: Progress) -> str:
-    if progress.complete:
-        return "complete"
-    if progress.stop is None:
-        return "killed" if progress.start else "not begun"
-    return str(progress.stop.facts.get("status", "incomplete"))
 
 
 def standing(annotations: Sequence[Annotation]) -> list[Annotation]:

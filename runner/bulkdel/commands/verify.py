@@ -29,7 +29,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
-from bulkdel.job import SANDBOX, TargetOptions
+from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
 from bulkdel.safety.checks import refuse_differences
@@ -76,20 +76,10 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             )
         end, began = _end_of(path), around.steady()
         reopened = Reopened.open(path, settings.export, stack)
-        progress, noun = reopened.log_index.progress, reopened.job.words.noun
+        progress = reopened.log_index.progress
         notices.reopened(progress)
         _name_the_run(progress)
-        if progress.header.pinned["host"] == SANDBOX:
-            raise NotAcceptable(
-                f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no "
-                f"{noun} to look up"
-            )
-        host = settings.host or progress.header.pinned["host"]
-        table = arguments.config.get(reopened.job.config_table, {})
-        reopened = replace(reopened, job=reopened.job.configured(table))
-        refuse_differences({"table": progress.header.pinned.get("table", {})}, {"table": reopened.job.pinned}, path)
-        parameters = from_pinned(reopened.job, progress.header.parameters, path)
-        target = reopened.job.target(TargetOptions(host, table, arguments.environ, parameters))
+        reopened, parameters, target = _find_target(arguments, reopened)
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
         stack.callback(log.close)
         resumed = log.progress.known.size > 0
@@ -142,6 +132,22 @@ def _end_of(log: Path) -> object:
         return read_log(log).sha256 if isinstance(log, StorePath) else log.stat().st_size
     except (OSError, NotAcceptable):
         return None
+
+
+def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopened, Any, Target]:
+    """The run with its job as the config has it, the parameters of the job, and the target. Raises NotAcceptable."""
+    path, header, noun = arguments.checkpoint, reopened.log_index.progress.header, reopened.job.words.noun
+    if header.pinned["host"] == SANDBOX:
+        raise NotAcceptable(
+            f"{path}: was written by a run with --sandbox, whose {noun}s ended with it; there is no {noun} to look up"
+        )
+    table = arguments.config.get(reopened.job.config_table, {})
+    job = reopened.job.configured(table)
+    refuse_differences({"table": header.pinned.get("table", {})}, {"table": job.pinned}, path)
+    parameters = from_pinned(job, header.parameters, path)
+    host = arguments.settings.host or header.pinned["host"]
+    target = job.target(TargetOptions(host, table, arguments.environ, parameters))
+    return replace(reopened, job=job), parameters, target
 
 
 def _name_the_run(progress: Progress) -> None:

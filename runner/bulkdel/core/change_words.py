@@ -28,7 +28,7 @@ def change_words(change: Change) -> str:
     """A change in words."""
     what, value = change.what, change.value
     if what is Changed.PAUSED:
-        return "paused" if value else "continued"
+        return "paused" if value else "resumed"
     if what is Changed.SCHEDULE and value is None:
         return "no limit by --schedule"
     if what is Changed.RATE and value == 0:

@@ -234,6 +234,14 @@ class Change:
     confirmed: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """So many requests were answered 429 since the last such entry of the session. responses: at least 1."""
+
+    at: str
+    responses: int
+
+
 Event = Literal["undo", "forget"]
 """undo: another run restores what this run did. forget: files of this run that hold personal data are removed."""
 
@@ -323,6 +331,7 @@ Entry = (
     | Released
     | Session
     | Change
+    | Throttled
     | Annotation
     | VerifyHeader
     | Found
@@ -338,6 +347,7 @@ _TYPES = {
     Released: "released",
     Session: "session",
     Change: "change",
+    Throttled: "throttled",
     Annotation: "annotation",
     VerifyHeader: "verify",
     Found: "found",
@@ -515,6 +525,12 @@ def _change(data: Mapping[str, Any]) -> Change:
     return Change(data["at"], what, value, Source(data["source"]), data.get("user"), data.get("confirmed"))
 
 
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"not a number of responses: {value!r}")
+    return value
+
+
 def _annotation(data: Mapping[str, Any]) -> Annotation:
     if data["event"] not in EVENTS:
         raise Unreadable(f"unknown annotation {data['event']!r}: written by a newer bulkdel?")
@@ -555,6 +571,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
     "released": lambda data: Released(_ranges(data["ranges"])),
     "session": _session,
     "change": _change,
+    "throttled": lambda data: Throttled(data["at"], _count(data["responses"])),
     "annotation": _annotation,
     "verify": _verify_header,
     "found": _found,

@@ -27,6 +27,7 @@ from bulkdel.core.log_entries import (
     Saved,
     Session,
     Skipped,
+    Throttled,
     Unreadable,
 )
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
@@ -157,7 +158,7 @@ class Progress:
                 self._begin_session(entry)
             case Session():
                 self.stop, self.under_way = entry, None
-            case Change():
+            case Change() | Throttled():
                 self._change(entry)
             case Annotation():
                 self.annotations, self.under_way = (*self.annotations, entry), None
@@ -194,9 +195,11 @@ class Progress:
             self.backup = path, Saved()
             self.backups = (*self.backups, self.backup)
 
-    def _change(self, entry: Change) -> None:
+    def _change(self, entry: Change | Throttled) -> None:
         if self.under_way is None:
-            raise Unreadable("a change while no session was under way")
+            raise Unreadable("a change, or responses 429, while no session was under way")
+        if isinstance(entry, Throttled):
+            return
         self.changes = {**self.changes, entry.what: entry}
         self.confirmed_at = entry.at if entry.confirmed else self.confirmed_at
 

@@ -37,8 +37,8 @@ class Ending:
     """How a session ended, as far as the log's counts do not say it.
 
     why: in words. signal: its number. file_failed: a file of the run could not be written. halted: a guard rail, an
-    outage, a permission. limit_reached: --limit was. planned: the run stopped as planned, at its --not-after.
-    drained: the program that runs it as a library has drained it.
+    outage, a permission. limit_reached: --limit was. planned: it was at --not-after, or a change
+    asked for it. drained: the program that runs it as a library has drained it.
     """
 
     why: str = ""
@@ -78,6 +78,15 @@ def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
     if ending.limit_reached:
         return EXIT_COMPLETE
     return EXIT_STOPPED if ending.planned else EXIT_REMAINING
+
+
+def state_of(progress: Progress) -> str:
+    """The state of a run that is not under way: complete, killed, not begun, or the status of its last session."""
+    if progress.complete:
+        return "complete"
+    if progress.stop is None:
+        return "killed" if progress.start else "not begun"
+    return str(progress.stop.facts.get("status", "incomplete"))
 
 
 def counts_of(progress: Progress) -> dict[str, int]:

@@ -124,9 +124,10 @@ class SessionControl:
         self._drain.begin(Stop(why, planned=True))
 
     def _slow(self) -> float | None:
-        """Halve the rate. Returns the new one; None when it was as low before, since the rate was last at its ceiling.
+        """Halve the rate. Returns the new one; None when the log has one that is as low.
 
-        Without that, a failing --slow-while would add an entry every few seconds: the rate climbs in between.
+        Otherwise a failing --slow-while would add an entry every few seconds, because the rate climbs in between. Once
+        the rate is at its ceiling again, the next halving is an entry again.
         """
         client = self._workers.client
         if client.adaptive_rate.slowed(client.clock()) is None:

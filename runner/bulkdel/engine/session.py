@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +29,7 @@ from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.format import counted, until_words
@@ -58,7 +59,8 @@ class SessionResult:
 class SendingSession:
     """The session that sends. `run` it once; `drain` may begin at any time.
 
-    start: the facts of its start entry. on_event: called with each event. chunk_events: whether chunks are events.
+    wishes: the changes that came before it. start: the facts of its start entry. on_event: called with each event.
+    chunk_events: whether chunks are events.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class SendingSession:
         surroundings: Surroundings,
         on_event: Callable[[Event], None],
         chunk_events: bool = True,
+        wishes: Sequence[Wish] = (),
     ) -> None:
         self._plan = plan
         self._log = log
@@ -87,7 +90,7 @@ class SendingSession:
         self._resumed = log.progress.sessions > 0
         self._workers: Workers | None = None  # while requests can be sent
         self._control: SessionControl | None = None  # while it can be changed
-        self._wishes: list[Wish] = []  # those that came before
+        self._wishes = [*wishes]  # until it can be changed
         self._ended = False
         self._copying: MembershipsCopy | None = None
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
@@ -155,10 +158,14 @@ class SendingSession:
             self._workers = workers
             self._control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
             for wish in self._wishes:
-                self._control.apply(wish)
+                with suppress(UsageError):  # a resume that a pause file refuses, for example: nothing has changed
+                    self._control.apply(wish)
+            throttled = ThrottledNotes(client, log, around.wall)
+            stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
                 await self._copy_memberships(workers)
             await settle_export(plan, parts, workers, self._left)
+            throttled.note()
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
                 **client.figures,
@@ -181,7 +188,7 @@ class SendingSession:
         """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
         why = "requests on the wire may finish"
         if signum is None:
-            stop = Stop("the caller drained the run", asked=True)
+            stop = Stop("the caller drained the run", drained=True)
             self._on_event(Event("warning", "run.draining", {"why": why}))
         else:
             stop = Stop(signal.Signals(signum).name, signal=signum)
@@ -272,7 +279,7 @@ class SendingSession:
         """How the session ended. A signal that came after the last row was settled does not count."""
         progress, stop = self._log.progress, self._drain.stop
         done = progress.complete or self._left() == 0
-        if stop is not None and (stop.signal is not None or stop.asked) and done:
+        if stop is not None and (stop.signal is not None or stop.drained) and done:
             stop = None
         why = stop.why if stop else ""
         if stop is None and not done:
@@ -283,10 +290,10 @@ class SendingSession:
             why=why,
             signal=stop.signal if stop else None,
             file_failed=self._log.failure is not None or bool(stop and isinstance(stop.error, FileFailed)),
-            halted=stop is not None and stop.signal is None and not stop.planned and not stop.asked,
+            halted=stop is not None and stop.signal is None and not stop.planned and not stop.drained,
             limit_reached=self._left() == 0,
             planned=stop is not None and stop.planned,
-            drained=stop is not None and stop.asked,
+            drained=stop is not None and stop.drained,
         )
 
     def _stop_facts(self, ending: Ending, *, blind: bool) -> dict[str, Any]:

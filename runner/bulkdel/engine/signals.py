@@ -4,6 +4,10 @@ The phase of the command defines the effect of the first signal; the second ends
 line about the current step, and the program continues.
 
 `signal.signal` and not the loop's own handlers: they also work while the loop is busy or there is none yet.
+
+SIGUSR1 may come thousands of times a second. A handler that is Python code is interrupted by the next signal, down to a
+RecursionError, and a lock that it takes may be held by the code that it interrupts. So the handler of SIGUSR1 is the
+`put` of a `queue.SimpleQueue`, which is C code and reentrant, and a thread prints.
 """
 
 from __future__ import annotations
@@ -11,8 +15,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -53,6 +60,7 @@ def ignore(signum: int) -> None:
 class Signals:
     """Installs the handlers while it is entered. received: the number of the first signal that stops the command.
 
+    The current step is looked up and printed in a thread: a `Doing` may be called at any moment.
     leave: called before the second signal ends the program: it puts the terminal back.
     """
 
@@ -61,6 +69,7 @@ class Signals:
         self._doing: Doing = lambda: None
         self._on_first: OnFirst = interrupt
         self._before: dict[int, object] = {}
+        self._asked: SimpleQueue[int] = SimpleQueue()  # the SIGUSR1 that have come; 0 ends the thread
         self.received: int | None = None
 
     def __enter__(self) -> Self:
@@ -68,11 +77,13 @@ class Signals:
             if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
                 continue  # under nohup the terminal may close
             self._before[signum] = signal.signal(signum, self._handle)
-        signal.signal(signal.SIGUSR1, self._print_step)
+        threading.Thread(target=self._print_steps, name="steps", daemon=True).start()
+        signal.signal(signal.SIGUSR1, self._asked.put)  # type: ignore[arg-type]  # put ignores its second argument
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the default would end the program
+        self._asked.put(0)
         if self.received is not None:
             return  # the program is on its way out; a second signal must still find its handler
         for signum, handler in self._before.items():
@@ -88,9 +99,10 @@ class Signals:
         finally:
             self._doing, self._on_first = before
 
-    def _print_step(self, _signum: int, _frame: FrameType | None) -> None:
-        if (text := self._doing()) is not None:
-            note(text)
+    def _print_steps(self) -> None:
+        while self._asked.get():
+            if (text := self._doing()) is not None:
+                note(text)
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.received is not None:
@@ -126,13 +138,28 @@ def run_loop(
             loop.call_soon_threadsafe(stop, signum)
 
     # Also while the runner closes: the work is done then, and a signal does not change its result.
-    with signals.phase(doing, on_first), runner:
+    with signals.phase(doing, on_first), _waking(loop), runner:
         try:
             return loop.run_until_complete(task)
         except asyncio.CancelledError:
             if signals.received is None:
                 raise
             raise Interrupted(signals.received) from None
+
+
+@contextmanager
+def _waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake the loop at every signal. The system may give one to another thread; then the loop would sleep on."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        loop.add_reader(ours, ours.recv, 4_096)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -36,14 +36,14 @@ class Stop:
     """Why a session stops before its end.
 
     signal: its number, if a signal stopped it. error: the failure that stopped it. planned: --not-after has come, or a
-    change asks for the stop. asked: the caller drained the run.
+    change asks for the stop. drained: the caller drained the run.
     """
 
     why: str
     signal: int | None = None
     error: BulkdelError | None = None
     planned: bool = False
-    asked: bool = False
+    drained: bool = False
 
 
 class Drain:

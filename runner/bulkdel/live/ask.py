@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from bulkdel.store_path import StorePath
 
 ANSWER_S = 10.0
 """Without an answer for so long, the run cannot be reached."""
+
+AGAIN_S = 0.05
+"""Between two attempts to connect, while many others wait."""
 
 ANSWER_MAX = 1 << 20
 """Bytes of an answer."""
@@ -68,7 +72,7 @@ def _answer(places: Iterable[Path], users: set[int], run_id: str, command: str) 
     for path in places:
         if not is_socket_of(path, users):
             continue
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # what answers may be another program
             answer: Mapping[str, Any] = orjson.loads(_exchange(path, command))
             status = answer["status"]
             if answer["ok"] in {True, False} and (status is None or status["run_id"] == run_id):
@@ -80,9 +84,21 @@ def _exchange(path: Path, command: str) -> bytes:
     """Ask over the socket. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(ANSWER_S)
-        sock.connect(str(path))
+        _connect(sock, path)
         sock.sendall(orjson.dumps({"command": command}) + b"\n")
         received = bytearray()
         while len(received) < ANSWER_MAX and (part := sock.recv(1 << 16)):
             received += part
     return bytes(received)
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Connect. Where as many wait as may, Linux refuses the next one at once, so it is tried again. Raises OSError."""
+    until = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return sock.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_S)

@@ -35,7 +35,7 @@ WAITING_MAX = 64
 OPEN_MAX = 8
 """Connections that are open at once."""
 
-BUSY = b'{"ok":false,"text":"too many connections at once. Try again in a moment"}\n'
+BUSY = b'{"ok":false,"text":"too many connections at once. Try again in a moment","status":null}\n'
 
 PEER = struct.Struct("iII")
 """What Linux says about the other end: pid, uid, gid."""

@@ -27,8 +27,9 @@ def fits(path: Path) -> bool:
 
 def folders(uid: int, environ: Mapping[str, str]) -> Iterator[Path]:
     """The folders of a user where a run may have put its socket, the first choice first."""
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        yield Path(runtime) / "bulkdel"
+    runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    if runtime.is_absolute():  # else it is not valid, and would mean another place to `ctl` in another folder
+        yield runtime / "bulkdel"
     yield Path(f"/run/user/{uid}/bulkdel")
     yield Path(f"/tmp/bulkdel-{uid}")  # noqa: S108 - it is checked, and has mode 0700
 

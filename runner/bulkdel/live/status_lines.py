@@ -47,7 +47,7 @@ def now_lines(status: Mapping[str, Any]) -> list[str]:
     lines.append(f"  rate       {rate['used']:g} requests/s; {allowed}{bound}{left}")
     in_flight = f"{status['in_flight']} of {status['concurrency']} in flight"
     lines.append(
-        f"  requests   {counted(status['requests'], 'request')}, {counted(status['retries'], 'retry')}, "
+        f"  requests   {status['requests']:,} sent, {counted(status['retries'], 'retry')}, "
         f"{status['throttled']:,} answered 429; {in_flight}"
     )
     if status["waiting"] or status["doing"]:

@@ -13,7 +13,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.log_entries import Source
 from bulkdel.core.pace import By
 from bulkdel.engine.progress import LIMITS, Snapshot
-from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, UsageError
 from bulkdel.format import until_words
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import Plan
@@ -55,6 +55,8 @@ class Steering:
                 _ = self._snapshot  # refuses a change before the sending: whether it can be made is not known yet
             text = obey(words, by)
             await self._run.changes_durable()
+        except FileFailed as error:
+            return Answer(ok=False, text=f"the change is not in the log. {error}")
         except BulkdelError as error:
             return Answer(ok=False, text=str(error))
         return Answer(ok=True, text=text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -22,13 +21,10 @@ LOOK_S = 0.25
 """Between two looks at the pause file: a pause holds within a second."""
 
 SLOW_S = 1.0
-"""A response that takes longer than this is slow."""
+"""A response of which the end takes longer than this is slow. It is not waited for any longer."""
 
 ASK_EVERY_S = 5.0
 """Between two requests to the URL."""
-
-ASK_MAX_S = 10.0
-"""Without a response for so long, the request has failed."""
 
 
 class PauseFile:
@@ -40,8 +36,15 @@ class PauseFile:
         self._there = False
 
     def look(self) -> None:
-        """Pause or resume the run if the file has come or gone."""
-        if (there := os.path.lexists(self._path)) == self._there:
+        """Pause or resume the run if the file has come or gone. A folder that cannot be read changes nothing."""
+        try:
+            self._path.lstat()
+            there = True
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError:
+            return
+        if there == self._there:
             return
         self._there = there
         _wish(self._run, Wish(Changed.PAUSED, there, By(Source.PAUSE_FILE)))

@@ -22,7 +22,7 @@ TICK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200
 PART_MIN = 0.4
 """Percent of the bar that an outcome has at least, so that a few refused rows among millions can be seen."""
 
-ROWS, SESSIONS, PAUSES = "#1f6feb", "#666666", "#d29922"
+ROWS, SESSIONS, PAUSES, THROTTLED = "#1f6feb", "#666666", "#d29922", "#cf222e"
 """Strokes. The page replaces each by the colour of its light or dark form."""
 
 
@@ -65,6 +65,10 @@ def throughput_svg(shown: Throughput) -> str:
     chart.add_line(_steps(shown), name="rows a minute", stroke_color=ROWS, width=2)
     lines = [((at, 0.0), (at, top), (None, None)) for at in shown.sessions]
     chart.add_line([point for each in lines for point in each], name="a session begins", stroke_color=SESSIONS, width=1)
+    if shown.throttled:
+        marks = [((at, 0.0), (at, top / 12), (None, None)) for at in shown.throttled]
+        points = [point for each in marks for point in each]
+        chart.add_line(points, name="answered 429", stroke_color=THROTTLED, width=3)
     svg: str = chart.to_svg(width=WIDTH, height=HEIGHT)
     # The library writes a size in pixels. The page needs one that fits its width.
     old = f'<svg width="{WIDTH}" height="{HEIGHT}"'

@@ -171,6 +171,11 @@ class VerifyFacts:
     checked: int
     claimed: int
 
+    @property
+    def looked_up(self) -> int:
+        """Rows that have a finding."""
+        return self.gone + self.still_there
+
 
 @dataclass(frozen=True, slots=True)
 class AuditFacts:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib.resources import files
 from typing import Any
 
+from bulkdel.command_line import quoted
 from bulkdel.format import counted, span
 from bulkdel.report.charts import parts, throughput_svg
 from bulkdel.report.facts import PLACEHOLDERS, Report
@@ -37,4 +37,4 @@ def _number(value: Any) -> str:
 
 def _log_name(name: str) -> str:
     """The name of a log as it is typed; a placeholder for one that was left out."""
-    return "CHECKPOINT" if name in PLACEHOLDERS else shlex.quote(name)
+    return "CHECKPOINT" if name in PLACEHOLDERS else quoted(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from bulkdel.checkpoint.audit import Audit, audit
 from bulkdel.checkpoint.lock import holder
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.core.log_entries import MADE, Change, Changed, Entry, Outcome, Session
+from bulkdel.core.log_entries import MADE, Change, Changed, Entry, Outcome, Session, Throttled
 from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.target_state import GONE, TargetState
@@ -65,6 +65,8 @@ class Gathered:
                     self.timeline.end(entry.at)
                 case Change():
                     self._change(entry)
+                case Throttled():
+                    self.timeline.throttle(entry.at, entry.responses)
                 case _:
                     pass
 

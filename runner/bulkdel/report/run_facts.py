@@ -14,7 +14,7 @@ from bulkdel.command_line import is_restored
 from bulkdel.core.bad_rows import Why
 from bulkdel.core.change_words import SOURCES, change_words
 from bulkdel.core.log_entries import Annotation, Changed
-from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, HOW
+from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, HOW, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
@@ -164,17 +164,12 @@ def _audit(run: ReadRun) -> AuditFacts:
 
 
 def _state(run: ReadRun) -> State:
-    progress = run.progress
     if run.pid is not None:
         return State.RUNNING
-    if progress.complete:
-        return State.COMPLETE
-    if run.audit.fault is not None:
+    if run.audit.fault is not None and not run.progress.complete:
         return State.NOT_READABLE
-    if progress.stop is None:
-        return State.KILLED if progress.start else State.NOT_BEGUN
-    status = progress.stop.facts.get("status")
-    return State(status) if status in set(State) else State.INCOMPLETE
+    state = state_of(run.progress)
+    return State(state) if state in set(State) else State.INCOMPLETE
 
 
 def _light(run: ReadRun, to_look_at: Sequence[str]) -> Light:

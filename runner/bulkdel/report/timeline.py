@@ -21,7 +21,8 @@ class Throughput:
 
     bucket_s: width of a bucket, seconds. per_minute: rows a minute of each bucket; the last one may be shorter.
     length_s: time of all sessions. sessions: when each began. pauses: when each began and ended. All in seconds from
-    the start of the first session, without the time between sessions.
+    the start of the first session, without the time between sessions. throttled: in which seconds responses 429 came,
+    in the middle of their buckets.
     """
 
     bucket_s: float = 1.0
@@ -29,6 +30,7 @@ class Throughput:
     length_s: float = 0.0
     sessions: tuple[float, ...] = ()
     pauses: tuple[tuple[float, float], ...] = ()
+    throttled: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Timeline:
     """Takes in what happened, in the order of the log."""
 
     _rows: list[int] = field(default_factory=list)
+    _throttled: list[int] = field(default_factory=list)
     _bucket_s: float = 1.0
     _base_s: float = 0.0
     _length_s: float = 0.0
@@ -52,13 +55,15 @@ class Timeline:
 
     def settle(self, at: str, rows: int) -> None:
         """Rows are settled."""
-        bucket = int(self._passed(at) / self._bucket_s)
-        while bucket >= BUCKETS_MAX:
-            self._rows = [sum(self._rows[i : i + 2]) for i in range(0, len(self._rows), 2)]
-            self._bucket_s *= 2
-            bucket //= 2
+        bucket = self._bucket(at)
         self._rows += [0] * (bucket + 1 - len(self._rows))
         self._rows[bucket] += rows
+
+    def throttle(self, at: str, responses: int) -> None:
+        """So many responses 429 came in the seconds before."""
+        bucket = self._bucket(at)
+        self._throttled += [0] * (bucket + 1 - len(self._throttled))
+        self._throttled[bucket] += responses
 
     def pause(self, at: str, *, paused: bool) -> None:
         """The session pauses, or continues."""
@@ -87,7 +92,19 @@ class Timeline:
             length_s=self._length_s,
             sessions=tuple(self._sessions),
             pauses=tuple(pauses),
+            throttled=tuple(min((i + 0.5) * width, self._length_s) for i, some in enumerate(self._throttled) if some),
         )
+
+    def _bucket(self, at: str) -> int:
+        """The bucket of a time. Buckets are widened until there are few enough."""
+        bucket = int(self._passed(at) / self._bucket_s)
+        while bucket >= BUCKETS_MAX:
+            self._rows, self._throttled = (
+                [sum(counts[i : i + 2]) for i in range(0, len(counts), 2)] for counts in (self._rows, self._throttled)
+            )
+            self._bucket_s *= 2
+            bucket //= 2
+        return bucket
 
     def _passed(self, at: str) -> float:
         """Seconds of sessions until `at`. A clock that was set back does not make it go back before the session."""

@@ -105,8 +105,7 @@ def proof(found: VerifyFacts | None, *, readable: bool, sandbox: bool) -> str:
         return "The log of its verification cannot be read."
     if found is None:
         return "It has not been verified: the outcomes are those of the run's own log."
-    looked_up = found.gone + found.still_there
-    of = f"{looked_up:,} of {found.checked:,}"
+    of = f"{found.looked_up:,} of {found.checked:,}"
     sample = "" if found.checked == found.claimed else f", a sample of {found.claimed:,}"
     parts = [f"all {found.reached}"]
     if found.still_there or found.could_not_tell:
@@ -144,9 +143,14 @@ def title(runs: Sequence[RunFacts]) -> str:
     return f"{runs[0].job} on {date_words(runs[0].begun)}" if len(runs) == 1 else f"{len(runs)} runs of bulkdel"
 
 
-def of_all(lights: Mapping[Light, int], counts: Mapping[str, int], rows: int) -> str:
-    """Several runs as a sentence. lights: how many runs have each. counts: rows by outcome."""
+def of_all(lights: Mapping[Light, int], counts: Mapping[str, int], rows: int, practice: int) -> str:
+    """Several runs as a sentence. lights: how many runs have each. counts: rows by outcome.
+
+    practice: rows of runs on a sandbox, which touch no real account. They are in the counts too.
+    """
     runs = sum(lights.values())
     some = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     judged = ", ".join(f"{lights[light]} {words}" for light, words in LIGHTS.items() if lights[light])
-    return f"{counted(runs, 'run')} with {counted(rows, 'row')}: {some}. Of the runs: {judged}."
+    are = "was practice on a sandbox" if practice == 1 else "were practice on a sandbox"
+    less = f" {practice:,} of the rows {are}: no real account was touched." if practice else ""
+    return f"{counted(runs, 'run')} with {counted(rows, 'row')}: {some}.{less} Of the runs: {judged}."

@@ -19,6 +19,7 @@ from pathlib import Path
 from bulkdel.command_line import quoted
 from bulkdel.core.page_access import SignedIn
 from bulkdel.errors import UsageError
+from bulkdel.secret_file import open_secret
 
 TOKEN_MIN = 16
 TOKEN_MAX = 1_024
@@ -50,11 +51,11 @@ def read_token(path: Path) -> str:
     A file of another owner may be readable for its group: Kubernetes mounts secrets so for a pod with `fsGroup`.
     """
     try:
-        with path.open(encoding="ascii") as file:
+        with open_secret(path) as file:
             found = os.fstat(file.fileno())
             if stat.S_IMODE(found.st_mode) & (0o077 if found.st_uid == os.geteuid() else 0o007):
                 raise UsageError(f"--listen-control {path}: others can read the token. Fix: chmod 600 {quoted(path)}")
-            token = file.read(TOKEN_MAX + 2).strip()
+            token = file.read(TOKEN_MAX + 2).decode("ascii").strip()
     except OSError as error:
         raise UsageError(f"--listen-control {path}: {error.strerror}. Name a file with a token") from error
     except UnicodeDecodeError:

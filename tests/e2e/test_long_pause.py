@@ -1,0 +1,154 @@
+"""A pause of over a day, by a clock that is set ahead: ids that may belong to others by now are confirmed again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bulkdel.core.log_entries import Source
+from bulkdel.core.pace import By
+from bulkdel.engine.surroundings import Surroundings
+from bulkdel.errors import NotConfirmed
+from bulkdel.library import Run
+from bulkdel.live.steering import Steering
+from bulkdel.live.watches import PauseFile
+from bulkdel.safety.run_plan import Plan, RunArguments
+from bulkdel.settings import Settings
+from bulkdel_jobs.delete_users import DeleteUsers
+from tests.harness import KEYS, POOL, Case, case, entries, user_ids
+
+EMAILS = [f"leaver{number}@example.com" for number in range(60)]
+ANN = By(Source.CTL, "ann")
+HOUR_S = 3600.0
+
+
+@dataclass
+class Machine:
+    """The clock of the machine, and a run on it."""
+
+    it: Case
+    id_type: str
+    ahead_s: float = field(default=0.0, init=False)
+
+    @asynccontextmanager
+    async def sending(self, *, confirmed: bool = True) -> AsyncIterator[tuple[Run, Plan, Steering]]:
+        settings = Settings(host=self.it.served.url, rate=20.0, chunk_size=1, id_type=self.id_type)
+        arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, KEYS)
+        surroundings = Surroundings(wall=lambda: time.time() + self.ahead_s)
+        async with Run(arguments, surroundings=surroundings) as run:
+            plan = await run.plan()
+            if confirmed:
+                await run.confirm(ids=plan.ids, pool=plan.pool)
+            run.start()
+            before = self.it.served.pool.deleted
+            await asyncio.to_thread(self.it.wait_until_deleted, before + 3)
+            yield run, plan, Steering(run, plan)
+
+
+@contextmanager
+def machine(folder: Path, id_type: str, ids: list[str]) -> Iterator[Machine]:
+    with case(folder, ids, id_type=id_type) as it:
+        yield Machine(it, id_type)
+
+
+async def quiet(it: Case) -> None:
+    """Nothing is sent any more."""
+    await asyncio.sleep(0.1)
+    before = len(it.served.ledger.arrivals)
+    await asyncio.sleep(0.2)  # of four requests
+    assert len(it.served.ledger.arrivals) == before
+
+
+async def test_after_a_day_the_rest_is_confirmed_by_number_and_pool_and_then_holds_for_a_day(tmp_path: Path) -> None:
+    with machine(tmp_path, "email", EMAILS) as on:
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("pause", ANN)).ok
+            on.ahead_s = 23 * HOUR_S
+            assert (await steering.apply("resume", ANN)).ok, "within a day"
+            assert (await steering.apply("pause", ANN)).ok
+            await quiet(on.it)
+            on.ahead_s = 48 * HOUR_S
+            moment = run.snapshot()
+            assert moment is not None
+            left = moment.rows - moment.settled
+            asked = f"resume --confirm {left} --pool {POOL}"
+            assert moment.confirm is not None
+            assert moment.confirm.endswith(asked)
+            for wrong in (
+                "resume",
+                f"resume --confirm {left + 1} --pool {POOL}",
+                f"resume --confirm {left} --pool other",
+            ):
+                refused = await steering.apply(wrong, ANN)
+                assert (refused.ok, asked in refused.text) == (False, True), refused
+            await quiet(on.it)
+            assert (await steering.apply(asked, ANN)).ok
+            deleted = on.it.served.pool.deleted
+            await asyncio.to_thread(on.it.wait_until_deleted, deleted + 1)
+            run.stop(ANN)
+            assert (await run.finished()).status == "stopped"
+        changes = [entry for entry in entries(on.it.log) if entry["type"] == "change"]
+        given = [change.get("confirmed") for change in changes if change["what"] == "paused"]
+        assert given[:-1] == [None] * 3
+        assert given[-1] == {"ids": left, "pool": POOL, "how": "options"}
+        on.ahead_s += 23 * HOUR_S
+        async with on.sending(confirmed=False) as (run, _, _steering):
+            run.stop(ANN)
+        on.ahead_s += 2 * HOUR_S
+        with pytest.raises(NotConfirmed):
+            async with on.sending(confirmed=False):
+                pass
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("rate 0", ANN)).ok
+            assert (await run.finished()).counts["deleted"] == len(EMAILS)
+        assert on.it.effects(EMAILS, "email") == [1] * len(EMAILS)
+
+
+async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path: Path) -> None:
+    ids = user_ids(60, seed=17)
+    with machine(tmp_path, "user_id", ids) as on:
+        async with on.sending() as (run, _, steering):
+            assert (await steering.apply("pause", ANN)).ok
+            on.ahead_s = 1_000 * HOUR_S
+            moment = run.snapshot()
+            assert moment is not None
+            assert moment.confirm is None
+            assert (await steering.apply("resume", ANN)).ok
+            assert (await steering.apply("rate 0", ANN)).ok
+            assert (await run.finished()).counts["deleted"] == len(ids)
+
+
+async def test_a_pause_file_that_goes_after_a_day_leaves_the_run_paused_for_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one whose folder cannot be looked into for a while has not gone."""
+    folder = tmp_path / "pause"
+    folder.mkdir()
+    (folder / "file").touch()
+    with machine(tmp_path, "email", EMAILS) as on:
+        async with on.sending() as (run, _, steering):
+            file = PauseFile(run, folder / "file")
+            file.look()
+            folder.rename(tmp_path / "kept")
+            folder.symlink_to(folder)  # looking into it fails, as for a server of files that does not answer
+            file.look()
+            await quiet(on.it)
+            folder.unlink()
+            on.ahead_s = 25 * HOUR_S
+            file.look()
+            await quiet(on.it)
+            moment = run.snapshot()
+            assert moment is not None
+            assert moment.confirm is not None
+            assert moment.confirm in capsys.readouterr().err, "the command that ends it is printed"
+            command = moment.confirm.partition("resume")
+            assert (await steering.apply("".join(command[1:]), ANN)).ok
+            assert (await steering.apply("rate 0", ANN)).ok
+            assert (await run.finished()).counts["deleted"] == len(EMAILS)
+        assert on.it.effects(EMAILS, "email") == [1] * len(EMAILS)

@@ -1,0 +1,178 @@
+"""A run on a terminal that a shell shares with it: stopped, in the background, in the foreground again, hung, gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from select import select
+
+import pytest
+
+from tests.harness import COMMAND, Case, case, environment, user_ids, wait_until
+
+pytestmark = pytest.mark.campaign
+
+IDS = user_ids(700, seed=15)
+ONE = ("--rate", 50, "--chunk-size", 1, "--concurrency", 64)
+KEYS_SHOWN = "Keys: p pause"
+IN_FRONT = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Makes the terminal of standard input that of this session, as a terminal window does for its shell."""
+
+
+@dataclass
+class Terminal:
+    """A terminal and the program that was started in it. ours: where a person types and reads."""
+
+    ours: int
+    theirs: int
+    process: subprocess.Popen[bytes]
+    shown: str = field(default="", init=False)
+
+    def press(self, text: str) -> None:
+        self.shown = ""
+        os.write(self.ours, text.encode())
+
+    def read(self, for_s: float = 0.05) -> None:
+        while select([self.ours], [], [], for_s)[0] and (text := os.read(self.ours, 65_536)):
+            self.shown += text.decode(errors="replace")
+
+    def until(self, pattern: str) -> str:
+        """Read until the screen has shown the pattern."""
+
+        def found() -> bool:
+            self.read()
+            return re.search(pattern, self.shown) is not None
+
+        try:
+            wait_until(found, self.process, timeout_s=20)
+        except AssertionError as error:
+            raise AssertionError(pattern, self.shown[-2_000:]) from error
+        return self.shown
+
+    def mode(self) -> int:
+        """The local flags: whether it shows what is typed, and whether it collects lines."""
+        return int(termios.tcgetattr(self.theirs)[3]) & (termios.ECHO | termios.ICANON)
+
+
+@contextmanager
+def terminal(*words: str) -> Iterator[Terminal]:
+    """Start a program in a terminal of its own."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [COMMAND[0], "-c", IN_FRONT, *words],
+        env={**environment(), "TERM": "xterm", "PS1": "ready> "},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    it = Terminal(ours, theirs, process)
+    try:
+        yield it
+    finally:
+        process.kill()
+        it.read()
+        process.wait()
+        os.close(it.ours)
+        os.close(it.theirs)
+
+
+def line(it: Case) -> str:
+    return shlex.join([*COMMAND, *map(str, it.args)])
+
+
+def goes_on(it: Case, shell: Terminal) -> None:
+    """More is deleted, soon."""
+    before = it.served.pool.deleted
+
+    def more() -> bool:
+        shell.read(0.01)
+        return it.served.pool.deleted > before
+
+    wait_until(more, timeout_s=10)
+
+
+def test_a_shell_stops_the_run_and_lets_it_go_on_behind_it_and_in_front(tmp_path: Path) -> None:
+    """What is typed to the shell does not stop a run behind it, and the keys work again in front."""
+    bash = shutil.which("bash")
+    assert bash, "install bash: this test needs its job control"
+    with case(tmp_path, IDS, options=ONE) as it, terminal(bash, "--norc", "--noprofile", "-i") as shell:
+        shell.until("ready> ")
+        shell.press(f"{line(it)}\n")
+        shell.until(KEYS_SHOWN)
+        shell.press("\x1a")
+        shell.until("Stopped.*(?s:.*)ready> ")
+        shell.press("bg\n")
+        goes_on(it, shell)
+        shell.press("echo typed-$((40 + 2)) && jobs\n")
+        assert "Running" in shell.until("typed-42(?s:.*)bulkdel(?s:.*)ready> ")
+        goes_on(it, shell)
+        shell.press("fg\n")
+        time.sleep(0.7)
+        assert shell.mode() == 0, "keys are returned at once, and not shown"
+        shell.press("p")
+        shell.until("Paused, by")
+        shell.press("\x1a")
+        shell.until("Stopped.*(?s:.*)ready> ")
+        shell.press("fg\n")
+        time.sleep(0.7)
+        shell.press("p")
+        shell.until("Continued, by")
+        goes_on(it, shell)
+        shell.press("q")
+        shell.until('"status": "stopped"(?s:.*)ready> ')
+        shell.press("stty -a\n")
+        assert re.search(r"(?<!-)icanon(?s:.*)(?<!-)echo ", shell.until("echo (?s:.*)ready> "))
+        shell.press(f"{line(it)} --note behind &\n")
+        goes_on(it, shell)
+        shell.press("kill -TERM %1; wait %1; echo code-$?\n")
+        shell.until("code-143")
+    assert set(it.effects(IDS)) <= {0, 1}
+
+
+def test_a_second_signal_ends_a_run_whose_terminal_takes_no_output(tmp_path: Path) -> None:
+    """As after Ctrl-S, or with a lost connection. Putting the mode of the terminal back waits for no output."""
+    with case(tmp_path, IDS, options=ONE) as it, terminal(*COMMAND, *map(str, it.args)) as shell:
+        before = shell.mode()
+        shell.until(KEYS_SHOWN)
+        wait_until(lambda: shell.mode() == 0)
+        termios.tcflow(shell.theirs, termios.TCOOFF)
+        time.sleep(0.5)  # the next frame of the bar waits
+        for _ in range(2):
+            shell.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        began = time.monotonic()
+        assert shell.process.wait(10) in (128 + signal.SIGTERM, -signal.SIGTERM)
+        assert time.monotonic() - began < 1
+        assert shell.mode() == before
+        termios.tcflow(shell.theirs, termios.TCOON)
+
+
+@pytest.mark.soak
+def test_a_terminal_that_goes_away_drains_the_run(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, options=ONE) as it:
+        with terminal(*COMMAND, *map(str, it.args)) as shell:
+            shell.until(KEYS_SHOWN)
+            goes_on(it, shell)
+            kept, shell.ours = shell.ours, os.open(os.devnull, os.O_RDWR)
+            os.close(kept)
+            os.close(shell.theirs)
+            shell.theirs = os.open(os.devnull, os.O_RDWR)
+            assert shell.process.wait(10) == 128 + signal.SIGHUP
+        it.options[1] = 0
+        assert it.run().counts() == {"deleted": it.ids}
+        assert it.effects(IDS) == [1] * len(IDS)
