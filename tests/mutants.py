@@ -776,8 +776,8 @@ MUTANTS = (
     Mutant(
         "the exclude list of the config dropped",
         "runner/bulkdel/cli/config.py",
-        "files = [*(settings.exclude or ()), *map(Path, listed), *map(Path, configured)]",
-        "files = [*(settings.exclude or ()), *map(Path, listed)]",
+        "files = [*(settings.exclude or ()), *listed, *configured]",
+        "files = [*(settings.exclude or ()), *listed]",
         "e2e/test_command_details.py::test_exclude_lists_add_up",
     ),
     Mutant(

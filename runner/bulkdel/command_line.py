@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Annotation
 from bulkdel.core.run_state import Progress
 from bulkdel.format import counted, printable
@@ -21,6 +22,9 @@ ONLY_FOUND = ("look_first", "backup", "spare_active_since", "spare_created_after
 
 SECRET = frozenset({"notify"})
 """Options whose whole value is a secret. A printed command leaves them out, and the log has a word in their place."""
+
+ADDRESSES = frozenset({"exclude"})
+"""Options that may be an address with a signature in its query, which is a secret."""
 
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 """User and password in a URL."""
@@ -54,6 +58,8 @@ class CommandLine:
             if value is None or value is False or one.name in SECRET or (value == one.default and not set_elsewhere):
                 continue
             values = () if value is True else value if isinstance(value, list) else (value,)
+            if one.name in ADDRESSES:
+                values = [shown_address(str(each)) for each in values]
             line = line.plus(option_of(one.name), *values)
         return line
 

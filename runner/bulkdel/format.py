@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bulkdel.core.address import address_of, shown_address
+
 
 def counted(count: int, noun: str, verb: str = "", verb_plural: str = "") -> str:
     """`1 row`, `2,000 rows`, `2 retries`; with verbs `1 row is`, `2 rows are`."""
@@ -28,6 +30,14 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
+def amount(size: int) -> str:
+    """A number of bytes: 512 bytes, 1.2 MB, 34.0 GB."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return counted(size, "byte")
+
+
 def session_lines(summary: Mapping[str, Any]) -> list[str]:
     """The lines of a summary about the session and the checkpoint, the same for `run` and `verify`."""
     requests, retries = counted(summary["requests"], "request"), counted(summary["retries"], "retry")
@@ -40,6 +50,11 @@ def session_lines(summary: Mapping[str, Any]) -> list[str]:
 def until_words(at: datetime) -> str:
     """A time of --not-after with its zone."""
     return f"{at:%Y-%m-%d %H:%M} {at:%Z} ({at:%z})"
+
+
+def located(name: str) -> str:
+    """Where a file is, as the log has it: its whole path, or its address without what may be a secret."""
+    return printable(Path(name).absolute()) if address_of(name) is None else shown_address(name)
 
 
 def printable(path: Path | str) -> str:

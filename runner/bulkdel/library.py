@@ -79,7 +79,7 @@ class RunOptions(TypedDict, total=False):
     trim: bool
     on_invalid: Literal["stop", "skip"]
     max_invalid: str | None
-    exclude: list[Path] | None
+    exclude: list[str | Path] | None
     spare_active_since: str | None
     spare_created_after: str | None
     only_status: list[str] | None

@@ -20,6 +20,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from bulkdel.command_line import option_of
+from bulkdel.core.address import address_of
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, Guards
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.retry import number_or_share
@@ -355,8 +356,9 @@ class Settings(SendingSettings):
     """With --on-invalid skip: refuse an export with more bad rows than N or N%. Default: 1%, but always 10 rows.
     May change on a resume, which does not count again."""
 
-    exclude: Annotated[list[Path] | None, Parameter(group=SAFETY, negative="")] = None
-    """File of ids that must not be sent: same formats, same id type. Repeatable; more may be added on a resume."""
+    exclude: Annotated[list[str | Path] | None, Parameter(group=SAFETY, negative="")] = None
+    """File of ids that must not be sent, or its address: same formats, same id type. Repeatable; more may be added on a
+    resume."""
 
     spare_active_since: Annotated[str | None, Parameter(group=SAFETY, metavar="DATE")] = None
     """Spare accounts that signed in on this date or later: 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00."""
@@ -470,8 +472,9 @@ class Settings(SendingSettings):
         return self.backup.with_name(f"{self.backup.name.removesuffix(packed)}{MEMBERSHIPS}{packed}")
 
     def default_checkpoint(self, export: str) -> Path:
-        """Where the log of this export goes without --checkpoint."""
-        return Path(f"{export}{SANDBOX_LOG if self.sandbox else LOG}")
+        """Where the log of this export goes without --checkpoint: for an address, in the current folder."""
+        address = address_of(export)
+        return Path(f"{export if address is None else address.name}{SANDBOX_LOG if self.sandbox else LOG}")
 
 
 @Parameter(name="*")

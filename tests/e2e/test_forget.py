@@ -98,7 +98,7 @@ def test_it_removes_what_it_listed_and_leaves_a_log_that_can_be_used(tmp_path: P
         f"  bulkdel forget {log} --confirm 8\n"
     )
     assert bytes_in(tmp_path) == before
-    for path, what in ((f"{log}.input", "the copy of the piped export"), (f"{log}.torn-9", "a torn line of the log")):
+    for path, what in ((f"{log}.input", "the copy of the export"), (f"{log}.torn-9", "a torn line of the log")):
         assert f"  remove  {path}, {what}, {Path(path).stat().st_size:,} bytes\n" in asked.out
     wrong = forget(log, "--confirm", 7)
     assert wrong.code == 2
@@ -214,7 +214,7 @@ def test_what_a_run_with_rows_left_needs_stays_unless_it_is_given_up(tmp_path: P
     before = bytes_in(tmp_path)
     ran = forget(log, "--confirm", 4)
     assert ran.code == 3
-    assert f"{log}.input (the copy of the piped export), {log}.backup.gz (the backup of the records)" in ran.err
+    assert f"{log}.input (the copy of the export), {log}.backup.gz (the backup of the records)" in ran.err
     assert f"  bulkdel status {log}\n" in ran.err
     assert f"  bulkdel forget {log} --abandon\n" in ran.err
     assert bytes_in(tmp_path) == before

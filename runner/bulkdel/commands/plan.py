@@ -6,19 +6,22 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
+from bulkdel.commands.steps import showing
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Sampled, age_s
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.http.client import connect_in
@@ -28,6 +31,7 @@ from bulkdel.parameters import by_option
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
+from bulkdel.settings import Settings
 from bulkdel.times import schedule_words
 
 OLD_S = 86_400.0
@@ -57,7 +61,9 @@ def plan(arguments: RunArguments) -> int:
             target, rng = find_target(arguments), random.Random()  # noqa: S311 - a sample, not a secret
             path = arguments.checkpoint
             log = None if is_fresh(path) else read_log(path).progress
-            found = prepare(arguments, target, log, stack, reading, now=datetime.now(UTC), rng=rng)
+            now = datetime.now(UTC)
+            step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
+            found = run_loop(_shown(step, reading, arguments.settings), signals)
         if found.target.key is not None and found.ids and not found.complete:
             found = run_loop(
                 with_sample_check(found, connect=connect_in(arguments.environ)), signals, lambda: signing_in(found)
@@ -67,6 +73,11 @@ def plan(arguments: RunArguments) -> int:
         else:
             _show(found)
         return 0
+
+
+async def _shown(step: Callable[[], Plan], reading: ReadingProgress, settings: Settings) -> Plan:
+    async with showing(lambda: reading.text, settings):
+        return await in_thread(step, reading.stop)
 
 
 def _show(found: Plan) -> None:
@@ -161,7 +172,10 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "schedule", schedule_words(schedule, datetime.now(UTC))
     if plan.arguments.settings.limit is not None:
         yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session"
-    if copy:
+    if (source := plan.export.source) is not None:
+        text = f"{copy} holds {source.version}, read at {source.at}, and `run` sends what it holds"
+        yield "copy", f"{text}; `bulkdel forget` removes it"
+    elif copy:
         yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"
     if log is not None:
         settled = counted(log.rows - log.remaining, "row", "has", "have")
@@ -203,6 +217,7 @@ def plan_values(plan: Plan) -> dict[str, Any]:
         "export": printable(export.file.path),
         "sha256": export.fingerprint.sha256,
         "copy": None if copy is None else printable(copy),
+        "object": None if export.source is None else export.source.to_json(),
         "format": dialect.format,
         "compression": dialect.compression,
         "id_field": dialect.id_field,

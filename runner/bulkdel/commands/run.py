@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, variable_of
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.commands.plan import plan_lines, plan_values
+from bulkdel.commands.steps import showing
 from bulkdel.core.absence import COMMAS, comma_control
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.summary import count_lines, name_of
@@ -93,7 +94,8 @@ async def _run(
     parent = draining_with_parent(arguments.environ, opened.drain)
     async with opened, parent, on_page(opened, arguments) as page:
         try:
-            plan = await opened.plan()
+            async with showing(lambda: opened.doing, arguments.settings):
+                plan = await opened.plan()
         finally:
             if opened.recovered is not None:
                 say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.", "log_recovered")

@@ -23,12 +23,14 @@ from bulkdel.checkpoint.lock import is_locked, writer_words
 from bulkdel.checkpoint.reader import RUN, Unborn, reading
 from bulkdel.command_line import is_restored
 from bulkdel.commands.verify import STILL_THERE
+from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import REASONS, bad_rows
+from bulkdel.export.download import source_of
 from bulkdel.export.reopen import Reopened
-from bulkdel.export.spool import SPOOLED
+from bulkdel.export.spool import SPOOLED, part_of
 from bulkdel.format import printable
 from bulkdel.safety.preparation import INVALID
 from bulkdel.settings import LOG, RESTORE_MAP, RESTORED, RESTORED_MEMBERSHIPS
@@ -123,7 +125,7 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
     original, restoring = _original(log, read.progress), _is_restoring(read.progress)
     derived = [Named(beside(log, ending), what, wanted=restoring) for ending, what in RESTORES.items()]
     begun = [each for each in derived if Path(f"{each.path}{LOG}").exists()]
-    own = _now(Path(read.progress.header.export_path), log, original)
+    own = _now(_own_export(log, read.progress), log, original)
     names = [*_named(log, read, own), *(each for each in derived if each not in begun)]
     if export is not None:
         known = Known(pinned["bytes"], pinned["sha256"])
@@ -142,6 +144,12 @@ def _files_of(log: Path, export: Named | None) -> list[RunFiles]:
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
     return [files, *(each for which in begun for each in _files_of(Path(f"{which.path}{LOG}"), which))]
+
+
+def _own_export(log: Path, progress: Progress) -> Path:
+    """The path of the export; of one that lay elsewhere, that of its copy."""
+    recorded = progress.header.export_path
+    return Path(recorded) if address_of(recorded) is None else beside(log, SPOOLED)
 
 
 def _is_missing(named: Named, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
@@ -256,8 +264,9 @@ def _named(log: Path, read: _Read, export: Path) -> Iterator[Named]:
     restoring = _is_restoring(progress)
     copy = beside(log, SPOOLED)
     if os.path.lexists(copy):  # the log does not say whether the export was a pipe
-        yield Named(copy, "the copy of the piped export", Known(pinned["bytes"], pinned["sha256"]), resumable)
-    part = copy.with_name(f".{copy.name}.part")
+        yield Named(copy, "the copy of the export", Known(pinned["bytes"], pinned["sha256"]), resumable)
+    yield Named(source_of(copy), "what it is a copy of", wanted=resumable)
+    part = part_of(copy)
     yield Named(part, UNFINISHED, left="is being written" if is_held(part) else "")
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name

@@ -57,6 +57,7 @@ class Header:
 
     pinned: job, host, pool, id type, how the export is read, SHA-256 and length of its bytes; compared one by one.
     export_path: a hint for people, not compared.
+    export_object: of an export that lies elsewhere, which version the run has of it; else empty.
     excluded: the path of every exclude file by the SHA-256 of its bytes. May only grow.
     counts: rows, ids, excluded, duplicate, invalid, as the preflight found them.
     sample: {"asked": n, "found": n} and more that the look-up before the first id was sent found; None when skipped.
@@ -87,6 +88,7 @@ class Header:
     keys: Mapping[str, str] = field(default_factory=dict)
     noun: str = USER
     guards: Guards = NO_GUARDS
+    export_object: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +409,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "at": entry.at,
                 "pinned": dict(entry.pinned),
                 "export_path": entry.export_path,
+                **({"export_object": dict(entry.export_object)} if entry.export_object else {}),
                 "excluded": dict(entry.excluded),
                 "counts": dict(entry.counts),
                 "sample": None if entry.sample is None else dict(entry.sample),
@@ -453,6 +456,7 @@ def _header(data: Mapping[str, Any]) -> Header:
         keys=dict(data.get("keys", {})),
         noun=data.get("noun", USER),
         guards=Guards.from_json(data.get("guards", {})),
+        export_object=dict(data.get("export_object", {})),
     )
 
 

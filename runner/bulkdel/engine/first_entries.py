@@ -12,10 +12,11 @@ from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.command_line import SECRET
+from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export import write_invalid
-from bulkdel.format import printable
+from bulkdel.format import located, printable
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.run_plan import Plan
 
@@ -28,7 +29,8 @@ def create_log(plan: Plan, confirmed: Confirmed | None, surroundings: Surroundin
         run_id=str(uuid.uuid4()),
         at=stamp(surroundings.wall()),
         pinned=plan.pinned(),
-        export_path=printable(Path(export.file.path).absolute()),
+        export_path=located(export.file.path),
+        export_object=export.source.to_json() if export.source is not None else {},
         excluded=plan.excluded_files(),
         counts=export.counts,
         sample=plan.server.to_json() if plan.server.asked else None,
@@ -82,5 +84,5 @@ def process_facts(pid: int) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     """The value of an option as JSON."""
     if isinstance(value, Path | str):
-        return printable(value)
+        return shown_address(printable(value))
     return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

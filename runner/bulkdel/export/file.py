@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bulkdel.core.address import address_of
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.refusal import refusal
 from bulkdel.export.spool import Copied, spool
@@ -46,7 +47,8 @@ class Fingerprint:
 class Export:
     """An open export. Use as a context manager.
 
-    path: as the user gave it. spooled: the file that a pipe was copied to. size: bytes when it was opened.
+    path: as the user gave it, without what may be a secret. spooled: the file that a pipe, or an export that lies
+    elsewhere, was copied to. size: bytes when it was opened.
     """
 
     __slots__ = ("_fd", "block_size", "path", "size", "spooled")
@@ -101,6 +103,8 @@ def open_export(
     Raises NotAcceptable for a path that is no readable file, UsageError for a pipe without `spool_to`, FileFailed when
     the copy cannot be written.
     """
+    if (address := address_of(path)) is not None:
+        raise refusal(address.shown, "not on this machine", "Copy it, and name the copy.")
     try:
         if path != "-":  # before opening: opening a device or a pipe has effects
             _check_kind(path, os.stat(path).st_mode, spool_to)  # noqa: PTH116 - a path as the user gave it

@@ -40,11 +40,11 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
     Raises FileFailed when the copy cannot be written. Raises NotAcceptable when `to` exists with other bytes, or when
     another process is copying to it.
     """
-    part = to.with_name(f".{to.name}.part")
+    part = part_of(to)
     try:
-        made = _open_part(part)
+        made = open_part(part)
     except BlockingIOError:
-        raise refusal(path, f"another process is copying to {to}", "Wait for it to end, or stop it.") from None
+        raise busy(path, to) from None
     except OSError as error:
         raise _failed(to, path, error) from error
     try:
@@ -58,8 +58,18 @@ def spool(fd: int, path: str, to: Path, on_progress: Copied | None = None) -> in
     return made
 
 
-def _open_part(part: Path) -> int:
-    """Open the unfinished copy, empty and locked. A copy that a killed process left is overwritten.
+def busy(path: str, to: Path) -> ExportRefused:
+    """Make the refusal: another process is copying."""
+    return refusal(path, f"another process is copying to {to}", "Wait for it to end, or stop it.")
+
+
+def part_of(to: Path) -> Path:
+    """The unfinished copy that gets the name `to`."""
+    return to.with_name(f".{to.name}.part")
+
+
+def open_part(part: Path, *, empty: bool = True) -> int:
+    """Open the unfinished copy, locked. `empty`: what a killed process left of it goes.
 
     Raises BlockingIOError when a living process writes it, and OSError.
     """
@@ -70,7 +80,8 @@ def _open_part(part: Path) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(found, part):
                 os.fchmod(fd, 0o600)
-                os.ftruncate(fd, 0)
+                if empty:
+                    os.ftruncate(fd, 0)
                 return fd
         except BaseException:
             os.close(fd)

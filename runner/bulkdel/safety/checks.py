@@ -27,7 +27,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.spool import SPOOLED
-from bulkdel.format import counted, printable, until_words
+from bulkdel.format import counted, located, printable, until_words
 from bulkdel.job import Job, Target, loadable_jobs
 from bulkdel.parameters import check_values
 from bulkdel.safety.exclude import ExcludeFile
@@ -64,7 +64,7 @@ def check_arguments(arguments: RunArguments) -> None:
         )
     check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
-        check_exclude(str(path))
+        check_exclude(path)
     checked_id_type(arguments.job, arguments.settings)
     _check_records(arguments)
     _check_folder(arguments.checkpoint)
@@ -175,7 +175,7 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
     now, before = {file.sha256 for file in files}, log.excluded
     gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
     if gone and not log.complete:
-        given = {printable(Path(file.path).absolute()) for file in files}
+        given = {located(file.path) for file in files}
         changes = [
             f"  {name}: {'was changed since' if name in given else 'is not given now'} (its SHA-256 was {sha256})"
             for sha256, name in gone.items()
@@ -221,8 +221,8 @@ def check_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
     durable = known[1] if known and known[0] == printable(settings.backup.absolute()) else None
     if log is None or not log.complete:
         check_known(settings.backup, durable)
-    for other in (arguments.checkpoint, Path(arguments.export), *(settings.exclude or ())):
-        if settings.backup.absolute() == other.absolute():
+    for other in (arguments.checkpoint, arguments.export, *(settings.exclude or ())):
+        if settings.backup.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: is another file of this run; name one of its own")
     return durable
 
@@ -253,8 +253,8 @@ def check_memberships(arguments: RunArguments, log: Progress | None) -> Path | N
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
-    for other in (settings.backup, arguments.checkpoint, Path(arguments.export), *(settings.exclude or ())):
-        if other is not None and wanted.absolute() == other.absolute():
+    for other in (settings.backup, arguments.checkpoint, arguments.export, *(settings.exclude or ())):
+        if other is not None and wanted.absolute() == Path(other).absolute():
             raise UsageError(f"--backup {settings.backup}: {wanted} is another file of this run; name another backup")
     if os.path.lexists(wanted) and printable(wanted.absolute()) != known:
         raise NotAcceptable(

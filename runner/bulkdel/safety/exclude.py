@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import UsageError
 from bulkdel.export import Export, Preflight, ReadOptions, open_export, preflight, read_rows
+from bulkdel.export.download import Fetching, fetch_unnamed
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
 
@@ -28,18 +30,24 @@ class ExcludeFile:
     ids: int
 
 
-def read_excluded(paths: Sequence[Path], options: ReadOptions, ids: IdSet) -> list[ExcludeFile]:
-    """Add the ids of every exclude file to `ids`. Raises NotAcceptable: a bad row, a wrong shape, no id in a file."""
+def read_excluded(
+    paths: Sequence[str | Path], options: ReadOptions, ids: IdSet, fetching: Fetching, folder: Path
+) -> list[ExcludeFile]:
+    """Add the ids of every exclude file to `ids`. Raises NotAcceptable: a bad row, a wrong shape, no id in a file.
+
+    fetching, folder: for one that lies elsewhere. It is copied to a file there that has no name, each time anew.
+    """
     options = replace(options, on_invalid="never", whole=False)
     files: list[ExcludeFile] = []
     for path in paths:
         if str(path) == "-":
             raise UsageError("--exclude -: an exclude file has to be a file; a resume reads it again")
-        with open_export(str(path)) as export:
+        address = address_of(str(path))
+        with open_export(str(path)) if address is None else fetch_unnamed(address, folder, fetching) as export:
             found, used = _preflight(export, options)
             for parsed in read_rows(export, found.dialect, used, found.fingerprint):
                 ids.update(row for row in parsed.batch.rows if isinstance(row, str))
-        files.append(ExcludeFile(str(path), found.fingerprint.sha256, found.rows))
+        files.append(ExcludeFile(export.path, found.fingerprint.sha256, found.rows))
     return files
 
 

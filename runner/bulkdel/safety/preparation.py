@@ -14,14 +14,17 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from bulkdel.command_line import quoted
 from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import Drained, Halted
+from bulkdel.errors import Drained, Halted, NotAcceptable
 from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
+from bulkdel.export.download import Fetching, open_far_export
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.http.client import Connect, WorkerStatus, connect
@@ -46,10 +49,16 @@ from bulkdel.safety.checks import (
 )
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.run_plan import CheckedExport, Plan, RunArguments, SampleCheck, Undone
+from bulkdel.settings import Settings
+from bulkdel.store.far_object import Reach
 from bulkdel.store_path import beside
 
 INVALID = ".invalid"
 """The ending, after the export's name, of the file with the rows that --on-invalid skip leaves out."""
+
+
+SILENCE_S = 30.0
+"""How long nothing may come from the place of an export before it is asked again; --timeout-s may be shorter."""
 
 
 class ReadingProgress:
@@ -65,6 +74,11 @@ class ReadingProgress:
     def copied(self, done: int) -> None:
         """Note the number of bytes copied from a pipe so far. Raises Drained."""
         self.text = f"copying the export from a pipe: {done:,} bytes so far"
+        self.check()
+
+    def fetched(self, text: str) -> None:
+        """Note how far the copying of an export is that lies elsewhere, in words. Raises Drained."""
+        self.text = text
         self.check()
 
     def read(self, done: int, total: int) -> None:
@@ -125,7 +139,9 @@ def prepare(
     )
     until = None if complete else checked_until(settings, now)
     protected = IdSet(id_type)
-    excluded = [] if complete else read_excluded(settings.exclude or (), options, protected)
+    fetching = _fetching(settings, reading)
+    folder = beside(path, "").absolute().parent
+    excluded = [] if complete else read_excluded(settings.exclude or (), options, protected, fetching, folder)
     more_excluded = check_excluded(log, excluded, path) if log else False
     backup_known = check_backup(arguments, log)
     memberships = check_memberships(arguments, log)
@@ -163,6 +179,11 @@ def prepare(
     return plan
 
 
+def _fetching(settings: Settings, reading: ReadingProgress) -> Fetching:
+    reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout_s))
+    return Fetching(reach, settings.patience, reading.fetched)
+
+
 def _begun_otherwise(undoes: Undone) -> str:
     return (
         f"Give the options that the restore was begun with, and leave {undoes.log}.restore.jsonl as it is. To begin "
@@ -181,19 +202,31 @@ def _read_export(
     log: Progress | None,
     again: bool,
 ) -> CheckedExport:
-    """Open the export and read it. A pipe is copied beside the checkpoint first.
+    """Open the export and read it. A pipe, or what lies elsewhere, is copied beside the checkpoint first.
 
     again: parse every row: for a new run, or for a resume with more exclude files. Any other resume only hashes the
     export, because the log has its counts.
     """
     copy = beside(arguments.checkpoint, SPOOLED)
-    file = stack.enter_context(open_export(arguments.export, spool_to=copy, on_progress=reading.copied))
+    address, source = address_of(arguments.export), None
+    if address is None:
+        file = open_export(arguments.export, spool_to=copy, on_progress=reading.copied)
+    else:
+        if log is not None and log.complete and not copy.exists():
+            raise NotAcceptable(
+                f"{arguments.checkpoint}: this run is complete, and its copy of {address.shown} was removed. It is not "
+                f"read again. `bulkdel status {quoted(arguments.checkpoint)}` shows the run; another one needs another "
+                "--checkpoint."
+            )
+        fetching = _fetching(arguments.settings, reading)
+        file, source = open_far_export(address, copy, fetching, resumed=log is not None)
+    stack.enter_context(file)
     piped = file.spooled is not None or file.is_file(copy)
     invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
     if log is not None and not again:
         dialect, read = recognise(file, options), fingerprint(file, reading.read)
         left_out = invalid_to if log.asked["invalid"] else None
-        return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out)
+        return CheckedExport(file, options, dialect, read, log.asked, log.skipped, left_out, source=source)
     # A resume draws no new sample, because half of it may be deleted already. Its duplicates are those of the log: rows
     # with the same id are excluded together, so the first row of each other id stays the same.
     found = preflight(
@@ -207,7 +240,9 @@ def _read_export(
         temporary=beside(arguments.checkpoint, "").absolute().parent,
     )
     left_out = invalid_to if found.counts["invalid"] else None
-    return CheckedExport(file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found)
+    return CheckedExport(
+        file, options, found.dialect, found.fingerprint, found.counts, found.skipped, left_out, found, source
+    )
 
 
 def signing_in(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.address import address_of, shown_address
 from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
@@ -24,7 +25,8 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
 from bulkdel.export import Dialect, Export, Fingerprint, Preflight, ReadOptions, read_rows
-from bulkdel.format import printable
+from bulkdel.export.download import Source
+from bulkdel.format import located, printable
 from bulkdel.http.memberships import MembershipCost
 from bulkdel.job import Account, Job, Target
 from bulkdel.safety.exclude import ExcludeFile
@@ -87,7 +89,7 @@ class RunArguments:
         """The command line with these arguments. Every printed command is made from it."""
         if self.undoes is not None:
             return self.undoes.line
-        names = (self.job.name, self.export)
+        names = (self.job.name, shown_address(self.export))
         own = CommandLine(self.command, names).plus_parameters(self.parameters)
         return own.plus_settings(self.settings, environ=self.environ, config=self.config)
 
@@ -104,6 +106,7 @@ class CheckedExport:
     counts: rows, ids, excluded, duplicate, invalid, as in the header. skipped: the rows that are never sent.
     invalid_to: the file that gets the bad rows when a run begins; None without bad rows.
     preflight: its result; None when a resume did not parse the rows again.
+    source: what the file is a copy of, for an export that lies elsewhere.
     """
 
     file: Export
@@ -114,6 +117,7 @@ class CheckedExport:
     skipped: SkippedRows
     invalid_to: Path | None = None
     preflight: Preflight | None = None
+    source: Source | None = None
 
     def ids(self) -> Iterator[str]:
         """The ids of the rows that are not skipped. Reads the export."""
@@ -251,9 +255,10 @@ class Plan:
     def line(self) -> CommandLine:
         """The command line that resumes this checkpoint.
 
-        It names the copy of a piped export, and --not-after with its date, so that it means the same on the next day.
+        It names the copy of an export that was piped or whose address has a secret in it. It names --not-after with
+        its date, so that it means the same on the next day.
         """
-        export, line = str(self.export.file.spooled or self.arguments.export), self.arguments.line
+        export, line = self._export_named, self.arguments.line
         if self.arguments.undoes is None:
             line = replace(line, names=(self.arguments.job.name, export))
         if not {
@@ -263,6 +268,12 @@ class Plan:
             line = line.plus("--checkpoint", self.checkpoint)
         line = line.without("--take-over")  # it was for the session before this one
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
+
+    @property
+    def _export_named(self) -> str:
+        address, copy = address_of(self.arguments.export), self.export.file.spooled
+        copied = copy is not None and (address is None or address.shown != address.text)
+        return str(copy) if copied else self.arguments.export
 
     @property
     def confirming_line(self) -> CommandLine:
@@ -311,7 +322,7 @@ class Plan:
 
     def excluded_files(self) -> dict[str, str]:
         """The path of each exclude file by the SHA-256 of its bytes, as the log keeps it."""
-        return {file.sha256: printable(Path(file.path).absolute()) for file in self.excluded}
+        return {file.sha256: located(file.path) for file in self.excluded}
 
     def pinned(self) -> dict[str, Any]:
         """The values that must be the same on a resume."""

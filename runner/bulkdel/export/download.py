@@ -1,0 +1,406 @@
+"""The copy of an object that is not on this machine. It is read once, and can be continued after a kill or a drop.
+
+Beside the checkpoint lie the copy, `CHECKPOINT.input`, and `CHECKPOINT.input.source`, which says what it is a copy of:
+the address without secrets, and the version. Both are there before the first byte is kept, so a later process knows
+which version the unfinished copy (`.CHECKPOINT.input.part`) is of. Nothing of two versions is ever put together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from bulkdel.core.address import WEB, Address
+from bulkdel.core.log_entries import stamp
+from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
+from bulkdel.durable import atomic_file, sync, sync_directory, write_all
+from bulkdel.errors import FileFailed, Halted, NotAcceptable
+from bulkdel.export.file import BLOCK, Export
+from bulkdel.export.refusal import refusal
+from bulkdel.export.spool import busy, open_part, part_of
+from bulkdel.format import amount, printable, span
+from bulkdel.store.far_object import Broken, Changed, FarObject, Reach, Version, far_object
+
+SOURCE = ".source"
+"""The ending, after the name of the copy, of the file that says what it is a copy of."""
+
+SYNC_BYTES = 8 << 20
+"""The copy is made durable after so many bytes. A later process reads on from the last such place: a machine that lost
+its power may have kept the length of what follows, and not the bytes."""
+
+LOOK_S = 0.2
+"""How often the reading calls `on_progress` while nothing comes."""
+
+T = TypeVar("T")
+
+Fetched = Callable[[str], None]
+"""Called with the current step in words. It may raise, to stop the reading."""
+
+
+def full_backoff_s(failed: int) -> float:
+    """The whole backoff, without jitter: one reader has no other to keep out of step with."""
+    return backoff_s(failed, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """How an object is read.
+
+    patience_s: how long it may take until the next byte. pause_s: how long to wait after so many failures in a row.
+    """
+
+    reach: Reach
+    patience_s: float
+    on_progress: Fetched
+    pause_s: Callable[[int], float] = full_backoff_s
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a copy is a copy of. digest: SHA-256 of the whole address, its query included."""
+
+    address: str
+    digest: str
+    version: Version
+    at: str
+
+    @classmethod
+    def of(cls, address: Address, version: Version) -> Source:
+        """The object at this address, now."""
+        return cls(address.shown, _digest(address), version, stamp(time.time()))
+
+    @classmethod
+    def read(cls, copy: Path) -> Source | None:
+        """Read the file beside a copy; None when there is none, or it is another file."""
+        try:
+            found = orjson.loads(source_of(copy).read_bytes())
+            return cls(found["address"], found["digest"], Version.from_json(found["object"]), found["at"])
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+
+    def write(self, copy: Path) -> None:
+        """Write the file, durably. Raises OSError."""
+        found = {"address": self.address, "digest": self.digest, "object": self.version.to_json(), "at": self.at}
+        with atomic_file(source_of(copy), lambda _new, _old: True) as file:
+            file.write(orjson.dumps(found) + b"\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """As the header has it."""
+        return {**self.version.to_json(), "read_at": self.at}
+
+
+def source_of(copy: Path) -> Path:
+    """The file that says what `copy` is a copy of."""
+    return Path(f"{copy}{SOURCE}")
+
+
+def _digest(address: Address) -> str:
+    return hashlib.sha256(address.text.encode()).hexdigest()
+
+
+def open_far_export(
+    address: Address, copy: Path, fetching: Fetching, *, resumed: bool, block_size: int = BLOCK
+) -> tuple[Export, Source]:
+    """Open the copy of an object, and make it first where there is none.
+
+    resumed: whether a log pins the bytes of the copy. If it does not, the object is asked whether the copy is still
+    its version: what is sent has to be what is there.
+
+    Raises NotAcceptable for an object that cannot be read, that has changed, or another export in that place; Halted
+    when nothing comes for too long; FileFailed when the copy cannot be written.
+    """
+    if os.path.lexists(copy):
+        source = _checked(address, copy, fetching, resumed=resumed)
+        try:
+            fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise refusal(str(copy), error.strerror or str(error), "Remove it, to copy the object again.") from error
+    else:
+        fd, source = _fetch(address, copy, fetching)
+    return Export(fd, address.shown, spooled=copy, block_size=block_size), source
+
+
+def fetch_unnamed(address: Address, folder: Path, fetching: Fetching) -> Export:
+    """Copy an object to a file in `folder` without a name, which goes when it is closed. See `open_far_export`."""
+    try:
+        fd, name = tempfile.mkstemp(dir=folder, prefix=".bulkdel-", suffix=".part")
+        Path(name).unlink()
+    except OSError as error:
+        raise _failed(folder, address, error) from error
+    try:
+        asyncio.run(_Download(address, fd, folder, fetching).whole())
+    except BaseException:
+        os.close(fd)
+        raise
+    return Export(fd, address.shown)
+
+
+def _checked(address: Address, copy: Path, fetching: Fetching, *, resumed: bool) -> Source:
+    """What the copy is a copy of. Raises NotAcceptable when that is not the object that was asked for."""
+    source = Source.read(copy)
+    if source is None or source.address != address.shown:
+        what = "of a pipe, or of a file that was removed" if source is None else f"of {source.address}"
+        raise refusal(address.shown, f"{copy} is a copy {what}", "Name another --checkpoint for this export.")
+    if resumed and source.digest == _digest(address):
+        return source
+    try:
+        now = _version(address, fetching)
+    except (Halted, NotAcceptable) as error:
+        reason = str(error).partition(". Nothing was sent")[0]
+        raise NotAcceptable(
+            f"{reason}. So it is not known whether {copy} is still a copy of it. Nothing was sent. {_ways(copy)}"
+        ) from None
+    if source.version.differs(now) or not now.known:
+        why = f"has changed since {source.at}, when it was copied" if now.known else "has no version to compare"
+        raise NotAcceptable(
+            f"{address.shown}: {why} ({copy} holds {source.version}; now it is {now}). Nothing was sent. {_ways(copy)}"
+        )
+    return source
+
+
+def _ways(copy: Path) -> str:
+    """The commands after a copy that may be another version."""
+    log = copy.with_suffix("")
+    if os.path.lexists(log):
+        return f"To go on with the run of {log}, name the copy as the export, with --checkpoint {log}."
+    return (
+        "To read the object anew, remove the copy, then run the same command again:\n"
+        f"  rm -- {shlex.quote(printable(copy))}\n"
+        f"To send the copy, name it as the export, with --checkpoint {log}."
+    )
+
+
+def _version(address: Address, fetching: Fetching) -> Version:
+    """Ask which version the object is now."""
+    far = far_object(address, fetching.reach)
+
+    async def look() -> Version:
+        async with far.open(0, None) as opened:
+            return opened.version
+
+    return asyncio.run(_asking(address, fetching, look, lambda: 0, lambda: f"asking for {address.shown}"))
+
+
+def _fetch(address: Address, copy: Path, fetching: Fetching) -> tuple[int, Source]:
+    part = part_of(copy)
+    try:
+        fd = open_part(part, empty=False)
+    except BlockingIOError:
+        raise busy(address.shown, copy) from None
+    except OSError as error:
+        raise _failed(copy, address, error) from error
+    try:
+        begun = _begun(address, copy, os.fstat(fd).st_size, fetching)
+        download = _Download(address, fd, copy, fetching, to_name=True)
+        asyncio.run(download.whole(*begun))
+        assert download.source is not None, "all of it was read"
+        try:
+            part.rename(copy)
+            sync_directory(copy)
+        except OSError as error:
+            raise _failed(copy, address, error) from error
+    except Changed as error:
+        # The same command begins anew, with the object as it is then.
+        with contextlib.suppress(OSError):
+            part.unlink()
+            source_of(copy).unlink(missing_ok=True)
+        os.close(fd)
+        raise NotAcceptable(
+            f"{address.shown}: changed while it was read. Nothing was sent, and what was read is removed. When it is "
+            "no longer written to, run the same command again."
+        ) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if os.fstat(fd).st_size == 0:  # nothing that a later process could go on with
+                part.unlink()
+                source_of(copy).unlink(missing_ok=True)
+        os.close(fd)
+        raise
+    return fd, download.source
+
+
+def _begun(address: Address, copy: Path, size: int, fetching: Fetching) -> tuple[Source | None, int]:
+    """What an earlier process has read of this very version, and how many bytes of it count. size: of its part."""
+    source, start = Source.read(copy), size // SYNC_BYTES * SYNC_BYTES
+    if start == 0 or source is None or source.address != address.shown or not source.version.resumable:
+        return None, 0
+    return (None, 0) if source.version.differs(_version(address, fetching)) else (source, start)
+
+
+class _Download:
+    """Reads one object to its end into the file `fd`.
+
+    to: for messages. to_name: the file gets this name, so what it is a copy of is written beside it.
+    """
+
+    def __init__(self, address: Address, fd: int, to: Path, fetching: Fetching, *, to_name: bool = False) -> None:
+        self._far: FarObject = far_object(address, fetching.reach)
+        self._address, self._fd, self._to, self._to_name, self._fetching = address, fd, to, to_name, fetching
+        self._done = self._furthest = self._synced = 0
+        self.source: Source | None = None
+
+    async def whole(self, source: Source | None = None, start: int = 0) -> None:
+        """Read it. source, start: what an earlier process has read; the rest goes."""
+        self.source = source
+        self._cut(start)
+        await _asking(self._address, self._fetching, self._rest, lambda: self._furthest, self._words)
+        self._sync()
+
+    async def _rest(self) -> None:
+        """Read from where it broke off to the end. Raises Broken, Changed and NotAcceptable."""
+        version = self.source.version if self.source else None
+        if version is not None and not version.resumable:
+            self._cut(0)
+        async with self._far.open(self._done, version) as opened:
+            if version is None:
+                self._begin(opened.version)
+            if opened.start != self._done:
+                self._cut(opened.start)
+            async for part in opened.parts:
+                self._keep(part)
+        assert self.source is not None, "it has begun"
+        if (size := self.source.version.size) is not None and self._done < size:
+            raise Broken(f"it ended after {self._done:,} of {size:,} bytes")
+        await self._check_end()
+
+    async def _check_end(self) -> None:
+        """Ask for what follows the last byte: nothing may, and it has to be the same version still.
+
+        A store gives one version in one response. A web server may read a file that is written to meanwhile, or name
+        a length that is too short.
+        """
+        if self._address.scheme not in WEB or self._done == 0 or self.source is None:
+            return
+        longer = False
+        try:
+            async with self._far.open(self._done, self.source.version) as opened:
+                if opened.start == self._done:
+                    longer = await anext(opened.parts, None) is not None
+        except Changed:
+            raise
+        except NotAcceptable:  # a signed address may have expired meanwhile
+            return
+        if longer:
+            raise self._is_longer()
+
+    def _is_longer(self) -> Changed:
+        return Changed(f"{self._address.shown}: is longer than it said")
+
+    def _begin(self, version: Version) -> None:
+        """Note which version it is, before the first byte is kept."""
+        self.source = Source.of(self._address, version)
+        try:
+            if version.size is not None:
+                free = shutil.disk_usage(self._to.absolute().parent).free
+                if free < version.size:
+                    raise FileFailed(
+                        f"{self._to}: {self._address.shown} has {amount(version.size)}, and {amount(free)} are free. "
+                        f"It is copied there first; nothing was sent. Make room in {self._to.absolute().parent}, or "
+                        "name another --checkpoint, and run the same command again."
+                    )
+            if self._to_name:
+                self.source.write(self._to)
+        except OSError as error:
+            raise _failed(self._to, self._address, error) from error
+
+    def _keep(self, part: bytes) -> None:
+        size = self.source.version.size if self.source else None
+        if size is not None and self._done + len(part) > size:
+            raise self._is_longer()
+        try:
+            write_all(self._fd, part)
+        except OSError as error:
+            raise _failed(self._to, self._address, error) from error
+        self._done += len(part)
+        self._furthest = max(self._furthest, self._done)
+        if self._done - self._synced >= SYNC_BYTES:
+            self._sync()
+
+    def _sync(self) -> None:
+        try:
+            sync(self._fd)
+        except OSError as error:
+            raise _failed(self._to, self._address, error) from error
+        self._synced = self._done
+
+    def _cut(self, size: int) -> None:
+        """Keep the first `size` bytes of the file."""
+        try:
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, size, os.SEEK_SET)
+        except OSError as error:
+            raise _failed(self._to, self._address, error) from error
+        self._done = self._synced = size
+
+    def _words(self) -> str:
+        size = self.source.version.size if self.source else None
+        total = f" of {amount(size)}" if size is not None else ""
+        return f"reading {self._address.shown}: {amount(self._done)}{total}"
+
+
+async def _asking(
+    address: Address,
+    fetching: Fetching,
+    attempt: Callable[[], Coroutine[Any, Any, T]],
+    furthest: Callable[[], int],
+    words: Callable[[], str],
+) -> T:
+    """Make attempts until one does not break off. Raises Halted.
+
+    furthest: how many bytes any attempt has reached. Each further one begins the patience anew. Before the first byte
+    there are few attempts, because a wrong setting does not pass.
+    """
+    failed, best, since = 0, 0, time.monotonic()
+    while True:
+        try:
+            return await _watched(attempt(), fetching.on_progress, words)
+        except Broken as error:
+            reason = str(error)
+        now = time.monotonic()
+        if furthest() > best:
+            failed, best, since = 0, furthest(), now
+        failed += 1
+        if now - since >= fetching.patience_s or (best == 0 and failed >= ATTEMPTS_MAX):
+            kept = (
+                "Run the same command again; what was read is kept where its version is known."
+                if best
+                else ("Run the same command again when it can be reached.")
+            )
+            raise Halted(
+                f"{address.shown}: {reason}. Nothing came for {span(now - since)}, and nothing was sent. {kept}"
+            )
+        wait = asyncio.sleep(fetching.pause_s(failed))
+        await _watched(wait, fetching.on_progress, lambda: f"{words()}; {reason}; asking again")  # noqa: B023 - awaited
+
+
+async def _watched(step: Coroutine[Any, Any, T], on_progress: Fetched, words: Callable[[], str]) -> T:
+    """Run a step, and report on it meanwhile. What the report raises ends the step."""
+    task = asyncio.ensure_future(step)
+    try:
+        while not task.done():
+            on_progress(words())
+            await asyncio.wait({task}, timeout=LOOK_S)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+def _failed(to: Path, address: Address, error: OSError) -> FileFailed:
+    return FileFailed(
+        f"{to}: {error.strerror}. {address.shown} is copied there first; nothing was sent. Make room in "
+        f"{to.absolute().parent}, or name another --checkpoint, and run the same command again."
+    )

@@ -1,0 +1,281 @@
+"""The copy of an export that lies elsewhere, from a server that breaks: continued or refused, never of two versions.
+
+The oracle is what the server holds, and what it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bulkdel.core.address import Address, address_of
+from bulkdel.errors import BulkdelError, Drained, FileFailed, Halted, NotAcceptable, UsageError
+from bulkdel.export.download import SYNC_BYTES, Fetching, fetch_unnamed, open_far_export, source_of
+from bulkdel.export.spool import part_of
+from bulkdel.store.far_object import Reach
+from tests.objectserver import Fault, ObjectServer, object_server
+from tests.rawserver import DATA
+
+ONE = bytes(range(256)) * 4_000
+OTHER = ONE[::-1]
+PATH = "/bucket/users.jsonl"
+SILENCE_S = 0.4
+
+
+@dataclass
+class Place:
+    """An object on a server, and the copy of it."""
+
+    served: ObjectServer
+    address: Address
+    copy: Path
+    fetching: Fetching
+
+    def read(self, *, resumed: bool = False) -> bytes:
+        """Open the copy, and read it."""
+        export, source = open_far_export(self.address, self.copy, self.fetching, resumed=resumed)
+        with export:
+            data = export.read_at(0, export.size + 1)
+        assert self.copy.read_bytes() == data
+        assert self.copy.stat().st_mode & 0o777 == source_of(self.copy).stat().st_mode & 0o777 == 0o600
+        assert source.address == self.address.shown
+        return data
+
+    def refused(self, kind: type[BulkdelError], *, resumed: bool = False) -> str:
+        """Open the copy, which is refused. Returns the message."""
+        with pytest.raises(kind) as caught:
+            self.read(resumed=resumed)
+        assert "secret" not in str(caught.value)
+        return str(caught.value)
+
+    @property
+    def files(self) -> list[str]:
+        """What lies beside the checkpoint."""
+        return sorted(path.name for path in self.copy.parent.iterdir())
+
+    def becomes(self, data: bytes) -> Fault:
+        """The object is another one from the next request on."""
+        return Fault(change=lambda: self.served.objects.update({PATH: data}))
+
+
+def place(served: ObjectServer, folder: Path, *, bucket: bool = False) -> Place:
+    served.put(PATH, ONE)
+    address = address_of(f"s3:/{PATH}" if bucket else f"{served.url}{PATH}?signature=secret")
+    assert address is not None
+    reach = Reach(None if bucket else DATA / "localhost.crt", None, SILENCE_S)
+    return Place(served, address, folder / "log.input", Fetching(reach, 60, lambda _: None, lambda _: 0.01))
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Place]:
+    with object_server() as served:
+        yield place(served, tmp_path)
+
+
+@pytest.fixture(params=["https", "s3"])
+def both(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    bucket = request.param == "s3"
+    with object_server(tls=not bucket) as served:
+        for name, value in s3_variables(served).items():
+            monkeypatch.setenv(name, value)
+        yield place(served, tmp_path, bucket=bucket)
+
+
+def s3_variables(served: ObjectServer) -> Mapping[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    # A proxy of the environment is not used.
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    return {"AWS_ENDPOINT_URL": served.url, "AWS_ALLOW_HTTP": "true", **keys, **proxies}
+
+
+def test_drops_and_failures_are_read_over(both: Place) -> None:
+    """Each time the rest is asked for, of the same version."""
+    both.served.meets(
+        Fault(status=503), Fault(after=100_000), Fault(after=0), Fault(after=200_000, stall=True), Fault(after=1)
+    )
+    assert both.read() == ONE
+    asked = [each for each in both.served.asked if each.headers.get("range")]
+    starts = [int(each.headers["range"][len("bytes=") : -1]) for each in asked]
+    assert starts[:4] == [100_000, 100_000, 300_000, 300_001]
+    assert len({each.headers["if-match"] for each in asked}) == 1
+
+
+@pytest.mark.parametrize("if_match", [True, False])
+def test_nothing_of_two_versions_is_put_together(both: Place, *, if_match: bool) -> None:
+    """Also where the server does not know If-Match. The same command begins anew."""
+    both.served.if_match = if_match
+    both.served.meets(Fault(after=100_000), both.becomes(OTHER))
+    assert "changed while it was read" in both.refused(NotAcceptable)
+    assert both.files == []
+    assert both.read() == OTHER
+
+
+def test_without_an_etag_it_begins_anew(web: Place) -> None:
+    web.served.etags = False
+    web.served.meets(Fault(after=100_000), Fault(after=50))
+    assert web.read() == ONE
+    assert web.served.starts()[:3] == ["", "", ""]
+
+
+def test_without_ranges_it_begins_anew(web: Place) -> None:
+    web.served.ranges = False
+    web.served.meets(Fault(after=100_000))
+    assert web.read() == ONE
+
+
+@pytest.mark.parametrize("length", [-10, 10])
+def test_a_length_that_is_a_lie(web: Place, length: int) -> None:
+    web.served.meets(Fault(length=length))
+    assert "changed while it was read" in web.refused(NotAcceptable)
+    assert web.files == []
+
+
+def test_a_file_that_is_written_to_while_it_is_read(web: Place) -> None:
+    """The whole response has come when the other version is there."""
+    web.served.meets(Fault(), web.becomes(ONE + b"x"))
+    assert "changed while it was read" in web.refused(NotAcceptable)
+
+
+def test_an_address_that_expires_while_it_is_read(web: Place) -> None:
+    web.served.meets(Fault(), Fault(status=403))
+    assert web.read() == ONE
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault(status=403), "may not be read"),
+        (Fault(status=404), "no such object"),
+        (Fault(status=400), "answered 400"),
+        (Fault(status=302, headers={"location": "https://evil.example/x?secret"}), "redirect to evil.example"),
+    ],
+)
+def test_answers_that_stay(web: Place, fault: Fault, says: str) -> None:
+    web.served.meets(fault)
+    assert says in web.refused(NotAcceptable)
+    assert len(web.served.asked) == 1
+    assert web.files == []
+
+
+def test_a_store_that_says_no(both: Place) -> None:
+    both.served.meets(Fault(status=403))
+    assert "may not" in both.refused(NotAcceptable)
+    del both.served.objects[PATH]
+    assert "no such object" in both.refused(NotAcceptable)
+
+
+def test_patience(both: Place) -> None:
+    """What was read is kept, and a later process goes on from the last durable place."""
+    data = ONE * 10  # above SYNC_BYTES
+    both.served.objects[PATH] = data
+    both.fetching = replace(both.fetching, patience_s=0.0)
+    both.served.meets(Fault(after=SYNC_BYTES + 100_000))
+    assert "Nothing came for" in both.refused(Halted)
+    assert part_of(both.copy).stat().st_size == SYNC_BYTES + 100_000
+    with part_of(both.copy).open("r+b") as part:  # as after a loss of power
+        part.seek(SYNC_BYTES)
+        part.write(b"\0" * 100_000)
+    both.served.asked.clear()
+    assert both.read() == data
+    assert f"bytes={SYNC_BYTES}-" in both.served.starts()
+
+
+def test_what_was_begun_of_another_version_goes(web: Place) -> None:
+    data = ONE * 10
+    web.served.objects[PATH] = data
+
+    def stop(text: str) -> None:
+        if text.endswith(": 8.5 MB of 10.2 MB"):
+            raise Drained("stopped")
+
+    stopped = replace(web, fetching=replace(web.fetching, on_progress=stop))
+    web.served.meets(Fault(after=SYNC_BYTES + 100_000, stall=True))
+    assert "stopped" in stopped.refused(Drained)
+    assert web.files == [".log.input.part", "log.input.source"]
+    web.served.objects[PATH] = OTHER
+    assert web.read() == OTHER
+
+
+def test_before_the_first_byte_there_are_few_attempts(web: Place) -> None:
+    web.served.meets(*[Fault(status=503)] * 9)
+    assert "it answered 503" in web.refused(Halted)
+    assert len(web.served.asked) == 4
+    assert web.files == []
+
+
+def test_no_room(web: Place) -> None:
+    web.served.meets(Fault(length=10**18))
+    assert "Make room" in web.refused(FileFailed)
+    assert web.files == []
+
+
+def test_the_copy_is_what_is_sent(web: Place) -> None:
+    """A run with a log asks for nothing. Without one, the object has to be the same version still."""
+    web.read()
+    web.served.asked.clear()
+    assert web.read(resumed=True) == ONE
+    assert web.served.asked == []
+    assert web.read() == ONE
+    assert len(web.served.asked) == 1
+    web.served.objects[PATH] = OTHER
+    assert "has changed since" in web.refused(NotAcceptable)
+    assert web.read(resumed=True) == ONE
+    again = address_of(f"{web.served.url}{PATH}?signature=another")
+    assert again is not None
+    web.address = again
+    assert "has changed since" in web.refused(NotAcceptable, resumed=True)
+    web.served.meets(Fault(status=403))
+    assert "not known whether" in web.refused(NotAcceptable, resumed=True)
+
+
+def test_the_copy_of_another_object(web: Place) -> None:
+    web.read()
+    other = address_of(f"{web.served.url}/another/users.jsonl")
+    assert other is not None
+    web.address = other
+    assert "is a copy of https://localhost" in web.refused(NotAcceptable, resumed=True)
+    source_of(web.copy).write_bytes(b"{}")
+    assert "is a copy of a pipe" in web.refused(NotAcceptable, resumed=True)
+
+
+def test_an_object_without_any_version(web: Place) -> None:
+    """Between plan and run it cannot be compared."""
+    web.served.etags = web.served.dates = False
+    assert web.read() == ONE
+    assert "no version to compare" in web.refused(NotAcceptable)
+    assert web.read(resumed=True) == ONE
+
+
+def test_one_process_copies(web: Place) -> None:
+    with part_of(web.copy).open("wb") as part:
+        import fcntl
+
+        fcntl.flock(part, fcntl.LOCK_EX)
+        assert "another process" in web.refused(NotAcceptable)
+
+
+def test_a_file_without_a_name(both: Place) -> None:
+    both.served.meets(Fault(after=1_000))
+    with fetch_unnamed(both.address, both.copy.parent, both.fetching) as export:
+        assert export.read_at(0, export.size) == ONE
+        assert both.files == []
+
+
+@pytest.mark.parametrize(
+    ("reach", "says"),
+    [
+        (Reach(), "certificate is not accepted"),
+        (Reach(Path("none.pem")), "--ca-file"),
+        (Reach(Path(__file__)), "no PEM certificate"),
+        (Reach(DATA / "localhost.crt", "ftp://p"), "--proxy is not"),
+        (Reach(DATA / "localhost.crt", "http://127.0.0.1:9"), "Connect"),
+    ],
+)
+def test_what_cannot_be_reached(web: Place, reach: Reach, says: str) -> None:
+    web.fetching = replace(web.fetching, reach=reach)
+    with pytest.raises((UsageError, NotAcceptable, Halted), match=says):
+        web.read()
+    assert web.served.asked == []

@@ -1,0 +1,50 @@
+"""An address: its parts, the name of the object, and what of it is never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from bulkdel.core.address import address_of, shown_address
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "name"),
+    [
+        ("s3://bucket/a/b.csv", ("s3", "bucket", "a/b.csv", ""), "b.csv"),
+        ("S3://bucket/a?b#c.csv", ("s3", "bucket", "a?b#c.csv", ""), "a?b#c.csv"),
+        ("gs://bucket/", ("gs", "bucket", "", ""), "export"),
+        ("https://h:8443/a%20b/c%2Fd.gz?sig=1&x#y", ("https", "h:8443", "a%20b/c%2Fd.gz", "?sig=1&x"), "d.gz"),
+        ("https://h/..", ("https", "h", "..", ""), ".."),
+        ("https://h/a%0Ab%00", ("https", "h", "a%0Ab%00", ""), "a_b_"),
+        ("https://h", ("https", "h", "", ""), "export"),
+    ],
+)
+def test_parts(text: str, parts: tuple[str, ...], name: str) -> None:
+    address = address_of(text)
+    assert address is not None
+    assert (address.scheme, address.place, address.key, address.query) == parts
+    assert address.name == name
+
+
+def test_a_path_is_no_address() -> None:
+    assert address_of("users.csv") is None
+    assert shown_address("./a?b") == "./a?b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:secret@h/a?X-Amz-Signature=secret", "https://[hidden]@h/a?[hidden]"),
+        ("https://h/a", "https://h/a"),
+        ("s3://b/a?b", "s3://b/a?b"),
+    ],
+)
+def test_what_is_shown(text: str, shown: str) -> None:
+    assert shown_address(text) == shown
+
+
+@pytest.mark.parametrize("text", ["s3://b/k\n", "https://h h/x"])
+def test_what_no_address_has(text: str) -> None:
+    address = address_of(text)
+    assert address is not None
+    assert address.fault is not None
