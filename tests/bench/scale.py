@@ -31,8 +31,8 @@ PREFLIGHT_S = 7.3
 """`plan` of 3,333,333 ids on one core, look-up of the sample included. Measured."""
 
 COMMITS_PER_S = 18
-"""Commits a second of a log in a store, at 150 requests a second. Measured on loopback (../shared/commits.md): 24,000 for
-ten million ids, with a PUT of 42 ms (median) to 200 ms (p99). No cloud store was measured."""
+"""Commits a second of a log in a store, at 150 requests a second: 24,000 for ten million ids, with a PUT of 42 ms
+(median) to 200 ms (p99). Measured on loopback (../shared/commits.md). No cloud store was measured."""
 
 BUSY = 0.8
 """Share of the cores that may be used."""
