@@ -1,0 +1,389 @@
+"""The parts of a log in a store: a store that lies, a directory, the probe, rolls, the gate, the licence."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bulkdel.checkpoint.file import How
+from bulkdel.checkpoint.licence import Licence, Terms
+from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.log_entries import Entry, Session
+from bulkdel.engine.gate import AHEAD_S, Gate, OpenGate
+from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.store.certain import HEDGE_S, Creator, Taken
+from bulkdel.store.directory import Directory
+from bulkdel.store.lines import StoreLines, line_name, roll_name
+from bulkdel.store.means import Means
+from bulkdel.store.objects import Objects, open_objects
+from bulkdel.store.probe import probe
+from bulkdel.store_path import StorePath, store_path
+from tests import recorded
+from tests.storeserver import SECRET, Lie, StoreServer, store_server
+
+URL = store_path("s3://bucket/run")
+ALL_LIES = dict.fromkeys(Lie, 0.08)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreServer]:
+    with store_server(seed=15) as served:
+        for name, value in served.environ.items():
+            monkeypatch.setenv(name, value)
+        yield served
+
+
+def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Creator]:
+    creator = Creator(objects, patience_s)
+    try:
+        yield creator
+    finally:
+        creator.close()
+
+
+def test_a_store_that_lies_gets_each_object_once(store: StoreServer) -> None:
+    """Lost answers, 412 after a success, 409, 500, 503: each object is there, with our bytes, created once."""
+    store.switch(shares=ALL_LIES)
+    for creator in created(open_objects(URL)):
+        for number in range(60):
+            creator.create(line_name(number), b"line %d" % number)
+    assert store.objects == {f"run/{line_name(number)}": b"line %d" % number for number in range(60)}
+    assert set(store.written.values()) == {1}
+    assert store.lies.keys() == set(Lie)
+
+
+def test_an_object_of_another_writer_is_found_out(store: StoreServer) -> None:
+    store.objects[f"run/{line_name(7)}"] = b"theirs"
+    store.switch(shares={Lie.CONFLICT: 0.3, Lie.CUT: 0.3})
+    for creator in created(open_objects(URL)):
+        with pytest.raises(Taken):
+            creator.create(line_name(7), b"ours")
+    assert store.objects[f"run/{line_name(7)}"] == b"theirs"
+
+
+def test_a_slow_answer_is_overtaken(store: StoreServer) -> None:
+    """A second attempt with the same bytes finds the effect of the first, whose answer is two seconds late."""
+    for creator in created(open_objects(URL)):
+        creator.create("log/1", b"a")
+        store.switch(slow=1.0)
+        threading.Timer(HEDGE_S / 2, lambda: store.switch(slow=0.0)).start()
+        began = time.monotonic()
+        creator.create("log/2", b"b")
+        assert time.monotonic() - began < store.switches.slow_s
+        assert store.puts["run/log/2"] == 2
+
+
+def test_a_store_that_is_away_is_asked_until_the_patience_ends(store: StoreServer) -> None:
+    store.switch(down=True)
+    for creator in created(open_objects(URL), patience_s=1.0):
+        with pytest.raises(OSError, match="503"):
+            creator.create("log/1", b"a")
+        store.switch(down=False)
+        creator.create("log/1", b"a")
+
+
+def test_no_error_shows_a_secret(store: StoreServer) -> None:
+    store.switch(down=True)
+    objects = open_objects(URL)
+    for ask in (lambda: objects.get("log/1"), lambda: objects.create("log/1", b"")):
+        with pytest.raises(OSError, match="503") as failed:
+            ask()
+        assert SECRET not in f"{failed.value}{failed.value.__context__}"
+    with pytest.raises(NotAcceptable, match="cannot be written"):
+        probe(objects, URL)
+
+
+@pytest.mark.parametrize("shares", [{}, {Lie.LOST: 0.3}, {Lie.EXISTS: 0.2}, {Lie.CONFLICT: 0.5}])
+def test_the_probe_accepts_a_store_that_fences(shares: dict[Lie, float], store: StoreServer) -> None:
+    store.switch(shares=shares)
+    probe(open_objects(URL), URL)
+
+
+def test_the_probe_refuses_a_store_that_does_not_fence(store: StoreServer) -> None:
+    store.switch(fences=False)
+    with pytest.raises(NotAcceptable, match="could not be kept apart"):
+        probe(open_objects(URL), URL)
+
+
+def test_a_log_in_a_store_that_lies(store: StoreServer) -> None:
+    """It is created, written, read and resumed; joined it is the log, byte for byte."""
+    store.switch(shares=ALL_LIES)
+    how = How(terms=Terms(licence_s=0.5))
+
+    async def sessions() -> str:
+        log = Checkpoint.create(URL, recorded.header(20), how=how)
+        assert not is_fresh(URL)
+        for row in range(10):
+            if row == 5:
+                await log.aclose()
+                log = Checkpoint.resume(URL, how)
+            if row in (0, 5):
+                await recorded.append(log, Session("start", recorded.AT, "", {"pid": row}))
+            await recorded.append(log, recorded.deleted(row, row + 1))
+            if row in (4, 9):
+                await recorded.append(log, Session("stop", recorded.AT, "", {"why": "done"}))
+        await log.aclose()
+        return log.sha256
+
+    sha256 = asyncio.run(sessions())
+    assert sha256 == hashlib.sha256(b"".join(store.lines("run"))).hexdigest()
+    read = read_log(URL)
+    assert (read.progress.settled.size, read.progress.sessions, read.sha256) == (10, 2, sha256)
+
+
+def test_a_failing_store_ends_the_run_and_not_before_the_patience(store: StoreServer) -> None:
+    async def session() -> None:
+        log = Checkpoint.create(URL, recorded.header(20), how=How(terms=Terms(patience_s=1.0)))
+        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
+        store.switch(down=True)
+        began = time.monotonic()
+        with pytest.raises(FileFailed, match=r"503.*Check the store"):
+            await recorded.append(log, recorded.deleted(0, 1))
+        assert time.monotonic() - began >= 1.0
+        await log.aclose()
+
+    asyncio.run(session())
+
+
+# --- a directory
+
+
+def writers(folder: Path, name: str, count: int) -> list[bool]:
+    objects = Directory(folder)
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda number: objects.create(name, b"%d" % number), range(count)))
+
+
+def test_one_of_many_writers_creates_a_file(tmp_path: Path) -> None:
+    won = writers(tmp_path / "store", "log/1", 16)
+    assert sum(won) == 1
+    assert (tmp_path / "store/log/1").read_bytes() == b"%d" % won.index(True)
+    assert [path.name for path in (tmp_path / "store/log").iterdir()] == ["1"], "no half of a file is left"
+    assert Directory(tmp_path / "store").get("log/2") is None
+
+
+KILL_AT_LINK = """
+import os, signal, sys
+from pathlib import Path
+from bulkdel.store.directory import Directory
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Directory(Path(sys.argv[1])).create("log/1", b"half")
+"""
+
+
+def test_a_writer_that_is_killed_leaves_no_object(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILL_AT_LINK, str(tmp_path / "store")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    objects = Directory(tmp_path / "store")
+    assert objects.get("log/1") is None
+    assert objects.create("log/1", b"whole")
+
+
+def filled(path: StorePath, first: int, stop: int, nonce: str = recorded.NONCE) -> list[bytes]:
+    """Write these lines as objects: line 1 is the header, line 2 begins a session, the others settle a row each."""
+    lines: list[bytes] = []
+    (path.directory / "log").mkdir(parents=True, exist_ok=True)
+    for seq in range(first, stop):
+        entry: Entry = recorded.deleted(seq - 3, seq - 2) if seq > 2 else recorded.header(3_000)
+        if seq == 2:
+            before = hashlib.sha256(lines[0]).hexdigest()
+            entry = Session("start", recorded.AT, before, {"pid": 1})
+        lines.append(recorded.encode_line(seq, [entry], nonce))
+        (path.directory / line_name(seq)).write_bytes(lines[-1])
+    return lines
+
+
+def wait_for_object(objects: Objects, name: str) -> bytes:
+    until = time.monotonic() + 10
+    while (found := objects.get(name)) is None:
+        assert time.monotonic() < until, name
+        time.sleep(0.01)
+    return found
+
+
+def test_rolls_spare_requests(tmp_path: Path) -> None:
+    """A thousand lines become one object, when the last of them is written; one that is missing is made again."""
+    path = store_path(f"file://{tmp_path}/store")
+    lines = filled(path, 1, 2_003)
+    how, objects = How(terms=Terms(take_over=True)), Directory(path.directory)
+
+    async def go_on() -> None:
+        log = Checkpoint.resume(path, how)
+        wait_for_object(objects, roll_name(2_000))
+        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
+        for row in range(2_000, 2_050):
+            await recorded.append(log, recorded.deleted(row, row + 1))
+        await log.aclose()
+
+    asyncio.run(go_on())
+    assert objects.get(roll_name(2_000)) == b"".join(lines[1_000:2_000])
+    assert objects.get(roll_name(1_000)) is None, "an earlier one is made by its own session"
+    asked: list[str] = []
+
+    class Counting(Directory):
+        def get(self, name: str) -> bytes | None:
+            asked.append(name)
+            return super().get(name)
+
+    def read() -> list[bytes]:
+        asked.clear()
+        counted = StoreLines(path, Means(open=lambda _: Counting(path.directory)))
+        try:
+            return list(counted)
+        finally:
+            counted.close()
+
+    whole = read()
+    assert (whole[:2_002], len(whole)) == (lines, 2_053)
+    assert len(asked) > 1_000
+    objects.create(roll_name(1_000), b"".join(lines[:1_000]))
+    assert read() == whole
+    assert len(asked) < 200
+    assert read_log(path).progress.settled.size == 2_050
+
+
+def test_a_roll_is_written_at_its_last_line(tmp_path: Path) -> None:
+    path = store_path(f"file://{tmp_path}/store")
+    filled(path, 1, 999)
+    objects = Directory(path.directory)
+
+    async def go_on() -> None:
+        log = Checkpoint.resume(path, How(terms=Terms(take_over=True)))
+        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 2}))
+        assert objects.get(roll_name(1_000)) is None
+        await recorded.append(log, recorded.deleted(996, 997))
+        wait_for_object(objects, roll_name(1_000))
+        await log.aclose()
+
+    asyncio.run(go_on())
+    assert read_log(path).progress.settled.size == 997
+
+
+def test_a_hole_ends_the_log(tmp_path: Path) -> None:
+    """Nothing behind the first number that does not exist belongs to the log."""
+    path = store_path(f"file://{tmp_path}/store")
+
+    async def fill() -> None:
+        log = Checkpoint.create(path, recorded.header(10))
+        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
+        for row in range(5):
+            await recorded.append(log, recorded.deleted(row, row + 1))
+        await log.aclose()
+
+    asyncio.run(fill())
+    (path.directory / line_name(5)).rename(tmp_path / "away")
+    assert read_log(path).progress.settled.size == 2
+    (path.directory / line_name(5)).write_bytes((tmp_path / "away").read_bytes()[:-9])
+    with pytest.raises(NotAcceptable, match=r"line 5 .* is damaged"):
+        read_log(path)
+
+
+def test_another_run_does_not_go_on_with_a_log(tmp_path: Path) -> None:
+    path = store_path(f"file://{tmp_path}/store")
+    left_out = recorded.skipped(duplicate=[(1, 2)])
+    other = recorded.skipped(duplicate=[(2, 3)])
+    Directory(path.directory).create(line_name(1), recorded.encode_line(1, [recorded.header(10, left_out)]))
+    assert is_fresh(path), "its creation was cut short"
+    with pytest.raises(NotAcceptable, match="the log of another run is there"):
+        Checkpoint.create(path, recorded.header(10, other), other)
+    log = Checkpoint.create(path, recorded.header(10, left_out), left_out)
+    log.close()
+    assert read_log(path).progress.born
+
+
+def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
+    """Both have read the same log, which no session has. The one that is late is refused, and names the other."""
+    path = store_path(f"file://{tmp_path}/store")
+    Checkpoint.create(path, recorded.header(10)).close()
+
+    async def begin() -> None:
+        logs = [Checkpoint.resume(path) for _ in range(2)]
+        logs[0].enqueue(Session("start", recorded.AT, "", {"pid": 1}))
+        await logs[0].begun()
+        logs[1].enqueue(Session("start", recorded.AT, "", {"pid": 2}))
+        with pytest.raises(NotAcceptable, match=r"pid 1.*Nothing was sent"):
+            await logs[1].begun()
+        for log in logs:
+            log.close()
+
+    asyncio.run(begin())
+
+
+# --- the licence and the gate
+
+
+def test_a_licence_counts_from_its_begin() -> None:
+    now = [100.0]
+    licence = Licence(Terms(licence_s=10.0, means=Means(clock=lambda: now[0])))
+    assert (licence.valid, licence.renewal_due) == (False, True), "before the first commit nothing may be sent"
+    licence.renew(95.0)
+    for now[0], valid in ((100.0, True), (104.99, True), (105.0, False)):
+        assert licence.valid is valid
+    licence.succeed()
+    for now[0], left_s in ((105.0, 11.0), (110.0, 6.0), (117.0, 0.0)):
+        assert licence.predecessor_s == pytest.approx(left_s)
+
+
+def test_the_gate_lets_in_what_the_rate_sends_soon() -> None:
+    """First in, first out; a place that is given back goes to the next; a place that is not taken is not lost."""
+
+    async def scenario() -> None:
+        gate, entered = Gate(lambda: 15.0), list[int]()
+        room = int(15 * AHEAD_S)
+
+        async def chunk(number: int) -> None:
+            await gate.enter()
+            entered.append(number)
+
+        tasks = [asyncio.create_task(chunk(number)) for number in range(9)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert entered == list(range(room))
+        tasks[room].cancel()
+        await asyncio.sleep(0)
+        gate.leave()
+        await asyncio.sleep(0)
+        assert entered == [*range(room), room + 1]
+        gate.leave()
+        tasks[room + 2].cancel()  # its turn has come, and it does not take it
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for _ in range(20):
+            if len(entered) == 8 - 1:
+                break
+            gate.leave()
+            await asyncio.sleep(0)
+        assert entered == [0, 1, 2, 4, 6, 7, 8]
+        assert (await asyncio.gather(*tasks, return_exceptions=True)).count(None) == 7
+
+    asyncio.run(scenario())
+
+
+def test_the_gate_is_open_without_a_rate_and_for_a_file() -> None:
+    async def scenario() -> None:
+        for gate in (OpenGate(), Gate(lambda: 0.0)):
+            for _ in range(1_000):
+                await asyncio.wait_for(gate.enter(), 1)
+
+    asyncio.run(scenario())
+
+
+def test_obstore_is_named_where_it_is_missing() -> None:
+    script = (
+        "import sys; sys.modules['obstore'] = None\n"
+        "from bulkdel.store.objects import open_objects\nfrom bulkdel.store_path import store_path\n"
+        "open_objects(store_path('s3://b/x'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "pip install 'bulkdel[remote]'" in done.stderr
