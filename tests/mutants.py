@@ -74,7 +74,7 @@ MUTANTS = (
         "runner/bulkdel/checkpoint/store_log.py",
         "        if self.adopted is not None:\n            self.nonce",
         "        if self.adopted is None:\n            self.nonce",
-        "unit/test_store_model.py::test_no_interleaving_breaks_the_invariant",
+        "integration/test_store_parts.py::test_a_creation_that_was_cut_short_is_completed_by_the_same_run",
     ),
     Mutant(
         "a request leaves without asking for the licence last",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bulkdel.checkpoint.file import How
@@ -289,7 +290,7 @@ def test_a_hole_ends_the_log(tmp_path: Path) -> None:
         read_log(path)
 
 
-def test_another_run_does_not_go_on_with_a_log(tmp_path: Path) -> None:
+def test_a_creation_that_was_cut_short_is_completed_by_the_same_run(tmp_path: Path) -> None:
     path = store_path(f"file://{tmp_path}/store")
     left_out = recorded.skipped(duplicate=[(1, 2)])
     other = recorded.skipped(duplicate=[(2, 3)])
@@ -297,9 +298,17 @@ def test_another_run_does_not_go_on_with_a_log(tmp_path: Path) -> None:
     assert is_fresh(path), "its creation was cut short"
     with pytest.raises(NotAcceptable, match="the log of another run is there"):
         Checkpoint.create(path, recorded.header(10, other), other)
-    log = Checkpoint.create(path, recorded.header(10, left_out), left_out)
-    log.close()
-    assert read_log(path).progress.born
+
+    async def begin() -> None:
+        log = Checkpoint.create(path, recorded.header(10, left_out), left_out)
+        await recorded.append(log, Session("start", recorded.AT, "", {"pid": 1}))
+        await log.aclose()
+
+    asyncio.run(begin())
+    assert read_log(path).progress.sessions == 1
+    nonces = [orjson.loads((path.directory / line_name(seq)).read_bytes())["nonce"] for seq in (1, 2, 3)]
+    assert nonces[:2] == [recorded.NONCE] * 2, "both processes that create the log write the same lines"
+    assert nonces[2] != recorded.NONCE, "only one of them can begin a session"
 
 
 def test_one_of_two_sessions_begins(tmp_path: Path) -> None:
