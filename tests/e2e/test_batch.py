@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulkdel_jobs.sandbox import Sandbox
-from tests.harness import KEYS, Ran, bulkdel, entries, finish, sandbox, start, user_ids, wait_until, write_objects
+from tests.harness import KEYS, Ran, bulkdel, case, entries, finish, sandbox, start, user_ids, wait_until, write_objects
 
 OVER_ALL = 30.0
 
@@ -72,7 +74,9 @@ def night(folder: Path, counts: Mapping[str, int], **switches: Any) -> Iterator[
     key.chmod(0o600)
     ids = {name: user_ids(count, seed=seed) for seed, (name, count) in enumerate(counts.items())}
     with ExitStack() as stack:
-        pools = {name: stack.enter_context(sandbox(ids[name], **switches)) for name in counts}
+        # One user is in no export: it is the control of a verification.
+        users = {name: [*ids[name], *user_ids(1, seed=99)] for name in counts}
+        pools = {name: stack.enter_context(sandbox(users[name], **switches)) for name in counts}
         for name in counts:
             write_objects(folder / f"{name}.jsonl", ids[name])
         yield Night(folder, pools, ids)
@@ -139,10 +143,36 @@ def test_different_endings_in_one_night(tmp_path: Path) -> None:
         assert [effects for name in it.ids for effects in it.effects(name)] == [1] * 150
         requests = sum(pool.ledger.requests for pool in it.pools.values())
         # Complete runs are not started again, and the first confirmation still counts.
+        sizes = {path: path.stat().st_size for path in files}
         assert it.batch("run", *options).code == 0
         assert sum(pool.ledger.requests for pool in it.pools.values()) == requests
+        assert {path: path.stat().st_size for path in files if path != log} == {p: sizes[p] for p in files if p != log}
+        assert_afterwards(it)
 
 
+def assert_afterwards(it: Night) -> None:
+    """What can be asked when every run is complete: status, results, report and verify of all."""
+    shown = it.batch("status", "--json")
+    assert {run["name"]: run["deleted"] for run in shown.summary["runs"]} == {n: len(it.ids[n]) for n in it.ids}
+    assert shown.summary["totals"]["settled"] == 150
+    assert "150 of 150 rows; runs: 4 complete" in it.batch("status", "--watch").out
+    assert it.batch("ctl", "pause").code == 3
+    written = it.batch("results", "--out", it.folder / "out", "--only", "good", "--only", "late")
+    assert written.code == 0, written
+    assert sorted(path.name for path in (it.folder / "out").iterdir()) == ["good.jsonl", "late.jsonl"]
+    lines = (it.folder / "out" / "late.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == it.ids["late"]
+    assert it.batch("results", "--out", it.folder / "out", "--only", "good").code == 2
+    report = it.folder / "night.json"
+    assert it.batch("report", "--out", report).code == 0
+    assert (json.loads(report.read_text())["rows"], len(json.loads(report.read_text())["runs"])) == (150, 4)
+    it.pools["late"].pool.add_ids([it.ids["late"][3]], created_at="2020-01-01T00:00:00.000Z")
+    verified = it.batch("verify", "--only", "good", "--only", "late", "--json")
+    found = {run["name"]: (run["gone"], run["still_there"], run["exit_code"]) for run in verified.summary["runs"]}
+    assert (verified.code, found) == (1, {"good": (60, 0, 0), "late": (19, 1, 1)}), verified
+
+
+@pytest.mark.campaign
 def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
     """One process is killed, the other is not harmed; Ctrl-C drains; the same command does the rest, at one rate."""
     with night(tmp_path, {"a": 60, "b": 60}) as it:
@@ -150,6 +180,13 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         options = it.confirmed()
         process = start("batch", "run", it.file, *options, env={}, start_new_session=True)
         wait_until(lambda: all(pool.ledger.deleted > 5 for pool in it.pools.values()), process)
+        assert it.batch("ctl", "rate", 20).code == 0
+        refused = it.batch("ctl", "rate", "fast", "--only", "b")
+        assert (refused.code, "b  refused: " in refused.out) == (2, True), refused
+        running = it.batch("status", "--json").summary["runs"]
+        assert [(run["status"], run["live"]["plan"]["ids"]) for run in running] == [("running", 60), ("running", 60)]
+        second = it.batch("run", *options)
+        assert (second.code, "another batch (pid" in second.err) == (3, True), second
         pid = it.pid_of("a")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -170,6 +207,7 @@ def test_a_kill_a_drain_and_one_rate_over_all(tmp_path: Path) -> None:
         assert beyond(times, OVER_ALL, 2) <= late, sorted(times)
 
 
+@pytest.mark.campaign
 def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 200}) as it:
         it.write("a", head=HEAD.replace("rate = 0", "rate = 20") + "chunk_size = 1\n")
@@ -182,6 +220,50 @@ def test_a_killed_batch_leaves_no_run_behind(tmp_path: Path) -> None:
         process.communicate()
         wait_until(lambda: not is_alive(pid), timeout_s=10)
         assert 5 < sum(it.effects("a")) < 200
+
+
+def test_a_process_of_a_batch_sends_only_the_plan_that_was_confirmed(tmp_path: Path) -> None:
+    with case(tmp_path, user_ids(3)) as it:
+        wrong = bulkdel(*it.args, env={**KEYS, "_BULKDEL_CONFIRMED_PLAN": "0" * 64})
+        assert (wrong.code, sum(it.effects(user_ids(3)))) == (2, 0), wrong
+        planned = bulkdel("plan", "delete-users", it.export, "--host", it.served.url, "--json")
+        right = bulkdel(*it.args, env={**KEYS, "_BULKDEL_CONFIRMED_PLAN": planned.summary["digest"]})
+        assert (right.code, it.effects(user_ids(3))) == (0, [1, 1, 1]), right
+
+
+@pytest.mark.campaign
+def test_the_digest_covers_what_is_confirmed(tmp_path: Path) -> None:
+    """Each of these plans is another one; how fast it is done, and where it is kept, is not part of it."""
+    ids = user_ids(20)
+    other = write_objects(tmp_path / "other.jsonl", [*ids[1:], ids[0]])
+    keep, keep_too = (write_objects(tmp_path / f"{seed}.jsonl", user_ids(1, seed=seed)) for seed in (8, 9))
+    with sandbox(ids) as served, sandbox(ids) as elsewhere:
+
+        def digest(
+            *options: object, export: Path | str = other, host: str = served.url, job: str = "delete-users"
+        ) -> str:
+            ran = bulkdel("plan", job, export, "--host", host, "--json", *options)
+            assert ran.code == 0, ran
+            found: str = ran.summary["digest"]
+            return found
+
+        plain = digest()
+        same = [
+            digest(
+                "--rate", 7, "--concurrency", 3, "--checkpoint", tmp_path / "x.log", "--note", "n", "--chunk-size", 9
+            )
+        ]
+        exports = [digest(export=write_objects(tmp_path / "again.jsonl", ids))]
+        guards = [digest("--spare-created-after", day) for day in ("2020-01-01", "2020-01-02")]
+        excluded = [digest("--exclude", keep), digest("--exclude", keep_too)]
+        more = [digest(*words) for words in (["--limit", 5], ["--backup", tmp_path / "b"], ["--look-first"])]
+        policy = [digest(*words) for words in (["--in-doubt", "resend"], ["--allow-absent"], ["--trim"])]
+        jobs = [digest(job="disable-users"), *(digest("--app", app, job="kick-users") for app in "ab")]
+        served.switches = served.switches.changed({"pool_id": "5a9db0c0000000000000beef"})
+        places = [digest(), digest(host=elsewhere.url)]
+    others = [*exports, *guards, *excluded, *more, *policy, *jobs, *places]
+    assert same == [plain]
+    assert len({plain, *others}) == 1 + len(others)
 
 
 def is_alive(pid: int) -> bool:

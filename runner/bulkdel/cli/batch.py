@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -109,6 +109,165 @@ def run(
     )
 
 
+def status(file: Path, /, *, only: Only = None, json: Flag = False, watch: Flag = False) -> int:
+    """Show the state of every run of a batch, also while it is under way.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch.
+    only: list
+        The name of a run. Repeatable.
+    json: bool
+        Print one JSON object.
+    watch: bool
+        Show it again and again until no run is under way.
+    """
+    from bulkdel.commands import batch_after as command
+
+    if watch and json:
+        raise UsageError("--watch shows lines until no run is under way. Leave --json out, or --watch")
+    return command.status(file, only or (), json_too=json, watch=watch, environ=os.environ)
+
+
+def ctl(
+    file: Path,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    only: Only = None,
+    json: Flag = False,
+) -> int:
+    """Control every run that is under way: status, pause, resume, rate N, concurrency N, until 18:00, stop.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch.
+    command: str
+        As of `bulkdel ctl`. rate N: of each run, at most N requests a second.
+    only: list
+        The name of a run. Repeatable.
+    json: bool
+        Print the answers as one JSON object, by the names of the runs.
+    """
+    from bulkdel.commands import batch_after
+
+    return batch_after.ctl(file, list(command) or ["status"], only or (), json_too=json, environ=os.environ)
+
+
+def verify(
+    file: Path,
+    /,
+    *,
+    only: Only = None,
+    sample: Annotated[int | None, count(1)] = None,
+    again: Flag = False,
+    parallel: Parallel = None,
+    rate_over_all: Rate = None,
+    json: Flag = False,
+) -> int:
+    """Look up every id that a run of a batch says is gone, or in the target state. Changes nothing.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch.
+    only: list
+        The name of a run. Repeatable.
+    sample: int
+        Read back so many ids of each run. Default: all.
+    again: bool
+        Start over instead of resuming.
+    parallel: int
+        Verify so many runs at once. Default: `parallel` of the file, or 4.
+    rate_over_all: float
+        Requests a second of all runs together; 0 is unlimited.
+    json: bool
+        Print the result as one JSON object.
+    """
+    from bulkdel.commands import batch_after as command
+
+    check_environment(os.environ)
+    return command.verify(
+        command.VerifyArguments(
+            file,
+            os.environ,
+            only or (),
+            sample=sample,
+            again=again,
+            parallel=parallel,
+            rate_over_all=rate_over_all,
+            json=json,
+        )
+    )
+
+
+def report(
+    file: Path,
+    /,
+    *,
+    only: Only = None,
+    out: Path | None = None,
+    title: str | None = None,
+    ticket: str | None = None,
+    no_names: Flag = False,
+) -> int:
+    """Write one report of the runs of a batch.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch.
+    only: list
+        The name of a run. Repeatable.
+    out: Path
+        Write to a new file that only you can read: .html for the page, .json for the same facts. Default: the page, to
+        stdout; on a terminal to FILE.report.html.
+    title: str
+        The heading of the report.
+    ticket: str
+        The number of a change request, or the like.
+    no_names: bool
+        Leave out the names of users and machines.
+    """
+    from bulkdel.commands import batch_after
+    from bulkdel.commands.report import ReportArguments
+
+    return batch_after.report(file, only or (), ReportArguments((), out, title, ticket, no_names))
+
+
+def results(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    only: Only = None,
+    outcomes: str | None = None,
+    format: Literal["jsonl", "csv"] = "jsonl",  # noqa: A002 - the option's name
+    hash_ids: Path | None = None,
+) -> int:
+    """Write the outcome of every row of every run, to a file for each run.
+
+    Parameters
+    ----------
+    file: Path
+        The file of the batch.
+    out: Path
+        The folder of the new files: NAME.jsonl, or NAME.csv.
+    only: list
+        The name of a run. Repeatable.
+    outcomes: str
+        Outcomes to write, separated by commas, as --only of `results`.
+    format: str
+        jsonl or csv.
+    hash_ids: Path
+        A file with a secret key: write a keyed hash in place of each id, and no messages.
+    """
+    from bulkdel.commands import batch_after as command
+
+    return command.results(command.ResultsArguments(file, out, only or (), outcomes, format, hash_ids))
+
+
 def check_environment(environ: Mapping[str, str]) -> None:
     """Refuse a variable that sets an option: the runs of a batch have theirs in its file. Raises UsageError."""
     tables_with({}, environ)  # refuses a misspelt one
@@ -122,7 +281,7 @@ def check_environment(environ: Mapping[str, str]) -> None:
 def make_batch(name: str = "batch") -> App:
     """The command `bulkdel batch`."""
     app = App(name=name, help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
-    for command in (plan, run):
+    for command in (plan, run, status, ctl, verify, report, results):
         # Not from the environment: BULKDEL_CONFIRM confirms one run.
         app.command(command, config=[lambda *_: None], help_epilogue=EPILOGUE)
     return app

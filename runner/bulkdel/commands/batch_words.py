@@ -125,13 +125,13 @@ def summary_lines(values: Mapping[str, Any]) -> Iterator[str]:
     code, lasted = values["exit_code"], span(values["duration_s"])
     yield f"{values['status']}: {counted(len(runs), 'run')} in {lasted}, exit code {code}"
     for run in runs:
-        counts = ", ".join(f"{count:,} {name}" for name, count in _counts(run).items())
+        counts = ", ".join(f"{count:,} {name}" for name, count in counts_of_rows(run).items())
         why = f"; {shortened(run['why'])}" if run["why"] else ""
         yield f"  {run['name']:<{width}}  {run['status']} ({run['exit_code']}){': ' if counts else ''}{counts}{why}"
-    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in _counts(totals).items()) or "no row")
+    yield "  total: " + (", ".join(f"{count:,} {name}" for name, count in counts_of_rows(totals).items()) or "no row")
 
 
-def _counts(values: Mapping[str, Any]) -> dict[str, int]:
+def counts_of_rows(values: Mapping[str, Any]) -> dict[str, int]:
     """The rows by outcome; they stand before `rows` in a summary. Zeros are left out."""
     found: dict[str, int] = {}
     if "rows" not in values:  # there is no summary: the run was not started

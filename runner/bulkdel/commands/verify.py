@@ -29,6 +29,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
+from bulkdel.http.client import connect_in
 from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.parameters import from_pinned
@@ -68,7 +69,8 @@ def verify(arguments: VerifyArguments) -> int:
 
 
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:
-    settings, path, around = arguments.settings, arguments.checkpoint, Surroundings()
+    settings, path = arguments.settings, arguments.checkpoint
+    around = Surroundings(connect=connect_in(arguments.environ))
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the export"):
         if is_locked(path):
             raise NotAcceptable(

@@ -1,0 +1,280 @@
+"""`bulkdel batch status, ctl, verify, report, results`: what one run has, for all runs of a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkdel.checkpoint.lock import holder
+from bulkdel.checkpoint.reader import is_fresh, read_log
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.batch_words import shortened
+from bulkdel.commands.report import ReportArguments
+from bulkdel.commands.report import report as report_runs
+from bulkdel.commands.results import print_results
+from bulkdel.commands.status import live_status
+from bulkdel.core.batch import first_that_applies
+from bulkdel.core.summary import counts_of, state_of
+from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
+from bulkdel.fleet.batch_file import Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_log import read_state
+from bulkdel.fleet.children import Children, Ended
+from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
+from bulkdel.format import counted
+from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.live.ask import ask
+from bulkdel.output import Stdout, result, say, say_error
+
+VERIFY_LOG = "verify.log"
+"""In the folder of a run: what its verification writes to stderr."""
+
+RUNNING = "running"
+NOT_BEGUN = "not begun"
+
+EVERY_S = 2.0
+"""Between two looks of `--watch` on a terminal that can redraw its lines."""
+
+PRINTED_EVERY_S = 10.0
+"""Between two looks elsewhere: each adds its lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where one run of a batch is, from its log and from its process.
+
+    counts: rows by outcome, in the words of its job. exit: of its last process in the batch; None without one.
+    live: the status of its process; None when none can be asked.
+    """
+
+    name: str
+    state: str
+    rows: int = 0
+    settled: int = 0
+    counts: Mapping[str, int] | None = None
+    exit: int | None = None
+    live: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            **(self.counts or {}),
+            "name": self.name,
+            "status": self.state,
+            "rows": self.rows,
+            "settled": self.settled,
+            "exit_code": self.exit,
+            "live": self.live,
+        }
+
+
+def status(file: Path, only: Sequence[str], *, json_too: bool, watch: bool, environ: Mapping[str, str]) -> int:
+    """Show the state of every run. With `watch`, again and again until none is under way."""
+    batch = read_batch(file)
+    redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
+    while True:
+        states = list(_states(batch, only, environ))
+        if json_too:
+            result(json.dumps({"runs": [state.to_json() for state in states], "totals": _totals(states)}))
+            return 0
+        result(("\x1b[H\x1b[2J" if redraws else "") + "\n".join(_state_lines(states)))
+        if not watch or all(state.state != RUNNING for state in states):
+            return 0
+        time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
+
+
+def _states(batch: Batch, only: Sequence[str], environ: Mapping[str, str]) -> Iterator[RunState]:
+    """Read the logs of the runs. A log that cannot be read is told of, and does not hide the others."""
+    ended = read_state(batch.log, batch.path).ended
+    for run in batch.only(only):
+        log, code = run.log_in(batch.base), ended[run.name].exit if run.name in ended else None
+        try:
+            if is_fresh(log):
+                yield RunState(run.name, NOT_BEGUN, exit=code)
+                continue
+            progress = read_log(log).progress
+        except NotAcceptable as error:
+            yield RunState(run.name, f"its log cannot be read: {shortened(str(error))}", exit=code)
+            continue
+        running = holder(log, progress) is not None
+        live = live_status(log, environ) if running else None
+        counts, rows = counts_of(progress), progress.rows
+        settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
+        state = RUNNING if running else state_of(progress)
+        yield RunState(run.name, state, rows, settled, counts, None if running else code, live)
+
+
+def _state_lines(states: Sequence[RunState]) -> Iterator[str]:
+    width = max(len(state.name) for state in states)
+    for state in states:
+        share = f"{state.settled:>13,} of {state.rows:,} rows" if state.rows else ""
+        doing = ""
+        if state.live is not None:
+            waits = state.live.get("waiting") or state.live.get("doing")
+            doing = f", {waits}" if waits else f", {state.live.get('per_s', 0):,.0f} ids/s"
+        yield f"  {state.name:<{width}}  {state.state:<11} {share}{doing}".rstrip()
+    totals, phases = _totals(states), Counter(state.state for state in states)
+    rows = f"{totals['settled']:,} of {totals['rows']:,} rows"
+    yield f"{rows}; runs: " + ", ".join(f"{count:,} {name}" for name, count in phases.items())
+
+
+def _totals(states: Sequence[RunState]) -> dict[str, int]:
+    totals = Counter[str]()
+    for state in states:
+        totals.update({**(state.counts or {}), "rows": state.rows, "settled": state.settled})
+    return dict(totals)
+
+
+def ctl(file: Path, words: Sequence[str], only: Sequence[str], *, json_too: bool, environ: Mapping[str, str]) -> int:
+    """Send a command to every run that is under way. Returns 2 when one refused it.
+
+    Raises NotAcceptable when none is under way.
+    """
+    batch = read_batch(file)
+    answers: dict[str, Mapping[str, Any]] = {}
+    for run in batch.only(only):
+        log = run.log_in(batch.base)
+        try:
+            answers[run.name] = ask(log, " ".join(words), environ)
+        except NotAcceptable as error:
+            if only:
+                raise
+            if log.exists() and holder(log, read_log(log).progress) is not None:
+                answers[run.name] = {"ok": False, "text": str(error), "status": None}
+    if not answers:
+        shown = CommandLine("batch", ("status", str(file)))
+        raise NotAcceptable(f"{file}: no run is under way. To see how the runs ended:\n  {shown}")
+    if json_too:
+        result(json.dumps(answers))
+    width = max(map(len, answers))
+    for name, answer in answers.items() if not json_too else ():
+        text = answer["text"] or f"{answer['status']['state']}, {answer['status'].get('settled', 0):,} rows settled"
+        result(f"  {name:<{width}}  {'' if answer['ok'] else 'refused: '}{text}")
+    return 0 if all(answer["ok"] for answer in answers.values()) else UsageError.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyArguments:
+    """The arguments of one `batch verify`. Those that are None are as the file of the batch says."""
+
+    file: Path
+    environ: Mapping[str, str]
+    only: Sequence[str] = ()
+    sample: int | None = None
+    again: bool = False
+    parallel: int | None = None
+    rate_over_all: float | None = None
+    json: bool = False
+
+
+def verify(arguments: VerifyArguments) -> int:
+    """Verify every run in a process of its own. Returns the first exit code that applies."""
+    batch = read_batch(arguments.file)
+    over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
+    children, runs = Children(batch.base), batch.only(arguments.only)
+    places = asyncio.Semaphore(arguments.parallel or batch.parallel)
+    more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
+    sending: list[int] = []
+
+    async def verify_one(run: BatchRun, keeper: RateKeeper) -> Ended:
+        async with places:
+            if sending:
+                return Ended(128 + sending[0], error="it was not started")
+            group = run.rate_group or run.name
+            keeper.set_rate(group, batch.rate_groups.get(group, run.rate))
+            environ = {**run.environ(arguments.environ), ADDRESS: keeper.address(group).text}
+            words = [*run.verify_words(), "--json", "--log-format", "json", *more]
+            return await children.run(words, environ, batch.base / run.folder / VERIFY_LOG, lambda _: None)
+
+    async def verify_all() -> list[Ended]:
+        async with keeping_rate({}, over_all=over_all) as keeper:
+            return list(await asyncio.gather(*(verify_one(run, keeper) for run in runs)))
+
+    def drain(signum: int) -> bool:
+        sending.append(signum)
+        return children.send_signal(signum)
+
+    with Signals(children.leave) as signals:
+        ended = run_loop(verify_all(), signals, lambda: "verifying the runs", drain)
+    code = first_that_applies(each.exit for each in ended)
+    values = [
+        {**each.result, "name": run.name, "exit_code": each.exit, "why": each.error or None}
+        for run, each in zip(runs, ended, strict=True)
+    ]
+    if arguments.json:
+        result(json.dumps({"runs": values, "exit_code": code}))
+        return code
+    width = max(len(run.name) for run in runs)
+    for found in values:
+        names = ("gone", "still_there", "could_not_tell")
+        counts = ", ".join(f"{found[name]:,} {name.replace('_', ' ')}" for name in names if name in found)
+        why = shortened(str(found["why"])) if found["why"] else ""
+        result(f"  {found['name']:<{width}}  {counts or why} ({found['exit_code']})")
+    result(f"{counted(len(runs), 'run')} verified, exit code {code}")
+    return code
+
+
+def report(file: Path, only: Sequence[str], arguments: ReportArguments) -> int:
+    """Write one report of the runs that have begun. arguments: without logs."""
+    batch = read_batch(file)
+    logs = [log for run in batch.only(only) if not is_fresh(log := run.log_in(batch.base))]
+    if not logs:
+        raise NotAcceptable(f"{file}: no run has begun, so there is nothing to report")
+    if missing := len(batch.only(only)) - len(logs):
+        say(f"{counted(missing, 'run', 'has', 'have')} not begun, and so no part in the report.")
+    if arguments.out is None and sys.stdout is not None and sys.stdout.isatty():
+        arguments = ReportArguments(
+            (), Path(f"{file}.report.html"), arguments.title, arguments.ticket, arguments.no_names
+        )
+    typed = (arguments.out, arguments.title, arguments.ticket, arguments.no_names)
+    return report_runs(ReportArguments(logs, *typed))
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsArguments:
+    """The arguments of one `batch results`. outcomes, format, hash_ids: as `only` and the others of `results`."""
+
+    file: Path
+    out: Path
+    only: Sequence[str] = ()
+    outcomes: str | None = None
+    format: str = "jsonl"
+    hash_ids: Path | None = None
+
+
+def results(arguments: ResultsArguments) -> int:
+    """Write the outcomes of every run to a file of its own. Returns the first exit code that applies."""
+    batch = read_batch(arguments.file)
+    try:
+        arguments.out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFailed(f"--out {arguments.out}: {error.strerror}. Nothing was written") from error
+    codes = []
+    for run in batch.only(arguments.only):
+        log = run.log_in(batch.base)
+        if is_fresh(log):
+            say(f"{run.name}: has not begun, so it has no results.")
+            continue
+        try:
+            codes.append(
+                print_results(
+                    log,
+                    only=arguments.outcomes,
+                    format_=arguments.format,
+                    out=arguments.out / f"{run.name}.{arguments.format}",
+                    export=None,
+                    hash_ids=arguments.hash_ids,
+                )
+            )
+        except BulkdelError as error:  # the results of the other runs are written all the same
+            say(f"{run.name}:")
+            say_error(error)
+            codes.append(error.exit_code)
+    return first_that_applies(codes)
