@@ -23,6 +23,7 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.export import REASONS, Preflight
+from bulkdel.export.spool import SPOOLED
 from bulkdel.format import counted, printable, span, until_words
 from bulkdel.http.client import connect_in
 from bulkdel.job import NEVER
@@ -32,6 +33,7 @@ from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.preparation import ReadingProgress, find_target, prepare, signing_in, with_sample_check
 from bulkdel.safety.run_plan import Plan, RunArguments, SampleCheck, Undone
 from bulkdel.settings import Settings
+from bulkdel.store_path import beside
 from bulkdel.times import schedule_words
 
 OLD_S = 86_400.0
@@ -173,7 +175,8 @@ def _optional_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.arguments.settings.limit is not None:
         yield "limit", f"{counted(plan.arguments.settings.limit, 'id')} in this session"
     if (source := plan.export.source) is not None:
-        text = f"{copy} holds {source.version}, read at {source.at}, and `run` sends what it holds"
+        held = beside(plan.checkpoint, SPOOLED)
+        text = f"{held} holds {source.address}, {source.version}, read at {source.at}, and `run` sends what it holds"
         yield "copy", f"{text}; `bulkdel forget` removes it"
     elif copy:
         yield "copy", f"{copy} is the copy of the pipe; delete it when the run is complete"

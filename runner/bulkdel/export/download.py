@@ -98,7 +98,7 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """As the header has it."""
-        return {**self.version.to_json(), "read_at": self.at}
+        return {"address": self.address, **self.version.to_json(), "read_at": self.at}
 
 
 def source_of(copy: Path) -> Path:

@@ -24,7 +24,7 @@ from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Drained, Halted, NotAcceptable
 from bulkdel.export import ReadOptions, fingerprint, open_export, preflight
-from bulkdel.export.download import Fetching, open_far_export
+from bulkdel.export.download import Fetching, Source, open_far_export
 from bulkdel.export.sniff import recognise
 from bulkdel.export.spool import SPOOLED
 from bulkdel.http.client import Connect, WorkerStatus, connect
@@ -222,6 +222,8 @@ def _read_export(
         file, source = open_far_export(address, copy, fetching, resumed=log is not None)
     stack.enter_context(file)
     piped = file.spooled is not None or file.is_file(copy)
+    if address is None and file.is_file(copy):
+        source = Source.read(copy)  # the copy is named as the export: what it is a copy of holds still
     invalid_to = beside(arguments.checkpoint if piped else Path(arguments.export), INVALID)
     if log is not None and not again:
         dialect, read = recognise(file, options), fingerprint(file, reading.read)

@@ -1,0 +1,139 @@
+"""An export at an address, through the real command: read once, continued, and nothing sent of a changed object."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bulkdel.export.download import SYNC_BYTES
+from bulkdel_jobs.sandbox import Sandbox
+from tests.harness import KEYS, POOL, Ran, bulkdel, finish, kill, sandbox, start, told_after, user_ids, wait_until
+from tests.integration.test_download import s3_variables
+from tests.objectserver import Fault, ObjectServer, object_server
+from tests.rawserver import DATA
+
+IDS = user_ids(120)
+LOG = "users.jsonl.checkpoint.jsonl"
+SIGNED = "?X-Signature=topsecret"
+
+
+def rows(ids: list[str], pad: int = 0) -> bytes:
+    return b"".join(b'{"id":"%s","pad":"%s"}\n' % (id_.encode(), b"x" * pad) for id_ in ids)
+
+
+class Far:
+    """A bucket on an https server, a sandbox, and an empty folder to work in."""
+
+    def __init__(self, objects: ObjectServer, served: Sandbox, folder: Path) -> None:
+        self.objects, self.served, self.folder, self.ids = objects, served, folder, len(IDS)
+
+    def words(self, command: str, export: str, *more: object) -> list[object]:
+        options = ["--host", self.served.url, "--ca-file", DATA / "localhost.crt", "--rate", 0]
+        options += ["--confirm", self.ids, "--pool", POOL, "--json"] if command == "run" else []
+        return [command, "delete-users", export, *options, *more]
+
+    def does(self, command: str, export: str, *more: object, env: Mapping[str, str] | None = None) -> Ran:
+        ran = bulkdel(*self.words(command, export, *more), cwd=self.folder, env=env)
+        assert "topsecret" not in ran.out + ran.err
+        return ran
+
+    def starts(self, command: str, export: str, *more: object) -> Any:
+        return start(*self.words(command, export, *more), cwd=self.folder)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@contextmanager
+def far(folder: Path, data: bytes) -> Iterator[tuple[Far, str]]:
+    """Both servers. Gives the place and the address of the object."""
+    with object_server() as objects, sandbox(IDS) as served:
+        yield Far(objects, served, folder), objects.put("/exports/users.jsonl", data)
+
+
+def test_plan_reads_it_and_run_sends_that(tmp_path: Path) -> None:
+    """The printed command works without the signature, and no file or message has it."""
+    with far(tmp_path, rows(IDS)) as (place, address):
+        place.objects.meets(Fault(after=2_000))
+        planned = place.does("plan", f"{address}{SIGNED}", "--json")
+        assert planned.code == 0, planned.err
+        plan = json.loads(planned.out)
+        assert plan["export"] == f"{address}?[hidden]"
+        assert plan["object"]["etag"] in (tmp_path / f"{LOG}.input.source").read_text().replace('\\"', '"')
+        place.objects.objects.clear()  # from now on the copy is all there is
+        ran = bulkdel(*plan["command"][1:], cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        assert place.served.pool.deleted == len(IDS)
+        header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
+        assert header["export_path"].endswith(f"/{LOG}.input")
+        assert header["export_object"] == plan["object"]
+        again = place.does("run", f"{address}{SIGNED}")  # its log pins the bytes, so the object is not asked
+        assert (again.code, again.summary["deleted"]) == (0, len(IDS)), again.err
+        assert all(b"topsecret" not in path.read_bytes() for path in tmp_path.iterdir())
+        assert bulkdel("results", LOG, cwd=tmp_path).code == 0
+        assert bulkdel("forget", LOG, "--confirm", 2, cwd=tmp_path).code == 0
+        assert place.files == [LOG]
+        assert "not read again" in place.does("run", f"{address}{SIGNED}").err
+
+
+def test_an_object_that_changes_between_plan_and_run(tmp_path: Path) -> None:
+    with far(tmp_path, rows(IDS)) as (place, address):
+        assert place.does("plan", address).code == 0
+        place.objects.put("/exports/users.jsonl", rows(IDS[::-1]))
+        before = place.served.ledger.requests
+        ran = place.does("run", address)
+        assert (ran.code, "has changed since" in ran.err) == (3, True), ran.err
+        assert place.served.ledger.requests == before
+        (tmp_path / f"{LOG}.input").unlink()  # as the message says
+        assert place.does("run", address).code == 0
+        assert place.served.pool.deleted == len(IDS)
+        header = json.loads((tmp_path / LOG).read_text().splitlines()[0])["entries"][0]
+        assert (header["export_path"], header["export_object"]["bytes"]) == (address, len(rows(IDS)))
+
+
+def test_a_kill_while_it_is_read(tmp_path: Path) -> None:
+    """The next command goes on where the copy is durable. A signal ends the reading at once."""
+    pad = 2 * SYNC_BYTES // len(IDS) // 2
+    data = rows(IDS, pad)
+    with far(tmp_path, data) as (place, address):
+        place.objects.meets(Fault(after=SYNC_BYTES + 5_000, stall=True))
+        process = place.starts("run", address)
+        part = tmp_path / f".{LOG}.input.part"
+        wait_until(lambda: part.exists() and part.stat().st_size == SYNC_BYTES + 5_000, process)
+        assert "reading https://" in told_after(process, "reading https")
+        kill(process)
+        place.objects.meets(Fault(), Fault(stall=True, after=100))
+        process = place.starts("plan", address)
+        wait_until(lambda: f"bytes={SYNC_BYTES}-" in place.objects.starts(), process)
+        process.send_signal(signal.SIGTERM)
+        ended = finish(process)
+        assert ended.code == 128 + signal.SIGTERM, ended.err
+        assert "nothing was under way" in ended.err
+        ran = place.does("run", address)
+        assert (ran.code, place.served.pool.deleted) == (0, len(IDS)), ran.err
+        assert (tmp_path / f"{LOG}.input").read_bytes() == data
+
+
+def test_ids_to_keep_in_a_bucket(tmp_path: Path) -> None:
+    """They are read each time, and a resume refuses a list that has changed."""
+    with object_server(tls=False) as bucket, far(tmp_path, rows(IDS)) as (place, _):
+        bucket.put("/exports/night/users.jsonl", rows(IDS))
+        bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
+        bucket.meets(Fault(after=200))
+        env = {**KEYS, **s3_variables(bucket)}
+        words = ("s3://exports/night/users.jsonl", "--exclude", "s3://exports/keep.jsonl")
+        place.ids = 100
+        ran = place.does("run", *words, "--limit", 50, env=env)
+        assert (ran.code, place.served.pool.deleted) == (0, 50), ran.err
+        bucket.put("/exports/keep.jsonl", rows(IDS[:19]))
+        ran = place.does("run", *words, env=env)
+        assert (ran.code, "s3://exports/keep.jsonl: was changed since" in ran.err) == (3, True), ran.err
+        bucket.put("/exports/keep.jsonl", rows(IDS[:20]))
+        ran = place.does("run", *words, env=env)
+        assert (ran.code, ran.summary["excluded"], place.served.pool.deleted) == (0, 20, 100), ran.err
+        assert place.files == [LOG, f"{LOG}.input", f"{LOG}.input.source"]
