@@ -128,7 +128,7 @@ def run(
         What to do with the ids; `bulkdel jobs` lists the jobs and the options that only they have.
     export: str
         The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd. `-` is standard input, and needs
-        --checkpoint.
+        --checkpoint. An address (s3://, gs://, az://, https://) is copied beside the checkpoint first.
     """
     from bulkdel.commands import run as command
 
@@ -145,7 +145,7 @@ def plan(
     job: str
         What would be done with the ids.
     export: str
-        The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd.
+        The ids: JSON Lines, CSV or one id a line; plain, gzip or zstd; a file or an address, as of `run`.
     """
     from bulkdel.commands import plan as command
 

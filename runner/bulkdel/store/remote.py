@@ -6,20 +6,14 @@ is made once: whoever calls repeats it, and compares.
 
 from __future__ import annotations
 
-import os
-import re
 from datetime import timedelta
 
 from bulkdel.errors import UsageError
+from bulkdel.store.bucket import open_bucket, words_of
 from bulkdel.store_path import StorePath
 
 REQUEST_S = 3.0
 """Time limit of one request: far below the licence."""
-
-TEXT_MAX = 200
-"""Characters of the store's own words in a message."""
-
-_QUERY = re.compile(r"(?<=\w)\?\S*")  # a signed URL has its signature there
 
 
 class Remote:
@@ -31,7 +25,6 @@ class Remote:
         try:
             import obstore  # noqa: PLC0415 - it costs time, and an extra installs it
             from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError  # noqa: PLC0415
-            from obstore.store import from_url  # noqa: PLC0415
         except ImportError:
             raise UsageError(f"{path}: needs obstore. Install it with: pip install 'bulkdel[remote]'") from None
         self._obstore = obstore
@@ -39,15 +32,7 @@ class Remote:
         self._absent = (NotFoundError, FileNotFoundError)
         self._failed = (BaseError, OSError)
         limit = timedelta(seconds=REQUEST_S)
-        try:
-            self._store = from_url(
-                str(path),
-                # Given here, the options hide those of the environment.
-                client_options={"timeout": limit, "connect_timeout": limit, "allow_http": _http_is_allowed()},
-                retry_config={"max_retries": 0, "retry_timeout": limit},
-            )
-        except (BaseError, ValueError) as error:
-            raise UsageError(f"{path}: cannot be used: {_words(error)}") from None
+        self._store = open_bucket(str(path), {"timeout": limit, "connect_timeout": limit})
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Objects`."""
@@ -56,7 +41,7 @@ class Remote:
         except self._exists:
             return False
         except self._failed as error:
-            raise OSError(None, _words(error)) from None
+            raise OSError(None, words_of(error)) from None
         return True
 
     def get(self, name: str) -> bytes | None:
@@ -66,14 +51,4 @@ class Remote:
         except self._absent:
             return None
         except self._failed as error:
-            raise OSError(None, _words(error)) from None
-
-
-def _http_is_allowed() -> bool:
-    return os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"}
-
-
-def _words(error: Exception) -> str:
-    """The store's own words in one line, without a query, which may be signed."""
-    text = str(error).partition("Debug source")[0]
-    return " ".join(_QUERY.sub("", text).split())[:TEXT_MAX]
+            raise OSError(None, words_of(error)) from None
