@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bulkdel.engine.surroundings import Surroundings
@@ -26,6 +27,7 @@ from bulkdel.settings import Settings
 from tests.harness import POOL, Ran, environment, finish
 
 LICENCE_S = 1.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 async def run(store: str, export: str, host: str, ids: int, licence_s: float, **options: Any) -> int:
@@ -45,13 +47,15 @@ async def run(store: str, export: str, host: str, ids: int, licence_s: float, **
 
 
 @contextmanager
-def started(store: Path | str, export: Path, host: str, ids: int, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start it; what is left of it at the end is killed. store: a directory, or a URL."""
+def started(
+    store: Path | str, export: Path, host: str, ids: int, *, environ: Mapping[str, str] = NOTHING, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start it; what is left of it at the end is killed. store: a directory, or a URL. environ: more variables."""
     url = store if isinstance(store, str) else f"file://{store}"
     words = [url, str(export), host, str(ids), json.dumps({"licence_s": LICENCE_S, **options})]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.store_child", *words],
-        env=environment(),
+        env={**environment(), **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

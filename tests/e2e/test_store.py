@@ -28,6 +28,7 @@ from tests.harness import (
     wait_until,
 )
 from tests.store_child import LICENCE_S, ran, started
+from tests.storeserver import SECRET, Lie, store_server
 
 IDS = user_ids(600, seed=15)
 
@@ -101,7 +102,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> None:
     """A paused run writes too, so a second one sees it, names it, and sends nothing."""
-    store, options = tmp_path / "store", {"rate": 100.0, "chunk_size": 5}
+    store = tmp_path / "store"
+    options: dict[str, Any] = {"rate": 100.0, "chunk_size": 5}
     with case(tmp_path, IDS) as it, started(store, it.export, it.served.url, 600, **options) as first:
         it.wait_until_deleted(50)
         first.send_signal(signal.SIGUSR1)
@@ -172,4 +174,43 @@ def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool
         assert "has taken it over" in summary(thawed)["why"]
         wait_for_arrivals(it.served)
         assert it.served.ledger.requests == at, "of the old process nothing has arrived"
+        assert it.effects(IDS) == [1] * 600
+
+
+def test_an_object_store_that_lies(tmp_path: Path) -> None:
+    """Killed, taken over and completed, while the store loses answers, says 412 after a success, 409, 500 and 503."""
+    url = "s3://bucket/run"
+    with case(tmp_path, IDS, latency_s=0.02) as it, store_server(seed=7) as store:
+        store.switch(shares=dict.fromkeys(Lie, 0.06), put_s=0.005, slow=0.05, slow_s=0.4)
+        options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
+        with started(url, it.export, it.served.url, 600, **options) as first:
+            it.wait_until_deleted(100)
+            kill(first)
+        ended = ran(url, it.export, it.served.url, 600, **options)
+        assert ended.code == 0, ended
+        assert it.effects(IDS) == [1] * 600
+        assert set(store.written.values()) == {1}, "no object was written twice"
+        assert store.lies.keys() == set(Lie)
+        whole = b"".join(store.lines("run"))
+        assert summary(ended)["log_sha256"] == hashlib.sha256(whole).hexdigest()
+        assert SECRET.encode() not in whole
+        assert SECRET not in ended.out + ended.err
+        status = bulkdel("status", url, "--json", env=store.environ)
+        assert (status.code, status.counts()) == (0, {"deleted": 600}), status.err
+
+
+def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
+    """While the store is away nothing is sent for longer than the licence; then the run goes on by itself."""
+    with case(tmp_path, IDS) as it, store_server() as store:
+        options: dict[str, Any] = {"environ": store.environ, "rate": 150.0, "chunk_size": 5}
+        with started("s3://bucket/run", it.export, it.served.url, 600, **options) as process:
+            it.wait_until_deleted(100)
+            store.switch(down=True)
+            down_at = time.monotonic()
+            time.sleep(2 * LICENCE_S)
+            last = max(it.served.ledger.arrivals)
+            assert last <= down_at + LICENCE_S + 0.3, last - down_at
+            store.switch(down=False)
+            ended = finish(process)
+        assert ended.code == 0, ended
         assert it.effects(IDS) == [1] * 600

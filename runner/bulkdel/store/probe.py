@@ -13,8 +13,8 @@ from bulkdel.store_path import StorePath
 AT_ONCE = 16
 """Writers of one object. Exactly one may create it."""
 
-TRIES = 3
-"""Probes in which an answer may be lost."""
+TRIES = 10
+"""Probes: of one the decisive answer may be lost."""
 
 HELP = "Give --store another store, or leave it out and keep the log in a file (--checkpoint)"
 
@@ -37,14 +37,12 @@ def probe(objects: Objects, path: StorePath, means: Means = MEANS) -> None:
             found = objects.get(name)
         except OSError as error:
             failed.append(error)
-            found = None
-        if not failed:
-            if not created or found != created[0]:
+        else:
+            if created and found == created[0]:
+                return
+            if created and found is not None:
                 raise NotAcceptable(f"{path}: an object does not hold what its one writer has written. {HELP}")
-            return
-        if created and found == created[0]:
-            return  # some answers were lost, and one writer has won
-        why = failed[0].strerror or str(failed[0])
+        why = (failed[0].strerror or str(failed[0])) if failed else "no writer was told that it had created an object"
     raise NotAcceptable(f"{path}: cannot be written: {why}. Nothing was sent. {HELP}")
 
 
