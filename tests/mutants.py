@@ -1938,7 +1938,8 @@ MUTANTS = (
         "a run that was added to a batch is not confirmed anew",
         "runner/bulkdel/core/batch.py",
         "            if before is None:\n                found[run.name] = Due.NEW\n",
-        "            if before is None:\n                found |= {} if self.confirmed else {run.name: Due.NEW}\n",
+        "            if before is None and self.confirmed:\n                continue\n            if before is None:\n"
+        "                found[run.name] = Due.NEW\n",
         "e2e/test_batch.py::test_different_endings_in_one_night",
     ),
     Mutant(
@@ -1959,7 +1960,7 @@ MUTANTS = (
         "a process of a batch gets the whole environment",
         "runner/bulkdel/fleet/batch_file.py",
         "            if name in KEPT or name",
-        "            if name in KEPT or name in environ or name",
+        "            if name in environ or name",
         "unit/test_batch.py::test_the_file",
     ),
     Mutant(
@@ -1973,7 +1974,7 @@ MUTANTS = (
         "the runs of a killed batch go on",
         "runner/bulkdel/engine/parent.py",
         "while os.getppid() == pid:",
-        "while pid:",
+        "while os.getppid() != 0:",
         "e2e/test_batch.py::test_a_killed_batch_leaves_no_run_behind",
     ),
     Mutant(

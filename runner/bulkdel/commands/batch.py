@@ -118,7 +118,8 @@ def plan(arguments: BatchArguments) -> int:
     _check_twins(planned)
     due = state.due(planned, time.time())
     to_confirm = ToConfirm.of([run for run in planned if run.name in due])
-    command = _confirming(arguments, to_confirm) if due else arguments.line
+    shown = replace(arguments, json=False)
+    command = _confirming(shown, to_confirm) if due else shown.line
     if arguments.json:
         result(json.dumps(plan_values(planned, due, to_confirm, command)))
     else:
